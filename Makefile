@@ -1,0 +1,61 @@
+# Each target works as the first command on a fresh clone, on bare Debian 12 with python3.11 and make.
+#
+#   make serve   install what serving needs (no torch) and serve models/ on http://127.0.0.1:3000
+#                and gRPC 127.0.0.1:3001; options through ARGS, e.g. make serve ARGS="--http-port 8080"
+#   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"
+#   make check   formatting, lint, types and the floors
+#   make bench   measure, and write benchmarks/results/ and docs/reports/
+#   make setup   install everything, run nothing
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := serve
+.PHONY: setup serve check test bench
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := $(BIN)/python -m pip install -q -c constraints.txt -e
+
+setup: $(VENV)/.everything
+
+serve: $(VENV)/.serving
+	@exec $(BIN)/sparing serve $(ARGS)
+
+check: $(VENV)/.everything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.everything
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.everything
+	@exec $(BIN)/sparing bench $(ARGS)
+
+# One stamp a set of packages: the second call installs nothing.
+$(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing what serving needs into $(VENV) ..."
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.everything: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing everything into $(VENV) ..."
+	@$(INSTALL) '.[test]'
+	@touch $@ $(VENV)/.serving
+
+$(BIN)/pip:
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "Installing python3.11-venv ..."; \
+			apt-get update -qq > /dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3.11-venv > /dev/null; \
+		else \
+			echo "$(PYTHON) cannot create virtual environments: run apt-get install python3.11-venv as root" >&2; \
+			exit 1; \
+		fi; }
+	@$(PYTHON) -m venv --clear $(VENV)

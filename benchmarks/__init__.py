@@ -1,0 +1,1 @@
+"""What is measured, against which baseline, and how: processes, traffic, results and reports."""

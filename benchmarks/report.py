@@ -1,0 +1,131 @@
+"""`python -m benchmarks.report`: the reports in `docs/reports/`, computed from the newest results.
+
+A report is a table of targets, a plot, a table of everything measured and one sentence a target. No
+number in it is written by hand; to change one, measure again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.judging import Row, judge_dual_cnn, judge_serving
+from benchmarks.plots import plot_dual_cnn, plot_serving
+from benchmarks.results import FOLDER, Results, find_newest, read_results
+
+DOCS = Path("docs/reports")
+SERVING_COLUMNS = {
+    "cpu_us": "CPU µs/request",
+    "requests_s": "requests/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "ready_s": "ready s",
+    "resident_mb": "resident MB",
+}
+DUAL_CNN_COLUMNS = {
+    "accuracy": "accuracy",
+    "macs": "MACs/picture",
+    "device_us_batch_32": "device µs, batch 32",
+    "device_us_batch_1": "device µs, batch 1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What makes one benchmark's report out of its results."""
+
+    title: str
+    idea: str
+    judge: Callable[[Results], list[Row]]
+    plot: Callable[[Results, Path], None]
+    columns: dict[str, str]
+
+
+REPORTS = {
+    "serving": Report(
+        "What serving costs",
+        "Each case got closed-loop load from a process of its own, in turns with its baselines. "
+        "CPU is that of the server's whole process tree. Load generator and servers share the "
+        "machine, so "
+        "requests/s are lower than the server alone could do; CPU a request is the robust figure.",
+        judge_serving,
+        plot_serving,
+        SERVING_COLUMNS,
+    ),
+    "dual_cnn": Report(
+        "What the cascade saves",
+        "Fashion-MNIST's test set, without a server. Device time is CPU time inside the stages, on "
+        "one thread, in batches; nets of the pool are timed bare, which favours them.",
+        judge_dual_cnn,
+        plot_dual_cnn,
+        DUAL_CNN_COLUMNS,
+    ),
+}
+
+
+def main() -> None:
+    for bench in REPORTS:
+        print(write_report(bench, find_newest(bench, FOLDER), DOCS))
+
+
+def write_report(bench: str, results_path: Path, folder: Path) -> Path:
+    """Write `<folder>/<bench>.md` and its picture from a result file; returns the report."""
+    report, results = REPORTS[bench], read_results(results_path)
+    report.plot(results, folder / "img" / f"{bench}.png")
+    path = folder / f"{bench}.md"
+    path.write_text(render(bench, report, results, results_path.name))
+    return path
+
+
+def render(bench: str, report: Report, results: Results, source: str) -> str:
+    """The report as Markdown."""
+    rows = report.judge(results)
+    facts = results.facts
+    runs = 1 + max(sample.run for sample in results.samples)
+    versions = ", ".join(
+        f"{name} {facts[name]}" for name in ("python", "onnxruntime", "numpy", "uvicorn", "grpcio")
+    )
+    parts = [
+        f"# {report.title}",
+        report.idea,
+        f"Made by `{facts['command']}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, "
+        f"load average {facts['load_average']} at the end; {versions}. Medians of {runs} runs, "
+        f"[smallest–largest]. Samples: `{FOLDER}/{source}`.",
+        "## Targets",
+        _table(["what", "target", "measured", ""], [_cells(row) for row in rows]),
+        f"![{report.title}](img/{bench}.png)",
+        "## In words",
+        "\n".join(f"- {row.sentence()}" for row in rows),
+        "## Everything measured",
+        _tabulate_cases(results, report.columns),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    verdict = {True: "met", False: "**missed**", None: "not measured"}[row.met]
+    return [row.what, row.target, row.measured, verdict]
+
+
+def _tabulate_cases(results: Results, columns: dict[str, str]) -> str:
+    measured = {(sample.case, sample.metric) for sample in results.samples}
+    rows = []
+    for case in results.cases():
+        cells = [
+            _number(results.median(case, metric)) if (case, metric) in measured else ""
+            for metric in columns
+        ]
+        rows.append([case, *cells])
+    return _table(["case", *columns.values()], rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Prepared requests: the bytes to send and the bytes a right answer must hold.
+
+Bodies are made once, before anything is measured, and travel to the load generator as one `.npz`
+without pickles. Speaks just enough of the Open Inference Protocol for an image route.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Pictures = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """`expected[i]` must stand in the answer to `bodies[i]`.
+
+    With `offset` (negative: from the end) at just that place, else anywhere; empty: no matter what.
+    """
+
+    bodies: Sequence[bytes]
+    expected: Sequence[bytes]
+    offset: int | None = None
+
+    def accepts(self, index: int, answer: bytes) -> bool:
+        wanted = self.expected[index]
+        if self.offset is None:
+            return wanted in answer
+        start = self.offset if self.offset >= 0 else len(answer) + self.offset
+        return answer[start : start + len(wanted)] == wanted
+
+    def save(self, path: Path) -> None:
+        np.savez(
+            path,
+            bodies=np.frombuffer(b"".join(self.bodies), np.uint8),
+            body_bytes=np.array([len(body) for body in self.bodies]),
+            expected=np.frombuffer(b"".join(self.expected), np.uint8),
+            expected_bytes=np.array([len(wanted) for wanted in self.expected]),
+            offset=np.array([] if self.offset is None else [self.offset], dtype=np.int64),
+        )
+
+
+def load_traffic(path: Path) -> Traffic:
+    """What `Traffic.save` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        offset = file["offset"]
+        return Traffic(
+            bodies=_split(file["bodies"], file["body_bytes"]),
+            expected=_split(file["expected"], file["expected_bytes"]),
+            offset=int(offset[0]) if len(offset) else None,
+        )
+
+
+def encode_binary(picture: Pictures) -> tuple[bytes, int]:
+    """An OIP request of one picture [H,W] with its bytes raw, and the length of its JSON head."""
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "image",
+                    "shape": [1, *picture.shape],
+                    "datatype": "UINT8",
+                    "parameters": {"binary_data_size": picture.size},
+                }
+            ],
+            "parameters": {"binary_data_output": True},
+        },
+        separators=(",", ":"),
+    ).encode()
+    return head + picture.tobytes(), len(head)
+
+
+def encode_json(picture: Pictures) -> bytes:
+    """An OIP request of one picture [H,W] as plain JSON."""
+    tensor = {
+        "name": "image",
+        "shape": [1, *picture.shape],
+        "datatype": "UINT8",
+        "data": picture.ravel().tolist(),
+    }
+    return json.dumps({"inputs": [tensor]}, separators=(",", ":")).encode()
+
+
+def encode_label(label: int) -> bytes:
+    """How a label stands in a raw answer: one little-endian int64."""
+    return int(label).to_bytes(8, "little", signed=True)
+
+
+def find_label(answer: bytes, head_bytes: int) -> int:
+    """Where, counted from the end, the label's eight bytes stand in a binary answer."""
+    start = head_bytes
+    for output in json.loads(answer[:head_bytes])["outputs"]:
+        if output["name"] == "label":
+            return start - len(answer)
+        start += output["parameters"]["binary_data_size"]
+    raise ValueError("the answer has no output named label")
+
+
+def _split(raw: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> list[bytes]:
+    ends = np.cumsum(sizes)
+    flat = raw.tobytes()
+    return [flat[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -1,0 +1,1 @@
+"""Memory: answering what was answered before."""

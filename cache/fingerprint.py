@@ -1,0 +1,109 @@
+"""Fingerprints: keyed 128-bit BLAKE2b over everything that decides an answer.
+
+Tenant, route, digest, every control, and name, dtype, shape and bytes of every decoded input of a
+row; each part is preceded by its length or has one that earlier parts fix, so no two different
+things are hashed alike. The key is a secret: nobody outside can construct two pictures with one
+fingerprint. Never the display form, never normalised floats.
+"""
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.messages import Key
+
+KEY_BYTES = 16
+MAX_SECRET_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What rows of one (tenant, route, digest, controls) share, hashed once. Opaque to callers."""
+
+    hasher: hashlib.blake2b
+
+
+class Fingerprinter:
+    """Makes fingerprints under one secret; two secrets share no fingerprint."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not 16 <= len(secret) <= MAX_SECRET_BYTES:
+            raise ValueError(f"secret: {len(secret)} bytes given, 16 to {MAX_SECRET_BYTES} allowed")
+        self._secret = secret
+
+    def prefix(
+        self, tenant: str, route: str, digest: bytes, controls: Mapping[str, float]
+    ) -> Prefix:
+        """Hash what all rows of a request share; controls count whatever their order."""
+        hasher = hashlib.blake2b(key=self._secret, digest_size=KEY_BYTES)
+        for part in (tenant.encode(), route.encode(), digest):
+            hasher.update(_delimit(part))
+        hasher.update(struct.pack("<Q", len(controls)))
+        for name in sorted(controls):
+            hasher.update(_delimit(name.encode()) + struct.pack("<d", controls[name]))
+        return Prefix(hasher)
+
+    def row_keys(self, prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Key]:
+        """One key for each row of the inputs, which have the same leading dimension, in order."""
+        names = sorted(inputs)
+        shared = prefix.hasher.copy()
+        shared.update(
+            b"".join([struct.pack("<Q", len(names)), *map(_describe, names, _pick(inputs))])
+        )
+        contents = [_cut_rows(array) for array in _pick(inputs)]
+        if len(contents) == 1:
+            return [_finish(shared, row) for row in contents[0]]
+        return [_finish(shared, b"".join(row)) for row in zip(*contents, strict=True)]
+
+
+def _finish(shared: hashlib.blake2b, content: bytes | memoryview) -> Key:
+    hasher = shared.copy()
+    hasher.update(content)
+    return hasher.digest()
+
+
+def _pick(inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.generic]]:
+    return [inputs[name] for name in sorted(inputs)]
+
+
+def _delimit(part: bytes) -> bytes:
+    return struct.pack("<Q", len(part)) + part
+
+
+def _describe(name: str, array: npt.NDArray[np.generic]) -> bytes:
+    """Name, dtype and a row's shape; these fix how many bytes the row's content has."""
+    shape = array.shape[1:]
+    return b"".join(
+        [
+            _delimit(name.encode()),
+            _delimit(array.dtype.str.encode()),
+            struct.pack(f"<Q{len(shape)}Q", len(shape), *shape),
+        ]
+    )
+
+
+def _cut_rows(array: npt.NDArray[np.generic]) -> list[bytes] | list[memoryview]:
+    """Each row's bytes in C order, whatever the array's strides."""
+    if array.dtype.hasobject:
+        return [b"".join([_delimit(_encode(item)) for item in row.ravel()]) for row in _rows(array)]
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    rows = len(array)
+    size_bytes = len(flat) // rows if rows else 0
+    return [flat[start * size_bytes : (start + 1) * size_bytes] for start in range(rows)]
+
+
+def _rows(array: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+    return [array[index : index + 1] for index in range(len(array))]
+
+
+def _encode(item: object) -> bytes:
+    """An element of a BYTES tensor. Text and bytes of the same letters are different things."""
+    if isinstance(item, bytes):
+        return b"b" + item
+    if isinstance(item, str):
+        return b"s" + item.encode()
+    raise TypeError(f"a BYTES element is {type(item).__name__}, bytes or str are allowed")

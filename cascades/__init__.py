@@ -1,0 +1,1 @@
+"""Pipelines that adapt the model: stop at the first stage that is sure."""

@@ -1,0 +1,65 @@
+"""How answers of several stages become one: pure rules over calibrated log-probabilities.
+
+`post_check` is the rule of arXiv 2412.01039: the answer with the higher score wins, a tie goes to
+the earlier stage. `last` is the paper's rule without post-check. `average` is the mean of the
+log-probabilities of all stages that ran, renormalised. Used alike when serving and when choosing a
+cascade.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from core.scores import Floats, Score, log_softmax
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The combined answer of the stages that ran so far, and what the next stage needs of it."""
+
+    probabilities: Floats  # [N, K]
+    scores: Floats  # [N]
+    exits: npt.NDArray[np.int64]  # [N], the index of the stage whose answer it is
+    evidence: Floats  # [N, K] log-probabilities: the answer's, or for `average` the sum over stages
+
+
+Rule = Callable[[Verdict, Verdict, int, Score], Verdict]
+
+
+def first_verdict(log_probabilities: Floats, score: Score, index: int = 0) -> Verdict:
+    """What one stage says by itself."""
+    probabilities = np.exp(log_probabilities)
+    exits = np.full(len(probabilities), index, dtype=np.int64)
+    return Verdict(probabilities, score(probabilities), exits, log_probabilities)
+
+
+def post_check(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+    """The higher score wins; a tie goes to the earlier stage."""
+    wins = new.scores > so_far.scores
+    column = wins[:, None]
+    return Verdict(
+        np.where(column, new.probabilities, so_far.probabilities),
+        np.where(wins, new.scores, so_far.scores),
+        np.where(wins, index, so_far.exits),
+        np.where(column, new.evidence, so_far.evidence),
+    )
+
+
+def last(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+    """The later stage's answer, whatever the earlier ones said."""
+    return new
+
+
+def average(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+    """Mean of the log-probabilities of the `index` + 1 stages, renormalised."""
+    total = so_far.evidence + new.evidence
+    probabilities = np.exp(log_softmax(total / (index + 1)))
+    return Verdict(probabilities, score(probabilities), new.exits, total)
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {"post_check": post_check, "last": last, "average": average}
+)

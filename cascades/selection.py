@@ -1,0 +1,258 @@
+"""Choosing a cascade from a pool: members, order, score, thresholds and rule, by held-out accuracy
+at expected cost C_A + p_esc C_B (+ p_esc2 C_C).
+
+Picking the best of thousands of threshold tuples on a few thousand pictures flatters the winner
+(0.44 points were lost on fresh data in one study). So nothing is judged on the rows it was picked
+on:
+
+1. A candidate is a structure (chain of members, score, rule) and a budget, a fraction of the
+allowed cost. Its thresholds follow from both: the most accurate within the budget, then the
+cheapest. 2. K-fold: thresholds are picked on all folds but one and tried on the one left out. Only
+these out-of-fold rows give a candidate's accuracy and cost. 3. Of the candidates within the allowed
+cost, the best out-of-fold accuracy is found; the choice is the cheapest candidate (then the one
+with fewest stages) at most `tolerance` paired standard errors below it. 4. The chosen thresholds
+are then picked once more, on all rows.
+
+Folds are strided, orders are fixed: the same input gives the same choice. Knows no nets and no
+files.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascades.combining import RULES, Verdict, first_verdict
+from cascades.complementarity import oracle_gap
+from cascades.thresholds import MAX_STAGES, Tally, Trace, make_grid, pick, play, tally
+from core.scores import SCORES, Floats, fit_temperature, log_softmax
+
+Labels = npt.NDArray[np.integer]
+BUDGETS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the allowed cost
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One trained model of the pool. `cost` is measured (µs a row, say) in one unit for all."""
+
+    name: str
+    logits: npt.NDArray[np.floating]  # [N, K] on held-out rows
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cascade, judged out of fold; `thresholds` are those picked on all rows."""
+
+    members: tuple[str, ...]
+    score: str
+    combine: str
+    thresholds: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    budget: float  # the expected cost its thresholds had to keep
+    accuracy: float  # out of fold
+    cost: float  # out of fold, expected a row
+    standard_error: float  # of the accuracy's difference to the reference, paired
+    oracle_gap: float  # what a perfect choice among its members would gain
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen cascade, what it was compared with and what else there was."""
+
+    chosen: Candidate
+    best: Candidate  # the most accurate out of fold within the allowed cost
+    front: tuple[Candidate, ...]  # all that no other beats in cost and accuracy, cheapest first
+    reference_accuracy: float
+    reference_cost: float
+    max_cost: float
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What all candidates are judged against."""
+
+    labels: Labels
+    temperatures: dict[str, float]
+    hits: dict[str, npt.NDArray[np.bool_]]  # of every member by itself
+    reference_hits: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    chain: tuple[Member, ...]
+    score: str
+    rule: str
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    candidate: Candidate
+    hits: npt.NDArray[np.bool_]  # [N], out of fold
+
+
+def select(
+    members: Sequence[Member],
+    labels: Labels,
+    *,
+    reference: str,
+    max_cost_fraction: float,
+    folds: int = 5,
+    tolerance: float = 1.0,
+    max_stages: int = MAX_STAGES,
+) -> Choice:
+    """Choose a cascade that costs at most `max_cost_fraction` of the member `reference`.
+
+    Tried are all single members, all ordered pairs and all threes from cheap to dear, with every
+    score and rule. Raises ValueError when no candidate is cheap enough.
+    """
+    if not 1 <= max_stages <= MAX_STAGES:
+        raise ValueError(f"max_stages: {max_stages} given, 1 to {MAX_STAGES} are allowed")
+    by_name = {member.name: member for member in members}
+    if len(by_name) < len(members):
+        raise ValueError("members: names are not distinct")
+    if reference not in by_name:
+        raise ValueError(f"reference: {reference!r} given, one of {sorted(by_name)} is allowed")
+    max_cost = max_cost_fraction * by_name[reference].cost
+    ordered = sorted(members, key=lambda member: (member.cost, member.name))
+    hits = {m.name: m.logits.argmax(axis=1) == labels for m in ordered}
+    temperatures = {m.name: fit_temperature(m.logits, labels) for m in ordered}
+    bench = _Bench(labels, temperatures, hits, hits[reference])
+    judged = [
+        item
+        for structure in _list_structures(ordered, bench, max_stages, max_cost)
+        for item in _judge(structure, bench, max_cost, folds)
+    ]
+    affordable = [item for item in judged if item.candidate.cost <= max_cost]
+    if not affordable:
+        raise ValueError(
+            f"max_cost_fraction: {max_cost_fraction} given, no cascade costs so little"
+        )
+    best = min(affordable, key=lambda item: (-item.candidate.accuracy, *_simplicity(item)))
+    eligible = [item for item in affordable if _is_level(item, best, tolerance)]
+    return Choice(
+        chosen=min(eligible, key=_simplicity).candidate,
+        best=best.candidate,
+        front=_find_front([item.candidate for item in judged]),
+        reference_accuracy=float(hits[reference].mean()),
+        reference_cost=by_name[reference].cost,
+        max_cost=max_cost,
+        candidates=len(judged),
+    )
+
+
+def _simplicity(item: _Judged) -> tuple[float, int, tuple[str, ...], str, str, float]:
+    """Cheapest first, then fewest stages, then by name, so that ties have one answer."""
+    candidate = item.candidate
+    return (
+        candidate.cost,
+        len(candidate.members),
+        candidate.members,
+        candidate.score,
+        candidate.combine,
+        candidate.budget,
+    )
+
+
+def _is_level(item: _Judged, best: _Judged, tolerance: float) -> bool:
+    """Whether the candidate is at most `tolerance` paired standard errors less accurate."""
+    lead = best.hits.astype(np.float64) - item.hits
+    return bool(lead.mean() <= tolerance * lead.std() / len(lead) ** 0.5)
+
+
+def _find_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.cost, -c.accuracy, len(c.members))):
+        if not front or candidate.accuracy > front[-1].accuracy:
+            front.append(candidate)
+    return tuple(front)
+
+
+def _list_structures(
+    ordered: Sequence[Member], bench: _Bench, max_stages: int, max_cost: float
+) -> Iterator[_Structure]:
+    """Every structure whose first stage alone is affordable."""
+    chains: list[tuple[Member, ...]] = [(member,) for member in ordered]
+    if max_stages > 1:
+        chains += itertools.permutations(ordered, 2)
+    if max_stages > 2:
+        chains += itertools.combinations(ordered, 3)  # from cheap to dear
+    logarithms = {m.name: log_softmax(m.logits, bench.temperatures[m.name]) for m in ordered}
+    for score in SCORES:
+        verdicts = {name: first_verdict(p, SCORES[score]) for name, p in logarithms.items()}
+        for chain, rule in itertools.product(chains, RULES):
+            varied = len(chain) > 1 or (score, rule) == ("difference", "post_check")
+            if varied and chain[0].cost <= max_cost:
+                trace = _trace(chain, verdicts, score, rule, bench.labels)
+                yield _Structure(chain, score, rule, trace)
+
+
+def _trace(
+    chain: Sequence[Member], verdicts: dict[str, Verdict], score: str, rule: str, labels: Labels
+) -> Trace:
+    """Run all rows through all stages of the chain, as if none ever stopped."""
+    combined = verdicts[chain[0].name]
+    hits = [combined.probabilities.argmax(axis=1) == labels]
+    for index, member in enumerate(chain[1:], 1):
+        combined = RULES[rule](combined, verdicts[member.name], index, SCORES[score])
+        hits.append(combined.probabilities.argmax(axis=1) == labels)
+    scores = [verdicts[member.name].scores for member in chain[:-1]]
+    table = np.array(scores).reshape(len(chain) - 1, len(labels))
+    return Trace(np.array(hits), table, tuple(member.cost for member in chain))
+
+
+def _judge(structure: _Structure, bench: _Bench, max_cost: float, folds: int) -> Iterator[_Judged]:
+    """One candidate for each budget, where thresholds exist that keep it."""
+    trace, rows = structure.trace, len(bench.labels)
+    grid = make_grid(trace)
+    parts = [slice(fold, None, folds) for fold in range(folds)]
+    tallies = [tally(trace.take(part), grid) for part in parts]
+    total = tally(trace, grid)
+    others = [
+        Tally(total.hits - part.hits, total.cost - part.cost, total.rows - part.rows)
+        for part in tallies
+    ]
+    for fraction in BUDGETS if len(structure.chain) > 1 else (1.0,):
+        budget = fraction * max_cost
+        thresholds = pick(total, grid, budget)
+        picked = [found for other in others if (found := pick(other, grid, budget)) is not None]
+        if thresholds is None or len(picked) < folds:
+            continue
+        hits = np.zeros(rows, dtype=np.bool_)
+        costs: Floats = np.zeros(rows)
+        for part, choice in zip(parts, picked, strict=True):
+            hits[part], costs[part] = play(trace.take(part), choice)
+        candidate = _describe(
+            structure, bench, thresholds=thresholds, budget=budget, hits=hits, costs=costs
+        )
+        yield _Judged(candidate, hits)
+
+
+def _describe(
+    structure: _Structure,
+    bench: _Bench,
+    *,
+    thresholds: tuple[float, ...],
+    budget: float,
+    hits: npt.NDArray[np.bool_],
+    costs: Floats,
+) -> Candidate:
+    names = tuple(member.name for member in structure.chain)
+    lead = hits.astype(np.float64) - bench.reference_hits
+    accuracy = float(hits.mean())
+    return Candidate(
+        members=names,
+        score=structure.score,
+        combine=structure.rule,
+        thresholds=thresholds,
+        temperatures=tuple(bench.temperatures[name] for name in names),
+        budget=budget,
+        accuracy=accuracy,
+        cost=float(costs.mean()),
+        standard_error=float(lead.std() / len(lead) ** 0.5),
+        oracle_gap=oracle_gap([bench.hits[name] for name in names], accuracy),
+    )

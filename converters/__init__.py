@@ -1,0 +1,1 @@
+"""Pipelines that adapt the input: turning a hard picture into an easy one."""

@@ -1,0 +1,136 @@
+"""A route directory's `route.toml`: what it must say, read and verified before anything is loaded.
+
+`models/<route>/<version>/route.toml` names its files with size and SHA-256; the digest is the SHA-256 of
+`route.toml` itself, so it covers weights, thresholds and preprocessing. What a pipeline's own options mean is
+left to the pipeline (`options`); building it to `routes.loading`.
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import ModelDirectoryError
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 1 << 20
+
+Datatype = Literal[
+    "BOOL", "UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64",
+    "FP16", "FP32", "FP64", "BYTES",
+]  # fmt: skip
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Frozen):
+    """One input or output. `shape` has a leading -1 for the rows; other -1 mean any size."""
+
+    name: Name
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class PictureSpec(_Frozen):
+    """How a decoded picture becomes the route's picture input."""
+
+    input: Name = "image"
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
+    channels: Literal[1, 3]
+    resize: bool = True  # else a picture of another size is refused
+
+
+class StageSpec(_Frozen):
+    """One stage: its file, its cost counted at export and how many rows it may run at once."""
+
+    name: Name
+    file: str
+    macs: int = Field(ge=0)
+    max_batch: int = Field(gt=0, le=1024, default=32)
+    temperature: float = Field(gt=0, default=1.0)
+    threshold: float | None = Field(ge=0, le=1.000001, default=None)  # None: the last stage
+
+
+class FileSpec(_Frozen):
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class MemorySpec(_Frozen):
+    enabled: bool = True
+    ttl_s: float = Field(gt=0, default=3600.0)
+
+
+class Manifest(_Frozen):
+    """All of `route.toml`."""
+
+    format: Literal[1]
+    route: Name
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+    task: Name
+    pipeline: str
+    description: str = ""
+    certificate: str = "none"
+    expected_macs: float = Field(ge=0)  # a request's mean on held-out data
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = ()
+    picture: PictureSpec | None = None
+    memory: MemorySpec = MemorySpec()
+    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    options: dict[str, Any] = {}  # the pipeline kind's own; it validates them
+    files: dict[str, FileSpec]
+    provenance: dict[str, Any]
+    digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read `route.toml` and verify every file it names. Raises ModelDirectoryError naming the fault."""
+    try:
+        with (directory / "route.toml").open("rb") as file:
+            raw = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ModelDirectoryError(f"{directory}: cannot read route.toml: {error.strerror}") from error
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise ModelDirectoryError(f"{directory}: route.toml is larger than {MAX_MANIFEST_BYTES} bytes")
+    try:
+        table = tomllib.loads(raw.decode())
+        if "digest" in table:
+            raise ValueError("digest: is computed, not declared")
+        manifest = Manifest.model_validate({**table, "digest": hashlib.sha256(raw).digest()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelDirectoryError(f"{directory}/route.toml: {place}: {first['msg']}") from error
+    except ValueError as error:  # TOML or UTF-8
+        raise ModelDirectoryError(f"{directory}/route.toml: {error}") from error
+    _verify_files(directory, manifest)
+    return manifest
+
+
+def _verify_files(directory: Path, manifest: Manifest) -> None:
+    for stage in manifest.stages:
+        if stage.file not in manifest.files:
+            raise ModelDirectoryError(f"{directory}: stage {stage.name}: {stage.file} is not in [files]")
+    for name, spec in manifest.files.items():
+        if Path(name).name != name or name in {".", ".."}:
+            raise ModelDirectoryError(f"{directory}: file name {name!r} leaves the directory")
+        path = directory / name
+        try:
+            size_bytes = path.stat().st_size
+            if size_bytes != spec.size_bytes:
+                raise ModelDirectoryError(
+                    f"{path}: {size_bytes} bytes, route.toml says {spec.size_bytes}"
+                )
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelDirectoryError(f"{path}: {error.strerror}") from error
+        if found != spec.sha256:
+            raise ModelDirectoryError(f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…")

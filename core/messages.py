@@ -1,0 +1,142 @@
+"""The vocabulary: what a caller asks, what a stage gets and returns, what a caller is told.
+
+Doors build a `Request` and encode a `Reply`; the engine turns rows of requests into a `Batch` for a stage
+and reads its `Step`s. Nothing here knows a transport, a queue or a framework.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+# An array belongs to the runtime that made it: numpy for ONNX, a tensor on its device for torch.
+Array = Any
+
+Key = bytes  # 16 bytes: a keyed fingerprint of everything that decides an answer
+
+StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "memory"]
+
+NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
+
+
+class Handle:
+    """What a stage leaves on its device for a row's next step, such as a key-value cache.
+
+    Opaque to the engine, which counts `size_bytes` against the device's limit and calls `free` once,
+    when the row ends, fails, is cancelled or expires.
+    """
+
+    __slots__ = ("size_bytes", "value")
+
+    def __init__(self, value: Array, size_bytes: int) -> None:
+        self.value: Array | None = value
+        self.size_bytes = size_bytes
+
+    def free(self) -> None:
+        """Drop the device's memory; freeing twice is safe."""
+        self.value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a stage gets: rows of any number of requests, collated."""
+
+    inputs: Mapping[str, Array]  # leading dimension = rows; ragged inputs as lists
+    controls: Mapping[str, np.ndarray]  # one value a row; NaN where a row does not set it
+    states: Sequence[Handle | None]  # what an earlier step of the row left on the device
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer for one row: `outputs` without the row dimension, `confidence` in [0, 1]."""
+
+    outputs: Mapping[str, np.ndarray]
+    confidence: float
+    exit: str  # the stage that gave the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Where a row goes on, and with what; inputs without the row dimension."""
+
+    stage: str
+    inputs: Mapping[str, Array]
+    state: Handle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a stage returns for one row. With neither answer nor next, the row has failed."""
+
+    macs: int  # executed, not assumed: a constant of the stage, or what it counted
+    answer: Outcome | None  # the best answer so far; with next=None the final one
+    next: Next | None
+
+
+class Stage(Protocol):
+    """One schedulable piece of a pipeline. `run` is re-entrant and returns one step a row, in order."""
+
+    @property
+    def name(self) -> str: ...
+    def run(self, rows: Batch, /) -> Sequence[Step]: ...
+
+
+class Pipeline(Protocol):
+    """Named stages, where rows enter, and the identity of weights, thresholds and preprocessing."""
+
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def first(self) -> str: ...
+    @property
+    def stages(self) -> Mapping[str, Stage]: ...
+
+
+class Memory(Protocol):
+    """Answers given before. A miss is None; a dead tier misses, it never raises."""
+
+    async def recall(self, keys: Sequence[Key], /) -> Sequence[Outcome | None]: ...
+    async def store(self, items: Sequence[tuple[Key, Outcome]], /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of one route. `inputs` have a leading dimension of rows, the same for all."""
+
+    route: str
+    inputs: Mapping[str, np.ndarray]
+    version: str | None = None  # None: the newest
+    deadline: float | None = None  # an instant of time.monotonic(), seconds
+    energy_mj: float | None = None
+    controls: Mapping[str, float] = field(default_factory=lambda: NO_CONTROLS)  # min_confidence, beta, seed ...
+    no_cache: bool = False
+    stream: bool = False
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one row of a reply says: the outcome, why it stopped and what it cost."""
+
+    outcome: Outcome
+    stopped_by: StoppedBy
+    cached: bool
+    macs: int
+    energy_mj: float | None
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answers of one request, in row order. A stream's replies hold the rows that moved."""
+
+    route: str
+    version: str
+    digest: str  # hex
+    certificate: str
+    energy_source: str
+    answers: Sequence[Answer]
+    rows: Sequence[int] | None = None  # which rows these are; None: all of them
+    final: bool = True

@@ -1,0 +1,1 @@
+"""Seconds and joules per route and exit."""

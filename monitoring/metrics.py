@@ -1,0 +1,299 @@
+"""What Prometheus reads: counts kept in plain Python, made into samples only when somebody scrapes.
+
+The engine and the doors count on the hot path, so a call is an addition in a list that exists
+already. Label values come from what is served, never from what a caller sent: `serve` creates a
+route's series, a name that is not served counts under the route "". Counting and scraping happen
+on the event loop's thread; `serve` and `forget` may be called from another, hence the copies.
+"""
+
+import platform
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Protocol, get_args
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from core.messages import StoppedBy
+
+SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+)  # fmt: skip
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+OTHER = "other"  # an exit that is no stage of the route
+
+# What a memory may count -> (counter or gauge, help).
+MEMORY: Mapping[str, tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str]] = {
+    "hits": (CounterMetricFamily, "Rows answered from memory."),
+    "misses": (CounterMetricFamily, "Rows that memory was asked for and did not have."),
+    "stores": (CounterMetricFamily, "Answers stored."),
+    "evictions": (CounterMetricFamily, "Answers dropped for want of room."),
+    "expirations": (CounterMetricFamily, "Answers dropped for their age."),
+    "rejected": (CounterMetricFamily, "Answers larger than the whole memory."),
+    "entries": (GaugeMetricFamily, "Answers held."),
+    "bytes": (GaugeMetricFamily, "Bytes held, with the memory's own overhead."),
+    "limit_bytes": (GaugeMetricFamily, "Bytes that may be held."),
+}
+
+
+class RouteMetrics(Protocol):
+    """What the engine calls while it serves one route, all its versions together."""
+
+    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+        """One row was answered."""
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        """A stage ran a batch: how long each row had queued and how long the stage took."""
+
+    def escalation(self, stage: str, rows: int) -> None:
+        """This many rows left the stage for another one."""
+
+
+class _Histogram:
+    """How many observations fell under each bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last: over every bound
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """As Prometheus wants them: [(le, count of observations <= le)], ending with +Inf."""
+        seen = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            seen += count
+            buckets.append((bound, seen))
+        return buckets
+
+
+class _Exit:
+    __slots__ = ("latency", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
+        self.latency = _Histogram(SECONDS)
+
+
+class _Stage:
+    __slots__ = ("batch_rows", "escalated_rows", "queue", "run")
+
+    def __init__(self) -> None:
+        self.batch_rows = _Histogram(ROWS)
+        self.queue = _Histogram(SECONDS)
+        self.run = _Histogram(SECONDS)
+        self.escalated_rows = 0
+
+
+class _Counts:
+    """RouteMetrics which count."""
+
+    __slots__ = ("exits", "stages")
+
+    def __init__(self) -> None:
+        self.stages: dict[str, _Stage] = {}
+        self.exits: dict[str, _Exit] = {OTHER: _Exit()}
+
+    def add(self, stages: Iterable[str]) -> None:
+        """Let these stages, which are exits too, be counted from now on."""
+        for stage in stages:
+            self.stages.setdefault(stage, _Stage())
+            self.exits.setdefault(stage, _Exit())
+
+    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+        counts = self.exits.get(exit)
+        if counts is None:
+            counts = self.exits[OTHER]
+        counts.rows[stopped_by] += 1
+        latency = counts.latency  # `observe` written out: a call here is a third of the cost
+        latency.counts[bisect_left(SECONDS, latency_s)] += 1
+        latency.total += latency_s
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        counts = self.stages[stage]
+        counts.batch_rows.observe(rows)
+        counts.run.observe(run_s)
+        queue = counts.queue
+        for waited_s in queue_s:
+            queue.observe(waited_s)
+
+    def escalation(self, stage: str, rows: int) -> None:
+        self.stages[stage].escalated_rows += rows
+
+
+class Metrics:
+    """All counts of one server process."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self._routes: dict[str, _Counts] = {}
+        self._requests: dict[tuple[str, str], int] = {}
+        self._memory: Callable[[], Mapping[str, int]] = dict
+        self._registry = CollectorRegistry()
+        self._registry.register(_Families(self))
+        ProcessCollector(registry=self._registry)
+
+    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+        """The counts of a route, created with its first version; called when one is loaded."""
+        counts = self._routes.setdefault(route, _Counts())
+        counts.add(stages)
+        self._requests.setdefault((route, "ok"), 0)
+        return counts
+
+    def forget(self, route: str) -> None:
+        """Drop the series of a route that is no longer served."""
+        self._routes.pop(route, None)
+        for key in [key for key in self._requests.copy() if key[0] == route]:
+            del self._requests[key]
+
+    def request(self, route: str | None, result: str) -> None:
+        """A door answered a request: `result` is "ok" or the error's class name."""
+        key = (route if route in self._routes else "", result)
+        self._requests[key] = self._requests.get(key, 0) + 1
+
+    def watch_memory(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
+        unknown = sorted(read().keys() - MEMORY.keys())
+        if unknown:
+            raise ValueError(f"memory counts {unknown[0]!r}, which is none of {', '.join(MEMORY)}")
+        self._memory = read
+
+    def render(self) -> tuple[bytes, str]:
+        """The body of a scrape and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def families(self) -> Iterator[Metric]:
+        """Everything counted, as Prometheus families."""
+        requests = CounterMetricFamily(
+            "sparing_requests", "Requests answered, by result.", labels=("route", "result")
+        )
+        for (route, result), count in self._requests.copy().items():
+            requests.add_metric((route, result), count)
+        yield requests
+        yield from _row_families(self._routes)
+        yield from _stage_families(self._routes)
+        yield from _memory_families(self._memory())
+
+
+class _Families(Collector):
+    """The one collector of the registry."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._build = GaugeMetricFamily(
+            "sparing_build_info",
+            "Always 1; the versions of what runs.",
+            labels=("version", "python", "onnxruntime"),
+        )
+        self._build.add_metric(
+            (version("sparing"), platform.python_version(), version("onnxruntime")), 1
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._build
+        yield from self._metrics.families()
+
+
+def _row_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
+    rows = CounterMetricFamily(
+        "sparing_rows",
+        "Rows answered, by the exit that answered and why it stopped there.",
+        labels=("route", "exit", "stopped_by"),
+    )
+    latency = HistogramMetricFamily(
+        "sparing_latency_seconds",
+        "From a row's arrival in the engine to its answer.",
+        labels=("route", "exit"),
+    )
+    for route, counts in routes.copy().items():
+        for exit, of_exit in counts.exits.copy().items():
+            if exit == OTHER and not any(of_exit.rows.values()):
+                continue
+            for stopped_by, count in of_exit.rows.items():
+                rows.add_metric((route, exit, stopped_by), count)
+            latency.add_metric(
+                (route, exit), of_exit.latency.cumulative(), sum_value=of_exit.latency.total
+            )
+    yield rows
+    yield latency
+
+
+def _stage_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
+    labels = ("route", "stage")
+    batch = HistogramMetricFamily("sparing_batch_rows", "Rows of a batch.", labels=labels)
+    queue = HistogramMetricFamily(
+        "sparing_queue_seconds", "How long a row waited in the stage's lane.", labels=labels
+    )
+    run = HistogramMetricFamily(
+        "sparing_stage_seconds", "How long the stage ran, by batch.", labels=labels
+    )
+    escalations = CounterMetricFamily(
+        "sparing_escalations", "Rows that left the stage for another one.", labels=labels
+    )
+    for route, counts in routes.copy().items():
+        for stage, of_stage in counts.stages.copy().items():
+            key = (route, stage)
+            escalations.add_metric(key, of_stage.escalated_rows)
+            for family, histogram in (
+                (batch, of_stage.batch_rows),
+                (queue, of_stage.queue),
+                (run, of_stage.run),
+            ):
+                family.add_metric(key, histogram.cumulative(), sum_value=histogram.total)
+    yield from (batch, queue, run, escalations)
+
+
+def _memory_families(counts: Mapping[str, int]) -> Iterator[Metric]:
+    for name, count in counts.items():
+        family, text = MEMORY[name]
+        yield family(f"sparing_memory_{name}", text, value=count)
+
+
+class _NoCounts:
+    """RouteMetrics which count nothing."""
+
+    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+        pass
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        pass
+
+    def escalation(self, stage: str, rows: int) -> None:
+        pass
+
+
+class NoMetrics:
+    """Metrics switched off: the same calls, nothing counted."""
+
+    enabled = False
+
+    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+        return _NoCounts()
+
+    def forget(self, route: str) -> None:
+        pass
+
+    def request(self, route: str | None, result: str) -> None:
+        pass
+
+    def watch_memory(self, read: Callable[[], Mapping[str, int]]) -> None:
+        pass
+
+    def render(self) -> tuple[bytes, str]:
+        return b"", CONTENT_TYPE_LATEST

@@ -1,0 +1,107 @@
+"""Loading a route directory: the manifest, the built pipeline, and a short run to see it work.
+
+Everything wrong with a directory ends in ModelDirectoryError, which names the directory and the
+fault, so that a server can refuse this route and serve the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.devices import Device
+from core.errors import ModelDirectoryError
+from core.manifest import Manifest, TensorSpec, read_manifest
+from core.messages import Outcome, Pipeline
+from routes.offline import run_offline
+from routes.table import PIPELINES
+
+SURER_THAN_ANYTHING = 2.0  # as `min_confidence` it sends a row through every stage
+NUMPY_TYPES = {
+    "BOOL": "bool", "UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16",
+    "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRoute:
+    manifest: Manifest
+    pipeline: Pipeline
+
+
+def find_routes(root: Path) -> list[Path]:
+    """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
+    if not root.is_dir():
+        raise ModelDirectoryError(f"{root}: no such directory")
+    routes = [folder for folder in sorted(root.iterdir()) if _is_folder(folder)]
+    return [
+        version for route in routes for version in sorted(route.iterdir()) if _is_folder(version)
+    ]
+
+
+def load_route(directory: Path, device: Device) -> LoadedRoute:
+    """Verify, build and try the route. ModelDirectoryError names the directory and the fault."""
+    manifest = read_manifest(directory)
+    place = directory.resolve()
+    if (place.parent.name, place.name) != (manifest.route, manifest.version):
+        raise ModelDirectoryError(
+            f"{directory}: route.toml says route {manifest.route}, version {manifest.version}; "
+            "the directory must be <route>/<version>"
+        )
+    build = PIPELINES.get(manifest.pipeline)
+    if build is None:
+        raise ModelDirectoryError(
+            f"{directory}: pipeline {manifest.pipeline!r} given, {', '.join(PIPELINES)} are allowed"
+        )
+    pipeline = build(directory, device)
+    if pipeline.digest != manifest.digest:
+        raise ModelDirectoryError(f"{directory}: changed while it was loaded")
+    _try_out(directory, manifest, pipeline, device)
+    return LoadedRoute(manifest, pipeline)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
+    """One row of zeros through every stage."""
+    inputs = {spec.name: _make_zeros(spec) for spec in manifest.inputs}
+    controls = {"min_confidence": SURER_THAN_ANYTHING}
+    try:
+        (row,) = run_offline(pipeline, inputs, device, controls)
+    except Exception as error:  # whatever a runtime raises on a broken graph
+        raise ModelDirectoryError(f"{directory}: the trial run failed: {error}") from error
+    if row.outcome is None:
+        raise ModelDirectoryError(f"{directory}: stage {row.stages[-1]} has no answer to zeros")
+    fault = _find_fault(manifest.outputs, row.outcome)
+    if fault:
+        raise ModelDirectoryError(f"{directory}: the trial run's answer: {fault}")
+
+
+def _make_zeros(spec: TensorSpec) -> npt.NDArray[np.generic]:
+    shape = [1 if size < 0 else size for size in (-1, *spec.shape[1:])]
+    if spec.datatype == "BYTES":
+        return np.full(shape, b"", dtype=object)
+    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])
+
+
+def _find_fault(specs: tuple[TensorSpec, ...], outcome: Outcome) -> str | None:
+    """How the outcome differs from the declared outputs, in words; None if it does not."""
+    outputs: Mapping[str, npt.NDArray[np.generic]] = outcome.outputs
+    if set(outputs) != {spec.name for spec in specs}:
+        return f"outputs {sorted(outputs)}, declared {sorted(spec.name for spec in specs)}"
+    for spec in specs:
+        array, shape = outputs[spec.name], spec.shape[1:]
+        fits = len(shape) == array.ndim and all(
+            declared in (-1, size) for declared, size in zip(shape, array.shape, strict=True)
+        )
+        if not fits or array.dtype != np.dtype(NUMPY_TYPES[spec.datatype]):
+            found = f"{array.dtype} {list(array.shape)}"
+            return f"{spec.name} is {found}, declared {spec.datatype} {list(shape)}"
+    if not 0 <= outcome.confidence <= 1:
+        return f"confidence {outcome.confidence}, 0 to 1 are allowed"
+    return None

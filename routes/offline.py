@@ -1,0 +1,63 @@
+"""Running a route without a server: row by row, stage by stage, the slow and obvious way.
+
+The reference against which the engine is compared, and the self-test at loading. Knows no queue, no
+batch and no clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.devices import Device
+from core.messages import NO_CONTROLS, Array, Batch, Handle, Outcome, Pipeline, Step
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineRow:
+    """What became of one row: its answer (None: it failed), its cost and the stages it ran."""
+
+    outcome: Outcome | None
+    macs: int
+    stages: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+def run_offline(
+    pipeline: Pipeline,
+    inputs: Mapping[str, Array],
+    device: Device,
+    controls: Mapping[str, float] = NO_CONTROLS,
+) -> list[OfflineRow]:
+    """Run every row of the inputs (leading dimension = rows) by itself until it is done."""
+    rows = len(next(iter(inputs.values())))
+    arrays = {name: np.array([value], dtype=np.float64) for name, value in controls.items()}
+    return [
+        _run_row(pipeline, {name: array[row] for name, array in inputs.items()}, device, arrays)
+        for row in range(rows)
+    ]
+
+
+def _run_row(
+    pipeline: Pipeline,
+    inputs: Mapping[str, Array],
+    device: Device,
+    controls: Mapping[str, np.ndarray],
+) -> OfflineRow:
+    stage: str | None = pipeline.first
+    state: Handle | None = None
+    outcome: Outcome | None = None
+    stages: list[str] = []
+    steps: list[Step] = []
+    while stage is not None:
+        collated = {name: device.collate([array]) for name, array in inputs.items()}
+        (step,) = pipeline.stages[stage].run(Batch(collated, controls, [state]))
+        stages.append(stage)
+        steps.append(step)
+        outcome = step.answer if step.next is None or step.answer is not None else outcome
+        if state is not None and (step.next is None or step.next.state is not state):
+            state.free()
+        if step.next is None:
+            break
+        stage, inputs, state = step.next.stage, step.next.inputs, step.next.state
+    return OfflineRow(outcome, sum(step.macs for step in steps), tuple(stages), tuple(steps))

@@ -1,0 +1,1 @@
+"""Floor 3: doors, engine, lanes, router and settings."""

@@ -1,0 +1,265 @@
+"""The engine: admits requests, recalls what was answered before, computes each distinct row once.
+
+Doors give it a `Request` and get `Reply`s or an error of the tree; it knows no transport. Rows on their way
+through stages are the scheduler's; which route answers a task is the router's.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import numpy as np
+
+from cache.fingerprint import Fingerprinter, Prefix
+from cache.local import LocalMemory
+from core.devices import Device
+from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
+from core.messages import Answer, Key, Outcome, Reply, Request
+from serving.calls import Call
+from serving.catalog import AUTO, Catalog, ServedRoute
+from serving.lanes import Flight
+from serving.router import choose_route
+from serving.scheduler import Scheduler
+from serving.settings import EngineSettings
+
+_PREFIXES = 1024
+
+
+class Engine:
+    """One event loop, one device. Make it inside the running loop; `close` ends its thread."""
+
+    def __init__(
+        self, catalog: Catalog, settings: EngineSettings, memory: LocalMemory, device: Device
+    ) -> None:
+        self.catalog = catalog
+        self.memory = memory
+        self.draining = False
+        self._settings = settings
+        self._fingerprinter = Fingerprinter(secrets.token_bytes(32))
+        self._prefixes: dict[tuple[object, ...], Prefix] = {}
+        self._flights: dict[Key, Flight] = {}
+        self._calls = 0
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._scheduler = Scheduler(
+            device,
+            self._loop,
+            self._landed,
+            reply_margin_s=settings.reply_margin_s,
+            rebatch_stages=settings.rebatch_stages,
+        )
+
+    async def answer(self, request: Request) -> Reply:
+        """The answers of all rows, each the last one. Raises a leaf of the error tree."""
+        call = self._admit(request)
+        if call.missing:
+            call.future = self._loop.create_future()
+            self._begin(call)
+            try:
+                await call.future
+            finally:
+                self._end(call)
+        if call.error is not None:
+            raise call.error.with_traceback(None)
+        return call.reply([answer for answer in call.answers if answer is not None])
+
+    async def infer(self, request: Request) -> AsyncIterator[Reply]:
+        """Replies as steps finish when the request streams, else the one reply."""
+        if not request.stream:
+            yield await self.answer(request)
+            return
+        call = self._admit(request)
+        assert call.replies is not None
+        self._begin(call)
+        try:
+            while (reply := await call.replies.get()) is not None:
+                yield reply
+        finally:
+            self._end(call)
+        if call.error is not None:
+            raise call.error.with_traceback(None)
+
+    def resolve(self, route: str, version: str | None) -> ServedRoute:
+        """The served route of that name and version, or one of a task's for `auto:<task>`."""
+        if route.startswith(AUTO):
+            return choose_route(self.catalog, route, None, self._predict_s)
+        return self.catalog.resolve(route, version)
+
+    def profile(self, served: ServedRoute) -> dict[str, object]:
+        """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full batch."""
+        return {
+            name: {
+                "waiting_rows": lane.rows,
+                "max_batch": lane.max_batch,
+                "one_row_ms": lane.times.predict_s(1) * 1e3,
+                "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
+            }
+            for name, lane in served.lanes.items()
+        }
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that rows' states hold on the device now."""
+        return self._scheduler.states.used_bytes
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until every call has its answer; false when some still had none after `timeout_s`."""
+        self.draining = True
+        if self._calls == 0:
+            return True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._scheduler.close()
+
+    # Admission ------------------------------------------------------------------------------------
+
+    def _admit(self, request: Request) -> Call:
+        """Answer what memory knows and queue the rest; refuse before anything is spent."""
+        now = time.monotonic()
+        if request.deadline is not None and request.deadline <= now:
+            raise DeadlineExceeded("the request's deadline had passed when it arrived")
+        served = self._choose(request)
+        rows = self._count_rows(request.inputs)
+        call = Call(request, served, rows, now)
+        if request.no_cache:
+            self._launch(call, [None] * rows, range(rows), now)
+            return call
+        keys = self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
+        misses = self._recall(call, keys, now) if served.remembers else range(rows)
+        if misses:
+            self._launch(call, keys, misses, now)
+        return call
+
+    def _choose(self, request: Request) -> ServedRoute:
+        if request.route.startswith(AUTO):
+            return choose_route(self.catalog, request.route, request.deadline, self._predict_s)
+        return self.catalog.resolve(request.route, request.version)
+
+    def _count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
+        counts = {len(array) for array in inputs.values()}
+        if len(counts) != 1:
+            raise InvalidInput(f"inputs must have the same number of rows, they have {counts}")
+        rows: int = counts.pop()
+        limit = self._settings.max_rows_per_request
+        if rows > limit:
+            raise BodyTooLarge(f"the request has {rows} rows, at most {limit} are allowed")
+        if rows == 0:
+            raise InvalidInput("the request has 0 rows, at least 1 is needed")
+        return rows
+
+    def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
+        controls = tuple(sorted(request.controls.items())) if request.controls else ()
+        name = (served.digest, served.name, request.tenant, controls)
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            prefix = self._prefixes[name] = self._fingerprinter.prefix(
+                request.tenant, served.name, served.pipeline.digest, request.controls
+            )
+        return prefix
+
+    def _recall(self, call: Call, keys: Sequence[Key], now: float) -> Sequence[int]:
+        """Deliver what memory knows; the rows it does not know."""
+        least = call.request.controls.get("min_confidence", 0.0)
+        misses = []
+        for row, key in enumerate(keys):
+            known = self.memory.get(key)
+            if known is None or known.confidence < least:
+                misses.append(row)
+            else:
+                latency_s = time.monotonic() - now
+                call.deliver(row, Answer(known, "memory", True, 0, None, latency_s))
+        return misses
+
+    def _launch(
+        self, call: Call, keys: Sequence[Key | None], rows: Sequence[int], now: float
+    ) -> None:
+        """Join flights under way, start the others."""
+        fresh = [row for row in rows if keys[row] is None or keys[row] not in self._flights]
+        if fresh:
+            self._check_room(call, len(fresh), now)
+        due = now + self._settings.patience_s if call.deadline is None else call.deadline
+        for row in rows:
+            key = keys[row]
+            flight = None if key is None else self._flights.get(key)
+            if flight is None:
+                flight = self._start(call, key, row, due, now)
+            elif due < flight.due and flight.queued:
+                flight.lane.hasten(flight, due)
+            flight.waiters.append((call, row))
+            call.flights.append((flight, row))
+
+    def _check_room(self, call: Call, rows: int, now: float) -> None:
+        lane = call.served.entry
+        if lane.rows + rows > self._settings.max_queued_rows:
+            wait_s = self._scheduler.predict_s(lane, now, now, lane.rows)
+            raise Overloaded(
+                f"route {call.served.name!r} has {lane.rows} rows waiting, "
+                f"at most {self._settings.max_queued_rows} may wait",
+                retry_after_s=max(1.0, wait_s),
+            )
+        if call.deadline is None:
+            return
+        needed_s = self._scheduler.predict_s(lane, call.deadline, now, rows)
+        left_s = call.deadline - self._settings.reply_margin_s - now
+        if needed_s > left_s:
+            raise DeadlineExceeded(
+                f"the first stage is predicted to need {needed_s * 1e3:.1f} ms, "
+                f"the request's deadline leaves {max(0.0, left_s) * 1e3:.1f} ms"
+            )
+
+    def _start(self, call: Call, key: Key | None, row: int, due: float, now: float) -> Flight:
+        lane = call.served.entry
+        inputs = {name: array[row] for name, array in call.request.inputs.items()}
+        flight = Flight(lane, inputs, call.request.controls, key, due, now)
+        if key is not None:
+            self._flights[key] = flight
+        self._scheduler.enqueue(flight, lane, now)
+        return flight
+
+    # Waiting --------------------------------------------------------------------------------------
+
+    def _begin(self, call: Call) -> None:
+        self._calls += 1
+        if call.deadline is not None:
+            left_s = call.deadline - self._settings.reply_margin_s - time.monotonic()
+            call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
+
+    def _end(self, call: Call) -> None:
+        """The call is over, failed, or its caller is gone: nothing of it stays behind."""
+        self._calls -= 1
+        if self._calls == 0:
+            self._idle.set()
+        if call.timer is not None:
+            call.timer.cancel()
+        if call.missing:
+            for flight, row in call.flights:
+                if call.answers[row] is None:
+                    self._scheduler.leave(flight, call)
+
+    def _expire(self, call: Call) -> None:
+        """The deadline is here: the best answers so far, or none."""
+        for flight, row in call.flights:
+            if call.over:
+                return
+            if call.answers[row] is None:
+                self._scheduler.cut_short(flight, call, row)
+
+    def _landed(self, flight: Flight, outcome: Outcome | None) -> None:
+        key = flight.key
+        if key is None:
+            return
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if outcome is not None and flight.lane.remember_s is not None:
+            self.memory.put(key, outcome, flight.lane.remember_s)
+
+    def _predict_s(self, served: ServedRoute, due: float) -> float:
+        return self._scheduler.predict_s(served.entry, due, time.monotonic())

@@ -1,0 +1,173 @@
+"""Hosts engine and doors in one process: sockets first, then routes, then doors; and drains at the end.
+
+On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with `connection: close`
+for a short while and then closes; every accepted request is answered before the process ends.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from cache.local import LocalMemory
+from core.devices import CpuDevice
+from monitoring.metrics import Metrics, NoMetrics
+from serving.catalog import Catalog
+from serving.engine import Engine
+from serving.reload import Reloader
+from serving.rpc import RpcDoor
+from serving.settings import Settings
+from serving.web import HttpDoor
+
+_log = logging.getLogger("sparing")
+
+_BACKLOG = 2048
+# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too long.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line says why)."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    doors = settings.doors
+    try:
+        listener = _bind(doors.host, doors.http_port)
+    except OSError as error:
+        return _refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+    with listener:
+        return uvloop.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
+    device = CpuDevice(settings.engine.state_limit_bytes)
+    catalog = Catalog()
+    reloader = Reloader(
+        settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
+    )
+    reloader.refresh()
+    if not catalog.routes():
+        folders = ", ".join(str(path) for path in settings.routes.directories)
+        return _refuse(f"no route could be loaded from {folders}")
+    memory = LocalMemory(settings.memory.limit_bytes)
+    metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
+    engine = Engine(catalog, settings.engine, memory, device)
+    try:
+        return await _serve_doors(settings, listener, engine, reloader, metrics)
+    finally:
+        engine.close()
+
+
+async def _serve_doors(
+    settings: Settings,
+    listener: socket.socket,
+    engine: Engine,
+    reloader: Reloader,
+    metrics: Metrics | NoMetrics,
+) -> int:
+    doors = settings.doors
+    rpc = RpcDoor(engine, doors, metrics)
+    try:
+        grpc_port = await rpc.start()
+    except OSError as error:
+        return _refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error}")
+    web = _QuietServer(
+        uvicorn.Config(
+            HttpDoor(engine, doors, metrics),
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            log_config=None,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(doors.drain_timeout_s),
+        )
+    )
+    serving = asyncio.create_task(web.serve(sockets=[listener]))
+    watching = asyncio.create_task(reloader.watch(settings.routes.reload_interval_s))
+    stop = _stop_signal()
+    _announce(listener, doors.host, grpc_port, engine)
+    await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
+    _log.info("draining")
+    engine.draining = True
+    draining = asyncio.create_task(rpc.drain(doors.drain_timeout_s))
+    watching.cancel()
+    await asyncio.sleep(doors.drain_s)
+    web.should_exit = True
+    await asyncio.gather(serving, draining)
+    clean = await engine.drain(doors.drain_timeout_s)
+    _log.info("stopped%s", "" if clean else " with requests unanswered")
+    return 0 if clean else 1
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to this module."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _announce(listener: socket.socket, host: str, grpc_port: int, engine: Engine) -> None:
+    http_port = listener.getsockname()[1]
+    names = ", ".join(f"{one.name} v{one.version}" for one in engine.catalog.routes())
+    print(
+        f"Sparing serves {names}\n"
+        f"  HTTP  http://{host}:{http_port}   gRPC  {host}:{grpc_port}   (process {os.getpid()})",
+        flush=True,
+    )
+
+
+def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
+    counts = memory.counts()
+    return {
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "stores": counts.stores,
+        "evictions": counts.evictions,
+        "expirations": counts.expirations,
+        "entries": counts.entries,
+        "bytes": counts.size_bytes,
+        "limit_bytes": limit_bytes,
+    }
+
+
+def _refuse(why: str) -> int:
+    print(f"sparing: {why}", file=sys.stderr, flush=True)
+    return 1
+
+

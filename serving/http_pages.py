@@ -1,0 +1,80 @@
+"""The endpoints that only tell: health, metadata, what is served, metrics, the OpenAPI document."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import orjson
+
+from serving.door_needs import Engine, Metrics
+from serving.facts import describe_model, describe_route
+from serving.http_paths import Endpoint, Visit
+from serving.http_status import Response
+from serving.oip_http import JSON_TYPE
+from serving.openapi import make_document
+
+DRAINING = "the server is shutting down, send no new requests"
+
+
+def make_pages(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
+    """The endpoints by name, as `serving.http_paths` names them."""
+    pages = _Pages(engine, metrics)
+    return {
+        "live": Endpoint("GET", pages.live),
+        "ready": Endpoint("GET", pages.ready),
+        "model": Endpoint("GET", pages.model),
+        "model_ready": Endpoint("GET", pages.model_ready),
+        "server": Endpoint("GET", pages.server),
+        "routes": Endpoint("GET", pages.routes),
+        "metrics": Endpoint("GET", pages.metrics),
+        "openapi": Endpoint("GET", pages.openapi),
+    }
+
+
+class _Pages:
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+
+    async def live(self, _visit: Visit) -> Response:
+        return _say({"live": True})
+
+    async def ready(self, _visit: Visit) -> Response:
+        return self._readiness({})
+
+    async def model_ready(self, visit: Visit) -> Response:
+        self._engine.resolve(visit.place.route, visit.place.version)
+        return self._readiness({"name": visit.place.route})
+
+    async def server(self, _visit: Visit) -> Response:
+        extensions = ["binary_tensor_data"]
+        return _say({"name": "sparing", "version": version("sparing"), "extensions": extensions})
+
+    async def model(self, visit: Visit) -> Response:
+        served = self._engine.resolve(visit.place.route, visit.place.version)
+        routes = self._engine.catalog.routes()
+        versions = [one.version for one in routes if one.name == served.name]
+        return _say(describe_model(visit.place.route, served.manifest, versions))
+
+    async def routes(self, _visit: Visit) -> Response:
+        facts = [
+            describe_route(served.manifest, served.digest, self._engine.profile(served))
+            for served in self._engine.catalog.routes()
+        ]
+        return _say({"routes": facts})
+
+    async def metrics(self, _visit: Visit) -> Response:
+        body, content_type = self._metrics.render()
+        return 200, [(b"content-type", content_type.encode())], body
+
+    async def openapi(self, _visit: Visit) -> Response:
+        return _say(make_document(version("sparing")))
+
+    def _readiness(self, facts: Mapping[str, object]) -> Response:
+        if self._engine.draining:
+            body = orjson.dumps({**facts, "ready": False, "error": DRAINING})
+            return 503, [JSON_TYPE], body
+        return _say({**facts, "ready": True})
+
+
+def _say(facts: Mapping[str, object]) -> Response:
+    return 200, [JSON_TYPE], orjson.dumps(facts)

@@ -1,0 +1,146 @@
+"""A lane is the queue of one stage of one route version; a flight is one row on its way through lanes.
+
+Identical rows in flight share one flight, while everyone who waits for it (`Waiting`) keeps a deadline,
+an answer cut short and a cancellation of his own. Which lane gets the device is the scheduler's decision.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from core.errors import SparingError
+from core.messages import Answer, Array, Handle, Key, Outcome, Stage
+from monitoring.metrics import RouteMetrics
+from serving.profile import BatchTimes
+
+
+class Waiting(Protocol):
+    """Somebody to whom a flight's answers go."""
+
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def streams(self) -> bool: ...
+    def deliver(self, row: int, answer: Answer) -> None: ...
+    def progress(self, row: int, answer: Answer) -> None: ...
+    def fail(self, error: SparingError) -> None: ...
+
+
+class Flight:
+    """One row being computed: where it is, what it has, who waits for it."""
+
+    __slots__ = (
+        "answer", "arrived", "controls", "done", "due", "inputs", "key", "lane", "macs", "queued",
+        "queued_at", "running", "state", "waiters",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        lane: "Lane",
+        inputs: Mapping[str, Array],
+        controls: Mapping[str, float],
+        key: Key | None,
+        due: float,
+        now: float,
+    ) -> None:
+        self.lane = lane
+        self.inputs = inputs
+        self.controls = controls
+        self.key = key
+        self.due = due
+        self.arrived = now
+        self.queued_at = now
+        self.queued = False
+        self.waiters: list[tuple[Waiting, int]] = []
+        self.answer: Outcome | None = None
+        self.state: Handle | None = None
+        self.macs = 0
+        self.running = False
+        self.done = False
+
+
+class Lane:
+    """Rows waiting for one stage, in the order in which they are due."""
+
+    __slots__ = (
+        "_heap", "_order", "is_first", "is_last", "lanes", "max_batch", "metrics", "remember_s",
+        "rows", "stage", "times",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        max_batch: int,
+        is_first: bool,
+        is_last: bool,
+        lanes: Mapping[str, "Lane"],
+        metrics: RouteMetrics,
+        remember_s: float | None,
+    ) -> None:
+        self.stage = stage
+        self.remember_s = remember_s  # how long a final answer is kept; None: not at all
+        self.max_batch = max_batch
+        self.metrics = metrics
+        self.is_first = is_first
+        self.is_last = is_last  # the route's last declared stage
+        self.lanes = lanes  # all of the route's, by stage name
+        self.times = BatchTimes()
+        self.rows = 0  # waiting and wanted; the heap may also hold rows nobody waits for any more
+        self._heap: list[tuple[float, int, Flight]] = []
+        self._order = 0
+
+    def push(self, flight: Flight, now: float) -> None:
+        flight.lane = self
+        flight.queued = True
+        flight.queued_at = now
+        self._order += 1
+        self.rows += 1
+        heapq.heappush(self._heap, (flight.due, self._order, flight))
+
+    def forget(self, flight: Flight) -> None:
+        """A waiting row has nobody left who wants it; it leaves the heap when it comes to the top."""
+        flight.queued = False
+        self.rows -= 1
+
+    def hasten(self, flight: Flight, due: float) -> None:
+        """Move a waiting row forward; its old place in the heap is passed over when it comes up."""
+        flight.due = due
+        self._order += 1
+        heapq.heappush(self._heap, (due, self._order, flight))
+
+    def head(self) -> tuple[float, float] | None:
+        """When the first row is due and when it arrived: what lanes are compared by."""
+        heap = self._heap
+        while heap:
+            due, _, flight = heap[0]
+            if flight.queued and flight.lane is self and due == flight.due:
+                return due, flight.arrived
+            heapq.heappop(heap)
+        return None
+
+    def take(self, *, one_call: bool = False) -> list[Flight]:
+        """The next batch, out of the queue; with `one_call` only rows of the first row's call."""
+        taken: list[Flight] = []
+        heap = self._heap
+        while len(taken) < self.max_batch and self.head() is not None:
+            flight = heap[0][2]
+            if one_call and taken and flight.waiters[0][0] is not taken[0].waiters[0][0]:
+                break
+            heapq.heappop(heap)
+            flight.queued, flight.running = False, True
+            taken.append(flight)
+        self.rows -= len(taken)
+        return taken
+
+    def rows_before(self, due: float) -> int:
+        """About how many rows are due earlier; exact up to 64 waiting rows, then from a sample."""
+        heap: Sequence[tuple[float, int, Flight]] = self._heap
+        if not heap or self.rows == 0:
+            return 0
+        stride = 1 + len(heap) // 64
+        sample = heap[::stride]
+        earlier = sum(1 for entry in sample if entry[0] <= due)
+        return min(self.rows, earlier * self.rows // len(sample))

@@ -1,0 +1,263 @@
+"""The OpenAPI document of the HTTP door, as a literal; tests compare it with the door's answers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Node = dict[str, Any]  # a piece of JSON
+
+_TEXT: Node = {"type": "string"}
+_NUMBER: Node = {"type": "number"}
+_COUNT: Node = {"type": "integer", "minimum": 0}
+_FLAG: Node = {"type": "boolean"}
+_SHAPE: Node = {"type": "array", "items": {"type": "integer", "minimum": -1}}
+
+FAILURES: Mapping[str, str] = {
+    "400": "The request is malformed; the sentence names field, given and allowed.",
+    "401": "A bearer token is demanded and was not given.",
+    "404": "No such route or version is served.",
+    "413": "The request is larger than the server's limits.",
+    "415": "The body is compressed.",
+    "429": "A queue is full; try again after Retry-After seconds.",
+    "500": "The model failed for this request.",
+    "503": "The route or the server cannot answer now; try again after Retry-After seconds.",
+    "504": "The answer could not be had before the deadline.",
+}
+
+
+def make_document(version: str) -> Node:
+    """The whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sparing",
+            "version": version,
+            "description": "Adaptive inference over the Open Inference Protocol v2.",
+        },
+        "paths": {**_operations(), **_routes(), **_models()},
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def _operations() -> Node:
+    paths = {
+        path: _get("The server is alive.", _object(live=_FLAG))
+        for path in ("/livez", "/v2/health/live")
+    }
+    for path in ("/readyz", "/v2/health/ready"):
+        paths[path] = _get("The server takes requests.", _ref("Readiness"), "503")
+    paths["/metrics"] = {
+        "get": {
+            "summary": "Prometheus metrics.",
+            "responses": {
+                "200": {"description": "OK", "content": {"text/plain": {"schema": _TEXT}}}
+            },
+        }
+    }
+    paths["/openapi.json"] = _get("This document.", {"type": "object"})
+    paths["/v2"] = _get("Name, version and protocol extensions.", _ref("Server"))
+    return paths
+
+
+def _routes() -> Node:
+    pictures = {
+        "image/png": {"schema": {"type": "string", "format": "binary"}},
+        "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {
+            "schema": {
+                "type": "array",
+                "items": {"type": "string", "contentEncoding": "base64"},
+                "minItems": 1,
+                "maxItems": 256,
+            }
+        },
+    }
+    query = [
+        _query("version", "The route's version; the newest if not given.", _TEXT),
+        _query("timeout_ms", "How long the answer may take.", _NUMBER),
+        _query("energy_mj", "The budget for each picture.", _NUMBER),
+        _query("min_confidence", "From 0 to 1.", _NUMBER),
+        _query("no_cache", "Answer from no memory.", _FLAG),
+    ]
+    return {
+        "/v1/routes": _get("What is served.", _object(routes=_list(_ref("Route")))),
+        "/v1/routes/{route}/predict": {
+            "parameters": [_path("route")],
+            "post": {
+                "summary": "Answer one picture, or a list of pictures.",
+                "parameters": query,
+                "requestBody": {"required": True, "content": pictures},
+                "responses": _responses(_ref("Prediction"), *FAILURES),
+            },
+        },
+    }
+
+
+def _models() -> Node:
+    paths: Node = {}
+    for prefix, parameters in (
+        ("/v2/models/{route}", [_path("route")]),
+        ("/v2/models/{route}/versions/{version}", [_path("route"), _path("version")]),
+    ):
+        paths[prefix] = _get("Inputs and outputs of a route.", _ref("Model"), "404")
+        paths[f"{prefix}/ready"] = _get(
+            "The route takes requests.", _ref("Readiness"), "404", "503"
+        )
+        paths[f"{prefix}/infer"] = {"post": _infer()}
+        for path in (prefix, f"{prefix}/ready", f"{prefix}/infer"):
+            paths[path]["parameters"] = parameters
+    return paths
+
+
+def _infer() -> Node:
+    length = {
+        "name": "Inference-Header-Content-Length",
+        "in": "header",
+        "description": "Where the JSON ends and the inputs' bytes begin.",
+        "schema": _COUNT,
+    }
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    responses = _responses(_ref("InferResponse"), *FAILURES)
+    responses["200"]["content"]["application/octet-stream"] = binary
+    return {
+        "summary": "Answer tensors, as JSON or with the binary tensor extension.",
+        "parameters": [length],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _ref("InferRequest")},
+                "application/octet-stream": binary,
+            },
+        },
+        "responses": responses,
+    }
+
+
+def _get(summary: str, schema: Node, *failures: str) -> Node:
+    return {"get": {"summary": summary, "responses": _responses(schema, *failures)}}
+
+
+def _responses(schema: Node, *failures: str) -> Node:
+    responses: Node = {"200": {"description": "OK", "content": _json(schema)}}
+    for status in failures:
+        responses[status] = {"description": FAILURES[status], "content": _json(_ref("Error"))}
+    return responses
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _ref(name: str) -> Node:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(items: Node) -> Node:
+    return {"type": "array", "items": items}
+
+
+def _object(optional: Mapping[str, Node] | None = None, /, **required: Node) -> Node:
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _path(name: str) -> Node:
+    return {"name": name, "in": "path", "required": True, "schema": _TEXT}
+
+
+def _query(name: str, description: str, schema: Node) -> Node:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+_SPEC = _object(name=_TEXT, datatype=_TEXT, shape=_SHAPE)
+_REPLY: Node = {
+    "route": _TEXT,
+    "version": _TEXT,
+    "digest": _TEXT,
+    "energy_source": _TEXT,
+    "certificate": _TEXT,
+}
+_DATA: Node = {"type": "array"}
+_PARAMETERS: Node = {"type": "object"}
+_STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "memory"]}
+
+_SCHEMAS: Mapping[str, Node] = {
+    "Error": _object(error=_TEXT),
+    "Readiness": _object({"name": _TEXT, "error": _TEXT}, ready=_FLAG),
+    "Server": _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
+    "Model": _object(
+        name=_TEXT,
+        versions=_list(_TEXT),
+        platform=_TEXT,
+        inputs=_list(_SPEC),
+        outputs=_list(_SPEC),
+    ),
+    "Route": _object(
+        {"labels": _list(_TEXT), "picture": {"type": ["object", "null"]}},
+        route=_TEXT,
+        version=_TEXT,
+        task=_TEXT,
+        pipeline=_TEXT,
+        description=_TEXT,
+        digest=_TEXT,
+        certificate=_TEXT,
+        expected_macs=_NUMBER,
+        stages=_list(_object(name=_TEXT, macs=_COUNT)),
+        inputs=_list(_SPEC),
+        outputs=_list(_SPEC),
+        explanations=_list(_SPEC),
+        memory={"type": "object"},
+        profile={"type": "object"},
+    ),
+    "InferRequest": _object(
+        {
+            "id": _TEXT,
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "timeout_ms": {"type": ["number", "string"]},
+                    "timeout": {"type": ["number", "string"], "description": "Microseconds."},
+                    "energy_mj": {"type": ["number", "string"]},
+                    "min_confidence": {"type": ["number", "string"]},
+                    "no_cache": {"type": ["boolean", "string"]},
+                    "binary_data_output": _FLAG,
+                },
+            },
+            "outputs": _list(_object({"parameters": _PARAMETERS}, name=_TEXT)),
+        },
+        inputs=_list(
+            _object(
+                {"data": _DATA, "parameters": _PARAMETERS}, name=_TEXT, datatype=_TEXT, shape=_SHAPE
+            )
+        ),
+    ),
+    "InferResponse": _object(
+        {"id": _TEXT},
+        model_name=_TEXT,
+        model_version=_TEXT,
+        parameters=_object(**_REPLY),
+        outputs=_list(
+            _object(
+                {"data": _DATA, "parameters": _PARAMETERS}, name=_TEXT, datatype=_TEXT, shape=_SHAPE
+            )
+        ),
+    ),
+    "Prediction": _object(
+        **_REPLY,
+        answers=_list(
+            _object(
+                {
+                    "label": {"type": "integer"},
+                    "label_name": _TEXT,
+                    "probabilities": _list(_NUMBER),
+                },
+                confidence=_NUMBER,
+                exit=_TEXT,
+                stopped_by=_STOPPED_BY,
+                cached=_FLAG,
+                macs=_COUNT,
+                energy_mj={"type": ["number", "null"]},
+                latency_ms=_NUMBER,
+            )
+        ),
+    ),
+}

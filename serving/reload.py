@@ -1,0 +1,121 @@
+"""Loads the route directories and serves them anew when they change, without a failed request.
+
+A version is loaded and warmed up beside what is served, then the catalog is replaced at once; requests under
+way end on what they started with. A damaged directory is named and refused; what was served from it before
+goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.devices import Device
+from core.errors import ModelDirectoryError
+from monitoring.metrics import Metrics, NoMetrics
+from routes.loading import find_routes, load_route
+from serving.catalog import Catalog, ServedRoute
+from serving.warmup import warm_up
+
+_log = logging.getLogger("sparing.routes")
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    signature: Signature
+    served: ServedRoute | None  # None: refused, and nothing was served from there before
+
+
+class Reloader:
+    """Keeps a catalog equal to what the directories hold."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        catalog: Catalog,
+        device: Device,
+        metrics: Metrics | NoMetrics,
+        *,
+        remembers: bool,
+    ) -> None:
+        self._roots = roots
+        self._catalog = catalog
+        self._device = device
+        self._metrics = metrics
+        self._remembers = remembers
+        self._loaded: Mapping[Path, _Loaded] = {}
+        self.refused: dict[Path, str] = {}
+
+    async def watch(self, interval_s: float) -> None:
+        """Look for changes for ever."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:  # a full disk or a vanished mount must not end the watching
+                _log.exception("looking for changed routes failed; trying again")
+
+    def refresh(self) -> bool:
+        """Load what is new or changed; true when something other is served than before."""
+        loaded: dict[Path, _Loaded] = {}
+        for directory in self._directories():
+            signature = _sign(directory)
+            old = self._loaded.get(directory)
+            if old is None or old.signature != signature:
+                loaded[directory] = self._load(directory, signature, old)
+            else:
+                loaded[directory] = old
+        changed = loaded != self._loaded
+        if changed:
+            self._loaded = loaded
+            self.refused = {
+                path: why for path, why in self.refused.items() if path in loaded
+            }
+            self._catalog.replace(_one_a_version(loaded))
+        return changed
+
+    def _directories(self) -> list[Path]:
+        return [directory for root in self._roots for directory in find_routes(root)]
+
+    def _load(self, directory: Path, signature: Signature, old: _Loaded | None) -> _Loaded:
+        try:
+            route = load_route(directory, self._device)
+        except ModelDirectoryError as error:
+            _log.error("route refused: %s", error)
+            self.refused[directory] = str(error)
+            return _Loaded(signature, old.served if old is not None else None)
+        self.refused.pop(directory, None)
+        manifest = route.manifest
+        counts = self._metrics.serve(manifest.route, [stage.name for stage in manifest.stages])
+        served = ServedRoute(manifest, route.pipeline, counts, remembers=self._remembers)
+        warm_up(served, self._device)
+        _log.info("serving %s version %s (%s)", served.name, served.version, served.digest[:12])
+        return _Loaded(signature, served)
+
+
+def _sign(directory: Path) -> Signature:
+    """Names, sizes and times of the files: cheap to compare, changed by any write or replacement."""
+    entries = []
+    try:
+        for path in sorted(directory.iterdir()):
+            stat = path.stat()
+            entries.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    except OSError:  # it is being replaced right now: the next look sees it whole
+        return ()
+    return tuple(entries)
+
+
+def _one_a_version(loaded: Mapping[Path, _Loaded]) -> list[ServedRoute]:
+    chosen: dict[tuple[str, str], ServedRoute] = {}
+    for directory, one in loaded.items():
+        if one.served is None:
+            continue
+        name = (one.served.name, one.served.version)
+        if name in chosen:
+            _log.error("route %s version %s stands twice; %s is not served", *name, directory)
+        else:
+            chosen[name] = one.served
+    return list(chosen.values())

@@ -1,0 +1,266 @@
+"""The gRPC door: the Open Inference Protocol, health and reflection on one grpc.aio server.
+
+The only module that imports grpc. It carries bytes between the wire and `serving.rpc_service`,
+turns errors into statuses and drains; what a call means is not its business. Compressed messages
+are refused by the transport before they are unpacked, so no small message becomes a large one.
+"""
+
+import asyncio
+import errno
+import hmac
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from core.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelDirectoryError,
+    Overloaded,
+    RouteUnavailable,
+    SparingError,
+    StageFailed,
+    Unauthorized,
+    UnknownRoute,
+    UnsupportedEncoding,
+)
+from serving.rpc_messages import SERVICE, Message, Messages, Method
+from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
+from serving.rpc_stream import StreamCall, run_before
+from serving.settings import DoorSettings
+
+STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
+    Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
+    UnknownRoute: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    RouteUnavailable: grpc.StatusCode.UNAVAILABLE,
+    StageFailed: grpc.StatusCode.INTERNAL,
+    ModelDirectoryError: grpc.StatusCode.UNAVAILABLE,
+}
+
+MAX_CALLS = 4096  # of all connections at once; more are refused with RESOURCE_EXHAUSTED
+MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
+DRAINING = "the server is draining, ask another one"
+FAILED = "the server failed on this request, its log says why"
+
+_HEALTH = "/grpc.health.v1.Health/"
+_log = logging.getLogger(__name__)
+
+# grpc has no types: contexts and method handlers are Any.
+Context = Any
+Handler = Any
+
+
+class RpcDoor:
+    """One listening server. `start` once, then `drain` once, on the same event loop."""
+
+    def __init__(self, engine: Engine, settings: DoorSettings, metrics: RequestCounts) -> None:
+        self._settings = settings
+        self._token = f"Bearer {settings.bearer_token}".encode() if settings.bearer_token else b""
+        self._messages = Messages()
+        self._service = RpcService(engine, metrics, self._messages)
+        self._bytes_in_flight = 0
+        self._draining = asyncio.Event()
+        self._server: Any = None
+        self._refused = grpc.stream_stream_rpc_method_handler(self._refuse_token)
+        self._handlers = self._make_handlers()
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError when the address cannot be had."""
+        host, port = self._settings.host, self._settings.grpc_port
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._settings.max_body_bytes),
+                ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
+            ],
+            maximum_concurrent_rpcs=MAX_CALLS,
+        )
+        self._server.add_generic_rpc_handlers([self])
+        try:
+            bound: int = self._server.add_insecure_port(
+                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            )
+        except RuntimeError as error:
+            raise OSError(
+                errno.EADDRINUSE,
+                "the address is in use or not one of this machine",
+            ) from error
+        await self._server.start()
+        return bound
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more; return when all accepted calls are answered or the time is over."""
+        self._draining.set()
+        if self._server is not None:
+            await self._server.stop(timeout_s)
+
+    def service(self, call: Any) -> Handler | None:
+        """Grpc asks who handles a call; the token is looked at before a body is read."""
+        if self._token and not call.method.startswith(_HEALTH):
+            given = [value for key, value in call.invocation_metadata if key == "authorization"]
+            if not given or not hmac.compare_digest(given[0].encode(), self._token):
+                return self._refused
+        return self._handlers.get(call.method)
+
+    def _make_handlers(self) -> Mapping[str, Handler]:
+        handlers: dict[str, Handler] = {}
+        for method in self._messages.methods():
+            if method.streams:
+                handlers[method.path] = grpc.stream_stream_rpc_method_handler(self._stream(method))
+            else:
+                work = self._service.unary[method.name]
+                handlers[method.path] = grpc.unary_unary_rpc_method_handler(
+                    self._unary(method, work)
+                )
+        return handlers | self._health_handlers() | self._reflection_handlers()
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    def _unary(
+        self, method: Method, work: Procedure
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def call(raw: bytes, context: Context) -> bytes:
+            try:
+                with self._admitted(raw):
+                    reply = await work(method.parse(raw), context.time_remaining())
+                    return reply.SerializeToString()  # type: ignore[no-any-return]
+            except SparingError as error:
+                await _refuse(context, error)
+            except Exception:
+                _log.exception("%s failed", method.path)
+                await context.abort(grpc.StatusCode.INTERNAL, FAILED)
+            raise AssertionError("abort raises")
+
+        return call
+
+    def _stream(self, method: Method) -> Callable[[object, Context], Awaitable[None]]:
+        async def call(_requests: object, context: Context) -> None:
+            async def read() -> bytes | None:
+                raw: bytes | None = await context.read()
+                return None if raw is grpc.aio.EOF else raw
+
+            def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
+                return self._respond(method, raw, context.time_remaining())
+
+            if not await StreamCall(read, context.write, respond).run(self._draining):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+
+        return call
+
+    async def _respond(
+        self, method: Method, raw: bytes, remaining_s: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        """The responses to one request of a stream; an error is a response too."""
+        request_id = ""
+        try:
+            with self._admitted(raw):
+                message = method.parse(raw)
+                request_id = message.id
+                async with aclosing(self._service.infer_stream(message, remaining_s)) as replies:
+                    async for reply in replies:
+                        response = self._messages.stream_response(infer_response=reply)
+                        yield response.SerializeToString()
+            return
+        except SparingError as error:
+            sentence = str(error)[:MAX_SENTENCE]
+        except Exception:
+            _log.exception("a request of %s failed", method.path)
+            sentence = FAILED
+        failure = self._messages.stream_response(error_message=sentence)
+        failure.infer_response.id = request_id
+        yield failure.SerializeToString()
+
+    @contextmanager
+    def _admitted(self, raw: bytes) -> Iterator[None]:
+        limit = self._settings.max_body_bytes_in_flight
+        if self._bytes_in_flight + len(raw) > limit:
+            raise Overloaded(
+                f"requests under way hold {self._bytes_in_flight} bytes,"
+                f" allowed {limit} together; try again"
+            )
+        self._bytes_in_flight += len(raw)
+        try:
+            yield
+        finally:
+            self._bytes_in_flight -= len(raw)
+
+    async def _refuse_token(self, _requests: object, context: Context) -> None:
+        await _refuse(
+            context,
+            Unauthorized("metadata authorization: not given or wrong, allowed 'Bearer <token>'"),
+        )
+
+    # Health and reflection ------------------------------------------------------------------------
+
+    def _health_handlers(self) -> dict[str, Handler]:
+        """Ours, since the library's watchers neither end with a drain nor survive each other."""
+        states = health_pb2.HealthCheckResponse
+        known = {"", SERVICE, "grpc.health.v1.Health"}
+
+        def state(request: Message) -> Message:
+            if request.service not in known:
+                return states(status=states.SERVICE_UNKNOWN)
+            return states(status=states.NOT_SERVING if self._draining.is_set() else states.SERVING)
+
+        async def check(request: Message, context: Context) -> Message:
+            if request.service not in known:
+                await context.abort(
+                    grpc.StatusCode.NOT_FOUND, f"service: no such {request.service[:80]!r}"
+                )
+            return state(request)
+
+        async def watch(request: Message, context: Context) -> None:
+            await context.write(state(request))
+            await self._draining.wait()
+            await context.write(state(request))
+
+        coding = {
+            "request_deserializer": health_pb2.HealthCheckRequest.FromString,
+            "response_serializer": states.SerializeToString,
+        }
+        return {
+            _HEALTH + "Check": grpc.unary_unary_rpc_method_handler(check, **coding),
+            _HEALTH + "Watch": grpc.unary_stream_rpc_method_handler(watch, **coding),
+        }
+
+    def _reflection_handlers(self) -> dict[str, Handler]:
+        for file in (health_pb2, reflection_pb2):
+            self._messages.add(file.DESCRIPTOR.serialized_pb)
+        names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        servicer = reflection.aio.ReflectionServicer(names, pool=self._messages.pool)
+
+        async def reflect(requests: object, context: Context) -> None:
+            async def answer() -> None:
+                async for reply in servicer.ServerReflectionInfo(requests, context):
+                    await context.write(reply)
+
+            if not await run_before(self._draining, answer()):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+
+        handler = grpc.stream_stream_rpc_method_handler(
+            reflect,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        return {f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": handler}
+
+
+async def _refuse(context: Context, error: SparingError) -> None:
+    """End the call with the error's status; raises."""
+    trailing: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, Overloaded | RouteUnavailable):
+        trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
+    await context.abort(STATUS[type(error)], str(error)[:MAX_SENTENCE], trailing)

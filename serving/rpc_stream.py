@@ -1,0 +1,64 @@
+"""One ModelStreamInfer call: requests read, worked on at once, answered as they are ready.
+
+Bounded: a stream with `MAX_REQUESTS` requests under way is not read further, so a caller who
+sends faster than answers leave is slowed down by the transport. Knows neither grpc nor what a
+request means.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+
+MAX_REQUESTS = 32  # of one stream at once; more wait unread
+
+Read = Callable[[], Awaitable[bytes | None]]  # None: the caller has sent everything
+Write = Callable[[bytes], Awaitable[None]]
+Respond = Callable[[bytes], AsyncGenerator[bytes, None]]  # the responses to one request
+
+
+class StreamCall:
+    """Run once; everything under way ends with the task that runs it."""
+
+    def __init__(self, read: Read, write: Write, respond: Respond) -> None:
+        self._read = read
+        self._write = write
+        self._respond = respond
+        self._room = asyncio.Semaphore(MAX_REQUESTS)
+        self._turn = asyncio.Lock()  # one response is written at a time
+
+    async def run(self, draining: asyncio.Event) -> bool:
+        """Answer all that was read; false when draining ended the reading early."""
+        async with asyncio.TaskGroup() as tasks:
+            return await run_before(draining, self._read_all(tasks))
+
+    async def _read_all(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._room.acquire()
+            raw = await self._read()
+            if raw is None:
+                return
+            tasks.create_task(self._answer(raw))
+
+    async def _answer(self, raw: bytes) -> None:
+        try:
+            async with aclosing(self._respond(raw)) as responses:
+                async for response in responses:
+                    async with self._turn:
+                        await self._write(response)
+        finally:
+            self._room.release()
+
+
+async def run_before(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
+    """Run to the end, or until the event happens; false then."""
+    running = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            return False
+        await running
+        return True
+    finally:
+        running.cancel()
+        waiting.cancel()

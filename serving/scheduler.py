@@ -1,0 +1,227 @@
+"""Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
+
+When the device is free it takes the lane whose first row is due first; a row without a deadline is due a
+fixed patience after its arrival, so no stage starves another. It takes what is queued and never waits for
+more. Survivors of a stage join the next stage's lane, beside rows of any other request: this re-batching is
+what an adaptive route lives from.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from core.devices import Device
+from core.errors import DeadlineExceeded, SparingError, StageFailed
+from core.messages import Answer, Outcome, Step, StoppedBy
+from serving.lanes import Flight, Lane, Waiting
+from serving.states import StateLedger
+from serving.worker import Worker
+
+_log = logging.getLogger("sparing.scheduler")
+
+# Called once for every flight that has ended: its final answer, or None when there is none to remember.
+Landed = Callable[[Flight, Outcome | None], None]
+
+
+class Scheduler:
+    """One device's turn-taking. Lives on the event loop; only stages run on the worker's thread."""
+
+    def __init__(
+        self,
+        device: Device,
+        loop: asyncio.AbstractEventLoop,
+        landed: Landed,
+        *,
+        reply_margin_s: float,
+        rebatch_stages: bool,
+    ) -> None:
+        self._loop = loop
+        self._landed = landed
+        self._margin_s = reply_margin_s
+        self._rebatch = rebatch_stages
+        self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
+        self._pump_is_due = False
+        self._busy_until: float | None = None  # predicted end of the batch that runs now
+        self._closed = False
+        self.states = StateLedger(device.state_limit_bytes)
+        self._worker = Worker(device, loop, self._done)
+
+    def close(self) -> None:
+        self._closed = True
+        self._worker.close()
+
+    def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
+        """Put a row into a lane; an idle device takes it at the end of this loop iteration."""
+        lane.push(flight, now)
+        self._waiting[lane] = None
+        if not self._pump_is_due and self._busy_until is None:
+            self._pump_is_due = True
+            self._loop.call_soon(self._pump)
+
+    def leave(self, flight: Flight, waiting: Waiting) -> None:
+        """One of those who wait for a flight goes away; without anybody left, it is given up."""
+        if flight.done:
+            return
+        flight.waiters = [one for one in flight.waiters if one[0] is not waiting]
+        if not flight.waiters:
+            self._give_up(flight)
+
+    def cut_short(self, flight: Flight, waiting: Waiting, row: int) -> None:
+        """Tell one waiter the best answer so far, or that there is none in time."""
+        if flight.answer is None:
+            waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
+        else:
+            _tell(flight, waiting, row, flight.answer, "deadline", time.monotonic())
+        flight.waiters = [one for one in flight.waiters if one != (waiting, row)]
+        if not flight.waiters and not flight.done:
+            self._give_up(flight)
+
+    def predict_s(self, lane: Lane, due: float, now: float, rows: int = 1) -> float:
+        """Seconds until `rows` rows that enter this lane now, due then, have been through its stage."""
+        seconds = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
+        for other in self._waiting:
+            if other is not lane:
+                seconds += _drain_s(other, other.rows_before(due))
+        return seconds + _drain_s(lane, lane.rows_before(due) + rows)
+
+    # The device's turn --------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pump_is_due = False
+        while self._busy_until is None and not self._closed:
+            lane = self._choose_lane()
+            if lane is None:
+                return
+            batch = lane.take(one_call=not self._rebatch and not lane.is_first)
+            now = time.monotonic()
+            batch_s = lane.times.predict_s(len(batch))
+            batch = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
+            if batch:
+                self._busy_until = now + batch_s
+                self._worker.submit(lane, batch)
+
+    def _choose_lane(self) -> Lane | None:
+        best: Lane | None = None
+        best_head = (math.inf, math.inf)
+        for lane in list(self._waiting):
+            head = lane.head()
+            if head is None:
+                del self._waiting[lane]
+            elif head < best_head:
+                best, best_head = lane, head
+        return best
+
+    def _too_late(self, flight: Flight, done_at: float) -> bool:
+        """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
+        for waiting, row in flight.waiters:
+            if waiting.deadline is not None and done_at > waiting.deadline - self._margin_s:
+                self.cut_short(flight, waiting, row)
+        return flight.done
+
+    def _done(self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float) -> None:
+        now = time.monotonic()
+        self._busy_until = None
+        self._pump_is_due = True  # survivors are queued first, then the device is given away once
+        lane.times.observe(len(batch), run_s)
+        started = now - run_s
+        lane.metrics.batch(
+            lane.stage.name, len(batch), [started - flight.queued_at for flight in batch], run_s
+        )
+        escalated = 0
+        for flight, step in zip(batch, steps, strict=True):
+            try:
+                escalated += self._advance(flight, lane, step, now)
+            except SparingError as error:
+                self._fail(flight, error)
+            except Exception:  # a step that is no step fails its row, never the lane
+                _log.exception("stage %s returned something that is no step", lane.stage.name)
+                self._fail(flight, StageFailed(f"stage {lane.stage.name} returned no valid step"))
+        if escalated:
+            lane.metrics.escalation(lane.stage.name, escalated)
+        self._pump()
+
+    def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
+        """Finish the row or queue it for its next stage; true when it goes to another stage."""
+        flight.running = False
+        flight.macs += step.macs
+        goes_on = step.next
+        self.states.exchange(flight, None if goes_on is None else goes_on.state)
+        if flight.done:  # given up while it ran
+            self.states.exchange(flight, None)
+            return False
+        answer = step.answer
+        if answer is not None:
+            if not 0.0 <= answer.confidence <= 1.0:
+                raise StageFailed(f"stage {lane.stage.name} returned a confidence outside [0, 1]")
+            flight.answer = answer
+        if goes_on is None:
+            self._finish(flight, lane, answer, now)
+            return False
+        if goes_on.stage not in lane.lanes:
+            raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
+        for waiting, row in flight.waiters:
+            if waiting.streams and answer is not None:
+                waiting.progress(row, _answer(flight, answer, "confidence", waiting, now))
+        flight.inputs = goes_on.inputs
+        next_lane = lane.lanes[goes_on.stage]
+        if not self._misses_deadline(flight, next_lane, now):
+            self.enqueue(flight, next_lane, now)
+        return next_lane is not lane
+
+    def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:
+        if all(waiting.deadline is None for waiting, _ in flight.waiters):
+            return False
+        return self._too_late(flight, now + self.predict_s(lane, flight.due, now))
+
+    # The end of a flight --------------------------------------------------------------------------
+
+    def _finish(self, flight: Flight, lane: Lane, answer: Outcome | None, now: float) -> None:
+        if answer is None:
+            raise StageFailed(f"stage {lane.stage.name} failed on this input")
+        stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
+        for waiting, row in flight.waiters:
+            _tell(flight, waiting, row, answer, stopped_by, now)
+        self._end(flight, answer)
+
+    def _fail(self, flight: Flight, error: SparingError) -> None:
+        for waiting, _ in flight.waiters:
+            waiting.fail(error)
+        if not flight.done:
+            self._end(flight, None)
+
+    def _give_up(self, flight: Flight) -> None:
+        if flight.running:  # its batch is on the device: the step will be thrown away
+            flight.done = True
+            self._landed(flight, None)
+            return
+        if flight.queued:
+            flight.lane.forget(flight)
+        self._end(flight, None)
+
+    def _end(self, flight: Flight, outcome: Outcome | None) -> None:
+        flight.done = True
+        self.states.exchange(flight, None)
+        self._landed(flight, outcome)
+
+
+def _drain_s(lane: Lane, rows: int) -> float:
+    """Seconds for so many rows of a lane, in full batches and a rest."""
+    batches, rest = divmod(rows, lane.max_batch)
+    seconds = batches * lane.times.predict_s(lane.max_batch)
+    return seconds + lane.times.predict_s(rest) if rest else seconds
+
+
+def _tell(
+    flight: Flight, waiting: Waiting, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
+) -> None:
+    """Deliver an answer; the first who is told pays for the work, so that sums over replies are true."""
+    waiting.deliver(row, _answer(flight, outcome, stopped_by, waiting, now))
+    flight.macs = 0
+
+
+def _answer(
+    flight: Flight, outcome: Outcome, stopped_by: StoppedBy, waiting: Waiting, now: float
+) -> Answer:
+    return Answer(outcome, stopped_by, False, flight.macs, None, now - waiting.started)

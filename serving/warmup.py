@@ -1,0 +1,66 @@
+"""First runs of a freshly loaded route: they fill caches and tell how long its batches take.
+
+Rows of zeros follow the stages wherever they send them on, with a confidence asked for that no answer has,
+so that a cascade's later stages are reached too.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from core.devices import Device
+from core.manifest import Manifest, TensorSpec
+from core.messages import Array, Batch, Handle, Step
+from serving.catalog import ServedRoute
+from serving.lanes import Lane
+
+_MOST_STEPS = 16
+_REPEATS = 3
+_UNREACHABLE_CONFIDENCE = 2.0
+_DTYPES = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object"}
+
+
+def warm_up(served: ServedRoute, device: Device) -> None:
+    """Run every stage that zeros reach, with one row and with a full batch; set the lanes' times."""
+    lane: Lane | None = served.entry
+    inputs: Mapping[str, Array] = _zeros(served.manifest)
+    state: Handle | None = None
+    seen: set[str] = set()
+    while lane is not None and lane.stage.name not in seen and len(seen) < _MOST_STEPS:
+        seen.add(lane.stage.name)
+        step = _measure(lane, inputs, state, device)
+        goes_on = step.next
+        if goes_on is None:
+            return
+        inputs, state = goes_on.inputs, goes_on.state
+        lane = lane.lanes.get(goes_on.stage)
+
+
+def _measure(
+    lane: Lane, inputs: Mapping[str, Array], state: Handle | None, device: Device
+) -> Step:
+    def run(rows: int) -> tuple[float, Sequence[Step]]:
+        batch = Batch(
+            {name: device.collate([array] * rows) for name, array in inputs.items()},
+            {"min_confidence": np.full(rows, _UNREACHABLE_CONFIDENCE)},
+            [state] * rows,
+        )
+        started = time.perf_counter()
+        steps = lane.stage.run(batch)
+        return time.perf_counter() - started, steps
+
+    run(1)
+    one_s = min(run(1)[0] for _ in range(_REPEATS))
+    many_s = min(run(lane.max_batch)[0] for _ in range(_REPEATS))
+    lane.times.calibrate(one_s, many_s, lane.max_batch)
+    return run(1)[1][0]
+
+
+def _zeros(manifest: Manifest) -> Mapping[str, np.ndarray]:
+    return {spec.name: _zero_row(spec) for spec in manifest.inputs}
+
+
+def _zero_row(spec: TensorSpec) -> np.ndarray:
+    dtype = _DTYPES.get(spec.datatype, spec.datatype.lower())
+    return np.zeros([max(size, 1) for size in spec.shape[1:]], dtype)

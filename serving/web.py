@@ -1,0 +1,204 @@
+"""The HTTP door: a plain ASGI callable that converts, asks the engine, and converts back.
+
+It decides nothing about routing, caching or thresholds. Tensors are `serving.oip_http`'s, pictures
+`serving.pictures`', limits `serving.http_body`'s, statuses `serving.http_status`'. No framework
+stands between the server and the infer endpoint, because that is where the microseconds go.
+"""
+
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from core.errors import InvalidInput, SparingError, Unauthorized, UnknownRoute
+from core.manifest import Manifest
+from core.messages import Reply, Request
+from serving.catalog import ServedRoute
+from serving.departures import Departures
+from serving.door_needs import Engine, Metrics
+from serving.facts import describe_reply
+from serving.http_body import BodyBudget, ClientGone, HeaderMap, Receive
+from serving.http_pages import make_pages
+from serving.http_paths import FIXED, Endpoint, Place, Visit, read_place
+from serving.http_status import Response, refuse, say
+from serving.oip_http import JSON_TYPE, read_request, write_reply
+from serving.pictures import read_pictures, split_body
+from serving.settings import DoorSettings
+from serving.tensors import Tensor, check_inputs, input_spec, read_parameters
+
+# ASGI's messages hold values of many types.
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_MAX_PLACES = 1024
+_CLOSE = (b"connection", b"close")
+_OPEN = frozenset({"live", "ready"})  # endpoints that need no token
+_log = logging.getLogger("sparing.http")
+
+
+class HttpDoor:
+    """One for each process; made inside or outside of the loop."""
+
+    def __init__(self, engine: Engine, settings: DoorSettings, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._max_pixels = settings.max_picture_pixels
+        self._token = settings.bearer_token.encode()
+        self._bodies = BodyBudget(settings.max_body_bytes, settings.max_body_bytes_in_flight)
+        self._departures = Departures()
+        self._places: dict[str, Place] = dict(FIXED)
+        self._endpoints: Mapping[str, Endpoint] = {
+            "infer": Endpoint("POST", self._infer),
+            "predict": Endpoint("POST", self._predict),
+            **make_pages(engine, metrics),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse_protocol(scope["type"], receive, send)
+            return
+        try:
+            status, headers, body = await self._respond(scope, receive)
+        except SparingError as error:
+            status, headers, body = refuse(error)
+        except ClientGone:
+            return
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            status, headers, body = 500, [JSON_TYPE], say("the server failed; its log says why")
+        headers.append((b"content-length", b"%d" % len(body)))
+        if self._engine.draining:
+            headers.append(_CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        path: str = scope["path"]
+        headers: HeaderMap = dict(scope["headers"])
+        place = self._places.get(path) or self._find(path)
+        if self._token and (place is None or place.endpoint not in _OPEN):
+            self._authorize(headers)
+        if place is None:
+            return (
+                404,
+                [JSON_TYPE],
+                say(f"{path[:200]}: no such path, GET /openapi.json lists them"),
+            )
+        endpoint = self._endpoints[place.endpoint]
+        method = scope["method"]
+        if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
+            allow = (b"allow", endpoint.method.encode())
+            sentence = f"method: given {method[:20]}, allowed {endpoint.method}"
+            return 405, [JSON_TYPE, allow], say(sentence)
+        return await endpoint.answer(Visit(place, headers, receive, scope["query_string"]))
+
+    def _find(self, path: str) -> Place | None:
+        """Parse a path; remembered only when its route is served, so nobody can fill the memory."""
+        place = read_place(path)
+        if place is not None:
+            try:
+                self._engine.resolve(place.route, place.version)
+            except UnknownRoute:
+                return place
+            if len(self._places) >= _MAX_PLACES:
+                self._places = dict(FIXED)
+            self._places[path] = place
+        return place
+
+    def _authorize(self, headers: HeaderMap) -> None:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if not hmac.compare_digest(token.strip(), self._token) or scheme.lower() != b"bearer":
+            raise Unauthorized("Authorization: allowed 'Bearer' and this server's token")
+
+    async def _infer(self, visit: Visit) -> Response:
+        place = visit.place
+        try:
+            self._engine.resolve(place.route, place.version)  # an unknown route reads no body
+            body = await self._bodies.read(visit.headers, visit.receive)
+            try:
+                served = self._engine.resolve(place.route, place.version)
+                length = visit.headers.get(b"inference-header-content-length")
+                asked = read_request(body, length, served.manifest, place.route, place.version)
+                reply = await self._departures.wait(
+                    self._engine.answer(asked.request), visit.receive
+                )
+                headers, answer = write_reply(reply, self._answered(served, reply), asked)
+            finally:
+                self._bodies.give_back(body)
+        except Exception as error:
+            self._count_failure(place.route, error)
+            raise
+        self._metrics.request(reply.route, "ok")
+        return 200, headers, answer
+
+    async def _predict(self, visit: Visit) -> Response:
+        route = visit.place.route
+        try:
+            query = dict(parse_qsl(visit.query.decode("latin-1"), keep_blank_values=True))
+            served = self._engine.resolve(route, query.get("version"))
+            body = await self._bodies.read(visit.headers, visit.receive)
+            try:
+                request = await self._read_pictures(body, served.manifest, route, query)
+                reply = await self._departures.wait(self._engine.answer(request), visit.receive)
+            finally:
+                self._bodies.give_back(body)
+            facts = describe_reply(reply, self._answered(served, reply))
+        except Exception as error:
+            self._count_failure(route, error)
+            raise
+        self._metrics.request(reply.route, "ok")
+        return 200, [JSON_TYPE], orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    async def _read_pictures(
+        self, body: bytes, manifest: Manifest, route: str, query: Mapping[str, str]
+    ) -> Request:
+        arrived = time.monotonic()
+        parameters = read_parameters(query)
+        if manifest.picture is None:
+            raise InvalidInput(
+                f"route {route} takes no pictures, allowed POST /v2/models/{route}/infer"
+            )
+        name = manifest.picture.input
+        rows: Tensor = await read_pictures(split_body(body), manifest.picture, self._max_pixels)
+        if rows.ndim < len(input_spec(manifest, name).shape):
+            rows = rows[..., None]  # grey with a dimension of channels
+        check_inputs(manifest, {name: rows})
+        timeout_s = parameters.timeout_s
+        return Request(
+            route,
+            {name: rows},
+            version=query.get("version"),
+            deadline=None if timeout_s is None else arrived + timeout_s,
+            energy_mj=parameters.energy_mj,
+            controls=parameters.controls,
+            no_cache=parameters.no_cache,
+        )
+
+    def _answered(self, served: ServedRoute, reply: Reply) -> Manifest:
+        """The manifest of the route that answered: `auto:<task>` may have chosen another one."""
+        if (served.name, served.version) == (reply.route, reply.version):
+            return served.manifest
+        return self._engine.resolve(reply.route, reply.version).manifest
+
+    def _count_failure(self, route: str, error: Exception) -> None:
+        if isinstance(error, ClientGone):
+            result = "ClientGone"
+        else:
+            result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
+        self._metrics.request(route, result)
+
+
+async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
+    """Lifespan is agreed to, and nothing is done in it; a websocket is closed."""
+    if kind == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    while kind == "lifespan":
+        step = (await receive())["type"]
+        await send({"type": f"{step}.complete"})
+        if step == "lifespan.shutdown":
+            return

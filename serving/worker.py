@@ -1,0 +1,93 @@
+"""The device's one compute thread: collates rows, runs the stage, hands the steps back to the loop.
+
+A batch that raises is run again in halves, so that only the rows at fault fail. Re-running is right
+because stages are re-entrant and keep nothing.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from core.devices import Device
+from core.messages import Batch, Step
+from serving.lanes import Flight, Lane
+
+FAILED = Step(0, None, None)  # neither answer nor next: the row has failed
+
+# lane, flights, their steps, seconds inside the stage
+Done = Callable[[Lane, list[Flight], Sequence[Step], float], None]
+
+_log = logging.getLogger("sparing.stage")
+
+
+class Worker:
+    """Runs one batch at a time on its own thread; `done` is called on the event loop."""
+
+    def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, done: Done) -> None:
+        self._device = device
+        self._loop = loop
+        self._done = done
+        self._jobs: queue.SimpleQueue[tuple[Lane, list[Flight]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._work, name=f"device-{device.name}", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, lane: Lane, flights: list[Flight]) -> None:
+        self._jobs.put((lane, flights))
+
+    def close(self) -> None:
+        """End the thread after the batch that runs now."""
+        self._jobs.put(None)
+        self._thread.join(timeout=5.0)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            lane, flights = job
+            started = time.perf_counter()
+            steps = run_batch(self._device, lane, flights)
+            seconds = time.perf_counter() - started
+            try:
+                self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds)
+            except RuntimeError:  # the loop has been closed: nobody is left to answer
+                return
+
+
+def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence[Step]:
+    """One step a flight, in order; FAILED for those at fault."""
+    try:
+        steps = lane.stage.run(collate(device, flights))
+        if len(steps) != len(flights):
+            raise ValueError(f"{len(steps)} steps for {len(flights)} rows")
+        return steps
+    except Exception as error:  # a stage is somebody's model: it fails its rows, never the lane
+        if len(flights) == 1:
+            _log.error("stage %s failed: %s: %s", lane.stage.name, type(error).__name__, error)
+            return [FAILED]
+        half = len(flights) // 2
+        return [
+            *run_batch(device, lane, flights[:half]),
+            *run_batch(device, lane, flights[half:]),
+        ]
+
+
+def collate(device: Device, flights: Sequence[Flight]) -> Batch:
+    """Rows of several requests as one batch; a control that a row does not set is NaN."""
+    inputs = {
+        name: device.collate([flight.inputs[name] for flight in flights])
+        for name in flights[0].inputs
+    }
+    names: set[str] = set()
+    for flight in flights:
+        if flight.controls:
+            names.update(flight.controls)
+    controls: Mapping[str, np.ndarray] = {
+        name: np.array([flight.controls.get(name, np.nan) for flight in flights])
+        for name in names
+    }
+    return Batch(inputs, controls, [flight.state for flight in flights])

@@ -1,0 +1,23 @@
+"""Running benchmarks: they live beside the packages, so each runs as a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparing.failure import Failure
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = {"serving": "benchmarks.serving", "dual-cnn": "benchmarks.dual_cnn"}
+
+
+def bench(names: Sequence[str], arguments: Sequence[str]) -> int:
+    """Run the named benchmarks in order (none named: all); the first exit code that is not 0."""
+    if not (ROOT / "benchmarks").is_dir():
+        raise Failure(f"{ROOT}: no benchmarks here; they run from a clone of the repository")
+    for name in names or BENCHMARKS:
+        command = [sys.executable, "-m", BENCHMARKS[name], *arguments]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code:
+            return code
+    return 0

@@ -1,0 +1,21 @@
+"""What route directories hold, without building anything: manifests read, files verified."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.errors import ModelDirectoryError
+from core.manifest import Manifest, read_manifest
+from routes.loading import find_routes
+
+
+def read_directories(roots: Iterable[Path]) -> tuple[list[Manifest], list[str]]:
+    """The manifests of all whole routes, and a sentence for each damaged one."""
+    manifests: list[Manifest] = []
+    faults: list[str] = []
+    for root in roots:
+        for directory in find_routes(root):
+            try:
+                manifests.append(read_manifest(directory))
+            except ModelDirectoryError as error:
+                faults.append(str(error))
+    return manifests, faults

@@ -1,0 +1,40 @@
+"""Settings as the command line means them: the file's, with the options given on top."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving.settings import DoorSettings, RouteSettings, Settings, read_settings
+from sparing.failure import Failure
+
+
+def choose_settings(
+    file: Path | None,
+    default_file: Path,
+    *,
+    http_port: int | None = None,
+    grpc_port: int | None = None,
+    host: str | None = None,
+    models: Sequence[Path] | None = None,
+) -> Settings:
+    """`file`, else `default_file` if it exists, else the defaults; options not None win."""
+    try:
+        settings = _read(file, default_file)
+    except ValueError as error:
+        raise Failure(str(error), exit_code=2) from error
+    doors = {"http_port": http_port, "grpc_port": grpc_port, "host": host}
+    given = {key: value for key, value in doors.items() if value is not None}
+    return settings.model_copy(
+        update={
+            "doors": DoorSettings.model_validate({**settings.doors.model_dump(), **given}),
+            "routes": RouteSettings(
+                directories=tuple(models) if models else settings.routes.directories,
+                reload_interval_s=settings.routes.reload_interval_s,
+            ),
+        }
+    )
+
+
+def _read(file: Path | None, default_file: Path) -> Settings:
+    if file is not None:
+        return read_settings(file)
+    return read_settings(default_file) if default_file.is_file() else Settings()

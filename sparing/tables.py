@@ -1,0 +1,81 @@
+"""What commands print: tables of routes and of predictions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from core.manifest import Manifest
+from sparing.predicting import Prediction
+
+
+def table_of_routes(manifests: Iterable[Manifest]) -> Table:
+    """What directories hold."""
+    table = _make_routes_table()
+    for manifest in manifests:
+        table.add_row(
+            manifest.route,
+            manifest.version,
+            manifest.pipeline,
+            manifest.task,
+            "\n".join(
+                _describe_stage(stage.name, stage.macs, stage.threshold)
+                for stage in manifest.stages
+            ),
+            _show_macs(manifest.expected_macs),
+            manifest.certificate,
+        )
+    return table
+
+
+def table_of_served(routes: Iterable[Mapping[str, Any]]) -> Table:
+    """What a server says it serves; values as its JSON has them."""
+    table = _make_routes_table()
+    for route in routes:
+        table.add_row(
+            str(route["route"]),
+            str(route["version"]),
+            str(route["pipeline"]),
+            str(route["task"]),
+            "\n".join(
+                _describe_stage(stage["name"], stage["macs"], stage["threshold"])
+                for stage in route["stages"]
+            ),
+            _show_macs(float(route["expected_macs"])),
+            str(route["certificate"]),
+        )
+    return table
+
+
+def table_of_predictions(predictions: Sequence[Prediction]) -> Table:
+    table = Table("picture", "label", "confidence", "exit", "stopped by", "MACs", "ms", box=None)
+    for one in predictions:
+        table.add_row(
+            str(one.picture),
+            one.label,
+            f"{one.confidence:.3f}",
+            one.exit,
+            one.stopped_by,
+            _show_macs(one.macs),
+            f"{one.latency_ms:.2f}",
+        )
+    return table
+
+
+def _make_routes_table() -> Table:
+    return Table(
+        "route", "version", "pipeline", "task", "stages", "mean MACs", "certificate", box=None
+    )
+
+
+def _describe_stage(name: str, macs: float, threshold: float | None) -> str:
+    limit = "" if threshold is None else f", stops at {threshold:.3f}"
+    return f"{name}: {_show_macs(macs)}{limit}"
+
+
+def _show_macs(macs: float) -> str:
+    """1234567 -> 1.23 M"""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if macs >= size:
+            return f"{macs / size:.2f} {unit}"
+    return f"{macs:.0f}"

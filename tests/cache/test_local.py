@@ -1,0 +1,184 @@
+"""The first tier: least recently used out first, bounded in bytes, nothing too old, nothing pinned."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cache.local import ARRAY_BYTES, ENTRY_BYTES, LocalMemory
+from core.messages import Key, Memory, Outcome
+
+ROW_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _make_outcome(value: int, size: int = 1) -> Outcome:
+    return Outcome({"label": np.full(size, value, dtype=np.int64)}, 0.5, "stage0")
+
+
+def _make_key(index: int) -> Key:
+    return index.to_bytes(16, "big")
+
+
+def _read(outcome: Outcome | None) -> int | None:
+    return None if outcome is None else int(outcome.outputs["label"][0])
+
+
+def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none() -> None:
+    memory: Memory = LocalMemory(10_000)
+
+    async def use() -> list[int | None]:
+        await memory.store([(_make_key(1), _make_outcome(1)), (_make_key(2), _make_outcome(2))])
+        return [_read(found) for found in await memory.recall([_make_key(i) for i in (2, 3, 1)])]
+
+    assert asyncio.run(use()) == [2, None, 1]
+
+
+def test_confidence_and_exit_are_kept() -> None:
+    memory = LocalMemory(10_000)
+    memory.put(b"k", Outcome({"label": np.array(3)}, 0.25, "light"))
+    found = memory.get(b"k")
+    assert found is not None
+    assert (found.confidence, found.exit) == (0.25, "light")
+
+
+def test_the_least_recently_used_leaves_first() -> None:
+    memory = LocalMemory(2 * ROW_BYTES)
+    for index in (1, 2):
+        memory.put(_make_key(index), _make_outcome(index))
+    assert _read(memory.get(_make_key(1))) == 1
+    memory.put(_make_key(3), _make_outcome(3))
+    assert [_read(memory.get(_make_key(index))) for index in (1, 2, 3)] == [1, None, 3]
+    assert memory.counts().evictions == 1
+
+
+def test_an_answer_is_a_miss_from_its_time_to_live_on() -> None:
+    clock = Clock()
+    memory = LocalMemory(10_000, ttl_s=10, clock=clock)
+    memory.put(_make_key(1), _make_outcome(1))
+    memory.put(_make_key(2), _make_outcome(2), ttl_s=20)
+    clock.now_s += 9.9
+    assert _read(memory.get(_make_key(1))) == 1
+    clock.now_s += 0.1
+    assert memory.get(_make_key(1)) is None
+    assert _read(memory.get(_make_key(2))) == 2
+    counts = memory.counts()
+    assert (counts.expirations, counts.hits, counts.misses, counts.entries) == (1, 2, 1, 1)
+
+
+def test_a_hit_does_not_prolong_a_life() -> None:
+    clock = Clock()
+    memory = LocalMemory(10_000, ttl_s=10, clock=clock)
+    memory.put(_make_key(1), _make_outcome(1))
+    clock.now_s += 9
+    assert memory.get(_make_key(1)) is not None
+    clock.now_s += 1
+    assert memory.get(_make_key(1)) is None
+
+
+def test_storing_again_replaces_the_answer_and_its_bytes() -> None:
+    memory = LocalMemory(10_000)
+    memory.put(_make_key(1), _make_outcome(1, size=50))
+    memory.put(_make_key(1), _make_outcome(2))
+    assert _read(memory.get(_make_key(1))) == 2
+    assert memory.counts().size_bytes == ROW_BYTES
+    memory.check()
+
+
+def test_an_answer_larger_than_the_memory_is_rejected_and_drives_nothing_out() -> None:
+    memory = LocalMemory(ROW_BYTES)
+    memory.put(_make_key(1), _make_outcome(1))
+    memory.put(_make_key(2), _make_outcome(2, size=100))
+    assert _read(memory.get(_make_key(1))) == 1
+    assert memory.get(_make_key(2)) is None
+    assert memory.counts().rejected == 1
+
+
+def test_a_rejected_answer_leaves_no_older_one_of_its_key() -> None:
+    memory = LocalMemory(ROW_BYTES)
+    memory.put(_make_key(1), _make_outcome(1))
+    memory.put(_make_key(1), _make_outcome(2, size=100))
+    assert memory.get(_make_key(1)) is None
+    memory.check()
+
+
+def test_a_view_of_a_batch_is_copied_and_nobody_can_write_what_is_kept() -> None:
+    memory = LocalMemory(10_000)
+    batch = np.arange(1000, dtype=np.float32).reshape(100, 10)
+    memory.put(_make_key(1), Outcome({"probabilities": batch[3]}, 0.5, "stage0"))
+    batch[:] = 0
+    found = memory.get(_make_key(1))
+    assert found is not None
+    kept = found.outputs["probabilities"]
+    assert kept.tolist() == list(range(30, 40))
+    assert kept.base is None
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0] = 1
+    memory.check()
+
+
+def test_an_array_of_its_own_that_nobody_can_write_is_kept_as_it_is() -> None:
+    label = np.array(7)
+    label.setflags(write=False)
+    memory = LocalMemory(10_000)
+    memory.put(_make_key(1), Outcome({"label": label}, 0.5, "stage0"))
+    found = memory.get(_make_key(1))
+    assert found is not None
+    assert found.outputs["label"] is label
+
+
+@pytest.mark.parametrize("limit_bytes", [0, -1])
+def test_a_memory_without_room_is_refused(limit_bytes: int) -> None:
+    with pytest.raises(ValueError, match="limit_bytes"):
+        LocalMemory(limit_bytes)
+
+
+class MemoryMachine(RuleBasedStateMachine):
+    """Any sequence of uses against a dictionary that forgets nothing but what is too old."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.memory = LocalMemory(4 * ROW_BYTES, ttl_s=5, clock=self.clock)
+        self.written: dict[int, tuple[int, float]] = {}
+        self.gets = self.puts = 0
+
+    @rule(index=st.integers(0, 7), value=st.integers(0, 99), size=st.integers(1, 400))
+    def put(self, index: int, value: int, size: int) -> None:
+        self.memory.put(_make_key(index), _make_outcome(value, size))
+        self.written[index] = (value, self.clock.now_s + 5)
+        self.puts += 1
+
+    @rule(index=st.integers(0, 7))
+    def get(self, index: int) -> None:
+        found = _read(self.memory.get(_make_key(index)))
+        self.gets += 1
+        if found is not None:
+            value, expires_at = self.written[index]
+            assert found == value
+            assert self.clock.now_s < expires_at
+
+    @rule(seconds=st.integers(0, 4))
+    def wait(self, seconds: int) -> None:
+        self.clock.now_s += seconds
+
+    @invariant()
+    def holds(self) -> None:
+        self.memory.check()
+        counts = self.memory.counts()
+        assert counts.hits + counts.misses == self.gets
+        assert counts.stores + counts.rejected == self.puts
+
+
+MemoryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+test_any_sequence_of_uses_keeps_the_books = MemoryMachine.TestCase

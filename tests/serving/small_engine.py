@@ -1,0 +1,105 @@
+"""A real, tiny engine for the doors' tests: answers from the pixels themselves, without lanes or models."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.errors import UnknownRoute
+from core.manifest import Manifest
+from core.messages import Answer, Batch, Outcome, Reply, Request, Step
+from serving.catalog import AUTO, Catalog, ServedRoute
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    table: dict[str, Any] = {
+        "format": 1,
+        "route": "small",
+        "version": "1",
+        "task": "shades",
+        "pipeline": "shade",
+        "expected_macs": 7.0,
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 2, 3]}],
+        "outputs": [
+            {"name": "label", "datatype": "INT64", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+        ],
+        "labels": ["dark", "bright"],
+        "picture": {"input": "image", "height": 2, "width": 3, "channels": 1},
+        "stages": [{"name": "shade", "file": "shade.onnx", "macs": 7}],
+        "files": {},
+        "provenance": {},
+    }
+    return Manifest.model_validate({**table, **changes})
+
+
+def make_answer(outputs: Mapping[str, Any] | None = None, energy_mj: float | None = None) -> Answer:
+    if outputs is None:
+        outputs = {"label": np.int64(1), "probabilities": np.array([0.25, 0.75], np.float32)}
+    return Answer(Outcome(outputs, 0.75, "shade"), "confidence", False, 7, energy_mj, 0.002)
+
+
+def make_reply(*answers: Answer) -> Reply:
+    return Reply("small", "1", "ab" * 32, "none", "none", answers)
+
+
+class _NoStage:
+    name = "shade"
+
+    def run(self, rows: Batch) -> Sequence[Step]:
+        raise AssertionError("this engine runs no stages")
+
+
+class _Shade:
+    digest = bytes(32)
+    first = "shade"
+    stages: Mapping[str, _NoStage] = {"shade": _NoStage()}
+
+
+class SmallEngine:
+    """A row is bright when its mean is over 127; `gate`, while it is closed, holds answers back."""
+
+    def __init__(self, *manifests: Manifest) -> None:
+        given = manifests or (make_manifest(), make_manifest(version="2"))
+        self.catalog = Catalog(ServedRoute(manifest, _Shade()) for manifest in given)
+        self.draining = False
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.requests: list[Request] = []
+        self.cancelled = asyncio.Event()
+
+    def resolve(self, route: str, version: str | None) -> ServedRoute:
+        if not route.startswith(AUTO):
+            return self.catalog.resolve(route, version)
+        for served in self.catalog.newest():
+            if served.manifest.task == route.removeprefix(AUTO):
+                return served
+        raise UnknownRoute(f"no route serves {route}")
+
+    def profile(self, served: ServedRoute) -> dict[str, object]:
+        return {stage: {"waiting_rows": lane.rows} for stage, lane in served.lanes.items()}
+
+    async def answer(self, request: Request) -> Reply:
+        self.requests.append(request)
+        if self.failure is not None:
+            raise self.failure
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        served = self.resolve(request.route, request.version)
+        answers = [_answer(row) for row in next(iter(request.inputs.values()))]
+        return Reply(served.name, served.version, "ab" * 32, "none", "none", answers)
+
+
+def _answer(row: np.ndarray) -> Answer:
+    bright = float(row.mean()) / 255
+    outputs = {
+        "label": np.int64(bright > 0.5),
+        "probabilities": np.array([1 - bright, bright], np.float32),
+    }
+    outcome = Outcome(outputs, max(bright, 1 - bright), "shade")
+    return Answer(outcome, "last_stage", False, 7, None, 0.002)

@@ -1,0 +1,130 @@
+"""Hot reload with real route directories: new versions, pinning, damage, removal, changes under load."""
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.devices import CpuDevice
+from core.errors import UnknownRoute
+from core.messages import Reply, Request
+from monitoring.metrics import NoMetrics
+from serving.catalog import Catalog
+from serving.engine import Engine
+from serving.reload import Reloader
+from tests.tiny_routes import make_pictures, write_route
+from tests.toys import with_engine
+
+PICTURES = make_pictures(4)
+
+
+def reloader(root: Path, catalog: Catalog) -> Reloader:
+    return Reloader([root], catalog, CpuDevice(), NoMetrics(), remembers=True)
+
+
+def versions(catalog: Catalog) -> list[str]:
+    return [served.version for served in catalog.routes()]
+
+
+def test_the_newest_version_answers_for_the_bare_name_and_an_old_one_can_be_pinned(
+    tmp_path: Path,
+) -> None:
+    for version in ("2", "10", "9"):
+        write_route(tmp_path, version=version, seed=int(version))
+    catalog = Catalog()
+    reloader(tmp_path, catalog).refresh()
+    assert versions(catalog) == ["10", "9", "2"]
+    assert catalog.resolve("tiny", None).version == "10"
+    assert catalog.resolve("tiny", "2").version == "2"
+
+
+def test_nothing_is_loaded_twice_when_nothing_changed(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    assert loading.refresh() is True
+    served = catalog.resolve("tiny", None)
+    assert loading.refresh() is False
+    assert catalog.resolve("tiny", None) is served
+
+
+def test_a_version_that_appears_is_served_and_one_that_goes_is_not(tmp_path: Path) -> None:
+    write_route(tmp_path, version="1")
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+    write_route(tmp_path, version="2", seed=2)
+    loading.refresh()
+    assert versions(catalog) == ["2", "1"]
+    shutil.rmtree(tmp_path / "tiny" / "2")
+    loading.refresh()
+    assert versions(catalog) == ["1"]
+    with pytest.raises(UnknownRoute):
+        catalog.resolve("tiny", "2")
+
+
+def test_a_damaged_directory_is_named_and_the_others_serve(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_route(tmp_path, route="good")
+    bad = write_route(tmp_path, route="bad")
+    (bad / "route.toml").write_text("format = ")
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    with caplog.at_level(logging.ERROR):
+        loading.refresh()
+    assert [served.name for served in catalog.routes()] == ["good"]
+    assert str(bad) in caplog.text
+    assert list(loading.refused) == [bad]
+
+
+def test_a_version_damaged_in_place_goes_on_as_it_was(tmp_path: Path) -> None:
+    directory = write_route(tmp_path)
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+    digest = catalog.resolve("tiny", None).digest
+    (directory / "route.toml").write_text("format = ")
+    loading.refresh()
+    assert catalog.resolve("tiny", None).digest == digest
+    assert list(loading.refused) == [directory]
+
+
+def test_reloads_under_load_fail_no_request_and_mix_no_versions(tmp_path: Path) -> None:
+    write_route(tmp_path, version="1", seed=1)
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+
+    async def use(engine: Engine) -> None:
+        engine.catalog = catalog
+        stop = asyncio.Event()
+        seen: dict[str, set[bytes]] = {}
+
+        async def client() -> None:
+            while not stop.is_set():
+                reply = await engine.answer(Request("tiny", {"image": PICTURES}, no_cache=True))
+                seen.setdefault(reply.digest, set()).add(_bytes(reply))
+                await asyncio.sleep(0)
+
+        clients = [asyncio.create_task(client()) for _ in range(4)]
+        for version in range(2, 8):
+            write_route(tmp_path, version=str(version), seed=version)
+            await asyncio.to_thread(loading.refresh)
+            shutil.rmtree(tmp_path / "tiny" / str(version - 1))
+            await asyncio.to_thread(loading.refresh)
+        stop.set()
+        await asyncio.gather(*clients)
+        assert len(seen) > 2
+        assert all(len(answers) == 1 for answers in seen.values())  # one digest, one answer
+        assert versions(catalog) == ["7"]
+
+    with_engine(use)
+
+
+def _bytes(reply: Reply) -> bytes:
+    rows = [answer.outcome.outputs["probabilities"] for answer in reply.answers]
+    return np.stack(rows).tobytes()

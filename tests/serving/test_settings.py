@@ -1,0 +1,82 @@
+"""Settings that are wrong stop the server with one line naming the file and the key."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from serving.settings import Settings, read_settings
+
+SHIPPED = Path(__file__).parents[2] / "settings.toml"
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert read_settings(write(tmp_path, "")) == Settings()
+
+
+def test_what_the_file_says_wins(tmp_path: Path) -> None:
+    text = '[doors]\nhttp_port = 8080\n[routes]\ndirectories = ["a", "b"]\n'
+    settings = read_settings(write(tmp_path, text))
+    assert settings.doors.http_port == 8080
+    assert settings.doors.grpc_port == Settings().doors.grpc_port
+    assert settings.routes.directories == (Path("a"), Path("b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[doors]\nhttp_prot = 1\n", "doors.http_prot"),
+        ("[door]\nhttp_port = 1\n", "door"),
+        ('[doors]\nhttp_port = "soon"\n', "doors.http_port"),
+        ("[doors]\nhttp_port = 70000\n", "doors.http_port"),
+        ("[engine]\npatience_s = 0\n", "engine.patience_s"),
+        ("[memory]\nlimit_bytes = 1.5\n", "memory.limit_bytes"),
+        ("doors = 3\n", "doors"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_in_one_line(tmp_path: Path, text: str, key: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=r"settings\.toml") as caught:
+        read_settings(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}: {key}: ")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("text", ["[doors\n", "http_port = \n", "a = 1\na = 2\n"])
+def test_bad_toml_is_one_line_that_names_the_file(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match="line") as caught:
+        read_settings(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"settings\.toml: .*decode"):
+        read_settings(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent.toml: No such file"):
+        read_settings(tmp_path / "absent.toml")
+
+
+def test_the_shipped_file_lists_every_key_with_its_default() -> None:
+    lines = SHIPPED.read_text().splitlines()
+    keys = [line.removeprefix("# ") for line in lines if line.startswith("[") or " = " in line]
+    uncommented = Settings.model_validate(tomllib.loads("\n".join(keys)))
+    assert uncommented == Settings()
+    listed = tomllib.loads("\n".join(keys))
+    assert {name: set(table) for name, table in listed.items()} == {
+        name: set(table) for name, table in Settings().model_dump().items()
+    }
+    assert read_settings(SHIPPED) == Settings()

@@ -1,0 +1,1 @@
+"""Pipelines that choose the work per token."""

@@ -1,0 +1,158 @@
+"""The recipe of dual complementary CNNs: a pool of nets, the best cascade of it, two routes.
+
+After arXiv 2412.01039, with thresholds, temperatures, members and their order chosen on held-out
+pictures alone; the test set is looked at once, when everything is decided. The training can be
+interrupted: what an earlier run did in the same `runs` folder is kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from cascades.selection import Member, select
+from core.scores import fit_temperature
+from training.data import DataSet, load_data
+from training.evaluate import Plan, accuracy
+from training.export import measure_us_per_picture, run_onnx
+from training.findings import COST_BATCH, Findings
+from training.members import Measure, make_ready
+from training.nets import GREY28_POOL, NetSpec
+from training.pool import train_pool
+from training.report import write_report
+from training.route_writer import RouteDraft, StageFiles, describe_making, write_route
+
+MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
+TOLERANCE = 0.0  # within that cost the most accurate is taken, not the cheapest of about as good
+REPOSITORY = Path(__file__).parent.parent
+
+
+def train(
+    data: str,
+    out: Path,
+    runs: Path,
+    workers: int = 2,
+    seed: int = 1,
+    epochs: int | None = None,
+    report: Path = Path("docs/reports/img"),
+    results: Path = Path("benchmarks/results"),
+) -> list[Path]:
+    """Train the pool, choose, write and measure the routes `<data>` and `<data>-large` in `out`.
+
+    Returns the two route directories. `epochs` overrides each net's own number, for trying the
+    recipe out. Raises ValueError in one sentence for unusable data or folders of another recipe.
+    """
+    console = Console()
+    data_set = load_data(data)
+    train_pool(
+        GREY28_POOL, data_set, runs, workers=workers, seed=seed, epochs=epochs, console=console
+    )
+    findings = choose(data_set, GREY28_POOL, runs, console=console)
+    routes = write_routes(findings, out)
+    write_report(findings, runs, report, results, console)
+    for route in routes:
+        console.print(f"wrote {route}")
+    return routes
+
+
+def choose(
+    data: DataSet,
+    pool: Sequence[NetSpec],
+    runs: Path,
+    *,
+    measure: Measure = measure_us_per_picture,
+    max_cost_fraction: float = MAX_COST_FRACTION,
+    console: Console,
+) -> Findings:
+    """Export and measure the pool, choose a cascade on held-out pictures, then try all on test."""
+    ready = {
+        spec.name: make_ready(spec, data, runs, measure)
+        for spec in track(pool, "exporting and measuring", console=console)
+    }
+    labels = data.held_out.labels
+    costs = {name: member.us_per_picture[COST_BATCH] for name, member in ready.items()}
+    large = max(ready, key=lambda name: (accuracy(ready[name].held_out, labels), -costs[name]))
+    with console.status("choosing among all cascades, on held-out pictures"):
+        choice = select(
+            [Member(name, member.held_out, costs[name]) for name, member in ready.items()],
+            labels,
+            reference=large,
+            max_cost_fraction=max_cost_fraction,
+            tolerance=TOLERANCE,
+        )
+    temperatures = {name: fit_temperature(m.held_out, labels) for name, m in ready.items()}
+    return Findings(
+        data=data,
+        ready=ready,
+        temperatures=temperatures,
+        large=large,
+        choice=choice,
+        test={name: run_onnx(member.onnx, data.test.pictures) for name, member in ready.items()},
+    )
+
+
+def write_routes(findings: Findings, out: Path) -> list[Path]:
+    """The chosen cascade and the strongest single net, as route directories."""
+    data, chosen, large = findings.data, findings.choice.chosen, findings.large
+    making = describe_making(REPOSITORY)
+    alone = Plan(
+        thresholds=(),
+        temperatures=(findings.temperatures[large],),
+        score=chosen.score,
+        combine=chosen.combine,
+    )
+    return [
+        write_route(out, draft)
+        for draft in (
+            _draft(data.name, findings, chosen.members, findings.plan, making),
+            _draft(f"{data.name}-large", findings, (large,), alone, making),
+        )
+    ]
+
+
+def _draft(
+    route: str, findings: Findings, names: Sequence[str], plan: Plan, making: Mapping[str, Any]
+) -> RouteDraft:
+    data = findings.data
+    members = [findings.ready[name] for name in names]
+    held_out = findings.replay_held_out(names, plan)
+    test = findings.replay_test(names, plan)
+    thresholds = (*plan.thresholds, None)
+    return RouteDraft(
+        route=route,
+        pipeline="dual-cnn" if len(names) > 1 else "single",
+        description=_describe(data.name, names),
+        expected_macs=held_out.mean(findings.macs(names)),
+        size=data.train.pictures.shape[1],
+        labels=data.source.labels,
+        stages=[
+            StageFiles(m.name, m.onnx, m.weights, m.description, m.macs, temperature, threshold)
+            for m, temperature, threshold in zip(
+                members, plan.temperatures, thresholds, strict=True
+            )
+        ],
+        options={"score": plan.score, "combine": plan.combine},
+        provenance={
+            **making,
+            "data": data.name,
+            "data_identity": data.identity,
+            "recipe": "training.dual_cnn",
+            "seed": members[0].description["seed"],
+            "epochs": [m.description["epochs"] for m in members],
+            "training_precision": [m.description["precision"] for m in members],
+            "thresholds_from": f"{len(data.held_out.labels)} held-out pictures",
+            "held_out_accuracy": held_out.accuracy,
+            "out_of_fold_accuracy": findings.choice.chosen.accuracy if len(names) > 1 else None,
+            "test_accuracy": test.accuracy,
+            "reached_on_test": list(test.reached),
+            "us_per_picture": findings.costs_us(names),
+        },
+    )
+
+
+def _describe(data: str, names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{data}, the strongest single net of the pool: {names[0]}."
+    return f"{data}, a cascade: {', then '.join(names)}, each only where those before are unsure."

@@ -1,0 +1,60 @@
+"""A pool's trained members made ready: exported, checked against torch, counted and measured."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from training.data import DataSet
+from training.evaluate import Logits
+from training.export import check_parity, count_macs, export_onnx, measure_us_per_picture, run_onnx
+from training.fit import build_net
+from training.nets import NetSpec
+
+BATCHES = (1, 8, 32, 64)
+
+Measure = Callable[[Path, Sequence[int]], dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One member: its files, what it costs and what it says of the held-out pictures."""
+
+    name: str
+    onnx: Path
+    weights: Path
+    description: Mapping[str, Any]  # the net's layers and how it was trained, as JSON
+    parameters: int
+    macs: int
+    us_per_picture: Mapping[int, float]  # by batch size
+    parity: float  # the largest difference of a logit from torch's
+    held_out: Logits
+
+
+def make_ready(
+    spec: NetSpec, data: DataSet, runs: Path, measure: Measure = measure_us_per_picture
+) -> Ready:
+    """Export `<runs>/<name>.onnx` and learn all there is to know of it without the test set."""
+    net = build_net(spec, data)
+    weights = runs / f"{spec.name}.safetensors"
+    net.load_state_dict(load_file(weights))
+    net.eval()
+    size = data.train.pictures.shape[1]
+    onnx = runs / f"{spec.name}.onnx"
+    export_onnx(net, onnx, size)
+    layers = [{"layer": type(layer).__name__} | asdict(layer) for layer in spec.layers]
+    training = json.loads((runs / f"{spec.name}.json").read_text())
+    return Ready(
+        name=spec.name,
+        onnx=onnx,
+        weights=weights,
+        description={"layers": layers, "size": size, "classes": net.head.out_features, **training},
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        macs=count_macs(onnx),
+        us_per_picture=measure(onnx, BATCHES),
+        parity=check_parity(net, onnx, data.held_out.pictures),
+        held_out=run_onnx(onnx, data.held_out.pictures),
+    )
