@@ -56,7 +56,7 @@ def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
     """The small CNN over HTTP without memory, its echoes, memory hits, and lone requests."""
     pictures = _make_noise(DISTINCT_PICTURES)
     route = small_cnn.ROUTE
-    labels = _label_noise(models, pictures)
+    labels = _label(models, route, pictures)
     binary, headers = _binary_traffic(servers["no-memory"], route, pictures, labels)
     path = f"/v2/models/{route}/infer"
     same = Traffic(binary.bodies, [body[-8:] for body in binary.bodies], offset=-8)
@@ -81,7 +81,7 @@ def build_grpc_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
     """The small CNN over gRPC without memory, and the no-op that answers with the same message."""
     pictures = _make_noise(DISTINCT_PICTURES)
     route = small_cnn.ROUTE
-    labels = _label_noise(models, pictures)
+    labels = _label(models, route, pictures)
     bodies = [encode_grpc(route, picture) for picture in pictures]
     right = Traffic(bodies, [expect_label(label) for label in labels])
     same = Traffic(bodies, [right.expected[0]] * len(bodies))
@@ -103,6 +103,7 @@ def build_cascade_cases(
     """Cascade, large model, cascade without re-batching and without metrics; same pictures."""
     pictures, _ = load_pictures()
     pictures = pictures[:limit]
+    labels: dict[str, list[int]] = {}
     cases = []
     for name, server, route in (
         ("cascade", "no-memory", CASCADE),
@@ -110,8 +111,8 @@ def build_cascade_cases(
         ("cascade-no-rebatch", "no-memory-no-rebatch", CASCADE),
         ("cascade-no-metrics", "no-memory-no-metrics", CASCADE),
     ):
-        labels = run_stages(open_route(models, route).pipeline, pictures, 32).labels.tolist()
-        traffic, headers = _binary_traffic(servers[server], route, pictures, labels)
+        labels[route] = labels.get(route) or _label(models, route, pictures)
+        traffic, headers = _binary_traffic(servers[server], route, pictures, labels[route])
         path = f"/v2/models/{route}/infer"
         cases.append(Case(name, server, CASCADE_CONNECTIONS, traffic, path, headers))
     return cases
@@ -122,9 +123,9 @@ def _make_noise(count: int) -> Pictures:
     return np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
-def _label_noise(models: Path, pictures: Pictures) -> list[int]:
-    """The small CNN's labels, without a server."""
-    pipeline = open_route(models, small_cnn.ROUTE).pipeline
+def _label(models: Path, route: str, pictures: Pictures) -> list[int]:
+    """The route's labels, without a server."""
+    pipeline = open_route(models, route).pipeline
     labels: list[int] = run_stages(pipeline, pictures, 32).labels.tolist()
     return labels
 

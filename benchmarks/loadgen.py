@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import uvloop
@@ -22,6 +23,7 @@ from benchmarks.traffic import Traffic, load_traffic
 
 DRAIN_S = 10.0
 _HEAD_END = b"\r\n\r\n"
+_LENGTH = b"\r\ncontent-length:"  # inference-header-content-length is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,7 @@ class _Connection(asyncio.Protocol):
         self._ok = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's shares no base class
         self._ask()
 
     def data_received(self, data: bytes) -> None:
@@ -180,7 +181,7 @@ class _Connection(asyncio.Protocol):
 
 def _content_length(head: bytes) -> int:
     lower = head.lower()
-    start = lower.index(b"content-length:") + 15
+    start = lower.index(_LENGTH) + len(_LENGTH)
     end = lower.find(b"\r\n", start)
     return int(lower[start : end if end > 0 else len(lower)])
 

@@ -72,11 +72,11 @@ def write_report(bench: str, results_path: Path, folder: Path) -> Path:
     report, results = REPORTS[bench], read_results(results_path)
     report.plot(results, folder / "img" / f"{bench}.png")
     path = folder / f"{bench}.md"
-    path.write_text(render(bench, report, results, results_path.name))
+    path.write_text(render(bench, report, results, results_path))
     return path
 
 
-def render(bench: str, report: Report, results: Results, source: str) -> str:
+def render(bench: str, report: Report, results: Results, source: Path) -> str:
     """The report as Markdown."""
     rows = report.judge(results)
     facts = results.facts
@@ -89,7 +89,7 @@ def render(bench: str, report: Report, results: Results, source: str) -> str:
         report.idea,
         f"Made by `{facts['command']}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, "
         f"load average {facts['load_average']} at the end; {versions}. Medians of {runs} runs, "
-        f"[smallest–largest]. Samples: `{FOLDER}/{source}`.",
+        f"[smallest–largest]. Samples: `{source}`.",
         "## Targets",
         _table(["what", "target", "measured", ""], [_cells(row) for row in rows]),
         f"![{report.title}](img/{bench}.png)",

@@ -82,7 +82,7 @@ def post(
 @contextmanager
 def _run(command: Sequence[str], http_port: int, grpc_port: int) -> Iterator[Server]:
     started = time.perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while not (_is_ready(http_port) if http_port else _listens(grpc_port)):
             if process.poll() is not None:

@@ -99,7 +99,10 @@ def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str
     command += ["--method", case.method] if case.method else ["--path", case.path]
     for header in case.headers:
         command += ["--header", header]
-    return _run_for_json(command)
+    load = _run_for_json(command)
+    if not load["requests"]:
+        raise RuntimeError(f"{case.name}: nothing was answered, {load['errors']} errors")
+    return load
 
 
 @contextmanager

@@ -55,15 +55,13 @@ class Fingerprinter:
             b"".join([struct.pack("<Q", len(names)), *map(_describe, names, _pick(inputs))])
         )
         contents = [_cut_rows(array) for array in _pick(inputs)]
-        if len(contents) == 1:
-            return [_finish(shared, row) for row in contents[0]]
-        return [_finish(shared, b"".join(row)) for row in zip(*contents, strict=True)]
-
-
-def _finish(shared: hashlib.blake2b, content: bytes | memoryview) -> Key:
-    hasher = shared.copy()
-    hasher.update(content)
-    return hasher.digest()
+        keys = []
+        for row in zip(*contents, strict=True):
+            hasher = shared.copy()
+            for content in row:
+                hasher.update(content)
+            keys.append(hasher.digest())
+        return keys
 
 
 def _pick(inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.generic]]:
@@ -93,7 +91,9 @@ def _cut_rows(array: npt.NDArray[np.generic]) -> list[bytes] | list[memoryview]:
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     rows = len(array)
     size_bytes = len(flat) // rows if rows else 0
-    return [flat[start * size_bytes : (start + 1) * size_bytes] for start in range(rows)]
+    if size_bytes == 0:
+        return [b""] * rows
+    return [flat[start : start + size_bytes] for start in range(0, len(flat), size_bytes)]
 
 
 def _rows(array: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:

@@ -96,9 +96,13 @@ def read_manifest(directory: Path) -> Manifest:
         with (directory / "route.toml").open("rb") as file:
             raw = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise ModelDirectoryError(f"{directory}: cannot read route.toml: {error.strerror}") from error
+        raise ModelDirectoryError(
+            f"{directory}: cannot read route.toml: {error.strerror}"
+        ) from error
     if len(raw) > MAX_MANIFEST_BYTES:
-        raise ModelDirectoryError(f"{directory}: route.toml is larger than {MAX_MANIFEST_BYTES} bytes")
+        raise ModelDirectoryError(
+            f"{directory}: route.toml is larger than {MAX_MANIFEST_BYTES} bytes"
+        )
     try:
         table = tomllib.loads(raw.decode())
         if "digest" in table:
@@ -117,7 +121,9 @@ def read_manifest(directory: Path) -> Manifest:
 def _verify_files(directory: Path, manifest: Manifest) -> None:
     for stage in manifest.stages:
         if stage.file not in manifest.files:
-            raise ModelDirectoryError(f"{directory}: stage {stage.name}: {stage.file} is not in [files]")
+            raise ModelDirectoryError(
+                f"{directory}: stage {stage.name}: {stage.file} is not in [files]"
+            )
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
             raise ModelDirectoryError(f"{directory}: file name {name!r} leaves the directory")
@@ -133,4 +139,6 @@ def _verify_files(directory: Path, manifest: Manifest) -> None:
         except OSError as error:
             raise ModelDirectoryError(f"{path}: {error.strerror}") from error
         if found != spec.sha256:
-            raise ModelDirectoryError(f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…")
+            raise ModelDirectoryError(
+                f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…"
+            )

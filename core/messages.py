@@ -110,7 +110,9 @@ class Request:
     version: str | None = None  # None: the newest
     deadline: float | None = None  # an instant of time.monotonic(), seconds
     energy_mj: float | None = None
-    controls: Mapping[str, float] = field(default_factory=lambda: NO_CONTROLS)  # min_confidence, beta, seed ...
+    controls: Mapping[str, float] = field(
+        default_factory=lambda: NO_CONTROLS
+    )  # min_confidence, beta, seed ...
     no_cache: bool = False
     stream: bool = False
     tenant: str = ""

@@ -17,7 +17,12 @@ class ServedRoute:
     __slots__ = ("digest", "entry", "lanes", "manifest", "metrics", "pipeline", "remembers")
 
     def __init__(
-        self, manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, *, remembers: bool = True
+        self,
+        manifest: Manifest,
+        pipeline: Pipeline,
+        metrics: RouteMetrics,
+        *,
+        remembers: bool = True,
     ) -> None:
         self.manifest = manifest
         self.pipeline = pipeline
@@ -62,7 +67,9 @@ class Catalog:
         if (newest := self._index.get((route, None))) is None:
             raise UnknownRoute(f"no route is named {route[:128]!r}; GET /v1/routes lists them")
         versions = [one.version for one in self._routes if one.name == newest.name]
-        raise UnknownRoute(f"route {route!r} has no version {str(version)[:32]!r}, it has {versions}")
+        raise UnknownRoute(
+            f"route {route!r} has no version {str(version)[:32]!r}, it has {versions}"
+        )
 
     def routes(self) -> list[ServedRoute]:
         """All versions, by name, newest first."""

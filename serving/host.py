@@ -169,5 +169,3 @@ def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
 def _refuse(why: str) -> int:
     print(f"sparing: {why}", file=sys.stderr, flush=True)
     return 1
-
-

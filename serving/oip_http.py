@@ -32,9 +32,9 @@ Table = dict[str, Any]  # a JSON object as orjson gives it
 
 JSON_TYPE = (b"content-type", b"application/json")
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: Table = {}
 # Parameters of a tensor that would change what it means, if they were ignored.
-_REFUSED = ("shared_memory_region", "classification")
+_REFUSED = frozenset({"shared_memory_region", "classification"})
 
 
 class Asked(NamedTuple):
@@ -57,7 +57,7 @@ def read_request(
     json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
     table = _read_table(body if json_bytes == len(body) else memoryview(body)[:json_bytes])
     given = table.get("parameters") or _NOTHING
-    if not isinstance(given, Mapping):
+    if not isinstance(given, dict):
         raise InvalidInput(f"parameters: given {shown(given)}, allowed an object")
     parameters = read_parameters(given)
     names, binary = _read_outputs(table.get("outputs"), manifest, given)
@@ -190,12 +190,14 @@ def _tensor_parameters(entry: Table, field: str) -> Mapping[str, object]:
     parameters = entry.get("parameters")
     if not parameters:
         return _NOTHING
-    place = f"{field}.{shown(entry.get('name'))}.parameters"
     if not isinstance(parameters, dict):
-        raise InvalidInput(f"{place}: given {shown(parameters)}, allowed an object")
-    for name in _REFUSED:
-        if name in parameters:
-            raise InvalidInput(f"{place}: given {name!r}, which this server does not offer")
+        raise InvalidInput(f"{field}.parameters: given {shown(parameters)}, allowed an object")
+    if not _REFUSED.isdisjoint(parameters):
+        given = sorted(_REFUSED.intersection(parameters))
+        raise InvalidInput(
+            f"{field}.{shown(entry.get('name'))}.parameters: given {given}, which this server does"
+            " not offer"
+        )
     return parameters
 
 

@@ -71,9 +71,7 @@ class Reloader:
         changed = loaded != self._loaded
         if changed:
             self._loaded = loaded
-            self.refused = {
-                path: why for path, why in self.refused.items() if path in loaded
-            }
+            self.refused = {path: why for path, why in self.refused.items() if path in loaded}
             self._catalog.replace(_one_a_version(loaded))
         return changed
 

@@ -29,8 +29,12 @@ class EngineSettings(_Frozen):
 
     max_rows_per_request: int = Field(gt=0, default=256)
     max_queued_rows: int = Field(gt=0, default=4096)  # in one lane
-    patience_s: float = Field(gt=0, default=1.0)  # a row without a deadline is due this long after arrival
-    reply_margin_s: float = Field(ge=0, default=0.002)  # answers leave this long before their deadline
+    patience_s: float = Field(
+        gt=0, default=1.0
+    )  # a row without a deadline is due this long after arrival
+    reply_margin_s: float = Field(
+        ge=0, default=0.002
+    )  # answers leave this long before their deadline
     rebatch_stages: bool = True  # off only to measure what re-batching is worth
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 

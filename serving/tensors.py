@@ -118,7 +118,7 @@ def check_rows(manifest: Manifest, inputs: Mapping[str, Tensor]) -> None:
         raise InvalidInput(f"inputs: given rows {rows}, allowed the same number for all")
 
 
-def tensor_from_raw(  # noqa: PLR0917 - a place in a buffer is two numbers
+def tensor_from_raw(
     spec: TensorSpec,
     datatype: object,
     shape: Sequence[Any],

@@ -18,7 +18,13 @@ from serving.lanes import Lane
 _MOST_STEPS = 16
 _REPEATS = 3
 _UNREACHABLE_CONFIDENCE = 2.0
-_DTYPES = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object"}
+_DTYPES = {
+    "BOOL": "bool",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
@@ -37,9 +43,7 @@ def warm_up(served: ServedRoute, device: Device) -> None:
         lane = lane.lanes.get(goes_on.stage)
 
 
-def _measure(
-    lane: Lane, inputs: Mapping[str, Array], state: Handle | None, device: Device
-) -> Step:
+def _measure(lane: Lane, inputs: Mapping[str, Array], state: Handle | None, device: Device) -> Step:
     def run(rows: int) -> tuple[float, Sequence[Step]]:
         batch = Batch(
             {name: device.collate([array] * rows) for name, array in inputs.items()},

@@ -79,10 +79,10 @@ class HttpDoor:
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         path: str = scope["path"]
         headers: HeaderMap = dict(scope["headers"])
-        place = self._places.get(path) or self._find(path)
+        place = self._places.get(path)
         if self._token and (place is None or place.endpoint not in _OPEN):
             self._authorize(headers)
-        if place is None:
+        if place is None and (place := self._find(path)) is None:
             return (
                 404,
                 [JSON_TYPE],
@@ -99,14 +99,16 @@ class HttpDoor:
     def _find(self, path: str) -> Place | None:
         """Parse a path; remembered only when its route is served, so nobody can fill the memory."""
         place = read_place(path)
-        if place is not None:
-            try:
-                self._engine.resolve(place.route, place.version)
-            except UnknownRoute:
-                return place
-            if len(self._places) >= _MAX_PLACES:
-                self._places = dict(FIXED)
-            self._places[path] = place
+        if place is None:
+            return None
+        try:
+            self._engine.resolve(place.route, place.version)
+        except UnknownRoute as error:
+            self._count_failure(place.route, error)
+            raise
+        if len(self._places) >= _MAX_PLACES:
+            self._places = dict(FIXED)
+        self._places[path] = place
         return place
 
     def _authorize(self, headers: HeaderMap) -> None:
@@ -117,7 +119,6 @@ class HttpDoor:
     async def _infer(self, visit: Visit) -> Response:
         place = visit.place
         try:
-            self._engine.resolve(place.route, place.version)  # an unknown route reads no body
             body = await self._bodies.read(visit.headers, visit.receive)
             try:
                 served = self._engine.resolve(place.route, place.version)
@@ -139,9 +140,9 @@ class HttpDoor:
         route = visit.place.route
         try:
             query = dict(parse_qsl(visit.query.decode("latin-1"), keep_blank_values=True))
-            served = self._engine.resolve(route, query.get("version"))
             body = await self._bodies.read(visit.headers, visit.receive)
             try:
+                served = self._engine.resolve(route, query.get("version"))
                 request = await self._read_pictures(body, served.manifest, route, query)
                 reply = await self._departures.wait(self._engine.answer(request), visit.receive)
             finally:

@@ -87,7 +87,6 @@ def collate(device: Device, flights: Sequence[Flight]) -> Batch:
         if flight.controls:
             names.update(flight.controls)
     controls: Mapping[str, np.ndarray] = {
-        name: np.array([flight.controls.get(name, np.nan) for flight in flights])
-        for name in names
+        name: np.array([flight.controls.get(name, np.nan) for flight in flights]) for name in names
     }
     return Batch(inputs, controls, [flight.state for flight in flights])

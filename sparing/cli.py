@@ -5,6 +5,7 @@ a runtime. A failure is one sentence on stderr: exit code 1, or 2 where it was a
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -111,6 +112,7 @@ def serve(
 
     [bold]sparing serve --http-port 0 --grpc-port 0[/]  any free ports; the log tells which
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come as ours, said once
     from serving.host import run as host_routes
     from sparing.options import choose_settings
 

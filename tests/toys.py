@@ -1,11 +1,10 @@
 """Toy pipelines for tests of the engine: real stages, a few lines each, that count what they are given."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-import asyncio
 
 import numpy as np
 
@@ -81,7 +80,11 @@ def toy_manifest(
 
 
 def serve_toy(
-    *stages: Stage, route: str = "toy", version: str = "1", max_batch: int = 32, remembers: bool = True
+    *stages: Stage,
+    route: str = "toy",
+    version: str = "1",
+    max_batch: int = 32,
+    remembers: bool = True,
 ) -> ServedRoute:
     """A route of these stages, entered at the first."""
     manifest = toy_manifest(

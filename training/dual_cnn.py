@@ -26,6 +26,7 @@ from training.route_writer import RouteDraft, StageFiles, describe_making, write
 
 MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
 TOLERANCE = 0.0  # within that cost the most accurate is taken, not the cheapest of about as good
+FIGURES, RESULTS = Path("docs/reports/img"), Path("benchmarks/results")
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -36,14 +37,16 @@ def train(
     workers: int = 2,
     seed: int = 1,
     epochs: int | None = None,
-    report: Path = Path("docs/reports/img"),
-    results: Path = Path("benchmarks/results"),
+    report: Path | None = None,
 ) -> list[Path]:
     """Train the pool, choose, write and measure the routes `<data>` and `<data>-large` in `out`.
 
     Returns the two route directories. `epochs` overrides each net's own number, for trying the
-    recipe out. Raises ValueError in one sentence for unusable data or folders of another recipe.
+    recipe out; such a trial's figures and numbers go to `runs`, those of a full training to
+    `docs/reports/img` and `benchmarks/results`, and to `report` where it is given. Raises
+    ValueError in one sentence for unusable data or folders of another recipe.
     """
+    trial = runs if epochs else None
     console = Console()
     data_set = load_data(data)
     train_pool(
@@ -51,9 +54,7 @@ def train(
     )
     findings = choose(data_set, GREY28_POOL, runs, console=console)
     routes = write_routes(findings, out)
-    write_report(findings, runs, report, results, console)
-    for route in routes:
-        console.print(f"wrote {route}")
+    write_report(findings, runs, report or trial or FIGURES, report or trial or RESULTS, console)
     return routes
 
 
@@ -122,6 +123,7 @@ def _draft(
     thresholds = (*plan.thresholds, None)
     return RouteDraft(
         route=route,
+        task=f"classify-{data.name}",
         pipeline="dual-cnn" if len(names) > 1 else "single",
         description=_describe(data.name, names),
         expected_macs=held_out.mean(findings.macs(names)),

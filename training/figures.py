@@ -35,8 +35,8 @@ def draw_complementarity(
         axes = figure.subplots()
         percent = np.array(matrix) * 100
         shown = np.ma.masked_array(percent, np.eye(len(names), dtype=bool))
-        image = axes.imshow(shown, cmap="Blues", vmin=0.0)
-        middle = float(shown.max() or 1.0) * 0.6
+        image = axes.imshow(shown, cmap="Blues", vmin=float(shown.min()))
+        middle = float(shown.max() + shown.min()) / 2
         for row, column in np.ndindex(*percent.shape):
             if row != column:
                 value = float(percent[row, column])

@@ -38,7 +38,8 @@ def write_report(
     _draw(facts, figures)
     path = _write_csv(facts, results)
     console.print(_table(facts))
-    console.print(f"wrote {path}, {runs / 'report.json'} and figures in {figures}")
+    for place in (path, runs / "report.json", figures):
+        console.print(f"wrote {place}", soft_wrap=True)
     return facts
 
 
@@ -56,6 +57,7 @@ def gather(findings: Findings) -> Facts:
     return {
         "data": findings.data.name,
         "data_identity": findings.data.identity,
+        "seed": findings.ready[findings.large].description["seed"],
         "machine": _describe_machine(),
         "pool": pool,
         "complementarity": {"nets": names, "matrix": complementarity_matrix(hits).tolist()},
@@ -139,7 +141,7 @@ def _write_csv(facts: Facts, folder: Path) -> Path:
     versions = "-".join(f"{package}{machine[package]}" for package in PACKAGES)
     cpu = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)|@.*", " ", machine["cpu"].lower()))
     name = f"{BENCH}-{facts['data']}-{cpu.strip('-')}-{machine['cores']}cores-{versions}.csv"
-    command = f"sparing train dual-cnn --data {facts['data']}"
+    command = f"sparing train dual-cnn --data {facts['data']} --seed {facts['seed']}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w", newline="") as file:
         for key, value in {"bench": BENCH, "command": command, **machine}.items():
@@ -180,13 +182,14 @@ def _table(facts: Facts) -> Table:
     cascade = facts["cascade"]
     rows = {net["net"]: net for net in facts["pool"]}
     rows[f"{' > '.join(cascade['members'])} ({cascade['combine']})"] = cascade
-    rows |= {f"  by {rule}": cascade for rule, cascade in facts["rules"].items()}
+    others = {rule: row for rule, row in facts["rules"].items() if rule != cascade["combine"]}
+    rows |= {f"  the same, by {rule}": row for rule, row in others.items()}
     for name, row in rows.items():
         accuracies = (f"{row[f'{split}_accuracy']:.2%}" for split in ("held_out", "test"))
         table.add_row(name, *accuracies, f"{row['macs'] / 1e6:.2f}", f"{row['us']:.1f}")
     of_large, gap = facts["of_large"], cascade["test_oracle"] - cascade["test_accuracy"]
     table.caption = (
         f"{of_large['us']:.1%} of the time and {of_large['macs']:.1%} of the MACs of "
-        f"{facts['large']}; a perfect choice among its stages would gain {gap:.2%}"
+        f"{facts['large']}; a perfect choice among its stages would gain {gap * 100:.2f} points"
     )
     return table

@@ -42,6 +42,7 @@ class RouteDraft:
     """What a picture classifier's route says beside its files."""
 
     route: str
+    task: str  # routes of one task have the same inputs and labels
     pipeline: str
     description: str
     expected_macs: float
@@ -97,7 +98,7 @@ def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
         "format": FORMAT,
         "route": draft.route,
         "version": version,
-        "task": "image-classification",
+        "task": draft.task,
         "pipeline": draft.pipeline,
         "description": draft.description,
         "certificate": "none",

@@ -1,10 +1,10 @@
 """gRPC load against the no-op server."""
 
-import asyncio
 import dataclasses
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 from benchmarks.loadgen import Plan
 from benchmarks.rpc import INFER, call_once, encode_grpc, expect_label, load_grpc
@@ -29,9 +29,9 @@ def test_the_no_op_answers_every_call_with_its_message_and_wrong_labels_are_seen
         assert call_once(server.grpc_port, body) == reply.read_bytes()
         port = server.grpc_port
         plan = dataclasses.replace(PLAN, server_pid=server.pid)
-        right = asyncio.run(load_grpc(plan, Traffic([body], [expect_label(7)]), port, INFER))
-        wrong = asyncio.run(load_grpc(PLAN, Traffic([body], [expect_label(6)]), port, INFER))
-        lost = asyncio.run(load_grpc(PLAN, Traffic([body], [b""]), port, "/no.Such/Method"))
+        right = uvloop.run(load_grpc(plan, Traffic([body], [expect_label(7)]), port, INFER))
+        wrong = uvloop.run(load_grpc(PLAN, Traffic([body], [expect_label(6)]), port, INFER))
+        lost = uvloop.run(load_grpc(PLAN, Traffic([body], [b""]), port, "/no.Such/Method"))
     assert right.requests >= 40
     assert (right.errors, right.wrong) == (0, 0)
     assert wrong.wrong >= 40

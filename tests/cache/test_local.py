@@ -1,4 +1,4 @@
-"""The first tier: least recently used out first, bounded in bytes, nothing too old, nothing pinned."""
+"""The first tier: least recently used out first, bounded in bytes, nothing old or pinned."""
 
 import asyncio
 
@@ -112,10 +112,13 @@ def test_a_rejected_answer_leaves_no_older_one_of_its_key() -> None:
     memory.check()
 
 
-def test_a_view_of_a_batch_is_copied_and_nobody_can_write_what_is_kept() -> None:
+@pytest.mark.parametrize("writeable", [True, False])
+def test_a_view_of_a_batch_is_copied_and_nobody_can_write_what_is_kept(writeable: bool) -> None:
     memory = LocalMemory(10_000)
     batch = np.arange(1000, dtype=np.float32).reshape(100, 10)
-    memory.put(_make_key(1), Outcome({"probabilities": batch[3]}, 0.5, "stage0"))
+    row = batch[3]
+    row.setflags(write=writeable)
+    memory.put(_make_key(1), Outcome({"probabilities": row}, 0.5, "stage0"))
     batch[:] = 0
     found = memory.get(_make_key(1))
     assert found is not None

@@ -1,4 +1,4 @@
-"""A real, tiny engine for the doors' tests: answers from the pixels themselves, without lanes or models."""
+"""A real, tiny engine for the doors' tests: it answers from the pixels, without lanes or models."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
+from monitoring.metrics import NoMetrics
 from serving.catalog import AUTO, Catalog, ServedRoute
 
 
@@ -62,7 +63,9 @@ class SmallEngine:
 
     def __init__(self, *manifests: Manifest) -> None:
         given = manifests or (make_manifest(), make_manifest(version="2"))
-        self.catalog = Catalog(ServedRoute(manifest, _Shade()) for manifest in given)
+        self.catalog = Catalog(
+            ServedRoute(manifest, _Shade(), NoMetrics().serve("", ())) for manifest in given
+        )
         self.draining = False
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
@@ -97,7 +100,7 @@ class SmallEngine:
 
 def _answer(row: np.ndarray) -> Answer:
     bright = float(row.mean()) / 255
-    outputs = {
+    outputs: dict[str, Any] = {
         "label": np.int64(bright > 0.5),
         "probabilities": np.array([1 - bright, bright], np.float32),
     }

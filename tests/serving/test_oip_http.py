@@ -99,7 +99,7 @@ def test_binary_data_behind_the_json_is_read_in_the_order_of_the_inputs() -> Non
     }
 
 
-@pytest.mark.parametrize("size_bytes", [5, 7, -1, 10**30, 6.0, "6", True, [6]])
+@pytest.mark.parametrize("size_bytes", [5, 7, -1, 2**62, 6.0, "6", True, [6]])
 def test_a_lying_binary_size_is_refused(size_bytes: object) -> None:
     with pytest.raises(InvalidInput, match=r"inputs\.image"):
         read_table(make_binary(size_bytes), bytes(6))
@@ -227,4 +227,6 @@ def test_bytes_that_are_no_text_are_refused_in_json_only() -> None:
     asked = read(orjson.dumps(make_table()), manifest=manifest)
     with pytest.raises(InvalidInput, match="ask for it as binary data"):
         write_reply(reply, manifest, asked)
-    assert write_reply(reply, manifest, asked._replace(binary=["blob"]))[1].endswith(b"\1\0\0\0\xff")
+    assert write_reply(reply, manifest, asked._replace(binary=["blob"]))[1].endswith(
+        b"\1\0\0\0\xff"
+    )

@@ -156,7 +156,9 @@ def test_unknown_and_reserved_parameters_are_tolerated() -> None:
     ],
 )  # fmt: skip
 def test_hostile_numbers_are_refused_with_a_sentence(name: str, value: object) -> None:
-    with pytest.raises(InvalidInput, match=rf"parameters\.{name}: given .* allowed a number from 0"):
+    with pytest.raises(
+        InvalidInput, match=rf"parameters\.{name}: given .* allowed a number from 0"
+    ):
         read_parameters({name: value})
 
 

@@ -1,7 +1,6 @@
 """Stock tritonclient against a real server, over HTTP and gRPC: the same rows, the same answers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np

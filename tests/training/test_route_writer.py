@@ -24,6 +24,7 @@ def draft(folder: Path) -> RouteDraft:
     )
     return RouteDraft(
         route="squares",
+        task="classify-squares",
         pipeline="dual-cnn",
         description='Says "which corner".',
         expected_macs=20.0,

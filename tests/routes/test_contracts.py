@@ -1,0 +1,183 @@
+"""What every pipeline kind must keep. A new line in PIPELINES needs an example here and no test."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from core.devices import CpuDevice
+from core.errors import ModelDirectoryError
+from core.messages import Batch, Outcome, Pipeline, Step
+from routes.loading import LoadedRoute, load_route
+from routes.offline import run_offline
+from routes.table import PIPELINES
+from tests.tiny_routes import make_pictures, make_poison, write_route
+
+ROWS = 64
+DEVICE = CpuDevice()
+
+Inputs = dict[str, npt.NDArray[np.uint8]]
+Make = Callable[[Path, int], Path]  # root, seed
+
+EXAMPLES: Mapping[str, Make] = {
+    "dual-cnn": lambda root, seed: write_route(root, stages=3, seed=seed, poison=True),
+    "single": lambda root, seed: write_route(
+        root, stages=1, seed=seed, poison=True, pipeline="single"
+    ),
+}
+
+
+def _inputs(rows: int = ROWS) -> Inputs:
+    return {"image": make_pictures(rows)}
+
+
+def _load(kind: str, root: Path) -> LoadedRoute:
+    return load_route(EXAMPLES[kind](root, 0), DEVICE)
+
+
+def _run_batched(pipeline: Pipeline, inputs: Inputs, batch_rows: int) -> list[Outcome | None]:
+    """Every stage in batches of `batch_rows`, survivors re-batched, until all rows are done."""
+    rows = len(next(iter(inputs.values())))
+    outcomes: list[Outcome | None] = [None] * rows
+    lanes = {pipeline.first: [(i, {k: v[i] for k, v in inputs.items()}) for i in range(rows)]}
+    while lanes:
+        stage, queue = lanes.popitem()
+        for start in range(0, len(queue), batch_rows):
+            part = queue[start : start + batch_rows]
+            collated = {name: DEVICE.collate([row[name] for _, row in part]) for name in part[0][1]}
+            steps = pipeline.stages[stage].run(Batch(collated, {}, [None] * len(part)))
+            assert len(steps) == len(part)
+            for (index, _), step in zip(part, steps, strict=True):
+                outcomes[index] = step.answer
+                if step.next is not None:
+                    lanes.setdefault(step.next.stage, []).append((index, dict(step.next.inputs)))
+    return outcomes
+
+
+def _spell(outcome: Outcome | None) -> object:
+    """All bits of an outcome."""
+    if outcome is None:
+        return None
+    outputs = {
+        name: (array.dtype.str, array.shape, array.tobytes())
+        for name, array in outcome.outputs.items()
+    }
+    return outputs, outcome.confidence, outcome.exit
+
+
+def test_every_kind_has_an_example() -> None:
+    assert set(EXAMPLES) == set(PIPELINES)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_rows_are_answered_in_order_and_bit_for_bit_alike_in_every_batch_size(
+    kind: str, tmp_path: Path
+) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    inputs = _inputs()
+    alone = [_spell(row.outcome) for row in run_offline(pipeline, inputs, DEVICE)]
+    assert len({str(spelling) for spelling in alone}) == ROWS  # so that a swap would show
+    for batch_rows in range(1, ROWS + 1):
+        batched = _run_batched(pipeline, inputs, batch_rows)
+        assert [_spell(outcome) for outcome in batched] == alone, f"batches of {batch_rows}"
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_row_does_not_depend_on_the_order_of_its_companions(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    inputs = _inputs()
+    order = np.random.default_rng(0).permutation(ROWS)
+    straight = _run_batched(pipeline, inputs, 16)
+    shuffled = _run_batched(pipeline, {name: array[order] for name, array in inputs.items()}, 16)
+    expected = [_spell(straight[row]) for row in order.tolist()]
+    assert [_spell(outcome) for outcome in shuffled] == expected
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_two_threads_may_run_one_pipeline_at_once(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    inputs = _inputs()
+    flipped = {name: array[::-1].copy() for name, array in inputs.items()}
+    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)]
+
+    def use(turn: int) -> list[object]:
+        given = flipped if turn % 2 else inputs
+        found = [_spell(outcome) for outcome in _run_batched(pipeline, given, 8)]
+        return found[::-1] if turn % 2 else found
+
+    with ThreadPoolExecutor(2) as threads:
+        assert all(found == expected for found in threads.map(use, range(20)))
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_the_digest_changes_with_the_weights_and_only_then(kind: str, tmp_path: Path) -> None:
+    digests = [
+        load_route(EXAMPLES[kind](tmp_path / str(turn), seed), DEVICE).pipeline.digest
+        for turn, seed in enumerate((0, 0, 1))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_stray_change_of_any_file_is_noticed(kind: str, tmp_path: Path) -> None:
+    loaded = _load(kind, tmp_path)
+    directory = tmp_path / loaded.manifest.route / loaded.manifest.version
+    for name in loaded.manifest.files:
+        whole = (directory / name).read_bytes()
+        (directory / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ModelDirectoryError, match="sha256"):
+            load_route(directory, DEVICE)
+        (directory / name).write_bytes(whole)
+    text = (directory / "route.toml").read_text()
+    (directory / "route.toml").write_text(text + "# a comment\n")
+    assert load_route(directory, DEVICE).pipeline.digest != loaded.pipeline.digest
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_row_that_gives_nan_fails_alone(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    inputs = _inputs(8)
+    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)]
+    inputs["image"][3] = make_poison()
+    expected[3] = None
+    assert [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)] == expected
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_confidence_lies_between_zero_and_one_and_the_exit_is_a_stage(
+    kind: str, tmp_path: Path
+) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    for row in run_offline(pipeline, _inputs(), DEVICE):
+        assert row.outcome is not None
+        assert 0 <= row.outcome.confidence <= 1
+        assert row.outcome.exit in row.stages
+        assert row.macs > 0
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_higher_min_confidence_runs_no_fewer_stages(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    lengths = [
+        [len(row.stages) for row in run_offline(pipeline, _inputs(16), DEVICE, controls)]
+        for controls in ({}, {"min_confidence": 0.9}, {"min_confidence": 2.0})
+    ]
+    assert all(a <= b <= c for a, b, c in zip(*lengths, strict=True))
+    assert set(lengths[2]) == {len(pipeline.stages)}
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_running_changes_nothing_it_was_given(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    inputs = _inputs(8)
+    inputs["image"].setflags(write=False)
+    controls = {"min_confidence": np.full(8, 0.9), "threshold": np.full(8, np.nan)}
+    for array in controls.values():
+        array.setflags(write=False)
+    steps: list[Step] = list(
+        pipeline.stages[pipeline.first].run(Batch(inputs, controls, [None] * 8))
+    )
+    assert len(steps) == 8

@@ -1,0 +1,56 @@
+"""Visits to a fresh HTTP door with a small engine behind it, for the door's tests."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from io import BytesIO
+from typing import Any
+
+import httpx
+import orjson
+from PIL import Image
+
+from monitoring.metrics import Metrics
+from serving.settings import DoorSettings
+from serving.web import HttpDoor
+from tests.serving.small_engine import SmallEngine
+
+INFER = "/v2/models/small/infer"
+BRIGHT = orjson.dumps(
+    {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 2, 3], "data": [204] * 6}]}
+)
+
+
+def make_png(shade: int = 204, size: tuple[int, int] = (3, 2)) -> bytes:
+    buffer = BytesIO()
+    Image.new("L", size, shade).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+Script = Callable[[httpx.AsyncClient, SmallEngine], Awaitable[None]]
+
+
+def visit(script: Script, engine: Callable[[], SmallEngine] = SmallEngine, **limits: Any) -> None:
+    """Run a script against a door with a small engine."""
+
+    async def run() -> None:
+        small = engine()
+        door = HttpDoor(small, DoorSettings(**limits), Metrics())
+        transport = httpx.ASGITransport(door)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            await script(client, small)
+
+    asyncio.run(run())
+
+
+def ask(method: str, path: str, **options: Any) -> httpx.Response:
+    """One request to a fresh door. `limits`, `draining` and `failure` set the scene."""
+    answers: list[httpx.Response] = []
+    limits = options.pop("limits", {})
+    draining, failure = options.pop("draining", False), options.pop("failure", None)
+
+    async def script(client: httpx.AsyncClient, engine: SmallEngine) -> None:
+        engine.draining, engine.failure = draining, failure
+        answers.append(await client.request(method, path, **options))
+
+    visit(script, **limits)
+    return answers[0]
