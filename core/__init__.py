@@ -1,1 +1,3 @@
-"""Floor 0: nouns, verbs, errors, confidence scores, runtimes and model files. Imports nothing of ours."""
+"""Floor 0: nouns, verbs, errors, confidence scores, runtimes and model files. Imports nothing of
+ours.
+"""

@@ -1,4 +1,5 @@
-"""Devices: where stages run. A device collates rows of its runtime's arrays; lanes own the turn-taking.
+"""Devices: where stages run. A device collates rows of its runtime's arrays; lanes own the turn-
+taking.
 
 Only the CPU with ONNX Runtime for now; a torch device adds its own class here.
 """

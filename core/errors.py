@@ -6,7 +6,7 @@ SparingError
 │   └── UnsupportedEncoding a compressed body
 ├── Unauthorized            a bearer token is demanded and was not given
 ├── UnknownRoute            no such route or version
-├── Overloaded              a queue or the memory for states is full; try again after `retry_after_s`
+├── Overloaded              a queue or the memory for states is full; try again later
 ├── DeadlineExceeded        the answer could not be had in time
 ├── RouteUnavailable        the route is served but cannot answer now (draining, loading)
 ├── StageFailed             the model raised, or answered with something that is not a number

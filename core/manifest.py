@@ -1,8 +1,8 @@
 """A route directory's `route.toml`: what it must say, read and verified before anything is loaded.
 
-`models/<route>/<version>/route.toml` names its files with size and SHA-256; the digest is the SHA-256 of
-`route.toml` itself, so it covers weights, thresholds and preprocessing. What a pipeline's own options mean is
-left to the pipeline (`options`); building it to `routes.loading`.
+`models/<route>/<version>/route.toml` names its files with size and SHA-256; the digest is the
+SHA-256 of `route.toml` itself, so it covers weights, thresholds and preprocessing. What a
+pipeline's own options mean is left to the pipeline (`options`); building it to `routes.loading`.
 """
 
 import hashlib
@@ -91,7 +91,9 @@ class Manifest(_Frozen):
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read `route.toml` and verify every file it names. Raises ModelDirectoryError naming the fault."""
+    """Read `route.toml` and verify every file it names. Raises ModelDirectoryError naming the
+    fault.
+    """
     try:
         with (directory / "route.toml").open("rb") as file:
             raw = file.read(MAX_MANIFEST_BYTES + 1)

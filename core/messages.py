@@ -1,7 +1,7 @@
 """The vocabulary: what a caller asks, what a stage gets and returns, what a caller is told.
 
-Doors build a `Request` and encode a `Reply`; the engine turns rows of requests into a `Batch` for a stage
-and reads its `Step`s. Nothing here knows a transport, a queue or a framework.
+Doors build a `Request` and encode a `Reply`; the engine turns rows of requests into a `Batch` for a
+stage and reads its `Step`s. Nothing here knows a transport, a queue or a framework.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
 class Handle:
     """What a stage leaves on its device for a row's next step, such as a key-value cache.
 
-    Opaque to the engine, which counts `size_bytes` against the device's limit and calls `free` once,
-    when the row ends, fails, is cancelled or expires.
+    Opaque to the engine, which counts `size_bytes` against the device's limit and calls `free`
+    once, when the row ends, fails, is cancelled or expires.
     """
 
     __slots__ = ("size_bytes", "value")
@@ -76,7 +76,9 @@ class Step:
 
 
 class Stage(Protocol):
-    """One schedulable piece of a pipeline. `run` is re-entrant and returns one step a row, in order."""
+    """One schedulable piece of a pipeline. `run` is re-entrant and returns one step a row, in
+    order.
+    """
 
     @property
     def name(self) -> str: ...

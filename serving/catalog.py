@@ -1,4 +1,6 @@
-"""What is served: versions of routes, each with its lanes. Replaced as a whole when directories change."""
+"""What is served: versions of routes, each with its lanes. Replaced as a whole when directories
+change.
+"""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,7 @@
 """The engine: admits requests, recalls what was answered before, computes each distinct row once.
 
-Doors give it a `Request` and get `Reply`s or an error of the tree; it knows no transport. Rows on their way
-through stages are the scheduler's; which route answers a task is the router's.
+Doors give it a `Request` and get `Reply`s or an error of the tree; it knows no transport. Rows on
+their way through stages are the scheduler's; which route answers a task is the router's.
 """
 
 import asyncio
@@ -87,7 +87,9 @@ class Engine:
         return self.catalog.resolve(route, version)
 
     def profile(self, served: ServedRoute) -> dict[str, object]:
-        """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full batch."""
+        """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full
+        batch.
+        """
         return {
             name: {
                 "waiting_rows": lane.rows,
@@ -104,7 +106,8 @@ class Engine:
         return self._scheduler.states.used_bytes
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until every call has its answer; false when some still had none after `timeout_s`."""
+        """Wait until every call has its answer; false when some still had none after `timeout_s`.
+        """
         self.draining = True
         if self._calls == 0:
             return True

@@ -1,7 +1,9 @@
-"""Hosts engine and doors in one process: sockets first, then routes, then doors; and drains at the end.
+"""Hosts engine and doors in one process: sockets first, then routes, then doors; and drains at the
+end.
 
-On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with `connection: close`
-for a short while and then closes; every accepted request is answered before the process ends.
+On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with
+`connection: close` for a short while and then closes; every accepted request is answered before the
+process ends.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ import uvloop
 
 from cache.local import LocalMemory
 from core.devices import CpuDevice
+from core.errors import ModelDirectoryError
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
@@ -29,12 +32,15 @@ from serving.web import HttpDoor
 _log = logging.getLogger("sparing")
 
 _BACKLOG = 2048
-# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too long.
+# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
+# long.
 _SWITCH_INTERVAL_S = 0.0005
 
 
 def run(settings: Settings) -> int:
-    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line says why)."""
+    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line
+    says why).
+    """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     doors = settings.doors
     try:
@@ -52,7 +58,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     reloader = Reloader(
         settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
     )
-    reloader.refresh()
+    try:
+        reloader.refresh()
+    except ModelDirectoryError as error:
+        return _refuse(str(error))
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
         return _refuse(f"no route could be loaded from {folders}")
@@ -77,7 +86,7 @@ async def _serve_doors(
     try:
         grpc_port = await rpc.start()
     except OSError as error:
-        return _refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error}")
+        return _refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error.strerror}")
     web = _QuietServer(
         uvicorn.Config(
             HttpDoor(engine, doors, metrics),
@@ -160,6 +169,7 @@ def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
         "stores": counts.stores,
         "evictions": counts.evictions,
         "expirations": counts.expirations,
+        "rejected": counts.rejected,
         "entries": counts.entries,
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,

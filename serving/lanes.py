@@ -1,7 +1,9 @@
-"""A lane is the queue of one stage of one route version; a flight is one row on its way through lanes.
+"""A lane is the queue of one stage of one route version; a flight is one row on its way through
+lanes.
 
-Identical rows in flight share one flight, while everyone who waits for it (`Waiting`) keeps a deadline,
-an answer cut short and a cancellation of his own. Which lane gets the device is the scheduler's decision.
+Identical rows in flight share one flight, while everyone who waits for it (`Waiting`) keeps a
+deadline, an answer cut short and a cancellation of his own. Which lane gets the device is the
+scheduler's decision.
 """
 
 import heapq
@@ -101,7 +103,8 @@ class Lane:
         heapq.heappush(self._heap, (flight.due, self._order, flight))
 
     def forget(self, flight: Flight) -> None:
-        """A waiting row has nobody left who wants it; it leaves the heap when it comes to the top."""
+        """A waiting row has nobody left who wants it; it leaves the heap when it comes to the top.
+        """
         flight.queued = False
         self.rows -= 1
 

@@ -2,7 +2,9 @@
 
 
 class BatchTimes:
-    """Predicts a batch's seconds as `fixed + per row * rows`: two warm-up runs, corrected as batches run."""
+    """Predicts a batch's seconds as `fixed + per row * rows`: two warm-up runs, corrected as
+    batches run.
+    """
 
     __slots__ = ("_fixed_s", "_per_row_s", "_scale")
 

@@ -1,8 +1,8 @@
 """Loads the route directories and serves them anew when they change, without a failed request.
 
-A version is loaded and warmed up beside what is served, then the catalog is replaced at once; requests under
-way end on what they started with. A damaged directory is named and refused; what was served from it before
-goes on.
+A version is loaded and warmed up beside what is served, then the catalog is replaced at once;
+requests under way end on what they started with. A damaged directory is named and refused; what was
+served from it before goes on.
 """
 
 import asyncio
@@ -95,7 +95,8 @@ class Reloader:
 
 
 def _sign(directory: Path) -> Signature:
-    """Names, sizes and times of the files: cheap to compare, changed by any write or replacement."""
+    """Names, sizes and times of the files: cheap to compare, changed by any write or replacement.
+    """
     entries = []
     try:
         for path in sorted(directory.iterdir()):

@@ -1,7 +1,7 @@
 """Chooses the route that answers `auto:<task>`: the cheapest one that can be in time.
 
-Cheapest by the mean MACs counted on held-out data; where a deadline rules that route out, the next one, and
-when none can be in time, the one that is predicted to be done first.
+Cheapest by the mean MACs counted on held-out data; where a deadline rules that route out, the next
+one, and when none can be in time, the one that is predicted to be done first.
 """
 
 import time

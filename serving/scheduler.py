@@ -1,9 +1,9 @@
 """Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
 
-When the device is free it takes the lane whose first row is due first; a row without a deadline is due a
-fixed patience after its arrival, so no stage starves another. It takes what is queued and never waits for
-more. Survivors of a stage join the next stage's lane, beside rows of any other request: this re-batching is
-what an adaptive route lives from.
+When the device is free it takes the lane whose first row is due first; a row without a deadline is
+due a fixed patience after its arrival, so no stage starves another. It takes what is queued and
+never waits for more. Survivors of a stage join the next stage's lane, beside rows of any other
+request: this re-batching is what an adaptive route lives from.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ from serving.worker import Worker
 
 _log = logging.getLogger("sparing.scheduler")
 
-# Called once for every flight that has ended: its final answer, or None when there is none to remember.
+# Called once for every flight that has ended: its final answer, or None when there is none to
+# remember.
 Landed = Callable[[Flight, Outcome | None], None]
 
 
@@ -79,7 +80,9 @@ class Scheduler:
             self._give_up(flight)
 
     def predict_s(self, lane: Lane, due: float, now: float, rows: int = 1) -> float:
-        """Seconds until `rows` rows that enter this lane now, due then, have been through its stage."""
+        """Seconds until `rows` rows that enter this lane now, due then, have been through its
+        stage.
+        """
         seconds = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
         for other in self._waiting:
             if other is not lane:
@@ -151,21 +154,18 @@ class Scheduler:
         if flight.done:  # given up while it ran
             self.states.exchange(flight, None)
             return False
-        answer = step.answer
-        if answer is not None:
-            if not 0.0 <= answer.confidence <= 1.0:
+        if step.answer is not None:
+            if not 0.0 <= step.answer.confidence <= 1.0:  # NaN too
                 raise StageFailed(f"stage {lane.stage.name} returned a confidence outside [0, 1]")
-            flight.answer = answer
+            flight.answer = step.answer
         if goes_on is None:
-            self._finish(flight, lane, answer, now)
+            self._finish(flight, lane, step.answer, now)
             return False
-        if goes_on.stage not in lane.lanes:
+        if (next_lane := lane.lanes.get(goes_on.stage)) is None:
             raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
-        for waiting, row in flight.waiters:
-            if waiting.streams and answer is not None:
-                waiting.progress(row, _answer(flight, answer, "confidence", waiting, now))
+        if step.answer is not None:
+            _stream(flight, step.answer, now)
         flight.inputs = goes_on.inputs
-        next_lane = lane.lanes[goes_on.stage]
         if not self._misses_deadline(flight, next_lane, now):
             self.enqueue(flight, next_lane, now)
         return next_lane is not lane
@@ -216,9 +216,18 @@ def _drain_s(lane: Lane, rows: int) -> float:
 def _tell(
     flight: Flight, waiting: Waiting, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
 ) -> None:
-    """Deliver an answer; the first who is told pays for the work, so that sums over replies are true."""
+    """Deliver an answer; the first who is told pays for the work, so that sums over replies are
+    true.
+    """
     waiting.deliver(row, _answer(flight, outcome, stopped_by, waiting, now))
     flight.macs = 0
+
+
+def _stream(flight: Flight, outcome: Outcome, now: float) -> None:
+    """Show the answer so far to those who asked for every step's."""
+    for waiting, row in flight.waiters:
+        if waiting.streams:
+            waiting.progress(row, _answer(flight, outcome, "confidence", waiting, now))
 
 
 def _answer(

@@ -1,4 +1,5 @@
-"""`settings.toml` as a frozen object. An unknown key stops the server with one line that names it."""
+"""`settings.toml` as a frozen object. An unknown key stops the server with one line that names it.
+"""
 
 import tomllib
 from pathlib import Path

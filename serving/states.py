@@ -13,7 +13,9 @@ class StateLedger:
         self.used_bytes = 0
 
     def exchange(self, flight: Flight, state: Handle | None) -> None:
-        """Give the flight its new state and free the old one; Overloaded when the new one has no room."""
+        """Give the flight its new state and free the old one; Overloaded when the new one has no
+        room.
+        """
         old = flight.state
         if old is state:
             return

@@ -1,7 +1,7 @@
 """First runs of a freshly loaded route: they fill caches and tell how long its batches take.
 
-Rows of zeros follow the stages wherever they send them on, with a confidence asked for that no answer has,
-so that a cascade's later stages are reached too.
+Rows of zeros follow the stages wherever they send them on, with a confidence asked for that no
+answer has, so that a cascade's later stages are reached too.
 """
 
 import time
@@ -28,7 +28,8 @@ _DTYPES = {
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
-    """Run every stage that zeros reach, with one row and with a full batch; set the lanes' times."""
+    """Run every stage that zeros reach, with one row and with a full batch; set the lanes' times.
+    """
     lane: Lane | None = served.entry
     inputs: Mapping[str, Array] = _zeros(served.manifest)
     state: Handle | None = None

@@ -1,4 +1,5 @@
-"""A light HTTP/1.1 client over asyncio streams: load in tests must not cost more than the server."""
+"""A light HTTP/1.1 client over asyncio streams: load in tests must not cost more than the server.
+"""
 
 import asyncio
 import json
@@ -45,7 +46,9 @@ class RawClient:
             self._streams = None
 
     async def post(self, path: str, body: bytes) -> RawReply:
-        """Raises Refused when no connection can be opened, ConnectionError when an answer breaks off."""
+        """Raises Refused when no connection can be opened, ConnectionError when an answer breaks
+        off.
+        """
         if self._streams is None:
             try:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)

@@ -1,4 +1,6 @@
-"""Toy pipelines for tests of the engine: real stages, a few lines each, that count what they are given."""
+"""Toy pipelines for tests of the engine: real stages, a few lines each, that count what they are
+given.
+"""
 
 import asyncio
 import threading
@@ -124,7 +126,8 @@ def with_engine(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Give the loop and the device's thread time until the condition holds; at most five seconds."""
+    """Give the loop and the device's thread time until the condition holds; at most five seconds.
+    """
     for _ in range(5000):
         if condition():
             return

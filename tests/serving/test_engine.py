@@ -1,4 +1,6 @@
-"""The engine against toy pipelines: batching, single flight, memory, deadlines, failures, cancellation."""
+"""The engine against toy pipelines: batching, single flight, memory, deadlines, failures,
+cancellation.
+"""
 
 import asyncio
 import threading

@@ -1,4 +1,6 @@
-"""A toy token generator proves state handles: rows keep state, stream, and join and leave between steps."""
+"""A toy token generator proves state handles: rows keep state, stream, and join and leave between
+steps.
+"""
 
 import asyncio
 import threading

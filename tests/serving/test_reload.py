@@ -1,4 +1,6 @@
-"""Hot reload with real route directories: new versions, pinning, damage, removal, changes under load."""
+"""Hot reload with real route directories: new versions, pinning, damage, removal, changes under
+load.
+"""
 
 import asyncio
 import logging
