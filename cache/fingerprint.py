@@ -8,8 +8,8 @@ fingerprint. Never the display form, never normalised floats.
 
 import hashlib
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,10 @@ from core.messages import Key
 
 KEY_BYTES = 16
 MAX_SECRET_BYTES = 64
+_MAX_LAYOUTS = 16
+
+# Of every input in name order: name, dtype, a row's shape.
+Layout = tuple[tuple[str, np.dtype[np.generic], tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Prefix:
     """What rows of one (tenant, route, digest, controls) share, hashed once. Opaque to callers."""
 
     hasher: hashlib.blake2b
+    layouts: dict[Layout, hashlib.blake2b] = field(default_factory=dict)  # it, and a layout too
 
 
 class Fingerprinter:
@@ -49,14 +54,10 @@ class Fingerprinter:
 
     def row_keys(self, prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Key]:
         """One key for each row of the inputs, which have the same leading dimension, in order."""
-        names = sorted(inputs)
-        shared = prefix.hasher.copy()
-        shared.update(
-            b"".join([struct.pack("<Q", len(names)), *map(_describe, names, _pick(inputs))])
-        )
-        contents = [_cut_rows(array) for array in _pick(inputs)]
+        arrays = [inputs[name] for name in sorted(inputs)] if len(inputs) > 1 else inputs.values()
+        shared = _read_layout(prefix, inputs)
         keys = []
-        for row in zip(*contents, strict=True):
+        for row in zip(*map(_cut_rows, arrays), strict=True):
             hasher = shared.copy()
             for content in row:
                 hasher.update(content)
@@ -64,32 +65,42 @@ class Fingerprinter:
         return keys
 
 
-def _pick(inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.generic]]:
-    return [inputs[name] for name in sorted(inputs)]
+def _read_layout(prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> hashlib.blake2b:
+    """The prefix's hasher after everything that all rows of such inputs share."""
+    layout = tuple([(name, inputs[name].dtype, inputs[name].shape[1:]) for name in sorted(inputs)])
+    shared = prefix.layouts.get(layout)
+    if shared is None:
+        if len(prefix.layouts) >= _MAX_LAYOUTS:
+            prefix.layouts.clear()
+        shared = prefix.layouts[layout] = prefix.hasher.copy()
+        shared.update(b"".join([struct.pack("<Q", len(layout)), *map(_describe, layout)]))
+    return shared
 
 
 def _delimit(part: bytes) -> bytes:
     return struct.pack("<Q", len(part)) + part
 
 
-def _describe(name: str, array: npt.NDArray[np.generic]) -> bytes:
+def _describe(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) -> bytes:
     """Name, dtype and a row's shape; these fix how many bytes the row's content has."""
-    shape = array.shape[1:]
+    name, dtype, shape = layout
     return b"".join(
         [
             _delimit(name.encode()),
-            _delimit(array.dtype.str.encode()),
+            _delimit(dtype.str.encode()),
             struct.pack(f"<Q{len(shape)}Q", len(shape), *shape),
         ]
     )
 
 
-def _cut_rows(array: npt.NDArray[np.generic]) -> list[bytes] | list[memoryview]:
+def _cut_rows(array: npt.NDArray[np.generic]) -> Sequence[bytes | memoryview]:
     """Each row's bytes in C order, whatever the array's strides."""
     if array.dtype.hasobject:
         return [b"".join([_delimit(_encode(item)) for item in row.ravel()]) for row in _rows(array)]
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     rows = len(array)
+    if rows == 1:
+        return [flat]
     size_bytes = len(flat) // rows if rows else 0
     if size_bytes == 0:
         return [b""] * rows

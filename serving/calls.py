@@ -1,5 +1,4 @@
-"""A call: one request in flight, its rows' answers as they come, and the door that waits for them.
-"""
+"""A call: one request in flight, its rows' answers as they come, the door that waits for them."""
 
 import asyncio
 from collections.abc import Sequence

@@ -106,8 +106,7 @@ class Engine:
         return self._scheduler.states.used_bytes
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until every call has its answer; false when some still had none after `timeout_s`.
-        """
+        """Wait until every call has its answer; false when some had none after `timeout_s`."""
         self.draining = True
         if self._calls == 0:
             return True
@@ -145,10 +144,10 @@ class Engine:
         return self.catalog.resolve(request.route, request.version)
 
     def _count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
-        counts = {len(array) for array in inputs.values()}
-        if len(counts) != 1:
-            raise InvalidInput(f"inputs must have the same number of rows, they have {counts}")
-        rows: int = counts.pop()
+        arrays = iter(inputs.values())
+        rows = len(next(arrays))
+        if any(len(array) != rows for array in arrays):
+            raise InvalidInput("inputs must have the same number of rows, theirs differ")
         limit = self._settings.max_rows_per_request
         if rows > limit:
             raise BodyTooLarge(f"the request has {rows} rows, at most {limit} are allowed")

@@ -103,8 +103,7 @@ class Lane:
         heapq.heappush(self._heap, (flight.due, self._order, flight))
 
     def forget(self, flight: Flight) -> None:
-        """A waiting row has nobody left who wants it; it leaves the heap when it comes to the top.
-        """
+        """Nobody wants this waiting row any more; it leaves the heap when it comes to the top."""
         flight.queued = False
         self.rows -= 1
 

@@ -44,6 +44,7 @@ class Asked(NamedTuple):
     id: str
     names: Sequence[str]
     binary: Sequence[str]  # which of the names leave as bytes behind the JSON
+    timeout_s: float | None = None  # what the request's deadline was made from
 
 
 def read_request(
@@ -74,7 +75,7 @@ def read_request(
     identity = table.get("id", "")
     if not isinstance(identity, str):
         raise InvalidInput(f"id: given {shown(identity)}, allowed a string")
-    return Asked(request, identity, names, binary)
+    return Asked(request, identity, names, binary, timeout_s)
 
 
 def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers, bytes]:
@@ -89,7 +90,7 @@ def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers
             "shape": tensor.array.shape,
         }
         if tensor.name in binary:
-            blob = _write_blob(tensor)
+            blob = write_blob(tensor)
             blobs.append(blob)
             entry["parameters"] = {"binary_data_size": len(blob)}
         else:
@@ -201,5 +202,6 @@ def _tensor_parameters(entry: Table, field: str) -> Mapping[str, object]:
     return parameters
 
 
-def _write_blob(tensor: OutputTensor) -> bytes:
+def write_blob(tensor: OutputTensor) -> bytes:
+    """A tensor as the bytes behind the JSON."""
     return pack_bytes(tensor.array) if tensor.datatype == "BYTES" else tensor.array.tobytes()

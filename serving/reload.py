@@ -95,8 +95,7 @@ class Reloader:
 
 
 def _sign(directory: Path) -> Signature:
-    """Names, sizes and times of the files: cheap to compare, changed by any write or replacement.
-    """
+    """Names, sizes and times of the files: cheap to compare, changed by any write."""
     entries = []
     try:
         for path in sorted(directory.iterdir()):

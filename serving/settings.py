@@ -1,5 +1,4 @@
-"""`settings.toml` as a frozen object. An unknown key stops the server with one line that names it.
-"""
+"""`settings.toml` as a frozen object. An unknown key stops the server with a line naming it."""
 
 import tomllib
 from pathlib import Path

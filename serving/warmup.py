@@ -28,8 +28,7 @@ _DTYPES = {
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
-    """Run every stage that zeros reach, with one row and with a full batch; set the lanes' times.
-    """
+    """Run every stage that zeros reach, with one row and a full batch; set the lanes' times."""
     lane: Lane | None = served.entry
     inputs: Mapping[str, Array] = _zeros(served.manifest)
     state: Handle | None = None

@@ -25,7 +25,8 @@ from serving.http_body import BodyBudget, ClientGone, HeaderMap, Receive
 from serving.http_pages import make_pages
 from serving.http_paths import FIXED, Endpoint, Place, Visit, read_place
 from serving.http_status import Response, refuse, say
-from serving.oip_http import JSON_TYPE, read_request, write_reply
+from serving.oip_http import JSON_TYPE
+from serving.oip_repeats import RepeatedHeaders
 from serving.pictures import read_pictures, split_body
 from serving.settings import DoorSettings
 from serving.tensors import Tensor, check_inputs, input_spec, read_parameters
@@ -50,6 +51,7 @@ class HttpDoor:
         self._token = settings.bearer_token.encode()
         self._bodies = BodyBudget(settings.max_body_bytes, settings.max_body_bytes_in_flight)
         self._departures = Departures()
+        self._headers = RepeatedHeaders()
         self._places: dict[str, Place] = dict(FIXED)
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
@@ -123,11 +125,13 @@ class HttpDoor:
             try:
                 served = self._engine.resolve(place.route, place.version)
                 length = visit.headers.get(b"inference-header-content-length")
-                asked = read_request(body, length, served.manifest, place.route, place.version)
+                asked = self._headers.read(
+                    body, length, served.manifest, place.route, place.version
+                )
                 reply = await self._departures.wait(
                     self._engine.answer(asked.request), visit.receive
                 )
-                headers, answer = write_reply(reply, self._answered(served, reply), asked)
+                headers, answer = self._headers.write(reply, self._answered(served, reply), asked)
             finally:
                 self._bodies.give_back(body)
         except Exception as error:

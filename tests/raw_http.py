@@ -1,5 +1,4 @@
-"""A light HTTP/1.1 client over asyncio streams: load in tests must not cost more than the server.
-"""
+"""A light HTTP/1.1 client over asyncio streams: load in tests must not cost more than the server."""
 
 import asyncio
 import json

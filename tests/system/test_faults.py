@@ -1,5 +1,4 @@
-"""What must not break a running server: signals, kills, floods, damage; with every answer checked.
-"""
+"""What must not break a running server: signals, kills, floods, damage; with every answer checked."""
 
 import asyncio
 import json
@@ -93,8 +92,7 @@ class Load:
         self.answered = await asyncio.gather(*self._tasks)
 
     async def _one(self, offset: int) -> int:
-        """Until told to stop or the server refuses connections; an answer that breaks off raises.
-        """
+        """Until told to stop or the server refuses connections; an answer that breaks off raises."""
         answered = 0
         async with RawClient(self._server.http_port) as client:
             while not self._stop.is_set():
