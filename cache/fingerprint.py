@@ -97,10 +97,10 @@ def _cut_rows(array: npt.NDArray[np.generic]) -> Sequence[bytes | memoryview]:
     """Each row's bytes in C order, whatever the array's strides."""
     if array.dtype.hasobject:
         return [b"".join([_delimit(_encode(item)) for item in row.ravel()]) for row in _rows(array)]
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     rows = len(array)
-    if rows == 1:
-        return [flat]
+    if rows == 1 and array.size and array.flags.c_contiguous:
+        return (array.data.cast("B"),)
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     size_bytes = len(flat) // rows if rows else 0
     if size_bytes == 0:
         return [b""] * rows

@@ -5,6 +5,7 @@ lock; the plain `get` and `put` spare the hot path a coroutine, `recall` and `st
 protocol. Knows nothing of routes: the keys tell them apart.
 """
 
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ class LocalMemory:
         if key in self._entries:
             self._drop(key)
         outputs = {name: _own(array) for name, array in outcome.outputs.items()}
-        size_bytes = ENTRY_BYTES + sum(ARRAY_BYTES + array.nbytes for array in outputs.values())
+        size_bytes = ENTRY_BYTES + sum(map(_count_bytes, outputs.values()))
         if size_bytes > self._limit_bytes:
             self._rejected += 1
             return
@@ -130,6 +131,13 @@ class LocalMemory:
 
     def _drop(self, key: Key) -> None:
         self._size_bytes -= self._entries.pop(key).size_bytes
+
+
+def _count_bytes(array: npt.NDArray[np.generic]) -> int:
+    size_bytes = ARRAY_BYTES + array.nbytes
+    if array.dtype.hasobject:  # text and the like, to which the array only points
+        size_bytes += sum(map(sys.getsizeof, array.flat))
+    return size_bytes
 
 
 def _own(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -17,21 +17,35 @@ class Call:
         "served", "started", "timer",
     )  # fmt: skip
 
-    def __init__(self, request: Request, served: ServedRoute, rows: int, started: float) -> None:
+    def __init__(
+        self,
+        request: Request,
+        served: ServedRoute,
+        answers: list[Answer | None],  # by row; None where it is still to come
+        started: float,
+    ) -> None:
         self.request = request
         self.served = served
         self.started = started
         self.deadline = request.deadline
-        self.answers: list[Answer | None] = [None] * rows
-        self.missing = rows
+        self.answers = answers
+        self.missing = answers.count(None)
         self.flights: list[tuple[Flight, int]] = []
         self.error: SparingError | None = None
         self.future: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        # of a streaming request only; None ends it
-        self.replies: asyncio.Queue[Reply | None] | None = (
-            asyncio.Queue() if request.stream else None
-        )
+        self.replies: asyncio.Queue[Reply | None] | None = None  # of a stream; None ends it
+
+    def stream(self) -> "asyncio.Queue[Reply | None]":
+        """From now on every step's answer is a reply; those that are known already come first."""
+        self.replies = asyncio.Queue()
+        known = [(row, answer) for row, answer in enumerate(self.answers) if answer is not None]
+        for row, answer in known:
+            final = self.missing == 0 and row == known[-1][0]
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
+        if self.missing == 0:
+            self._wake()
+        return self.replies
 
     @property
     def streams(self) -> bool:
@@ -49,37 +63,44 @@ class Call:
         self.missing -= 1
         self.served.metrics.row(answer.outcome.exit, answer.stopped_by, answer.latency_s)
         if self.replies is not None:
-            self.replies.put_nowait(self.reply([answer], rows=[row], final=self.missing == 0))
+            final = self.missing == 0
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
         if self.missing == 0:
             self._wake()
 
     def progress(self, row: int, answer: Answer) -> None:
         """A better answer for one row, with more to come; only streams hear of it."""
         if self.replies is not None and not self.over:
-            self.replies.put_nowait(self.reply([answer], rows=[row], final=False))
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=False))
 
     def fail(self, error: SparingError) -> None:
         if not self.over:
             self.error = error
             self._wake()
 
-    def reply(
-        self, answers: Sequence[Answer], *, rows: Sequence[int] | None = None, final: bool = True
-    ) -> Reply:
-        manifest = self.served.manifest
-        return Reply(
-            manifest.route,
-            manifest.version,
-            self.served.digest,
-            manifest.certificate,
-            "none",
-            answers,
-            rows,
-            final,
-        )
-
     def _wake(self) -> None:
         if self.replies is not None:
             self.replies.put_nowait(None)
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
+
+
+def make_reply(
+    served: ServedRoute,
+    answers: Sequence[Answer | None],
+    *,
+    rows: Sequence[int] | None = None,
+    final: bool = True,
+) -> Reply:
+    """Who answered, and the answers, all of which are there."""
+    manifest = served.manifest
+    return Reply(
+        manifest.route,
+        manifest.version,
+        served.digest,
+        manifest.certificate,
+        "none",
+        [answer for answer in answers if answer is not None],
+        rows,
+        final,
+    )

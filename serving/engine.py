@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from cache.local import LocalMemory
 from core.devices import Device
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.messages import Answer, Key, Outcome, Reply, Request
-from serving.calls import Call
+from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
 from serving.router import choose_route
@@ -24,6 +25,15 @@ from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
 
 _PREFIXES = 1024
+
+
+class Recalled(NamedTuple):
+    """A request before anything is spent on it: its route, its keys, what memory knows."""
+
+    served: ServedRoute
+    keys: Sequence[Key | None]
+    answers: list[Answer | None]
+    arrived: float
 
 
 class Engine:
@@ -52,28 +62,34 @@ class Engine:
 
     async def answer(self, request: Request) -> Reply:
         """The answers of all rows, each the last one. Raises a leaf of the error tree."""
-        call = self._admit(request)
-        if call.missing:
-            call.future = self._loop.create_future()
-            self._begin(call)
-            try:
-                await call.future
-            finally:
-                self._end(call)
+        served, keys, answers, now = self._recall(request)
+        if None not in answers:
+            return make_reply(served, answers)
+        call = Call(request, served, answers, now)
+        self._launch(call, keys, now)
+        call.future = self._loop.create_future()
+        self._begin(call)
+        try:
+            await call.future
+        finally:
+            self._end(call)
         if call.error is not None:
             raise call.error.with_traceback(None)
-        return call.reply([answer for answer in call.answers if answer is not None])
+        return make_reply(served, call.answers)
 
     async def infer(self, request: Request) -> AsyncIterator[Reply]:
         """Replies as steps finish when the request streams, else the one reply."""
         if not request.stream:
             yield await self.answer(request)
             return
-        call = self._admit(request)
-        assert call.replies is not None
+        served, keys, answers, now = self._recall(request)
+        call = Call(request, served, answers, now)
+        replies = call.stream()
+        if call.missing:
+            self._launch(call, keys, now)
         self._begin(call)
         try:
-            while (reply := await call.replies.get()) is not None:
+            while (reply := await replies.get()) is not None:
                 yield reply
         finally:
             self._end(call)
@@ -110,6 +126,7 @@ class Engine:
         self.draining = True
         if self._calls == 0:
             return True
+        self._idle.clear()
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
@@ -121,27 +138,41 @@ class Engine:
 
     # Admission ------------------------------------------------------------------------------------
 
-    def _admit(self, request: Request) -> Call:
-        """Answer what memory knows and queue the rest; refuse before anything is spent."""
+    def _recall(self, request: Request) -> Recalled:
+        """What memory knows of the rows; a malformed or late request is refused here."""
         now = time.monotonic()
         if request.deadline is not None and request.deadline <= now:
             raise DeadlineExceeded("the request's deadline had passed when it arrived")
-        served = self._choose(request)
         rows = self._count_rows(request.inputs)
-        call = Call(request, served, rows, now)
+        served = self._choose(request, rows)
         if request.no_cache:
-            self._launch(call, [None] * rows, range(rows), now)
-            return call
+            return Recalled(served, [None] * rows, [None] * rows, now)
         keys = self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
-        misses = self._recall(call, keys, now) if served.remembers else range(rows)
-        if misses:
-            self._launch(call, keys, misses, now)
-        return call
+        if not served.remembers:
+            return Recalled(served, keys, [None] * rows, now)
+        least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
+        answers: list[Answer | None] = []
+        for key in keys:
+            known = self.memory.get(key)
+            if known is None or known.confidence < least:
+                answers.append(None)
+                continue
+            latency_s = time.monotonic() - now
+            served.metrics.row(known.exit, "memory", latency_s)
+            answers.append(Answer(known, "memory", True, 0, None, latency_s))
+        return Recalled(served, keys, answers, now)
 
-    def _choose(self, request: Request) -> ServedRoute:
-        if request.route.startswith(AUTO):
-            return choose_route(self.catalog, request.route, request.deadline, self._predict_s)
-        return self.catalog.resolve(request.route, request.version)
+    def _choose(self, request: Request, rows: int) -> ServedRoute:
+        if not request.route.startswith(AUTO):
+            return self.catalog.resolve(request.route, request.version)
+        due = request.deadline
+        if due is not None:
+            due -= self._settings.reply_margin_s
+
+        def predict_s(served: ServedRoute, due: float) -> float:
+            return self._predict_s(served, due, rows)
+
+        return choose_route(self.catalog, request.route, due, predict_s)
 
     def _count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
         arrays = iter(inputs.values())
@@ -150,9 +181,9 @@ class Engine:
             raise InvalidInput("inputs must have the same number of rows, theirs differ")
         limit = self._settings.max_rows_per_request
         if rows > limit:
-            raise BodyTooLarge(f"the request has {rows} rows, at most {limit} are allowed")
+            raise BodyTooLarge(f"inputs: given {rows} rows, allowed {limit}")
         if rows == 0:
-            raise InvalidInput("the request has 0 rows, at least 1 is needed")
+            raise InvalidInput("inputs: given 0 rows, allowed 1 or more")
         return rows
 
     def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
@@ -167,49 +198,38 @@ class Engine:
             )
         return prefix
 
-    def _recall(self, call: Call, keys: Sequence[Key], now: float) -> Sequence[int]:
-        """Deliver what memory knows; the rows it does not know."""
-        least = call.request.controls.get("min_confidence", 0.0)
-        misses = []
-        for row, key in enumerate(keys):
-            known = self.memory.get(key)
-            if known is None or known.confidence < least:
-                misses.append(row)
-            else:
-                latency_s = time.monotonic() - now
-                call.deliver(row, Answer(known, "memory", True, 0, None, latency_s))
-        return misses
-
-    def _launch(
-        self, call: Call, keys: Sequence[Key | None], rows: Sequence[int], now: float
-    ) -> None:
-        """Join flights under way, start the others."""
-        fresh = [row for row in rows if keys[row] is None or keys[row] not in self._flights]
-        if fresh:
-            self._check_room(call, len(fresh), now)
-        due = now + self._settings.patience_s if call.deadline is None else call.deadline
+    def _launch(self, call: Call, keys: Sequence[Key | None], now: float) -> None:
+        """Join flights under way for the rows that have no answer, start the others."""
+        rows = [row for row, answer in enumerate(call.answers) if answer is None]
+        due = now + self._settings.patience_s
+        if call.deadline is not None and call.deadline < due:
+            due = call.deadline
+        fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
+        if fresh:  # identical rows fly once
+            self._check_room(call, len(fresh if fresh[0] is None else set(fresh)), due, now)
         for row in rows:
             key = keys[row]
             flight = None if key is None else self._flights.get(key)
             if flight is None:
                 flight = self._start(call, key, row, due, now)
-            elif due < flight.due and flight.queued:
+            elif due < flight.due:
                 flight.lane.hasten(flight, due)
             flight.waiters.append((call, row))
             call.flights.append((flight, row))
 
-    def _check_room(self, call: Call, rows: int, now: float) -> None:
+    def _check_room(self, call: Call, rows: int, due: float, now: float) -> None:
         lane = call.served.entry
-        if lane.rows + rows > self._settings.max_queued_rows:
-            wait_s = self._scheduler.predict_s(lane, now, now, lane.rows)
+        waiting = sum([one.rows for one in call.served.lanes.values()])
+        if waiting + rows > self._settings.max_queued_rows:
+            wait_s = self._scheduler.predict_s(lane, now, now, waiting)
             raise Overloaded(
-                f"route {call.served.name!r} has {lane.rows} rows waiting, "
+                f"route {call.served.name!r} has {waiting} rows waiting, "
                 f"at most {self._settings.max_queued_rows} may wait",
                 retry_after_s=max(1.0, wait_s),
             )
         if call.deadline is None:
             return
-        needed_s = self._scheduler.predict_s(lane, call.deadline, now, rows)
+        needed_s = self._scheduler.predict_s(lane, due, now, rows)
         left_s = call.deadline - self._settings.reply_margin_s - now
         if needed_s > left_s:
             raise DeadlineExceeded(
@@ -263,5 +283,7 @@ class Engine:
         if outcome is not None and flight.lane.remember_s is not None:
             self.memory.put(key, outcome, flight.lane.remember_s)
 
-    def _predict_s(self, served: ServedRoute, due: float) -> float:
-        return self._scheduler.predict_s(served.entry, due, time.monotonic())
+    def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
+        now = time.monotonic()
+        due = min(due, now + self._settings.patience_s)
+        return self._scheduler.predict_s(served.entry, due, now, rows)

@@ -24,6 +24,7 @@ from core.errors import ModelDirectoryError
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
+from serving.http_connection import HttpConnection
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.settings import Settings
@@ -91,7 +92,7 @@ async def _serve_doors(
         uvicorn.Config(
             HttpDoor(engine, doors, metrics),
             loop="none",
-            http="httptools",
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -62,11 +62,19 @@ class BodyBudget:
             raise UnsupportedEncoding(
                 f"Content-Encoding: given {encoding[:40].decode('latin-1')!r}, allowed 'identity'"
             )
+        coding = headers.get(b"transfer-encoding", b"chunked")
+        if coding.strip().lower() != b"chunked":
+            raise UnsupportedEncoding(
+                f"Transfer-Encoding: given {coding[:40].decode('latin-1')!r}, allowed 'chunked'"
+            )
         declared = headers.get(b"content-length")
         if declared is None:
             return
         if not declared.isdigit() or len(declared) > 18:
-            raise InvalidInput("Content-Length: allowed a number of bytes")
+            raise InvalidInput(
+                f"Content-Length: given {declared[:40].decode('latin-1')!r}, allowed a number up to"
+                f" {self._max_body_bytes}"
+            )
         size_bytes = int(declared)
         self._check(size_bytes, size_bytes)
 

@@ -15,6 +15,8 @@ from core.messages import Answer, Array, Handle, Key, Outcome, Stage
 from monitoring.metrics import RouteMetrics
 from serving.profile import BatchTimes
 
+_SMALL_HEAP = 64
+
 
 class Waiting(Protocol):
     """Somebody to whom a flight's answers go."""
@@ -35,7 +37,7 @@ class Flight:
 
     __slots__ = (
         "answer", "arrived", "controls", "done", "due", "inputs", "key", "lane", "macs", "queued",
-        "queued_at", "running", "state", "waiters",
+        "queued_at", "running", "state", "state_bytes", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +60,7 @@ class Flight:
         self.waiters: list[tuple[Waiting, int]] = []
         self.answer: Outcome | None = None
         self.state: Handle | None = None
+        self.state_bytes = 0  # as counted when the state was taken over
         self.macs = 0
         self.running = False
         self.done = False
@@ -103,15 +106,20 @@ class Lane:
         heapq.heappush(self._heap, (flight.due, self._order, flight))
 
     def forget(self, flight: Flight) -> None:
-        """Nobody wants this waiting row any more; it leaves the heap when it comes to the top."""
+        """Nobody wants this waiting row any more; the heap passes over it when it comes up."""
         flight.queued = False
         self.rows -= 1
+        self._tidy()
 
     def hasten(self, flight: Flight, due: float) -> None:
-        """Move a waiting row forward; its old place in the heap is passed over when it comes up."""
+        """Move a row forward, in this queue if it waits here and in those it will come to; its old
+        place in the heap is passed over when it comes up.
+        """
         flight.due = due
-        self._order += 1
-        heapq.heappush(self._heap, (due, self._order, flight))
+        if flight.queued:
+            self._order += 1
+            heapq.heappush(self._heap, (due, self._order, flight))
+            self._tidy()
 
     def head(self) -> tuple[float, float] | None:
         """When the first row is due and when it arrived: what lanes are compared by."""
@@ -132,7 +140,7 @@ class Lane:
             if one_call and taken and flight.waiters[0][0] is not taken[0].waiters[0][0]:
                 break
             heapq.heappop(heap)
-            flight.queued, flight.running = False, True
+            flight.queued = False
             taken.append(flight)
         self.rows -= len(taken)
         return taken
@@ -146,3 +154,13 @@ class Lane:
         sample = heap[::stride]
         earlier = sum(1 for entry in sample if entry[0] <= due)
         return min(self.rows, earlier * self.rows // len(sample))
+
+    def _tidy(self) -> None:
+        """Let go of what the heap would pass over, once that is more than what waits."""
+        if len(self._heap) > 2 * self.rows + _SMALL_HEAP:
+            self._heap = [
+                (due, order, flight)
+                for due, order, flight in self._heap
+                if flight.queued and flight.lane is self and due == flight.due
+            ]
+            heapq.heapify(self._heap)

@@ -1,14 +1,22 @@
 """How long a stage's batches take: what deadlines are predicted from and `/v1/routes` shows."""
 
+import time
+from collections.abc import Callable
+
+# Rows that a prediction keeps away teach it nothing: a slowness not seen again for so long is over.
+_FORGET_S = 10.0
+
 
 class BatchTimes:
     """Predicts a batch's seconds as `fixed + per row * rows`: two warm-up runs, corrected as
     batches run.
     """
 
-    __slots__ = ("_fixed_s", "_per_row_s", "_scale")
+    __slots__ = ("_clock", "_fixed_s", "_observed_at", "_per_row_s", "_scale")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._observed_at = 0.0
         self._fixed_s = 0.0
         self._per_row_s = 0.0
         self._scale = 1.0
@@ -25,8 +33,15 @@ class BatchTimes:
             self._per_row_s = seconds / rows
             return
         ratio = min(max(seconds / line_s, 0.1), 10.0)
-        self._scale += 0.1 * (ratio - self._scale)
+        scale = self._trusted_scale()
+        self._scale = scale + 0.1 * (ratio - scale)
+        self._observed_at = self._clock()
 
     def predict_s(self, rows: int) -> float:
         """Seconds for a batch of so many rows; 0 while nothing is known."""
-        return self._scale * (self._fixed_s + self._per_row_s * rows)
+        return self._trusted_scale() * (self._fixed_s + self._per_row_s * rows)
+
+    def _trusted_scale(self) -> float:
+        if self._scale > 1.0 and self._clock() - self._observed_at > _FORGET_S:
+            return 1.0
+        return self._scale

@@ -47,6 +47,7 @@ class Reloader:
         self._metrics = metrics
         self._remembers = remembers
         self._loaded: Mapping[Path, _Loaded] = {}
+        self._counted: set[str] = set()  # routes that have metric series
         self.refused: dict[Path, str] = {}
 
     async def watch(self, interval_s: float) -> None:
@@ -72,7 +73,9 @@ class Reloader:
         if changed:
             self._loaded = loaded
             self.refused = {path: why for path, why in self.refused.items() if path in loaded}
-            self._catalog.replace(_one_a_version(loaded))
+            served = _one_a_version(loaded)
+            self._catalog.replace(served)
+            self._forget_others({one.name for one in served})
         return changed
 
     def _directories(self) -> list[Path]:
@@ -80,18 +83,33 @@ class Reloader:
 
     def _load(self, directory: Path, signature: Signature, old: _Loaded | None) -> _Loaded:
         try:
-            route = load_route(directory, self._device)
+            served = self._open(directory)
         except ModelDirectoryError as error:
-            _log.error("route refused: %s", error)
-            self.refused[directory] = str(error)
-            return _Loaded(signature, old.served if old is not None else None)
-        self.refused.pop(directory, None)
-        manifest = route.manifest
-        counts = self._metrics.serve(manifest.route, [stage.name for stage in manifest.stages])
-        served = ServedRoute(manifest, route.pipeline, counts, remembers=self._remembers)
+            why = str(error)
+        except Exception as error:  # a runtime's, a parser's: it costs this route alone
+            why = f"{directory}: could not be loaded: {type(error).__name__}: {error}"
+        else:
+            self.refused.pop(directory, None)
+            _log.info("serving %s version %s (%s)", served.name, served.version, served.digest[:12])
+            return _Loaded(signature, served)
+        _log.error("route refused: %s", why)
+        self.refused[directory] = why
+        return _Loaded(signature, old.served if old is not None else None)
+
+    def _open(self, directory: Path) -> ServedRoute:
+        route = load_route(directory, self._device)
+        name = route.manifest.route
+        counts = self._metrics.serve(name, [stage.name for stage in route.pipeline.stages.values()])
+        self._counted.add(name)
+        served = ServedRoute(route.manifest, route.pipeline, counts, remembers=self._remembers)
         warm_up(served, self._device)
-        _log.info("serving %s version %s (%s)", served.name, served.version, served.digest[:12])
-        return _Loaded(signature, served)
+        return served
+
+    def _forget_others(self, names: set[str]) -> None:
+        """Drop the series of routes that are no longer served."""
+        for name in self._counted - names:
+            self._metrics.forget(name)
+        self._counted &= names
 
 
 def _sign(directory: Path) -> Signature:

@@ -1,9 +1,9 @@
 """Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
 
-When the device is free it takes the lane whose first row is due first; a row without a deadline is
-due a fixed patience after its arrival, so no stage starves another. It takes what is queued and
-never waits for more. Survivors of a stage join the next stage's lane, beside rows of any other
-request: this re-batching is what an adaptive route lives from.
+When the device is free it takes the lane whose first row is due first; a row is due at its deadline
+or a fixed patience after its arrival, whichever is earlier, so nobody starves. It takes what is
+queued and never waits for more. Survivors of a stage join the next stage's lane, beside rows of any
+other request: this re-batching is what an adaptive route lives from.
 """
 
 import asyncio
@@ -20,6 +20,12 @@ from serving.states import StateLedger
 from serving.worker import Worker
 
 _log = logging.getLogger("sparing.scheduler")
+
+# Handing a batch to the device's thread and back costs about as much as a few rows of a small net.
+# So before a batch shorter than this the loop goes round, and requests that have already arrived
+# join it. That is no waiting time: a loop with nothing else to do goes round at once.
+_WORTH_IT_S = 0.0005
+_LOOP_PASSES = 3
 
 # Called once for every flight that has ended: its final answer, or None when there is none to
 # remember.
@@ -59,7 +65,7 @@ class Scheduler:
         self._waiting[lane] = None
         if not self._pump_is_due and self._busy_until is None:
             self._pump_is_due = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._pump, _LOOP_PASSES)
 
     def leave(self, flight: Flight, waiting: Waiting) -> None:
         """One of those who wait for a flight goes away; without anybody left, it is given up."""
@@ -91,17 +97,24 @@ class Scheduler:
 
     # The device's turn --------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _pump(self, passes: int) -> None:
+        """Give the idle device a batch, after so many passes of the loop if it is a small one."""
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
             lane = self._choose_lane()
             if lane is None:
+                return
+            if passes and lane.times.predict_s(min(lane.rows, lane.max_batch)) < _WORTH_IT_S:
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump, passes - 1)
                 return
             batch = lane.take(one_call=not self._rebatch and not lane.is_first)
             now = time.monotonic()
             batch_s = lane.times.predict_s(len(batch))
             batch = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
             if batch:
+                for flight in batch:
+                    flight.running = True
                 self._busy_until = now + batch_s
                 self._worker.submit(lane, batch)
 
@@ -127,11 +140,17 @@ class Scheduler:
         now = time.monotonic()
         self._busy_until = None
         self._pump_is_due = True  # survivors are queued first, then the device is given away once
+        try:
+            self._land(lane, batch, steps, run_s, now)
+        finally:
+            self._pump(_LOOP_PASSES)
+
+    def _land(
+        self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
+    ) -> None:
         lane.times.observe(len(batch), run_s)
         started = now - run_s
-        lane.metrics.batch(
-            lane.stage.name, len(batch), [started - flight.queued_at for flight in batch], run_s
-        )
+        queued_s = [started - flight.queued_at for flight in batch]
         escalated = 0
         for flight, step in zip(batch, steps, strict=True):
             try:
@@ -141,9 +160,9 @@ class Scheduler:
             except Exception:  # a step that is no step fails its row, never the lane
                 _log.exception("stage %s returned something that is no step", lane.stage.name)
                 self._fail(flight, StageFailed(f"stage {lane.stage.name} returned no valid step"))
+        lane.metrics.batch(lane.stage.name, len(batch), queued_s, run_s)
         if escalated:
             lane.metrics.escalation(lane.stage.name, escalated)
-        self._pump()
 
     def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
         """Finish the row or queue it for its next stage; true when it goes to another stage."""
@@ -166,8 +185,9 @@ class Scheduler:
         if step.answer is not None:
             _stream(flight, step.answer, now)
         flight.inputs = goes_on.inputs
-        if not self._misses_deadline(flight, next_lane, now):
-            self.enqueue(flight, next_lane, now)
+        if self._misses_deadline(flight, next_lane, now):
+            return False
+        self.enqueue(flight, next_lane, now)
         return next_lane is not lane
 
     def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:

@@ -28,10 +28,10 @@ class EngineSettings(_Frozen):
     """Queues and batches."""
 
     max_rows_per_request: int = Field(gt=0, default=256)
-    max_queued_rows: int = Field(gt=0, default=4096)  # in one lane
+    max_queued_rows: int = Field(gt=0, default=4096)  # in all lanes of one route version
     patience_s: float = Field(
         gt=0, default=1.0
-    )  # a row without a deadline is due this long after arrival
+    )  # a row is due this long after its arrival, or at its deadline if that is earlier
     reply_margin_s: float = Field(
         ge=0, default=0.002
     )  # answers leave this long before their deadline

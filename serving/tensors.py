@@ -205,10 +205,22 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
 
 def shown(value: object, limit: int = 80) -> str:
     """What was given, short enough for a sentence."""
-    if isinstance(value, str | bytes | list | tuple | dict) and len(value) > limit:
+    if isinstance(value, str | bytes | list | tuple | dict) and not _is_short(value, limit):
         return f"{type(value).__name__} of length {len(value)}"
     text = repr(value)
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _is_short(value: object, limit: int, levels: int = 2) -> bool:
+    """Whether its text costs next to nothing: few items, and no deep nesting."""
+    if isinstance(value, list | tuple | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return (
+            levels > 0
+            and len(value) <= limit
+            and all(_is_short(item, limit, levels - 1) for item in items)
+        )
+    return not isinstance(value, str | bytes) or len(value) <= limit
 
 
 def _wrong_shape(spec: TensorSpec, shape: Sequence[object]) -> InvalidInput:

@@ -5,7 +5,7 @@ answer has, so that a cascade's later stages are reached too.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,7 +23,6 @@ _DTYPES = {
     "FP16": "float16",
     "FP32": "float32",
     "FP64": "float64",
-    "BYTES": "object",
 }
 
 
@@ -35,16 +34,17 @@ def warm_up(served: ServedRoute, device: Device) -> None:
     seen: set[str] = set()
     while lane is not None and lane.stage.name not in seen and len(seen) < _MOST_STEPS:
         seen.add(lane.stage.name)
-        step = _measure(lane, inputs, state, device)
-        goes_on = step.next
+        goes_on = _measure(lane, inputs, state, device).next
+        _free(state, None if goes_on is None else goes_on.state)
         if goes_on is None:
             return
         inputs, state = goes_on.inputs, goes_on.state
         lane = lane.lanes.get(goes_on.stage)
+    _free(state, None)
 
 
 def _measure(lane: Lane, inputs: Mapping[str, Array], state: Handle | None, device: Device) -> Step:
-    def run(rows: int) -> tuple[float, Sequence[Step]]:
+    def run(rows: int) -> tuple[float, Step]:
         batch = Batch(
             {name: device.collate([array] * rows) for name, array in inputs.items()},
             {"min_confidence": np.full(rows, _UNREACHABLE_CONFIDENCE)},
@@ -52,13 +52,27 @@ def _measure(lane: Lane, inputs: Mapping[str, Array], state: Handle | None, devi
         )
         started = time.perf_counter()
         steps = lane.stage.run(batch)
-        return time.perf_counter() - started, steps
+        seconds = time.perf_counter() - started
+        for step in steps[1:]:
+            _free(None if step.next is None else step.next.state, state)
+        return seconds, steps[0]
 
-    run(1)
-    one_s = min(run(1)[0] for _ in range(_REPEATS))
-    many_s = min(run(lane.max_batch)[0] for _ in range(_REPEATS))
+    def time_s(rows: int) -> float:
+        seconds, step = run(rows)
+        _free(None if step.next is None else step.next.state, state)
+        return seconds
+
+    time_s(1)
+    one_s = min(time_s(1) for _ in range(_REPEATS))
+    many_s = min(time_s(lane.max_batch) for _ in range(_REPEATS))
     lane.times.calibrate(one_s, many_s, lane.max_batch)
-    return run(1)[1][0]
+    return run(1)[1]
+
+
+def _free(state: Handle | None, kept: Handle | None) -> None:
+    """Free a state, unless it is the one that goes on to be used."""
+    if state is not None and state is not kept:
+        state.free()
 
 
 def _zeros(manifest: Manifest) -> Mapping[str, np.ndarray]:
@@ -66,5 +80,7 @@ def _zeros(manifest: Manifest) -> Mapping[str, np.ndarray]:
 
 
 def _zero_row(spec: TensorSpec) -> np.ndarray:
-    dtype = _DTYPES.get(spec.datatype, spec.datatype.lower())
-    return np.zeros([max(size, 1) for size in spec.shape[1:]], dtype)
+    shape = [max(size, 1) for size in spec.shape[1:]]
+    if spec.datatype == "BYTES":
+        return np.full(shape, b"", dtype=object)
+    return np.zeros(shape, _DTYPES.get(spec.datatype, spec.datatype.lower()))

@@ -1,7 +1,8 @@
 """The device's one compute thread: collates rows, runs the stage, hands the steps back to the loop.
 
-A batch that raises is run again in halves, so that only the rows at fault fail. Re-running is right
-because stages are re-entrant and keep nothing.
+A batch that raises is run again in halves, so that only the rows at fault fail, and rows that
+cannot share a batch get their own. Re-running is right because stages are re-entrant and keep
+nothing.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence
         if len(steps) != len(flights):
             raise ValueError(f"{len(steps)} steps for {len(flights)} rows")
         return steps
-    except Exception as error:  # a stage is somebody's model: it fails its rows, never the lane
+    except BaseException as error:  # somebody's model, a native one's panic: it fails its rows only
         if len(flights) == 1:
             _log.error("stage %s failed: %s: %s", lane.stage.name, type(error).__name__, error)
             return [FAILED]
@@ -77,7 +78,12 @@ def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence
 
 
 def collate(device: Device, flights: Sequence[Flight]) -> Batch:
-    """Rows of several requests as one batch; a control that a row does not set is NaN."""
+    """Rows of several requests as one batch; a control that a row does not set is NaN. Raises
+    ValueError for rows with inputs of other names, which can share no batch.
+    """
+    for flight in flights:
+        if len(flight.inputs) != len(flights[0].inputs):  # as many, but others: a KeyError below
+            raise ValueError("rows of one batch have different inputs")
     inputs = {
         name: device.collate([flight.inputs[name] for flight in flights])
         for name in flights[0].inputs

@@ -185,3 +185,12 @@ class MemoryMachine(RuleBasedStateMachine):
 
 MemoryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 test_any_sequence_of_uses_keeps_the_books = MemoryMachine.TestCase
+
+
+def test_text_counts_with_its_bytes() -> None:
+    memory = LocalMemory(1_000_000)
+    for index in range(20):
+        text = np.array([b"x" * 200_000], dtype=object)
+        memory.put(_make_key(index), Outcome({"text": text}, 0.5, "stage0"))
+    memory.check()
+    assert memory.counts().entries == 4

@@ -101,11 +101,12 @@ def test_the_lane_whose_first_row_is_due_first_gets_the_device() -> None:
 
         return ToyStage(name, step, gate=gate if name == "blocker" else None)
 
-    routes = [serve_toy(stage(name), route=name) for name in ("blocker", "idle", "urgent")]
+    stages = {name: stage(name) for name in ("blocker", "idle", "urgent")}
+    routes = [serve_toy(one, route=name) for name, one in stages.items()]
 
     async def use(engine: Engine) -> None:
         tasks = [asyncio.create_task(engine.answer(ask(1, route="blocker")))]
-        await until(lambda: engine.catalog.resolve("blocker", None).entry.rows == 0)
+        await until(lambda: len(stages["blocker"].batches) == 1)
         tasks.append(asyncio.create_task(engine.answer(ask(1, route="idle"))))
         await asyncio.sleep(0)
         soon = time.monotonic() + 0.9
@@ -427,3 +428,53 @@ def test_drain_waits_for_every_call() -> None:
         assert values(await task) == [1]
 
     with_engine(use, serve_toy(only))
+
+
+def test_drain_waits_for_calls_that_came_after_others_had_ended() -> None:
+    gate = threading.Event()
+    gate.set()
+    only = ToyStage("only", lambda x: final(x, "only"), gate=gate)
+
+    async def use(engine: Engine) -> None:
+        await engine.answer(ask(1))
+        gate.clear()
+        task = asyncio.create_task(engine.answer(ask(2)))
+        await until(lambda: len(only.batches) == 2)
+        assert await engine.drain(0.01) is False
+        gate.set()
+        assert await engine.drain(5.0) is True
+        assert values(await task) == [2]
+
+    with_engine(use, serve_toy(only))
+
+
+def test_identical_rows_take_the_room_and_the_time_of_one() -> None:
+    light, large = cascade()
+    route = serve_toy(light, large)
+    route.entry.times.calibrate(0.1, 3.2, 32)
+
+    async def use(engine: Engine) -> None:
+        reply = await engine.answer(ask(*[2.0] * 100, deadline=time.monotonic() + 2.0))
+        assert values(reply) == [2.0] * 100
+
+    with_engine(use, route, max_queued_rows=8)
+
+
+def test_rows_waiting_in_later_stages_take_room_too() -> None:
+    light, large = cascade()
+    route = serve_toy(light, large)
+    most = refused = 0
+
+    async def use(engine: Engine) -> None:
+        nonlocal most, refused
+        deadline, tasks = time.monotonic() + 0.9, []
+        for value in range(1, 101, 2):  # each due before all others: the large stage has no turn
+            deadline -= 0.005
+            tasks.append(asyncio.create_task(engine.answer(ask(value, deadline=deadline))))
+            await until(lambda: tasks[-1].done() or route.entry.rows == 0)
+            most = max(most, route.lanes["large"].rows)
+        got = await asyncio.gather(*tasks, return_exceptions=True)
+        refused = sum(isinstance(one, Overloaded) for one in got)
+
+    with_engine(use, route, max_queued_rows=8)
+    assert most <= 8

@@ -56,3 +56,27 @@ def test_rows_before_is_close_in_long_queues() -> None:
     lane = make_lane()
     queue(lane, *[float(due % 100) for due in range(4000)])
     assert 1500 <= lane.rows_before(49.5) <= 2500
+
+
+def test_rows_that_are_given_up_behind_others_hold_no_memory() -> None:
+    lane = make_lane()
+    queue(lane, 1.0)
+    for _ in range(1000):
+        (gone,) = queue(lane, 2.0)
+        lane.forget(gone)
+    (kept,) = queue(lane, 3.0)
+    for due in range(1000):
+        lane.hasten(kept, 2.9 - due / 1000)
+    assert len(lane._heap) < 100
+    assert [flight.due for flight in lane.take()] == [1.0, kept.due]
+
+
+def test_a_row_that_is_not_queued_is_hastened_for_the_queues_to_come() -> None:
+    lane = make_lane()
+    (flight,) = queue(lane, 2.0)
+    lane.take()
+    lane.hasten(flight, 1.0)
+    assert lane.head() is None
+    lane.push(flight, 0.0)
+    queue(lane, 1.5)
+    assert lane.take()[0] is flight

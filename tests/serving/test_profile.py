@@ -35,3 +35,27 @@ def test_without_warm_up_the_first_batch_is_believed() -> None:
     times = BatchTimes()
     times.observe(4, 0.008)
     assert times.predict_s(2) == pytest.approx(0.004)
+
+
+def test_a_slowness_that_is_seen_no_more_is_forgotten() -> None:
+    now_s = 0.0
+    times = BatchTimes(lambda: now_s)
+    times.calibrate(0.001, 0.010, 10)
+    for _ in range(100):
+        times.observe(10, 0.090)
+    now_s = 9.0
+    assert times.predict_s(10) == pytest.approx(0.090, rel=0.01)
+    now_s = 11.0
+    assert times.predict_s(10) == pytest.approx(0.010)
+    times.observe(10, 0.010)
+    assert times.predict_s(10) == pytest.approx(0.010)
+
+
+def test_a_speed_above_that_of_the_warm_up_is_kept() -> None:
+    now_s = 0.0
+    times = BatchTimes(lambda: now_s)
+    times.calibrate(0.010, 0.100, 10)
+    for _ in range(100):
+        times.observe(10, 0.020)
+    now_s = 1000.0
+    assert times.predict_s(10) == pytest.approx(0.020, rel=0.01)

@@ -13,7 +13,7 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import UnknownRoute
 from core.messages import Reply, Request
-from monitoring.metrics import NoMetrics
+from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.reload import Reloader
@@ -130,3 +130,28 @@ def test_reloads_under_load_fail_no_request_and_mix_no_versions(tmp_path: Path) 
 def _bytes(reply: Reply) -> bytes:
     rows = [answer.outcome.outputs["probabilities"] for answer in reply.answers]
     return np.stack(rows).tobytes()
+
+
+def test_a_directory_that_breaks_its_parser_is_refused_and_the_others_serve(tmp_path: Path) -> None:
+    write_route(tmp_path, route="good")
+    bad = write_route(tmp_path, route="bad")
+    (bad / "route.toml").write_text("format = " + "[" * 2000)
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+    assert [served.name for served in catalog.routes()] == ["good"]
+    assert "could not be loaded" in loading.refused[bad]
+
+
+def test_a_route_that_is_no_longer_served_has_no_series(tmp_path: Path) -> None:
+    for route in ("kept", "gone"):
+        write_route(tmp_path, route=route)
+    metrics = Metrics()
+    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, remembers=True)
+    loading.refresh()
+    assert b'route="gone"' in metrics.render()[0]
+    shutil.rmtree(tmp_path / "gone")
+    loading.refresh()
+    text = metrics.render()[0]
+    assert b'route="gone"' not in text
+    assert b'route="kept"' in text

@@ -43,3 +43,28 @@ def test_the_reply_names_the_route_that_answered() -> None:
         assert (await engine.answer(ask(1, route="auto:toys"))).route == "cheap"
 
     with_engine(use, route("cheap", 1.0), route("dear", 10.0))
+
+
+def test_a_route_that_is_in_time_for_one_row_only_is_passed_over() -> None:
+    cheap, dear = route("cheap", 1.0), route("dear", 10.0)
+    cheap.entry.times.calibrate(0.1, 3.2, 32)  # per row
+    dear.entry.times.calibrate(0.1, 0.1, 32)  # per batch
+
+    async def use(engine: Engine) -> None:
+        for rows, chosen in ((1, "cheap"), (30, "dear")):
+            soon = time.monotonic() + 1.0
+            request = ask(*range(rows), route="auto:toys", deadline=soon)
+            assert (await engine.answer(request)).route == chosen
+
+    with_engine(use, cheap, dear)
+
+
+def test_a_route_that_leaves_no_time_for_the_reply_is_passed_over() -> None:
+    cheap, dear = route("cheap", 1.0), route("dear", 10.0)
+    cheap.entry.times.calibrate(0.7, 0.7, 32)
+
+    async def use(engine: Engine) -> None:
+        soon = time.monotonic() + 1.0
+        assert (await engine.answer(ask(1, route="auto:toys", deadline=soon))).route == "dear"
+
+    with_engine(use, cheap, dear, reply_margin_s=0.5)
