@@ -9,6 +9,7 @@ process ends.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -102,7 +103,7 @@ async def _serve_doors(
             log_config=None,
             backlog=_BACKLOG,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(doors.drain_timeout_s),
+            timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
         )
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))

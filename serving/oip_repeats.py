@@ -67,6 +67,11 @@ class RepeatedHeaders:
             headers, header = known
             return list(headers), b"".join([header, *blobs])
         headers, body = write_reply(reply, manifest, asked)
+        written = output_tensors(reply, manifest, asked.names)
+        if any(
+            tensor.array.dtype != array.dtype for tensor, array in zip(written, arrays, strict=True)
+        ):
+            return headers, body  # a stage's own type of number, which is not the declared one
         if len(self._replies) >= _MAX_HEADERS:
             self._replies.clear()
         self._replies[name] = (headers.copy(), body[: len(body) - sum(map(len, blobs))])

@@ -1,4 +1,4 @@
-"""A light HTTP/1.1 client over asyncio streams: load in tests must not cost more than the server."""
+"""A light HTTP/1.1 client over asyncio streams: load must not cost more than the server does."""
 
 import asyncio
 import json

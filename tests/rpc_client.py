@@ -28,7 +28,7 @@ class Calls:
 async def infer_calls(
     address: str, pictures: npt.NDArray[np.uint8], *, clients: int, route: str = "tiny"
 ) -> Calls:
-    """Call until the server refuses new calls; UNAVAILABLE is such a refusal, all else is a loss."""
+    """Call until the server refuses new calls with UNAVAILABLE; all other failures are losses."""
     calls = Calls()
 
     async def one(offset: int) -> None:

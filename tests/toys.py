@@ -126,7 +126,7 @@ def with_engine(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Give the loop and the device's thread time until the condition holds; at most five seconds."""
+    """Give loop and device thread time until the condition holds; five seconds at most."""
     for _ in range(5000):
         if condition():
             return

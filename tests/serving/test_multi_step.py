@@ -34,7 +34,7 @@ class Decode:
         if self._gate is not None:
             assert self._gate.wait(10.0)
         return [
-            self._step(value, state.value if state is not None else ())
+            self._step(value, () if state is None or state.value is None else state.value)
             for value, state in zip(left, rows.states, strict=True)
         ]
 

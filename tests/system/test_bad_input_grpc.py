@@ -232,7 +232,7 @@ def test_a_hostile_parameter_is_refused_by_name(
 
 @pytest.mark.parametrize(("changes", "words"), NAMES.values(), ids=NAMES.keys())
 def test_an_unknown_name_is_not_found(caller: Caller, changes: dict[str, str], words: str) -> None:
-    caller.check_refused(make_request(**changes), grpc.StatusCode.NOT_FOUND, words)
+    caller.check_refused(make_request(RAW, **changes), grpc.StatusCode.NOT_FOUND, words)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bad requests below the protocol: framing, paths, sizes, encodings. Told well, and no harm done."""
+"""Bad requests below the protocol: framing, paths, sizes, encodings. Told why, no harm done."""
 
 import gzip
 import json

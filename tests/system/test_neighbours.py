@@ -142,9 +142,8 @@ def test_neighbours_of_bad_requests_and_of_poison_get_the_offline_answers(
     assert min(sent) >= len(BAD)
     server = victim.server
     batches = server.metric("sparing_batch_rows_count", stage="stage0")
-    assert (
-        server.metric("sparing_batch_rows_sum", stage="stage0") > 1.2 * batches
-    )  # they were mixed
+    rows = server.metric("sparing_batch_rows_sum", stage="stage0")
+    assert rows > 3 * batches  # good ones and bad ones were mixed
     failed = server.metric("sparing_requests_total", result="StageFailed")
     assert failed >= 2 * sum(sent[:6]) // len(BAD) - 12
     victim.check_unharmed()
