@@ -50,6 +50,7 @@ def main() -> None:
         interface="asgi3",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,
         log_config=None,
     )

@@ -63,16 +63,19 @@ class LocalMemory:
         self._hits = self._misses = self._stores = 0
         self._evictions = self._expirations = self._rejected = 0
 
-    def get(self, key: Key) -> Outcome | None:
-        """The answer, or None when it is unknown or too old."""
+    def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
+        """The answer, or None when it is unknown or too old.
+
+        A first look that another one follows in case of a miss does not count the miss.
+        """
         entry = self._entries.get(key)
         if entry is None:
-            self._misses += 1
+            self._misses += count_miss
             return None
         if self._clock() >= entry.expires_at:
             self._drop(key)
             self._expirations += 1
-            self._misses += 1
+            self._misses += count_miss
             return None
         self._entries.move_to_end(key)
         self._hits += 1

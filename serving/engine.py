@@ -27,12 +27,11 @@ from serving.settings import EngineSettings
 _PREFIXES = 1024
 
 
-class Recalled(NamedTuple):
-    """A request before anything is spent on it: its route, its keys, what memory knows."""
+class Admitted(NamedTuple):
+    """A well-formed request in time, before anything is spent on it."""
 
     served: ServedRoute
-    keys: Sequence[Key | None]
-    answers: list[Answer | None]
+    keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
     arrived: float
 
 
@@ -60,13 +59,33 @@ class Engine:
             rebatch_stages=settings.rebatch_stages,
         )
 
-    async def answer(self, request: Request) -> Reply:
+    def admit(self, request: Request) -> Admitted:
+        """Choose the route and fingerprint the rows; a malformed or late request is refused."""
+        now = time.monotonic()
+        if request.deadline is not None and request.deadline <= now:
+            raise DeadlineExceeded("the request's deadline had passed when it arrived")
+        rows = self._count_rows(request.inputs)
+        served = self._choose(request, rows)
+        if request.no_cache:
+            return Admitted(served, [None] * rows, now)
+        prefix = self._prefix(served, request)
+        return Admitted(served, self._fingerprinter.row_keys(prefix, request.inputs), now)
+
+    def recall(self, request: Request, admitted: Admitted) -> Reply | None:
+        """The reply, if it is one row that memory knows; otherwise `answer` is to follow."""
+        if len(admitted.keys) > 1 or not admitted.served.remembers:
+            return None
+        answers = self._recall(request, admitted, count_misses=False)
+        return None if answers[0] is None else make_reply(admitted.served, answers)
+
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         """The answers of all rows, each the last one. Raises a leaf of the error tree."""
-        served, keys, answers, now = self._recall(request)
+        admitted = admitted or self.admit(request)
+        answers = self._recall(request, admitted)
         if None not in answers:
-            return make_reply(served, answers)
-        call = Call(request, served, answers, now)
-        self._launch(call, keys, now)
+            return make_reply(admitted.served, answers)
+        call = Call(request, admitted.served, answers, admitted.arrived)
+        self._launch(call, admitted.keys)
         call.future = self._loop.create_future()
         self._begin(call)
         try:
@@ -75,18 +94,19 @@ class Engine:
             self._end(call)
         if call.error is not None:
             raise call.error.with_traceback(None)
-        return make_reply(served, call.answers)
+        return make_reply(admitted.served, call.answers)
 
     async def infer(self, request: Request) -> AsyncIterator[Reply]:
         """Replies as steps finish when the request streams, else the one reply."""
         if not request.stream:
             yield await self.answer(request)
             return
-        served, keys, answers, now = self._recall(request)
-        call = Call(request, served, answers, now)
+        admitted = self.admit(request)
+        answers = self._recall(request, admitted)
+        call = Call(request, admitted.served, answers, admitted.arrived)
         replies = call.stream()
         if call.missing:
-            self._launch(call, keys, now)
+            self._launch(call, admitted.keys)
         self._begin(call)
         try:
             while (reply := await replies.get()) is not None:
@@ -138,29 +158,24 @@ class Engine:
 
     # Admission ------------------------------------------------------------------------------------
 
-    def _recall(self, request: Request) -> Recalled:
-        """What memory knows of the rows; a malformed or late request is refused here."""
-        now = time.monotonic()
-        if request.deadline is not None and request.deadline <= now:
-            raise DeadlineExceeded("the request's deadline had passed when it arrived")
-        rows = self._count_rows(request.inputs)
-        served = self._choose(request, rows)
-        if request.no_cache:
-            return Recalled(served, [None] * rows, [None] * rows, now)
-        keys = self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
-        if not served.remembers:
-            return Recalled(served, keys, [None] * rows, now)
+    def _recall(
+        self, request: Request, admitted: Admitted, *, count_misses: bool = True
+    ) -> list[Answer | None]:
+        """What memory knows of the rows."""
+        served, keys, arrived = admitted
+        if not served.remembers or request.no_cache:
+            return [None] * len(keys)
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
         answers: list[Answer | None] = []
         for key in keys:
-            known = self.memory.get(key)
+            known = None if key is None else self.memory.get(key, count_miss=count_misses)
             if known is None or known.confidence < least:
                 answers.append(None)
                 continue
-            latency_s = time.monotonic() - now
+            latency_s = time.monotonic() - arrived
             served.metrics.row(known.exit, "memory", latency_s)
             answers.append(Answer(known, "memory", True, 0, None, latency_s))
-        return Recalled(served, keys, answers, now)
+        return answers
 
     def _choose(self, request: Request, rows: int) -> ServedRoute:
         if not request.route.startswith(AUTO):
@@ -198,8 +213,9 @@ class Engine:
             )
         return prefix
 
-    def _launch(self, call: Call, keys: Sequence[Key | None], now: float) -> None:
+    def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
         """Join flights under way for the rows that have no answer, start the others."""
+        now = call.started
         rows = [row for row, answer in enumerate(call.answers) if answer is None]
         due = now + self._settings.patience_s
         if call.deadline is not None and call.deadline < due:

@@ -99,6 +99,7 @@ async def _serve_doors(
             interface="asgi3",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=False,
             log_config=None,
             backlog=_BACKLOG,

@@ -27,7 +27,7 @@ class BodyBudget:
 
     async def read(self, headers: HeaderMap, receive: Receive) -> bytes:
         """The whole body, whose length counts as in flight until `give_back`."""
-        self._check_headers(headers)
+        self.check_headers(headers)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")
@@ -56,7 +56,8 @@ class BodyBudget:
             self.in_flight_bytes -= held_bytes
             raise
 
-    def _check_headers(self, headers: HeaderMap) -> None:
+    def check_headers(self, headers: HeaderMap) -> None:
+        """What can be refused before the body is read."""
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in {b"identity", b""}:
             raise UnsupportedEncoding(

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
+from serving.engine import Admitted
 from serving.http_body import HeaderMap, Receive
 from serving.http_status import Response
+from serving.oip_http import Asked
 
 
 class Place(NamedTuple):
@@ -15,6 +17,13 @@ class Place(NamedTuple):
     version: str | None = None
 
 
+class Known(NamedTuple):
+    """An infer request that was read and admitted before its visit began."""
+
+    asked: Asked
+    admitted: Admitted
+
+
 class Visit(NamedTuple):
     """One request, before its body is read."""
 
@@ -22,6 +31,7 @@ class Visit(NamedTuple):
     headers: HeaderMap
     receive: Receive
     query: bytes
+    known: Known | None = None  # what the connection found out before
 
 
 class Endpoint(NamedTuple):

@@ -36,6 +36,30 @@ STATUS: Mapping[type[SparingError], int] = {
 Response = tuple[int, Headers, bytes]  # status, headers without content length, body
 
 
+class Refused(Exception):
+    """A response that ends a request before any endpoint is visited."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response[0])
+        self.response = response
+
+
+def refuse_path(path: str) -> Refused:
+    sentence = f"{path[:200]}: no such path, GET /openapi.json lists them"
+    return Refused((404, [JSON_TYPE], say(sentence)))
+
+
+def refuse_method(given: str, allowed: str) -> Refused:
+    sentence = f"method: given {given[:20]}, allowed {allowed}"
+    return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], say(sentence)))
+
+
+def write_response(headers: Headers, body: bytes) -> bytes:
+    """A 200 as it goes over the wire of HTTP/1.1."""
+    head = b"".join([b"%s: %s\r\n" % header for header in headers])
+    return b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+
+
 def refuse(error: SparingError) -> Response:
     """The response for an error that a caller may be told."""
     status = STATUS[type(error)]

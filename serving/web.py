@@ -16,15 +16,22 @@ import orjson
 
 from core.errors import InvalidInput, SparingError, Unauthorized, UnknownRoute
 from core.manifest import Manifest
-from core.messages import Reply, Request
-from serving.catalog import ServedRoute
+from core.messages import Request
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
 from serving.facts import describe_reply
 from serving.http_body import BodyBudget, ClientGone, HeaderMap, Receive
 from serving.http_pages import make_pages
-from serving.http_paths import FIXED, Endpoint, Place, Visit, read_place
-from serving.http_status import Response, refuse, say
+from serving.http_paths import FIXED, Endpoint, Known, Place, Visit, read_place
+from serving.http_status import (
+    Refused,
+    Response,
+    refuse,
+    refuse_method,
+    refuse_path,
+    say,
+    write_response,
+)
 from serving.oip_http import JSON_TYPE
 from serving.oip_repeats import RepeatedHeaders
 from serving.pictures import read_pictures, split_body
@@ -37,6 +44,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _MAX_PLACES = 1024
 _MAX_PATH = 512
+_NOTHING: Mapping[bytes, Place] = {}
+KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
 _CLOSE = (b"connection", b"close")
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
 _log = logging.getLogger("sparing.http")
@@ -54,6 +63,7 @@ class HttpDoor:
         self._departures = Departures()
         self._headers = RepeatedHeaders()
         self._places: dict[str, Place] = dict(FIXED)
+        self._urls: dict[bytes, Place] = {}  # of infer endpoints, as they come over the wire
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
             "predict": Endpoint("POST", self._predict),
@@ -65,9 +75,12 @@ class HttpDoor:
             await _refuse_protocol(scope["type"], receive, send)
             return
         try:
-            status, headers, body = await self._respond(scope, receive)
+            endpoint, visit = self._enter(scope, receive)
+            status, headers, body = await endpoint.answer(visit)
         except SparingError as error:
             status, headers, body = refuse(error)
+        except Refused as refused:
+            status, headers, body = refused.response
         except ClientGone:
             return
         except Exception:
@@ -79,31 +92,62 @@ class HttpDoor:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+    @property
+    def recallable(self) -> Mapping[bytes, Place]:
+        """The infer endpoints, as they come over the wire, that `recall` may be asked of now."""
+        return _NOTHING if self._token or self._engine.draining else self._urls
+
+    def recall(
+        self, url: bytes, headers: HeaderMap, body: bytes
+    ) -> "tuple[bytes | None, Known | None]":
+        """The whole response to an infer request of one row that memory knows.
+
+        For whoever holds the connection and wants to spare such a request all that a task needs.
+        Without a response, the ordinary call is to follow, also for whatever is wrong, and takes
+        over what was found out (`Known`).
+        """
+        place = self.recallable.get(url)
+        if place is None:
+            return None, None
+        try:
+            self._bodies.check_headers(headers)
+            known = self._admit(place, headers, body)
+            reply = self._engine.recall(known.asked.request, known.admitted)
+            if reply is None:
+                return None, known
+            answer = self._headers.write(reply, known.admitted.served.manifest, known.asked)
+        except SparingError:
+            return None, None
+        self._metrics.request(reply.route, "ok")
+        return write_response(*answer), None
+
+    def _admit(self, place: Place, headers: HeaderMap, body: bytes) -> Known:
+        served = self._engine.resolve(place.route, place.version)
+        length = headers.get(b"inference-header-content-length")
+        asked = self._headers.read(body, length, served.manifest, place.route, place.version)
+        return Known(asked, self._engine.admit(asked.request))
+
+    def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, Visit]:
+        """Which endpoint is visited, by whom; what is not there or not allowed is refused."""
         path: str = scope["path"]
         headers: HeaderMap = dict(scope["headers"])
         place = self._places.get(path)
         if self._token and (place is None or place.endpoint not in _OPEN):
             self._authorize(headers)
-        if place is None and (place := self._find(path)) is None:
-            return (
-                404,
-                [JSON_TYPE],
-                say(f"{path[:200]}: no such path, GET /openapi.json lists them"),
-            )
+        if place is None:
+            place = self._find(path)
         endpoint = self._endpoints[place.endpoint]
         method = scope["method"]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
-            allow = (b"allow", endpoint.method.encode())
-            sentence = f"method: given {method[:20]}, allowed {endpoint.method}"
-            return 405, [JSON_TYPE, allow], say(sentence)
-        return await endpoint.answer(Visit(place, headers, receive, scope["query_string"]))
+            raise refuse_method(method, endpoint.method)
+        visit = Visit(place, headers, receive, scope["query_string"], scope.get(KNOWN))
+        return endpoint, visit
 
-    def _find(self, path: str) -> Place | None:
+    def _find(self, path: str) -> Place:
         """Parse a path; remembered only when its route is served, so nobody can fill the memory."""
         place = read_place(path)
         if place is None:
-            return None
+            raise refuse_path(path)
         try:
             self._engine.resolve(place.route, place.version)
         except UnknownRoute as error:
@@ -113,7 +157,10 @@ class HttpDoor:
             return place
         if len(self._places) >= _MAX_PLACES:
             self._places = dict(FIXED)
+            self._urls = {}
         self._places[path] = place
+        if place.endpoint == "infer":
+            self._urls[path.encode()] = place
         return place
 
     def _authorize(self, headers: HeaderMap) -> None:
@@ -126,15 +173,11 @@ class HttpDoor:
         try:
             body = await self._bodies.read(visit.headers, visit.receive)
             try:
-                served = self._engine.resolve(place.route, place.version)
-                length = visit.headers.get(b"inference-header-content-length")
-                asked = self._headers.read(
-                    body, length, served.manifest, place.route, place.version
-                )
+                asked, admitted = visit.known or self._admit(place, visit.headers, body)
                 reply = await self._departures.wait(
-                    self._engine.answer(asked.request), visit.receive
+                    self._engine.answer(asked.request, admitted), visit.receive
                 )
-                headers, answer = self._headers.write(reply, self._answered(served, reply), asked)
+                headers, answer = self._headers.write(reply, admitted.served.manifest, asked)
             finally:
                 self._bodies.give_back(body)
         except Exception as error:
@@ -151,10 +194,13 @@ class HttpDoor:
             try:
                 served = self._engine.resolve(route, query.get("version"))
                 request = await self._read_pictures(body, served.manifest, route, query)
-                reply = await self._departures.wait(self._engine.answer(request), visit.receive)
+                admitted = self._engine.admit(request)
+                reply = await self._departures.wait(
+                    self._engine.answer(request, admitted), visit.receive
+                )
             finally:
                 self._bodies.give_back(body)
-            facts = describe_reply(reply, self._answered(served, reply))
+            facts = describe_reply(reply, admitted.served.manifest)
         except Exception as error:
             self._count_failure(route, error)
             raise
@@ -185,12 +231,6 @@ class HttpDoor:
             controls=parameters.controls,
             no_cache=parameters.no_cache,
         )
-
-    def _answered(self, served: ServedRoute, reply: Reply) -> Manifest:
-        """The manifest of the route that answered: `auto:<task>` may have chosen another one."""
-        if (served.name, served.version) == (reply.route, reply.version):
-            return served.manifest
-        return self._engine.resolve(reply.route, reply.version).manifest
 
     def _count_failure(self, route: str, error: Exception) -> None:
         if isinstance(error, ClientGone):

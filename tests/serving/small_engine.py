@@ -11,6 +11,7 @@ from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
 from monitoring.metrics import NoMetrics
 from serving.catalog import AUTO, Catalog, ServedRoute
+from serving.engine import Admitted
 
 
 def make_manifest(**changes: Any) -> Manifest:
@@ -84,7 +85,14 @@ class SmallEngine:
     def profile(self, served: ServedRoute) -> dict[str, object]:
         return {stage: {"waiting_rows": lane.rows} for stage, lane in served.lanes.items()}
 
-    async def answer(self, request: Request) -> Reply:
+    def admit(self, request: Request) -> Admitted:
+        served = self.resolve(request.route, request.version)
+        return Admitted(served, [None] * len(next(iter(request.inputs.values()))), 0.0)
+
+    def recall(self, request: Request, admitted: Admitted) -> Reply | None:
+        return None
+
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         self.requests.append(request)
         if self.failure is not None:
             raise self.failure
