@@ -34,6 +34,7 @@ from serving.web import HttpDoor
 _log = logging.getLogger("sparing")
 
 _BACKLOG = 2048
+_LAST_WORDS_S = 0.2  # for requests on the way when the listener closes
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
 # long.
 _SWITCH_INTERVAL_S = 0.0005
@@ -117,6 +118,9 @@ async def _serve_doors(
     draining = asyncio.create_task(rpc.drain(doors.drain_timeout_s))
     watching.cancel()
     await asyncio.sleep(doors.drain_s)
+    for server in web.servers:  # whoever has been accepted still gets an answer, and is told to go
+        server.close()
+    await asyncio.sleep(min(_LAST_WORDS_S, doors.drain_s))
     web.should_exit = True
     await asyncio.gather(serving, draining)
     clean = await engine.drain(doors.drain_timeout_s)

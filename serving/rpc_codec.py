@@ -5,13 +5,14 @@ only how protobuf writes it: typed contents or raw bytes, never both. Knows no t
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from core.errors import InvalidInput
 from core.manifest import Manifest, TensorSpec
-from core.messages import Reply
-from serving.outputs import OutputTensor, output_tensors, response_parameters
+from core.messages import Reply, Request
+from serving.outputs import OutputTensor, output_tensors, response_parameters, select_outputs
 from serving.rpc_messages import Message, MessageClass
 from serving.tensors import (
     DATATYPES,
@@ -21,6 +22,7 @@ from serving.tensors import (
     input_spec,
     objects,
     pack_bytes,
+    read_parameters,
     tensor_from_raw,
 )
 
@@ -39,6 +41,35 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "FP64": ("fp64_contents", "FP64"),
     "BYTES": ("bytes_contents", "BYTES"),
 }
+
+
+class Asked(NamedTuple):
+    """A request, checked against a route's manifest, and how it wants to be answered."""
+
+    request: Request  # without a deadline
+    timeout_s: float | None
+    id: str
+    outputs: list[str]  # as requested; none: all that the route declares
+    raw: bool
+
+
+def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Asked:
+    """All that a request says, checked in full before it costs anything. Raises InvalidInput."""
+    inputs = decode_inputs(message, manifest)
+    parameters = read_parameters(decode_parameters(message))
+    outputs = [output.name for output in message.outputs]
+    select_outputs(manifest, outputs)
+    request = Request(
+        message.model_name,
+        inputs,
+        version=message.model_version or None,
+        energy_mj=parameters.energy_mj,
+        controls=parameters.controls,
+        no_cache=parameters.no_cache,
+        stream=stream,
+    )
+    raw = len(message.raw_input_contents) > 0
+    return Asked(request, parameters.timeout_s, message.id, outputs, raw)
 
 
 def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:
@@ -90,17 +121,29 @@ def encode_reply(
     raw: bool,
 ) -> Message:
     """A ModelInferResponse with the named outputs; raw also where one of them has no typed form."""
+    tensors = output_tensors(reply, manifest, names)
+    return encode_tensors(response, reply, tensors, request_id=request_id, raw=raw)
+
+
+def encode_tensors(
+    response: MessageClass,
+    reply: Reply,
+    tensors: Sequence[OutputTensor],
+    *,
+    request_id: str,
+    raw: bool,
+) -> Message:
+    """As `encode_reply`, of outputs that were read from the reply already."""
     message = response(model_name=reply.route, model_version=reply.version, id=request_id)
     for name, value in response_parameters(reply).items():
         message.parameters[name].string_param = value
-    tensors = output_tensors(reply, manifest, names)
     raw = raw or any(tensor.datatype not in FIELDS for tensor in tensors)
     for tensor in tensors:
         output = message.outputs.add(
             name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape
         )
         if raw:
-            message.raw_output_contents.append(_to_raw(tensor))
+            message.raw_output_contents.append(pack_output(tensor))
         else:
             field, _ = FIELDS[tensor.datatype]
             getattr(output.contents, field).extend(tensor.array.ravel().tolist())
@@ -159,7 +202,8 @@ def _narrow(spec: TensorSpec, field: str, array: Tensor) -> Tensor:
     return array.astype(dtype)
 
 
-def _to_raw(tensor: OutputTensor) -> bytes:
+def pack_output(tensor: OutputTensor) -> bytes:
+    """An output's raw bytes."""
     if tensor.datatype == "BYTES":
         return pack_bytes(tensor.array)
     return tensor.array.tobytes()

@@ -48,11 +48,20 @@ class RawClient:
         """Raises Refused when no connection can be opened, ConnectionError when an answer breaks
         off.
         """
-        if self._streams is None:
-            try:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-            except ConnectionRefusedError as error:
+        fresh = self._streams is None
+        try:
+            self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
+            return await self._exchange(path, body)
+        except ConnectionRefusedError as error:
+            raise Refused from error
+        except ConnectionResetError as error:
+            self.close()
+            if fresh:  # the kernel let it in, the server had closed its door: never accepted
                 raise Refused from error
+            raise
+
+    async def _exchange(self, path: str, body: bytes) -> RawReply:
+        assert self._streams is not None
         reader, writer = self._streams
         head = f"POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)

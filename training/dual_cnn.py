@@ -26,6 +26,7 @@ from training.route_writer import RouteDraft, StageFiles, describe_making, write
 
 MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
 TOLERANCE = 0.0  # within that cost the most accurate is taken, not the cheapest of about as good
+MAX_BATCH_ROWS, MAX_BATCH_US = 64, 8_000.0
 FIGURES, RESULTS = Path("docs/reports/img"), Path("benchmarks/results")
 REPOSITORY = Path(__file__).parent.parent
 
@@ -130,7 +131,16 @@ def _draft(
         size=data.train.pictures.shape[1],
         labels=data.source.labels,
         stages=[
-            StageFiles(m.name, m.onnx, m.weights, m.description, m.macs, temperature, threshold)
+            StageFiles(
+                m.name,
+                m.onnx,
+                m.weights,
+                m.description,
+                m.macs,
+                temperature,
+                threshold,
+                max_batch=batch_limit(m.us_per_picture[COST_BATCH]),
+            )
             for m, temperature, threshold in zip(
                 members, plan.temperatures, thresholds, strict=True
             )
@@ -152,6 +162,14 @@ def _draft(
             "us_per_picture": findings.costs_us(names),
         },
     )
+
+
+def batch_limit(us_per_picture: float) -> int:
+    """The largest power of two up to 64 whose batch takes no longer than a deadline can spare."""
+    rows = MAX_BATCH_ROWS
+    while rows > 1 and rows * us_per_picture > MAX_BATCH_US:
+        rows //= 2
+    return rows
 
 
 def _describe(data: str, names: Sequence[str]) -> str:
