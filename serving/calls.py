@@ -1,9 +1,9 @@
 """A call: one request in flight, its rows' answers as they come, the door that waits for them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from core.errors import SparingError
+from core.errors import DeadlineExceeded, SparingError
 from core.messages import Answer, Reply, Request
 from serving.catalog import ServedRoute
 from serving.lanes import Flight
@@ -13,7 +13,7 @@ class Call:
     """Collects the answers of one request; fails as a whole when one of its rows fails."""
 
     __slots__ = (
-        "answers", "deadline", "error", "flights", "future", "missing", "replies", "request",
+        "answers", "deadline", "done", "error", "flights", "missing", "replies", "request",
         "served", "started", "timer",
     )  # fmt: skip
 
@@ -23,6 +23,7 @@ class Call:
         served: ServedRoute,
         answers: list[Answer | None],  # by row; None where it is still to come
         started: float,
+        done: Callable[[], object] | None,  # told once, when the call is over
     ) -> None:
         self.request = request
         self.served = served
@@ -32,7 +33,7 @@ class Call:
         self.missing = answers.count(None)
         self.flights: list[tuple[Flight, int]] = []
         self.error: SparingError | None = None
-        self.future: asyncio.Future[None] | None = None
+        self.done = done
         self.timer: asyncio.TimerHandle | None = None
         self.replies: asyncio.Queue[Reply | None] | None = None  # of a stream; None ends it
 
@@ -59,6 +60,9 @@ class Call:
         """The last word on one row."""
         if self.answers[row] is not None or self.error is not None:
             return
+        if self.deadline is not None and self.started + answer.latency_s > self.deadline:
+            self.fail(DeadlineExceeded("the answer came after the request's deadline"))
+            return
         self.answers[row] = answer
         self.missing -= 1
         self.served.metrics.row(answer.outcome.exit, answer.stopped_by, answer.latency_s)
@@ -81,8 +85,8 @@ class Call:
     def _wake(self) -> None:
         if self.replies is not None:
             self.replies.put_nowait(None)
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        if self.done is not None:
+            self.done()
 
 
 def make_reply(

@@ -7,7 +7,8 @@ their way through stages are the scheduler's; which route answers a task is the 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -80,21 +81,47 @@ class Engine:
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         """The answers of all rows, each the last one. Raises a leaf of the error tree."""
-        admitted = admitted or self.admit(request)
-        answers = self._recall(request, admitted)
-        if None not in answers:
-            return make_reply(admitted.served, answers)
-        call = Call(request, admitted.served, answers, admitted.arrived)
-        self._launch(call, admitted.keys)
-        call.future = self._loop.create_future()
-        self._begin(call)
+        over: asyncio.Future[None] = self._loop.create_future()
+        call = self.submit(request, admitted or self.admit(request), partial(_settle, over))
         try:
-            await call.future
+            await over
         finally:
-            self._end(call)
+            self.leave(call)
+        return self.take(call)
+
+    def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
+        """Begin what `answer` awaits, without a task. Raises what can be refused at once.
+
+        `done` is called when the call is over, in the middle of the engine's work: it may only
+        schedule something. After that, or when nobody waits any more, `leave` is to be called.
+        """
+        answers = self._recall(request, admitted)
+        call = Call(request, admitted.served, answers, admitted.arrived, done)
+        if call.missing:
+            self._launch(call, admitted.keys)
+        else:
+            done()
+        self._begin(call)
+        return call
+
+    def take(self, call: Call) -> Reply:
+        """The reply of a call that is over, or its error raised."""
         if call.error is not None:
             raise call.error.with_traceback(None)
-        return make_reply(admitted.served, call.answers)
+        return make_reply(call.served, call.answers)
+
+    def leave(self, call: Call) -> None:
+        """The call is over, failed, or its caller is gone: nothing of it stays behind."""
+        call.done = None
+        self._calls -= 1
+        if self._calls == 0:
+            self._idle.set()
+        if call.timer is not None:
+            call.timer.cancel()
+        if call.missing:
+            for flight, row in call.flights:
+                if call.answers[row] is None:
+                    self._scheduler.leave(flight, call)
 
     async def infer(self, request: Request) -> AsyncIterator[Reply]:
         """Replies as steps finish when the request streams, else the one reply."""
@@ -103,7 +130,7 @@ class Engine:
             return
         admitted = self.admit(request)
         answers = self._recall(request, admitted)
-        call = Call(request, admitted.served, answers, admitted.arrived)
+        call = Call(request, admitted.served, answers, admitted.arrived, None)
         replies = call.stream()
         if call.missing:
             self._launch(call, admitted.keys)
@@ -112,7 +139,7 @@ class Engine:
             while (reply := await replies.get()) is not None:
                 yield reply
         finally:
-            self._end(call)
+            self.leave(call)
         if call.error is not None:
             raise call.error.with_traceback(None)
 
@@ -270,18 +297,6 @@ class Engine:
             left_s = call.deadline - self._settings.reply_margin_s - time.monotonic()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
 
-    def _end(self, call: Call) -> None:
-        """The call is over, failed, or its caller is gone: nothing of it stays behind."""
-        self._calls -= 1
-        if self._calls == 0:
-            self._idle.set()
-        if call.timer is not None:
-            call.timer.cancel()
-        if call.missing:
-            for flight, row in call.flights:
-                if call.answers[row] is None:
-                    self._scheduler.leave(flight, call)
-
     def _expire(self, call: Call) -> None:
         """The deadline is here: the best answers so far, or none."""
         for flight, row in call.flights:
@@ -303,3 +318,8 @@ class Engine:
         now = time.monotonic()
         due = min(due, now + self._settings.patience_s)
         return self._scheduler.predict_s(served.entry, due, now, rows)
+
+
+def _settle(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)

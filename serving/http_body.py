@@ -35,6 +35,13 @@ class BodyBudget:
             return body
         return await self._read_chunks(message, receive)
 
+    def try_take(self, body: bytes) -> bool:
+        """Count a body that is there already; false when there is no room for it."""
+        if self.in_flight_bytes + len(body) > self._max_in_flight_bytes:
+            return False
+        self.in_flight_bytes += len(body)
+        return True
+
     def give_back(self, body: bytes) -> None:
         self.in_flight_bytes -= len(body)
 

@@ -1,6 +1,8 @@
-"""One HTTP connection: what its parser refuses is told like every other error, heads are bounded.
+"""One HTTP connection: small infer requests without a task, bounded heads, errors like all others.
 
-The server's own protocol class answers such requests in plain text and keeps a head of any size.
+What is held back until its body is there goes to the engine at once, and its answer to the
+transport: that spares a request the task, the scope and the messages of ASGI, which cost more than
+a small network. Everything else, and whatever is refused, goes its ordinary way from its head on.
 What a request means is left to `serving.web`; the size of its body to `serving.http_body`.
 """
 
@@ -8,8 +10,10 @@ import sys
 from http import HTTPStatus
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from serving.calls import Call
+from serving.http_paths import Known
 from serving.http_status import say
 from serving.web import KNOWN, HttpDoor, Scope
 
@@ -17,16 +21,42 @@ MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
 
 
-class HttpConnection(HttpToolsProtocol):
-    """Counts the bytes that were neither a whole head nor a piece of a body.
+class _Nobody:
+    """Whom the server wakes when a client goes away: a turn has its own way of learning it."""
 
-    A small infer request is held back until its body is there: if memory knows the answer, it is
-    written at once, without a task; else the request goes its ordinary way from its head on.
-    """
+    def set(self) -> None:
+        pass
+
+
+class Turn:
+    """A held request that the engine works on; to the server it stands for its own cycle."""
+
+    __slots__ = ("body", "call", "disconnected", "keep_alive", "known", "response_complete")
+    more_body = False
+    message_event = _Nobody()
+
+    def __init__(self, known: Known, body: bytes) -> None:
+        self.known = known
+        self.body = body
+        self.call: Call | None = None
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_complete = False
+
+
+class HttpConnection(HttpToolsProtocol):
+    """Counts the bytes that were neither a whole head nor a piece of a body."""
 
     _loose_bytes = 0
     _deaf = False
     _held: list[bytes] | None = None  # the pieces of a body that is held back
+    _turn: Turn | None = None  # the held request under way, of which there is one at the most
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.call is not None:
+            self._door.leave(turn.body, turn.call)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -41,7 +71,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._loose_bytes = 0
-        if self._may_be_known():
+        if self._may_hold():
             self._held = []
         else:
             super().on_headers_complete()
@@ -50,11 +80,11 @@ class HttpConnection(HttpToolsProtocol):
         self._loose_bytes = 0
         if self._held is None:
             super().on_body(body)
-            return
-        self._held.append(body)
+        else:
+            self._held.append(body)
 
     def on_message_complete(self) -> None:
-        if self._held is not None and self._answer_known():
+        if self._held is not None and self._take_up():
             return
         super().on_message_complete()
 
@@ -64,7 +94,7 @@ class HttpConnection(HttpToolsProtocol):
         assert isinstance(door, HttpDoor)
         return door
 
-    def _may_be_known(self) -> bool:
+    def _may_hold(self) -> bool:
         """An infer request with nobody before it on this connection, and nothing special to it."""
         cycle = self.cycle
         return (
@@ -86,26 +116,43 @@ class HttpConnection(HttpToolsProtocol):
                 return len(value) < 8 and value.isdigit() and int(value) <= MAX_HELD_BYTES
         return False
 
-    def _answer_known(self) -> bool:
-        """Whether the request was answered; else it is on its ordinary way now."""
+    def _take_up(self) -> bool:
+        """Answer from memory or begin the call; false when it is on its ordinary way now."""
         assert self._held is not None
-        pieces = self._held
+        pieces, self._held = self._held, None
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         answer, known = self._door.recall(self.url, dict(self.headers), body)
-        if answer is None:
-            cast(Scope, self.scope)[KNOWN] = known
-            self._let_go()
+        if answer is not None:
+            self.transport.write(answer)
+            self.on_response_complete()
+            return True
+        if known is not None and self._begin(known, body):
+            return True
+        cast(Scope, self.scope)[KNOWN] = known
+        super().on_headers_complete()
+        super().on_body(body)
+        return False
+
+    def _begin(self, known: Known, body: bytes) -> bool:
+        turn = Turn(known, body)
+        turn.call = self._door.begin(known, body, lambda: self.loop.call_soon(self._finish, turn))
+        if turn.call is None:
             return False
-        self._held = None
-        self.transport.write(answer)
-        self.on_response_complete()
+        self._turn = turn
+        self.cycle = cast(RequestResponseCycle, turn)
         return True
 
-    def _let_go(self) -> None:
-        pieces, self._held = self._held, None
-        super().on_headers_complete()
-        for piece in pieces or ():
-            super().on_body(piece)
+    def _finish(self, turn: Turn) -> None:
+        if self._turn is not turn or turn.call is None:  # the client has gone
+            return
+        self._turn = None
+        close = self._door.draining or not turn.keep_alive
+        answer = self._door.finish(turn.known, turn.body, turn.call, close=close)
+        turn.response_complete = True
+        self.transport.write(answer)
+        if close:
+            self.transport.close()
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Called while the parser's error is handled; it says more than the message."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import orjson
 
@@ -33,6 +34,9 @@ STATUS: Mapping[type[SparingError], int] = {
     ModelDirectoryError: 503,
 }
 
+_STATUS_LINES = {
+    one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus
+}
 Response = tuple[int, Headers, bytes]  # status, headers without content length, body
 
 
@@ -54,10 +58,11 @@ def refuse_method(given: str, allowed: str) -> Refused:
     return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], say(sentence)))
 
 
-def write_response(headers: Headers, body: bytes) -> bytes:
-    """A 200 as it goes over the wire of HTTP/1.1."""
+def write_response(status: int, headers: Headers, body: bytes) -> bytes:
+    """A response as it goes over the wire of HTTP/1.1."""
     head = b"".join([b"%s: %s\r\n" % header for header in headers])
-    return b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+    line = _STATUS_LINES[status]
+    return b"%s%scontent-length: %d\r\n\r\n%s" % (line, head, len(body), body)
 
 
 def refuse(error: SparingError) -> Response:

@@ -10,8 +10,8 @@ import errno
 import hmac
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -135,9 +135,11 @@ class RpcDoor:
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._admitted(raw):
-                    reply = await work(method.parse(raw), _remaining_s(context))
-                    return reply.SerializeToString()  # type: ignore[no-any-return]
+                self._admit(raw)
+                try:
+                    return await work(raw, _remaining_s(context))
+                finally:
+                    self._bytes_in_flight -= len(raw)
             except SparingError as error:
                 await _refuse(context, error)
             except Exception:
@@ -167,13 +169,16 @@ class RpcDoor:
         """The responses to one request of a stream; an error is a response too."""
         request_id = ""
         try:
-            with self._admitted(raw):
+            self._admit(raw)
+            try:
                 message = method.parse(raw)
                 request_id = message.id
                 async with aclosing(self._service.infer_stream(message, remaining_s)) as replies:
                     async for reply in replies:
                         response = self._messages.stream_response(infer_response=reply)
                         yield response.SerializeToString()
+            finally:
+                self._bytes_in_flight -= len(raw)
             return
         except SparingError as error:
             sentence = str(error)[:MAX_SENTENCE]
@@ -184,8 +189,8 @@ class RpcDoor:
         failure.infer_response.id = request_id
         yield failure.SerializeToString()
 
-    @contextmanager
-    def _admitted(self, raw: bytes) -> Iterator[None]:
+    def _admit(self, raw: bytes) -> None:
+        """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
         limit = self._settings.max_body_bytes_in_flight
         if self._bytes_in_flight + len(raw) > limit:
             raise Overloaded(
@@ -193,10 +198,6 @@ class RpcDoor:
                 f" allowed {limit} together; try again"
             )
         self._bytes_in_flight += len(raw)
-        try:
-            yield
-        finally:
-            self._bytes_in_flight -= len(raw)
 
     async def _refuse_token(self, _requests: object, context: Context) -> None:
         await _refuse(

@@ -1,4 +1,4 @@
-"""The procedures of the Open Inference Protocol, from message to message, without a transport.
+"""The procedures of the Open Inference Protocol, from bytes to bytes, without a transport.
 
 Asks the engine and converts; decides nothing about routing, caching or thresholds. How calls
 arrive, what an error's status is and how the server drains are left to `serving.rpc`.
@@ -11,15 +11,15 @@ from importlib.metadata import version
 from typing import Protocol
 
 from core.errors import SparingError, UnknownRoute
-from core.manifest import TensorSpec
+from core.manifest import Manifest, TensorSpec
 from core.messages import Reply, Request
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
-from serving.rpc_codec import decode_inputs, decode_parameters, encode_reply
-from serving.rpc_messages import Message, Messages
-from serving.tensors import read_parameters
+from serving.rpc_codec import Asked, decode_request, encode_reply
+from serving.rpc_messages import Message, Messages, Method
+from serving.rpc_repeats import Known, RepeatedReplies, RepeatedRequests, find_raw_input
 
-Procedure = Callable[[Message, float | None], Awaitable[Message]]  # request, seconds left -> reply
+Procedure = Callable[[bytes, float | None], Awaitable[bytes]]  # request, seconds left -> reply
 
 
 class Engine(Protocol):
@@ -41,38 +41,45 @@ class RequestCounts(Protocol):
 
 
 class RpcService:
-    """One object for all calls; it holds no state of any of them."""
+    """One object for all calls; of them it keeps only what comes again."""
 
     def __init__(self, engine: Engine, metrics: RequestCounts, messages: Messages) -> None:
         self._engine = engine
         self._metrics = metrics
         self._messages = messages
-        self.unary: Mapping[str, Procedure] = {
+        self._requests = RepeatedRequests()
+        self._replies = RepeatedReplies(messages.infer_response)
+        methods = {method.name: method for method in messages.methods()}
+        self._parse = methods["ModelInfer"].parse
+        answers = {
             "ServerLive": self.server_live,
             "ServerReady": self.server_ready,
             "ModelReady": self.model_ready,
             "ServerMetadata": self.server_metadata,
             "ModelMetadata": self.model_metadata,
+        }
+        self.unary: Mapping[str, Procedure] = {
             "ModelInfer": self.infer,
+            **{name: _procedure(methods[name], answer) for name, answer in answers.items()},
         }
 
-    async def server_live(self, _request: Message, _remaining_s: float | None) -> Message:
+    def server_live(self, _request: Message) -> Message:
         return self._messages.server_live(live=True)
 
-    async def server_ready(self, _request: Message, _remaining_s: float | None) -> Message:
+    def server_ready(self, _request: Message) -> Message:
         return self._messages.server_ready(ready=not self._engine.draining)
 
-    async def model_ready(self, request: Message, _remaining_s: float | None) -> Message:
+    def model_ready(self, request: Message) -> Message:
         try:
             self._engine.resolve(request.name, request.version or None)
         except UnknownRoute:
             return self._messages.model_ready(ready=False)
         return self._messages.model_ready(ready=not self._engine.draining)
 
-    async def server_metadata(self, _request: Message, _remaining_s: float | None) -> Message:
+    def server_metadata(self, _request: Message) -> Message:
         return self._messages.server_metadata(name="sparing", version=version("sparing"))
 
-    async def model_metadata(self, request: Message, _remaining_s: float | None) -> Message:
+    def model_metadata(self, request: Message) -> Message:
         served = self._engine.resolve(request.name, request.version or None)
         message = self._messages.model_metadata(
             name=request.name,
@@ -89,14 +96,18 @@ class RpcService:
                 tensors.add(**_describe(spec))
         return message
 
-    async def infer(self, message: Message, remaining_s: float | None) -> Message:
+    async def infer(self, raw: bytes, remaining_s: float | None) -> bytes:
         """ModelInfer. Raises SparingError."""
+        start = find_raw_input(raw)
+        known = self._requests.find(raw, start)
+        message: Message = None if known is not None else self._parse(raw)
+        route = message.model_name if known is None else known.asked.request.route
         try:
-            served, request = self._read(message, remaining_s, stream=False)
-            reply = await self._engine.answer(request)
-            response = self._write(message, served, reply)
+            served, asked = self._read_raw(raw, start, known, message)
+            reply = await self._engine.answer(_due(asked, remaining_s))
+            response = self._write(asked, served, reply)
         except Exception as error:
-            self._count_failure(message, error)
+            self._count_failure(route, error)
             raise
         self._metrics.request(reply.route, "ok")
         return response
@@ -106,20 +117,20 @@ class RpcService:
     ) -> AsyncGenerator[Message, None]:
         """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
         try:
-            served, request = self._read(message, remaining_s, stream=True)
-            async with aclosing(self._replies(request)) as replies:
+            served, asked = self._read(message, stream=True)
+            async with aclosing(self._follow(_due(asked, remaining_s))) as replies:
                 async for reply in replies:
-                    response = self._write(message, served, reply)
+                    response = self._encode(asked, served, reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
                         response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
                     yield response
         except Exception as error:
-            self._count_failure(message, error)
+            self._count_failure(message.model_name, error)
             raise
         self._metrics.request(served.name, "ok")
 
-    async def _replies(self, request: Request) -> AsyncGenerator[Reply, None]:
+    async def _follow(self, request: Request) -> AsyncGenerator[Reply, None]:
         """The engine's replies; leaving early tells the engine so at once."""
         replies = self._engine.infer(request)
         try:
@@ -129,47 +140,66 @@ class RpcService:
             if isinstance(replies, AsyncGenerator):
                 await replies.aclose()
 
-    def _read(
-        self, message: Message, remaining_s: float | None, *, stream: bool
-    ) -> tuple[ServedRoute, Request]:
-        """What the call asks for, checked in full before it costs anything."""
-        asked_version = message.model_version or None
-        served = self._engine.resolve(message.model_name, asked_version)
-        inputs = decode_inputs(message, served.manifest)
-        parameters = read_parameters(decode_parameters(message))
-        select_outputs(served.manifest, _asked(message))
-        timeouts_s = [one for one in (parameters.timeout_s, remaining_s) if one is not None]
-        return served, Request(
-            message.model_name,
-            inputs,
-            version=asked_version,
-            deadline=time.monotonic() + min(timeouts_s) if timeouts_s else None,
-            energy_mj=parameters.energy_mj,
-            controls=parameters.controls,
-            no_cache=parameters.no_cache,
-            stream=stream,
-        )
+    def _read_raw(
+        self, raw: bytes, start: int, known: Known | None, message: Message
+    ) -> tuple[ServedRoute, Asked]:
+        """From what is known of the message, else from the message, which is then remembered."""
+        if known is not None:
+            old = known.asked.request
+            served = self._engine.resolve(old.route, old.version)
+            if served.manifest is known.manifest:
+                return served, known.read(raw, start)
+            message = self._parse(raw)
+        served, asked = self._read(message, stream=False)
+        self._requests.remember(raw, start, asked, served.manifest)
+        return served, asked
 
-    def _write(self, message: Message, served: ServedRoute, reply: Reply) -> Message:
-        if (reply.route, reply.version) != (served.name, served.version):
-            served = self._engine.resolve(reply.route, reply.version)  # `auto:<task>` chose another
-        manifest = served.manifest
+    def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, Asked]:
+        served = self._engine.resolve(message.model_name, message.model_version or None)
+        return served, decode_request(message, served.manifest, stream=stream)
+
+    def _write(self, asked: Asked, served: ServedRoute, reply: Reply) -> bytes:
+        if asked.raw:
+            manifest = self._answering(served, reply)
+            names = select_outputs(manifest, asked.outputs)
+            return self._replies.write(reply, manifest, names, asked.id)
+        return self._encode(asked, served, reply).SerializeToString()  # type: ignore[no-any-return]
+
+    def _encode(self, asked: Asked, served: ServedRoute, reply: Reply) -> Message:
+        manifest = self._answering(served, reply)
         return encode_reply(
             self._messages.infer_response,
             reply,
             manifest,
-            select_outputs(manifest, _asked(message)),
-            request_id=message.id,
-            raw=len(message.raw_input_contents) > 0,
+            select_outputs(manifest, asked.outputs),
+            request_id=asked.id,
+            raw=asked.raw,
         )
 
-    def _count_failure(self, message: Message, error: Exception) -> None:
+    def _answering(self, served: ServedRoute, reply: Reply) -> Manifest:
+        """Of the route that gave the reply: `auto:<task>` may have chosen another."""
+        if (reply.route, reply.version) != (served.name, served.version):
+            served = self._engine.resolve(reply.route, reply.version)
+        return served.manifest
+
+    def _count_failure(self, route: str, error: Exception) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
-        self._metrics.request(message.model_name, result)
+        self._metrics.request(route, result)
 
 
-def _asked(message: Message) -> list[str]:
-    return [output.name for output in message.outputs]
+def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedure:
+    async def call(raw: bytes, _remaining_s: float | None) -> bytes:
+        return answer(method.parse(raw)).SerializeToString()  # type: ignore[no-any-return]
+
+    return call
+
+
+def _due(asked: Asked, remaining_s: float | None) -> Request:
+    """The request with its deadline: what it says itself or how long the call may last."""
+    if asked.timeout_s is None and remaining_s is None:
+        return asked.request
+    timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
+    return asked.request._replace(deadline=time.monotonic() + timeout_s)
 
 
 def _describe(spec: TensorSpec) -> dict[str, object]:

@@ -17,6 +17,7 @@ import orjson
 from core.errors import InvalidInput, SparingError, Unauthorized, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Request
+from serving.calls import Call
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
 from serving.facts import describe_reply
@@ -119,7 +120,43 @@ class HttpDoor:
         except SparingError:
             return None, None
         self._metrics.request(reply.route, "ok")
-        return write_response(*answer), None
+        return write_response(200, *answer), None
+
+    def begin(self, known: Known, body: bytes, done: Callable[[], object]) -> Call | None:
+        """Begin the call that `recall` admitted; None when the ordinary way must refuse it."""
+        if not self._bodies.try_take(body):
+            return None
+        try:
+            return self._engine.submit(known.asked.request, known.admitted, done)
+        except SparingError:
+            self._bodies.give_back(body)
+            return None
+
+    def finish(self, known: Known, body: bytes, call: Call, *, close: bool) -> bytes:
+        """The whole response of a call that is over; with `close` the connection's last."""
+        self.leave(body, call)
+        try:
+            reply = self._engine.take(call)
+            headers, answer = self._headers.write(
+                reply, known.admitted.served.manifest, known.asked
+            )
+            status, result = 200, "ok"
+        except SparingError as error:
+            status, headers, answer = refuse(error)
+            result = type(error).__name__
+        self._metrics.request(known.asked.request.route, result)
+        if close:
+            headers.append(_CLOSE)
+        return write_response(status, headers, answer)
+
+    def leave(self, body: bytes, call: Call) -> None:
+        """The client is gone, or its call is over."""
+        self._engine.leave(call)
+        self._bodies.give_back(body)
+
+    @property
+    def draining(self) -> bool:
+        return self._engine.draining
 
     def _admit(self, place: Place, headers: HeaderMap, body: bytes) -> Known:
         served = self._engine.resolve(place.route, place.version)

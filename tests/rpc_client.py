@@ -9,6 +9,8 @@ import numpy.typing as npt
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+_REFUSALS = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}
+
 
 @dataclass
 class Calls:
@@ -26,9 +28,18 @@ class Calls:
 
 
 async def infer_calls(
-    address: str, pictures: npt.NDArray[np.uint8], *, clients: int, route: str = "tiny"
+    address: str,
+    pictures: npt.NDArray[np.uint8],
+    *,
+    clients: int,
+    stopping: asyncio.Event,
+    route: str = "tiny",
 ) -> Calls:
-    """Call until the server refuses new calls with UNAVAILABLE; all other failures are losses."""
+    """Call until the server refuses new calls, after `stopping` was set; all else is a loss.
+
+    Calls that begin while the server stops may be refused: gRPC says UNAVAILABLE to those that
+    come behind its goodbye, CANCELLED to those that cross it on the way.
+    """
     calls = Calls()
 
     async def one(offset: int) -> None:
@@ -38,10 +49,11 @@ async def infer_calls(
                 row = pictures[index % len(pictures)][None]
                 tensor = triton.InferInput("image", list(row.shape), "UINT8")
                 tensor.set_data_from_numpy(row)
+                late = stopping.is_set()
                 try:
                     result = await client.infer(route, [tensor], parameters={"no_cache": True})
                 except InferenceServerException as error:
-                    if "UNAVAILABLE" not in str(error.status()):
+                    if not late or error.status() not in _REFUSALS:
                         calls.lost.append(str(error))
                     return
                 labels: Sequence[int] = result.as_numpy("label")

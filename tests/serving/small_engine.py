@@ -1,15 +1,16 @@
 """A real, tiny engine for the doors' tests: it answers from the pixels, without lanes or models."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.errors import UnknownRoute
+from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
 from monitoring.metrics import NoMetrics
+from serving.calls import Call
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.engine import Admitted
 
@@ -91,6 +92,15 @@ class SmallEngine:
 
     def recall(self, request: Request, admitted: Admitted) -> Reply | None:
         return None
+
+    def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
+        raise RouteUnavailable("this engine answers coroutines only")
+
+    def take(self, call: Call) -> Reply:
+        raise NotImplementedError
+
+    def leave(self, call: Call) -> None:
+        raise NotImplementedError
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         self.requests.append(request)

@@ -120,8 +120,13 @@ def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(tmp_pat
     async def main() -> None:
         with LiveServer(tmp_path) as server:
             async with Load(server, 8, right) as load:
-                rpc = asyncio.create_task(infer_calls(server.grpc_address, PICTURES, clients=4))
+                stopping = asyncio.Event()
+                rpc = asyncio.create_task(
+                    infer_calls(server.grpc_address, PICTURES, clients=4, stopping=stopping)
+                )
                 await asyncio.sleep(1.0)
+                stopping.set()
+                await asyncio.sleep(0.1)  # what began before has reached the server now
                 code = await asyncio.to_thread(server.stop)
             assert code == 0
             assert min(load.answered) > 0
