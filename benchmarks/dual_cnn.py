@@ -1,7 +1,7 @@
 """`python -m benchmarks.dual_cnn`: what the cascade saves, without a server.
 
 Accuracy, executed MACs and device time (CPU time inside the stages, one thread) a picture on the
-whole test set: the shipped cascade, the large model, and with `--pool` every net of the pool, so
+whole test set: the shipped cascade, the large model and every net of the pool (`--pool`), so
 that the fair rival is there: the cheapest single net that is as accurate. All take turns in every
 run.
 """
@@ -26,6 +26,7 @@ from core.messages import Pipeline
 from training.data import load_data
 from training.export import count_macs
 
+POOL = Path("benchmarks/pool/fashion-mnist")
 BATCHES = (1, 32)
 ROWS_AT_BATCH_1 = 1000
 QUICK_ROWS = 500
@@ -43,7 +44,7 @@ class Rival:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--pool", type=Path, help="directory with the pool's nets as <net>.onnx")
+    parser.add_argument("--pool", type=Path, default=POOL, help="directory of <net>.onnx")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
         "--quick", action="store_true", help="one run on few pictures, into runs/bench/"
@@ -59,8 +60,8 @@ def main() -> None:
         1 if options.quick else options.runs,
         Console(stderr=True),
     )
-    quick, pool = " --quick" if options.quick else "", " --pool ..." if options.pool else ""
-    command = f"python -m benchmarks.dual_cnn{pool}{quick}"
+    quick = " --quick" if options.quick else ""
+    command = f"python -m benchmarks.dual_cnn{quick}"
     path = write_results("dual_cnn", command, samples, QUICK_FOLDER if options.quick else FOLDER)
     print(write_report("dual_cnn", path, QUICK_FOLDER if options.quick else DOCS))
 

@@ -73,8 +73,13 @@ class Engine:
         return Admitted(served, self._fingerprinter.row_keys(prefix, request.inputs), now)
 
     def recall(self, request: Request, admitted: Admitted) -> Reply | None:
-        """The reply, if it is one row that memory knows; otherwise `answer` is to follow."""
+        """The reply, if it is one row that memory knows; otherwise `answer` is to follow.
+
+        Never with `min_confidence`: what is found and is not enough would be found twice.
+        """
         if len(admitted.keys) > 1 or not admitted.served.remembers:
+            return None
+        if request.controls and "min_confidence" in request.controls:
             return None
         answers = self._recall(request, admitted, count_misses=False)
         return None if answers[0] is None else make_reply(admitted.served, answers)

@@ -8,6 +8,7 @@ process ends.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -70,6 +71,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         return _refuse(f"no route could be loaded from {folders}")
     memory = LocalMemory(settings.memory.limit_bytes)
     metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
+    gc.collect()
+    gc.freeze()  # what start-up made stays: no collection need look at it again
+    gc.set_threshold(10_000)
     engine = Engine(catalog, settings.engine, memory, device)
     try:
         return await _serve_doors(settings, listener, engine, reloader, metrics)

@@ -7,14 +7,17 @@ What a request means is left to `serving.web`; the size of its body to `serving.
 """
 
 import sys
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
+from uvicorn._types import ASGI3Application, ASGISendCallable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.calls import Call
 from serving.http_paths import Known
-from serving.http_status import say
+from serving.http_status import CLOSE, say, write_response
+from serving.oip_http import JSON_TYPE
 from serving.web import KNOWN, HttpDoor, Scope
 
 MAX_HELD_BYTES = 64 * 2**10
@@ -55,8 +58,13 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         turn, self._turn = self._turn, None
         if turn is not None and turn.call is not None:
-            self._door.leave(turn.body, turn.call)
+            self._door.leave(turn.known, turn.body, turn.call)
+        self._let_go()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self._let_go()  # a request whose head is there is answered before the connection closes
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -71,6 +79,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._loose_bytes = 0
+        self._unset_keepalive_if_required()  # an answer to one packet's first request set it
         if self._may_hold():
             self._held = []
         else:
@@ -116,30 +125,39 @@ class HttpConnection(HttpToolsProtocol):
                 return len(value) < 8 and value.isdigit() and int(value) <= MAX_HELD_BYTES
         return False
 
+    def _let_go(self) -> None:
+        """Send what is held, and the rest of it, its ordinary way."""
+        if self._held is None:
+            return
+        pieces, self._held = self._held, None
+        super().on_headers_complete()
+        for piece in pieces:
+            super().on_body(piece)
+
     def _take_up(self) -> bool:
         """Answer from memory or begin the call; false when it is on its ordinary way now."""
         assert self._held is not None
-        pieces, self._held = self._held, None
+        pieces = self._held
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         answer, known = self._door.recall(self.url, dict(self.headers), body)
-        if answer is not None:
-            self.transport.write(answer)
-            self.on_response_complete()
-            return True
-        if known is not None and self._begin(known, body):
-            return True
-        cast(Scope, self.scope)[KNOWN] = known
-        super().on_headers_complete()
-        super().on_body(body)
-        return False
-
-    def _begin(self, known: Known, body: bytes) -> bool:
-        turn = Turn(known, body)
-        turn.call = self._door.begin(known, body, lambda: self.loop.call_soon(self._finish, turn))
-        if turn.call is None:
+        if answer is None and known is not None:
+            turn = Turn(known, body)
+            done = partial(self.loop.call_soon, self._finish, turn)
+            begun = self._door.begin(known, body, done)
+            if isinstance(begun, Call):
+                self._held = None
+                turn.call = begun
+                self._turn = turn
+                self.cycle = cast(RequestResponseCycle, turn)
+                return True
+            answer = begun
+        if answer is None:
+            cast(Scope, self.scope)[KNOWN] = known
+            self._let_go()
             return False
-        self._turn = turn
-        self.cycle = cast(RequestResponseCycle, turn)
+        self._held = None
+        self.transport.write(answer)
+        self.on_response_complete()
         return True
 
     def _finish(self, turn: Turn) -> None:
@@ -166,9 +184,20 @@ class HttpConnection(HttpToolsProtocol):
         if cycle is not None and not cycle.more_body and not cycle.response_complete:
             cycle.keep_alive = False
             return
-        body = say(sentence)
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%s" % (status, status.phrase.encode(), len(body), body)
-        )
+        if self.pipeline:  # a request before it is still to be answered
+            self.pipeline[0] = (cycle, _make_refusal(status, sentence))
+            return
+        self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
         self.transport.close()
+
+
+def _make_refusal(status: HTTPStatus, sentence: str) -> ASGI3Application:
+    """The same answer for a request that waits for its turn."""
+    body = say(sentence)
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), CLOSE]
+
+    async def refuse(_scope: object, _receive: object, send: ASGISendCallable) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return refuse

@@ -34,6 +34,7 @@ STATUS: Mapping[type[SparingError], int] = {
     ModelDirectoryError: 503,
 }
 
+CLOSE = (b"connection", b"close")
 _STATUS_LINES = {
     one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus
 }

@@ -2,8 +2,8 @@
 
 What was parsed and checked once is remembered under the exact bytes that come before the only raw
 input, and a reply's bytes under all that they say but the outputs themselves. Bounded, and only for
-short messages of numbers, without a request id, that end with their one raw input; everything else goes through
-protobuf each time.
+short messages of numbers, without a request id, that end with their one raw input; everything else
+goes through protobuf each time.
 """
 
 from collections.abc import Sequence

@@ -22,10 +22,10 @@ from serving.worker import Worker
 _log = logging.getLogger("sparing.scheduler")
 
 # Handing a batch to the device's thread and back costs about as much as a few rows of a small net.
-# So before a batch shorter than this the loop goes round, and requests that have already arrived
-# join it. That is no waiting time: a loop with nothing else to do goes round at once.
+# So before a batch shorter than this the loop goes round, until it has brought nothing new for some
+# passes (a gRPC call takes about five). That is no waiting time: an idle loop goes round at once.
 _WORTH_IT_S = 0.0005
-_LOOP_PASSES = 3
+_QUIET_PASSES = 16
 
 # Called once for every flight that has ended: its final answer, or None when there is none to
 # remember.
@@ -65,7 +65,7 @@ class Scheduler:
         self._waiting[lane] = None
         if not self._pump_is_due and self._busy_until is None:
             self._pump_is_due = True
-            self._loop.call_soon(self._pump, _LOOP_PASSES)
+            self._loop.call_soon(self._pump, _QUIET_PASSES, 0)
 
     def leave(self, flight: Flight, waiting: Waiting) -> None:
         """One of those who wait for a flight goes away; without anybody left, it is given up."""
@@ -97,16 +97,17 @@ class Scheduler:
 
     # The device's turn --------------------------------------------------------------------------
 
-    def _pump(self, passes: int) -> None:
-        """Give the idle device a batch, after so many passes of the loop if it is a small one."""
+    def _pump(self, passes: int, rows: int) -> None:
+        """Give the idle device a batch; a small one when the loop brings no more rows to it."""
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
             lane = self._choose_lane()
             if lane is None:
                 return
+            passes = passes - 1 if lane.rows == rows else _QUIET_PASSES
             if passes and lane.times.predict_s(min(lane.rows, lane.max_batch)) < _WORTH_IT_S:
                 self._pump_is_due = True
-                self._loop.call_soon(self._pump, passes - 1)
+                self._loop.call_soon(self._pump, passes, lane.rows)
                 return
             batch = lane.take(one_call=not self._rebatch and not lane.is_first)
             now = time.monotonic()
@@ -143,7 +144,7 @@ class Scheduler:
         try:
             self._land(lane, batch, steps, run_s, now)
         finally:
-            self._pump(_LOOP_PASSES)
+            self._pump(_QUIET_PASSES, 0)
 
     def _land(
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float

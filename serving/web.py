@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import orjson
 
 from core.errors import InvalidInput, SparingError, Unauthorized, UnknownRoute
 from core.manifest import Manifest
-from core.messages import Request
+from core.messages import Reply, Request
 from serving.calls import Call
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
@@ -25,6 +25,7 @@ from serving.http_body import BodyBudget, ClientGone, HeaderMap, Receive
 from serving.http_pages import make_pages
 from serving.http_paths import FIXED, Endpoint, Known, Place, Visit, read_place
 from serving.http_status import (
+    CLOSE,
     Refused,
     Response,
     refuse,
@@ -47,7 +48,7 @@ _MAX_PLACES = 1024
 _MAX_PATH = 512
 _NOTHING: Mapping[bytes, Place] = {}
 KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
-_CLOSE = (b"connection", b"close")
+_FAILED = "the server failed; its log says why"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
 _log = logging.getLogger("sparing.http")
 
@@ -86,10 +87,10 @@ class HttpDoor:
             return
         except Exception:
             _log.exception("%s %s failed", scope["method"], scope["path"])
-            status, headers, body = 500, [JSON_TYPE], say("the server failed; its log says why")
+            status, headers, body = 500, [JSON_TYPE], say(_FAILED)
         headers.append((b"content-length", b"%d" % len(body)))
         if self._engine.draining:
-            headers.append(_CLOSE)
+            headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -113,46 +114,55 @@ class HttpDoor:
         try:
             self._bodies.check_headers(headers)
             known = self._admit(place, headers, body)
-            reply = self._engine.recall(known.asked.request, known.admitted)
-            if reply is None:
-                return None, known
-            answer = self._headers.write(reply, known.admitted.served.manifest, known.asked)
         except SparingError:
             return None, None
-        self._metrics.request(reply.route, "ok")
-        return write_response(200, *answer), None
+        reply = self._engine.recall(known.asked.request, known.admitted)
+        if reply is None:
+            return None, known
+        return write_response(*self._write(known, reply)), None
 
-    def begin(self, known: Known, body: bytes, done: Callable[[], object]) -> Call | None:
-        """Begin the call that `recall` admitted; None when the ordinary way must refuse it."""
+    def begin(self, known: Known, body: bytes, done: Callable[[], object]) -> Call | bytes | None:
+        """Begin the call that `recall` admitted, or refuse it; None: no room for its body."""
         if not self._bodies.try_take(body):
             return None
         try:
             return self._engine.submit(known.asked.request, known.admitted, done)
-        except SparingError:
+        except SparingError as error:
             self._bodies.give_back(body)
-            return None
+            return write_response(*self._fail(known.asked.request.route, error))
 
     def finish(self, known: Known, body: bytes, call: Call, *, close: bool) -> bytes:
         """The whole response of a call that is over; with `close` the connection's last."""
-        self.leave(body, call)
-        try:
-            reply = self._engine.take(call)
-            headers, answer = self._headers.write(
-                reply, known.admitted.served.manifest, known.asked
-            )
-            status, result = 200, "ok"
-        except SparingError as error:
-            status, headers, answer = refuse(error)
-            result = type(error).__name__
-        self._metrics.request(known.asked.request.route, result)
-        if close:
-            headers.append(_CLOSE)
-        return write_response(status, headers, answer)
-
-    def leave(self, body: bytes, call: Call) -> None:
-        """The client is gone, or its call is over."""
         self._engine.leave(call)
         self._bodies.give_back(body)
+        status, headers, answer = self._write(known, call)
+        if close:
+            headers.append(CLOSE)
+        return write_response(status, headers, answer)
+
+    def leave(self, known: Known, body: bytes, call: Call) -> None:
+        """The client is gone before its call was over."""
+        self._engine.leave(call)
+        self._bodies.give_back(body)
+        self._count_failure(known.asked.request.route, ClientGone())
+
+    def _write(self, known: Known, found: Reply | Call) -> Response:
+        """The response to what `recall` admitted, counted."""
+        try:
+            reply = found if isinstance(found, Reply) else self._engine.take(found)
+            manifest = known.admitted.served.manifest
+            headers, answer = self._headers.write(reply, manifest, known.asked)
+        except Exception as error:
+            return self._fail(known.asked.request.route, error)
+        self._metrics.request(reply.route, "ok")
+        return 200, headers, answer
+
+    def _fail(self, route: str, error: Exception) -> Response:
+        self._count_failure(route, error)
+        if isinstance(error, SparingError):
+            return refuse(error)
+        _log.error("a request for %s failed", route, exc_info=error)
+        return 500, [JSON_TYPE], say(_FAILED)
 
     @property
     def draining(self) -> bool:
@@ -196,7 +206,7 @@ class HttpDoor:
             self._places = dict(FIXED)
             self._urls = {}
         self._places[path] = place
-        if place.endpoint == "infer":
+        if place.endpoint == "infer" and quote(path, safe="/:") == path:
             self._urls[path.encode()] = place
         return place
 

@@ -225,13 +225,13 @@ def test_at_its_deadline_a_row_is_released_with_the_answer_it_has() -> None:
     light, large = cascade(gate)
 
     async def use(engine: Engine) -> None:
-        deadline = time.monotonic() + 0.1
+        deadline = time.monotonic() + 0.4
         answer = (await engine.answer(ask(3, deadline=deadline))).answers[0]
-        assert time.monotonic() <= deadline + 0.01
+        assert time.monotonic() <= deadline
         assert (answer.stopped_by, answer.outcome.exit) == ("deadline", "light")
         gate.set()
 
-    with_engine(use, serve_toy(light, large))
+    with_engine(use, serve_toy(light, large), reply_margin_s=0.2)  # whatever the machine does
 
 
 def test_a_predicted_miss_releases_the_row_before_the_next_stage_costs_anything() -> None:
@@ -281,14 +281,14 @@ def test_an_answer_cut_short_is_given_to_nobody_else() -> None:
     light, large = cascade(gate)
 
     async def use(engine: Engine) -> None:
-        hurried = asyncio.create_task(engine.answer(ask(3, deadline=time.monotonic() + 0.1)))
+        hurried = asyncio.create_task(engine.answer(ask(3, deadline=time.monotonic() + 0.4)))
         patient = asyncio.create_task(engine.answer(ask(3)))
         assert (await hurried).answers[0].stopped_by == "deadline"
         gate.set()
         assert values(await patient) == [103]
         assert values(await engine.answer(ask(3))) == [103]  # and memory knows the whole answer
 
-    with_engine(use, serve_toy(light, large))
+    with_engine(use, serve_toy(light, large), reply_margin_s=0.2)  # whatever the machine does
     assert large.batches == [[3]]
 
 
