@@ -4,81 +4,36 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from core.messages import Outcome, Step
 from serving.http_connection import MAX_HELD_BYTES, HttpConnection
-from tests.bad_input import GOOD, TENSOR, post as post_tiny, read_reply
+from tests.bad_input import GOOD
+from tests.bad_input import post as post_tiny
 from tests.live import LiveServer
-from tests.serving.wire import INFER, Scene, count, label, play, post, read, split, write_body
+from tests.serving.conversations import CHUNKED, KNOWN, NEW, SAME, Packets
+from tests.serving.wire import (
+    Scene,
+    count,
+    heard,
+    label,
+    play,
+    post,
+    read,
+    split,
+    write_body,
+)
 from tests.tiny_routes import write_route
 from tests.toys import ToyStage, final, until
 
-KNOWN, OTHER = post(write_body(1.0)), post(write_body(2.0))
-NEW = post(write_body(3.0))
-BAD = post(b'{"inputs": 5}')
-CHUNKED = b"transfer-encoding: chunked"
-CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(write_body(1.0)), write_body(1.0))
-Packets = Sequence[bytes]
-
-# Name -> packets and the number of answers. 1.0 and 2.0 are known, other values are not.
-SAME: Mapping[str, tuple[Packets, int]] = {
-    "known": ([KNOWN], 1),
-    "known, then known": ([KNOWN, OTHER], 2),
-    "known and known in one packet": ([KNOWN + OTHER], 2),
-    "known and new": ([KNOWN + NEW], 2),
-    "new and known": ([NEW + KNOWN], 2),
-    "new, known, new, known": ([NEW + KNOWN + post(write_body(4.0)) + OTHER], 4),
-    "known and another endpoint": ([KNOWN + post(b"", url=b"/livez", method=b"GET")], 2),
-    "another endpoint and known": ([post(b"", url=b"/livez", method=b"GET") + KNOWN], 2),
-    "known and bad and known": ([KNOWN + BAD + KNOWN], 3),
-    "every byte a packet": ([bytes([byte]) for byte in KNOWN + NEW], 2),
-    "head and body": ([KNOWN[:-90], KNOWN[-90:]], 1),
-    "several rows": ([post(write_body(1.0, 2.0))] * 2, 2),
-    "no cache": ([post(write_body(1.0, no_cache=True))], 1),
-    "a confidence that suffices": ([post(write_body(1.0, min_confidence=0.5))] * 2, 2),
-    "a confidence that does not": ([post(write_body(1.0, min_confidence=0.95))] * 2, 2),
-    "a timeout": ([post(write_body(1.0, timeout_ms=5000))], 1),
-    "a timeout of nothing": ([post(write_body(1.0, timeout_ms=-1))], 1),
-    "not JSON": ([post(b"{")], 1),
-    "the wrong input": ([BAD], 1),
-    "no length": ([post(b"", length=b"")], 1),
-    "no body": ([post(b"")], 1),
-    "a length that is too short": ([post(write_body(1.0)[:20])], 1),
-    "chunks": ([post(CHUNKS, CHUNKED, length=b"")], 1),
-    "packed": ([post(write_body(1.0), b"content-encoding: gzip")], 1),
-    "a lying inference length": (
-        [post(write_body(1.0), b"inference-header-content-length: 5000")],
-        1,
-    ),
-    "an expectation": ([post(write_body(1.0), b"expect: 100-continue")], 1),
-    "an upgrade": ([post(write_body(1.0), b"connection: upgrade", b"upgrade: h2c")], 1),
-    "a last request": ([post(write_body(1.0), b"connection: close")], 1),
-    "HTTP/1.0": ([post(write_body(1.0), version=b"1.0")], 1),
-    "GET": ([post(write_body(1.0), method=b"GET")], 1),
-    "an encoded path": ([post(write_body(1.0), url=b"/v2/models/t%6fy/infer")], 1),
-    "a query": ([post(write_body(1.0), url=INFER + b"?a=b")], 1),
-    "a body that is too large": ([post(bytes(MAX_HELD_BYTES))], 1),
-    "a body beyond what is held": ([post(b" " * MAX_HELD_BYTES + write_body(1.0))], 1),
-    "a version that needs escapes": (
-        [
-            post(write_body(1.0), url=b"/v2/models/auto:toys/versions/1%3Fx/infer"),
-            post(write_body(1.0), url=b"/v2/models/auto:toys/versions/1?x/infer"),
-        ],
-        2,
-    ),
-    "a task": ([post(write_body(value), url=b"/v2/models/auto:toys/infer") for value in (1, 5)], 2),
-}
-
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())
-@pytest.mark.parametrize("limits", [{}, {"bearer_token": ""}, {"max_body_bytes": 60_000}])
-def test_answers_and_counts_are_those_of_the_ordinary_way(
-    packets: Packets, answers: int, limits: dict[str, object]
-) -> None:
+def test_answers_and_counts_are_those_of_the_ordinary_way(packets: Packets, answers: int) -> None:
     told: list[object] = []
 
     async def script(scene: Scene) -> None:
@@ -87,14 +42,16 @@ def test_answers_and_counts_are_those_of_the_ordinary_way(
         for number, packet in enumerate(packets):
             protocol.data_received(packet)
             if len(packets) == answers:  # one after the other
-                await until(lambda number=number: wire.closing or count(wire.written) > number)
+                await until(partial(heard, wire, number + 1))
         told.append(wire.written if b"100 Continue" in wire.written else await read(wire, answers))
         await until(lambda: not scene.state.tasks)
         counts = scene.memory.counts()
-        told.append((wire.closing, scene.requests(), scene.rows(), counts.hits, counts.misses))
+        told.append(
+            (wire.closing, dict(scene.metrics._requests), scene.rows(), counts.hits, counts.misses)
+        )
 
     for connection in (HttpConnection, HttpToolsProtocol):
-        play(script, connection=connection, **limits)
+        play(script, connection=connection, max_body_bytes=MAX_HELD_BYTES)
     assert told[:2] == told[2:]
 
 
@@ -221,18 +178,22 @@ def test_garbage_behind_requests_never_takes_the_answer_of_an_earlier_one() -> N
     play(script, stage=stage)
 
 
+def is_idle(protocol: HttpToolsProtocol) -> bool:
+    return protocol.timeout_keep_alive_task is not None
+
+
 def test_a_connection_is_not_idle_while_a_request_is_under_way() -> None:
     async def script(scene: Scene) -> None:
         await scene.teach(1.0)
         protocol, wire = scene.connect()
         protocol.data_received(KNOWN)
-        assert protocol.timeout_keep_alive_task is not None
+        assert is_idle(protocol)
         for rest in (NEW[:-5], NEW):
             protocol.data_received(KNOWN + rest)
-            assert protocol.timeout_keep_alive_task is None
+            assert not is_idle(protocol)
             protocol.data_received(NEW[-5:] if rest != NEW else b"")
         await read(wire, 5)
-        assert protocol.timeout_keep_alive_task is not None
+        assert is_idle(protocol)
         wire.close()
 
     play(script)
@@ -245,11 +206,27 @@ def test_a_client_that_does_not_read_is_not_written_to() -> None:
         protocol.pause_writing()
         protocol.data_received(KNOWN)
         await until(lambda: scene.requests() == {"ok": 2})
-        assert wire.written == b""
+        assert split(wire.written) == []
         protocol.resume_writing()
-        assert label((await read(wire, 1))[0]) == 1.0
+        assert [label(one) for one in await read(wire, 1)] == [1.0]
 
     play(script)
+
+
+@pytest.mark.parametrize("connection", [HttpConnection, HttpToolsProtocol])
+def test_an_answer_that_cannot_be_written_is_500(connection: type[HttpToolsProtocol]) -> None:
+    def answer(value: float) -> Step:
+        output = np.array("x") if value > 5 else np.array(value)
+        return Step(1, Outcome({"y": output}, 0.9, "a"), None)
+
+    async def script(scene: Scene) -> None:
+        await scene.teach(1.0)
+        answers = await scene.talk(*[post(write_body(9.0))] * 2, answers=2)
+        assert [status for status, _ in answers] == [500, 500]
+        assert all(b"the server failed; its log says why" in one for _, one in answers)
+        assert scene.requests() == {"ok": 1, "InternalError": 2}
+
+    play(script, connection=connection, stage=ToyStage("a", answer))
 
 
 def test_a_route_that_goes_between_head_and_body_is_404_and_counted_once() -> None:
@@ -268,14 +245,20 @@ def test_a_route_that_goes_between_head_and_body_is_404_and_counted_once() -> No
 def test_a_live_server_answers_a_mixed_row_of_requests_in_order(tmp_path: Path) -> None:
     write_route(tmp_path, stages=1, pipeline="single")
     names = [f"{number}" for number in range(8)]
+    requests = b""
+    for name in names:
+        extra = {"id": name, "parameters": {"no_cache": int(name) % 2 == 1}}
+        requests += post_tiny(
+            "/v2/models/tiny/infer", json.dumps({"inputs": GOOD["inputs"], **extra}).encode()
+        )
     with LiveServer(tmp_path) as server:
-        for round in range(2):  # in the second half of them are known
-            connection = socket.create_connection(("127.0.0.1", server.http_port), timeout=10)
-            with connection:
-                for name in names:
-                    extra = {"id": name, "parameters": {"no_cache": int(name) % 2 == 1}}
-                    body = json.dumps({"inputs": GOOD["inputs"], **extra}).encode()
-                    connection.sendall(post_tiny("/v2/models/tiny/infer", body))
-                    assert read_reply(connection).json()["id"] == name, round
+        for _ in range(2):  # from the second time on every other one is known
+            with socket.create_connection(("127.0.0.1", server.http_port), timeout=10) as one:
+                one.sendall(requests)
+                written = b""
+                while count(written) < len(names) or not written.endswith(b"]}]}"):
+                    written += one.recv(65536)
+            bodies = [answer.partition(b"\r\n\r\n")[2] for _, answer in split(written)]
+            assert [json.loads(body)["id"] for body in bodies] == names
         assert server.metric("sparing_requests_total", result="ok") == 16.0
-        assert TENSOR["name"] == "image"
+        assert server.metric("sparing_memory_hits_total") == 7.0

@@ -137,8 +137,12 @@ class Scene:
 
 
 async def read(wire: Wire, answers: int | None) -> list[tuple[int, bytes]]:
-    await until(lambda: wire.closing or (answers is not None and count(wire.written) >= answers))
+    await until(lambda: heard(wire, answers))
     return split(wire.written)
+
+
+def heard(wire: Wire, answers: int | None) -> bool:
+    return wire.closing or (answers is not None and count(wire.written) >= answers)
 
 
 def count(written: bytes) -> int:
