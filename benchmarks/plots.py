@@ -36,7 +36,8 @@ def plot_dual_cnn(results: Results, path: Path) -> None:
             x, y = results.median(case, metric) / scale, results.median(case, "accuracy") * 100
             colour = OURS if case in (CASCADE, LARGE) else BASELINE
             axes.plot(x, y, "*" if case == CASCADE else "o", color=colour, markersize=10)
-            axes.annotate(case, (x, y), textcoords="offset points", xytext=(6, -12), fontsize=8)
+            if case != LARGE:  # the strongest net of the pool says its own name
+                axes.annotate(case, (x, y), textcoords="offset points", xytext=(6, -12), fontsize=8)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
         axes.margins(x=0.2, y=0.15)
         axes.grid(alpha=0.3)

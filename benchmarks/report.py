@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.choice import describe_choice
 from benchmarks.judging import Row, judge_dual_cnn, judge_serving
 from benchmarks.plots import plot_dual_cnn, plot_serving
 from benchmarks.results import FOLDER, Results, find_newest, read_results
@@ -38,6 +39,7 @@ class Report:
     judge: Callable[[Results], list[Row]]
     plot: Callable[[Results, Path], None]
     columns: dict[str, str]
+    sections: tuple[Callable[[], str], ...] = ()  # from other results
 
 
 REPORTS = {
@@ -58,6 +60,7 @@ REPORTS = {
         judge_dual_cnn,
         plot_dual_cnn,
         DUAL_CNN_COLUMNS,
+        (describe_choice,),
     ),
 }
 
@@ -97,6 +100,7 @@ def render(bench: str, report: Report, results: Results, source: Path) -> str:
         "\n".join(f"- {row.sentence()}" for row in rows),
         "## Everything measured",
         _tabulate_cases(results, report.columns),
+        *(section() for section in report.sections),
     ]
     return "\n\n".join(parts) + "\n"
 
