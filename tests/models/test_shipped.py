@@ -1,0 +1,95 @@
+"""The shipped routes: whole, small, and as good as their provenance says."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from core.devices import CpuDevice
+from core.messages import Batch
+from routes.loading import LoadedRoute, find_routes, load_route
+from routes.offline import run_offline
+from tests.live import ROOT
+from tests.tiny_routes import make_pictures
+
+MODELS = ROOT / "models"
+ROUTES = find_routes(MODELS)
+README_PICTURES = {
+    "ankle-boot": (9, "cnn-0.7m"),
+    "shirt": (6, "cnn-8m"),
+    "coat": (4, "cnn-36m"),
+}
+
+
+def load(name: str) -> LoadedRoute:
+    return load_route(MODELS / name / "1", CpuDevice())
+
+
+def label(route: LoadedRoute, pictures: npt.NDArray[np.uint8]) -> list[tuple[int, str]]:
+    """Labels and exits, in batches through the stages."""
+    found: list[tuple[int, str]] = []
+    for row in run_offline(route.pipeline, {"image": pictures}, CpuDevice()):
+        assert row.outcome is not None
+        found.append((int(row.outcome.outputs["label"]), row.outcome.exit))
+    return found
+
+
+def test_both_routes_are_there() -> None:
+    assert {path.parent.name for path in ROUTES} == {"fashion-mnist", "fashion-mnist-large"}
+
+
+@pytest.mark.parametrize("directory", ROUTES, ids=lambda path: path.parent.name)
+def test_a_route_says_where_it_comes_from_and_is_small(directory: Path) -> None:
+    provenance = tomllib.loads((directory / "route.toml").read_text())["provenance"]
+    named = {"data_identity", "recipe", "commit", "seed", "thresholds_from", "test_accuracy"}
+    assert named <= set(provenance)
+    sizes = [path.stat().st_size for path in directory.iterdir()]
+    assert max(sizes) < 10e6
+    assert sum(sizes) < 40e6
+
+
+@pytest.mark.parametrize("directory", ROUTES, ids=lambda path: path.parent.name)
+def test_a_rows_answer_does_not_depend_on_its_companions_bit_for_bit(directory: Path) -> None:
+    route = load_route(directory, CpuDevice())
+    stage = route.pipeline.stages[route.pipeline.first]
+    pictures = make_pictures(64, seed=4)
+    whole = stage.run(Batch({"image": pictures}, {}, [None] * 64))
+    for size in (1, 3, 16):
+        for start in range(0, 64, size):
+            rows = pictures[start : start + size]
+            part = stage.run(Batch({"image": rows}, {}, [None] * len(rows)))
+            for one, other in zip(part, whole[start : start + size], strict=True):
+                assert one.answer is not None
+                assert other.answer is not None
+                np.testing.assert_array_equal(
+                    one.answer.outputs["probabilities"], other.answer.outputs["probabilities"]
+                )
+
+
+@pytest.mark.parametrize("name", README_PICTURES)
+def test_the_readmes_pictures_get_the_readmes_answers(name: str) -> None:
+    picture = np.asarray(Image.open(ROOT / "docs" / "pictures" / f"{name}.png"))
+    assert label(load("fashion-mnist"), picture[None]) == [README_PICTURES[name]]
+
+
+@pytest.mark.data
+@pytest.mark.skipif("SPARING_DATA" not in os.environ, reason="set SPARING_DATA to its folder")
+def test_the_full_test_set_gives_the_accuracy_of_the_provenance() -> None:
+    from training.data import load_data
+
+    test = load_data("fashion-mnist").test
+    reached = {}
+    for directory in ROUTES:
+        route = load_route(directory, CpuDevice())
+        found = [one for one, _ in label(route, test.pictures)]
+        reached[directory.parent.name] = float((np.array(found) == test.labels).mean())
+        assert reached[directory.parent.name] == pytest.approx(
+            route.manifest.provenance["test_accuracy"], abs=2e-4
+        )
+    assert reached["fashion-mnist"] >= 0.930
+    assert reached["fashion-mnist-large"] >= 0.933
+    assert reached["fashion-mnist-large"] - reached["fashion-mnist"] <= 0.003
