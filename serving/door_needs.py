@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from core.messages import Reply, Request
+from serving.admission import Admitted
 from serving.calls import Call
 from serving.catalog import Catalog, ServedRoute
-from serving.engine import Admitted
 
 
 class Engine(Protocol):

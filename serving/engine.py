@@ -5,35 +5,21 @@ their way through stages are the scheduler's; which route answers a task is the 
 """
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
-import numpy as np
-
-from cache.fingerprint import Fingerprinter, Prefix
 from cache.local import LocalMemory
 from core.devices import Device
-from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
+from core.errors import DeadlineExceeded, Overloaded
 from core.messages import Answer, Key, Outcome, Reply, Request
+from serving.admission import Admission, Admitted, check_in_time
 from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
 from serving.router import choose_route
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
-
-_PREFIXES = 1024
-
-
-class Admitted(NamedTuple):
-    """A well-formed request in time, before anything is spent on it."""
-
-    served: ServedRoute
-    keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
-    arrived: float
 
 
 class Engine:
@@ -46,8 +32,7 @@ class Engine:
         self.memory = memory
         self.draining = False
         self._settings = settings
-        self._fingerprinter = Fingerprinter(secrets.token_bytes(32))
-        self._prefixes: dict[tuple[object, ...], Prefix] = {}
+        self._admission = Admission(settings.max_rows_per_request)
         self._flights: dict[Key, Flight] = {}
         self._calls = 0
         self._loop = asyncio.get_running_loop()
@@ -62,15 +47,10 @@ class Engine:
 
     def admit(self, request: Request) -> Admitted:
         """Choose the route and fingerprint the rows; a malformed or late request is refused."""
-        now = time.monotonic()
-        if request.deadline is not None and request.deadline <= now:
-            raise DeadlineExceeded("the request's deadline had passed when it arrived")
-        rows = self._count_rows(request.inputs)
+        now = check_in_time(request)
+        rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
-        if request.no_cache:
-            return Admitted(served, [None] * rows, now)
-        prefix = self._prefix(served, request)
-        return Admitted(served, self._fingerprinter.row_keys(prefix, request.inputs), now)
+        return Admitted(served, self._admission.fingerprint(request, served, rows), now)
 
     def recall(self, request: Request, admitted: Admitted) -> Reply | None:
         """The reply, if it is one row that memory knows; otherwise `answer` is to follow.
@@ -220,30 +200,6 @@ class Engine:
             return self._predict_s(served, due, rows)
 
         return choose_route(self.catalog, request.route, due, predict_s)
-
-    def _count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
-        arrays = iter(inputs.values())
-        rows = len(next(arrays))
-        if any(len(array) != rows for array in arrays):
-            raise InvalidInput("inputs must have the same number of rows, theirs differ")
-        limit = self._settings.max_rows_per_request
-        if rows > limit:
-            raise BodyTooLarge(f"inputs: given {rows} rows, allowed {limit}")
-        if rows == 0:
-            raise InvalidInput("inputs: given 0 rows, allowed 1 or more")
-        return rows
-
-    def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
-        controls = tuple(sorted(request.controls.items())) if request.controls else ()
-        name = (served.digest, served.name, request.tenant, controls)
-        prefix = self._prefixes.get(name)
-        if prefix is None:
-            if len(self._prefixes) >= _PREFIXES:
-                self._prefixes.clear()
-            prefix = self._prefixes[name] = self._fingerprinter.prefix(
-                request.tenant, served.name, served.pipeline.digest, request.controls
-            )
-        return prefix
 
     def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
         """Join flights under way for the rows that have no answer, start the others."""

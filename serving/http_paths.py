@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from serving.engine import Admitted
+from serving.admission import Admitted
 from serving.http_body import HeaderMap, Receive
 from serving.http_status import Response
 from serving.oip_http import Asked

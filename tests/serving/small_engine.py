@@ -10,9 +10,9 @@ from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
 from monitoring.metrics import NoMetrics
+from serving.admission import Admitted
 from serving.calls import Call
 from serving.catalog import AUTO, Catalog, ServedRoute
-from serving.engine import Admitted
 
 
 def make_manifest(**changes: Any) -> Manifest:

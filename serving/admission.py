@@ -1,0 +1,73 @@
+"""Admission: which route answers a request and what its rows' fingerprints are, or why neither.
+
+Everything that can be refused without the engine's state is refused here, before it costs anything.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cache.fingerprint import Fingerprinter, Prefix
+from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
+from core.messages import Key, Request
+from serving.catalog import ServedRoute
+
+_PREFIXES = 1024
+
+
+class Admitted(NamedTuple):
+    """A well-formed request in time, before anything is spent on it."""
+
+    served: ServedRoute
+    keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
+    arrived: float
+
+
+class Admission:
+    """Counts and fingerprints rows under a secret of this process."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._fingerprinter = Fingerprinter(secrets.token_bytes(32))
+        self._prefixes: dict[tuple[object, ...], Prefix] = {}
+
+    def count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
+        """Raises InvalidInput or BodyTooLarge for none, too many, or different numbers of rows."""
+        arrays = iter(inputs.values())
+        rows = len(next(arrays))
+        if any(len(array) != rows for array in arrays):
+            raise InvalidInput("inputs must have the same number of rows, theirs differ")
+        if rows > self._max_rows:
+            raise BodyTooLarge(f"inputs: given {rows} rows, allowed {self._max_rows}")
+        if rows == 0:
+            raise InvalidInput("inputs: given 0 rows, allowed 1 or more")
+        return rows
+
+    def fingerprint(self, request: Request, served: ServedRoute, rows: int) -> Sequence[Key | None]:
+        """The rows' keys, or Nones for a request that wants nothing remembered."""
+        if request.no_cache:
+            return [None] * rows
+        return self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
+
+    def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
+        controls = tuple(sorted(request.controls.items())) if request.controls else ()
+        name = (served.digest, served.name, request.tenant, controls)
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            prefix = self._prefixes[name] = self._fingerprinter.prefix(
+                request.tenant, served.name, served.pipeline.digest, request.controls
+            )
+        return prefix
+
+
+def check_in_time(request: Request) -> float:
+    """The instant of arrival. Raises DeadlineExceeded for a request that came too late."""
+    now = time.monotonic()
+    if request.deadline is not None and request.deadline <= now:
+        raise DeadlineExceeded("the request's deadline had passed when it arrived")
+    return now
