@@ -13,7 +13,7 @@ import numpy as np
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.manifest import Manifest
-from core.messages import Batch, Handle, Next, Outcome, Request, Stage, Step
+from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
 from monitoring.metrics import NoMetrics
 from serving.catalog import Catalog, ServedRoute
 from serving.engine import Engine
@@ -146,3 +146,16 @@ class CountingHandle(Handle):
     def free(self) -> None:
         super().free()
         self.freed += 1
+
+
+def values(reply: Reply) -> list[float]:
+    return [float(answer.outcome.outputs["y"]) for answer in reply.answers]
+
+
+def cascade(gate: threading.Event | None = None) -> tuple[ToyStage, ToyStage]:
+    """Even numbers stop at the light stage; odd ones go on to the large one, which adds 100."""
+    light = ToyStage(
+        "light", lambda x: final(x, "light") if x % 2 == 0 else onward(x, "light", "large")
+    )
+    large = ToyStage("large", lambda x: final(x + 100, "large"), gate=gate)
+    return light, large

@@ -9,22 +9,8 @@ import pytest
 from core.errors import (
     DeadlineExceeded,
 )
-from core.messages import Reply
 from serving.engine import Engine
-from tests.toys import ToyStage, ask, final, onward, serve_toy, until, with_engine
-
-
-def values(reply: Reply) -> list[float]:
-    return [float(answer.outcome.outputs["y"]) for answer in reply.answers]
-
-
-def cascade(gate: threading.Event | None = None) -> tuple[ToyStage, ToyStage]:
-    """Even numbers stop at the light stage; odd ones go on to the large one, which adds 100."""
-    light = ToyStage(
-        "light", lambda x: final(x, "light") if x % 2 == 0 else onward(x, "light", "large")
-    )
-    large = ToyStage("large", lambda x: final(x + 100, "large"), gate=gate)
-    return light, large
+from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
 
 
 def test_a_row_without_a_deadline_is_not_starved_by_later_deadlines() -> None:

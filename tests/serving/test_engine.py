@@ -6,22 +6,9 @@ import asyncio
 import threading
 import time
 
-from core.messages import Reply, Step
+from core.messages import Step
 from serving.engine import Engine
-from tests.toys import ToyStage, ask, final, onward, serve_toy, until, with_engine
-
-
-def values(reply: Reply) -> list[float]:
-    return [float(answer.outcome.outputs["y"]) for answer in reply.answers]
-
-
-def cascade(gate: threading.Event | None = None) -> tuple[ToyStage, ToyStage]:
-    """Even numbers stop at the light stage; odd ones go on to the large one, which adds 100."""
-    light = ToyStage(
-        "light", lambda x: final(x, "light") if x % 2 == 0 else onward(x, "light", "large")
-    )
-    large = ToyStage("large", lambda x: final(x + 100, "large"), gate=gate)
-    return light, large
+from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
 
 
 def test_rows_come_back_in_order_with_exit_reason_and_macs() -> None:

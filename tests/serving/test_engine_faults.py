@@ -16,20 +16,18 @@ from core.errors import (
 )
 from core.messages import Reply, Step
 from serving.engine import Engine
-from tests.toys import ToyStage, ask, final, onward, outcome, serve_toy, until, with_engine
-
-
-def values(reply: Reply) -> list[float]:
-    return [float(answer.outcome.outputs["y"]) for answer in reply.answers]
-
-
-def cascade(gate: threading.Event | None = None) -> tuple[ToyStage, ToyStage]:
-    """Even numbers stop at the light stage; odd ones go on to the large one, which adds 100."""
-    light = ToyStage(
-        "light", lambda x: final(x, "light") if x % 2 == 0 else onward(x, "light", "large")
-    )
-    large = ToyStage("large", lambda x: final(x + 100, "large"), gate=gate)
-    return light, large
+from tests.toys import (
+    ToyStage,
+    ask,
+    cascade,
+    final,
+    onward,
+    outcome,
+    serve_toy,
+    until,
+    values,
+    with_engine,
+)
 
 
 def test_a_cancelled_request_leaves_its_queue() -> None:
