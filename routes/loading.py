@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.datatypes import DATATYPES
 from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
@@ -19,11 +20,6 @@ from routes.offline import run_offline
 from routes.table import PIPELINES
 
 SURER_THAN_ANYTHING = 2.0  # as `min_confidence` it sends a row through every stage
-NUMPY_TYPES = {
-    "BOOL": "bool", "UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16",
-    "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
-    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ def _make_zeros(spec: TensorSpec) -> npt.NDArray[np.generic]:
     shape = [1 if size < 0 else size for size in (-1, *spec.shape[1:])]
     if spec.datatype == "BYTES":
         return np.full(shape, b"", dtype=object)
-    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])
+    return np.zeros(shape, dtype=DATATYPES[spec.datatype])
 
 
 def _find_fault(specs: tuple[TensorSpec, ...], outcome: Outcome) -> str | None:
@@ -99,7 +95,7 @@ def _find_fault(specs: tuple[TensorSpec, ...], outcome: Outcome) -> str | None:
         fits = len(shape) == array.ndim and all(
             declared in (-1, size) for declared, size in zip(shape, array.shape, strict=True)
         )
-        if not fits or array.dtype != np.dtype(NUMPY_TYPES[spec.datatype]):
+        if not fits or array.dtype != DATATYPES[spec.datatype]:
             found = f"{array.dtype} {list(array.shape)}"
             return f"{spec.name} is {found}, declared {spec.datatype} {list(shape)}"
     if not 0 <= outcome.confidence <= 1:

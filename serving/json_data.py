@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.outputs import OutputTensor
-from serving.tensors import DATATYPES, Tensor, objects, shown
+from serving.tensors import Tensor, objects, shown
 
 _TYPECODES: Mapping[str, str] = {
     "INT8": "b",

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput, StageFailed
 from core.manifest import Manifest
 from core.messages import Answer, Reply
-from serving.tensors import DATATYPES, Tensor, objects, shown
+from serving.tensors import Tensor, objects, shown
 
 
 class OutputTensor(NamedTuple):

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import Manifest, TensorSpec
 from core.messages import Reply, Request
 from serving.outputs import OutputTensor, output_tensors, response_parameters, select_outputs
 from serving.rpc_messages import Message, MessageClass
 from serving.tensors import (
-    DATATYPES,
     Tensor,
     check_declared,
     check_rows,

@@ -14,27 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
 
 Tensor = npt.NDArray[Any]
-
-DATATYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "INT8": np.dtype(np.int8),
-    "UINT16": np.dtype(np.uint16),
-    "INT16": np.dtype(np.int16),
-    "UINT32": np.dtype(np.uint32),
-    "INT32": np.dtype(np.int32),
-    "UINT64": np.dtype(np.uint64),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),  # elements are bytes
-}
 
 MAX_TIMEOUT_S = 86_400.0
 MAX_ENERGY_MJ = 1e9

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from core.datatypes import DATATYPES
 from core.devices import Device
 from core.manifest import Manifest, TensorSpec
 from core.messages import Array, Batch, Handle, Step
@@ -18,12 +19,6 @@ from serving.lanes import Lane
 _MOST_STEPS = 16
 _REPEATS = 3
 _UNREACHABLE_CONFIDENCE = 2.0
-_DTYPES = {
-    "BOOL": "bool",
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-}
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
@@ -83,4 +78,4 @@ def _zero_row(spec: TensorSpec) -> np.ndarray:
     shape = [max(size, 1) for size in spec.shape[1:]]
     if spec.datatype == "BYTES":
         return np.full(shape, b"", dtype=object)
-    return np.zeros(shape, _DTYPES.get(spec.datatype, spec.datatype.lower()))
+    return np.zeros(shape, DATATYPES[spec.datatype])

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply
 from serving.rpc_codec import FIELDS, decode_inputs, decode_parameters, encode_reply
 from serving.rpc_messages import Message, Messages
-from serving.tensors import DATATYPES, objects, pack_bytes
+from serving.tensors import objects, pack_bytes
 
 MESSAGES = Messages()
 

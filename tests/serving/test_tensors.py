@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.tensors import (
-    DATATYPES,
     NO_PARAMETERS,
     check_declared,
     check_inputs,
