@@ -36,8 +36,8 @@ def plot_dual_cnn(results: Results, path: Path) -> None:
             x, y = results.median(case, metric) / scale, results.median(case, "accuracy") * 100
             colour = OURS if case in (CASCADE, LARGE) else BASELINE
             axes.plot(x, y, "*" if case == CASCADE else "o", color=colour, markersize=10)
-            if case != LARGE:  # the strongest net of the pool says its own name
-                axes.annotate(case, (x, y), textcoords="offset points", xytext=(6, -12), fontsize=8)
+            place = (-70, 8) if case == LARGE else (6, -12)  # it is one of the pool's nets, too
+            axes.annotate(case, (x, y), textcoords="offset points", xytext=place, fontsize=8)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
         axes.margins(x=0.2, y=0.15)
         axes.grid(alpha=0.3)

@@ -48,7 +48,10 @@ REPORTS = {
         "Each case got closed-loop load from a process of its own, in turns with its baselines. "
         "CPU is that of the server's whole process tree. Load generator and servers share the "
         "machine, so "
-        "requests/s are lower than the server alone could do; CPU a request is the robust figure.",
+        "requests/s are lower than the server alone could do; CPU a request is the robust figure. "
+        "Cases: `hit` is one picture again and again, from memory; `lone` one request at a time; "
+        "`small-cnn` a network of 0.4 MMACs, memory off; `cascade` and `large` the shipped routes, "
+        "real test pictures, memory off; `echo` and `no-op` the same stack doing nothing.",
         judge_serving,
         plot_serving,
         SERVING_COLUMNS,

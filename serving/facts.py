@@ -65,7 +65,7 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
         "cached": answer.cached,
         "macs": answer.macs,
         "energy_mj": answer.energy_mj,
-        "latency_ms": answer.latency_s * 1e3,
+        "latency_ms": round(answer.latency_s * 1e3, 3),
     }
     outputs: Facts = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
     label = outputs.get("label")
