@@ -7,6 +7,7 @@ run.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,12 @@ def main() -> None:
         "--quick", action="store_true", help="one run on few pictures, into runs/bench/"
     )
     options = parser.parse_args()
-    test = load_data("fashion-mnist").test
+    try:
+        test = load_data("fashion-mnist").test
+        rivals = gather_rivals(options.models, options.pool)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
     rows = QUICK_ROWS if options.quick else len(test.pictures)
-    rivals = gather_rivals(options.models, options.pool)
     samples = measure_rivals(
         rivals,
         test.pictures[:rows],

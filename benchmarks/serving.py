@@ -21,6 +21,7 @@ from rich.console import Console
 from benchmarks import cases as case_list
 from benchmarks import small_cnn
 from benchmarks.cases import Case
+from benchmarks.pictures import load_pictures
 from benchmarks.process_tree import read_resident_bytes
 from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
@@ -42,6 +43,10 @@ def main() -> None:
     command = "python -m benchmarks.serving" + (
         " --quick" if options.quick else f" --runs {runs} --seconds {seconds:g}"
     )
+    try:
+        load_pictures()  # before any server starts; the cascade's cases need them
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
     samples = measure_serving(options.models, runs, seconds, limit, Console(stderr=True))
     path = write_results("serving", command, samples, QUICK_FOLDER if options.quick else FOLDER)
     print(write_report("serving", path, QUICK_FOLDER if options.quick else DOCS))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.manifest import Manifest
 from sparing.predicting import Prediction
@@ -48,7 +48,8 @@ def table_of_served(routes: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def table_of_predictions(predictions: Sequence[Prediction]) -> Table:
-    table = Table("picture", "label", "confidence", "exit", "stopped by", "MACs", "ms", box=None)
+    names = ("picture", "label", "confidence", "exit", "stopped by", "MACs", "ms")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None)
     for one in predictions:
         table.add_row(
             str(one.picture),
@@ -63,8 +64,13 @@ def table_of_predictions(predictions: Sequence[Prediction]) -> Table:
 
 
 def _make_routes_table() -> Table:
+    """However narrow the output, nothing is left out; a route's name stays on one line."""
+    names = ("pipeline", "task", "stages", "mean MACs", "certificate")
     return Table(
-        "route", "version", "pipeline", "task", "stages", "mean MACs", "certificate", box=None
+        Column("route", no_wrap=True),
+        Column("version", overflow="fold"),
+        *(Column(name, overflow="fold") for name in names),
+        box=None,
     )
 
 

@@ -68,6 +68,12 @@ def profile_of(server: LiveServer) -> dict[str, dict[str, float]]:
     return found
 
 
+def series_of(server: LiveServer) -> list[str]:
+    """The names and labels of all metric series, without their values."""
+    lines = server.get("/metrics").decode().splitlines()
+    return sorted(line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#"))
+
+
 class Load:
     """`async with Load(server, clients):` closed-loop callers, every answer checked."""
 

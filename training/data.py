@@ -12,6 +12,7 @@ import struct
 import urllib.request
 import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -137,12 +138,21 @@ def _fetch(name: str, stem: str, source: Source) -> bytes:
             raise ValueError(f"{path} does not exist; SPARING_DATA must hold {name}/{file_name}")
         _download(f"{source.url}/{file_name}", path)
     try:
+        return _unpack(path, source.sha256[stem])
+    except ValueError:
+        if not root:  # our own copy; the next call downloads it anew
+            path.unlink()
+        raise
+
+
+def _unpack(path: Path, sha256: str) -> bytes:
+    try:
         raw = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     found = hashlib.sha256(raw).hexdigest()
-    if found != source.sha256[stem]:
-        raise ValueError(f"{path} is damaged: sha256 {found}, expected {source.sha256[stem]}")
+    if found != sha256:
+        raise ValueError(f"{path} is damaged: sha256 {found}, expected {sha256}")
     return raw
 
 
@@ -155,7 +165,7 @@ def _download(url: str, path: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             body = answer.read(_DOWNLOAD_LIMIT_BYTES + 1)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise ValueError(
             f"could not download {url} ({error}); set SPARING_DATA to a folder that has the files"
         ) from error

@@ -48,14 +48,14 @@ def train_pool(
     with _progress(console) as progress, ThreadPoolExecutor(workers) as executor:
         crew = _Crew(runs, progress)
         futures = []
-        for spec in reversed(pool):  # pools are listed from small to big
-            total = epochs or spec.epochs
-            bar = progress.add_task(spec.name, total=total, start=False, note="waiting")
-            if is_finished(spec, runs, recipe_of(spec, data, seed=seed, epochs=total)):
-                progress.update(bar, completed=total, note="kept")
-            else:
-                futures.append(executor.submit(crew.train, spec.name, command(spec), bar))
         try:
+            for spec in reversed(pool):  # pools are listed from small to big
+                total = epochs or spec.epochs
+                bar = progress.add_task(spec.name, total=total, start=False, note="waiting")
+                if is_finished(spec, runs, recipe_of(spec, data, seed=seed, epochs=total)):
+                    progress.update(bar, completed=total, note="kept")
+                else:
+                    futures.append(executor.submit(crew.train, spec.name, command(spec), bar))
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             crew.stop()

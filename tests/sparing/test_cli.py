@@ -154,7 +154,12 @@ def test_routes_names_a_damaged_directory_and_shows_the_others(tmp_path: Path) -
 
 def test_routes_of_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
     done = sparing("routes", "--models", tmp_path / "absent")
-    assert_one_sentence(done, 1, "absent", "no such directory")
+    assert_one_sentence(done, 1, f"{tmp_path / 'absent'}: no such directory", "--models")
+
+
+def test_a_missing_default_directory_is_named_whole(tmp_path: Path) -> None:
+    done = sparing("routes", folder=tmp_path)
+    assert_one_sentence(done, 1, f"{tmp_path / 'models'}: no such directory", "--models")
 
 
 def test_routes_shows_what_a_server_serves(server: LiveServer) -> None:
