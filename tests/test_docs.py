@@ -33,7 +33,7 @@ CODE = re.compile(r"`[^`\n]*`")
 
 # What tells of the machine a page was written on, and not of the project. Written in two pieces,
 # because this file is searched too.
-STRANGERS = ("/wo" + "rk/", "/ro" + "ot/", "helper ses" + "sion", "sub" + "agent")
+STRANGERS = ("/wo" + "rk/", "/ro" + "ot/")
 NOT_OURS = {"__pycache__", "runs", "build", "dist"}
 TEXT = {".md", ".py", ".toml", ".txt", ".json", ".csv", ".yaml", ".yml", ".proto", ".sh", ""}
 

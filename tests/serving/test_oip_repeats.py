@@ -14,6 +14,7 @@ from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply
 from serving.oip_http import Asked, read_request, write_reply
 from serving.oip_repeats import RepeatedHeaders
+from tests.serving.same_inputs import check_same_inputs
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
 MANIFEST = make_manifest()
@@ -47,11 +48,7 @@ def read(
 def check_same(asked: Asked, other: Asked) -> None:
     """All but the deadlines, which are instants."""
     found, wanted = asked.request, other.request
-    assert list(found.inputs) == list(wanted.inputs)
-    for name, array in found.inputs.items():
-        assert (array.dtype, array.shape) == (wanted.inputs[name].dtype, wanted.inputs[name].shape)
-        np.testing.assert_array_equal(array, wanted.inputs[name])
-        assert array.flags.aligned
+    check_same_inputs(found, wanted)
     assert found._replace(inputs={}, deadline=None) == wanted._replace(inputs={}, deadline=None)
     assert asked._replace(request=found._replace(inputs={}, deadline=None)) == other._replace(
         request=wanted._replace(inputs={}, deadline=None)

@@ -12,6 +12,7 @@ from serving.rpc_codec import Asked, decode_request, encode_reply
 from serving.rpc_messages import Messages
 from serving.rpc_repeats import RepeatedReplies, RepeatedRequests, find_raw_input
 from tests.serving.rpc_house import House, infer_request, run
+from tests.serving.same_inputs import check_same_inputs
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
 MESSAGES = Messages()
@@ -45,11 +46,7 @@ def see(requests: RepeatedRequests, raw: bytes) -> int:
 
 def check_same(asked: Asked, other: Asked) -> None:
     found, wanted = asked.request, other.request
-    assert list(found.inputs) == list(wanted.inputs)
-    for name, array in found.inputs.items():
-        assert (array.dtype, array.shape) == (wanted.inputs[name].dtype, wanted.inputs[name].shape)
-        np.testing.assert_array_equal(array, wanted.inputs[name])
-        assert array.flags.aligned
+    check_same_inputs(found, wanted)
     nothing: dict[str, Any] = {}
     assert asked._replace(request=found._replace(inputs=nothing)) == other._replace(
         request=wanted._replace(inputs=nothing)
