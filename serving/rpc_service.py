@@ -13,6 +13,7 @@ from typing import Protocol
 from core.errors import SparingError, UnknownRoute
 from core.manifest import Manifest, TensorSpec
 from core.messages import Reply, Request
+from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
 from serving.rpc_codec import Asked, decode_request, encode_reply
@@ -30,7 +31,8 @@ class Engine(Protocol):
     @property
     def draining(self) -> bool: ...
     def resolve(self, route: str, version: str | None) -> ServedRoute: ...
-    async def answer(self, request: Request) -> Reply: ...
+    def admit(self, request: Request) -> Admitted: ...
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
     def infer(self, request: Request) -> AsyncIterator[Reply]: ...
 
 
@@ -103,9 +105,11 @@ class RpcService:
         message: Message = None if known is not None else self._parse(raw)
         route = message.model_name if known is None else known.asked.request.route
         try:
-            served, asked = self._read_raw(raw, start, known, message)
-            reply = await self._engine.answer(_due(asked, remaining_s))
-            response = self._write(asked, served, reply)
+            asked = self._read_raw(raw, start, known, message)
+            request = _due(asked, remaining_s)
+            admitted = self._engine.admit(request)
+            reply = await self._engine.answer(request, admitted)
+            response = self._write(asked, admitted.served.manifest, reply)
         except Exception as error:
             self._count_failure(route, error)
             raise
@@ -120,7 +124,7 @@ class RpcService:
             served, asked = self._read(message, stream=True)
             async with aclosing(self._follow(_due(asked, remaining_s))) as replies:
                 async for reply in replies:
-                    response = self._encode(asked, served, reply)
+                    response = self._encode(asked, self._answering(served, reply), reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
                         response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
@@ -140,33 +144,29 @@ class RpcService:
             if isinstance(replies, AsyncGenerator):
                 await replies.aclose()
 
-    def _read_raw(
-        self, raw: bytes, start: int, known: Known | None, message: Message
-    ) -> tuple[ServedRoute, Asked]:
+    def _read_raw(self, raw: bytes, start: int, known: Known | None, message: Message) -> Asked:
         """From what is known of the message, else from the message, which is then remembered."""
         if known is not None:
             old = known.asked.request
             served = self._engine.resolve(old.route, old.version)
             if served.manifest is known.manifest:
-                return served, known.read(raw, start)
+                return known.read(raw, start)
             message = self._parse(raw)
         served, asked = self._read(message, stream=False)
         self._requests.remember(raw, start, asked, served.manifest)
-        return served, asked
+        return asked
 
     def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, Asked]:
         served = self._engine.resolve(message.model_name, message.model_version or None)
         return served, decode_request(message, served.manifest, stream=stream)
 
-    def _write(self, asked: Asked, served: ServedRoute, reply: Reply) -> bytes:
+    def _write(self, asked: Asked, manifest: Manifest, reply: Reply) -> bytes:
         if asked.raw:
-            manifest = self._answering(served, reply)
             names = select_outputs(manifest, asked.outputs)
             return self._replies.write(reply, manifest, names, asked.id)
-        return self._encode(asked, served, reply).SerializeToString()  # type: ignore[no-any-return]
+        return self._encode(asked, manifest, reply).SerializeToString()  # type: ignore[no-any-return]
 
-    def _encode(self, asked: Asked, served: ServedRoute, reply: Reply) -> Message:
-        manifest = self._answering(served, reply)
+    def _encode(self, asked: Asked, manifest: Manifest, reply: Reply) -> Message:
         return encode_reply(
             self._messages.infer_response,
             reply,
@@ -177,7 +177,7 @@ class RpcService:
         )
 
     def _answering(self, served: ServedRoute, reply: Reply) -> Manifest:
-        """Of the route that gave the reply: `auto:<task>` may have chosen another."""
+        """Of the route that gave a stream's reply: `auto:<task>` may have chosen another."""
         if (reply.route, reply.version) != (served.name, served.version):
             served = self._engine.resolve(reply.route, reply.version)
         return served.manifest

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply, Request, Stage
 from monitoring.metrics import NoMetrics
+from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
 from serving.rpc import RpcDoor
 from serving.settings import DoorSettings
@@ -79,7 +80,11 @@ class SumEngine:
     def resolve(self, route: str, version: str | None) -> ServedRoute:
         return self.catalog.resolve("sum" if route == "auto:sums" else route, version)
 
-    async def answer(self, request: Request) -> Reply:
+    def admit(self, request: Request) -> Admitted:
+        served = self.resolve(request.route, request.version)
+        return Admitted(served, [None] * len(next(iter(request.inputs.values()))), 0.0)
+
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         return [reply async for reply in self._replies(request, stream=False)][-1]
 
     async def infer(self, request: Request) -> AsyncIterator[Reply]:
