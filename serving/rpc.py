@@ -80,6 +80,7 @@ class RpcDoor:
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(
             options=[
@@ -272,3 +273,10 @@ async def _refuse(context: Context, error: SparingError) -> None:
     if isinstance(error, Overloaded | RouteUnavailable):
         trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
     await context.abort(STATUS[type(error)], str(error)[:MAX_SENTENCE], trailing)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a call's client was gone when its end was to be written: anybody could fill the log
+    with that.
+    """
+    return not str(record.msg).startswith("ExecuteBatchError")
