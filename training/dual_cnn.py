@@ -19,7 +19,7 @@ from training.evaluate import Plan, accuracy
 from training.export import measure_us_per_picture, run_onnx
 from training.findings import COST_BATCH, Findings
 from training.members import Measure, make_ready
-from training.nets import GREY28_POOL, NetSpec
+from training.nets import POOLS, NetSpec
 from training.pool import train_pool
 from training.report import write_report
 from training.route_writer import RouteDraft, StageFiles, describe_making, write_route
@@ -50,10 +50,9 @@ def train(
     trial = runs if epochs else None
     console = Console()
     data_set = load_data(data)
-    train_pool(
-        GREY28_POOL, data_set, runs, workers=workers, seed=seed, epochs=epochs, console=console
-    )
-    findings = choose(data_set, GREY28_POOL, runs, console=console)
+    pool = POOLS[data]
+    train_pool(pool, data_set, runs, workers=workers, seed=seed, epochs=epochs, console=console)
+    findings = choose(data_set, pool, runs, console=console)
     routes = write_routes(findings, out)
     write_report(findings, runs, report or trial or FIGURES, report or trial or RESULTS, console)
     return routes

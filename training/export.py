@@ -31,19 +31,28 @@ Floats = npt.NDArray[np.float32]
 
 
 def export_onnx(net: Classifier, path: Path, size: int) -> None:
-    """Write `image` uint8 [N, size, size] -> `logits` float32 [N, classes]; N is free."""
+    """Write `image` uint8 [N, size, size], or [N, size, size, 3] for a net of colour pictures,
+    -> `logits` float32 [N, classes]; N is free.
+    """
     graph = _Graph()
+    channels = len(net.scale)
     x = graph.add("Cast", "image", to=TensorProto.FLOAT)
     # padding is with the mean's zeros, so only the scale can move into the first convolution
-    x = graph.add("Add", x, graph.constant("shift", np.float32(net.shift / net.scale)))
-    x = graph.add("Unsqueeze", x, graph.constant("channel_axis", np.array([1], np.int64)))
+    shift = np.array(net.shift, np.float32) / np.array(net.scale, np.float32)
+    x = graph.add("Add", x, graph.constant("shift", shift if channels > 1 else shift[0]))
+    if channels > 1:
+        x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
+    else:
+        x = graph.add("Unsqueeze", x, graph.constant("channel_axis", np.array([1], np.int64)))
+    scale: Floats = np.array(net.scale, np.float32)
     for position, module in enumerate(net.body):
-        x = _write_module(graph, x, module, net.scale if position == 0 else 1.0)
+        x = _write_module(graph, x, module, scale if position == 0 else None)
     x = graph.add("Flatten", x)
     weight = graph.constant("head.weight", _numpy(net.head.weight))
     bias = graph.constant("head.bias", _numpy(net.head.bias))
     graph.add("Gemm", x, weight, bias, transB=1)
-    model = graph.model(size=size, classes=net.head.out_features)
+    shape = [size, size] if channels == 1 else [size, size, channels]
+    model = graph.model(shape=shape, classes=net.head.out_features)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
 
@@ -98,11 +107,11 @@ def measure_us_per_picture(
     The thread's own CPU time, so that other processes on the machine do not count.
     """
     session = open_onnx(path)
-    _, height, width = session.get_inputs()[0].shape
+    _, *shape = session.get_inputs()[0].shape
     rng = np.random.default_rng(0)
     costs: dict[int, float] = {}
     for batch in batches:
-        rows = rng.integers(0, 256, (batch, height, width), dtype=np.uint8)
+        rows = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
         runs = max(1, 256 // batch)  # per repeat: long enough for the clock
         seconds = []
         for _ in range(repeats + 2):
@@ -130,26 +139,29 @@ class _Graph:
         self._constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def convolution(self, x: str, conv: nn.Module, norm: nn.Module, scale: float) -> str:
-        """The convolution of `scale * x`, with the normalisation's statistics folded in."""
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        assert not isinstance(conv.padding, str)
+    def convolution(
+        self, x: str, conv: nn.Module, norm: nn.Module | None, scale: Floats | None = None
+    ) -> str:
+        """The convolution of `scale * x`, one scale a channel, with the normalisation folded in."""
+        assert isinstance(conv, nn.Conv2d) and not isinstance(conv.padding, str)
         weight, bias = _fold(conv, norm)
+        if scale is not None:
+            weight = weight * scale[:, None, None]
         prefix = f"conv_{len(self._nodes)}"
         return self.add(
             "Conv",
             x,
-            self.constant(f"{prefix}.weight", weight * np.float32(scale)),
+            self.constant(f"{prefix}.weight", weight),
             self.constant(f"{prefix}.bias", bias),
             kernel_shape=list(conv.kernel_size),
             strides=list(conv.stride),
             pads=[*conv.padding, *conv.padding],
         )
 
-    def model(self, *, size: int, classes: int) -> onnx.ModelProto:
+    def model(self, *, shape: Sequence[int], classes: int) -> onnx.ModelProto:
         """The whole; the node added last gives the logits."""
         self._nodes[-1].output[0] = "logits"
-        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size])
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *shape])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])
         graph = helper.make_graph(self._nodes, "classifier", [image], [logits], self._constants)
         return helper.make_model(
@@ -157,21 +169,33 @@ class _Graph:
         )
 
 
-def _write_module(graph: _Graph, x: str, module: nn.Module, scale: float) -> str:
+def _write_module(graph: _Graph, x: str, module: nn.Module, scale: Floats | None = None) -> str:
     match module:
         case nn.Sequential():
             return graph.add("Relu", graph.convolution(x, module[0], module[1], scale))
         case ResidualBlock():
-            inner = _write_module(graph, x, module.first, 1.0)
-            added = graph.convolution(inner, module.second[0], module.second[1], 1.0)
+            inner = _write_module(graph, x, module.first)
+            added = graph.convolution(inner, module.second[0], module.second[1])
             return graph.add("Relu", graph.add("Add", x, added))
+        case nn.Conv2d():
+            return graph.convolution(x, module, None, scale)
+        case nn.ReLU():
+            return graph.add("Relu", x)
+        case nn.MaxPool2d():
+            return graph.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
         case nn.AdaptiveAvgPool2d():
             return graph.add("GlobalAveragePool", x)
+        case nn.AdaptiveMaxPool2d():
+            return graph.add("GlobalMaxPool", x)
     raise ValueError(f"cannot export a layer of type {type(module).__name__}")
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Floats, Floats]:
+def _fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Floats, Floats]:
     """Weights and bias of the convolution which does both, computed in float64."""
+    if norm is None:
+        assert conv.bias is not None, "without a normalisation our convolutions have one"
+        return _numpy(conv.weight), _numpy(conv.bias)
+    assert isinstance(norm, nn.BatchNorm2d)
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None, "our nets track statistics"
     gain = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)

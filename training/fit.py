@@ -20,24 +20,29 @@ from torch import Tensor, nn
 
 from training.augment import augment
 from training.data import DataSet, Split, load_data
-from training.nets import Classifier, NetSpec, find_spec
+from training.nets import POOLS, Classifier, NetSpec, Whiten, find_spec, whiten
 
 BATCH_ROWS = 128
-PEAK_LEARNING_RATE = 0.1
 WEIGHT_DECAY = 5e-4
+PEAK_LEARNING_RATE = 0.1
 WARM_UP_EPOCHS = 2.0
+WHITENING_ROWS = 5_000
 
 
 def build_net(spec: NetSpec, data: DataSet) -> Classifier:
     """The untrained net for this data set's picture size, classes and statistics."""
     source = data.source
-    return Classifier(
+    net = Classifier(
         spec,
         size=data.train.pictures.shape[1],
         classes=len(source.labels),
         mean=source.mean,
         std=source.std,
     )
+    if isinstance(spec.layers[0], Whiten):
+        whiten(net, torch.from_numpy(data.train.pictures[:WHITENING_ROWS]))
+        _begin_as_identity(net)
+    return net
 
 
 def fit(
@@ -58,7 +63,11 @@ def fit(
     net = build_net(spec, data)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
-        net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY
+        [parameter for parameter in net.parameters() if parameter.requires_grad],
+        lr=PEAK_LEARNING_RATE,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=WEIGHT_DECAY,
     )
     checkpoint = folder / f"{spec.name}.checkpoint.safetensors"
     recipe = recipe_of(spec, data, seed=seed, epochs=epochs)
@@ -129,7 +138,7 @@ def _train_epoch(
         labels = torch.from_numpy(train.labels[rows])
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(epoch + step / steps, epochs)
-        total += _step(net, optimizer, torch.from_numpy(pictures), labels)
+        total += _step(net, optimizer, torch.from_numpy(pictures), labels, spec.label_smoothing)
     return total / steps
 
 
@@ -142,12 +151,23 @@ def learning_rate(epoch: float, epochs: int) -> float:
     return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def _begin_as_identity(net: Classifier) -> None:
+    """Each 3x3 convolution passes its inputs on, in its first channels (Jordan, 2404.00498)."""
+    for module in net.body.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
+            nn.init.dirac_(module.weight[: module.in_channels])
+
+
 def _step(
-    net: Classifier, optimizer: torch.optim.Optimizer, pictures: Tensor, labels: Tensor
+    net: Classifier,
+    optimizer: torch.optim.Optimizer,
+    pictures: Tensor,
+    labels: Tensor,
+    label_smoothing: float,
 ) -> float:
     with torch.autocast("cpu", torch.bfloat16, enabled=_precision() == "bf16"):
         logits = net(pictures)
-    loss = nn.functional.cross_entropy(logits.float(), labels)
+    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -176,7 +196,7 @@ def _resume(
     net.load_state_dict(
         {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
     )
-    for index, parameter in enumerate(net.parameters()):
+    for index, parameter in enumerate(_trained(optimizer)):
         optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{index}"]
     return state["epoch"], state["seconds"]
 
@@ -191,12 +211,16 @@ def _save_checkpoint(
 ) -> None:
     state = json.dumps({"recipe": recipe, "epoch": epoch, "seconds": seconds}).encode()
     tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
-    for index, parameter in enumerate(net.parameters()):
+    for index, parameter in enumerate(_trained(optimizer)):
         tensors[f"momentum.{index}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
     tensors["state"] = torch.frombuffer(bytearray(state), dtype=torch.uint8)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial)
     partial.replace(path)
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def main() -> None:
@@ -208,11 +232,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None, help="default: the pool's")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    spec = find_spec(options.net)
     options.folder.mkdir(parents=True, exist_ok=True)
+    data = load_data(options.data)
+    spec = find_spec(options.net, POOLS[data.name])
     fit(
         spec,
-        load_data(options.data),
+        data,
         options.folder,
         seed=options.seed,
         epochs=options.epochs or spec.epochs,

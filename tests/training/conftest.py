@@ -16,7 +16,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny_data() -> DataSet:
     rng = np.random.default_rng(0)
-    source = Source(url="", sha256={}, labels=("a", "b", "c", "d"), mean=0.3, std=0.3)
+    source = Source(url="", sha256={}, labels=("a", "b", "c", "d"), mean=(0.3,), std=(0.3,))
     return DataSet(
         name="squares",
         source=source,

@@ -63,7 +63,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, url: str, folder: Path | None = None)
         hashes[stem] = hashlib.sha256(raw).hexdigest()
         if folder:
             (folder / f"{stem}-ubyte.gz").write_bytes(gzip.compress(raw))
-    monkeypatch.setitem(SOURCES, "squares", Source(url, hashes, ("a",), 0.3, 0.3))
+    monkeypatch.setitem(SOURCES, "squares", Source(url, hashes, ("a",), (0.3,), (0.3,)))
 
 
 def test_good_files_are_read_and_kept(

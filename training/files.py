@@ -1,0 +1,60 @@
+"""Where a data set's files lie: `$SPARING_DATA/<name>/`, else a download into the user's cache.
+
+What must stand in a file is known to its reader (`idx`, `cifar`), which calls `forget` when it does
+not, so that a damaged download is not used for ever.
+"""
+
+import os
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+_CHUNK_BYTES = 1 << 20
+
+
+def find_file(name: str, choices: Sequence[str], url: str, limit_bytes: int) -> Path:
+    """The first of `choices` that is there, else the last one, downloaded from the folder `url`.
+
+    Raises ValueError when it is to be had from neither place or is larger than `limit_bytes`.
+    """
+    root = os.environ.get("SPARING_DATA")
+    folder = (Path(root) if root else _cache_folder()) / name
+    for choice in choices:
+        if (folder / choice).exists():
+            return folder / choice
+    if root:
+        wanted = " or ".join(f"{name}/{choice}" for choice in choices)
+        raise ValueError(f"{folder / choices[-1]} does not exist; SPARING_DATA must hold {wanted}")
+    _download(f"{url}/{choices[-1]}", folder / choices[-1], limit_bytes)
+    return folder / choices[-1]
+
+
+def forget(path: Path) -> None:
+    """Delete a damaged file if it is our own copy; the next call downloads it anew."""
+    if not os.environ.get("SPARING_DATA"):
+        path.unlink()
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sparing"
+
+
+def _download(url: str, path: Path, limit_bytes: int) -> None:
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size_bytes = 0
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, partial.open("wb") as file:
+            while size_bytes <= limit_bytes and (chunk := answer.read(_CHUNK_BYTES)):
+                size_bytes += file.write(chunk)
+        if size_bytes > limit_bytes:
+            raise ValueError(f"{url} is larger than {limit_bytes} bytes; not kept")
+        partial.replace(path)
+    except (OSError, HTTPException) as error:
+        raise ValueError(
+            f"could not download {url} ({error}); set SPARING_DATA to a folder that has the files"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
