@@ -71,7 +71,7 @@ def _split(parts: list[bytes]) -> tuple[Bytes, Bytes]:
 
 
 def _read_packed(path: Path) -> tuple[Bytes, Bytes, Bytes, Bytes]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         return (
             unpack(file["train_residual"]),
             file["train_labels"].astype(np.uint8),

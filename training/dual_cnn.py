@@ -127,13 +127,12 @@ def _draft(
         pipeline="dual-cnn" if len(names) > 1 else "single",
         description=_describe(data.name, names),
         expected_macs=held_out.mean(findings.macs(names)),
-        size=data.train.pictures.shape[1],
+        shape=data.train.pictures.shape[1:],
         labels=data.source.labels,
         stages=[
             StageFiles(
                 m.name,
                 m.onnx,
-                m.weights,
                 m.description,
                 m.macs,
                 temperature,

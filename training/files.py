@@ -7,7 +7,7 @@ not, so that a damaged download is not used for ever.
 import os
 import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
@@ -43,14 +43,9 @@ def _cache_folder() -> Path:
 
 def _download(url: str, path: Path, limit_bytes: int) -> None:
     partial = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size_bytes = 0
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, partial.open("wb") as file:
-            while size_bytes <= limit_bytes and (chunk := answer.read(_CHUNK_BYTES)):
-                size_bytes += file.write(chunk)
-        if size_bytes > limit_bytes:
-            raise ValueError(f"{url} is larger than {limit_bytes} bytes; not kept")
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            _keep(answer, partial, limit_bytes, url)
         partial.replace(path)
     except (OSError, HTTPException) as error:
         raise ValueError(
@@ -58,3 +53,16 @@ def _download(url: str, path: Path, limit_bytes: int) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _keep(answer: HTTPResponse, path: Path, limit_bytes: int, url: str) -> None:
+    """Write the body piece by piece; ValueError once it is larger than allowed."""
+    size_bytes = answer.length or 0  # as announced
+    if size_bytes <= limit_bytes:
+        size_bytes = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            while size_bytes <= limit_bytes and (chunk := answer.read(_CHUNK_BYTES)):
+                size_bytes += file.write(chunk)
+    if size_bytes > limit_bytes:
+        raise ValueError(f"{url} is larger than {limit_bytes} bytes; not kept")

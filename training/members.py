@@ -26,7 +26,6 @@ class Ready:
 
     name: str
     onnx: Path
-    weights: Path
     description: Mapping[str, Any]  # the net's layers and how it was trained, as JSON
     parameters: int
     macs: int
@@ -40,8 +39,7 @@ def make_ready(
 ) -> Ready:
     """Export `<runs>/<name>.onnx` and learn all there is to know of it without the test set."""
     net = build_net(spec, data)
-    weights = runs / f"{spec.name}.safetensors"
-    net.load_state_dict(load_file(weights))
+    net.load_state_dict(load_file(runs / f"{spec.name}.safetensors"))
     net.eval()
     size = data.train.pictures.shape[1]
     onnx = runs / f"{spec.name}.onnx"
@@ -51,7 +49,6 @@ def make_ready(
     return Ready(
         name=spec.name,
         onnx=onnx,
-        weights=weights,
         description={"layers": layers, "size": size, "classes": net.head.out_features, **training},
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         macs=count_macs(onnx),

@@ -29,7 +29,6 @@ class StageFiles:
 
     name: str
     onnx: Path
-    weights: Path  # safetensors
     description: Table  # becomes <stage>.json: the net's layers and how it was trained
     macs: int
     temperature: float
@@ -46,7 +45,7 @@ class RouteDraft:
     pipeline: str
     description: str
     expected_macs: float
-    size: int
+    shape: tuple[int, ...]  # of a picture: height, width and, of colour ones, channels
     labels: tuple[str, ...]
     stages: Sequence[StageFiles]
     options: Table
@@ -64,7 +63,6 @@ def write_route(out: Path, draft: RouteDraft) -> Path:
     try:
         for stage in draft.stages:
             shutil.copyfile(stage.onnx, partial / f"{stage.name}.onnx")
-            shutil.copyfile(stage.weights, partial / f"{stage.name}.safetensors")
             text = json.dumps(stage.description, indent=2) + "\n"
             (partial / f"{stage.name}.json").write_text(text)
         (partial / "route.toml").write_text(to_toml(_manifest(draft, version, partial)))
@@ -93,7 +91,7 @@ def to_toml(table: Table) -> str:
 
 
 def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
-    size = draft.size
+    height, width, *channels = draft.shape
     return {
         "format": FORMAT,
         "route": draft.route,
@@ -104,12 +102,17 @@ def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
         "certificate": "none",
         "expected_macs": round(draft.expected_macs, 1),
         "labels": list(draft.labels),
-        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, size, size]}],
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, *draft.shape]}],
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(draft.labels)]},
         ],
-        "picture": {"input": "image", "height": size, "width": size, "channels": 1},
+        "picture": {
+            "input": "image",
+            "height": height,
+            "width": width,
+            "channels": channels[0] if channels else 1,
+        },
         "stages": [
             {
                 "name": stage.name,

@@ -1,11 +1,13 @@
 """A made-up data set of bright squares whose place is their class, and nets just wide enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from training.data import DataSet, Source, Split
-from training.nets import Conv, NetSpec, Pool, Residual
+from training.nets import Conv, Halve, NetSpec, Pool, Residual, Whiten
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,6 +27,30 @@ def tiny_data() -> DataSet:
         test=_squares(rng, 200),
         identity="0" * 64,
     )
+
+
+@pytest.fixture(scope="session")
+def colour_data(tiny_data: DataSet) -> DataSet:
+    """The same squares, each colour channel a shade of its own."""
+
+    def paint(split: Split) -> Split:
+        shades = np.array([255, 180, 90]) / 255
+        return Split((split.pictures[..., None] * shades).astype(np.uint8), split.labels)
+
+    return replace(
+        tiny_data,
+        source=replace(tiny_data.source, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1)),
+        train=paint(tiny_data.train),
+        held_out=paint(tiny_data.held_out),
+        test=paint(tiny_data.test),
+    )
+
+
+@pytest.fixture(scope="session")
+def colour_spec() -> NetSpec:
+    """The layers that only colour nets have."""
+    layers = (Whiten(), Conv(8), Halve(), Conv(8), Residual(), Pool("maxima"))
+    return NetSpec("tiny-colour", layers, 2, erase=True, label_smoothing=0.1)
 
 
 @pytest.fixture(scope="session")

@@ -18,3 +18,18 @@ def test_erasing_changes_about_half_of_the_pictures_and_not_its_input() -> None:
     changed = augment(pictures, np.random.default_rng(0), erase=True)
     assert 60 < changed.any(axis=(1, 2)).sum() < 140
     assert not pictures.any()
+
+
+def test_colour_pictures_keep_their_shape_and_their_pixels_colours() -> None:
+    pictures = np.zeros((64, 32, 32, 3), np.uint8)
+    pictures[:, 10:14, 10:14] = (200, 100, 50)
+    changed = augment(pictures, np.random.default_rng(0), erase=False)
+    assert changed.shape == pictures.shape
+    assert np.array_equal(changed.sum(axis=(1, 2)), pictures.sum(axis=(1, 2)))
+    colours = np.unique(changed.reshape(-1, 3), axis=0)
+    assert colours.tolist() == [[0, 0, 0], [200, 100, 50]]
+
+
+def test_a_colour_picture_has_no_black_border_after_a_shift() -> None:
+    pictures = np.full((64, 32, 32, 3), 90, np.uint8)
+    assert (augment(pictures, np.random.default_rng(0), erase=False) == 90).all()

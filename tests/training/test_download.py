@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import data
+from training import idx
 from training.data import HELD_OUT_ROWS, SOURCES, Source, load_data
 
 TRAIN_ROWS, TEST_ROWS = HELD_OUT_ROWS + 7, 3
@@ -100,7 +100,7 @@ def test_a_file_larger_than_the_limit_is_not_kept(
     folder, url = served
     offer(monkeypatch, url, folder)
     size = (folder / FIRST).stat().st_size
-    monkeypatch.setattr(data, "_DOWNLOAD_LIMIT_BYTES", size - 1)
+    monkeypatch.setattr(idx, "LIMIT_BYTES", size - 1)
     with pytest.raises(ValueError, match=rf"{FIRST} is larger than {size - 1} bytes; not kept"):
         load_data("squares")
     assert not cache.exists()

@@ -43,6 +43,22 @@ def test_every_kind_of_layer_answers_as_torch_does(
         assert check_parity(net, tmp_path / "net.onnx", tiny_data.held_out.pictures) < 1e-5
 
 
+def test_a_colour_nets_layers_answer_as_torch_does(
+    colour_data: DataSet, colour_spec: NetSpec, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.onnx"
+    export_onnx(settled(colour_spec, colour_data), path, 28)
+    net = settled(colour_spec, colour_data)
+    parity = check_parity(net, path, colour_data.held_out.pictures)
+    assert parity < 1e-4  # whitening magnifies rounding
+    assert open_onnx(path).get_inputs()[0].shape == ["N", 28, 28, 3]
+    assert measure_us_per_picture(path, (1,), repeats=1)[1] > 0
+    whitening = 27 * 27 * 24 * 4 * 3
+    first = 27 * 27 * 8 * 9 * 24
+    later = 3 * 13 * 13 * 8 * 9 * 8
+    assert count_macs(path) == whitening + first + later + 8 * 4
+
+
 def test_a_net_that_changed_after_export_fails_parity(
     tiny_data: DataSet, tiny_pool: tuple[NetSpec, ...], tmp_path: Path
 ) -> None:

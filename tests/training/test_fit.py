@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from training.data import DataSet
-from training.fit import fit, learning_rate
+from training.fit import build_net, fit, learning_rate
 from training.nets import NetSpec
 
 
@@ -39,6 +39,35 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     torch.manual_seed(99)  # whatever happened in between must not matter
     again = train(spec, tiny_data, resumed)
     assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_whitened_pixels_are_uncorrelated_and_whitening_is_not_trained(
+    colour_data: DataSet, colour_spec: NetSpec, tmp_path: Path
+) -> None:
+    before = build_net(colour_spec, colour_data)
+    first = before.body[0]
+    assert isinstance(first, torch.nn.Conv2d)
+    with torch.no_grad():
+        pictures = before.normalise(torch.from_numpy(colour_data.train.pictures))
+        components = torch.nn.functional.conv2d(pictures, first.weight)[:, :12]
+    values = components.transpose(0, 1).reshape(12, -1)
+    covariance = torch.cov(values)
+    assert torch.allclose(covariance, torch.diag(covariance.diagonal()), atol=0.02)
+    after = train(colour_spec, colour_data, tmp_path)
+    assert torch.equal(after["body.0.weight"], first.weight)
+    assert not torch.equal(after["body.0.bias"], first.bias)
+
+
+def test_a_resumed_colour_training_ends_where_an_uninterrupted_one_does(
+    colour_data: DataSet, colour_spec: NetSpec, tmp_path: Path
+) -> None:
+    whole = train(colour_spec, colour_data, tmp_path / "whole")
+    resumed = tmp_path / "resumed"
+    resumed.mkdir()
+    with pytest.raises(Interrupted):
+        fit(colour_spec, colour_data, resumed, seed=1, epochs=2, report=stop_after_first)
+    again = train(colour_spec, colour_data, resumed)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 

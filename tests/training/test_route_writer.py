@@ -13,22 +13,17 @@ from training.route_writer import RouteDraft, StageFiles, describe_making, to_to
 
 
 def draft(folder: Path) -> RouteDraft:
-    onnx, weights = folder / "a.onnx", folder / "a.safetensors"
+    onnx = folder / "a.onnx"
     onnx.write_bytes(b"graph")
-    weights.write_bytes(b"weights")
-    first = StageFiles(
-        "light", onnx, weights, {"net": "a"}, macs=10, temperature=1.25, threshold=0.5
-    )
-    last = StageFiles(
-        "large", onnx, weights, {"net": "b"}, macs=90, temperature=0.9, threshold=None
-    )
+    first = StageFiles("light", onnx, {"net": "a"}, macs=10, temperature=1.25, threshold=0.5)
+    last = StageFiles("large", onnx, {"net": "b"}, macs=90, temperature=0.9, threshold=None)
     return RouteDraft(
         route="squares",
         task="classify-squares",
         pipeline="dual-cnn",
         description='Says "which corner".',
         expected_macs=20.0,
-        size=28,
+        shape=(28, 28),
         labels=("a", "T-shirt/top"),
         stages=(first, last),
         options={"score": "max_probability", "post_check": True},
@@ -48,10 +43,20 @@ def test_a_written_route_reads_back(tmp_path: Path) -> None:
     assert manifest.labels == ("a", "T-shirt/top")
     assert manifest.options == {"score": "max_probability", "post_check": True}
     assert set(manifest.files) == {
-        f"{stage}.{kind}"
-        for stage in ("light", "large")
-        for kind in ("onnx", "safetensors", "json")
+        f"{stage}.{kind}" for stage in ("light", "large") for kind in ("onnx", "json")
     }
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((28, 28), 1), ((32, 48, 3), 3)])
+def test_a_route_takes_pictures_as_its_nets_do(
+    tmp_path: Path, shape: tuple[int, ...], channels: int
+) -> None:
+    made = dataclasses.replace(draft(tmp_path), shape=shape)
+    manifest = read_manifest(write_route(tmp_path / "models", made))
+    assert manifest.picture is not None
+    assert manifest.inputs[0].shape == (-1, *shape)
+    assert (manifest.picture.height, manifest.picture.width) == shape[:2]
+    assert manifest.picture.channels == channels
 
 
 def test_a_second_training_makes_a_second_version_and_leaves_the_first(tmp_path: Path) -> None:
@@ -62,7 +67,7 @@ def test_a_second_training_makes_a_second_version_and_leaves_the_first(tmp_path:
     assert read_manifest(first).digest == before
 
 
-@pytest.mark.parametrize("name", ["light.onnx", "large.safetensors", "light.json"])
+@pytest.mark.parametrize("name", ["light.onnx", "large.onnx", "light.json"])
 def test_a_changed_file_is_refused_and_named(tmp_path: Path, name: str) -> None:
     directory = write_route(tmp_path / "models", draft(tmp_path))
     content = bytearray((directory / name).read_bytes())
