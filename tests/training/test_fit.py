@@ -56,6 +56,7 @@ def test_whitened_pixels_are_uncorrelated_and_whitening_is_not_trained(
     assert torch.allclose(covariance, torch.diag(covariance.diagonal()), atol=0.02)
     after = train(colour_spec, colour_data, tmp_path)
     assert torch.equal(after["body.0.weight"], first.weight)
+    assert first.bias is not None
     assert not torch.equal(after["body.0.bias"], first.bias)
 
 
