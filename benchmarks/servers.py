@@ -8,10 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 START_LIMIT_S = 60.0
 _POLL_S = 0.01
@@ -77,6 +80,15 @@ def post(
     if answer.status != 200:
         raise RuntimeError(f"{path} was answered {answer.status}: {raw[:300]!r}")
     return raw, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of every sample that the server's /metrics shows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 @contextmanager

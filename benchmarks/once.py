@@ -1,0 +1,54 @@
+"""One pass over a list of requests: N connections share it, each asks the next once answered.
+
+For experiments in which the order and number of requests is the point, as with memory; `loadgen`
+asks round and round for a time instead. HTTP/1.1 keep-alive to 127.0.0.1.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REQUEST_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The answers in the order of the requests, the seconds each took, and those of all."""
+
+    answers: Sequence[tuple[bytes, int]]  # body, and how much of it is a binary answer's JSON head
+    latencies_s: Sequence[float]
+    seconds: float
+
+
+async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pass:
+    """Send every request once. Raises RuntimeError for any answer but 200, and OSError for none."""
+    answers = [(b"", 0)] * len(requests)
+    latencies_s = [0.0] * len(requests)
+    waiting = iter(range(len(requests)))
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for index in waiting:
+                sent_at = time.perf_counter()
+                writer.write(requests[index])
+                answers[index] = await asyncio.wait_for(_read_answer(reader), REQUEST_LIMIT_S)
+                latencies_s[index] = time.perf_counter() - sent_at
+        finally:
+            writer.close()
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(ask())
+    return Pass(answers, latencies_s, time.perf_counter() - started)
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[bytes, int]:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+    body = await reader.readexactly(int(fields[b"content-length"]))
+    if head[9:12] != b"200":
+        raise RuntimeError(f"answered {head[9:12].decode()}: {body[:300]!r}")
+    return body, int(fields.get(b"inference-header-content-length", 0))
