@@ -1,6 +1,5 @@
 """How the cascade was chosen: a section of its report, computed from the training's results."""
 
-from benchmarks.cases import CASCADE
 from benchmarks.results import FOLDER, Results, find_newest, read_results
 
 RULES = {
@@ -8,13 +7,13 @@ RULES = {
     "post_check": "the surest stage has the word (the paper's post-check)",
     "average": "the calibrated log-probabilities are averaged",
 }
-FIGURES = "fashion-mnist"
 TIME = "device_us_batch_32"
 
 
-def describe_choice() -> str:
+def describe_choice(measured: Results) -> str:
     """Markdown: the combination rules compared on the same cascade, its oracle, both pictures."""
-    path = find_newest("dual_cnn_training", FOLDER)
+    data = measured.cases()[0]
+    path = find_newest(f"dual_cnn_training-{data}", FOLDER)
     results = read_results(path)
     name = next(case for case in results.cases() if case.startswith("cascade ") and ">" in case)
     members = name.removeprefix("cascade ").replace(" > ", ", then ")
@@ -32,9 +31,9 @@ def describe_choice() -> str:
             f"{_points(results, best, 'post_check')} points of test accuracy behind it, averaging "
             f"{_points(results, best, 'average')}. A perfect choice among the cascade's stages "
             f"would reach {oracle:.2f} %: the oracle gap is {oracle - reached:.2f} points.",
-            _weigh_the_pool(),
-            f"![Accuracy and time of the pool and of cascades](img/{FIGURES}-costs.png)",
-            f"![Complementarity of the pool](img/{FIGURES}-complementarity.png)",
+            _weigh_the_pool(measured),
+            f"![Accuracy and time of the pool and of cascades](img/{data}-costs.png)",
+            f"![Complementarity of the pool](img/{data}-complementarity.png)",
         ]
     )
 
@@ -52,16 +51,16 @@ def _points(results: Results, best: str, other: str) -> str:
     return f"{(ahead - behind) * 100:.2f}"
 
 
-def _weigh_the_pool() -> str:
+def _weigh_the_pool(results: Results) -> str:
     """What a single net would have to do to beat the cascade, and how near the pool comes to it."""
-    results = read_results(find_newest("dual_cnn", FOLDER))
-    reached, limit_us = results.median(CASCADE, "accuracy"), 2 * results.median(CASCADE, TIME)
-    nets = [case for case in results.cases() if case.startswith("cnn-")]
+    cascade, _, *nets = results.cases()
+    reached, limit_us = results.median(cascade, "accuracy"), 2 * results.median(cascade, TIME)
     quick = [net for net in nets if results.median(net, TIME) <= limit_us]
     best = max(quick, key=lambda net: results.median(net, "accuracy"))
+    able = [net for net in nets if results.median(net, "accuracy") >= reached]
     return (
-        f"No net of the pool but the large one is as accurate as the cascade, so the fair rival is "
-        f"the large one itself; the nets between, of which none was tuned further, leave a gap. "
+        f"As accurate as the cascade are, of the pool's nets: {', '.join(able) or 'none'}; the "
+        f"cheapest of them is the fair rival, and a gap in the pool favours the cascade. "
         f"To break the target of half a rival's time a single net would have to reach "
         f"{reached * 100:.2f} % in {limit_us:.0f} µs or less; the best of the pool in that time is "
         f"{best} with {results.median(best, 'accuracy') * 100:.2f} % in "

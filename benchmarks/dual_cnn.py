@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 
-from benchmarks.cases import CASCADE, LARGE
 from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from benchmarks.stage_time import StageRun, open_route, run_stages
@@ -27,7 +26,7 @@ from core.messages import Pipeline
 from training.data import load_data
 from training.export import count_macs
 
-POOL = Path("benchmarks/pool/fashion-mnist")
+POOLS = Path("benchmarks/pool")
 BATCHES = (1, 32)
 ROWS_AT_BATCH_1 = 1000
 QUICK_ROWS = 500
@@ -45,15 +44,18 @@ class Rival:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--pool", type=Path, default=POOL, help="directory of <net>.onnx")
+    parser.add_argument("--data", default="fashion-mnist", help="a data set with shipped routes")
+    parser.add_argument(
+        "--pool", type=Path, help="directory of <net>.onnx; default: benchmarks/pool/<data>"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
         "--quick", action="store_true", help="one run on few pictures, into runs/bench/"
     )
     options = parser.parse_args()
     try:
-        test = load_data("fashion-mnist").test
-        rivals = gather_rivals(options.models, options.pool)
+        test = load_data(options.data).test
+        rivals = gather_rivals(options.models, options.data, options.pool or POOLS / options.data)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     rows = QUICK_ROWS if options.quick else len(test.pictures)
@@ -65,16 +67,18 @@ def main() -> None:
         Console(stderr=True),
     )
     quick = " --quick" if options.quick else ""
-    command = f"python -m benchmarks.dual_cnn{quick}"
-    path = write_results("dual_cnn", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("dual_cnn", path, QUICK_FOLDER if options.quick else DOCS))
+    command = f"python -m benchmarks.dual_cnn --data {options.data}{quick}"
+    bench = "dual_cnn" if options.data == "fashion-mnist" else f"dual_cnn_{options.data}"
+    path = write_results(bench, command, samples, QUICK_FOLDER if options.quick else FOLDER)
+    print(write_report(bench, path, QUICK_FOLDER if options.quick else DOCS))
 
 
-def gather_rivals(models: Path, pool: Path | None) -> list[Rival]:
+def gather_rivals(models: Path, data: str, pool: Path) -> list[Rival]:
     """Both shipped routes, then the pool's nets in order of name."""
-    rivals = [_route(route, open_route(models, route).pipeline) for route in (CASCADE, LARGE)]
-    nets = sorted(pool.glob("*.onnx")) if pool else []
-    if pool and not nets:
+    routes = (data, f"{data}-large")
+    rivals = [_route(route, open_route(models, route).pipeline) for route in routes]
+    nets = sorted(pool.glob("*.onnx"))
+    if not nets:
         raise FileNotFoundError(f"{pool} has no .onnx files")
     return rivals + [_net(path) for path in nets]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.cases import CASCADE, LARGE
 from benchmarks.results import Results
 
 OURS, BASELINE = "#2f6fb0", "#b0b0b0"
@@ -23,25 +22,7 @@ def plot_serving(results: Results, path: Path) -> None:
     rivals = ("cascade", "cascade-no-rebatch", "large")
     _draw_bars(speed, results, rivals, "requests_s", "requests/s at 64 connections", 0)
     _draw_bars(tail, results, rivals, "p99_ms", "p99 at 64 connections, ms", 1)
-    _save(figure, path)
-
-
-def plot_dual_cnn(results: Results, path: Path) -> None:
-    """Accuracy against MACs and against device time."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
-    measures = (("macs", 1e6, "mean MMACs a picture"), ("device_us_batch_32", 1, "mean device µs"))
-    for axes, (metric, scale, label) in zip(panels, measures, strict=True):
-        for case in results.cases():
-            x, y = results.median(case, metric) / scale, results.median(case, "accuracy") * 100
-            colour = OURS if case in (CASCADE, LARGE) else BASELINE
-            axes.plot(x, y, "*" if case == CASCADE else "o", color=colour, markersize=10)
-            place = (-70, 8) if case == LARGE else (6, -12)  # it is one of the pool's nets, too
-            axes.annotate(case, (x, y), textcoords="offset points", xytext=place, fontsize=8)
-        axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
-        axes.margins(x=0.2, y=0.15)
-        axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _measured(results: Results) -> set[tuple[str, str]]:
@@ -61,6 +42,7 @@ def _draw_bars(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """As PNG; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": None})

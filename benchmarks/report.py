@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import dual_cnn_report, duplicates_report
 from benchmarks.choice import describe_choice
-from benchmarks.judging import Row, judge_dual_cnn, judge_serving
-from benchmarks.plots import plot_dual_cnn, plot_serving
+from benchmarks.judging import judge_serving
+from benchmarks.plots import plot_serving
 from benchmarks.results import FOLDER, Results, find_newest, read_results
+from benchmarks.verdicts import Row
 
 DOCS = Path("docs/reports")
 SERVING_COLUMNS = {
@@ -21,12 +23,6 @@ SERVING_COLUMNS = {
     "p99_ms": "p99 ms",
     "ready_s": "ready s",
     "resident_mb": "resident MB",
-}
-DUAL_CNN_COLUMNS = {
-    "accuracy": "accuracy",
-    "macs": "MACs/picture",
-    "device_us_batch_32": "device µs, batch 32",
-    "device_us_batch_1": "device µs, batch 1",
 }
 
 
@@ -39,7 +35,33 @@ class Report:
     judge: Callable[[Results], list[Row]]
     plot: Callable[[Results, Path], None]
     columns: dict[str, str]
-    sections: tuple[Callable[[], str], ...] = ()  # from other results
+    sections: tuple[Callable[[Results], str], ...] = ()
+
+
+def _dual_cnn(data: str) -> Report:
+    return Report(
+        f"What the cascade saves on {data}",
+        "The whole test set, without a server. Device time is CPU time inside the stages, on "
+        "one thread, in batches; nets of the pool are timed bare, which favours them.",
+        dual_cnn_report.judge_dual_cnn,
+        dual_cnn_report.plot_dual_cnn,
+        dual_cnn_report.COLUMNS,
+        (describe_choice,),
+    )
+
+
+def _duplicates(data: str) -> Report:
+    return Report(
+        f"What memory adds where pictures of {data} repeat",
+        "The paper's experiment through the real server: a share of the test pictures comes a "
+        "second time, shuffled among the others, as it is or turned. Every system answers the "
+        "same requests once, from a cold start, in turns; 64 connections but for `one by one`. "
+        "Device time is wall time inside the stages by the server's own count, a picture.",
+        duplicates_report.judge_duplicates,
+        duplicates_report.plot_duplicates,
+        duplicates_report.COLUMNS,
+        (duplicates_report.beside_the_paper,),
+    )
 
 
 REPORTS = {
@@ -56,15 +78,10 @@ REPORTS = {
         plot_serving,
         SERVING_COLUMNS,
     ),
-    "dual_cnn": Report(
-        "What the cascade saves",
-        "Fashion-MNIST's test set, without a server. Device time is CPU time inside the stages, on "
-        "one thread, in batches; nets of the pool are timed bare, which favours them.",
-        judge_dual_cnn,
-        plot_dual_cnn,
-        DUAL_CNN_COLUMNS,
-        (describe_choice,),
-    ),
+    "dual_cnn": _dual_cnn("fashion-mnist"),
+    "dual_cnn_cifar10": _dual_cnn("cifar10"),
+    "duplicates_cifar10": _duplicates("cifar10"),
+    "duplicates_fashion-mnist": _duplicates("fashion-mnist"),
 }
 
 
@@ -103,7 +120,7 @@ def render(bench: str, report: Report, results: Results, source: Path) -> str:
         "\n".join(f"- {row.sentence()}" for row in rows),
         "## Everything measured",
         _tabulate_cases(results, report.columns),
-        *(section() for section in report.sections),
+        *(section(results) for section in report.sections),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from sparing.failure import Failure
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCHMARKS = {"serving": "benchmarks.serving", "dual-cnn": "benchmarks.dual_cnn"}
+BENCHMARKS = {
+    "serving": "benchmarks.serving",
+    "dual-cnn": "benchmarks.dual_cnn",
+    "duplicates": "benchmarks.duplicates",
+}
 
 
 def bench(names: Sequence[str], arguments: Sequence[str]) -> int:

@@ -83,9 +83,9 @@ def _blocks(*widths: int) -> tuple[Layer, ...]:
 
 
 COLOUR32_POOL: tuple[NetSpec, ...] = (
-    NetSpec("cnn-2m", _blocks(8, 16, 32), 8, erase=False),
-    NetSpec("cnn-7m", _blocks(16, 32, 64), 12, erase=False),
-    NetSpec("cnn-16m", _blocks(24, 64, 128), 24, erase=False),
+    NetSpec("cnn-2m", _blocks(8, 16, 32), 24, erase=False),
+    NetSpec("cnn-7m", _blocks(16, 32, 64), 36, erase=False),
+    NetSpec("cnn-16m", _blocks(24, 64, 128), 48, erase=False),
     NetSpec("cnn-118m", _blocks(64, 256, 256), 8, erase=False, label_smoothing=0.1),
 )
 

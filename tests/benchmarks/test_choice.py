@@ -1,12 +1,15 @@
 """The section on how the cascade was chosen says what the training's results say."""
 
+import pytest
+
 from benchmarks.choice import describe_choice
 from benchmarks.results import FOLDER, find_newest, read_results
 
 
-def test_every_rule_and_the_oracle_gap_come_from_the_results() -> None:
-    results = read_results(find_newest("dual_cnn_training", FOLDER))
-    text = describe_choice()
+@pytest.mark.parametrize(("bench", "data"), [("dual_cnn", "fashion-mnist")])
+def test_every_rule_and_the_oracle_gap_come_from_the_results(bench: str, data: str) -> None:
+    results = read_results(find_newest(f"dual_cnn_training-{data}", FOLDER))
+    text = describe_choice(read_results(find_newest(bench, FOLDER)))
     for rule in ("last", "post_check", "average"):
         test = results.median(f"cascade, {rule}", "test_accuracy") * 100
         assert f"`{rule}`" in text

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.judging import Row, find_rival, judge_dual_cnn, judge_serving
+from benchmarks.dual_cnn_report import find_rival, judge_dual_cnn
+from benchmarks.judging import judge_serving
 from benchmarks.report import write_report
 from benchmarks.results import Results, Sample, write_results
+from benchmarks.verdicts import Row
 
 SERVING = {
     "small-cnn-http": {"cpu_us": 60.0},
