@@ -39,7 +39,7 @@ class Assembly:
     ) -> None:
         self.engine = engine
         self.web = HttpDoor(engine, settings.doors, metrics)
-        self.grpc_port = 0
+        self.grpc_port = 0  # before `open`
         self._doors = settings.doors
         self._rpc = RpcDoor(engine, settings.doors, metrics)
         self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
@@ -55,10 +55,12 @@ class Assembly:
             raise CannotServe(f"cannot listen on {place} (gRPC): {error.strerror}") from error
         self._watching = asyncio.create_task(self._watch())
 
-    def describe(self, http: str) -> str:
-        """What is served, and where; `http` names that door's place."""
-        names = ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
-        return f"Sparing serves {names}\n  HTTP  {http}   gRPC  {self._doors.host}:{self.grpc_port}"
+    def list_routes(self) -> str:
+        return ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
+
+    @property
+    def grpc_place(self) -> str:
+        return f"{self._doors.host}:{self.grpc_port}"
 
     def begin_drain(self) -> None:
         """Readiness goes away, gRPC takes nothing more, HTTP answers with `connection: close`."""

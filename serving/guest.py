@@ -57,7 +57,7 @@ class Guest:
             raise CannotServe(str(error)) from error
         self._assembly = assembly
         self._listen_for_signals()
-        _log.info(assembly.describe("with its host"))
+        _log.info("serving %s; gRPC %s", assembly.list_routes(), assembly.grpc_place)
 
     async def close(self) -> None:
         """Answer everything that was accepted, then end."""

@@ -26,7 +26,6 @@ from serving.settings import DoorSettings, Settings
 _log = logging.getLogger("sparing")
 
 _BACKLOG = 2048
-_LAST_WORDS_S = 0.2  # for requests on the way when the listener closes
 
 
 def run(settings: Settings) -> int:
@@ -71,15 +70,11 @@ async def _serve_http(doors: DoorSettings, listener: socket.socket, assembly: As
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))
     stop = _stop_signal()
-    place = f"http://{doors.host}:{listener.getsockname()[1]}"
-    print(f"{assembly.describe(place)}   (process {os.getpid()})", flush=True)
+    _announce(assembly, f"http://{doors.host}:{listener.getsockname()[1]}")
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
     assembly.begin_drain()
     await asyncio.sleep(doors.drain_s)
-    for server in web.servers:  # whoever has been accepted still gets an answer, and is told to go
-        server.close()
-    await asyncio.sleep(min(_LAST_WORDS_S, doors.drain_s))
     web.should_exit = True
     await serving
     clean = await assembly.end_drain()
@@ -115,6 +110,14 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _announce(assembly: Assembly, http_place: str) -> None:
+    print(
+        f"Sparing serves {assembly.list_routes()}\n"
+        f"  HTTP  {http_place}   gRPC  {assembly.grpc_place}   (process {os.getpid()})",
+        flush=True,
+    )
 
 
 def _refuse(why: str) -> int:

@@ -23,6 +23,7 @@ from serving.web import KNOWN, HttpDoor, Scope
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
+LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
 DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it
 
 
@@ -66,7 +67,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self._let_go()  # a request whose head is there is answered before the connection closes
-        super().shutdown()
+        unused = self.cycle is None
+        if unused:  # just accepted, perhaps: its first request may be on the way
+            self.loop.call_later(LAST_WORDS_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

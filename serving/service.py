@@ -5,6 +5,7 @@ do for every request beside (tracing, metrics, access log, a timeout) is off, be
 counted and bounded already. Nothing is told to anybody: its usage reports are off too.
 """
 
+import logging
 import os
 
 import bentoml
@@ -30,6 +31,7 @@ def _make_service() -> "bentoml.Service[object]":
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def open(self) -> None:
+            logging.getLogger("sparing").setLevel(logging.INFO)
             await guest.open()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
