@@ -4,15 +4,17 @@ The server under test and its baselines are all started here, so that all are tr
 """
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -45,6 +47,23 @@ def run_sparing(models: Path, settings: Path) -> Iterator[Server]:
     command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
     command += ["--models", str(models), "--settings", str(settings)]
     with _run(command, http_port, grpc_port) as server:
+        yield server
+
+
+@contextmanager
+def run_bento(models: Path, settings: Path, home: Path) -> Iterator[Server]:
+    """Our server inside BentoML, which keeps its things in the folder `home`."""
+    http_port, grpc_port = find_free_port(), find_free_port()
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "serving.service:service"]
+    command += ["--host", "127.0.0.1", "--port", str(http_port)]
+    environment = {
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "SPARING_GRPC_PORT": str(grpc_port),
+        "SPARING_MODELS": str(models),
+        "SPARING_SETTINGS": str(settings),
+    }
+    with _run(command, http_port, grpc_port, environment) as server:
         yield server
 
 
@@ -92,9 +111,16 @@ def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 @contextmanager
-def _run(command: Sequence[str], http_port: int, grpc_port: int) -> Iterator[Server]:
+def _run(
+    command: Sequence[str],
+    http_port: int,
+    grpc_port: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
     try:
         while not (_is_ready(http_port) if http_port else _listens(grpc_port)):
             if process.poll() is not None:

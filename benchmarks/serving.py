@@ -68,19 +68,31 @@ def measure_serving(
         cases = case_list.build_http_cases(servers, served)
         cases += case_list.build_grpc_cases(servers, served)
         cases += case_list.build_cascade_cases(servers, served, limit)
-        for case in cases:
-            case.traffic.save(work / f"{case.name}.npz")
         for run in range(runs):
-            for case in cases if run % 2 == 0 else reversed(cases):
-                load = run_load(case, servers[case.server], work, seconds)
-                samples += [Sample(case.name, run, name, load[name]) for name in LOAD_METRICS]
-                console.print(
-                    f"run {run + 1}/{runs} {case.name:20} {load['cpu_us']:7.1f} µs CPU "
-                    f"{load['requests_s']:8.0f}/s  p99 {load['p99_ms']:.2f} ms"
-                )
+            samples += measure_cases(cases, servers, work, run, seconds, console)
             samples += _time_onnx(served, run, seconds)
             samples += _measure_start(served, work, run)
             samples += [_measure_memory(servers, run)]
+    return samples
+
+
+def measure_cases(
+    cases: Sequence[Case],
+    servers: Mapping[str, Server],
+    work: Path,
+    run: int,
+    seconds: float,
+    console: Console,
+) -> list[Sample]:
+    """Every case once, every other run in reverse order; `work` is a folder for their traffic."""
+    samples: list[Sample] = []
+    for case in cases if run % 2 == 0 else reversed(cases):
+        load = run_load(case, servers[case.server], work, seconds)
+        samples += [Sample(case.name, run, name, load[name]) for name in LOAD_METRICS]
+        console.print(
+            f"run {run + 1} {case.name:20} {load['cpu_us']:7.1f} µs CPU "
+            f"{load['requests_s']:8.0f}/s  p99 {load['p99_ms']:.2f} ms"
+        )
     return samples
 
 
@@ -98,8 +110,11 @@ def gather_models(models: Path, work: Path) -> Path:
 def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str, float]:
     """The load generator as a process of its own; returns its numbers."""
     port = server.grpc_port if case.method else server.http_port
+    traffic = work / f"{case.name}.npz"
+    if not traffic.exists():
+        case.traffic.save(traffic)
     command = [sys.executable, "-m", "benchmarks.loadgen", "--port", str(port)]
-    command += ["--traffic", str(work / f"{case.name}.npz"), "--seconds", str(seconds)]
+    command += ["--traffic", str(traffic), "--seconds", str(seconds)]
     command += ["--connections", str(case.connections), "--server-pid", str(server.pid)]
     command += ["--method", case.method] if case.method else ["--path", case.path]
     for header in case.headers:

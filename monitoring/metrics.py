@@ -23,6 +23,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from core.messages import StoppedBy
+from core.version import read_version
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -202,7 +203,7 @@ class _Families(Collector):
             labels=("version", "python", "onnxruntime"),
         )
         self._build.add_metric(
-            (version("sparing"), platform.python_version(), version("onnxruntime")), 1
+            (read_version(), platform.python_version(), version("onnxruntime")), 1
         )
 
     def collect(self) -> Iterator[Metric]:

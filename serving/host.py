@@ -3,12 +3,11 @@ end.
 
 On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with
 `connection: close` for a short while and then closes; every accepted request is answered before the
-process ends.
+process ends. What is hosted is `serving.assembly`'s.
 """
 
 import asyncio
 import contextlib
-import gc
 import logging
 import math
 import os
@@ -20,32 +19,19 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from cache.local import LocalMemory
-from core.devices import CpuDevice
-from core.errors import ModelDirectoryError
-from monitoring.metrics import Metrics, NoMetrics
-from serving.catalog import Catalog
-from serving.engine import Engine
+from serving.assembly import Assembly, CannotServe, assemble
 from serving.http_connection import HttpConnection
-from serving.reload import Reloader
-from serving.rpc import RpcDoor
-from serving.settings import Settings
-from serving.web import HttpDoor
+from serving.settings import DoorSettings, Settings
 
 _log = logging.getLogger("sparing")
 
 _BACKLOG = 2048
-_LAST_WORDS_S = 0.2  # for requests on the way when the listener closes
-# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
-# long.
-_SWITCH_INTERVAL_S = 0.0005
 
 
 def run(settings: Settings) -> int:
     """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line
     says why).
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     doors = settings.doors
     try:
         listener = _bind(doors.host, doors.http_port)
@@ -56,47 +42,17 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
-    metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
-    device = CpuDevice(settings.engine.state_limit_bytes)
-    catalog = Catalog()
-    reloader = Reloader(
-        settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
-    )
     try:
-        reloader.refresh()
-    except ModelDirectoryError as error:
+        async with assemble(settings) as assembly:
+            return await _serve_http(settings.doors, listener, assembly)
+    except CannotServe as error:
         return _refuse(str(error))
-    if not catalog.routes():
-        folders = ", ".join(str(path) for path in settings.routes.directories)
-        return _refuse(f"no route could be loaded from {folders}")
-    memory = LocalMemory(settings.memory.limit_bytes)
-    metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
-    gc.collect()
-    gc.freeze()  # what start-up made stays: no collection need look at it again
-    gc.set_threshold(10_000)
-    engine = Engine(catalog, settings.engine, memory, device)
-    try:
-        return await _serve_doors(settings, listener, engine, reloader, metrics)
-    finally:
-        engine.close()
 
 
-async def _serve_doors(
-    settings: Settings,
-    listener: socket.socket,
-    engine: Engine,
-    reloader: Reloader,
-    metrics: Metrics | NoMetrics,
-) -> int:
-    doors = settings.doors
-    rpc = RpcDoor(engine, doors, metrics)
-    try:
-        grpc_port = await rpc.start()
-    except OSError as error:
-        return _refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error.strerror}")
+async def _serve_http(doors: DoorSettings, listener: socket.socket, assembly: Assembly) -> int:
     web = _QuietServer(
         uvicorn.Config(
-            HttpDoor(engine, doors, metrics),
+            assembly.web,
             loop="none",
             http=HttpConnection,
             ws="none",
@@ -113,21 +69,15 @@ async def _serve_doors(
         )
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))
-    watching = asyncio.create_task(reloader.watch(settings.routes.reload_interval_s))
     stop = _stop_signal()
-    _announce(listener, doors.host, grpc_port, engine)
+    _announce(assembly, f"http://{doors.host}:{listener.getsockname()[1]}")
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
-    engine.draining = True
-    draining = asyncio.create_task(rpc.drain(doors.drain_timeout_s))
-    watching.cancel()
+    assembly.begin_drain()
     await asyncio.sleep(doors.drain_s)
-    for server in web.servers:  # whoever has been accepted still gets an answer, and is told to go
-        server.close()
-    await asyncio.sleep(min(_LAST_WORDS_S, doors.drain_s))
     web.should_exit = True
-    await asyncio.gather(serving, draining)
-    clean = await engine.drain(doors.drain_timeout_s)
+    await serving
+    clean = await assembly.end_drain()
     _log.info("stopped%s", "" if clean else " with requests unanswered")
     return 0 if clean else 1
 
@@ -162,29 +112,12 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _announce(listener: socket.socket, host: str, grpc_port: int, engine: Engine) -> None:
-    http_port = listener.getsockname()[1]
-    names = ", ".join(f"{one.name} v{one.version}" for one in engine.catalog.routes())
+def _announce(assembly: Assembly, http_place: str) -> None:
     print(
-        f"Sparing serves {names}\n"
-        f"  HTTP  http://{host}:{http_port}   gRPC  {host}:{grpc_port}   (process {os.getpid()})",
+        f"Sparing serves {assembly.list_routes()}\n"
+        f"  HTTP  {http_place}   gRPC  {assembly.grpc_place}   (process {os.getpid()})",
         flush=True,
     )
-
-
-def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
-    counts = memory.counts()
-    return {
-        "hits": counts.hits,
-        "misses": counts.misses,
-        "stores": counts.stores,
-        "evictions": counts.evictions,
-        "expirations": counts.expirations,
-        "rejected": counts.rejected,
-        "entries": counts.entries,
-        "bytes": counts.size_bytes,
-        "limit_bytes": limit_bytes,
-    }
 
 
 def _refuse(why: str) -> int:

@@ -3,7 +3,8 @@
 What is held back until its body is there goes to the engine at once, and its answer to the
 transport: that spares a request the task, the scope and the messages of ASGI, which cost more than
 a small network. Everything else, and whatever is refused, goes its ordinary way from its head on.
-What a request means is left to `serving.web`; the size of its body to `serving.http_body`.
+What a request means is left to `serving.web`; the size of its body to `serving.http_body`. In
+another's server the door stands in the lifespan's state (`serving.guest`).
 """
 
 import sys
@@ -22,6 +23,8 @@ from serving.web import KNOWN, HttpDoor, Scope
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
+LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
+DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it
 
 
 class _Nobody:
@@ -64,7 +67,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self._let_go()  # a request whose head is there is answered before the connection closes
-        super().shutdown()
+        unused = self.cycle is None
+        if unused:  # just accepted, perhaps: its first request may be on the way
+            self.loop.call_later(LAST_WORDS_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -99,7 +106,7 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def _door(self) -> HttpDoor:
-        door = self.app
+        door = self.app_state.get(DOOR, self.app)
         assert isinstance(door, HttpDoor)
         return door
 

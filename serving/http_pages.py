@@ -1,10 +1,10 @@
 """The endpoints that only tell: health, metadata, what is served, metrics, the OpenAPI document."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
 
 import orjson
 
+from core.version import read_version
 from serving.door_needs import Engine, Metrics
 from serving.facts import describe_model, describe_route
 from serving.http_paths import Endpoint, Visit
@@ -47,7 +47,7 @@ class _Pages:
 
     async def server(self, _visit: Visit) -> Response:
         extensions = ["binary_tensor_data"]
-        return _say({"name": "sparing", "version": version("sparing"), "extensions": extensions})
+        return _say({"name": "sparing", "version": read_version(), "extensions": extensions})
 
     async def model(self, visit: Visit) -> Response:
         served = self._engine.resolve(visit.place.route, visit.place.version)
@@ -67,7 +67,7 @@ class _Pages:
         return 200, [(b"content-type", content_type.encode())], body
 
     async def openapi(self, _visit: Visit) -> Response:
-        return _say(make_document(version("sparing")))
+        return _say(make_document(read_version()))
 
     def _readiness(self, facts: Mapping[str, object]) -> Response:
         if self._engine.draining:

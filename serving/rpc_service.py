@@ -7,12 +7,12 @@ arrive, what an error's status is and how the server drains are left to `serving
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from importlib.metadata import version
 from typing import Protocol
 
 from core.errors import SparingError, UnknownRoute
 from core.manifest import Manifest, TensorSpec
 from core.messages import Reply, Request
+from core.version import read_version
 from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
@@ -79,7 +79,7 @@ class RpcService:
         return self._messages.model_ready(ready=not self._engine.draining)
 
     def server_metadata(self, _request: Message) -> Message:
-        return self._messages.server_metadata(name="sparing", version=version("sparing"))
+        return self._messages.server_metadata(name="sparing", version=read_version())
 
     def model_metadata(self, request: Message) -> Message:
         served = self._engine.resolve(request.name, request.version or None)

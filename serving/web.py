@@ -43,6 +43,7 @@ from serving.tensors import Tensor, check_inputs, input_spec, read_parameters
 # ASGI's messages hold values of many types.
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MAX_PLACES = 1024
 _MAX_PATH = 512

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.devices import CpuDevice
 from routes.loading import load_route
@@ -74,10 +74,15 @@ def series_of(server: LiveServer) -> list[str]:
     return sorted(line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#"))
 
 
+class Listening(Protocol):
+    @property
+    def http_port(self) -> int: ...
+
+
 class Load:
     """`async with Load(server, clients):` closed-loop callers, every answer checked."""
 
-    def __init__(self, server: LiveServer, clients: int, right: Sequence[int]) -> None:
+    def __init__(self, server: Listening, clients: int, right: Sequence[int]) -> None:
         self._server = server
         self._clients = clients
         self._right = right

@@ -68,6 +68,21 @@ def test_a_known_answer_needs_no_task_and_a_new_one_neither() -> None:
     play(script)
 
 
+def test_a_connection_just_accepted_may_still_ask_when_the_server_shuts_down() -> None:
+    async def script(scene: Scene) -> None:
+        await scene.teach(1.0)
+        (asking, wire), (silent, other) = scene.connect(), scene.connect()
+        asking.shutdown()
+        silent.shutdown()
+        asking.data_received(KNOWN)
+        (answer,) = await read(wire, None)
+        assert label(answer) == 1.0
+        await until(lambda: other.closing)
+        assert not other.written
+
+    play(script)
+
+
 def test_a_request_whose_head_came_before_the_shutdown_is_answered() -> None:
     async def script(scene: Scene) -> None:
         await scene.teach(1.0)

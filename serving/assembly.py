@@ -1,0 +1,142 @@
+"""Puts a server together from its settings: engine, memory, reloader and both doors, on one loop.
+
+Every host opens this same assembly; which process, sockets and signals stand around it is the
+host's: `serving.host` for `sparing serve`, `serving.guest` inside another's server.
+"""
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from cache.local import LocalMemory
+from core.devices import CpuDevice
+from core.errors import ModelDirectoryError
+from monitoring.metrics import Metrics, NoMetrics
+from serving.catalog import Catalog
+from serving.engine import Engine
+from serving.reload import Reloader
+from serving.rpc import RpcDoor
+from serving.settings import MemorySettings, Settings
+from serving.web import HttpDoor
+
+# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
+# long.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+class CannotServe(Exception):
+    """Why no server can be had of these settings, in one sentence."""
+
+
+class Assembly:
+    """What serves: the HTTP door for the host to put behind a socket, and gRPC, listening."""
+
+    def __init__(
+        self, settings: Settings, engine: Engine, reloader: Reloader, metrics: Metrics | NoMetrics
+    ) -> None:
+        self.engine = engine
+        self.web = HttpDoor(engine, settings.doors, metrics)
+        self.grpc_port = 0  # before `open`
+        self._doors = settings.doors
+        self._rpc = RpcDoor(engine, settings.doors, metrics)
+        self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
+        self._watching: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen for gRPC, and follow changes of the routes. Raises CannotServe."""
+        try:
+            self.grpc_port = await self._rpc.start()
+        except OSError as error:
+            place = f"{self._doors.host}:{self._doors.grpc_port}"
+            raise CannotServe(f"cannot listen on {place} (gRPC): {error.strerror}") from error
+        self._watching = asyncio.create_task(self._watch())
+
+    def list_routes(self) -> str:
+        return ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
+
+    @property
+    def grpc_place(self) -> str:
+        return f"{self._doors.host}:{self.grpc_port}"
+
+    def begin_drain(self) -> None:
+        """Readiness goes away, gRPC takes nothing more, HTTP answers with `connection: close`."""
+        self.engine.draining = True
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._rpc.drain(self._doors.drain_timeout_s))
+
+    async def end_drain(self) -> bool:
+        """Wait until every accepted request is answered; false when time was over before."""
+        self.begin_drain()
+        assert self._draining is not None
+        await self._draining
+        return await self.engine.drain(self._doors.drain_timeout_s)
+
+
+@asynccontextmanager
+async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
+    """An open assembly, to be drained before it is left. Raises CannotServe."""
+    metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
+    async with open_engine(settings, metrics) as (engine, reloader):
+        assembly = Assembly(settings, engine, reloader, metrics)
+        await assembly.open()
+        yield assembly
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings, metrics: Metrics | NoMetrics
+) -> AsyncIterator[tuple[Engine, Reloader]]:
+    """The engine over all routes that can be loaded. Raises CannotServe when there is none."""
+    device = CpuDevice(settings.engine.state_limit_bytes)
+    catalog = Catalog()
+    reloader = Reloader(
+        settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
+    )
+    try:
+        reloader.refresh()
+    except ModelDirectoryError as error:
+        raise CannotServe(str(error)) from error
+    if not catalog.routes():
+        folders = ", ".join(str(path) for path in settings.routes.directories)
+        raise CannotServe(f"no route could be loaded from {folders}")
+    memory = _open_memory(settings.memory, metrics)
+    _settle_process()
+    engine = Engine(catalog, settings.engine, memory, device)
+    try:
+        yield engine, reloader
+    finally:
+        engine.close()
+
+
+def _open_memory(settings: MemorySettings, metrics: Metrics | NoMetrics) -> LocalMemory:
+    memory = LocalMemory(settings.limit_bytes)
+
+    def count() -> dict[str, int]:
+        counts = memory.counts()
+        return {
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "stores": counts.stores,
+            "evictions": counts.evictions,
+            "expirations": counts.expirations,
+            "rejected": counts.rejected,
+            "entries": counts.entries,
+            "bytes": counts.size_bytes,
+            "limit_bytes": settings.limit_bytes,
+        }
+
+    metrics.watch_memory(count)
+    return memory
+
+
+def _settle_process() -> None:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()  # what start-up made stays: no collection need look at it again
+    gc.set_threshold(10_000)

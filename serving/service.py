@@ -1,0 +1,55 @@
+"""The BentoML service: BentoML's process, port and package; our engine and doors, as its guests.
+
+The only module that imports bentoml. BentoML answers at its own pages, we at ours; what it would
+do for every request beside (tracing, metrics, access log, a timeout) is off, because ours is
+counted and bounded already. Nothing is told to anybody: its usage reports are off too.
+"""
+
+import logging
+import os
+
+import bentoml
+from bentoml._internal.utils.analytics import usage_stats
+
+from serving.environment import read_environment
+from serving.guest import Entrance, Guest
+
+DO_NOT_TRACK = "BENTOML_DO_NOT_TRACK"
+
+
+def _be_silent() -> None:
+    """Before the first report goes out; BentoML may have looked already, and remembers."""
+    os.environ.setdefault(DO_NOT_TRACK, "True")
+    usage_stats.do_not_track.cache_clear()
+
+
+def _make_service() -> "bentoml.Service[object]":
+    guest = Guest(lambda: read_environment(os.environ))
+
+    class Sparing:
+        """Adaptive routes over the Open Inference Protocol: HTTP here, gRPC beside."""
+
+        @bentoml.on_startup  # type: ignore[untyped-decorator]
+        async def open(self) -> None:
+            logging.getLogger("sparing").setLevel(logging.INFO)
+            await guest.open()
+
+        @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+        async def close(self) -> None:
+            await guest.close()
+
+    configured = bentoml.service(
+        name="sparing",
+        workers=1,  # an engine has one memory and one device; scale by Bentos
+        metrics={"enabled": False},
+        logging={"access": {"enabled": False}},
+        tracing={"excluded_urls": ["."]},
+        extra_ports=[3001],
+    )
+    made: bentoml.Service[object] = configured(Sparing)
+    made.add_asgi_middleware(Entrance, guest=guest)
+    return made
+
+
+_be_silent()
+service = _make_service()
