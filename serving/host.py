@@ -23,12 +23,14 @@ import uvloop
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
+from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.http_connection import HttpConnection
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
+from serving.second_tier import count_second_tier, open_second_tier
 from serving.settings import Settings
 from serving.web import HttpDoor
 
@@ -69,16 +71,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
         return _refuse(f"no route could be loaded from {folders}")
+    try:
+        tier, secret = open_second_tier(settings.memory)
+    except ValueError as error:
+        return _refuse(str(error))
     memory = LocalMemory(settings.memory.limit_bytes)
-    metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
+    engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
+    metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
     gc.collect()
     gc.freeze()  # what start-up made stays: no collection need look at it again
     gc.set_threshold(10_000)
-    engine = Engine(catalog, settings.engine, memory, device)
     try:
         return await _serve_doors(settings, listener, engine, reloader, metrics)
     finally:
         engine.close()
+        if tier is not None:
+            await tier.close()
 
 
 async def _serve_doors(
@@ -172,8 +180,8 @@ def _announce(listener: socket.socket, host: str, grpc_port: int, engine: Engine
     )
 
 
-def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
-    counts = memory.counts()
+def _count_memory(engine: Engine, limit_bytes: int) -> MemoryCounts:
+    counts = engine.memory.counts()
     return {
         "hits": counts.hits,
         "misses": counts.misses,
@@ -184,6 +192,7 @@ def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
         "entries": counts.entries,
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,
+        **count_second_tier(engine.lookup),
     }
 
 
