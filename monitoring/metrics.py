@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from core.messages import StoppedBy
 from core.version import read_version
+from monitoring.memory_counts import MEMORY, MemoryCounts
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -31,19 +32,7 @@ SECONDS = (
 )  # fmt: skip
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 OTHER = "other"  # an exit that is no stage of the route
-
-# What a memory may count -> (counter or gauge, help).
-MEMORY: Mapping[str, tuple[type[CounterMetricFamily] | type[GaugeMetricFamily], str]] = {
-    "hits": (CounterMetricFamily, "Rows answered from memory."),
-    "misses": (CounterMetricFamily, "Rows that memory was asked for and did not have."),
-    "stores": (CounterMetricFamily, "Answers stored."),
-    "evictions": (CounterMetricFamily, "Answers dropped for want of room."),
-    "expirations": (CounterMetricFamily, "Answers dropped for their age."),
-    "rejected": (CounterMetricFamily, "Answers larger than the whole memory."),
-    "entries": (GaugeMetricFamily, "Answers held."),
-    "bytes": (GaugeMetricFamily, "Bytes held, with the memory's own overhead."),
-    "limit_bytes": (GaugeMetricFamily, "Bytes that may be held."),
-}
+_FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
 class RouteMetrics(Protocol):
@@ -145,7 +134,7 @@ class Metrics:
     def __init__(self) -> None:
         self._routes: dict[str, _Counts] = {}
         self._requests: dict[tuple[str, str], int] = {}
-        self._memory: Callable[[], Mapping[str, int]] = dict
+        self._memory: Callable[[], MemoryCounts] = dict
         self._registry = CollectorRegistry()
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)
@@ -168,7 +157,7 @@ class Metrics:
         key = (route if route in self._routes else "", result)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def watch_memory(self, read: Callable[[], Mapping[str, int]]) -> None:
+    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
         """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
         unknown = sorted(read().keys() - MEMORY.keys())
         if unknown:
@@ -260,10 +249,14 @@ def _stage_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
     yield from (batch, queue, run, escalations)
 
 
-def _memory_families(counts: Mapping[str, int]) -> Iterator[Metric]:
+def _memory_families(counts: MemoryCounts) -> Iterator[Metric]:
     for name, count in counts.items():
-        family, text = MEMORY[name]
-        yield family(f"sparing_memory_{name}", text, value=count)
+        kind, text, *labels = MEMORY[name]
+        family = _FAMILIES[kind](f"sparing_memory_{name}", text, labels=labels)
+        series = count if isinstance(count, Mapping) else {None: count}
+        for label, value in series.items():
+            family.add_metric([] if label is None else [label], value)
+        yield family
 
 
 class _NoCounts:
@@ -293,7 +286,7 @@ class NoMetrics:
     def request(self, route: str | None, result: str) -> None:
         pass
 
-    def watch_memory(self, read: Callable[[], Mapping[str, int]]) -> None:
+    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
         pass
 
     def render(self) -> tuple[bytes, str]:

@@ -27,11 +27,11 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """Counts and fingerprints rows under a secret of this process."""
+    """Counts and fingerprints rows under a secret, of this process unless one is given."""
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_rows: int, secret: bytes | None = None) -> None:
         self._max_rows = max_rows
-        self._fingerprinter = Fingerprinter(secrets.token_bytes(32))
+        self._fingerprinter = Fingerprinter(secret or secrets.token_bytes(32))
         self._prefixes: dict[tuple[object, ...], Prefix] = {}
 
     def count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:

@@ -14,12 +14,14 @@ from functools import partial
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
+from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
-from serving.settings import MemorySettings, Settings
+from serving.second_tier import count_second_tier, open_second_tier
+from serving.settings import Settings
 from serving.web import HttpDoor
 
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
@@ -105,34 +107,36 @@ async def open_engine(
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
         raise CannotServe(f"no route could be loaded from {folders}")
-    memory = _open_memory(settings.memory, metrics)
+    try:
+        tier, secret = open_second_tier(settings.memory)
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+    memory = LocalMemory(settings.memory.limit_bytes)
+    engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
+    metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
     _settle_process()
-    engine = Engine(catalog, settings.engine, memory, device)
     try:
         yield engine, reloader
     finally:
         engine.close()
+        if tier is not None:
+            await tier.close()
 
 
-def _open_memory(settings: MemorySettings, metrics: Metrics | NoMetrics) -> LocalMemory:
-    memory = LocalMemory(settings.limit_bytes)
-
-    def count() -> dict[str, int]:
-        counts = memory.counts()
-        return {
-            "hits": counts.hits,
-            "misses": counts.misses,
-            "stores": counts.stores,
-            "evictions": counts.evictions,
-            "expirations": counts.expirations,
-            "rejected": counts.rejected,
-            "entries": counts.entries,
-            "bytes": counts.size_bytes,
-            "limit_bytes": settings.limit_bytes,
-        }
-
-    metrics.watch_memory(count)
-    return memory
+def _count_memory(engine: Engine, limit_bytes: int) -> MemoryCounts:
+    counts = engine.memory.counts()
+    return {
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "stores": counts.stores,
+        "evictions": counts.evictions,
+        "expirations": counts.expirations,
+        "rejected": counts.rejected,
+        "entries": counts.entries,
+        "bytes": counts.size_bytes,
+        "limit_bytes": limit_bytes,
+        **count_second_tier(engine.lookup),
+    }
 
 
 def _settle_process() -> None:

@@ -9,6 +9,7 @@ from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.metrics import RouteMetrics
 from serving.lanes import Lane
+from serving.profile import UnitCost
 
 AUTO = "auto:"
 
@@ -91,6 +92,7 @@ def _make_lanes(
     max_batch = {stage.name: stage.max_batch for stage in manifest.stages}
     last = manifest.stages[-1].name
     lanes: dict[str, Lane] = {}
+    row_cost = UnitCost()
     for name, stage in pipeline.stages.items():
         lanes[name] = Lane(
             stage,
@@ -100,5 +102,6 @@ def _make_lanes(
             lanes=lanes,
             metrics=metrics,
             remember_s=remember_s,
+            row_cost=row_cost,
         )
     return lanes

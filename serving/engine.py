@@ -17,6 +17,7 @@ from serving.admission import Admission, Admitted, check_in_time
 from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
+from serving.lookup import Lookup, SecondTier
 from serving.router import choose_route
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
@@ -26,13 +27,20 @@ class Engine:
     """One event loop, one device. Make it inside the running loop; `close` ends its thread."""
 
     def __init__(
-        self, catalog: Catalog, settings: EngineSettings, memory: LocalMemory, device: Device
+        self,
+        catalog: Catalog,
+        settings: EngineSettings,
+        memory: LocalMemory,
+        device: Device,
+        *,
+        second_tier: SecondTier | None = None,
+        secret: bytes | None = None,  # of fingerprints; None: one that nobody shares
     ) -> None:
         self.catalog = catalog
         self.memory = memory
         self.draining = False
         self._settings = settings
-        self._admission = Admission(settings.max_rows_per_request)
+        self._admission = Admission(settings.max_rows_per_request, secret)
         self._flights: dict[Key, Flight] = {}
         self._calls = 0
         self._loop = asyncio.get_running_loop()
@@ -44,6 +52,10 @@ class Engine:
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
         )
+        self.lookup: Lookup | None = None
+        if second_tier is not None:
+            self.lookup = Lookup(second_tier, memory, self._scheduler, settings.reply_margin_s)
+        self._enqueue = (self.lookup or self._scheduler).enqueue
 
     def admit(self, request: Request) -> Admitted:
         """Choose the route and fingerprint the rows; a malformed or late request is refused."""
@@ -166,6 +178,8 @@ class Engine:
         return True
 
     def close(self) -> None:
+        if self.lookup is not None:
+            self.lookup.close()
         self._scheduler.close()
 
     # Admission ------------------------------------------------------------------------------------
@@ -223,7 +237,7 @@ class Engine:
 
     def _check_room(self, call: Call, rows: int, due: float, now: float) -> None:
         lane = call.served.entry
-        waiting = sum([one.rows for one in call.served.lanes.values()])
+        waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
         if waiting + rows > self._settings.max_queued_rows:
             wait_s = self._scheduler.predict_s(lane, now, now, waiting)
             raise Overloaded(
@@ -247,7 +261,7 @@ class Engine:
         flight = Flight(lane, inputs, call.request.controls, key, due, now)
         if key is not None:
             self._flights[key] = flight
-        self._scheduler.enqueue(flight, lane, now)
+        self._enqueue(flight, lane, now)
         return flight
 
     # Waiting --------------------------------------------------------------------------------------
@@ -274,6 +288,8 @@ class Engine:
             del self._flights[key]
         if outcome is not None and flight.lane.remember_s is not None:
             self.memory.put(key, outcome, flight.lane.remember_s)
+            if self.lookup is not None:
+                self.lookup.keep(key, outcome, flight.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
         now = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Protocol
 from core.errors import SparingError
 from core.messages import Answer, Array, Handle, Key, Outcome, Stage
 from monitoring.metrics import RouteMetrics
-from serving.profile import BatchTimes
+from serving.profile import BatchTimes, UnitCost
 
 _SMALL_HEAP = 64
 
@@ -70,8 +70,8 @@ class Lane:
     """Rows waiting for one stage, in the order in which they are due."""
 
     __slots__ = (
-        "_heap", "_order", "is_first", "is_last", "lanes", "max_batch", "metrics", "remember_s",
-        "rows", "stage", "times",
+        "_heap", "_order", "is_first", "is_last", "lanes", "looked_up", "max_batch", "metrics",
+        "remember_s", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -84,8 +84,10 @@ class Lane:
         lanes: Mapping[str, "Lane"],
         metrics: RouteMetrics,
         remember_s: float | None,
+        row_cost: UnitCost,
     ) -> None:
         self.stage = stage
+        self.row_cost = row_cost  # device time of a row of the route, all stages together
         self.remember_s = remember_s  # how long a final answer is kept; None: not at all
         self.max_batch = max_batch
         self.metrics = metrics
@@ -93,6 +95,7 @@ class Lane:
         self.is_last = is_last  # the route's last declared stage
         self.lanes = lanes  # all of the route's, by stage name
         self.times = BatchTimes()
+        self.looked_up = 0  # rows that will come here unless another memory knows them
         self.rows = 0  # waiting and wanted; the heap may also hold rows nobody waits for any more
         self._heap: list[tuple[float, int, Flight]] = []
         self._order = 0

@@ -1,10 +1,13 @@
-"""How long a stage's batches take: what deadlines are predicted from and `/v1/routes` shows."""
+"""How long a stage's batches take: what deadlines are predicted from and `/v1/routes` shows; and
+what a unit of repeated work costs on average, such as a route's row on the device.
+"""
 
 import time
 from collections.abc import Callable
 
 # Rows that a prediction keeps away teach it nothing: a slowness not seen again for so long is over.
 _FORGET_S = 10.0
+_HALF_LIFE_S = 2.0
 
 
 class BatchTimes:
@@ -45,3 +48,27 @@ class BatchTimes:
         if self._scale > 1.0 and self._clock() - self._observed_at > _FORGET_S:
             return 1.0
         return self._scale
+
+
+class UnitCost:
+    """Mean seconds a unit, the last few seconds counting most; the work is added up as it comes."""
+
+    __slots__ = ("_clock", "_observed_at", "_seconds", "_units")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._observed_at = 0.0
+        self._seconds = 0.0
+        self._units = 0.0
+
+    def observe(self, units: int, seconds: float) -> None:
+        """So many units were begun, and this much time was spent; one of both may be 0."""
+        now = self._clock()
+        weight = 0.5 ** ((now - self._observed_at) / _HALF_LIFE_S)
+        self._observed_at = now
+        self._units = self._units * weight + units
+        self._seconds = self._seconds * weight + seconds
+
+    def unit_s(self) -> float | None:
+        """None while nothing is known."""
+        return self._seconds / self._units if self._units > 0.0 else None

@@ -85,6 +85,14 @@ class Scheduler:
         if not flight.waiters and not flight.done:
             self._give_up(flight)
 
+    def recall(self, flight: Flight, outcome: Outcome) -> None:
+        """End a row that memory knows after all: all who wait are told, nothing is computed."""
+        now = time.monotonic()
+        for waiting, row in flight.waiters:
+            answer = Answer(outcome, "memory", True, 0, None, now - waiting.started)
+            waiting.deliver(row, answer)
+        self._end(flight, None)
+
     def predict_s(self, lane: Lane, due: float, now: float, rows: int = 1) -> float:
         """Seconds until `rows` rows that enter this lane now, due then, have been through its
         stage.
@@ -150,6 +158,7 @@ class Scheduler:
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
     ) -> None:
         lane.times.observe(len(batch), run_s)
+        lane.row_cost.observe(len(batch) if lane.is_first else 0, run_s)
         started = now - run_s
         queued_s = [started - flight.queued_at for flight in batch]
         escalated = 0

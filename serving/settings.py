@@ -3,7 +3,13 @@
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+NO_SECRET = (
+    "url is set, but no secret that all processes share; make one with `openssl rand -hex 32` "
+    "and give it as secret, or in a file that secret_file names"
+)
 
 
 class _Frozen(BaseModel):
@@ -39,9 +45,38 @@ class EngineSettings(_Frozen):
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 
 
+class RemoteSettings(_Frozen):
+    """The second tier of memory, a Redis that processes share. Values that are secret are never
+    printed.
+    """
+
+    url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: the first tier alone
+    secret: SecretStr = SecretStr("")  # the same for all processes that share it
+    secret_file: str = ""  # a file that holds it, instead
+    timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # of a look-up, and the most it delays
+    prefix: str = Field(max_length=64, default="sparing:")
+    max_connections: int = Field(ge=2, le=64, default=4)
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> "RemoteSettings":
+        if self.url.get_secret_value() and not (self.secret_file or self.secret.get_secret_value()):
+            raise PydanticCustomError("secret", NO_SECRET)
+        return self
+
+    def read_secret(self) -> bytes:
+        """Raises ValueError with one sentence when the file cannot be read."""
+        if not self.secret_file:
+            return self.secret.get_secret_value().encode()
+        try:
+            return Path(self.secret_file).read_bytes().strip()
+        except OSError as error:
+            raise ValueError(f"{self.secret_file}: {error.strerror}") from error
+
+
 class MemorySettings(_Frozen):
     enabled: bool = True
     limit_bytes: int = Field(gt=0, default=64 * 2**20)
+    remote: RemoteSettings = RemoteSettings()
 
 
 class RouteSettings(_Frozen):

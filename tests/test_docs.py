@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -69,10 +70,17 @@ def find_anchors(page: Path) -> set[str]:
 
 
 def list_settings() -> dict[str, object]:
-    tables = json.loads(Settings().model_dump_json())
-    return {
-        f"{room}.{key}": value for room, table in tables.items() for key, value in table.items()
-    }
+    return flatten(json.loads(Settings().model_dump_json()))
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """Keys of tables in tables with dots between."""
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        flat |= (
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
 
 
 def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.metrics import MEMORY, Metrics, NoMetrics
+from monitoring.memory_counts import MEMORY
+from monitoring.metrics import Metrics, NoMetrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -136,6 +137,14 @@ def test_memory_is_read_at_every_scrape() -> None:
     assert value(samples, "sparing_memory_bytes") == 512
 
 
+def test_a_memory_count_with_a_label_is_a_series_for_each_of_its_values() -> None:
+    metrics = Metrics()
+    metrics.watch_memory(lambda: {"remote_errors": {"timeout": 3, "invalid": 0}})
+    samples = read(metrics)
+    assert value(samples, "sparing_memory_remote_errors_total", reason="timeout") == 3
+    assert value(samples, "sparing_memory_remote_errors_total", reason="invalid") == 0
+
+
 def test_a_memory_count_without_a_metric_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'smells'"):
         Metrics().watch_memory(lambda: {"smells": 1})
@@ -165,7 +174,8 @@ def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other()
     metrics = Metrics()
     route = metrics.serve("a", ["one"])
     route.row("one", "confidence", 0.001)
-    metrics.watch_memory(lambda: dict.fromkeys(MEMORY, 0))
+    counts = {name: {"some": 0.0} if labels else 0.0 for name, (_, _, *labels) in MEMORY.items()}
+    metrics.watch_memory(lambda: counts)
     exported = {
         (
             family.name + "_total" * (family.type == "counter"),

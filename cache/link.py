@@ -1,0 +1,74 @@
+"""A connection to Redis that is opened when it is needed and closed when an exchange goes wrong.
+
+After a timeout the reply may still be on its way; the next question would get it. So a connection
+whose exchange did not end well is never used again. Knows of the client library no more than the
+methods of its connection; timeouts are the caller's.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+Command = tuple[bytes | int, ...]
+
+
+class Link:
+    """A connection that is opened when it is needed and closed when an exchange goes wrong."""
+
+    def __init__(
+        self, connection: Any, connect_timeout_s: float, refusal: type[Exception]
+    ) -> None:  # Any: the library's connections are typed in part only
+        self._connection = connection
+        self._connect_timeout_s = connect_timeout_s
+        self._refusal = refusal  # what a reply that is an error is raised as
+        self._open = False
+        self._opening: asyncio.Task[None] | None = None
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:  # Any: whatever Redis says
+        """Each command's reply, the error itself where Redis refused. One at a time."""
+        await self._make_ready()
+        connection = self._connection
+        try:
+            await connection.send_packed_command(
+                connection.pack_commands(commands), check_health=False
+            )
+            return [await self._read() for _ in commands]
+        except BaseException:  # a timeout's cancellation too: the reply may still come
+            await self._discard()
+            raise
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        await self._discard()
+
+    async def _make_ready(self) -> None:
+        """Wait for the connection; it goes on being opened when the caller waits no longer."""
+        if self._open and await self._connection.can_read():  # closed, or bytes nobody asked for
+            await self._discard()
+        if self._open:
+            return
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._connect())
+        await asyncio.shield(self._opening)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._connection.connect()
+            self._open = True
+        except BaseException:
+            await self._discard()
+            raise
+        finally:
+            self._opening = None
+
+    async def _discard(self) -> None:
+        self._open = False
+        await self._connection.disconnect(nowait=True)
+
+    async def _read(self) -> Any:
+        try:
+            return await self._connection.read_response(disable_decoding=True)
+        except self._refusal as error:
+            return error

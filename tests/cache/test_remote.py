@@ -1,0 +1,322 @@
+"""The second tier against a real Redis: what it keeps and refuses, and how it bears trouble."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
+from core.messages import Key, Memory, Outcome
+from tests.clock import Clock
+from tests.redis_server import RedisServer
+from tests.slow_proxy import SlowProxy
+
+SECRET = b"s" * 32
+LONG_S = 5.0  # a timeout that is not what a test is about
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: RedisServer) -> RedisServer:
+    with shared.client() as client:
+        client.flushall()
+    return shared
+
+
+def make_outcome(value: int, size: int = 1) -> Outcome:
+    return Outcome({"label": np.full(size, value, dtype=np.int64)}, 0.5, "light")
+
+
+def make_key(index: int) -> Key:
+    return index.to_bytes(16, "big")
+
+
+def read(outcome: Outcome | None) -> int | None:
+    return None if outcome is None else int(outcome.outputs["label"].flat[0])
+
+
+def with_memory(
+    use: Callable[[RemoteMemory], Coroutine[Any, Any, None]], url: str, **options: Any
+) -> None:
+    """Run a coroutine with a second tier, and close it whatever happens."""
+
+    async def main() -> None:
+        memory = RemoteMemory(url, SECRET, **{"timeout_s": LONG_S, **options})
+        try:
+            await asyncio.wait_for(use(memory), 20.0)
+        finally:
+            await memory.close()
+
+    asyncio.run(main())
+
+
+def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:
+    async def use(memory: Memory) -> None:
+        items = [(make_key(index), make_outcome(index)) for index in range(2 * MAX_KEYS + 2)]
+        await memory.store(items)
+        asked = [*range(2 * MAX_KEYS, -1, -1), 999]
+        found = await memory.recall([make_key(index) for index in asked])
+        assert [read(one) for one in found] == [*range(2 * MAX_KEYS, -1, -1), None]
+
+    with_memory(use, server.url)
+
+
+def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
+    server: RedisServer,
+) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        other = RemoteMemory(server.url, SECRET, timeout_s=LONG_S)
+        stranger = RemoteMemory(server.url, b"t" * 32, timeout_s=LONG_S)
+        assert read((await other.recall([make_key(1)]))[0]) == 1
+        assert await stranger.recall([make_key(1)]) == [None]
+        assert stranger.counts().errors == {"invalid": 1}
+        await other.close()
+        await stranger.close()
+
+    with_memory(use, server.url)
+
+
+def test_an_answer_leaves_redis_when_its_time_is_up(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))], ttl_s=123.0)
+        memory.put(make_key(2), make_outcome(2), 456.0)
+        await until(lambda: memory.counts().stores == 2)
+
+    with_memory(use, server.url, prefix="mine:")
+    with server.client() as client:
+        lives_ms = [client.pttl(b"mine:1:" + make_key(index)) for index in (1, 2)]
+    assert 100_000 < lives_ms[0] <= 123_000
+    assert 400_000 < lives_ms[1] <= 456_000
+
+
+def test_an_answer_older_than_its_time_is_a_miss_even_if_redis_still_has_it(
+    server: RedisServer,
+) -> None:
+    wall = Clock()
+
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        wall.now_s += 9.0
+        found = await memory.look_up([make_key(1)])
+        assert found is not None and found[0] is not None
+        assert found[0].left_s == 1.0
+        wall.now_s += 1.0
+        assert await memory.recall([make_key(1)]) == [None]
+        assert memory.counts().errors == {}
+
+    with_memory(use, server.url, ttl_s=10.0, wall_clock=wall)
+
+
+def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(index), make_outcome(index)) for index in range(4)])
+        with server.client() as client:
+            names = [b"sparing:1:" + make_key(index) for index in range(4)]
+            client.set(names[0], b"garbage")
+            client.set(names[1], (client.get(names[1]) or b"")[:-1])
+            client.set(names[2], client.get(names[3]) or b"")  # another key's answer
+        found = await memory.recall([make_key(index) for index in range(4)])
+        assert [read(one) for one in found] == [None, None, None, 3]
+        counts = memory.counts()
+        assert (counts.hits, counts.misses, counts.errors) == (1, 3, {"invalid": 3})
+
+    with_memory(use, server.url)
+
+
+def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(index), make_outcome(index)) for index in range(20)])
+        assert read((await memory.recall([make_key(0)]))[0]) == 0
+        for index in range(1, 20):
+            proxy.delay_s = 0.05
+            assert await memory.look_up([make_key(index)], 0.01) is None
+            proxy.delay_s = 0.0
+            await memory.recall([make_key(0)])  # closes the breaker's count of failures again
+            assert read((await memory.recall([make_key(index)]))[0]) == index
+        assert memory.counts().errors == {"timeout": 19}
+
+    with SlowProxy(server.port) as proxy:
+        with_memory(use, f"redis://127.0.0.1:{proxy.port}", max_connections=2)
+
+
+def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(index), make_outcome(index)) for index in range(2)])
+        await memory.recall([make_key(0)])
+        proxy.delay_s = 0.05
+        asking = asyncio.create_task(memory.recall([make_key(0)]))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        proxy.delay_s = 0.0
+        assert read((await memory.recall([make_key(1)]))[0]) == 1
+
+    with SlowProxy(server.port) as proxy:
+        with_memory(use, f"redis://127.0.0.1:{proxy.port}", max_connections=2)
+
+
+def test_three_timeouts_open_the_breaker_and_one_good_look_up_closes_it() -> None:
+    clock = Clock()
+
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        own.pause()
+        for _ in range(FAILURES):
+            assert await memory.look_up([make_key(1)], 0.02) is None
+        assert memory.recalling() == "open"
+        assert await memory.recall([make_key(1), make_key(2)]) == [None, None]
+        assert memory.counts().errors == {"timeout": FAILURES, "dropped": 2}
+        own.resume()
+        assert memory.recalling() == "open"
+        clock.now_s += RETRY_S
+        assert memory.recalling() == "half-open"
+        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        assert memory.recalling() == "closed"
+
+    with RedisServer() as own:
+        with_memory(use, own.url, clock=clock)
+
+
+def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    caplog.set_level(logging.INFO, "sparing.memory")
+
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        await memory.recall([make_key(1)])
+        own.kill()
+        for _ in range(FAILURES):
+            assert await memory.recall([make_key(1)]) == [None]
+            await memory.store([(make_key(2), make_outcome(2))])
+        counts = memory.counts()
+        assert (counts.recalling, counts.storing) == ("open", "open")
+        assert counts.errors == {"connection": 2 * FAILURES}
+        own.start()
+        clock.now_s += RETRY_S
+        await memory.store([(make_key(3), make_outcome(3))])
+        found = await memory.recall([make_key(1), make_key(3)])
+        assert [read(one) for one in found] == [None, 3]
+        counts = memory.counts()
+        assert (counts.recalling, counts.storing) == ("closed", "closed")
+
+    with RedisServer() as own:
+        with_memory(use, own.url, clock=clock)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2 + ["INFO"] * 2
+
+
+def test_a_full_redis_refuses_stores_and_still_answers() -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        with own.client() as client:
+            client.config_set("maxmemory", "1")
+        for _ in range(FAILURES):
+            await memory.store([(make_key(2), make_outcome(2))])
+        counts = memory.counts()
+        assert (counts.recalling, counts.storing) == ("closed", "open")
+        assert counts.errors == {"refused": FAILURES}
+        memory.put(make_key(3), make_outcome(3))
+        assert memory.counts().errors["dropped"] == 1
+        found = await memory.recall([make_key(1), make_key(2)])
+        assert [read(one) for one in found] == [1, None]
+
+    with RedisServer("--maxmemory-policy", "noeviction") as own:
+        with_memory(use, own.url)
+
+
+def test_stores_that_wait_are_bounded_and_those_beyond_are_counted(server: RedisServer) -> None:
+    size = 100_000
+    fitting = -(-MAX_PENDING_BYTES // (8 * size))
+
+    async def use(memory: RemoteMemory) -> None:
+        for index in range(fitting + 5):
+            memory.put(make_key(index), make_outcome(index, size))
+        assert memory.counts().pending_bytes < MAX_PENDING_BYTES + 9 * size
+        assert memory.counts().errors == {"dropped": 5}
+        await until(lambda: memory.counts().stores == fitting)
+        assert memory.counts().pending_bytes == 0
+
+    with_memory(use, server.url)
+
+
+def test_what_is_put_in_one_turn_of_the_loop_travels_together(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        for index in range(MAX_KEYS):
+            memory.put(make_key(index), make_outcome(index))
+        await until(lambda: memory.counts().stores == MAX_KEYS)
+
+    with server.client() as client:
+        before = client.info("stats")["total_reads_processed"]
+        with_memory(use, server.url)
+        assert client.info("stats")["total_reads_processed"] - before <= 3
+    assert len(server.keys()) == MAX_KEYS
+
+
+def test_text_is_not_stored_and_counted(server: RedisServer) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        text = Outcome({"text": np.array([b"a"], dtype=object)}, 0.5, "light")
+        await memory.store([(make_key(1), text), (make_key(2), make_outcome(2))])
+        memory.put(make_key(3), text)
+        assert memory.counts().errors["unstorable"] == 2
+        assert memory.counts().stores == 1
+
+    with_memory(use, server.url)
+
+
+def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        for _ in range(FAILURES):
+            assert await memory.recall([make_key(1)]) == [None]
+        assert memory.counts().errors == {"connection": FAILURES}
+
+    with RedisServer("--requirepass", "right-word") as own:
+        with_memory(use, f"redis://:wrong-word@127.0.0.1:{own.port}")
+    assert "AuthenticationError" in caplog.text
+    assert "wrong-word" not in caplog.text
+
+
+def test_a_password_and_a_database_in_the_url_are_used() -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        assert memory.counts().errors.get("connection", 0) == 0
+
+    with RedisServer("--requirepass", "right:word") as own:
+        with_memory(use, f"redis://default:right%3Aword@127.0.0.1:{own.port}/3")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host",
+        "host:6379",
+        "",
+        "redis://user:geheim/wort@host:6379",
+        "redis://host?decode_responses=true",
+        "redis://host?socket_timeout=geheim",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="URL") as caught:
+        RemoteMemory(url, SECRET)
+    assert "geheim" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("the condition did not come true")
