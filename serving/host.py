@@ -30,6 +30,8 @@ from serving.http_connection import HttpConnection
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.settings import Settings
+from serving.similar import SimilarRoutes
+from serving.similar_recall import count_similar
 from serving.web import HttpDoor
 
 _log = logging.getLogger("sparing")
@@ -60,7 +62,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     device = CpuDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
     reloader = Reloader(
-        settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
+        settings.routes.directories,
+        catalog,
+        device,
+        metrics,
+        remembers=settings.memory.enabled,
+        similar=SimilarRoutes(settings.memory.similar.routes),
     )
     try:
         reloader.refresh()
@@ -71,6 +78,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         return _refuse(f"no route could be loaded from {folders}")
     memory = LocalMemory(settings.memory.limit_bytes)
     metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
+    metrics.watch_similar(lambda: count_similar(catalog.routes()))
     gc.collect()
     gc.freeze()  # what start-up made stays: no collection need look at it again
     gc.set_threshold(10_000)
