@@ -85,8 +85,8 @@ class LocalMemory:
         """Keep the answer for `ttl_s` (default: the memory's); an older one of this key goes."""
         if key in self._entries:
             self._drop(key)
-        outputs = {name: _own(array) for name, array in outcome.outputs.items()}
-        size_bytes = ENTRY_BYTES + sum(map(_count_bytes, outputs.values()))
+        outputs = {name: own(array) for name, array in outcome.outputs.items()}
+        size_bytes = ENTRY_BYTES + sum(map(count_bytes, outputs.values()))
         if size_bytes > self._limit_bytes:
             self._rejected += 1
             return
@@ -136,14 +136,14 @@ class LocalMemory:
         self._size_bytes -= self._entries.pop(key).size_bytes
 
 
-def _count_bytes(array: npt.NDArray[np.generic]) -> int:
+def count_bytes(array: npt.NDArray[np.generic]) -> int:
     size_bytes = ARRAY_BYTES + array.nbytes
     if array.dtype.hasobject:  # text and the like, to which the array only points
         size_bytes += sum(map(sys.getsizeof, array.flat))
     return size_bytes
 
 
-def _own(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def own(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """A read-only array with its own bytes: itself if it is one, else a copy."""
     if array.base is None and not array.flags.writeable:
         return array

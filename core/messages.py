@@ -127,6 +127,7 @@ class Answer(NamedTuple):
     macs: int
     energy_mj: float | None
     latency_s: float
+    similar: bool = False  # another picture's answer, which looks alike
 
 
 class Reply(NamedTuple):

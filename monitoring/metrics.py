@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from core.messages import StoppedBy
 from core.version import read_version
 from monitoring.memory_counts import MEMORY, MemoryCounts
+from monitoring.similar import SIMILAR
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -135,6 +136,7 @@ class Metrics:
         self._routes: dict[str, _Counts] = {}
         self._requests: dict[tuple[str, str], int] = {}
         self._memory: Callable[[], MemoryCounts] = dict
+        self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self._registry = CollectorRegistry()
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)
@@ -164,6 +166,10 @@ class Metrics:
             raise ValueError(f"memory counts {unknown[0]!r}, which is none of {', '.join(MEMORY)}")
         self._memory = read
 
+    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        """Read similar memory's counts at every scrape: of every opted-in route, as in SIMILAR."""
+        self._similar = read
+
     def render(self) -> tuple[bytes, str]:
         """The body of a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
@@ -179,6 +185,7 @@ class Metrics:
         yield from _row_families(self._routes)
         yield from _stage_families(self._routes)
         yield from _memory_families(self._memory())
+        yield from _similar_families(self._similar())
 
 
 class _Families(Collector):
@@ -259,6 +266,15 @@ def _memory_families(counts: MemoryCounts) -> Iterator[Metric]:
         yield family
 
 
+def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    for name, (kind, text) in SIMILAR.items() if routes else ():
+        make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+        family = make(f"sparing_similar_{name}", text, labels=("route",))
+        for route, counts in routes.items():
+            family.add_metric((route,), counts[name])
+        yield family
+
+
 class _NoCounts:
     """RouteMetrics which count nothing."""
 
@@ -287,6 +303,9 @@ class NoMetrics:
         pass
 
     def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+        pass
+
+    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         pass
 
     def render(self) -> tuple[bytes, str]:

@@ -22,6 +22,8 @@ from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.second_tier import count_second_tier, open_second_tier
 from serving.settings import Settings
+from serving.similar import SimilarRoutes
+from serving.similar_recall import count_similar
 from serving.web import HttpDoor
 
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
@@ -98,7 +100,12 @@ async def open_engine(
     device = CpuDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
     reloader = Reloader(
-        settings.routes.directories, catalog, device, metrics, remembers=settings.memory.enabled
+        settings.routes.directories,
+        catalog,
+        device,
+        metrics,
+        remembers=settings.memory.enabled,
+        similar=SimilarRoutes(settings.memory.similar.routes),
     )
     try:
         reloader.refresh()
@@ -114,6 +121,7 @@ async def open_engine(
     memory = LocalMemory(settings.memory.limit_bytes)
     engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
     metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
+    metrics.watch_similar(lambda: count_similar(catalog.routes()))
     _settle_process()
     try:
         yield engine, reloader

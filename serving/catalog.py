@@ -10,6 +10,7 @@ from core.messages import Pipeline
 from monitoring.metrics import RouteMetrics
 from serving.lanes import Lane
 from serving.profile import UnitCost
+from serving.similar import SimilarRoute
 
 AUTO = "auto:"
 
@@ -17,7 +18,16 @@ AUTO = "auto:"
 class ServedRoute:
     """One version of a route, ready to run."""
 
-    __slots__ = ("digest", "entry", "lanes", "manifest", "metrics", "pipeline", "remembers")
+    __slots__ = (
+        "digest",
+        "entry",
+        "lanes",
+        "manifest",
+        "metrics",
+        "pipeline",
+        "remembers",
+        "similar",
+    )
 
     def __init__(
         self,
@@ -26,11 +36,13 @@ class ServedRoute:
         metrics: RouteMetrics,
         *,
         remembers: bool = True,
+        similar: SimilarRoute | None = None,
     ) -> None:
         self.manifest = manifest
         self.pipeline = pipeline
         self.metrics = metrics
         self.remembers = remembers and manifest.memory.enabled
+        self.similar = similar
         self.digest = pipeline.digest.hex()
         self.lanes = _make_lanes(
             manifest, pipeline, metrics, manifest.memory.ttl_s if self.remembers else None

@@ -21,6 +21,7 @@ from serving.lookup import Lookup, SecondTier
 from serving.router import choose_route
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
+from serving.similar_recall import recall_similar
 
 
 class Engine:
@@ -217,6 +218,9 @@ class Engine:
 
     def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
         """Join flights under way for the rows that have no answer, start the others."""
+        probes = recall_similar(call, keys, self._flights)
+        if call.over:
+            return
         now = call.started
         rows = [row for row, answer in enumerate(call.answers) if answer is None]
         due = now + self._settings.patience_s
@@ -230,6 +234,7 @@ class Engine:
             flight = None if key is None else self._flights.get(key)
             if flight is None:
                 flight = self._start(call, key, row, due, now)
+                flight.probe = probes.get(row)
             elif due < flight.due:
                 flight.lane.hasten(flight, due)
             flight.waiters.append((call, row))
@@ -286,6 +291,8 @@ class Engine:
             return
         if self._flights.get(key) is flight:
             del self._flights[key]
+        if outcome is not None and flight.probe is not None:
+            flight.probe.land(outcome)
         if outcome is not None and flight.lane.remember_s is not None:
             self.memory.put(key, outcome, flight.lane.remember_s)
             if self.lookup is not None:

@@ -23,7 +23,12 @@ def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> Fa
     }
 
 
-def describe_route(manifest: Manifest, digest: str, profile: Mapping[str, object]) -> Facts:
+def describe_route(
+    manifest: Manifest,
+    digest: str,
+    profile: Mapping[str, object],
+    similar: Mapping[str, object] | None = None,
+) -> Facts:
     """What is served: kind, stages, thresholds, certificate and the live profile."""
     return {
         "route": manifest.route,
@@ -46,7 +51,7 @@ def describe_route(manifest: Manifest, digest: str, profile: Mapping[str, object
         ],
         "labels": manifest.labels,
         "picture": None if manifest.picture is None else manifest.picture.model_dump(),
-        "memory": manifest.memory.model_dump(),
+        "memory": {**manifest.memory.model_dump(), "similar": similar},
         "profile": profile,
     }
 
@@ -67,6 +72,8 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
         "energy_mj": answer.energy_mj,
         "latency_ms": round(answer.latency_s * 1e3, 3),
     }
+    if answer.similar:
+        facts["similar"] = True
     outputs: Facts = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
     label = outputs.get("label")
     if isinstance(label, int) and 0 <= label < len(labels):

@@ -57,7 +57,12 @@ class _Pages:
 
     async def routes(self, _visit: Visit) -> Response:
         facts = [
-            describe_route(served.manifest, served.digest, self._engine.profile(served))
+            describe_route(
+                served.manifest,
+                served.digest,
+                self._engine.profile(served),
+                None if served.similar is None else served.similar.describe(),
+            )
             for served in self._engine.catalog.routes()
         ]
         return _say({"routes": facts})

@@ -14,6 +14,7 @@ from core.errors import SparingError
 from core.messages import Answer, Array, Handle, Key, Outcome, Stage
 from monitoring.metrics import RouteMetrics
 from serving.profile import BatchTimes, UnitCost
+from serving.similar import Probe
 
 _SMALL_HEAP = 64
 
@@ -36,8 +37,8 @@ class Flight:
     """One row being computed: where it is, what it has, who waits for it."""
 
     __slots__ = (
-        "answer", "arrived", "controls", "done", "due", "inputs", "key", "lane", "macs", "queued",
-        "queued_at", "running", "state", "state_bytes", "waiters",
+        "answer", "arrived", "controls", "done", "due", "inputs", "key", "lane", "macs", "probe",
+        "queued", "queued_at", "running", "state", "state_bytes", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Flight:
         self.inputs = inputs
         self.controls = controls
         self.key = key
+        self.probe: Probe | None = None  # for similar memory, which learns from the answer
         self.due = due
         self.arrived = now
         self.queued_at = now

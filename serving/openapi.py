@@ -176,6 +176,10 @@ _REPLY: Node = {
     "energy_source": _TEXT,
     "certificate": _TEXT,
 }
+_SIMILAR: Node = {
+    "type": "string",
+    "description": "Rows that another picture's answer was given for, which looks alike.",
+}
 _DATA: Node = {"type": "array"}
 _PARAMETERS: Node = {"type": "object"}
 _STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "memory"]}
@@ -205,7 +209,7 @@ _SCHEMAS: Mapping[str, Node] = {
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
         explanations=_list(_SPEC),
-        memory={"type": "object"},
+        memory=_object(enabled=_FLAG, ttl_s=_NUMBER, similar={"type": ["object", "null"]}),
         profile={"type": "object"},
     ),
     "InferRequest": _object(
@@ -234,7 +238,7 @@ _SCHEMAS: Mapping[str, Node] = {
         {"id": _TEXT},
         model_name=_TEXT,
         model_version=_TEXT,
-        parameters=_object(**_REPLY),
+        parameters=_object({"similar": _SIMILAR}, **_REPLY),
         outputs=_list(
             _object(
                 {"data": _DATA, "parameters": _PARAMETERS}, name=_TEXT, datatype=_TEXT, shape=_SHAPE
@@ -242,6 +246,7 @@ _SCHEMAS: Mapping[str, Node] = {
         ),
     ),
     "Prediction": _object(
+        {"similar": _SIMILAR},
         **_REPLY,
         answers=_list(
             _object(
@@ -249,6 +254,7 @@ _SCHEMAS: Mapping[str, Node] = {
                     "label": {"type": "integer"},
                     "label_name": _TEXT,
                     "probabilities": _list(_NUMBER),
+                    "similar": {"const": True},
                 },
                 confidence=_NUMBER,
                 exit=_TEXT,

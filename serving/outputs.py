@@ -81,13 +81,23 @@ def output_tensors(reply: Reply, manifest: Manifest, names: Sequence[str]) -> li
 
 def response_parameters(reply: Reply) -> dict[str, str]:
     """What every response says besides its outputs."""
-    return {
+    parameters = {
         "route": reply.route,
         "version": reply.version,
         "digest": reply.digest,
         "energy_source": reply.energy_source,
         "certificate": reply.certificate,
     }
+    similar = similar_rows(reply)
+    return {**parameters, "similar": similar} if similar else parameters
+
+
+def similar_rows(reply: Reply) -> str:
+    """The request's rows that another picture's answer was given for, as in "0,2"; often none."""
+    marked = [place for place, answer in enumerate(reply.answers) if answer.similar]
+    if not marked:
+        return ""
+    return ",".join([str(place if reply.rows is None else reply.rows[place]) for place in marked])
 
 
 def _stack(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:

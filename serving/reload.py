@@ -16,6 +16,7 @@ from core.errors import ModelDirectoryError
 from monitoring.metrics import Metrics, NoMetrics
 from routes.loading import find_routes, load_route
 from serving.catalog import Catalog, ServedRoute
+from serving.similar import SimilarRoutes
 from serving.warmup import warm_up
 
 _log = logging.getLogger("sparing.routes")
@@ -40,12 +41,14 @@ class Reloader:
         metrics: Metrics | NoMetrics,
         *,
         remembers: bool,
+        similar: SimilarRoutes | None = None,
     ) -> None:
         self._roots = roots
         self._catalog = catalog
         self._device = device
         self._metrics = metrics
         self._remembers = remembers
+        self._similar = similar or SimilarRoutes({})
         self._loaded: Mapping[Path, _Loaded] = {}
         self._counted: set[str] = set()  # routes that have metric series
         self.refused: dict[Path, str] = {}
@@ -75,7 +78,9 @@ class Reloader:
             self.refused = {path: why for path, why in self.refused.items() if path in loaded}
             served = _one_a_version(loaded)
             self._catalog.replace(served)
-            self._forget_others({one.name for one in served})
+            names = {one.name for one in served}
+            self._forget_others(names)
+            self._similar.note_served(names)
         return changed
 
     def _directories(self) -> list[Path]:
@@ -101,7 +106,13 @@ class Reloader:
         name = route.manifest.route
         counts = self._metrics.serve(name, [stage.name for stage in route.pipeline.stages.values()])
         self._counted.add(name)
-        served = ServedRoute(route.manifest, route.pipeline, counts, remembers=self._remembers)
+        served = ServedRoute(
+            route.manifest,
+            route.pipeline,
+            counts,
+            remembers=self._remembers,
+            similar=self._similar.open(route.manifest),
+        )
         warm_up(served, self._device)
         return served
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.manifest import Manifest
 from core.messages import Reply, Request
-from serving.outputs import OutputTensor, output_tensors
+from serving.outputs import OutputTensor, output_tensors, similar_rows
 from serving.rpc_codec import Asked, encode_tensors, pack_output
 from serving.rpc_messages import MessageClass
 
@@ -102,6 +102,7 @@ class RepeatedReplies:
             reply.digest,
             reply.certificate,
             reply.energy_source,
+            similar_rows(reply),
             *[(tensor.name, tensor.datatype, tensor.array.shape) for tensor in tensors],
         )
         start = self._starts.get(name)

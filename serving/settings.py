@@ -73,10 +73,37 @@ class RemoteSettings(_Frozen):
             raise ValueError(f"{self.secret_file}: {error.strerror}") from error
 
 
+class SimilarRouteSettings(_Frozen):
+    """How one route shares answers between pictures that look alike; `docs/similar_memory.md`."""
+
+    limit_bytes: int = Field(gt=0, default=16 * 2**20)  # of each version of the route
+    max_distance: int = Field(ge=0, le=8, default=1)  # bits of the hash that no noise turns
+    max_difference: float = Field(gt=0, le=32, default=4.0)  # root mean square, in grey levels
+    least_confidence: float = Field(ge=0, le=1, default=0.95)  # of an answer that may be shared
+    audit_rate: float = Field(gt=0, le=1, default=0.05)
+    audit_burn_in: int = Field(ge=0, default=200)
+    audit_seed: int = Field(ge=0, default=0)
+    max_wrong: float = Field(gt=0, lt=1, default=0.001)
+    delta: float = Field(gt=0, lt=1, default=0.01)
+
+
+class SimilarSettings(_Frozen):
+    """Off for every route that is not named."""
+
+    routes: dict[str, SimilarRouteSettings] = {}
+
+
 class MemorySettings(_Frozen):
     enabled: bool = True
     limit_bytes: int = Field(gt=0, default=64 * 2**20)
     remote: RemoteSettings = RemoteSettings()
+    similar: SimilarSettings = SimilarSettings()
+
+    @model_validator(mode="after")
+    def _similar_needs_memory(self) -> "MemorySettings":
+        if self.similar.routes and not self.enabled:
+            raise ValueError("similar.routes: given with enabled = false, allowed with memory only")
+        return self
 
 
 class RouteSettings(_Frozen):
