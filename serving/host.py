@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import math
-import os
 import signal
 import socket
 import sys
@@ -27,6 +26,8 @@ from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.http_connection import HttpConnection
+from serving.keeper import Keeper, Started, Terminal
+from serving.ports import BACKLOG
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.settings import Settings
@@ -34,28 +35,29 @@ from serving.web import HttpDoor
 
 _log = logging.getLogger("sparing")
 
-_BACKLOG = 2048
 _LAST_WORDS_S = 0.2  # for requests on the way when the listener closes
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
 # long.
 _SWITCH_INTERVAL_S = 0.0005
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line
-    says why).
+def run(settings: Settings, keeper: Keeper | None = None) -> int:
+    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (the keeper,
+    by default the terminal, is told why in one line).
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    keeper = keeper or Terminal()
     doors = settings.doors
     try:
-        listener = _bind(doors.host, doors.http_port)
+        listener = keeper.listen(doors.host, doors.http_port)
     except OSError as error:
-        return _refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        keeper.refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        return 1
     with listener:
-        return uvloop.run(_serve(settings, listener))
+        return uvloop.run(_serve(settings, listener, keeper))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
     device = CpuDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
@@ -65,10 +67,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     try:
         reloader.refresh()
     except ModelDirectoryError as error:
-        return _refuse(str(error))
+        keeper.refuse(str(error))
+        return 1
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
-        return _refuse(f"no route could be loaded from {folders}")
+        keeper.refuse(f"no route could be loaded from {folders}")
+        return 1
     memory = LocalMemory(settings.memory.limit_bytes)
     metrics.watch_memory(lambda: _count_memory(memory, settings.memory.limit_bytes))
     gc.collect()
@@ -76,7 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     gc.set_threshold(10_000)
     engine = Engine(catalog, settings.engine, memory, device)
     try:
-        return await _serve_doors(settings, listener, engine, reloader, metrics)
+        return await _serve_doors(settings, listener, keeper, engine, reloader, metrics)
     finally:
         engine.close()
 
@@ -84,16 +88,19 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 async def _serve_doors(
     settings: Settings,
     listener: socket.socket,
+    keeper: Keeper,
     engine: Engine,
     reloader: Reloader,
     metrics: Metrics | NoMetrics,
 ) -> int:
     doors = settings.doors
-    rpc = RpcDoor(engine, doors, metrics)
+    rpc = RpcDoor(engine, doors, metrics, shares_port=keeper.shares_ports)
     try:
         grpc_port = await rpc.start()
     except OSError as error:
-        return _refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error.strerror}")
+        keeper.refuse(f"cannot listen on {doors.host}:{doors.grpc_port} (gRPC): {error.strerror}")
+        return 1
+    listener.listen(BACKLOG)
     web = _QuietServer(
         uvicorn.Config(
             HttpDoor(engine, doors, metrics),
@@ -107,7 +114,7 @@ async def _serve_doors(
             proxy_headers=False,
             date_header=False,
             log_config=None,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
         )
@@ -115,7 +122,9 @@ async def _serve_doors(
     serving = asyncio.create_task(web.serve(sockets=[listener]))
     watching = asyncio.create_task(reloader.watch(settings.routes.reload_interval_s))
     stop = _stop_signal()
-    _announce(listener, doors.host, grpc_port, engine)
+    names = ", ".join(f"{one.name} v{one.version}" for one in engine.catalog.routes())
+    started = Started(names, doors.host, listener.getsockname()[1], grpc_port)
+    attending = asyncio.create_task(keeper.attend(started, metrics, stop))
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
     engine.draining = True
@@ -128,6 +137,7 @@ async def _serve_doors(
     web.should_exit = True
     await asyncio.gather(serving, draining)
     clean = await engine.drain(doors.drain_timeout_s)
+    attending.cancel()
     _log.info("stopped%s", "" if clean else " with requests unanswered")
     return 0 if clean else 1
 
@@ -148,30 +158,6 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _announce(listener: socket.socket, host: str, grpc_port: int, engine: Engine) -> None:
-    http_port = listener.getsockname()[1]
-    names = ", ".join(f"{one.name} v{one.version}" for one in engine.catalog.routes())
-    print(
-        f"Sparing serves {names}\n"
-        f"  HTTP  http://{host}:{http_port}   gRPC  {host}:{grpc_port}   (process {os.getpid()})",
-        flush=True,
-    )
-
-
 def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
     counts = memory.counts()
     return {
@@ -185,8 +171,3 @@ def _count_memory(memory: LocalMemory, limit_bytes: int) -> dict[str, int]:
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,
     }
-
-
-def _refuse(why: str) -> int:
-    print(f"sparing: {why}", file=sys.stderr, flush=True)
-    return 1
