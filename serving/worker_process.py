@@ -4,11 +4,11 @@ A fresh interpreter, never a fork of this one; at the other end of its line is `
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: "subprocess.Popen[bytes]",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -39,6 +39,7 @@ class WorkerProcess:
         self.refusal = ""  # why it could not start, in its own words
         self.counts = b""  # its last scrape
         self._process = process
+        self._handle = os.pidfd_open(process.pid)
         self._reader = reader
         self._writer = writer
         self._questions: deque[asyncio.Future[None]] = deque()
@@ -53,13 +54,13 @@ class WorkerProcess:
         path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-P", "-m", "serving.supervised", str(theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL,
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "serving.supervised", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
                     process_group=0,  # Ctrl-C goes to the supervisor alone
-                )  # fmt: skip
+                )
             except OSError:
                 ours.close()
                 raise
@@ -75,7 +76,7 @@ class WorkerProcess:
         self._writer.close()
         while self._questions:
             self._questions.popleft().set_result(None)
-        return await self._process.wait()
+        return await self._wait()
 
     async def count(self, timeout_s: float) -> None:
         """Bring `counts` up to date; they stay as they were when no answer comes in time."""
@@ -87,8 +88,17 @@ class WorkerProcess:
         await asyncio.wait([self._questions[-1]], timeout=timeout_s)
 
     def end(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        self._process.send_signal(number)
+
+    async def _wait(self) -> int:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._handle)
+            os.close(self._handle)
+        return self._process.wait()
 
     def _hear(self, message: Message, sum_up: Sum) -> None:
         kind = message["kind"]
