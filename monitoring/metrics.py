@@ -8,7 +8,7 @@ on the event loop's thread; `serve` and `forget` may be called from another, hen
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Protocol, get_args
 
@@ -137,6 +137,7 @@ class Metrics:
         self._requests: dict[tuple[str, str], int] = {}
         self._memory: Callable[[], MemoryCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+        self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
         self._registry = CollectorRegistry()
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)
@@ -171,8 +172,19 @@ class Metrics:
         self._similar = read
 
     def render(self) -> tuple[bytes, str]:
-        """The body of a scrape and its content type."""
+        """What this process counted, as the body of a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+        """Answer scrapes with what `gather` says instead: this process is one of several."""
+        self._gather = gather
+
+    async def scrape(self) -> tuple[bytes, str]:
+        """The body of a scrape of the whole server and its content type."""
+        return await self._gather(), CONTENT_TYPE_LATEST
+
+    async def _gather_own(self) -> bytes:
+        return self.render()[0]
 
     def families(self) -> Iterator[Metric]:
         """Everything counted, as Prometheus families."""
@@ -201,9 +213,14 @@ class _Families(Collector):
         self._build.add_metric(
             (read_version(), platform.python_version(), version("onnxruntime")), 1
         )
+        # Each process says 1; that makes the right numbers when they are added up.
+        self._workers = GaugeMetricFamily("sparing_workers", "Processes that serve.", value=1)
+        self._starts = CounterMetricFamily(
+            "sparing_worker_starts", "Processes that began to serve, replacements too.", value=1
+        )
 
     def collect(self) -> Iterator[Metric]:
-        yield self._build
+        yield from (self._build, self._workers, self._starts)
         yield from self._metrics.families()
 
 
@@ -310,3 +327,9 @@ class NoMetrics:
 
     def render(self) -> tuple[bytes, str]:
         return b"", CONTENT_TYPE_LATEST
+
+    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+        pass
+
+    async def scrape(self) -> tuple[bytes, str]:
+        return self.render()

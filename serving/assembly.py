@@ -39,13 +39,20 @@ class Assembly:
     """What serves: the HTTP door for the host to put behind a socket, and gRPC, listening."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, reloader: Reloader, metrics: Metrics | NoMetrics
+        self,
+        settings: Settings,
+        engine: Engine,
+        reloader: Reloader,
+        metrics: Metrics | NoMetrics,
+        *,
+        shares_ports: bool = False,
     ) -> None:
         self.engine = engine
+        self.metrics = metrics
         self.web = HttpDoor(engine, settings.doors, metrics)
         self.grpc_port = 0  # before `open`
         self._doors = settings.doors
-        self._rpc = RpcDoor(engine, settings.doors, metrics)
+        self._rpc = RpcDoor(engine, settings.doors, metrics, shares_port=shares_ports)
         self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
         self._watching: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -83,11 +90,13 @@ class Assembly:
 
 
 @asynccontextmanager
-async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
-    """An open assembly, to be drained before it is left. Raises CannotServe."""
+async def assemble(settings: Settings, *, shares_ports: bool = False) -> AsyncIterator[Assembly]:
+    """An open assembly, to be drained before it is left; its ports are shared with other processes
+    where these ask for it. Raises CannotServe.
+    """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
     async with open_engine(settings, metrics) as (engine, reloader):
-        assembly = Assembly(settings, engine, reloader, metrics)
+        assembly = Assembly(settings, engine, reloader, metrics, shares_ports=shares_ports)
         await assembly.open()
         yield assembly
 

@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -21,35 +19,41 @@ import uvloop
 
 from serving.assembly import Assembly, CannotServe, assemble
 from serving.http_connection import HttpConnection
+from serving.keeper import Keeper, Started, Terminal
+from serving.ports import BACKLOG
 from serving.settings import DoorSettings, Settings
 
 _log = logging.getLogger("sparing")
 
-_BACKLOG = 2048
 
-
-def run(settings: Settings) -> int:
-    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (one line
-    says why).
+def run(settings: Settings, keeper: Keeper | None = None) -> int:
+    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (the keeper,
+    by default the terminal, is told why in one line).
     """
+    keeper = keeper or Terminal()
     doors = settings.doors
     try:
-        listener = _bind(doors.host, doors.http_port)
+        listener = keeper.listen(doors.host, doors.http_port)
     except OSError as error:
-        return _refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        keeper.refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        return 1
     with listener:
-        return uvloop.run(_serve(settings, listener))
+        return uvloop.run(_serve(settings, listener, keeper))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
     try:
-        async with assemble(settings) as assembly:
-            return await _serve_http(settings.doors, listener, assembly)
+        async with assemble(settings, shares_ports=keeper.shares_ports) as assembly:
+            return await _serve_http(settings.doors, listener, keeper, assembly)
     except CannotServe as error:
-        return _refuse(str(error))
+        keeper.refuse(str(error))
+        return 1
 
 
-async def _serve_http(doors: DoorSettings, listener: socket.socket, assembly: Assembly) -> int:
+async def _serve_http(
+    doors: DoorSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
+) -> int:
+    listener.listen(BACKLOG)
     web = _QuietServer(
         uvicorn.Config(
             assembly.web,
@@ -63,14 +67,17 @@ async def _serve_http(doors: DoorSettings, listener: socket.socket, assembly: As
             proxy_headers=False,
             date_header=False,
             log_config=None,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
         )
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))
     stop = _stop_signal()
-    _announce(assembly, f"http://{doors.host}:{listener.getsockname()[1]}")
+    started = Started(
+        assembly.list_routes(), doors.host, listener.getsockname()[1], assembly.grpc_port
+    )
+    attending = asyncio.create_task(keeper.attend(started, assembly.metrics, stop))
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
     assembly.begin_drain()
@@ -78,6 +85,7 @@ async def _serve_http(doors: DoorSettings, listener: socket.socket, assembly: As
     web.should_exit = True
     await serving
     clean = await assembly.end_drain()
+    attending.cancel()
     _log.info("stopped%s", "" if clean else " with requests unanswered")
     return 0 if clean else 1
 
@@ -96,30 +104,3 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _announce(assembly: Assembly, http_place: str) -> None:
-    print(
-        f"Sparing serves {assembly.list_routes()}\n"
-        f"  HTTP  {http_place}   gRPC  {assembly.grpc_place}   (process {os.getpid()})",
-        flush=True,
-    )
-
-
-def _refuse(why: str) -> int:
-    print(f"sparing: {why}", file=sys.stderr, flush=True)
-    return 1

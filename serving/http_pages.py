@@ -68,7 +68,7 @@ class _Pages:
         return _say({"routes": facts})
 
     async def metrics(self, _visit: Visit) -> Response:
-        body, content_type = self._metrics.render()
+        body, content_type = await self._metrics.scrape()
         return 200, [(b"content-type", content_type.encode())], body
 
     async def openapi(self, _visit: Visit) -> Response:

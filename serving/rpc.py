@@ -67,8 +67,16 @@ Handler = Any
 class RpcDoor:
     """One listening server. `start` once, then `drain` once, on the same event loop."""
 
-    def __init__(self, engine: Engine, settings: DoorSettings, metrics: RequestCounts) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: DoorSettings,
+        metrics: RequestCounts,
+        *,
+        shares_port: bool = False,
+    ) -> None:
         self._settings = settings
+        self._shares_port = shares_port  # with other processes that say so too
         self._token = f"Bearer {settings.bearer_token}".encode() if settings.bearer_token else b""
         self._messages = Messages()
         self._service = RpcService(engine, metrics, self._messages)
@@ -84,7 +92,7 @@ class RpcDoor:
         host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(
             options=[
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._shares_port)),
                 ("grpc.max_receive_message_length", self._settings.max_body_bytes),
                 ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
             ],

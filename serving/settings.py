@@ -115,12 +115,19 @@ class MetricsSettings(_Frozen):
     enabled: bool = True
 
 
+class WorkerSettings(_Frozen):
+    """Processes that serve together, each with an engine, a device and a memory of its own."""
+
+    count: int = Field(ge=1, le=256, default=1)
+
+
 class Settings(_Frozen):
     doors: DoorSettings = DoorSettings()
     engine: EngineSettings = EngineSettings()
     memory: MemorySettings = MemorySettings()
     routes: RouteSettings = RouteSettings()
     metrics: MetricsSettings = MetricsSettings()
+    workers: WorkerSettings = WorkerSettings()
 
 
 def read_settings(path: Path) -> Settings:

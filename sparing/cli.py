@@ -100,6 +100,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     models: ModelsOption = None,
     settings: SettingsOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes on the same two ports. [dim]Default: 1.[/]"),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="What to log.")] = LogLevel.info,
 ) -> None:
     """Serve routes over HTTP and gRPC until interrupted.
@@ -111,17 +115,28 @@ def serve(
     [bold]sparing serve --host 0.0.0.0 --models /srv/routes[/]  other routes, every interface
 
     [bold]sparing serve --http-port 0 --grpc-port 0[/]  any free ports; the log tells which
+
+    [bold]sparing serve --workers 2[/]  two processes; one that dies is replaced
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come as ours, said once
-    from serving.host import run as host_routes
     from sparing.options import choose_settings
 
     chosen = choose_settings(
-        settings, SETTINGS, http_port=http_port, grpc_port=grpc_port, host=host, models=models
+        settings,
+        SETTINGS,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        host=host,
+        models=models,
+        workers=workers,
     )
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if chosen.workers.count > 1:
+        from serving.supervisor import supervise as host_routes
+    else:
+        from serving.host import run as host_routes
     raise typer.Exit(host_routes(chosen))
 
 

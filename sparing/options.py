@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.settings import DoorSettings, RouteSettings, Settings, read_settings
+from serving.settings import DoorSettings, RouteSettings, Settings, WorkerSettings, read_settings
 from sparing.failure import Failure
 
 
@@ -15,6 +15,7 @@ def choose_settings(
     grpc_port: int | None = None,
     host: str | None = None,
     models: Sequence[Path] | None = None,
+    workers: int | None = None,
 ) -> Settings:
     """`file`, else `default_file` if it exists, else the defaults; options not None win."""
     try:
@@ -30,6 +31,7 @@ def choose_settings(
                 directories=tuple(models) if models else settings.routes.directories,
                 reload_interval_s=settings.routes.reload_interval_s,
             ),
+            "workers": settings.workers if workers is None else WorkerSettings(count=workers),
         }
     )
 

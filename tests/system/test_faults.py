@@ -31,16 +31,20 @@ from tests.load import (
 from tests.raw_http import RawClient, RawReply, Refused
 from tests.rpc_client import infer_calls
 from tests.tiny_routes import make_pictures, write_route
+from tests.workers import TWO_WORKERS
 
 REPLY_MARGIN_MS = 2.0  # the setting's default
 SLOWER_WIDTH = 16 * SLOW_WIDTH  # the large stage takes 10 ms and more
 
 
-def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", ["", TWO_WORKERS])
+def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
+    tmp_path: Path, settings: str
+) -> None:
     right = labels_of(write_route(tmp_path))
 
     async def main() -> None:
-        with LiveServer(tmp_path) as server:
+        with LiveServer(tmp_path, settings) as server:
             async with Load(server, 8, right) as load:
                 stopping = asyncio.Event()
                 rpc = asyncio.create_task(

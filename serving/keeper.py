@@ -1,0 +1,66 @@
+"""Whoever keeps a serving process: gives it its place, hears how it goes, and may end it.
+
+Here the keeper of a server that is alone, which is its terminal; a worker's is its supervisor, in
+`serving.supervised`.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+from monitoring.metrics import Metrics, NoMetrics
+from serving.ports import listen_alone
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a server says when its doors are open."""
+
+    routes: str
+    host: str
+    http_port: int
+    grpc_port: int
+
+    def describe(self, processes: str) -> str:
+        return (
+            f"Sparing serves {self.routes}\n"
+            f"  HTTP  http://{self.host}:{self.http_port}   gRPC  {self.host}:{self.grpc_port}"
+            f"   ({processes})"
+        )
+
+
+class Keeper(Protocol):
+    """Asked in this order: `listen`, then `refuse` and the end, or `attend`."""
+
+    shares_ports: bool  # with other processes
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        """The HTTP door's socket. Raises OSError."""
+
+    def refuse(self, why: str) -> None:
+        """The process ends before it has served; `why` is one sentence."""
+
+    async def attend(
+        self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event
+    ) -> None:
+        """Hear that it serves, and keep in touch; `stop` may be set to end it."""
+
+
+class Terminal:
+    """Keeps a server that is its only process."""
+
+    shares_ports = False
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        return listen_alone(host, port)
+
+    def refuse(self, why: str) -> None:
+        print(f"sparing: {why}", file=sys.stderr, flush=True)
+
+    async def attend(
+        self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event
+    ) -> None:
+        print(started.describe(f"process {os.getpid()}"), flush=True)

@@ -1,0 +1,44 @@
+"""TCP ports, had alone or shared: one process listens, or a supervisor reserves for its workers.
+
+A reserved port is bound without sharing, so that a second server is refused, also one that would
+share; only then sharing is switched on, for processes of the same user that ask for it by
+`SO_REUSEPORT`. The kernel gives each new connection to one of those that listen. Linux.
+"""
+
+import socket
+
+BACKLOG = 2048
+
+
+def listen_alone(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError when somebody else has the address."""
+    return _bind(host, port, listens=True)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Keeps the port for those that `share` it, as long as it is open. Raises OSError as above."""
+    keeper = _bind(host, port)
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on not even a bind
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return keeper
+
+
+def share(host: str, port: int) -> socket.socket:
+    """One of the sockets of a reserved port; it gets its share from `listen` on."""
+    return _bind(host, port, shares=True)
+
+
+def _bind(host: str, port: int, *, shares: bool = False, listens: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
+        bound.bind((host, port))
+        if listens:
+            bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
