@@ -7,10 +7,8 @@ on the event loop's thread; `serve` and `forget` may be called from another, hen
 """
 
 import platform
-from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Protocol, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -22,109 +20,12 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from core.messages import StoppedBy
 from core.version import read_version
+from monitoring.counts import OTHER, Counts, RouteMetrics
 from monitoring.memory_counts import MEMORY, MemoryCounts
 from monitoring.similar import SIMILAR
 
-SECONDS = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-)  # fmt: skip
-ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-OTHER = "other"  # an exit that is no stage of the route
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
-
-
-class RouteMetrics(Protocol):
-    """What the engine calls while it serves one route, all its versions together."""
-
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
-        """One row was answered."""
-
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
-        """A stage ran a batch: how long each row had queued and how long the stage took."""
-
-    def escalation(self, stage: str, rows: int) -> None:
-        """This many rows left the stage for another one."""
-
-
-class _Histogram:
-    """How many observations fell under each bound, and their sum."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last: over every bound
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus wants them: [(le, count of observations <= le)], ending with +Inf."""
-        seen = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            seen += count
-            buckets.append((bound, seen))
-        return buckets
-
-
-class _Exit:
-    __slots__ = ("latency", "rows")
-
-    def __init__(self) -> None:
-        self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
-        self.latency = _Histogram(SECONDS)
-
-
-class _Stage:
-    __slots__ = ("batch_rows", "escalated_rows", "queue", "run")
-
-    def __init__(self) -> None:
-        self.batch_rows = _Histogram(ROWS)
-        self.queue = _Histogram(SECONDS)
-        self.run = _Histogram(SECONDS)
-        self.escalated_rows = 0
-
-
-class _Counts:
-    """RouteMetrics which count."""
-
-    __slots__ = ("exits", "stages")
-
-    def __init__(self) -> None:
-        self.stages: dict[str, _Stage] = {}
-        self.exits: dict[str, _Exit] = {OTHER: _Exit()}
-
-    def add(self, stages: Iterable[str]) -> None:
-        """Let these stages, which are exits too, be counted from now on."""
-        for stage in stages:
-            self.stages.setdefault(stage, _Stage())
-            self.exits.setdefault(stage, _Exit())
-
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
-        counts = self.exits.get(exit)
-        if counts is None:
-            counts = self.exits[OTHER]
-        counts.rows[stopped_by] += 1
-        latency = counts.latency  # `observe` written out: a call here is a third of the cost
-        latency.counts[bisect_left(SECONDS, latency_s)] += 1
-        latency.total += latency_s
-
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
-        counts = self.stages[stage]
-        counts.batch_rows.observe(rows)
-        counts.run.observe(run_s)
-        queue = counts.queue
-        for waited_s in queue_s:
-            queue.observe(waited_s)
-
-    def escalation(self, stage: str, rows: int) -> None:
-        self.stages[stage].escalated_rows += rows
 
 
 class Metrics:
@@ -133,7 +34,7 @@ class Metrics:
     enabled = True
 
     def __init__(self) -> None:
-        self._routes: dict[str, _Counts] = {}
+        self._routes: dict[str, Counts] = {}
         self._requests: dict[tuple[str, str], int] = {}
         self._memory: Callable[[], MemoryCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
@@ -144,7 +45,7 @@ class Metrics:
 
     def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded."""
-        counts = self._routes.setdefault(route, _Counts())
+        counts = self._routes.setdefault(route, Counts())
         counts.add(stages)
         self._requests.setdefault((route, "ok"), 0)
         return counts
@@ -224,7 +125,7 @@ class _Families(Collector):
         yield from self._metrics.families()
 
 
-def _row_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
+def _row_families(routes: dict[str, Counts]) -> Iterator[Metric]:
     rows = CounterMetricFamily(
         "sparing_rows",
         "Rows answered, by the exit that answered and why it stopped there.",
@@ -248,7 +149,7 @@ def _row_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
     yield latency
 
 
-def _stage_families(routes: dict[str, _Counts]) -> Iterator[Metric]:
+def _stage_families(routes: dict[str, Counts]) -> Iterator[Metric]:
     labels = ("route", "stage")
     batch = HistogramMetricFamily("sparing_batch_rows", "Rows of a batch.", labels=labels)
     queue = HistogramMetricFamily(

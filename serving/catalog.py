@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Pipeline
-from monitoring.metrics import RouteMetrics
+from monitoring.counts import RouteMetrics
 from serving.lanes import Lane
 from serving.profile import UnitCost
 from serving.similar import SimilarRoute

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from core.errors import SparingError
 from core.messages import Answer, Array, Handle, Key, Outcome, Stage
-from monitoring.metrics import RouteMetrics
+from monitoring.counts import RouteMetrics
 from serving.profile import BatchTimes, UnitCost
 from serving.similar import Probe
 
