@@ -3,6 +3,7 @@
 #   make serve   install what serving needs (no torch) and serve models/ on http://127.0.0.1:3000
 #                and gRPC 127.0.0.1:3001; options through ARGS, e.g. make serve ARGS="--http-port 8080"
 #   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"
+#   make bento   build the Bento: docs/bentoml.md
 #   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
 #   make setup   install everything, run nothing
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench
+.PHONY: setup serve check test bench bento redis
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -30,11 +31,26 @@ check: $(VENV)/.everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.everything
+test: $(VENV)/.everything redis
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.everything
+bench: $(VENV)/.everything redis
 	@exec $(BIN)/sparing bench $(ARGS)
+
+bento: $(VENV)/.everything
+	@exec $(BIN)/bentoml build $(ARGS)
+
+# Tests and measurements of the second tier of memory run against a real one.
+redis:
+	@command -v redis-server > /dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "Installing redis-server ..."; \
+			apt-get update -qq > /dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; \
+		else \
+			echo "redis-server is missing: run apt-get install redis-server as root" >&2; \
+			exit 1; \
+		fi; }
 
 # One stamp a set of packages: the second call installs nothing.
 $(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/pip

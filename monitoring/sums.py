@@ -5,13 +5,23 @@ therefore never go backwards. Gauges are summed over living processes, except th
 names. Whatever is counted in a process is added up here without being listed.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+
+def _largest_known(values: Sequence[float]) -> float:
+    """NaN where no process knows."""
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
+
+
 # How gauges of several processes become one, where it is not their sum.
-GAUGES: dict[str, Callable[[Sequence[float]], float]] = {
+GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_build_info": max,
+    "sparing_memory_remote_breaker_open": max,  # 1 where any process leaves the tier alone
+    "sparing_memory_remote_key_seconds": _largest_known,  # where the tier is slowest
+    "sparing_similar_off": max,  # each has its own audits: not a version for each process
     "process_start_time_seconds": min,
 }
 _ROUTE = re.compile(r'[{,]route="((?:[^"\\]|\\.)*)"')
@@ -84,5 +94,9 @@ def _add(families: dict[str, _Family], scrape: bytes) -> None:
 
 def _write(name: str, family: _Family) -> str:
     merge = GAUGES.get(name, sum)
-    lines = [f"{key} {merge(values)!r}" for key, values in family.samples.items()]
+    lines = [f"{key} {_show(merge(values))}" for key, values in family.samples.items()]
     return "\n".join([*family.head, *lines]) + "\n"
+
+
+def _show(value: float) -> str:
+    return "NaN" if math.isnan(value) else repr(value)

@@ -1,5 +1,6 @@
 """`settings.toml` as a frozen object. An unknown key stops the server with a line naming it."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -142,3 +143,17 @@ def read_settings(path: Path) -> Settings:
         raise ValueError(f"{path}: {place}: {first['msg']}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def write_settings(settings: Settings) -> str:
+    """All of it as JSON, secrets in clear: for a pipe to a process that is to have them too, never
+    for a file, a command line or a log. `Settings.model_validate_json` reads it.
+    """
+    return json.dumps(settings.model_dump(), default=_write_value)
+
+
+def _write_value(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    assert isinstance(value, Path)
+    return str(value)

@@ -97,7 +97,7 @@ def main() -> None:
         level=message["log_level"],
         format=f"%(asctime)s %(levelname)s worker {message['number']} %(name)s: %(message)s",
     )
-    sys.exit(run(Settings.model_validate(message["settings"]), Supervisor(line)))
+    sys.exit(run(Settings.model_validate_json(message["settings"]), Supervisor(line)))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ COLOUR32_POOL: tuple[NetSpec, ...] = (
     NetSpec("cnn-2m", _blocks(8, 16, 32), 24, erase=False),
     NetSpec("cnn-7m", _blocks(16, 32, 64), 36, erase=False),
     NetSpec("cnn-16m", _blocks(24, 64, 128), 48, erase=False),
+    NetSpec("cnn-39m", _blocks(40, 112, 192), 12, erase=False, label_smoothing=0.1),
     NetSpec("cnn-118m", _blocks(64, 256, 256), 8, erase=False, label_smoothing=0.1),
 )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import Settings, read_settings
+from serving.settings import Settings, read_settings, write_settings
 
 SHIPPED = Path(__file__).parents[2] / "settings.toml"
 
@@ -80,3 +80,30 @@ def test_the_shipped_file_lists_every_key_with_its_default() -> None:
         name: set(table) for name, table in Settings().model_dump().items()
     }
     assert read_settings(SHIPPED) == Settings()
+
+
+FULL = """
+[doors]
+bearer_token = "t0ken"
+[memory.remote]
+url = "rediss://user:p4ss@cache:6379/0"
+secret = "0123456789abcdef"
+[memory.similar.routes.tiny]
+max_distance = 2
+[routes]
+directories = ["a", "/b c"]
+[workers]
+count = 3
+"""
+
+
+def test_settings_for_another_process_come_over_whole(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, FULL))
+    assert Settings.model_validate_json(write_settings(settings)) == settings
+
+
+def test_secrets_are_told_only_by_what_is_made_for_it(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, FULL))
+    for secret in ("p4ss", "0123456789abcdef"):
+        assert secret in write_settings(settings)
+        assert secret not in f"{settings!r} {settings} {settings.model_dump_json()}"
