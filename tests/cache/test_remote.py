@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.slow_proxy import SlowProxy
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
 from core.messages import Key, Memory, Outcome
 from tests.clock import Clock
-from tests.redis_server import RedisServer
-from tests.slow_proxy import SlowProxy
 
 SECRET = b"s" * 32
 LONG_S = 5.0  # a timeout that is not what a test is about

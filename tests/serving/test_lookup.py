@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.redis_server import RedisServer
 from cache.local import LocalMemory
 from core.errors import DeadlineExceeded, Overloaded
 from serving.lookup import MAX_KEYS
 from tests.clock import Clock
-from tests.redis_server import RedisServer
 from tests.serving.tiers import Process, make_dear, with_processes
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values
 

@@ -1,29 +1,31 @@
-"""A real redis-server for tests and benchmarks: on a free port, in a folder of its own, which can
-be killed, paused, filled and started again. Skips with a sentence where none is installed.
+"""A real redis-server for benchmarks and tests: on a free port, in a folder of its own, which can
+be killed, paused, filled and started again.
 """
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 
-import pytest
 import redis
+
+from benchmarks.servers import find_free_port
 
 MISSING = "redis-server is missing: run apt-get install redis-server as root"
 
 
 class RedisServer:
-    """`with RedisServer() as server:`; options as on redis-server's command line."""
+    """`with RedisServer() as server:`; options as on redis-server's command line. Raises
+    FileNotFoundError with a sentence where none is installed.
+    """
 
     def __init__(self, *options: str) -> None:
         program = shutil.which("redis-server")
         if program is None:
-            pytest.skip(MISSING)
+            raise FileNotFoundError(MISSING)
         self._folder = tempfile.TemporaryDirectory()
         self.port = find_free_port()
         self.password = ""
@@ -87,10 +89,3 @@ class RedisServer:
         with self.client() as client:
             found: list[bytes] = list(client.scan_iter(count=1000))
         return found
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
