@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import dual_cnn_report, duplicates_report
+from benchmarks import dual_cnn_report, duplicates_report, similar_report
 from benchmarks.choice import describe_choice
 from benchmarks.judging import judge_serving
 from benchmarks.plots import plot_serving
@@ -82,6 +82,18 @@ REPORTS = {
     "dual_cnn_cifar10": _dual_cnn("cifar10"),
     "duplicates_cifar10": _duplicates("cifar10"),
     "duplicates_fashion-mnist": _duplicates("fashion-mnist"),
+    "similar": Report(
+        "What answers shared between pictures that look alike are worth",
+        "Every test picture of Fashion-MNIST once and a near-duplicate of each, shuffled, the "
+        "shipped cascade's answers; without a server. Audits: deliberately broken sketches on the "
+        "same pictures, and tiers simulated to be wrong at a fixed rate, `inf` where some were "
+        "not found within 100,000 hits. CPU a picture is that of asking and learning, in batches "
+        "of 32.",
+        similar_report.judge_similar,
+        similar_report.plot_similar,
+        similar_report.COLUMNS,
+        (similar_report.explain_similar,),
+    ),
 }
 
 

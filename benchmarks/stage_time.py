@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.traffic import Labels, Pictures
 from core.devices import CpuDevice
@@ -20,12 +21,13 @@ from routes.loading import LoadedRoute, load_route
 
 @dataclass(slots=True)
 class StageRun:
-    """Labels in row order (-1: the row failed); seconds, MACs and rows by stage."""
+    """Labels in row order (-1: the row failed) and how sure; seconds, MACs and rows by stage."""
 
     labels: Labels
     device_s: dict[str, float] = field(default_factory=dict)
     macs: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    confidences: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 def open_route(models: Path, route: str) -> LoadedRoute:
@@ -39,14 +41,15 @@ def open_route(models: Path, route: str) -> LoadedRoute:
 
 def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> StageRun:
     """Every picture through the pipeline, in batches of up to `batch_rows` at each stage."""
-    found = StageRun(np.full(len(pictures), -1, np.int64))
+    count = len(pictures)
+    found = StageRun(np.full(count, -1, np.int64), confidences=np.zeros(count))
     queues: dict[str, deque[tuple[int, Mapping[str, Array]]]] = {
         name: deque() for name in pipeline.stages
     }
-    for start in range(0, len(pictures), batch_rows):
-        rows = range(start, min(start + batch_rows, len(pictures)))
+    for start in range(0, count, batch_rows):
+        rows = range(start, min(start + batch_rows, count))
         queues[pipeline.first].extend((row, {"image": pictures[row]}) for row in rows)
-        last = rows.stop == len(pictures)
+        last = rows.stop == count
         while name := _pick(queues, 1 if last else batch_rows, pipeline.first):
             queue = queues[name]
             taken = [queue.popleft() for _ in range(min(batch_rows, len(queue)))]
@@ -55,6 +58,7 @@ def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> Stage
                     queues[step.next.stage].append((row, step.next.inputs))
                 elif step.answer is not None:
                     found.labels[row] = int(step.answer.outputs["label"])
+                    found.confidences[row] = step.answer.confidence
     return found
 
 

@@ -291,12 +291,14 @@ class Engine:
             return
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if outcome is not None and flight.probe is not None:
-            flight.probe.land(outcome)
-        if outcome is not None and flight.lane.remember_s is not None:
-            self.memory.put(key, outcome, flight.lane.remember_s)
-            if self.lookup is not None:
-                self.lookup.keep(key, outcome, flight.lane)
+        ttl_s = flight.lane.remember_s
+        if outcome is None or ttl_s is None:
+            return
+        self.memory.put(key, outcome, ttl_s)
+        if self.lookup is not None:
+            self.lookup.keep(key, outcome, flight.lane)
+        if flight.probe is not None:
+            flight.probe.land(outcome, ttl_s)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
         now = time.monotonic()

@@ -67,6 +67,16 @@ class Flight:
         self.running = False
         self.done = False
 
+    @property
+    def is_audit(self) -> bool:
+        """Its answer is wanted even when nobody waits for it any more."""
+        return self.probe is not None and self.probe.audited is not None
+
+    def is_of_the_call_of(self, other: "Flight") -> bool:
+        """The same call waits for both."""
+        mine, theirs = self.waiters[:1], other.waiters[:1]
+        return bool(mine and theirs) and mine[0][0] is theirs[0][0]
+
 
 class Lane:
     """Rows waiting for one stage, in the order in which they are due."""
@@ -142,7 +152,7 @@ class Lane:
         heap = self._heap
         while len(taken) < self.max_batch and self.head() is not None:
             flight = heap[0][2]
-            if one_call and taken and flight.waiters[0][0] is not taken[0].waiters[0][0]:
+            if one_call and taken and not flight.is_of_the_call_of(taken[0]):
                 break
             heapq.heappop(heap)
             flight.queued = False

@@ -189,7 +189,10 @@ class Lookup:
         flight.lane.looked_up -= 1
         remember_s = flight.lane.remember_s
         if remember_s is not None:
-            self._memory.put(key, known.outcome, min(remember_s, known.left_s))
+            ttl_s = min(remember_s, known.left_s)
+            self._memory.put(key, known.outcome, ttl_s)
+            if flight.probe is not None:  # it was computed, if not here
+                flight.probe.land(known.outcome, ttl_s)
         self._scheduler.recall(flight, known.outcome)
 
     def _release(self, flight: Flight, now: float) -> None:

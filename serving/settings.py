@@ -82,7 +82,7 @@ class SimilarRouteSettings(_Frozen):
     max_difference: float = Field(gt=0, le=32, default=4.0)  # root mean square, in grey levels
     least_confidence: float = Field(ge=0, le=1, default=0.95)  # of an answer that may be shared
     audit_rate: float = Field(gt=0, le=1, default=0.05)
-    audit_burn_in: int = Field(ge=0, default=200)
+    audit_burn_in: int = Field(ge=0, default=500)
     audit_seed: int = Field(ge=0, default=0)
     max_wrong: float = Field(gt=0, lt=1, default=0.001)
     delta: float = Field(gt=0, lt=1, default=0.01)

@@ -23,6 +23,10 @@ from serving.settings import SimilarRouteSettings
 
 _log = logging.getLogger("sparing.similar")
 
+# A large picture takes a millisecond to sketch, on the event loop: so many values in one request,
+# the rows after them are computed unasked.
+MAX_SKETCHED_VALUES = 2**20
+
 _CHANNELS = ((), (1,), (3,))
 
 
@@ -46,9 +50,9 @@ class Probe(NamedTuple):
     sketch: Sketch
     audited: Entry | None
 
-    def land(self, outcome: Outcome) -> None:
-        """The row's final answer, computed and not cut short."""
-        self.owner.learn(self, outcome)
+    def land(self, outcome: Outcome, ttl_s: float) -> None:
+        """The row's final answer, computed and not cut short; it may be kept for `ttl_s`."""
+        self.owner.learn(self, outcome, ttl_s)
 
 
 class SimilarRoute:
@@ -65,7 +69,6 @@ class SimilarRoute:
         self._route = f"{manifest.route} version {manifest.version}"
         self._input = _find_input(manifest)
         self._compared = _find_compared(manifest)
-        self._ttl_s = manifest.memory.ttl_s
         self._settings = settings
         self._bounds = Bounds(settings.max_distance, settings.max_difference)
         self._sketch = sketch
@@ -92,6 +95,7 @@ class SimilarRoute:
         pictures = request.inputs[self._input]
         if not pictures.size:
             return {}, {}
+        rows = rows[: max(1, MAX_SKETCHED_VALUES // pictures[0].size)]
         if len(rows) < len(pictures):
             pictures = pictures[list(rows)]
         controls = tuple(sorted(request.controls.items())) if request.controls else ()
@@ -115,12 +119,12 @@ class SimilarRoute:
                 known[row] = entry.outcome
         return known, probes
 
-    def learn(self, probe: Probe, outcome: Outcome) -> None:
+    def learn(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
         """Judge what the probe audits by the computed answer; keep the answer, if it is sure."""
         if probe.audited is not None:
             self._judge(probe.audited, outcome)
         if self.on and outcome.confidence >= self._settings.least_confidence:
-            self.memory.put(probe.namespace, probe.sketch, outcome, self._ttl_s)
+            self.memory.put(probe.namespace, probe.sketch, outcome, ttl_s)
 
     def describe(self) -> dict[str, object]:
         """For `GET /v1/routes`: of this version, since it was loaded."""

@@ -19,7 +19,7 @@ from serving.http_status import STATUS as HTTP_STATUS
 from serving.openapi import make_document
 from serving.outputs import EXPLANATIONS
 from serving.rpc import STATUS as RPC_STATUS
-from serving.settings import Settings
+from serving.settings import Settings, SimilarRouteSettings
 from serving.tensors import CONTROLS
 from tests.tiny_routes import make_pictures, make_poison, write_route
 
@@ -91,6 +91,12 @@ def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -
         if key.partition(".")[0] in Settings.model_fields and "." in key
     }
     assert documented == list_settings()
+
+
+def test_every_setting_of_a_route_in_similar_memory_stands_in_its_table() -> None:
+    rows = read_rows((DOCS / "similar_memory.md").read_text())
+    documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
+    assert documented == json.loads(SimilarRouteSettings().model_dump_json())
 
 
 def test_every_path_of_the_openapi_document_is_named_and_no_other_one() -> None:

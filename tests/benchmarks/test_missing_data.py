@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
     [
         ["benchmarks.serving", "--quick"],
         ["benchmarks.dual_cnn", "--quick"],
+        ["benchmarks.similar", "--quick"],
         ["sparing.cli", "bench"],
     ],
 )

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.memory_counts import MEMORY
 from monitoring.metrics import Metrics, NoMetrics
+from monitoring.similar import SIMILAR
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -145,6 +146,21 @@ def test_a_memory_count_with_a_label_is_a_series_for_each_of_its_values() -> Non
     assert value(samples, "sparing_memory_remote_errors_total", reason="invalid") == 0
 
 
+def test_similar_memory_is_read_at_every_scrape_by_route_and_absent_where_none_is_opted_in() -> (
+    None
+):
+    metrics = Metrics()
+    assert not [name for name, _ in read(metrics) if name.startswith("sparing_similar")]
+    counts = {route: dict.fromkeys(SIMILAR, 0) for route in ("a", "b")}
+    metrics.watch_similar(lambda: counts)
+    counts["b"]["hits"] = 5
+    counts["b"]["off"] = 1
+    samples = read(metrics)
+    assert value(samples, "sparing_similar_hits_total", route="a") == 0
+    assert value(samples, "sparing_similar_hits_total", route="b") == 5
+    assert value(samples, "sparing_similar_off", route="b") == 1
+
+
 def test_a_memory_count_without_a_metric_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'smells'"):
         Metrics().watch_memory(lambda: {"smells": 1})
@@ -176,6 +192,7 @@ def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other()
     route.row("one", "confidence", 0.001)
     counts = {name: {"some": 0.0} if labels else 0.0 for name, (_, _, *labels) in MEMORY.items()}
     metrics.watch_memory(lambda: counts)
+    metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
     exported = {
         (
             family.name + "_total" * (family.type == "counter"),

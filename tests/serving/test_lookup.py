@@ -12,6 +12,7 @@ from cache.local import LocalMemory
 from core.errors import DeadlineExceeded, Overloaded
 from serving.lookup import MAX_KEYS
 from tests.clock import Clock
+from tests.serving.alike import ALWAYS, CornerStage, alter, make_picture, serve_alike, show
 from tests.serving.tiers import Process, make_dear, with_processes
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values
 
@@ -324,3 +325,28 @@ def test_a_stream_is_answered_from_the_second_tier(redis: RedisServer) -> None:
         assert replies[0].final
 
     with_processes(use, *[lambda: Process(redis.url, make_dear(serve_toy(*cascade())))] * 2)
+
+
+def test_what_the_second_tier_knows_is_an_audits_verdict_and_teaches_likeness(
+    redis: RedisServer,
+) -> None:
+    stages = [CornerStage(), CornerStage()]
+    (elsewhere, _), (here, similar) = (serve_alike(stage, **ALWAYS) for stage in stages)
+    picture = make_picture(1)
+
+    async def use(first: Process, second: Process) -> None:
+        await first.engine.answer(show(alter(picture, label=1)))
+        await stored(first, 1)
+        await second.engine.answer(show(picture))
+        (answer,) = (await second.engine.answer(show(alter(picture, label=1)))).answers
+        assert (answer.stopped_by, answer.similar) == ("memory", False)
+        assert int(answer.outcome.outputs["label"]) == 101
+
+    with_processes(
+        use,
+        lambda: Process(redis.url, make_dear(elsewhere)),
+        lambda: Process(redis.url, make_dear(here)),
+    )
+    assert stages[1].labels == [100]
+    assert (similar.counts.audits, similar.counts.wrong) == (1, 1)
+    assert similar.memory.counts().stores == 2  # what was computed here, and what was recalled

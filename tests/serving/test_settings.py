@@ -38,6 +38,10 @@ def test_what_the_file_says_wins(tmp_path: Path) -> None:
         ("[engine]\npatience_s = 0\n", "engine.patience_s"),
         ("[memory]\nlimit_bytes = 1.5\n", "memory.limit_bytes"),
         ("doors = 3\n", "doors"),
+        ("[memory.similar.routes.a]\nmax_diference = 1\n", "memory.similar.routes.a.max_diference"),
+        ("[memory.similar.routes.a]\naudit_rate = 0\n", "memory.similar.routes.a.audit_rate"),
+        ("[memory.similar.routes.a]\nmax_wrong = 1\n", "memory.similar.routes.a.max_wrong"),
+        ("[memory]\nenabled = false\n[memory.similar.routes.a]\n", "memory"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(tmp_path: Path, text: str, key: str) -> None:
