@@ -18,14 +18,14 @@ from rich.console import Console
 
 from benchmarks import cases as case_list
 from benchmarks import small_cnn
+from benchmarks.bento_report import COMPARED, HOSTS
 from benchmarks.cases import Case
+from benchmarks.process_tree import read_resident_bytes
 from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from benchmarks.servers import Server, run_bento, run_sparing
 from benchmarks.serving import measure_cases
 
-HOSTS = ("sparing", "bento")
-COMPARED = ("small-cnn-http", "hit", "hit-json", "lone-http", "small-cnn-grpc")
 SERVERS = ("default", "no-memory")  # of each host, by their settings in `cases`
 
 
@@ -62,15 +62,21 @@ def measure_hosts(runs: int, seconds: float, console: Console) -> list[Sample]:
         for run in range(runs):
             samples += measure_cases(cases, servers, work, run, seconds, console)
         for host in HOSTS:
-            ready_s = servers[f"default-{host}"].ready_s
-            samples.append(Sample(f"start-{host}", 0, "ready_s", ready_s))
+            server = servers[f"default-{host}"]
+            resident_mb = read_resident_bytes(server.pid) / 1e6
+            samples.append(Sample(f"start-{host}", 0, "ready_s", server.ready_s))
+            samples.append(Sample(f"start-{host}", 0, "resident_mb", resident_mb))
     return samples
 
 
 def _build(host: str, servers: Mapping[str, Server], served: Path) -> list[Case]:
     """One host's cases, named after it."""
     own = {name: servers[f"{name}-{host}"] for name in SERVERS}
-    built = chain(case_list.build_http_cases(own, served), case_list.build_grpc_cases(own, served))
+    built = chain(
+        case_list.build_http_cases(own, served),
+        case_list.build_picture_cases(served),
+        case_list.build_grpc_cases(own, served),
+    )
     return [
         replace(case, name=f"{case.name}-{host}", server=f"{case.server}-{host}")
         for case in built

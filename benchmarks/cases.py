@@ -22,6 +22,7 @@ from benchmarks.traffic import (
     encode_binary,
     encode_json,
     encode_label,
+    encode_png,
     find_label,
 )
 
@@ -75,6 +76,17 @@ def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
         Case("lone-http", "no-memory", 1, binary, path, headers),
         Case("lone-echo", "echo", 1, same, "/raw", headers),
     ]
+
+
+def build_picture_cases(models: Path) -> list[Case]:
+    """The small CNN without memory, asked with PNGs."""
+    pictures = _make_noise(DISTINCT_PICTURES // 16)
+    labels = _label(models, small_cnn.ROUTE, pictures)
+    right = Traffic(
+        [encode_png(picture) for picture in pictures], [b'"label":%d,' % label for label in labels]
+    )
+    path = f"/v1/routes/{small_cnn.ROUTE}/predict"
+    return [Case("picture", "no-memory", BATCHED_CONNECTIONS, right, path)]
 
 
 def build_grpc_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:

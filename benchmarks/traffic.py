@@ -7,10 +7,12 @@ without pickles. Speaks just enough of the Open Inference Protocol for an image 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -84,6 +86,13 @@ def encode_json(picture: Pictures) -> bytes:
         "data": picture.ravel().tolist(),
     }
     return json.dumps({"inputs": [tensor]}, separators=(",", ":")).encode()
+
+
+def encode_png(picture: Pictures) -> bytes:
+    """A picture [H,W] as a PNG file."""
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
 
 
 def encode_label(label: int) -> bytes:

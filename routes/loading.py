@@ -31,7 +31,9 @@ class LoadedRoute:
 def find_routes(root: Path) -> list[Path]:
     """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
     if not root.is_dir():
-        raise ModelDirectoryError(f"{root.absolute()}: no such directory; --models names another")
+        raise ModelDirectoryError(
+            f"{root.absolute()}: no such directory; --models (Bento: SPARING_MODELS) names another"
+        )
     routes = [folder for folder in sorted(root.iterdir()) if _is_folder(folder)]
     return [
         version for route in routes for version in sorted(route.iterdir()) if _is_folder(version)

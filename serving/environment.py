@@ -5,8 +5,8 @@
     SPARING_HOST        the address that gRPC listens on
     SPARING_GRPC_PORT   0: any free port
 
-Relative directories of routes are looked for in the project's folder, wherever the process was
-started: inside a Bento these are the Bento's own models.
+Relative paths are looked for in the project's folder, wherever the process was started: inside a
+Bento these are the Bento's own files.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.settings import DoorSettings, RouteSettings, Settings, read_settings
+from serving.settings import DoorSettings, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 _DOORS = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
@@ -26,14 +26,13 @@ def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Setti
     given = environment.get("SPARING_SETTINGS")
     default = root / "settings.toml"
     if given:
-        settings = read_settings(Path(given))
+        settings = read_settings(root / given)
     else:
         settings = read_settings(default) if default.is_file() else Settings()
     models = environment.get("SPARING_MODELS")
     folders = models.split(os.pathsep) if models else settings.routes.directories
-    routes = RouteSettings(
-        directories=tuple(root / folder for folder in folders),
-        reload_interval_s=settings.routes.reload_interval_s,
+    routes = settings.routes.model_copy(
+        update={"directories": tuple(root / folder for folder in folders)}
     )
     return settings.model_copy(
         update={"doors": _read_doors(environment, settings.doors), "routes": routes}

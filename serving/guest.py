@@ -19,9 +19,10 @@ from types import FrameType
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.assembly import Assembly, CannotServe, assemble
+from monitoring.metrics import NoMetrics
+from serving.assembly import Assembly, CannotServe, assemble, open_engine
 from serving.http_body import Receive
-from serving.http_connection import DOOR, HttpConnection
+from serving.http_connection import DOOR, KEEP_ALIVE_S, HttpConnection
 from serving.http_paths import FIXED
 from serving.settings import Settings
 from serving.web import Application, HttpDoor, Scope, Send
@@ -30,6 +31,19 @@ _FAMILIES = ("/v1/", "/v2/")
 _log = logging.getLogger("sparing")
 
 Handler = Callable[[int, FrameType | None], object]
+
+
+def check(read_settings: Callable[[], Settings]) -> None:
+    """Load the routes and let them go. Raises CannotServe where a guest would, but for its port."""
+
+    async def try_engine() -> None:
+        async with open_engine(read_settings(), NoMetrics()):
+            pass
+
+    try:
+        asyncio.run(try_engine())
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
 
 
 class Guest:
@@ -140,6 +154,7 @@ class Entrance:
             return
         scope["state"][DOOR] = self._guest.door
         config.http_protocol_class = HttpConnection
+        config.timeout_keep_alive = KEEP_ALIVE_S
         config.loaded_app = Entrance(config.loaded_app, self._guest)
         if config.timeout_graceful_shutdown is None:
             config.timeout_graceful_shutdown = math.ceil(self._guest.settings.doors.drain_timeout_s)

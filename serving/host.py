@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 
 from serving.assembly import Assembly, CannotServe, assemble
-from serving.http_connection import HttpConnection
+from serving.http_connection import KEEP_ALIVE_S, HttpConnection
 from serving.keeper import Keeper, Started, Terminal
 from serving.ports import BACKLOG
 from serving.settings import DoorSettings, Settings
@@ -68,7 +68,7 @@ async def _serve_http(
             date_header=False,
             log_config=None,
             backlog=BACKLOG,
-            timeout_keep_alive=75,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
         )
     )

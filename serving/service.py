@@ -7,12 +7,15 @@ counted and bounded already. Nothing is told to anybody: its usage reports are o
 
 import logging
 import os
+from functools import partial
 
 import bentoml
 from bentoml._internal.utils.analytics import usage_stats
+from bentoml.exceptions import BentoMLConfigException
 
+from serving.assembly import CannotServe
 from serving.environment import read_environment
-from serving.guest import Entrance, Guest
+from serving.guest import Entrance, Guest, check
 
 DO_NOT_TRACK = "BENTOML_DO_NOT_TRACK"
 
@@ -24,10 +27,20 @@ def _be_silent() -> None:
 
 
 def _make_service() -> "bentoml.Service[object]":
-    guest = Guest(lambda: read_environment(os.environ))
+    read = partial(read_environment, os.environ)
+    guest = Guest(read)
 
     class Sparing:
         """Adaptive routes over the Open Inference Protocol: HTTP here, gRPC beside."""
+
+        @bentoml.on_deployment  # type: ignore[untyped-decorator]
+        @staticmethod
+        def check() -> None:
+            """Before any process serves: those that cannot start are started over and over."""
+            try:
+                check(read)
+            except CannotServe as error:
+                raise BentoMLConfigException(str(error)) from error
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def open(self) -> None:
@@ -43,6 +56,7 @@ def _make_service() -> "bentoml.Service[object]":
         workers=1,  # an engine has one memory and one device; scale by Bentos
         metrics={"enabled": False},
         logging={"access": {"enabled": False}},
+        http={"host": "127.0.0.1", "port": 3000},  # unless told otherwise
         tracing={"excluded_urls": ["."]},
         extra_ports=[3001],
     )

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "dual-cnn": "benchmarks.dual_cnn",
     "duplicates": "benchmarks.duplicates",
     "similar": "benchmarks.similar",
+    "bento": "benchmarks.bento",
 }
 
 

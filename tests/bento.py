@@ -82,6 +82,26 @@ def build_bento(home: Path, watch: Watch) -> Path:
     return home / "bentos" / "sparing" / found[1]
 
 
+def refuse_to_serve(
+    bento: Path, home: Path, watch: Watch, given: Mapping[str, str]
+) -> tuple[int, str]:
+    """The exit code of `bentoml serve` that is not to start, and what it said."""
+    command = [_script("bentoml"), "serve", f"sparing:{bento.name}"]
+    command += ["--port", str(find_free_port())]
+    environment = watch.environment | {"BENTOML_HOME": str(home), **given}
+    done = subprocess.run(
+        command,
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 class BentoServer:
     """`with BentoServer(bento, home, watch) as server:`; served from a folder of its own."""
 
@@ -89,7 +109,7 @@ class BentoServer:
         self.http_port, self.grpc_port = find_free_port(), find_free_port()
         self.log = home / "log"
         self._command = [_script("bentoml"), "serve", f"sparing:{bento.name}"]
-        self._command += ["--host", "127.0.0.1", "--port", str(self.http_port)]
+        self._command += ["--port", str(self.http_port)]
         self._environment = watch.environment | dict(given)
         self._environment |= {"BENTOML_HOME": str(home), "SPARING_GRPC_PORT": str(self.grpc_port)}
         self._folder = home / "elsewhere"

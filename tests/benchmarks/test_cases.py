@@ -13,6 +13,7 @@ from benchmarks.cases import (
     build_cascade_cases,
     build_grpc_cases,
     build_http_cases,
+    build_picture_cases,
     make_no_op_reply,
 )
 from benchmarks.loadgen import Load, Plan, load_http
@@ -45,12 +46,13 @@ def test_every_case_is_answered_rightly_and_a_wrong_label_would_be_seen(
         with run_no_op(reply) as no_op:
             servers = dict.fromkeys(SETTINGS, server) | {"echo": echo, "no-op": no_op}
             cases = build_http_cases(servers, models) + build_grpc_cases(servers, models)
+            cases += build_picture_cases(models)
             cases += build_cascade_cases(servers, models, limit=50)
             loads = {case.name: load(case, servers[case.server]) for case in cases}
             bodies, expected = cases[0].traffic.bodies, cases[0].traffic.expected
             shifted = Traffic(bodies, [*expected[1:], expected[0]], cases[0].traffic.offset)
             wrong = load(dataclasses.replace(cases[0], traffic=shifted), server).wrong
-    assert len(loads) == 14
+    assert len(loads) == 15
     assert {name: (one.errors, one.wrong) for name, one in loads.items()} == dict.fromkeys(
         loads, (0, 0)
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bento_report import COMPARED, judge_bento
 from benchmarks.dual_cnn_report import find_rival, judge_dual_cnn
 from benchmarks.judging import judge_serving
 from benchmarks.report import write_report
@@ -28,6 +29,11 @@ SERVING = {
     "onnx-batch-1": {"p50_ms": 0.15},
     "onnx-batch-32": {"cpu_us": 20.0},
     "start": {"ready_s": 1.5, "resident_mb": 120.0},
+}
+BENTO = {
+    f"{case}-{host}": {"cpu_us": cpu_us}
+    for case in COMPARED
+    for host, cpu_us in (("sparing", 100.0), ("bento", 160.0))
 }
 DUAL = {
     "fashion-mnist": {"accuracy": 0.932, "macs": 4e6, "device_us_batch_32": 100.0},
@@ -118,7 +124,22 @@ def test_without_a_pool_the_rival_is_said_to_be_unmeasured() -> None:
     assert "not measured, no pool" in rows[-1].sentence()
 
 
-@pytest.mark.parametrize(("bench", "table"), [("serving", SERVING), ("dual_cnn", DUAL)])
+def test_each_kind_of_request_is_held_to_its_own_limit_as_a_guest_of_bentoml() -> None:
+    rows = judge_bento(Results({}, collect(BENTO)))
+    assert len(rows) == len(COMPARED) + 1
+    assert all(row.met for row in rows)
+    for case, words in COMPARED.items():
+        dearer = BENTO | {f"{case}-bento": {"cpu_us": 161.0}}
+        missed = [row for row in judge_bento(Results({}, collect(dearer))) if not row.met]
+        assert [row.what.endswith(words) for row in missed] == [True]
+        assert missed[0].measured == "1.61 × [1.61–1.61]"
+    wrong = BENTO | {"hit-bento": {"cpu_us": 100.0, "wrong": 1.0}}
+    assert [row.met for row in judge_bento(Results({}, collect(wrong)))][-1] is False
+
+
+@pytest.mark.parametrize(
+    ("bench", "table"), [("serving", SERVING), ("dual_cnn", DUAL), ("bento", BENTO)]
+)
 def test_a_report_has_every_target_case_and_a_picture(
     tmp_path: Path, bench: str, table: dict[str, dict[str, float]]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
-from tests.bento import BentoServer, Watch, build_bento
+from tests.bento import BentoServer, Watch, build_bento, refuse_to_serve
 from tests.live import ROOT, LiveServer
 from tests.load import PICTURES, Load, labels_of
 from tests.raw_http import RawClient
@@ -79,6 +79,22 @@ def test_small_requests_are_taken_up_at_the_connection_and_the_others_find_our_p
     assert _get(server, "/healthz") == b"\n"
 
 
+def test_it_listens_on_this_machine_alone_and_its_image_on_every_interface(
+    server: BentoServer, bento: Path
+) -> None:
+    log = server.log.read_text()
+    assert f"listening on http://127.0.0.1:{server.http_port}" in log
+    assert f"gRPC 127.0.0.1:{server.grpc_port}" in log
+    image = (bento / "env" / "docker" / "Dockerfile").read_text()
+    for line in (
+        "ARG BENTOML_HOST=0.0.0.0",
+        "ARG SPARING_HOST=0.0.0.0",
+        "EXPOSE 3000",
+        "EXPOSE 3001",
+    ):
+        assert line in image.splitlines()
+
+
 def test_what_serves_is_the_bento_and_loads_no_training_framework(
     server: BentoServer, bento: Path, serving: Watch
 ) -> None:
@@ -104,7 +120,7 @@ def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
             await asyncio.sleep(1.0)
             stopping.set()
             await asyncio.sleep(0.1)  # what began before has reached the server now
-            await asyncio.to_thread(server.stop)
+            assert await asyncio.to_thread(server.stop) == 0
         assert min(load.answered) > 0
         calls = await rpc
         assert calls.answered > 0
@@ -115,6 +131,15 @@ def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
     log = server.log.read_text()
     assert log.index("draining") < log.index("stopped")
     assert "unanswered" not in log
+
+
+def test_what_cannot_be_served_ends_with_one_line(bento: Path, home: Path, serving: Watch) -> None:
+    code, said = refuse_to_serve(bento, home, serving, {"SPARING_MODELS": "/nowhere"})
+    assert code == 1
+    assert [line for line in said.splitlines() if "/nowhere: no such directory" in line] == [
+        said.splitlines()[-1]
+    ]
+    assert "Traceback" not in said
 
 
 def test_nothing_was_told_to_anybody(building: Watch, serving: Watch, bento: Path) -> None:
