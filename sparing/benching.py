@@ -12,6 +12,7 @@ BENCHMARKS = {
     "serving": "benchmarks.serving",
     "dual-cnn": "benchmarks.dual_cnn",
     "duplicates": "benchmarks.duplicates",
+    "eviction": "benchmarks.eviction",
 }
 
 
