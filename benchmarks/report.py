@@ -1,14 +1,23 @@
 """`python -m benchmarks.report`: the reports in `docs/reports/`, computed from the newest results.
 
 A report is a table of targets, a plot, a table of everything measured and one sentence a target. No
-number in it is written by hand; to change one, measure again.
+number in it is written by hand; to change one, measure again. What concerns memory are parts of one
+page, each measured by a benchmark of its own.
 """
 
+import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import bento_report, dual_cnn_report, duplicates_report, similar_report
+from benchmarks import (
+    bento_report,
+    dual_cnn_report,
+    duplicates_report,
+    eviction_report,
+    similar_report,
+)
 from benchmarks.choice import describe_choice
 from benchmarks.judging import judge_serving
 from benchmarks.plots import plot_serving
@@ -106,21 +115,60 @@ REPORTS = {
         similar_report.COLUMNS,
         (similar_report.explain_similar,),
     ),
+    "eviction": Report(
+        "Who leaves first",
+        "Hit rates on streams of keys, without a server. Every miss is computed and offered to "
+        "memory. Zipf: independent requests, the picture of rank r asked for like 1/r; the others "
+        "are the block ids of the Mooncake traces, with room for that share of the different ones.",
+        eviction_report.judge_eviction,
+        eviction_report.plot_eviction,
+        eviction_report.COLUMNS,
+        (eviction_report.explain_eviction,),
+    ),
 }
+MEMORY = ("eviction",)  # reports that are parts of `memory.md`, in this order
 
 
 def main() -> None:
     for bench in REPORTS:
-        print(write_report(bench, find_newest(bench, FOLDER), DOCS))
+        try:
+            print(write_report(bench, find_newest(bench, FOLDER), DOCS))
+        except FileNotFoundError as error:
+            print(error, file=sys.stderr)
 
 
 def write_report(bench: str, results_path: Path, folder: Path) -> Path:
-    """Write `<folder>/<bench>.md` and its picture from a result file; returns the report."""
+    """Write `<folder>/<bench>.md` and its picture from a result file; returns the report. A part of
+    the page on memory is written with the newest of the others that lie beside the file.
+    """
+    if bench in MEMORY:
+        return _write_memory({bench: results_path}, results_path.parent, folder)
     report, results = REPORTS[bench], read_results(results_path)
     report.plot(results, folder / "img" / f"{bench}.png")
     path = folder / f"{bench}.md"
     path.write_text(render(bench, report, results, results_path))
     return path
+
+
+def _write_memory(given: dict[str, Path], results: Path, folder: Path) -> Path:
+    found = {part: given.get(part) or _find(part, results) for part in MEMORY}
+    parts = []
+    for bench, source in found.items():
+        if source is not None:
+            report, measured = REPORTS[bench], read_results(source)
+            report.plot(measured, folder / "img" / f"{bench}.png")
+            text = render(bench, report, measured, source)
+            parts.append(re.sub("^#", "##", text, flags=re.MULTILINE))
+    path = folder / "memory.md"
+    path.write_text("\n".join(["# What memory does\n", *parts]))
+    return path
+
+
+def _find(bench: str, folder: Path) -> Path | None:
+    try:
+        return find_newest(bench, folder)
+    except FileNotFoundError:
+        return None
 
 
 def render(bench: str, report: Report, results: Results, source: Path) -> str:

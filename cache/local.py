@@ -1,24 +1,23 @@
-"""The first tier of memory: answers kept in this process, least recently used out first.
+"""The first tier of memory: answers kept in this process, bounded in bytes.
 
-Bounded in bytes, each answer with a time to live. Used from the event loop only, hence without a
-lock; the plain `get` and `put` spare the hot path a coroutine, `recall` and `store` are the Memory
-protocol. Knows nothing of routes: the keys tell them apart.
+Each answer has a time to live; which leaves first is the business of `cache/queues.py`, whose own
+bytes count too. Used from the event loop only, hence without a lock; the plain `get` and `put`
+spare the hot path a coroutine, `recall` and `store` are the Memory protocol. Knows nothing of
+routes: the keys tell them apart.
 """
 
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from cache.ghosts import SLOT_BYTES
+from cache.queues import ENTRY_BYTES, MAX_HITS, Queues
 from core.messages import Key, Outcome
 
-ENTRY_BYTES = (
-    560  # key, dict slots, entry and outcome objects; measured with tracemalloc on Python 3.11
-)
 ARRAY_BYTES = 128  # an array's header, its shape and its slot in `outputs`
 
 
@@ -36,15 +35,8 @@ class MemoryCounts:
     entries: int
 
 
-@dataclass(slots=True)
-class _Entry:
-    outcome: Outcome
-    size_bytes: int
-    expires_at: float
-
-
 class LocalMemory:
-    """Least recently used, at most `limit_bytes`; `clock` gives seconds that never go back."""
+    """At most `limit_bytes`, the queues' own included; `clock` gives seconds that never go back."""
 
     def __init__(
         self,
@@ -58,8 +50,11 @@ class LocalMemory:
         self._limit_bytes = limit_bytes
         self._ttl_s = ttl_s
         self._clock = clock
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
-        self._size_bytes = 0
+        slots = limit_bytes // ENTRY_BYTES + 1  # no more answers than this can be held
+        self._own_bytes = SLOT_BYTES * slots
+        self._room_bytes = max(0, limit_bytes - self._own_bytes)
+        self._queues = Queues(self._room_bytes, slots)
+        self._find = self._queues.entries.get
         self._hits = self._misses = self._stores = 0
         self._evictions = self._expirations = self._rejected = 0
 
@@ -68,35 +63,41 @@ class LocalMemory:
 
         A first look that another one follows in case of a miss does not count the miss.
         """
-        entry = self._entries.get(key)
+        entry = self._find(key)
         if entry is None:
             self._misses += count_miss
             return None
         if self._clock() >= entry.expires_at:
-            self._drop(key)
-            self._expirations += 1
+            self._expirations += entry.outcome is not None
+            self._queues.empty(entry)
             self._misses += count_miss
             return None
-        self._entries.move_to_end(key)
+        if entry.hits < MAX_HITS:
+            entry.hits += 1
         self._hits += 1
         return entry.outcome
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
         """Keep the answer for `ttl_s` (default: the memory's); an older one of this key goes."""
-        if key in self._entries:
-            self._drop(key)
+        queues = self._queues
+        entry = self._find(key)
+        if entry is not None:
+            queues.empty(entry)
         outputs = {name: own(array) for name, array in outcome.outputs.items()}
         size_bytes = ENTRY_BYTES + sum(map(count_bytes, outputs.values()))
-        if size_bytes > self._limit_bytes:
+        if size_bytes > self._room_bytes:
             self._rejected += 1
             return
-        while self._size_bytes + size_bytes > self._limit_bytes:
-            self._drop(next(iter(self._entries)))
-            self._evictions += 1
+        now = self._clock()
+        if queues.size_bytes + size_bytes > self._room_bytes:
+            self._make_room(key, size_bytes, now)
+            entry = self._find(key)
         kept = Outcome(outputs, outcome.confidence, outcome.exit)
-        expires_at = self._clock() + (self._ttl_s if ttl_s is None else ttl_s)
-        self._entries[key] = _Entry(kept, size_bytes, expires_at)
-        self._size_bytes += size_bytes
+        expires_at = now + (self._ttl_s if ttl_s is None else ttl_s)
+        if entry is None:
+            queues.add(key, kept, size_bytes, expires_at)
+        else:
+            queues.fill(entry, kept, size_bytes, expires_at)
         self._stores += 1
 
     async def recall(self, keys: Sequence[Key], /) -> Sequence[Outcome | None]:
@@ -118,22 +119,36 @@ class LocalMemory:
             evictions=self._evictions,
             expirations=self._expirations,
             rejected=self._rejected,
-            size_bytes=self._size_bytes,
-            entries=len(self._entries),
+            size_bytes=self._own_bytes + self._queues.size_bytes,
+            entries=len(self._queues.entries) - self._queues.hollow,
         )
 
     def check(self) -> None:
         """Assert that the books balance; nothing kept can be written or pins a larger array."""
-        total = sum(entry.size_bytes for entry in self._entries.values())
-        assert total == self._size_bytes, f"{total} bytes kept, {self._size_bytes} counted"
-        assert total <= self._limit_bytes, f"{total} bytes kept, {self._limit_bytes} allowed"
-        for entry in self._entries.values():
+        self._queues.check()
+        held = self._queues.size_bytes
+        assert held <= self._room_bytes, f"{held} bytes kept, {self._room_bytes} allowed"
+        for entry in self._queues.entries.values():
+            if entry.outcome is None:
+                continue
             for name, array in entry.outcome.outputs.items():
                 assert not array.flags.writeable, f"{name} can be written"
                 assert array.base is None, f"{name} pins another array"
 
-    def _drop(self, key: Key) -> None:
-        self._size_bytes -= self._entries.pop(key).size_bytes
+    def _make_room(self, key: Key, size_bytes: int, now: float) -> None:
+        """Evict until an answer of this size fits, in the place that its key has, if any."""
+        queues = self._queues
+        while True:
+            kept_bytes = ENTRY_BYTES if key in queues.entries else 0
+            if queues.size_bytes - kept_bytes + size_bytes <= self._room_bytes:
+                return
+            gone = queues.evict(now)
+            if gone.outcome is None:
+                continue
+            if now < gone.expires_at:
+                self._evictions += 1
+            else:
+                self._expirations += 1
 
 
 def count_bytes(array: npt.NDArray[np.generic]) -> int:

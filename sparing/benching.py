@@ -14,6 +14,7 @@ BENCHMARKS = {
     "duplicates": "benchmarks.duplicates",
     "similar": "benchmarks.similar",
     "bento": "benchmarks.bento",
+    "eviction": "benchmarks.eviction",
 }
 
 

@@ -1,6 +1,7 @@
-"""The first tier: least recently used out first, bounded in bytes, nothing old or pinned."""
+"""The first tier: bounded in bytes, nothing old or pinned, what is asked for again stays."""
 
 import asyncio
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cache.local import ARRAY_BYTES, ENTRY_BYTES, LocalMemory
+from cache.ghosts import SLOT_BYTES
+from cache.local import ARRAY_BYTES, LocalMemory
+from cache.queues import ENTRY_BYTES
 from core.messages import Key, Memory, Outcome
 
 ROW_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8
@@ -20,6 +23,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+def _room_for(rows: int) -> int:
+    """Bytes for so many answers of one number, and for the memory's own books."""
+    return rows * ROW_BYTES + SLOT_BYTES * (rows * ROW_BYTES // ENTRY_BYTES + 2)
 
 
 def _make_outcome(value: int, size: int = 1) -> Outcome:
@@ -52,8 +60,8 @@ def test_confidence_and_exit_are_kept() -> None:
     assert (found.confidence, found.exit) == (0.25, "light")
 
 
-def test_the_least_recently_used_leaves_first() -> None:
-    memory = LocalMemory(2 * ROW_BYTES)
+def test_what_was_asked_for_again_stays_and_the_oldest_other_one_leaves() -> None:
+    memory = LocalMemory(_room_for(2))
     for index in (1, 2):
         memory.put(_make_key(index), _make_outcome(index))
     assert _read(memory.get(_make_key(1))) == 1
@@ -88,15 +96,16 @@ def test_a_hit_does_not_prolong_a_life() -> None:
 
 def test_storing_again_replaces_the_answer_and_its_bytes() -> None:
     memory = LocalMemory(10_000)
+    empty_bytes = memory.counts().size_bytes
     memory.put(_make_key(1), _make_outcome(1, size=50))
     memory.put(_make_key(1), _make_outcome(2))
     assert _read(memory.get(_make_key(1))) == 2
-    assert memory.counts().size_bytes == ROW_BYTES
+    assert memory.counts().size_bytes - empty_bytes == ROW_BYTES
     memory.check()
 
 
 def test_an_answer_larger_than_the_memory_is_rejected_and_drives_nothing_out() -> None:
-    memory = LocalMemory(ROW_BYTES)
+    memory = LocalMemory(_room_for(1))
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(2), _make_outcome(2, size=100))
     assert _read(memory.get(_make_key(1))) == 1
@@ -105,7 +114,7 @@ def test_an_answer_larger_than_the_memory_is_rejected_and_drives_nothing_out() -
 
 
 def test_a_rejected_answer_leaves_no_older_one_of_its_key() -> None:
-    memory = LocalMemory(ROW_BYTES)
+    memory = LocalMemory(_room_for(1))
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(1), _make_outcome(2, size=100))
     assert memory.get(_make_key(1)) is None
@@ -146,13 +155,82 @@ def test_a_memory_without_room_is_refused(limit_bytes: int) -> None:
         LocalMemory(limit_bytes)
 
 
+def test_a_scan_of_ten_times_the_memory_leaves_what_is_asked_for_again() -> None:
+    memory = LocalMemory(_room_for(100))
+    loved = [_make_key(index) for index in range(50)]
+    for key in loved:
+        memory.put(key, _make_outcome(1))
+    for index in range(1000, 2000):
+        if index % 100 == 0:
+            assert all(memory.get(key) is not None for key in loved)
+        memory.put(_make_key(index), _make_outcome(2))
+    assert all(memory.get(key) is not None for key in loved)
+    memory.check()
+
+
+def test_who_returns_soon_after_leaving_outlives_a_scan() -> None:
+    memory = LocalMemory(_room_for(100))
+    memory.put(_make_key(0), _make_outcome(7))
+    for index in range(1000, 1100):
+        memory.put(_make_key(index), _make_outcome(2))
+    assert memory.get(_make_key(0)) is None  # it waited in the small queue, and nobody asked
+    memory.put(_make_key(0), _make_outcome(7))
+    for index in range(2000, 2089):
+        memory.put(_make_key(index), _make_outcome(2))
+    assert _read(memory.get(_make_key(0))) == 7
+
+
+def test_what_grew_old_and_is_computed_again_gives_its_first_life_and_bytes_away() -> None:
+    clock = Clock()
+    memory = LocalMemory(_room_for(4), ttl_s=10, clock=clock)
+    memory.put(_make_key(1), _make_outcome(1, size=100))
+    clock.now_s += 10
+    assert memory.get(_make_key(1)) is None
+    assert memory.get(_make_key(1)) is None
+    counts = memory.counts()
+    assert (counts.entries, counts.expirations, counts.misses) == (0, 1, 2)
+    memory.check()
+    memory.put(_make_key(1), _make_outcome(2))
+    assert _read(memory.get(_make_key(1))) == 2
+    assert memory.counts().entries == 1
+    memory.check()
+
+
+def test_an_answer_that_grows_may_drive_out_all_others_and_itself_stays() -> None:
+    memory = LocalMemory(_room_for(4))
+    for index in range(4):
+        memory.put(_make_key(index), _make_outcome(index))
+    memory.put(_make_key(0), _make_outcome(9, size=1 + 3 * ROW_BYTES // 8))
+    assert _read(memory.get(_make_key(0))) == 9
+    assert memory.counts().entries == 1
+    memory.check()
+
+
+def test_what_is_kept_takes_no_more_bytes_than_are_counted() -> None:
+    asked = np.random.default_rng(0).zipf(1.1, 20_000).tolist()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        memory = LocalMemory(2**21)
+        for index in asked:
+            key = _make_key(index % 2**64)
+            if memory.get(key) is None:
+                outputs = {"label": np.full(1, index % 10, np.int64)}
+                memory.put(key, Outcome(outputs, index / 7, "stage0"))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert memory.counts().evictions > 1000
+    assert taken <= memory.counts().size_bytes <= 2**21
+
+
 class MemoryMachine(RuleBasedStateMachine):
     """Any sequence of uses against a dictionary that forgets nothing but what is too old."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.memory = LocalMemory(4 * ROW_BYTES, ttl_s=5, clock=self.clock)
+        self.memory = LocalMemory(_room_for(4), ttl_s=5, clock=self.clock)
         self.written: dict[int, tuple[int, float]] = {}
         self.gets = self.puts = 0
 
