@@ -70,7 +70,7 @@ class RememberedLoad:
                     try:
                         reply = await client.post("/v2/models/tiny/infer", body)
                     except (ConnectionError, Refused) as error:
-                        self._note(repr(error))
+                        await self._note(repr(error))
                         continue
                     if reply.status != 200:
                         self.errors.append(f"{reply.status} {reply.body!r}")
@@ -93,7 +93,7 @@ class RememberedLoad:
                     try:
                         result = await client.infer("tiny", [tensor])
                     except InferenceServerException as error:
-                        self._note(str(error), error.status() == "StatusCode.UNAVAILABLE")
+                        await self._note(str(error), error.status() == "StatusCode.UNAVAILABLE")
                         continue
                     if int(result.as_numpy("label")[0]) != self.right[index]:
                         self.wrong += 1
@@ -101,9 +101,10 @@ class RememberedLoad:
                         self.grpc += 1
                     break
 
-    def _note(self, error: str, retryable: bool = True) -> None:
+    async def _note(self, error: str, retryable: bool = True) -> None:
         if self.patient and retryable:
             self.retried += 1
+            await asyncio.sleep(0.01)
         else:
             self.errors.append(error)
             self._stop.set()
