@@ -47,7 +47,8 @@ async def kill_workers(
 ) -> tuple[Door, Door, list[Kill]]:
     """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and one
     request under way; a failed one is asked again a moment later, and counted once: a gRPC channel
-    that waits for its next attempt to connect fails all calls meanwhile. Counts that fall are an assertion here.
+    that waits for its next attempt to connect fails all calls meanwhile. Counts that fall are an
+    assertion here.
     """
     http, grpc, stop = Door(), Door(), asyncio.Event()
     asking = [

@@ -18,7 +18,7 @@ from training.data import DataSet, load_data
 from training.evaluate import Plan, accuracy
 from training.export import measure_us_per_picture, run_onnx
 from training.findings import COST_BATCH, Findings
-from training.members import Measure, make_ready
+from training.members import ROUNDS, Measure, make_ready, measure_in_turns
 from training.nets import POOLS, NetSpec
 from training.pool import train_pool
 from training.report import write_report
@@ -69,9 +69,11 @@ def choose(
 ) -> Findings:
     """Export and measure the pool, choose a cascade on held-out pictures, then try all on test."""
     ready = {
-        spec.name: make_ready(spec, data, runs, measure)
-        for spec in track(pool, "exporting and measuring", console=console)
+        spec.name: make_ready(spec, data, runs)
+        for spec in track(pool, "exporting", console=console)
     }
+    rounds = track(measure_in_turns(ready, measure), "measuring", total=ROUNDS, console=console)
+    *_, ready = rounds
     labels = data.held_out.labels
     costs = {name: member.us_per_picture[COST_BATCH] for name, member in ready.items()}
     large = max(ready, key=lambda name: (accuracy(ready[name].held_out, labels), -costs[name]))

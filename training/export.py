@@ -100,7 +100,7 @@ def check_parity(net: Classifier, path: Path, pictures: npt.NDArray[np.uint8]) -
 
 
 def measure_us_per_picture(
-    path: Path, batches: Sequence[int] = (1, 8, 32, 64), repeats: int = 15
+    path: Path, batches: Sequence[int] = (1, 8, 32, 64), repeats: int = 5
 ) -> dict[int, float]:
     """Warm single-threaded CPU time by batch size, in µs a picture: the median of `repeats`.
 
