@@ -61,7 +61,7 @@ def judge_dual_cnn(results: Results) -> list[Row]:
 
 
 def find_rival(results: Results, metric: str) -> str | None:
-    """The single net cheapest by `metric` with at least the cascade's accuracy; None: no pool."""
+    """The single net cheapest by `metric` with at least the cascade's accuracy; None: there is none."""
     cascade, large, *nets = results.cases()
     if not nets:
         return None
@@ -74,7 +74,7 @@ def _judge_rival(results: Results, what: str, metric: str) -> Row:
     name = f"Mean {what}, of the cheapest single net's with at least the cascade's accuracy"
     rival, cascade = find_rival(results, metric), results.cases()[0]
     if rival is None:
-        return Row(name, "≤ 50 %", "–", None, "no pool of nets was given (--pool)")
+        return Row(name, "≤ 50 %", "–", None, "no net of the pool is as accurate as the cascade")
     share = 100 * each(results, cascade, metric) / each(results, rival, metric)
     return at_most(name, share, 50, "%", _numbers(results, metric, cascade, rival))
 

@@ -6,7 +6,9 @@ from benchmarks.choice import describe_choice
 from benchmarks.results import FOLDER, find_newest, read_results
 
 
-@pytest.mark.parametrize(("bench", "data"), [("dual_cnn", "fashion-mnist")])
+@pytest.mark.parametrize(
+    ("bench", "data"), [("dual_cnn", "fashion-mnist"), ("dual_cnn_cifar10", "cifar10")]
+)
 def test_every_rule_and_the_oracle_gap_come_from_the_results(bench: str, data: str) -> None:
     results = read_results(find_newest(f"dual_cnn_training-{data}", FOLDER))
     text = describe_choice(read_results(find_newest(bench, FOLDER)))
