@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.plots import BASELINE, OURS, save
 from benchmarks.results import Results
@@ -61,7 +62,7 @@ def judge_dual_cnn(results: Results) -> list[Row]:
 
 
 def find_rival(results: Results, metric: str) -> str | None:
-    """The single net cheapest by `metric` with at least the cascade's accuracy; None: there is none."""
+    """The single net cheapest by `metric` that is as accurate as the cascade, or None."""
     cascade, large, *nets = results.cases()
     if not nets:
         return None
@@ -93,6 +94,7 @@ def plot_dual_cnn(results: Results, path: Path) -> None:
             place = (-70, 8) if case == large else (6, -12)  # it is one of the pool's nets, too
             axes.annotate(case, (x, y), textcoords="offset points", xytext=place, fontsize=8)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.2, y=0.15)
         axes.grid(alpha=0.3)
     save(figure, path)
