@@ -25,7 +25,8 @@ def describe_choice(measured: Results) -> str:
         [
             "## How it was chosen",
             f"`{results.facts['command']}` chose members, order, score, thresholds and rule on "
-            f"held-out pictures, then looked at the test set once: {members}. Samples: `{path}`.",
+            f"held-out pictures alone, the test set tried what came of it: {members}. Samples: "
+            f"`{path}`.",
             "| rule | held-out | test |\n| --- | --- | --- |\n" + "\n".join(rows),
             f"By held-out accuracy `{best}` was chosen; the paper's post-check is "
             f"{_points(results, best, 'post_check')} points of test accuracy behind it, averaging "

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.loadgen import build_requests
+from benchmarks.memory_cost import measure_memory_cost
 from benchmarks.once import ask_once
 from benchmarks.process_tree import read_cpu_s
 from benchmarks.report import DOCS, write_report
@@ -33,6 +34,7 @@ NO_MEMORY = "[memory]\nenabled = false\n"
 CONNECTIONS = 64
 SEED = 42
 QUICK_PICTURES = 300
+COST_RUNS = 4  # of memory's own cost, for each run of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,12 @@ def main() -> None:
     )
     pictures, labels = test.pictures[:count], test.labels[:count]
     try:
-        samples = list(measure(options.models, options.data, pictures, labels, runs))
+        samples = [
+            *measure(options.models, options.data, pictures, labels, runs),
+            *measure_memory_cost(
+                options.models, options.data, pictures, COST_RUNS * runs, CONNECTIONS
+            ),
+        ]
     except (SparingError, RuntimeError, FileNotFoundError) as error:
         sys.exit(str(error))
     folder = QUICK_FOLDER if options.quick else FOLDER

@@ -14,9 +14,10 @@ REQUEST_LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The answers in the order of the requests, the seconds each took, and those of all."""
+    """The answers in the order of the requests, when each was asked and how long it took."""
 
     answers: Sequence[tuple[bytes, int]]  # body, and how much of it is a binary answer's JSON head
+    asked_s: Sequence[float]  # since the first
     latencies_s: Sequence[float]
     seconds: float
 
@@ -24,7 +25,7 @@ class Pass:
 async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pass:
     """Send every request once. Raises RuntimeError for any answer but 200, and OSError for none."""
     answers = [(b"", 0)] * len(requests)
-    latencies_s = [0.0] * len(requests)
+    asked_s, latencies_s = [0.0] * len(requests), [0.0] * len(requests)
     waiting = iter(range(len(requests)))
 
     async def ask() -> None:
@@ -34,6 +35,7 @@ async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pa
                 sent_at = time.perf_counter()
                 writer.write(requests[index])
                 answers[index] = await asyncio.wait_for(_read_answer(reader), REQUEST_LIMIT_S)
+                asked_s[index] = sent_at - started
                 latencies_s[index] = time.perf_counter() - sent_at
         finally:
             writer.close()
@@ -42,7 +44,7 @@ async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pa
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
             group.create_task(ask())
-    return Pass(answers, latencies_s, time.perf_counter() - started)
+    return Pass(answers, asked_s, latencies_s, time.perf_counter() - started)
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[bytes, int]:

@@ -16,7 +16,9 @@ from benchmarks import (
     dual_cnn_report,
     duplicates_report,
     eviction_report,
+    remote_report,
     similar_report,
+    workers_report,
 )
 from benchmarks.choice import describe_choice
 from benchmarks.judging import judge_serving
@@ -125,8 +127,30 @@ REPORTS = {
         eviction_report.COLUMNS,
         (eviction_report.explain_eviction,),
     ),
+    "remote": Report(
+        "What processes share",
+        "The second tier in a real Redis. Keys: batches of 64, answers with ten probabilities. Hit "
+        "rates: two processes, each with room for one in a hundred of a trace's block ids, answer "
+        "its requests in turns. Faults: while 4 connections ask the server for pictures that Redis "
+        "has, its first tier without room; latencies count from when the fault is there, and right "
+        "before a server without a second tier answers the same requests.",
+        remote_report.judge_remote,
+        remote_report.plot_remote,
+        remote_report.COLUMNS,
+    ),
+    "workers": Report(
+        "What a second worker costs and brings",
+        "`sparing serve --workers 2` and one process, each case on both right after one another, "
+        "with closed-loop load from a process of its own over 32 connections (`lone`: one, cascade "
+        "and large model: 64). CPU is that of the whole process tree. Load generator and servers "
+        "share two cores, which one process already uses both of: one for its loop, one for its "
+        "device; what more processes bring on more cores is not seen here.",
+        workers_report.judge_workers,
+        workers_report.plot_workers,
+        workers_report.COLUMNS,
+    ),
 }
-MEMORY = ("eviction",)  # reports that are parts of `memory.md`, in this order
+MEMORY = ("eviction", "remote")  # reports that are parts of `memory.md`, in this order
 
 
 def main() -> None:

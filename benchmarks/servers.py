@@ -40,12 +40,13 @@ def find_free_port() -> int:
 
 
 @contextmanager
-def run_sparing(models: Path, settings: Path) -> Iterator[Server]:
+def run_sparing(models: Path, settings: Path, workers: int = 1) -> Iterator[Server]:
     """Our server with these routes and settings."""
     http_port, grpc_port = find_free_port(), find_free_port()
     command = [str(Path(sys.executable).with_name("sparing")), "serve", "--log-level", "error"]
     command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
     command += ["--models", str(models), "--settings", str(settings)]
+    command += ["--workers", str(workers)]
     with _run(command, http_port, grpc_port) as server:
         yield server
 

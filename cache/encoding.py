@@ -11,6 +11,7 @@ and stays in the first tier. Where values are kept, and for how long, is the sto
 import hashlib
 import math
 import struct
+from functools import lru_cache
 from hmac import compare_digest
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ class Encoding:
         contents = []
         for name, value in outcome.outputs.items():
             array = np.asarray(value)
-            parts.append(_describe(name, array))
+            parts.append(_describe(name, array.dtype.str, array.shape))
             contents.append(array.tobytes())
         body = b"".join(parts + contents)
         if len(body) > MAX_VALUE_BYTES - SEAL_BYTES:
@@ -97,6 +98,7 @@ class Encoding:
         return hasher.digest()
 
 
+@lru_cache(1024)
 def _prefixed(text: str) -> bytes:
     raw = text.encode()
     if len(raw) > 255:
@@ -104,11 +106,12 @@ def _prefixed(text: str) -> bytes:
     return bytes((len(raw),)) + raw
 
 
-def _describe(name: str, array: npt.NDArray[np.generic]) -> bytes:
-    code = _CODES.get(array.dtype.str)
-    if code is None or array.ndim > MAX_DIMENSIONS:
-        raise Unstorable(f"output {name!r}: {array.dtype} with {array.ndim} dimensions")
-    return _prefixed(name) + struct.pack(f"<BB{array.ndim}I", code, array.ndim, *array.shape)
+@lru_cache(1024)
+def _describe(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    code = _CODES.get(dtype)
+    if code is None or len(shape) > MAX_DIMENSIONS:
+        raise Unstorable(f"output {name!r}: {dtype} with {len(shape)} dimensions")
+    return _prefixed(name) + struct.pack(f"<BB{len(shape)}I", code, len(shape), *shape)
 
 
 def _parse(body: bytes, now: float) -> Recalled:

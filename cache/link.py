@@ -6,10 +6,13 @@ methods of its connection; timeouts are the caller's.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
+
 Command = tuple[bytes | int, ...]
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # wrong stub
 
 
 class Link:
@@ -29,9 +32,8 @@ class Link:
         await self._make_ready()
         connection = self._connection
         try:
-            await connection.send_packed_command(
-                connection.pack_commands(commands), check_health=False
-            )
+            packed = b"".join(map(_pack, commands))
+            await connection.send_packed_command(packed, check_health=False)
             return [await self._read() for _ in commands]
         except BaseException:  # a timeout's cancellation too: the reply may still come
             await self._discard()

@@ -1,6 +1,6 @@
 """Admission: which route answers a request and what its rows' fingerprints are, or why neither.
 
-Everything that can be refused without the engine's state is refused here, before it costs anything.
+Whatever can be refused is refused here, before it costs anything.
 """
 
 import secrets
@@ -11,9 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.fingerprint import Fingerprinter, Prefix
-from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
+from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.messages import Key, Request
+from serving.calls import Call
 from serving.catalog import ServedRoute
+from serving.scheduler import Scheduler
+from serving.settings import EngineSettings
 
 _PREFIXES = 1024
 
@@ -71,3 +74,29 @@ def check_in_time(request: Request) -> float:
     if request.deadline is not None and request.deadline <= now:
         raise DeadlineExceeded("the request's deadline had passed when it arrived")
     return now
+
+
+def check_room(
+    call: Call, rows: int, due: float, now: float, scheduler: Scheduler, settings: EngineSettings
+) -> None:
+    """Raises Overloaded where so many more rows have no room before the first stage, and
+    DeadlineExceeded where it is predicted to come too late for them.
+    """
+    lane = call.served.entry
+    waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
+    if waiting + rows > settings.max_queued_rows:
+        wait_s = scheduler.predict_s(lane, now, now, waiting)
+        raise Overloaded(
+            f"route {call.served.name!r} has {waiting} rows waiting, "
+            f"at most {settings.max_queued_rows} may wait",
+            retry_after_s=max(1.0, wait_s),
+        )
+    if call.deadline is None:
+        return
+    needed_s = scheduler.predict_s(lane, due, now, rows)
+    left_s = call.deadline - settings.reply_margin_s - now
+    if needed_s > left_s:
+        raise DeadlineExceeded(
+            f"the first stage is predicted to need {needed_s * 1e3:.1f} ms, "
+            f"the request's deadline leaves {max(0.0, left_s) * 1e3:.1f} ms"
+        )

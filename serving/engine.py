@@ -11,9 +11,8 @@ from functools import partial
 
 from cache.local import LocalMemory
 from core.devices import Device
-from core.errors import DeadlineExceeded, Overloaded
 from core.messages import Answer, Key, Outcome, Reply, Request
-from serving.admission import Admission, Admitted, check_in_time
+from serving.admission import Admission, Admitted, check_in_time, check_room
 from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
@@ -228,7 +227,8 @@ class Engine:
             due = call.deadline
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
         if fresh:  # identical rows fly once
-            self._check_room(call, len(fresh if fresh[0] is None else set(fresh)), due, now)
+            more = len(fresh if fresh[0] is None else set(fresh))
+            check_room(call, more, due, now, self._scheduler, self._settings)
         for row in rows:
             key = keys[row]
             flight = None if key is None else self._flights.get(key)
@@ -239,26 +239,6 @@ class Engine:
                 flight.lane.hasten(flight, due)
             flight.waiters.append((call, row))
             call.flights.append((flight, row))
-
-    def _check_room(self, call: Call, rows: int, due: float, now: float) -> None:
-        lane = call.served.entry
-        waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
-        if waiting + rows > self._settings.max_queued_rows:
-            wait_s = self._scheduler.predict_s(lane, now, now, waiting)
-            raise Overloaded(
-                f"route {call.served.name!r} has {waiting} rows waiting, "
-                f"at most {self._settings.max_queued_rows} may wait",
-                retry_after_s=max(1.0, wait_s),
-            )
-        if call.deadline is None:
-            return
-        needed_s = self._scheduler.predict_s(lane, due, now, rows)
-        left_s = call.deadline - self._settings.reply_margin_s - now
-        if needed_s > left_s:
-            raise DeadlineExceeded(
-                f"the first stage is predicted to need {needed_s * 1e3:.1f} ms, "
-                f"the request's deadline leaves {max(0.0, left_s) * 1e3:.1f} ms"
-            )
 
     def _start(self, call: Call, key: Key | None, row: int, due: float, now: float) -> Flight:
         lane = call.served.entry

@@ -15,6 +15,8 @@ BENCHMARKS = {
     "similar": "benchmarks.similar",
     "bento": "benchmarks.bento",
     "eviction": "benchmarks.eviction",
+    "remote": "benchmarks.remote",
+    "workers": "benchmarks.workers",
 }
 
 
@@ -22,8 +24,11 @@ def bench(names: Sequence[str], arguments: Sequence[str]) -> int:
     """Run the named benchmarks in order (none named: all); the first exit code that is not 0."""
     if not (ROOT / "benchmarks").is_dir():
         raise Failure(f"{ROOT}: no benchmarks here; they run from a clone of the repository")
-    for name in names or BENCHMARKS:
-        command = [sys.executable, "-m", BENCHMARKS[name], *arguments]
+    jobs = [(name, arguments) for name in names or BENCHMARKS]
+    if not names:  # of both data sets
+        jobs.append(("dual-cnn", [*arguments, "--data", "cifar10"]))
+    for name, options in jobs:
+        command = [sys.executable, "-m", BENCHMARKS[name], *options]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         if code:
             return code

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.duplicates import NO_MEMORY, WORKLOADS, System, Workload, make_workload, run_cell
 from benchmarks.duplicates_report import beside_the_paper, judge_duplicates, plot_duplicates
+from benchmarks.memory_cost import OFF, ON
 from benchmarks.once import ask_once
 from benchmarks.results import Results, Sample
 from tests.live import ROOT
@@ -98,12 +99,23 @@ def measured(dual: float, memory: float) -> Results:
                 for run in range(2)
                 for metric, number in facts.items()
             ]
+    samples += [
+        Sample(case, run, "cpu_us", value)
+        for case, value in ((OFF, dual), (ON, dual * 1.008))
+        for run in range(2)
+    ]
     return Results({}, samples)
 
 
 def test_verdicts_follow_from_the_samples(tmp_path: Path) -> None:
-    assert [row.met for row in judge_duplicates(measured(180, 90))] == [True] * 4
-    assert [row.met for row in judge_duplicates(measured(220, 110))] == [False, False, True, True]
+    assert [row.met for row in judge_duplicates(measured(180, 90))] == [True] * 5
+    assert [row.met for row in judge_duplicates(measured(220, 110))] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     text = beside_the_paper(measured(200, 100))
     assert "| 100 % | dual + memory | – | 0.100 | 0.100 |" in text
     assert "| 0 % | dual | 0.231 | 0.200 | 0.200 |" in text

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.serving", "--quick"],
         ["benchmarks.dual_cnn", "--quick"],
         ["benchmarks.similar", "--quick"],
+        ["benchmarks.workers", "--quick"],
         ["sparing.cli", "bench"],
     ],
 )

@@ -121,7 +121,7 @@ def test_without_a_pool_the_rival_is_said_to_be_unmeasured() -> None:
     shipped = {case: DUAL[case] for case in ("fashion-mnist", "fashion-mnist-large")}
     rows = judge_dual_cnn(Results({}, collect(shipped)))
     assert [row.met for row in rows[-2:]] == [None, None]
-    assert "not measured, no pool" in rows[-1].sentence()
+    assert "not measured, no pool was measured" in rows[-1].sentence()
 
 
 def test_each_kind_of_request_is_held_to_its_own_limit_as_a_guest_of_bentoml() -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,51 +9,9 @@ import pytest
 from benchmarks.redis_server import RedisServer
 from benchmarks.slow_proxy import SlowProxy
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
-from core.messages import Key, Memory, Outcome
+from core.messages import Memory, Outcome
+from tests.cache.second_tier import LONG_S, SECRET, make_key, make_outcome, read, until, with_memory
 from tests.clock import Clock
-
-SECRET = b"s" * 32
-LONG_S = 5.0  # a timeout that is not what a test is about
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared: RedisServer) -> RedisServer:
-    with shared.client() as client:
-        client.flushall()
-    return shared
-
-
-def make_outcome(value: int, size: int = 1) -> Outcome:
-    return Outcome({"label": np.full(size, value, dtype=np.int64)}, 0.5, "light")
-
-
-def make_key(index: int) -> Key:
-    return index.to_bytes(16, "big")
-
-
-def read(outcome: Outcome | None) -> int | None:
-    return None if outcome is None else int(outcome.outputs["label"].flat[0])
-
-
-def with_memory(
-    use: Callable[[RemoteMemory], Coroutine[Any, Any, None]], url: str, **options: Any
-) -> None:
-    """Run a coroutine with a second tier, and close it whatever happens."""
-
-    async def main() -> None:
-        memory = RemoteMemory(url, SECRET, **{"timeout_s": LONG_S, **options})
-        try:
-            await asyncio.wait_for(use(memory), 20.0)
-        finally:
-            await memory.close()
-
-    asyncio.run(main())
 
 
 def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:
@@ -272,51 +228,3 @@ def test_text_is_not_stored_and_counted(server: RedisServer) -> None:
         assert memory.counts().stores == 1
 
     with_memory(use, server.url)
-
-
-def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def use(memory: RemoteMemory) -> None:
-        for _ in range(FAILURES):
-            assert await memory.recall([make_key(1)]) == [None]
-        assert memory.counts().errors == {"connection": FAILURES}
-
-    with RedisServer("--requirepass", "right-word") as own:
-        with_memory(use, f"redis://:wrong-word@127.0.0.1:{own.port}")
-    assert "AuthenticationError" in caplog.text
-    assert "wrong-word" not in caplog.text
-
-
-def test_a_password_and_a_database_in_the_url_are_used() -> None:
-    async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
-        assert read((await memory.recall([make_key(1)]))[0]) == 1
-        assert memory.counts().errors.get("connection", 0) == 0
-
-    with RedisServer("--requirepass", "right:word") as own:
-        with_memory(use, f"redis://default:right%3Aword@127.0.0.1:{own.port}/3")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://host",
-        "host:6379",
-        "",
-        "redis://user:geheim/wort@host:6379",
-        "redis://host?decode_responses=true",
-        "redis://host?socket_timeout=geheim",
-    ],
-)
-def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match="URL") as caught:
-        RemoteMemory(url, SECRET)
-    assert "geheim" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("the condition did not come true")

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,20 +14,6 @@ from tests.clock import Clock
 from tests.serving.alike import ALWAYS, CornerStage, alter, make_picture, serve_alike, show
 from tests.serving.tiers import Process, make_dear, with_processes
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(shared: RedisServer) -> Iterator[RedisServer]:
-    with shared.client() as client:
-        client.flushall()
-    yield shared
-    shared.resume()
 
 
 async def stored(process: Process, rows: int) -> None:
@@ -67,39 +52,6 @@ def test_rows_that_wait_together_are_asked_for_in_one_look_up(redis: RedisServer
         assert process.remote.counts().lookups == 3
 
     with_processes(use, lambda: Process(redis.url, make_dear(serve_toy(*cascade()))))
-
-
-def test_cheap_rows_do_not_wait_and_keys_are_measured_beside_them(redis: RedisServer) -> None:
-    served = make_dear(serve_toy(*cascade()), row_s=1e-9)
-
-    async def use(process: Process) -> None:
-        await process.engine.answer(ask(2))  # nothing is known of look-ups yet
-        assert process.remote.counts().lookups == 1
-        redis.pause()
-        assert values(await process.engine.answer(ask(3))) == [103]
-        redis.resume()
-        await until(lambda: process.remote.counts().lookups == 2)
-        assert process.remote.counts().misses == 2
-        assert process.remote.counts().stores == 0
-
-    with_processes(use, lambda: Process(redis.url, served))
-
-
-def test_a_tier_that_failed_is_tried_out_beside_the_rows(redis: RedisServer) -> None:
-    clock = Clock()
-    served = make_dear(serve_toy(*cascade()))
-
-    async def use(process: Process) -> None:
-        await process.engine.answer(ask(1))
-        redis.pause()
-        for value in (3, 5, 7):
-            process.engine.lookup.tier.timeout_s = 0.01  # type: ignore[union-attr,misc]
-            assert values(await process.engine.answer(ask(value))) == [value + 100]
-        assert process.remote.recalling() == "open"
-        assert values(await process.engine.answer(ask(9))) == [109]
-        assert process.remote.counts().errors["timeout"] >= 3
-
-    with_processes(use, lambda: Process(redis.url, served, remote={"clock": clock}))
 
 
 def test_an_answer_below_the_confidence_asked_for_is_computed(redis: RedisServer) -> None:
@@ -238,22 +190,6 @@ def test_a_silent_tier_delays_a_row_by_no_more_than_the_timeout_and_changes_no_a
         assert served.entry.looked_up == 0
 
     with_processes(use, lambda: Process(redis.url, served, timeout_s=0.02))
-
-
-def test_no_cache_and_routes_that_do_not_remember_pass_the_second_tier_by(
-    redis: RedisServer,
-) -> None:
-    served = make_dear(serve_toy(*cascade()))
-    forgetful = make_dear(serve_toy(*cascade(), route="forgetful", remembers=False))
-
-    async def use(process: Process) -> None:
-        await process.engine.answer(ask(2, no_cache=True))
-        await process.engine.answer(ask(2, route="forgetful"))
-        counts = process.remote.counts()
-        assert (counts.lookups, counts.misses, counts.stores) == (0, 0, 0)
-
-    with_processes(use, lambda: Process(redis.url, served, forgetful))
-    assert redis.keys() == []
 
 
 def test_an_answer_cut_short_is_not_stored(redis: RedisServer) -> None:

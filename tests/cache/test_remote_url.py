@@ -1,0 +1,47 @@
+"""The second tier's URL: passwords are used and never told, and what is no URL is refused."""
+
+import pytest
+
+from benchmarks.redis_server import RedisServer
+from cache.remote import FAILURES, RemoteMemory
+from tests.cache.second_tier import SECRET, make_key, make_outcome, read, with_memory
+
+
+def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def use(memory: RemoteMemory) -> None:
+        for _ in range(FAILURES):
+            assert await memory.recall([make_key(1)]) == [None]
+        assert memory.counts().errors == {"connection": FAILURES}
+
+    with RedisServer("--requirepass", "right-word") as own:
+        with_memory(use, f"redis://:wrong-word@127.0.0.1:{own.port}")
+    assert "AuthenticationError" in caplog.text
+    assert "wrong-word" not in caplog.text
+
+
+def test_a_password_and_a_database_in_the_url_are_used() -> None:
+    async def use(memory: RemoteMemory) -> None:
+        await memory.store([(make_key(1), make_outcome(1))])
+        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        assert memory.counts().errors.get("connection", 0) == 0
+
+    with RedisServer("--requirepass", "right:word") as own:
+        with_memory(use, f"redis://default:right%3Aword@127.0.0.1:{own.port}/3")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host",
+        "host:6379",
+        "",
+        "redis://user:geheim/wort@host:6379",
+        "redis://host?decode_responses=true",
+        "redis://host?socket_timeout=geheim",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="URL") as caught:
+        RemoteMemory(url, SECRET)
+    assert "geheim" not in str(caught.value)
+    assert caught.value.__cause__ is None
