@@ -51,6 +51,7 @@ class Case:
     path: str = ""
     headers: tuple[str, ...] = ()
     method: str = ""
+    channels: int = 1  # of gRPC, each a connection
 
 
 def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:

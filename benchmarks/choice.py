@@ -1,5 +1,7 @@
 """How the cascade was chosen: a section of its report, computed from the training's results."""
 
+from collections.abc import Callable
+
 from benchmarks.results import FOLDER, Results, find_newest, read_results
 
 RULES = {
@@ -32,11 +34,25 @@ def describe_choice(measured: Results) -> str:
             f"{_points(results, best, 'post_check')} points of test accuracy behind it, averaging "
             f"{_points(results, best, 'average')}. A perfect choice among the cascade's stages "
             f"would reach {oracle:.2f} %: the oracle gap is {oracle - reached:.2f} points.",
-            _weigh_the_pool(measured),
+            weigh_the_pool(measured),
             f"![Accuracy and time of the pool and of cascades](img/{data}-costs.png)",
             f"![Complementarity of the pool](img/{data}-complementarity.png)",
         ]
     )
+
+
+def weigh_beside(data: str) -> Callable[[Results], str]:
+    """A section for other reports of the same cascade: what a single net of its pool does."""
+
+    def section(_: Results) -> str:
+        measured = read_results(find_newest(f"dual_cnn_{data}", FOLDER))
+        words = (
+            "Against the large model a cascade looks good by the large model's weakness, too. From "
+            f"[the measurement without a server](dual_cnn_{data}.md):"
+        )
+        return f"## Beside a single small net\n\n{words} {weigh_the_pool(measured)}"
+
+    return section
 
 
 def _row(rule: str, words: str, results: Results) -> str:
@@ -52,17 +68,22 @@ def _points(results: Results, best: str, other: str) -> str:
     return f"{(ahead - behind) * 100:.2f}"
 
 
-def _weigh_the_pool(results: Results) -> str:
+def weigh_the_pool(results: Results) -> str:
     """What a single net would have to do to beat the cascade, and how near the pool comes to it."""
     cascade, _, *nets = results.cases()
     reached, limit_us = results.median(cascade, "accuracy"), 2 * results.median(cascade, TIME)
     quick = [net for net in nets if results.median(net, TIME) <= limit_us]
     best = max(quick, key=lambda net: results.median(net, "accuracy"))
     able = [net for net in nets if results.median(net, "accuracy") >= reached]
+    if able:
+        rival = (
+            f"As accurate as the cascade are, of the pool's nets: {', '.join(able)}; the cheapest "
+            "of them is the fair rival, and a gap in the pool favours the cascade. "
+        )
+    else:
+        rival = "No net of the pool is as accurate as the cascade, so there is no rival to time. "
     return (
-        f"As accurate as the cascade are, of the pool's nets: {', '.join(able) or 'none'}; the "
-        f"cheapest of them is the fair rival, and a gap in the pool favours the cascade. "
-        f"To break the target of half a rival's time a single net would have to reach "
+        f"{rival}To break the target of half a rival's time a single net would have to reach "
         f"{reached * 100:.2f} % in {limit_us:.0f} µs or less; the best of the pool in that time is "
         f"{best} with {results.median(best, 'accuracy') * 100:.2f} % in "
         f"{results.median(best, TIME):.0f} µs."

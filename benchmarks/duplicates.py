@@ -2,7 +2,7 @@
 
 After arXiv 2412.01039: a share of the test pictures comes a second time (0, 50, 100 %), as they
 are or turned and mirrored, shuffled among the others. One large model, batched and one request at
-a time, the cascade, the cascade with memory, and the cascade with the perceptual tier answer the
+a time, the cascade, the same with memory, and with memory and the perceptual tier answer the
 same requests through the real server, each from a cold start, one pass, in turns. Device time is
 the server's own count of seconds inside stages; CPU that of its whole process.
 """
@@ -72,7 +72,7 @@ def list_systems(route: str) -> tuple[System, ...]:
         System("large", True, NO_MEMORY),
         System("dual", False, NO_MEMORY),
         System("dual + memory", False, ""),
-        System("dual + dHash", False, similar),
+        System("dual + memory + similar", False, similar),
     )
 
 
@@ -98,7 +98,11 @@ def main() -> None:
         samples = [
             *measure(options.models, options.data, pictures, labels, runs),
             *measure_memory_cost(
-                options.models, options.data, pictures, COST_RUNS * runs, CONNECTIONS
+                options.models,
+                options.data,
+                pictures if options.quick else test.pictures,
+                COST_RUNS * runs,
+                CONNECTIONS,
             ),
         ]
     except (SparingError, RuntimeError, FileNotFoundError) as error:

@@ -16,8 +16,8 @@ from benchmarks.results import Results
 from benchmarks.verdicts import Floats, Row, at_most, each
 
 SHARES = (0, 50, 100)
-LARGE, DUAL, MEMORY, DHASH = "large", "dual", "dual + memory", "dual + dHash"
-COLOURS = {LARGE: "#57606a", DUAL: "#2f6fb0", MEMORY: "#1a7f37", DHASH: "#c2571a"}
+LARGE, DUAL, MEMORY, SIMILAR = "large", "dual", "dual + memory", "dual + memory + similar"
+COLOURS = {LARGE: "#57606a", DUAL: "#2f6fb0", MEMORY: "#1a7f37", SIMILAR: "#c2571a"}
 COLUMNS = {
     "accuracy": "accuracy",
     "device_us": "device µs/picture",
@@ -29,7 +29,8 @@ COLUMNS = {
     "requests": "requests",
 }
 # mAh of a whole CIFAR-10 run on a Jetson Nano, `utils/plotter.py` of the authors at 204191c.
-PAPER_MAH = {LARGE: (225, 302, 396), DUAL: (52, 80, 100), DHASH: (53, 56, 57)}
+# Its memory is a dictionary of dHashes.
+PAPER_MAH = {LARGE: (225, 302, 396), DUAL: (52, 80, 100), MEMORY: (53, 56, 57)}
 
 
 def judge_duplicates(results: Results) -> list[Row]:
@@ -39,12 +40,8 @@ def judge_duplicates(results: Results) -> list[Row]:
     own_us = each(results, ON, "cpu_us") - each(results, OFF, "cpu_us")
     own = 100 * own_us / each(results, OFF, "cpu_us")
     large_us = results.median(f"{LARGE} @ 0 %", "cpu_us")
-    cost = f"{np.median(own_us):.0f} µs a picture"
-    changed = [
-        abs(results.median(f"{MEMORY} @ {load}", "accuracy")
-            - results.median(f"{DUAL} @ {load}", "accuracy")) * 100
-        for load in list_loads(results)
-    ]  # fmt: skip
+    error_us = np.std(own_us, ddof=1) / len(own_us) ** 0.5
+    cost = f"on average {np.mean(own_us):.0f} ± {error_us:.0f} µs a picture"
     return [
         at_most("Device time of the cascade without repeats, of the large model's", dual, 20, "%",
                 _numbers(results, DUAL, LARGE, "0 %")),
@@ -54,9 +51,20 @@ def judge_duplicates(results: Results) -> list[Row]:
                 1, "%", f"{cost} of {large_us:.0f} µs", 2),
         at_most("Memory's own CPU without repeats, of the cascade's", own, 1, "%",
                 f"{cost} of {results.median(OFF, 'cpu_us'):.0f} µs"),
-        at_most("Accuracy changed by memory", changed, 0, "points",
-                "the largest difference on any workload", 2),
+        at_most("Accuracy changed by memory", [_most_changed(results, MEMORY)], 0, "points",
+                "the largest difference in any run of any workload", 2),
+        at_most("Accuracy changed by the similar tier", [_most_changed(results, SIMILAR)], 0.1,
+                "points", "the largest difference in any run of any workload", 2),
     ]  # fmt: skip
+
+
+def _most_changed(results: Results, system: str) -> float:
+    """Points, against the cascade alone on the same pictures."""
+    return max(
+        float(np.abs(each(results, f"{system} @ {load}", "accuracy")
+                     - each(results, f"{DUAL} @ {load}", "accuracy")).max()) * 100
+        for load in list_loads(results)
+    )  # fmt: skip
 
 
 def plot_duplicates(results: Results, path: Path) -> None:
@@ -76,14 +84,14 @@ def beside_the_paper(results: Results) -> str:
         "## Beside the paper",
         "Each figure is a fraction of the large model's on the same workload. The paper's are "
         "energy of a whole Jetson Nano, idle included, read off a power meter "
-        "(`utils/plotter.py`, commit 204191c); ours are time inside the stages and CPU time of "
-        "the whole server process.",
+        "(`utils/plotter.py`, commit 204191c), its memory a dictionary of dHashes; ours are time "
+        "inside the stages and CPU time of the whole server process, memory is exact.",
         "| repeats | system | paper, energy | ours, device time | ours, CPU |\n"
         "| --- | --- | --- | --- | --- |\n"
         + "\n".join(
             _compare(results, system, share, index)
             for index, share in enumerate(SHARES)
-            for system in (DUAL, MEMORY, DHASH)
+            for system in (DUAL, MEMORY, SIMILAR)
         ),
         _explain(results),
     ]
@@ -115,14 +123,17 @@ def _explain(results: Results) -> str:
     saved_by_nets, saved = 1 - share(DUAL, "100 %"), 1 - share(MEMORY, "100 %")
     one_by_one = results.median("large, one by one @ 0 %", "device_us")
     batched = results.median(f"{LARGE} @ 0 %", "device_us")
-    turned = results.median(f"{DHASH} @ 100 % turned", "remembered")
+    alike, same = (results.median(f"{s} @ 100 %", "remembered") for s in (SIMILAR, MEMORY))
+    turned = results.median(f"{SIMILAR} @ 100 % turned", "remembered")
     return (
         f"Where each picture comes twice, cascade and memory together save {saved:.1%} of the "
         f"large model's CPU time (the paper's headline: 85.8 % of energy); the cascade alone saves "
         f"{saved_by_nets:.1%}, so {saved_by_nets / saved:.0%} of it come from small nets in place "
         f"of a large one. Asked one by one, the large model needs {one_by_one / batched:.2f} times "
-        f"the device time of its batches. Turned repeats are new pictures to both memories "
-        f"({turned:.1%} of the requests were answered from memory)."
+        f"the device time of its batches. The similar tier answers next to nothing more "
+        f"({alike:.1%} of the requests against {same:.1%}), as a repeat is the same picture; "
+        f"what it costs is all that is seen of it here. Turned repeats are new pictures to both "
+        f"memories ({turned:.1%} of the requests were answered from memory)."
     )
 
 
@@ -132,13 +143,14 @@ def _draw(axes: Axes, results: Results, metric: str, title: str) -> None:
             loads = [(s, f"{system} @ {s} %{suffix if s else ''}") for s in SHARES]
             points = [(s, results.median(case, metric)) for s, case in loads]
             label = system + (", repeats turned" if suffix else "")
-            if suffix and system != DHASH:
+            if suffix and system != SIMILAR:
                 continue  # to all others a turned repeat is just another picture
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, ms=5)
     axes.set(xticks=SHARES, xlabel="pictures that come a second time, %", title=title, yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=200)
     axes.grid(alpha=0.3)
 
 

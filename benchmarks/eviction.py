@@ -8,11 +8,9 @@ on memory.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -20,13 +18,13 @@ from rich.progress import track
 
 from benchmarks import eviction_policies as policies
 from benchmarks.eviction_policies import Policy, Stream
+from benchmarks.mooncake import TRACES, read_trace
 from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 
 PICTURES, ROOM, REQUESTS = 100_000, 10_000, 1_000_000
 QUICK = 20  # times fewer of each
 ZIPF = "Zipf"
-TRACES = ("conversation", "synthetic")
 TRACE_SHARES = (1, 10)  # room, in per cent of what is asked for
 POLICIES: Mapping[str, Policy] = {
     "memory": policies.ours,
@@ -61,7 +59,7 @@ def main() -> None:
     try:
         traces = list(read_traces())
     except FileNotFoundError as error:
-        sys.exit(f"{error.filename} does not exist; SPARING_DATA must name a folder that has it")
+        sys.exit(str(error))
     samples = list(measure(traces, runs, scale))
     folder = QUICK_FOLDER if options.quick else FOLDER
     path = write_results("eviction", command, samples, folder)
@@ -102,11 +100,9 @@ def make_zipf(seed: int, scale: int = 1) -> Workload:
 
 
 def read_traces() -> Iterator[Workload]:
-    """Raises FileNotFoundError where the data is not there."""
-    folder = Path(os.environ.get("SPARING_DATA", "SPARING_DATA")) / "traces"
+    """Raises FileNotFoundError with a sentence where the data is not there."""
     for name in TRACES:
-        with np.load(folder / f"mooncake_{name}.npz") as data:
-            keys = data["hash_ids"].astype(np.int64)
+        keys = np.concatenate(read_trace(name))
         different = len(np.unique(keys))
         for share in TRACE_SHARES:
             yield Workload(f"{name}, {share} %", keys, different * share // 100)

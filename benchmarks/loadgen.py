@@ -35,6 +35,7 @@ class Plan:
     warm_up_s: float = 0.3
     count: int | None = None  # end the window after so many answers, if that comes first
     server_pid: int = 0
+    channels: int = 1  # of gRPC
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,7 @@ def main() -> None:
         "--method", help="gRPC method instead of --path, as /package.Service/Method"
     )
     parser.add_argument("--connections", type=int, default=1, help="or concurrent gRPC calls")
+    parser.add_argument("--channels", type=int, default=1, help="gRPC connections")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--warm-up", type=float, default=0.3, help="seconds before the window")
     parser.add_argument("--count", type=int, help="end the window after so many answers")
@@ -240,7 +242,12 @@ def main() -> None:
     if (options.path is None) == (options.method is None):
         parser.error("give either --path (HTTP) or --method (gRPC)")
     plan = Plan(
-        options.connections, options.seconds, options.warm_up, options.count, options.server_pid
+        options.connections,
+        options.seconds,
+        options.warm_up,
+        options.count,
+        options.server_pid,
+        options.channels,
     )
     traffic = load_traffic(options.traffic)
     if options.path is not None:

@@ -13,6 +13,7 @@ from benchmarks.verdicts import Row, at_least, at_most, each, median
 KEYS = {"hit": "looking up what is there", "miss": "what is not", "store": "storing"}
 SECOND, BIG, ALONE = "second process", "one big memory", "second process alone"
 TRACES = ("conversation", "synthetic")
+HEALED = ("killed", "paused", "slow, 50 ms", "full")  # the others end by themselves under load
 TIMEOUT_MS = 10.0  # the setting's default
 COLUMNS = {
     "cpu_us": "CPU µs/key",
@@ -58,19 +59,20 @@ def _judge_all_faults(results: Results) -> list[Row]:
     def gather(metric: str) -> list[float]:
         return [value for fault in faults for value in results.values(fault, metric)]
 
+    recoveries = [max(max(results.values(fault, "recovery_s")) for fault in HEALED)]
     asked = f"of {sum(gather('requests')):,.0f}, before, during and after"
     return [
         at_most("Wrong answers, all faults", [sum(gather("wrong"))], 0, "", asked, 0),
         at_most("Errors, all faults", [sum(gather("errors"))], 0, "", asked, 0),
         at_least("Keys counted as errors, the least of any fault", [min(gather("counted"))], 1, "",
                  "`sparing_memory_remote_errors_total`", 0),
-        at_most("Used again after healing, the slowest of any fault", [max(gather("recovery_s"))],
-                3, "s", "look-ups and stores are tried once a second each; the limit is ours"),
+        at_most("Used again after healing, the slowest of any fault", recoveries, 3, "s",
+                "an answer is found in it; the limit is ours"),
     ]  # fmt: skip
 
 
 def list_faults(results: Results) -> list[str]:
-    measured = [sample.case for sample in results.samples if sample.metric == "recovery_s"]
+    measured = [sample.case for sample in results.samples if sample.metric == "p99_ms"]
     return list(dict.fromkeys(measured))
 
 

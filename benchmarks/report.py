@@ -20,7 +20,7 @@ from benchmarks import (
     similar_report,
     workers_report,
 )
-from benchmarks.choice import describe_choice
+from benchmarks.choice import describe_choice, weigh_beside
 from benchmarks.judging import judge_serving
 from benchmarks.plots import plot_serving
 from benchmarks.results import FOLDER, Results, find_newest, read_results
@@ -71,7 +71,7 @@ def _duplicates(data: str) -> Report:
         duplicates_report.judge_duplicates,
         duplicates_report.plot_duplicates,
         duplicates_report.COLUMNS,
-        (duplicates_report.beside_the_paper,),
+        (duplicates_report.beside_the_paper, weigh_beside(data)),
     )
 
 
@@ -94,7 +94,7 @@ REPORTS = {
     "bento": Report(
         "What BentoML costs as a host",
         "The same server inside `bentoml serve` and under `sparing serve`, each case on both right "
-        "after one another, with closed-loop load from a process of its own over 32 connections "
+        "after one another, with closed-loop load from a process of its own, 32 requests at a time "
         "(`lone`: one). CPU is that of the whole process tree; it is what can be compared, as the "
         "load generator shares the machine. `hit` is one picture again and again, from memory; "
         "`small-cnn` and `picture` a network of 0.4 MMACs, memory off. `picture` and whatever else "
@@ -142,9 +142,9 @@ REPORTS = {
         "What a second worker costs and brings",
         "`sparing serve --workers 2` and one process, each case on both right after one another, "
         "with closed-loop load from a process of its own over 32 connections (`lone`: one, cascade "
-        "and large model: 64). CPU is that of the whole process tree. Load generator and servers "
-        "share two cores, which one process already uses both of: one for its loop, one for its "
-        "device; what more processes bring on more cores is not seen here.",
+        "and large model: 64; gRPC: 32 calls at a time over 8 connections, since a connection "
+        "stays with one worker). CPU is that of the whole process tree. Load generator and servers "
+        "share the machine's two cores; one process uses about one of them.",
         workers_report.judge_workers,
         workers_report.plot_workers,
         workers_report.COLUMNS,
@@ -199,7 +199,8 @@ def render(bench: str, report: Report, results: Results, source: Path) -> str:
     """The report as Markdown."""
     rows = report.judge(results)
     facts = results.facts
-    runs = 1 + max(sample.run for sample in results.samples)
+    runs = sorted({len(set(runs)) for runs in _runs_by_case(results).values()})
+    counted = f"{runs[0]} to {runs[-1]}" if runs[1:] else f"{runs[0]}"
     versions = ", ".join(
         f"{name} {facts[name]}" for name in ("python", "onnxruntime", "numpy", "uvicorn", "grpcio")
     )
@@ -207,8 +208,8 @@ def render(bench: str, report: Report, results: Results, source: Path) -> str:
         f"# {report.title}",
         report.idea,
         f"Made by `{facts['command']}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, "
-        f"load average {facts['load_average']} at the end; {versions}. Medians of {runs} runs, "
-        f"[smallest–largest]. Samples: `{source}`.",
+        f"load average {facts['load_average']} at the end; {versions}. Medians of {counted} "
+        f"runs, [smallest–largest]. Samples: `{source}`.",
         "## Targets",
         _table(["what", "target", "measured", ""], [_cells(row) for row in rows]),
         f"![{report.title}](img/{bench}.png)",
@@ -219,6 +220,13 @@ def render(bench: str, report: Report, results: Results, source: Path) -> str:
         *(section(results) for section in report.sections),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _runs_by_case(results: Results) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for sample in results.samples:
+        found.setdefault(sample.case, []).append(sample.run)
+    return found
 
 
 def _cells(row: Row) -> list[str]:

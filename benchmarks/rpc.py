@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import signal
 import time
+from contextlib import AsyncExitStack
+from itertools import cycle
 from pathlib import Path
 
 import grpc
@@ -45,12 +47,18 @@ def call_once(port: int, body: bytes) -> bytes:
 
 
 async def load_grpc(plan: Plan, traffic: Traffic, port: int, method: str) -> Load:
-    """Closed-loop unary calls, `plan.connections` at a time over one channel."""
+    """Closed-loop unary calls, `plan.connections` at a time over `plan.channels` connections."""
     window = Window(traffic, plan.count, asyncio.Event())
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(method)
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with AsyncExitStack() as stack:
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", own))
+            for _ in range(plan.channels)
+        ]
+        calls = cycle([channel.unary_unary(method) for channel in channels])
 
         async def serve() -> None:
+            call = next(calls)
             while not window.stopping:
                 index = window.take()
                 sent_at = time.perf_counter()

@@ -116,6 +116,7 @@ def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str
     command = [sys.executable, "-m", "benchmarks.loadgen", "--port", str(port)]
     command += ["--traffic", str(traffic), "--seconds", str(seconds)]
     command += ["--connections", str(case.connections), "--server-pid", str(server.pid)]
+    command += ["--channels", str(case.channels)]
     command += ["--method", case.method] if case.method else ["--path", case.path]
     for header in case.headers:
         command += ["--header", header]

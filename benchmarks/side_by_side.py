@@ -32,9 +32,10 @@ def measure_kinds(
     seconds: float,
     console: Console,
     models: Path | None = None,
+    channels: int = 1,
 ) -> list[Sample]:
     """Every compared case `runs` times on all kinds; those of the shipped routes if `models` has
-    them.
+    them. gRPC calls go over so many channels.
     """
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder, ExitStack() as stack:
@@ -46,7 +47,9 @@ def measure_kinds(
         built = [
             _build(kind, servers, served, compared, shipped=models is not None) for kind in kinds
         ]
-        cases = [case for same in zip(*built, strict=True) for case in same]
+        cases = [
+            replace(case, channels=channels) for same in zip(*built, strict=True) for case in same
+        ]
         for run in range(runs):
             samples += measure_cases(cases, servers, work, run, seconds, console)
         for kind in kinds:

@@ -51,11 +51,12 @@ def judge_similar(results: Results) -> list[Row]:
                 f"{wrong:.0f} of {hits:.0f} hits, all runs together", 3),
         at_most(f"Wrong-label hits of the worst kind, {worst}",
                 [_percent(results, SHIPPED, [worst])], 0.1, "%",
-                f"{worst_wrong:.0f} of {worst_hits:.0f} hits, all runs together", 3),
+                f"{worst_wrong:.0f} of {worst_hits:.0f} hits, all runs together, of the kinds with "
+                f"{ENOUGH_HITS} hits or more", 3),
         *[_judge_broken(results, case) for case in results.cases() if case.startswith("broken")],
         at_most("Tiers within the limit that were switched off, of all seeds",
                 [float(np.mean(quiet))], DELTA_PERCENT, "%",
-                "wrong in just 0.1 % of their hits; the audit's delta", 2),
+                "wrong in just 0.1 % of 20,000 hits; the audit's delta", 2),
     ]  # fmt: skip
 
 
@@ -83,20 +84,21 @@ def explain_similar(results: Results) -> str:
         if f"{tier} @ {MIXED}" not in results.cases():
             continue
         hits, wrong = _total(results, tier, kinds)
-        share = 100 * hits / _near_duplicates(results, tier, kinds)
+        share = hits / _near_duplicates(results, tier, kinds)
         rows.append(
-            f"| {tier} | {hits:,.0f} | {share:.1f} % | {wrong:,.0f} |"
+            f"| {tier} | {hits:,.0f} | {share:.2f} | {wrong:,.0f} |"
             f" {_percent(results, tier, kinds):.3f} % |"
         )
     return "\n\n".join(
         [
             "## What each part is worth",
-            "All kinds and runs together. A hit is a picture that got another one's answer; it is "
+            "All kinds and runs together. A hit is a picture that got another one's answer, its "
+            "near-duplicate's or a stranger's: there may be more than one a near-duplicate. It is "
             "wrong when the route computes another label for that very picture. `twice the "
             "difference` is `max_difference = 8`, `unsure answers too` is `least_confidence = 0`; "
             "`without verification` compares the sure bits of the hash alone; the paper's is equal "
             "dHashes, as its code does it, without a guard for flat pictures.",
-            "| tier | hits | of the near-duplicates | wrong | of the hits |\n"
+            "| tier | hits | a near-duplicate | wrong | of the hits |\n"
             "| --- | --- | --- | --- | --- |\n" + "\n".join(rows),
         ]
     )

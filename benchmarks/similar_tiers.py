@@ -51,7 +51,7 @@ def open_tier(
     **settings: Any,
 ) -> SimilarRoute:
     """The shipped tier; settings that the server would refuse are taken as they are."""
-    limits = SimilarRouteSettings.model_construct(**{"limit_bytes": 2**30, **audits, **settings})
+    limits = SimilarRouteSettings.model_construct(**{**audits, **settings})
     options: dict[str, Any] = {} if sketch is None else {"sketch": sketch}
     return SimilarRoute(route.manifest, limits, RouteCounts(), **options)
 

@@ -16,6 +16,8 @@ from benchmarks.servers import run_sparing
 from benchmarks.side_by_side import Start, measure_kinds
 from benchmarks.workers_report import COMPARED, KINDS
 
+CHANNELS = 8  # a gRPC channel is one connection, which one worker serves
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -33,7 +35,9 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     kinds = {kind: _start_with(workers) for kind, workers in KINDS.items()}
-    samples = measure_kinds(kinds, COMPARED, runs, seconds, Console(stderr=True), options.models)
+    samples = measure_kinds(
+        kinds, COMPARED, runs, seconds, Console(stderr=True), options.models, CHANNELS
+    )
     path = write_results("workers", command, samples, QUICK_FOLDER if options.quick else FOLDER)
     print(write_report("workers", path, QUICK_FOLDER if options.quick else DOCS))
     faults = sum(s.value for s in samples if s.metric in ("errors", "wrong"))

@@ -22,7 +22,7 @@ from core.messages import Key, Outcome
 
 VERSION = 1
 SEAL_BYTES = 16
-MAX_VALUE_BYTES = 2**20
+MAX_VALUE_BYTES = 2**15  # a look-up of 64 keys is to arrive within milliseconds
 MAX_OUTPUTS = 64
 MAX_DIMENSIONS = 8
 

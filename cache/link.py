@@ -52,6 +52,7 @@ class Link:
             return
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._connect())
+            self._opening.add_done_callback(_take_error)
         await asyncio.shield(self._opening)
 
     async def _connect(self) -> None:
@@ -74,3 +75,9 @@ class Link:
             return await self._connection.read_response(disable_decoding=True)
         except self._refusal as error:
             return error
+
+
+def _take_error(opening: "asyncio.Task[None]") -> None:
+    """Who waited for it may have left, and asyncio would log what nobody took."""
+    if not opening.cancelled():
+        opening.exception()

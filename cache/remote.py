@@ -14,10 +14,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from cache.breaker import Breaker, State
@@ -31,7 +31,7 @@ MAX_EXCHANGE_BYTES = 2**18  # of the values of one, unless a single value is lar
 MAX_PENDING_BYTES = 2**23
 CONNECT_TIMEOUT_S = 2.0  # TLS takes several turns; nobody waits for that longer than his timeout
 FAILURES = 3  # in a row, then it is left alone
-RETRY_S = 1.0
+RETRY_S = 0.25
 
 
 _log = logging.getLogger("sparing.memory")
@@ -278,12 +278,19 @@ def make_connection(url: str) -> AbstractConnection:
     if foreign:
         raise ValueError(f"the URL sets {foreign[0]!r}, which is no option here")
     kind: Any = options.pop("connection_class", Connection)  # three classes, no common signature
-    connection: AbstractConnection = kind(
-        **options,
-        protocol=2,
-        socket_timeout=None,  # timeouts are ours
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        driver_info=None,  # opening needs no more turns than it must
-    )
+    try:
+        connection: AbstractConnection = kind(
+            **options,
+            protocol=2,
+            socket_timeout=None,  # timeouts are ours
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,  # opening needs no more turns than it must
+        )
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()  # certificates are read now, not while rows wait
+    except (TypeError, ValueError, OSError, RedisError):
+        raise ValueError(
+            "the URL has options that do not fit its scheme, or that name files that cannot be read"
+        ) from None
     return connection

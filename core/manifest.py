@@ -16,6 +16,7 @@ from core.errors import ModelDirectoryError
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_TTL_S = 10 * 365 * 86400.0  # every store can count it in milliseconds
 
 Datatype = Literal[
     "BOOL", "UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64",
@@ -64,7 +65,7 @@ class FileSpec(_Frozen):
 
 class MemorySpec(_Frozen):
     enabled: bool = True
-    ttl_s: float = Field(gt=0, default=3600.0)
+    ttl_s: float = Field(gt=0, le=MAX_TTL_S, default=3600.0)
 
 
 class Manifest(_Frozen):

@@ -275,10 +275,10 @@ class Engine:
         if outcome is None or ttl_s is None:
             return
         self.memory.put(key, outcome, ttl_s)
-        if self.lookup is not None:
-            self.lookup.keep(key, outcome, flight.lane)
         if flight.probe is not None:
             flight.probe.land(outcome, ttl_s)
+        if self.lookup is not None:
+            self.lookup.keep(key, outcome, flight.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
         now = time.monotonic()

@@ -9,6 +9,7 @@ its own business: here it answers, or it does not.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -26,6 +27,8 @@ MAX_KEYS = 64  # of one look-up
 MAX_WAITING = 512
 MEASURE_EVERY_S = 1.0
 MEASURE_FOR_S = 0.01
+
+_log = logging.getLogger("sparing.memory")
 
 
 class SecondTier(Protocol):
@@ -91,7 +94,8 @@ class Lookup:
             lane.looked_up += 1
             self._wait(_Question(flight.key, now, flight))
             return
-        if state != "open" and room and self._measures(now):
+        is_trial = state == "half-open" and not self._waiting
+        if room and (is_trial or (state == "closed" and self._measures(now))):
             self._wait(_Question(flight.key, now, None))
         self._scheduler.enqueue(flight, lane, now)
 
@@ -176,11 +180,20 @@ class Lookup:
                 self._key_cost.observe(len(batch), now - began)
             for question, known in zip(batch, found or [None] * len(batch), strict=True):
                 if question.flight is not None:
-                    self._answer(question.flight, question.key, known, now)
+                    self._answer_safely(question.flight, question.key, known, now)
 
     def _asked(self, task: "asyncio.Task[None]") -> None:
         self._asking.discard(task)
         self._ask_all()
+
+    def _answer_safely(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
+        """What goes wrong with one row keeps none of the others waiting."""
+        try:
+            self._answer(flight, key, known, now)
+        except Exception:
+            _log.exception("a row could not be answered from the second tier; it is computed")
+            if not flight.done:
+                self._scheduler.enqueue(flight, flight.lane, now)
 
     def _answer(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
         least = flight.controls.get("min_confidence", 0.0)

@@ -93,9 +93,9 @@ class SimilarRoute:
         if not self.on or not rows:
             return {}, {}
         pictures = request.inputs[self._input]
-        if not pictures.size:
+        rows = rows[: MAX_SKETCHED_VALUES // pictures[0].size] if pictures.size else ()
+        if not rows:
             return {}, {}
-        rows = rows[: max(1, MAX_SKETCHED_VALUES // pictures[0].size)]
         if len(rows) < len(pictures):
             pictures = pictures[list(rows)]
         controls = tuple(sorted(request.controls.items())) if request.controls else ()

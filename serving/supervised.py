@@ -51,8 +51,8 @@ class Supervisor:
             while (message := await read_message(reader)) is not None:
                 self._hear(message, metrics)
         finally:
-            self._tell_counts(metrics)  # the last ones
             stop.set()
+            self._tell_counts(metrics)  # the last ones
 
     def _hear(self, message: Message, metrics: Metrics | NoMetrics) -> None:
         if message["kind"] == "count":

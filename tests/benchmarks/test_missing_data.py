@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.dual_cnn", "--quick"],
         ["benchmarks.similar", "--quick"],
         ["benchmarks.workers", "--quick"],
-        ["sparing.cli", "bench"],
+        ["sparing.cli", "bench", "serving"],
     ],
 )
 def test_a_missing_data_set_is_one_sentence_before_anything_starts(

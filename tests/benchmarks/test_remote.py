@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.eviction_policies import ANSWER_BYTES
 from benchmarks.redis_server import RedisServer
 from benchmarks.remote import measure_keys
 from benchmarks.remote_faults import FAULTS, measure_faults
-from benchmarks.remote_pair import ANSWER_BYTES, ask_pair, count_hits, measure_pair
+from benchmarks.remote_pair import ask_pair, count_hits, measure_pair
 from benchmarks.remote_report import ALONE, BIG, KEYS, SECOND, TRACES, judge_remote, plot_remote
 from benchmarks.results import Results, Sample
 from cache.local import LocalMemory

@@ -155,7 +155,7 @@ def test_verdicts_follow_from_the_samples(results: Results, missed: int) -> None
 def test_the_report_says_what_each_part_is_worth(tmp_path: Path) -> None:
     results = make_results(1)
     text = explain_similar(results)
-    assert "| as shipped | 11,200 | 70.0 % | 16 | 0.143 % |" in text
+    assert "| as shipped | 11,200 | 0.70 | 16 | 0.143 % |" in text
     source = write_results("similar", "python -m benchmarks.similar", results.samples, tmp_path)
     written = write_report("similar", source, tmp_path / "reports").read_text()
     assert text in written

@@ -1,13 +1,16 @@
 """The second tier against a real Redis: what it keeps and refuses, and how it bears trouble."""
 
 import asyncio
+import gc
 import logging
 
 import numpy as np
 import pytest
 
 from benchmarks.redis_server import RedisServer
+from benchmarks.servers import find_free_port
 from benchmarks.slow_proxy import SlowProxy
+from cache.encoding import Encoding
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
 from core.messages import Memory, Outcome
 from tests.cache.second_tier import LONG_S, SECRET, make_key, make_outcome, read, until, with_memory
@@ -121,6 +124,26 @@ def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None
         with_memory(use, f"redis://127.0.0.1:{proxy.port}", max_connections=2)
 
 
+def test_a_connection_that_fails_after_its_caller_has_left_is_no_trouble_of_the_log() -> None:
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.05)
+        writer.close()
+
+    async def use(memory: RemoteMemory) -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", port):
+            assert await memory.recall([make_key(0)]) == [None]
+            await asyncio.sleep(0.1)
+        await memory.close()
+        gc.collect()
+        await asyncio.sleep(0)
+        assert told == []
+
+    port = find_free_port()
+    with_memory(use, f"redis://:word@127.0.0.1:{port}", timeout_s=0.01)
+
+
 def test_three_timeouts_open_the_breaker_and_one_good_look_up_closes_it() -> None:
     clock = Clock()
 
@@ -192,8 +215,9 @@ def test_a_full_redis_refuses_stores_and_still_answers() -> None:
 
 
 def test_stores_that_wait_are_bounded_and_those_beyond_are_counted(server: RedisServer) -> None:
-    size = 100_000
-    fitting = -(-MAX_PENDING_BYTES // (8 * size))
+    size = 4000
+    value = Encoding(SECRET).encode(make_key(0), make_outcome(0, size), 0.0)
+    fitting = -(-MAX_PENDING_BYTES // len(value))
 
     async def use(memory: RemoteMemory) -> None:
         for index in range(fitting + 5):

@@ -38,6 +38,10 @@ def test_a_password_and_a_database_in_the_url_are_used() -> None:
         "redis://user:geheim/wort@host:6379",
         "redis://host?decode_responses=true",
         "redis://host?socket_timeout=geheim",
+        "redis://host?ssl_ca_certs=/geheim.pem",
+        "rediss://host?ssl_cacerts=/geheim.pem",
+        "rediss://host?ssl_ca_certs=/geheim.pem",
+        "rediss://host?ssl_cert_reqs=geheim",
     ],
 )
 def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:

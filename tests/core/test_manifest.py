@@ -59,6 +59,7 @@ def _drop(*path: str | int) -> Callable[[Table], None]:
         (_set("inputs", 0, "datatype", value="FLOAT"), "inputs.0.datatype"),
         (_set("picture", "channels", value=2), "picture.channels"),
         (_set("memory", "ttl_s", value=0), "memory.ttl_s"),
+        (_set("memory", "ttl_s", value=1e12), "memory.ttl_s"),
         (_set("files", "stage0.onnx", "sha256", value="abc"), "sha256"),
         (_set("digest", value="00"), "digest"),
         (_drop("provenance"), "provenance"),

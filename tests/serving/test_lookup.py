@@ -12,12 +12,8 @@ from core.errors import DeadlineExceeded, Overloaded
 from serving.lookup import MAX_KEYS
 from tests.clock import Clock
 from tests.serving.alike import ALWAYS, CornerStage, alter, make_picture, serve_alike, show
-from tests.serving.tiers import Process, make_dear, with_processes
+from tests.serving.tiers import Process, make_dear, stored, with_processes
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values
-
-
-async def stored(process: Process, rows: int) -> None:
-    await until(lambda: process.remote.counts().stores == rows)
 
 
 def test_another_process_answers_from_the_second_tier_and_then_from_its_own_memory(
@@ -173,23 +169,6 @@ def test_rows_at_the_look_up_count_as_waiting(redis: RedisServer) -> None:
         assert values(await waiting) == [101, 2, 103, 4]
 
     with_processes(use, lambda: Process(redis.url, served, max_queued_rows=4))
-
-
-def test_a_silent_tier_delays_a_row_by_no_more_than_the_timeout_and_changes_no_answer(
-    redis: RedisServer,
-) -> None:
-    served = make_dear(serve_toy(*cascade()))
-
-    async def use(process: Process) -> None:
-        redis.pause()
-        replies = await asyncio.gather(
-            *(process.engine.answer(ask(value)) for value in range(1, 2001, 2))
-        )
-        assert [values(reply) for reply in replies] == [[v + 100] for v in range(1, 2001, 2)]
-        assert process.remote.counts().errors["timeout"] > 0
-        assert served.entry.looked_up == 0
-
-    with_processes(use, lambda: Process(redis.url, served, timeout_s=0.02))
 
 
 def test_an_answer_cut_short_is_not_stored(redis: RedisServer) -> None:

@@ -1,5 +1,6 @@
 """Similar memory in the engine: who is answered and marked, what is kept, who may opt in."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,18 @@ def test_one_request_may_hold_the_loop_for_so_many_values_only() -> None:
         await answer(engine, *pictures)
         answers = await answer(engine, *map(alter, pictures))
         assert [one.similar for one in answers] == [True] * most + [False] * 2
+
+    with_engine(use, served)
+
+
+def test_a_picture_of_more_values_than_that_is_computed_unasked() -> None:
+    size = math.isqrt(MAX_SKETCHED_VALUES) + 1
+    served, _ = serve_alike(CornerStage(), size=size, **NEVER)
+
+    async def use(engine: Engine) -> None:
+        picture = make_picture(1, size)
+        await answer(engine, picture)
+        assert [one.similar for one in await answer(engine, alter(picture))] == [False]
 
     with_engine(use, served)
 

@@ -10,6 +10,7 @@ from core.devices import CpuDevice
 from serving.catalog import Catalog, ServedRoute
 from serving.engine import Engine
 from serving.settings import EngineSettings
+from tests.toys import until
 
 SECRET = b"s" * 32
 LONG_S = 5.0  # a timeout that is not what a test is about
@@ -62,3 +63,8 @@ def make_dear(served: ServedRoute, row_s: float = 60.0) -> ServedRoute:
     """As if its rows had been seen to cost that much device time."""
     served.entry.row_cost.observe(10**6, 10**6 * row_s)
     return served
+
+
+async def stored(process: Process, rows: int) -> None:
+    """Wait until so many answers are in Redis."""
+    await until(lambda: process.remote.counts().stores == rows)
