@@ -1,11 +1,13 @@
 """How an answer stands in a store that others can write to: compact, versioned, sealed.
 
-    seal 16 | version 1 | expires_at 8 | confidence 8 | exit | outputs: layout, then contents
+    seal 16 | version 1 | expires_at 8 | confidence 8 | length 2 of the layout | layout | contents
 
-The seal is keyed BLAKE2b over key and rest: what was damaged, cut off, made up, or moved under
-another key is no answer. Behind the seal all is checked once more, so that not even a writer of
-ours with a fault can make a reader raise. Numbers and truth values only: text (BYTES) is refused
-and stays in the first tier. Where values are kept, and for how long, is the store's business.
+The layout has the exit, and names, dtypes and shapes of the outputs; it is read once for all
+answers that share it. The seal is keyed BLAKE2b over key and rest: what was damaged, cut off, made
+up, or moved under another key is no answer. Behind the seal all is checked once more, so that not
+even a writer of ours with a fault can make a reader raise. Numbers and truth values only: text
+(BYTES) is refused and stays in the first tier. Where values are kept, and for how long, is the
+store's business.
 """
 
 import hashlib
@@ -20,7 +22,7 @@ import numpy.typing as npt
 
 from core.messages import Key, Outcome
 
-VERSION = 1
+VERSION = 2
 SEAL_BYTES = 16
 MAX_VALUE_BYTES = 2**15  # a look-up of 64 keys is to arrive within milliseconds
 MAX_OUTPUTS = 64
@@ -34,7 +36,7 @@ DTYPES = tuple(
     )
 )  # fmt: skip
 _CODES = {dtype.str: code for code, dtype in enumerate(DTYPES)}
-_HEAD = struct.Struct("<Bdd")  # version, expires_at, confidence
+_HEAD = struct.Struct("<BddH")  # version, expires_at, confidence, length of the layout
 
 
 class Unstorable(ValueError):
@@ -58,19 +60,12 @@ class Encoding:
         """`expires_at` is an instant of the wall clock, in seconds. Raises Unstorable for text,
         foreign dtypes and answers that are too large.
         """
-        if len(outcome.outputs) > MAX_OUTPUTS:
-            raise Unstorable(f"{len(outcome.outputs)} outputs, at most {MAX_OUTPUTS} are allowed")
-        parts = [
-            _HEAD.pack(VERSION, expires_at, outcome.confidence),
-            _prefixed(outcome.exit),
-            bytes((len(outcome.outputs),)),
-        ]
-        contents = []
-        for name, value in outcome.outputs.items():
-            array = np.asarray(value)
-            parts.append(_describe(name, array.dtype.str, array.shape))
-            contents.append(array.tobytes())
-        body = b"".join(parts + contents)
+        arrays = [(name, np.asarray(value)) for name, value in outcome.outputs.items()]
+        layout = _write_layout(
+            outcome.exit, tuple([(name, array.dtype.str, array.shape) for name, array in arrays])
+        )
+        head = _HEAD.pack(VERSION, expires_at, outcome.confidence, len(layout))
+        body = b"".join([head, layout, *[array.tobytes() for _, array in arrays]])
         if len(body) > MAX_VALUE_BYTES - SEAL_BYTES:
             raise Unstorable(f"{len(body)} bytes, at most {MAX_VALUE_BYTES} are allowed")
         return self.seal(key, body)
@@ -98,7 +93,28 @@ class Encoding:
         return hasher.digest()
 
 
+class _Layout(NamedTuple):
+    """What answers of one exit have in common."""
+
+    exit: str
+    outputs: tuple[tuple[str, np.dtype[np.generic], tuple[int, ...], int], ...]  # items at the end
+    size_bytes: int  # of the contents
+
+
 @lru_cache(1024)
+def _write_layout(exit: str, outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    if len(outputs) > MAX_OUTPUTS:
+        raise Unstorable(f"{len(outputs)} outputs, at most {MAX_OUTPUTS} are allowed")
+    parts = [_prefixed(exit), bytes((len(outputs),))]
+    for name, dtype, shape in outputs:
+        code = _CODES.get(dtype)
+        if code is None or len(shape) > MAX_DIMENSIONS:
+            raise Unstorable(f"output {name!r}: {dtype} with {len(shape)} dimensions")
+        parts.append(_prefixed(name))
+        parts.append(struct.pack(f"<BB{len(shape)}I", code, len(shape), *shape))
+    return b"".join(parts)
+
+
 def _prefixed(text: str) -> bytes:
     raw = text.encode()
     if len(raw) > 255:
@@ -107,45 +123,46 @@ def _prefixed(text: str) -> bytes:
 
 
 @lru_cache(1024)
-def _describe(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-    code = _CODES.get(dtype)
-    if code is None or len(shape) > MAX_DIMENSIONS:
-        raise Unstorable(f"output {name!r}: {dtype} with {len(shape)} dimensions")
-    return _prefixed(name) + struct.pack(f"<BB{len(shape)}I", code, len(shape), *shape)
-
-
-def _parse(body: bytes, now: float) -> Recalled:
-    version, expires_at, confidence = _HEAD.unpack_from(body)
-    if version != VERSION or not 0.0 <= confidence <= 1.0 or not math.isfinite(expires_at):
-        raise ValueError("no value of this version, or no confidence")
-    exit, at = _read_text(body, _HEAD.size)
-    count = body[at]
+def _read_layout(raw: bytes) -> _Layout:
+    exit, at = _read_text(raw, 0)
+    count = raw[at]
     at += 1
     if count > MAX_OUTPUTS:
         raise ValueError("too many outputs")
-    layout = []
+    outputs: dict[str, tuple[str, np.dtype[np.generic], tuple[int, ...], int]] = {}
+    size_bytes = 0
     for _ in range(count):
-        name, at = _read_text(body, at)
-        code, dimensions = body[at], body[at + 1]
-        if dimensions > MAX_DIMENSIONS:
-            raise ValueError("too many dimensions")
-        shape = struct.unpack_from(f"<{dimensions}I", body, at + 2)
+        name, at = _read_text(raw, at)
+        code, dimensions = raw[at], raw[at + 1]
+        if dimensions > MAX_DIMENSIONS or name in outputs:
+            raise ValueError("too many dimensions, or an output stands twice")
+        shape = struct.unpack_from(f"<{dimensions}I", raw, at + 2)
         at += 2 + 4 * dimensions
-        layout.append((name, DTYPES[code], shape))
-    outputs: dict[str, npt.NDArray[np.generic]] = {}
-    for name, dtype, shape in layout:
-        size = math.prod(shape)
-        if size * dtype.itemsize > len(body) - at or name in outputs:
-            raise ValueError("contents are missing, or an output stands twice")
-        outputs[name] = np.frombuffer(body, dtype, size, at).reshape(shape)
-        at += size * dtype.itemsize
-    if at != len(body):
-        raise ValueError("bytes behind the end")
-    return Recalled(Outcome(outputs, confidence, exit), expires_at - now)
+        items = math.prod(shape)
+        size_bytes += items * DTYPES[code].itemsize
+        outputs[name] = (name, DTYPES[code], shape, items)
+    if at != len(raw):
+        raise ValueError("bytes behind the end of the layout")
+    return _Layout(exit, tuple(outputs.values()), size_bytes)
 
 
-def _read_text(body: bytes, at: int) -> tuple[str, int]:
-    end = at + 1 + body[at]
-    if end > len(body):
+def _read_text(raw: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + raw[at]
+    if end > len(raw):
         raise ValueError("a name is cut off")
-    return body[at + 1 : end].decode(), end
+    return raw[at + 1 : end].decode(), end
+
+
+def _parse(body: bytes, now: float) -> Recalled:
+    version, expires_at, confidence, layout_bytes = _HEAD.unpack_from(body)
+    if version != VERSION or not 0.0 <= confidence <= 1.0 or not math.isfinite(expires_at):
+        raise ValueError("no value of this version, or no confidence")
+    at = _HEAD.size + layout_bytes
+    layout = _read_layout(body[_HEAD.size : at])
+    if at + layout.size_bytes != len(body):
+        raise ValueError("contents are missing, or bytes stand behind the end")
+    outputs: dict[str, npt.NDArray[np.generic]] = {}
+    for name, dtype, shape, items in layout.outputs:
+        outputs[name] = np.frombuffer(body, dtype, items, at).reshape(shape)
+        at += items * dtype.itemsize
+    return Recalled(Outcome(outputs, confidence, layout.exit), expires_at - now)

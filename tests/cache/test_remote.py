@@ -52,7 +52,7 @@ def test_an_answer_leaves_redis_when_its_time_is_up(server: RedisServer) -> None
 
     with_memory(use, server.url, prefix="mine:")
     with server.client() as client:
-        lives_ms = [client.pttl(b"mine:1:" + make_key(index)) for index in (1, 2)]
+        lives_ms = [client.pttl(b"mine:2:" + make_key(index)) for index in (1, 2)]
     assert 100_000 < lives_ms[0] <= 123_000
     assert 400_000 < lives_ms[1] <= 456_000
 
@@ -79,7 +79,7 @@ def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> No
     async def use(memory: RemoteMemory) -> None:
         await memory.store([(make_key(index), make_outcome(index)) for index in range(4)])
         with server.client() as client:
-            names = [b"sparing:1:" + make_key(index) for index in range(4)]
+            names = [b"sparing:2:" + make_key(index) for index in range(4)]
             client.set(names[0], b"garbage")
             client.set(names[1], (client.get(names[1]) or b"")[:-1])
             client.set(names[2], client.get(names[3]) or b"")  # another key's answer
