@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, get_args
 
 from core.messages import StoppedBy
+from monitoring.energy import EnergyRate
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -15,10 +16,14 @@ SECONDS = (
 )  # fmt: skip
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 OTHER = "other"  # an exit that is no stage of the route
+FAILED = "failed"  # what was spent on rows that ended without an answer
 
 
 class RouteMetrics(Protocol):
     """What the engine calls while it serves one route, all its versions together."""
+
+    @property
+    def energy(self) -> EnergyRate: ...
 
     def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
         """One row was answered."""
@@ -28,6 +33,9 @@ class RouteMetrics(Protocol):
 
     def escalation(self, stage: str, rows: int) -> None:
         """This many rows left the stage for another one."""
+
+    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+        """A row ended: its device time and MACs, and the MACs of the last stage alone."""
 
 
 class Histogram:
@@ -55,11 +63,13 @@ class Histogram:
 
 
 class Exit:
-    __slots__ = ("latency", "rows")
+    __slots__ = ("device_s", "latency", "macs", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
         self.latency = Histogram(SECONDS)
+        self.device_s = 0.0
+        self.macs = 0
 
 
 class Stage:
@@ -75,11 +85,13 @@ class Stage:
 class Counts:
     """RouteMetrics which count."""
 
-    __slots__ = ("exits", "stages")
+    __slots__ = ("energy", "exits", "full_macs", "stages")
 
-    def __init__(self) -> None:
+    def __init__(self, energy: EnergyRate | None = None) -> None:
+        self.energy = energy or EnergyRate()
         self.stages: dict[str, Stage] = {}
-        self.exits: dict[str, Exit] = {OTHER: Exit()}
+        self.exits: dict[str, Exit] = {OTHER: Exit(), FAILED: Exit()}
+        self.full_macs = 0
 
     def add(self, stages: Iterable[str]) -> None:
         """Let these stages, which are exits too, be counted from now on."""
@@ -106,3 +118,11 @@ class Counts:
 
     def escalation(self, stage: str, rows: int) -> None:
         self.stages[stage].escalated_rows += rows
+
+    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+        counts = self.exits.get(exit)
+        if counts is None:
+            counts = self.exits[OTHER]
+        counts.device_s += device_s
+        counts.macs += macs
+        self.full_macs += full_macs

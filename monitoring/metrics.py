@@ -21,7 +21,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from core.version import read_version
-from monitoring.counts import OTHER, Counts, RouteMetrics
+from monitoring.counts import FAILED, OTHER, Counts, RouteMetrics
+from monitoring.energy import EnergyRate
+from monitoring.energy_counts import ENERGY, EnergyCounts
 from monitoring.memory_counts import MEMORY, MemoryCounts
 from monitoring.similar import SIMILAR
 
@@ -38,6 +40,8 @@ class Metrics:
         self._requests: dict[tuple[str, str], int] = {}
         self._memory: Callable[[], MemoryCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+        self._energy: Callable[[], EnergyCounts] = dict
+        self.energy = EnergyRate()
         self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
         self._registry = CollectorRegistry()
         self._registry.register(_Families(self))
@@ -45,7 +49,7 @@ class Metrics:
 
     def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded."""
-        counts = self._routes.setdefault(route, Counts())
+        counts = self._routes.setdefault(route, Counts(self.energy))
         counts.add(stages)
         self._requests.setdefault((route, "ok"), 0)
         return counts
@@ -71,6 +75,19 @@ class Metrics:
     def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         """Read similar memory's counts at every scrape: of every opted-in route, as in SIMILAR."""
         self._similar = read
+
+    def watch_energy(self, read: Callable[[], EnergyCounts]) -> None:
+        """Read these counts at every scrape: of names in ENERGY."""
+        self._energy = read
+
+    def spent_s(self) -> Mapping[tuple[str, str], float]:
+        """Device seconds so far of rows that ended, by route and exit."""
+        return {
+            (route, exit): of_exit.device_s
+            for route, counts in self._routes.copy().items()
+            for exit, of_exit in counts.exits.copy().items()
+            if of_exit.device_s
+        }
 
     def render(self) -> tuple[bytes, str]:
         """What this process counted, as the body of a scrape and its content type."""
@@ -99,6 +116,7 @@ class Metrics:
         yield from _stage_families(self._routes)
         yield from _memory_families(self._memory())
         yield from _similar_families(self._similar())
+        yield from _energy_families(self._energy())
 
 
 class _Families(Collector):
@@ -138,7 +156,7 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Metric]:
     )
     for route, counts in routes.copy().items():
         for exit, of_exit in counts.exits.copy().items():
-            if exit == OTHER and not any(of_exit.rows.values()):
+            if exit in (OTHER, FAILED) and not any(of_exit.rows.values()):
                 continue
             for stopped_by, count in of_exit.rows.items():
                 rows.add_metric((route, exit, stopped_by), count)
@@ -147,6 +165,25 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Metric]:
             )
     yield rows
     yield latency
+    yield from _spent_families(routes)
+
+
+def _spent_families(routes: dict[str, Counts]) -> Iterator[Metric]:
+    labels = ("route", "exit")
+    device = CounterMetricFamily(
+        "sparing_device_seconds", "CPU time of the device that rows took.", labels=labels
+    )
+    macs = CounterMetricFamily("sparing_macs", "MACs spent on rows.", labels=labels)
+    full = CounterMetricFamily(
+        "sparing_full_macs", "MACs of the same rows on the last stage alone.", labels=("route",)
+    )
+    for route, counts in routes.copy().items():
+        full.add_metric((route,), counts.full_macs)
+        for exit, of_exit in counts.exits.copy().items():
+            if exit in counts.stages or of_exit.device_s:
+                device.add_metric((route, exit), of_exit.device_s)
+                macs.add_metric((route, exit), of_exit.macs)
+    yield from (device, macs, full)
 
 
 def _stage_families(routes: dict[str, Counts]) -> Iterator[Metric]:
@@ -193,8 +230,19 @@ def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Metri
         yield family
 
 
+def _energy_families(counts: EnergyCounts) -> Iterator[Metric]:
+    for name, series in counts.items():
+        kind, text, labels = ENERGY[name]
+        family = _FAMILIES[kind](f"sparing_{name}", text, labels=labels)
+        for values, value in series.items():
+            family.add_metric(values, value)
+        yield family
+
+
 class _NoCounts:
     """RouteMetrics which count nothing."""
+
+    energy = EnergyRate()
 
     def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
         pass
@@ -203,6 +251,9 @@ class _NoCounts:
         pass
 
     def escalation(self, stage: str, rows: int) -> None:
+        pass
+
+    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
         pass
 
 

@@ -17,6 +17,7 @@ from core.errors import ModelDirectoryError
 from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
+from serving.energy import open_sampler
 from serving.engine import Engine
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
@@ -131,10 +132,18 @@ async def open_engine(
     engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
     metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
     metrics.watch_similar(lambda: count_similar(catalog.routes()))
+    try:
+        sampler = open_sampler(settings.energy, metrics, engine.device_s)
+    except ValueError as error:
+        engine.close()
+        raise CannotServe(str(error)) from error
+    sampling = sampler and asyncio.create_task(sampler.run(settings.energy.interval_s))
     _settle_process()
     try:
         yield engine, reloader
     finally:
+        if sampling is not None:
+            sampling.cancel()
         engine.close()
         if tier is not None:
             await tier.close()

@@ -103,7 +103,7 @@ def make_reply(
         manifest.version,
         served.digest,
         manifest.certificate,
-        "none",
+        served.metrics.energy.source,
         [answer for answer in answers if answer is not None],
         rows,
         final,

@@ -115,5 +115,6 @@ def _make_lanes(
             metrics=metrics,
             remember_s=remember_s,
             row_cost=row_cost,
+            full_macs=manifest.stages[-1].macs,
         )
     return lanes

@@ -165,6 +165,10 @@ class Engine:
         """Bytes that rows' states hold on the device now."""
         return self._scheduler.states.used_bytes
 
+    def device_s(self) -> float:
+        """CPU seconds inside stages so far."""
+        return self._scheduler.device_s()
+
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every call has its answer; false when some had none after `timeout_s`."""
         self.draining = True

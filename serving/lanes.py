@@ -37,8 +37,9 @@ class Flight:
     """One row being computed: where it is, what it has, who waits for it."""
 
     __slots__ = (
-        "answer", "arrived", "controls", "done", "due", "inputs", "key", "lane", "macs", "probe",
-        "queued", "queued_at", "running", "state", "state_bytes", "waiters",
+        "answer", "arrived", "controls", "device_s", "done", "due", "inputs", "key", "lane", "macs",
+        "probe", "queued", "queued_at", "running", "spent_macs", "state", "state_bytes", "told_s",
+        "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +64,10 @@ class Flight:
         self.answer: Outcome | None = None
         self.state: Handle | None = None
         self.state_bytes = 0  # as counted when the state was taken over
-        self.macs = 0
+        self.macs = 0  # that nobody has been told of yet
+        self.spent_macs = 0
+        self.device_s = 0.0  # CPU time of the device
+        self.told_s = 0.0  # of it, in answers
         self.running = False
         self.done = False
 
@@ -82,8 +86,8 @@ class Lane:
     """Rows waiting for one stage, in the order in which they are due."""
 
     __slots__ = (
-        "_heap", "_order", "is_first", "is_last", "lanes", "looked_up", "max_batch", "metrics",
-        "remember_s", "row_cost", "rows", "stage", "times",
+        "_heap", "_order", "full_macs", "is_first", "is_last", "lanes", "looked_up", "max_batch",
+        "metrics", "remember_s", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -97,8 +101,10 @@ class Lane:
         metrics: RouteMetrics,
         remember_s: float | None,
         row_cost: UnitCost,
+        full_macs: int = 0,
     ) -> None:
         self.stage = stage
+        self.full_macs = full_macs  # of the route's last stage, which alone could answer
         self.row_cost = row_cost  # device time of a row of the route, all stages together
         self.remember_s = remember_s  # how long a final answer is kept; None: not at all
         self.max_batch = max_batch

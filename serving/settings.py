@@ -116,6 +116,34 @@ class MetricsSettings(_Frozen):
     enabled: bool = True
 
 
+class ModelSettings(_Frozen):
+    """Watts assumed where nothing measures them; `sparing meter calibrate` fits them."""
+
+    idle_w: float = Field(ge=0, le=1e5)
+    busy_core_w: float = Field(ge=0, le=1e4)
+    dram_w: float = Field(ge=0, le=1e4, default=0.0)
+
+
+class EnergySettings(_Frozen):
+    """Where joules are read, how they are split, and what they weigh."""
+
+    source: Literal["auto", "none", "rapl", "nvml", "ina3221", "pmic", "model", "replay"] = "auto"
+    interval_s: float = Field(ge=0.02, le=10.0, default=0.1)
+    idle_w: float | None = Field(ge=0, le=1e5, default=None)  # None: the lowest seen
+    model: ModelSettings | None = None  # stands in where the meter fails
+    replay: Path | None = None  # the file of the source `replay`
+    sysfs: Path = Path("/sys")
+    carbon_grams_per_kwh: float = Field(ge=0, le=1e4, default=0.0)
+    embodied_grams_per_hour: float = Field(ge=0, le=1e6, default=0.0)
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> "EnergySettings":
+        for name in ("model", "replay"):
+            if self.source == name and getattr(self, name) is None:
+                raise ValueError(f"{name}: not given, needed for source = {name!r}")
+        return self
+
+
 class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a memory of its own."""
 
@@ -129,6 +157,7 @@ class Settings(_Frozen):
     routes: RouteSettings = RouteSettings()
     metrics: MetricsSettings = MetricsSettings()
     workers: WorkerSettings = WorkerSettings()
+    energy: EnergySettings = EnergySettings()
 
 
 def read_settings(path: Path) -> Settings:

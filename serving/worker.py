@@ -20,8 +20,8 @@ from serving.lanes import Flight, Lane
 
 FAILED = Step(0, None, None)  # neither answer nor next: the row has failed
 
-# lane, flights, their steps, seconds inside the stage
-Done = Callable[[Lane, list[Flight], Sequence[Step], float], None]
+# lane, flights, their steps, seconds inside the stage and CPU seconds of them
+Done = Callable[[Lane, list[Flight], Sequence[Step], float, float], None]
 
 _log = logging.getLogger("sparing.stage")
 
@@ -34,6 +34,7 @@ class Worker:
         self._loop = loop
         self._done = done
         self._jobs: queue.SimpleQueue[tuple[Lane, list[Flight]] | None] = queue.SimpleQueue()
+        self._progress: tuple[float, float | None] = (0.0, None)  # done, and when the batch began
         self._thread = threading.Thread(
             target=self._work, name=f"device-{device.name}", daemon=True
         )
@@ -41,6 +42,14 @@ class Worker:
 
     def submit(self, lane: Lane, flights: list[Flight]) -> None:
         self._jobs.put((lane, flights))
+
+    def device_s(self) -> float:
+        """CPU seconds inside stages so far, the batch that runs now included."""
+        done_s, began_s = self._progress
+        if began_s is None or self._thread.ident is None:
+            return done_s
+        clock = time.pthread_getcpuclockid(self._thread.ident)
+        return done_s + max(0.0, time.clock_gettime(clock) - began_s)
 
     def close(self) -> None:
         """End the thread after the batch that runs now."""
@@ -50,11 +59,15 @@ class Worker:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             lane, flights = job
-            started = time.perf_counter()
+            started, began_s = time.perf_counter(), time.thread_time()
+            done_s, _ = self._progress
+            self._progress = done_s, began_s
             steps = run_batch(self._device, lane, flights)
+            cpu_s = time.thread_time() - began_s
             seconds = time.perf_counter() - started
+            self._progress = done_s + cpu_s, None
             try:
-                self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds)
+                self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds, cpu_s)
             except RuntimeError:  # the loop has been closed: nobody is left to answer
                 return
 

@@ -1,0 +1,111 @@
+"""The ledger: whose joules they were.
+
+Short batches are invisible to energy counters, so an interval's joules are split by CPU time. Four
+accounts take them all: `idle`, what the machine draws doing nothing; `others`, its other processes;
+`overhead`, this process beside its stages (doors, decoding, memory, the loop); `rows`, the stages.
+The four sum to the meter, whatever happens.
+
+What rows get waits in a pot with the device time it stands for, until rows end: a row that ends
+takes as many joules with it as its share of that time. So rows that take many intervals, or whose
+batch runs while the meter is read, pay their whole way, and nothing is lost or counted twice.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+ACCOUNTS = ("rows", "overhead", "others", "idle")
+FLOOR_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
+RATE_HALF_LIFE_S = 2.0
+
+Spent = Mapping[tuple[str, str], float]  # by route and exit
+
+
+class Interval(NamedTuple):
+    """What was read, as differences to the reading before. CPU times are core-seconds."""
+
+    joules: float  # of the whole meter
+    seconds: float
+    busy_s: float  # all processes of the machine
+    own_s: float  # this one
+    device_s: float  # of these: its stages
+
+
+class Ledger:
+    """Counts from 0; all times and joules only grow."""
+
+    def __init__(self, idle_w: float | None = None) -> None:
+        """`idle_w` None: the lowest power seen, a second long, is taken for it."""
+        self.accounts: dict[str, float] = dict.fromkeys(ACCOUNTS, 0.0)
+        self.rows: dict[tuple[str, str], float] = {}  # joules by route and exit
+        self.joules = 0.0
+        self.joules_per_s: float | None = None  # of device time, lately
+        self._idle_w = idle_w
+        self._floor_w = math.inf
+        self._floor_j = self._floor_s = 0.0
+        self._pot_j = self._pot_s = 0.0
+        self._rate_j = self._rate_s = 0.0
+
+    @property
+    def unended_j(self) -> float:
+        """Joules of rows that have not ended: `accounts["rows"]` less the sum of `rows`."""
+        return self._pot_j
+
+    def add(self, interval: Interval, spent: Spent) -> None:
+        """One interval, and the device seconds of the rows that ended in it."""
+        joules = max(0.0, interval.joules)
+        idle_j = min(joules, self._find_idle_w(joules, interval.seconds) * interval.seconds)
+        own_s = max(interval.own_s, interval.device_s)
+        all_s = max(interval.busy_s, own_s)
+        per_s = (joules - idle_j) / all_s if all_s > 0.0 else 0.0
+        rows_j, overhead_j = per_s * interval.device_s, per_s * (own_s - interval.device_s)
+        others_j = per_s * (all_s - own_s)
+        for account, part_j in (("rows", rows_j), ("overhead", overhead_j), ("others", others_j)):
+            self.accounts[account] += part_j
+        self.accounts["idle"] += joules - (rows_j + overhead_j + others_j)
+        self.joules += joules
+        self._note_rate(rows_j, interval)
+        self._pot_j += rows_j
+        self._pot_s += interval.device_s
+        self._pay(spent)
+
+    def check(self) -> None:
+        """Assert that nothing was lost or made up."""
+        total_j = sum(self.accounts.values())
+        assert math.isclose(total_j, self.joules, rel_tol=1e-9, abs_tol=1e-9), (
+            f"the accounts hold {total_j} J, the meter gave {self.joules} J"
+        )
+        rows_j = sum(self.rows.values()) + self._pot_j
+        assert math.isclose(rows_j, self.accounts["rows"], rel_tol=1e-9, abs_tol=1e-9), (
+            f"rows hold {rows_j} J, their account has {self.accounts['rows']} J"
+        )
+        assert all(part_j >= 0.0 for part_j in (*self.accounts.values(), *self.rows.values()))
+
+    def _pay(self, spent: Spent) -> None:
+        """Rows that ended take their share out of the pot."""
+        ended_s = sum(spent.values())
+        if ended_s <= 0.0:
+            return
+        share = min(1.0, ended_s / self._pot_s) if self._pot_s > 0.0 else 1.0
+        paid_j = self._pot_j * share
+        for key, device_s in spent.items():
+            self.rows[key] = self.rows.get(key, 0.0) + paid_j * device_s / ended_s
+        self._pot_j -= paid_j
+        self._pot_s = max(0.0, self._pot_s - ended_s)
+
+    def _find_idle_w(self, joules: float, seconds: float) -> float:
+        if self._idle_w is not None:
+            return self._idle_w
+        self._floor_j += joules
+        self._floor_s += seconds
+        if self._floor_s >= FLOOR_S:
+            self._floor_w = min(self._floor_w, self._floor_j / self._floor_s)
+            self._floor_j = self._floor_s = 0.0
+        return self._floor_w if math.isfinite(self._floor_w) else joules / max(seconds, 1e-9)
+
+    def _note_rate(self, rows_j: float, interval: Interval) -> None:
+        weight = 0.5 ** (interval.seconds / RATE_HALF_LIFE_S)
+        self._rate_j = self._rate_j * weight + rows_j
+        self._rate_s = self._rate_s * weight + interval.device_s
+        if self._rate_s > 1e-3:
+            self.joules_per_s = self._rate_j / self._rate_s

@@ -1,0 +1,190 @@
+"""Reads the meter ten times a second and enters what it says, with the CPU times, into the ledger.
+
+A meter that fails, or a counter that stands still while the machine works, is replaced by the model
+where there is one, else nothing is counted; it is tried again every few seconds. Which source the
+joules of a time came from stays with them.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from monitoring.energy import EnergyRate
+from monitoring.ledger import ACCOUNTS, Interval, Ledger, Spent
+from monitoring.meters.meter import Meter, MeterFailed
+
+RETRY_S = 5.0
+STALLED_S = 2.0  # without a joule, though at least a twentieth of a core was busy
+
+_log = logging.getLogger("sparing.energy")
+
+
+class CpuTimes(NamedTuple):
+    """Core-seconds so far."""
+
+    busy_s: float  # the machine
+    own_s: float  # this process, and those that serve with it
+    device_s: float  # its stages
+
+
+class Book(NamedTuple):
+    """One source's ledger and what its components have given."""
+
+    ledger: Ledger
+    components: dict[str, float]
+
+
+class Sampler:
+    """Lives on the event loop. `spent` gives the device seconds of ended rows, all so far."""
+
+    def __init__(
+        self,
+        meters: Sequence[tuple[Meter, float | None]],  # the first that can be read; its idle watts
+        read_cpu: Callable[[], CpuTimes],
+        read_spent: Callable[[], Spent],
+        rate: EnergyRate,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._meters = meters
+        self._read_cpu = read_cpu
+        self._read_spent = read_spent
+        self._rate = rate
+        self._clock = clock
+        self.books: dict[str, Book] = {}  # by source
+        self.degraded = False
+        self._place = -1
+        self._retry_at = 0.0
+        self._still_s = 0.0
+        self._first_j = 0.0  # of the first meter, when it was last tried
+        self._last_j: Mapping[str, float] = {}
+        self._cpu = read_cpu()
+        self._spent = dict(read_spent())
+        self._begun_s = self._last_s = clock()
+        self._begin(0)
+
+    @property
+    def passed_s(self) -> float:
+        """Since it was made, until the last reading."""
+        return self._last_s - self._begun_s
+
+    async def run(self, interval_s: float) -> None:
+        """For ever. A meter that is slow to read is not waited for on the loop."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await self.sample()
+            except Exception:  # whatever a meter comes up with: requests go on
+                _log.exception("reading energy failed; trying again")
+
+    async def sample(self) -> None:
+        """Read once, and enter the difference to the reading before."""
+        now = self._clock()
+        if self.degraded and now >= self._retry_at:
+            self._try_first()
+        joules = await self._read()
+        cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
+        seconds, self._last_s = now - self._last_s, now
+        before, self._cpu = self._cpu, cpu
+        ended = {key: total - self._spent.get(key, 0.0) for key, total in spent.items()}
+        self._spent = spent
+        if joules is None:
+            return
+        steps = {name: total - self._last_j.get(name, 0.0) for name, total in joules.items()}
+        self._last_j = joules
+        busy_s = cpu.busy_s - before.busy_s
+        if self._stands_still(sum(steps.values()), seconds, busy_s):
+            self._fall_back("its counter stands still")
+            return
+        interval = Interval(
+            sum(steps.values()),
+            seconds,
+            busy_s,
+            cpu.own_s - before.own_s,
+            cpu.device_s - before.device_s,
+        )
+        self._enter(interval, {key: value for key, value in ended.items() if value > 0.0}, steps)
+
+    # Meters ---------------------------------------------------------------------------------------
+
+    async def _read(self) -> Mapping[str, float] | None:
+        if self._place < 0:
+            return None
+        meter, _ = self._meters[self._place]
+        try:
+            return await asyncio.to_thread(meter.read)
+        except MeterFailed as error:
+            self._fall_back(str(error))
+            return None
+
+    def _begin(self, place: int) -> None:
+        """From now on this meter counts, or the first after it that can be read."""
+        self._place, self._still_s = -1, 0.0
+        self._rate.source, self._rate.joules_per_s = "none", None
+        self._retry_at = self._clock() + RETRY_S
+        self.degraded = bool(self._meters)
+        for index in range(place, len(self._meters)):
+            meter, idle_w = self._meters[index]
+            try:
+                self._last_j = meter.read()
+            except MeterFailed as error:
+                _log.warning("the meter %s cannot be read: %s", meter.source, error)
+                continue
+            self._place = index
+            self.degraded = index > 0
+            if meter.source not in self.books:
+                self.books[meter.source] = Book(Ledger(idle_w), {})
+            self._rate.source = meter.source
+            return
+
+    def _try_first(self) -> None:
+        """Go back to the first meter if it can be read again and does not stand still."""
+        self._retry_at = self._clock() + RETRY_S
+        meter, _ = self._meters[0]
+        try:
+            joules = sum(meter.read().values())
+        except MeterFailed:
+            return
+        moved, self._first_j = joules != self._first_j, joules
+        if moved:
+            _log.info("the meter %s is read again", meter.source)
+            self._begin(0)
+
+    def _fall_back(self, why: str) -> None:
+        _log.warning(
+            "the meter %s fails: %s; it is tried again every %g s",
+            self._meters[self._place][0].source, why, RETRY_S,
+        )  # fmt: skip
+        self._first_j = sum(self._last_j.values())
+        self._begin(self._place + 1)
+
+    def _stands_still(self, joules: float, seconds: float, busy_s: float) -> bool:
+        works = joules <= 0.0 and busy_s > 0.05 * seconds
+        self._still_s = self._still_s + seconds if works else 0.0
+        return self._still_s >= STALLED_S
+
+    # The ledger -----------------------------------------------------------------------------------
+
+    def _enter(self, interval: Interval, ended: Spent, steps: Mapping[str, float]) -> None:
+        ledger, components = self.books[self._rate.source]
+        ledger.add(interval, ended)
+        for name, step_j in steps.items():
+            components[name] = components.get(name, 0.0) + max(0.0, step_j)
+        self._rate.joules_per_s = ledger.joules_per_s
+
+    def counts(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
+        """As `energy_counts` names them: by labels."""
+        rows: dict[tuple[str, ...], float] = {}
+        accounts: dict[tuple[str, ...], float] = {}
+        parts: dict[tuple[str, ...], float] = {}
+        for source, (ledger, components) in self.books.items():
+            rows |= {(*key, source): joules for key, joules in ledger.rows.items()}
+            accounts |= {(name, source): ledger.accounts[name] for name in ACCOUNTS}
+            parts |= {(name, source): joules for name, joules in components.items()}
+        return {
+            "energy_joules": rows,
+            "energy_account_joules": accounts,
+            "energy_meter_joules": parts,
+            "energy_degraded": {(): float(self.degraded)},
+        }

@@ -1,0 +1,109 @@
+"""Opens the meters that the settings name and enters what they say into the ledger, beside serving.
+
+Where nothing can be read nothing is guessed: replies say `energy_source: none`, unless the settings
+give watts for the model.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from monitoring.energy_counts import EnergyCounts
+from monitoring.meters.finding import AUTOMATIC, OPEN
+from monitoring.meters.meter import Meter, MeterFailed
+from monitoring.meters.model import ModelMeter, Watts, read_busy_s
+from monitoring.meters.replay import ReplayMeter
+from monitoring.metrics import Metrics, NoMetrics
+from monitoring.sampler import CpuTimes, Sampler
+from serving.settings import EnergySettings
+
+_log = logging.getLogger("sparing.energy")
+_STAT = Path("/proc/stat")
+JOULES_PER_KWH = 3.6e6
+
+
+def open_sampler(
+    settings: EnergySettings, metrics: Metrics | NoMetrics, device_s: Callable[[], float]
+) -> Sampler | None:
+    """None where there is nothing to read. Raises ValueError with one sentence for a source that
+    was asked for by name and cannot be had.
+    """
+    meters = _open_meters(settings)
+    if not meters or isinstance(metrics, NoMetrics):
+        return None
+    sampler = Sampler(meters, partial(read_cpu, device_s), metrics.spent_s, metrics.energy)
+    metrics.watch_energy(lambda: _count(sampler, settings))
+    return sampler
+
+
+def read_cpu(device_s: Callable[[], float]) -> CpuTimes:
+    return CpuTimes(read_busy_s(_STAT), time.process_time(), device_s())
+
+
+def _open_meters(settings: EnergySettings) -> list[tuple[Meter, float | None]]:
+    """The meter and what stands in for it, each with its idle watts where these are known."""
+    meters: list[tuple[Meter, float | None]] = []
+    if settings.source == "replay":
+        assert settings.replay is not None
+        meters.append((_open("replay", lambda: ReplayMeter(settings.replay)), settings.idle_w))
+    elif settings.source in OPEN:
+        make = partial(OPEN[settings.source], settings.sysfs)
+        meters.append((_open(settings.source, make), settings.idle_w))
+    elif settings.source == "auto":
+        meters += [(meter, settings.idle_w) for meter in _find_first(settings.sysfs)]
+    if settings.model is not None and settings.source != "none":
+        watts = settings.model
+        model = ModelMeter(Watts(watts.idle_w, watts.busy_core_w, watts.dram_w))
+        meters.append((model, watts.idle_w + watts.dram_w))
+    return meters
+
+
+def _open(source: str, make: Callable[[], Meter]) -> Meter:
+    try:
+        return make()
+    except MeterFailed as error:
+        raise ValueError(f"energy.source: {source}: {error}") from None
+
+
+def _find_first(sysfs: Path) -> list[Meter]:
+    for source in AUTOMATIC:
+        try:
+            return [OPEN[source](sysfs)]
+        except MeterFailed as error:
+            _log.debug("no meter %s: %s", source, error)
+    return []
+
+
+def _count(sampler: Sampler, settings: EnergySettings) -> EnergyCounts:
+    counts: Mapping[str, Mapping[tuple[str, ...], float]] = sampler.counts()
+    if not settings.carbon_grams_per_kwh and not settings.embodied_grams_per_hour:
+        return counts
+    return {
+        **counts,
+        "carbon_grams": weigh(counts, sampler.passed_s, settings),
+        "carbon_intensity_grams_per_kwh": {(): settings.carbon_grams_per_kwh},
+    }
+
+
+def weigh(
+    counts: EnergyCounts, passed_s: float, settings: EnergySettings
+) -> dict[tuple[str, ...], float]:
+    """Grams of CO2 equivalent by route, and without one for idle and overhead: energy times
+    intensity, and the hardware's own emissions by the same shares (ISO/IEC 21031:2024, E * I + M).
+    The machine's other processes answer for theirs.
+    """
+    joules: dict[tuple[str, ...], float] = {("",): 0.0}
+    for (route, _exit, _source), joules_of in counts["energy_joules"].items():
+        joules[route,] = joules.get((route,), 0.0) + joules_of
+    total_j = sum(counts["energy_account_joules"].values())
+    for (account, _source), joules_of in counts["energy_account_joules"].items():
+        if account in ("overhead", "idle"):
+            joules["",] += joules_of
+    embodied_g = settings.embodied_grams_per_hour * passed_s / 3600
+    return {
+        key: value / JOULES_PER_KWH * settings.carbon_grams_per_kwh
+        + (embodied_g * value / total_j if total_j > 0.0 else 0.0)
+        for key, value in joules.items()
+    }
