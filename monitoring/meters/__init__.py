@@ -1,1 +1,1 @@
-"""Meters: where joules are read, one source a file. What becomes of them is the ledger's business."""
+"""Meters: where joules are read, one source a file. What becomes of them is the ledger's."""

@@ -1,8 +1,8 @@
 """No meter at all: watts assumed for a machine that is idle and for each core that is busy.
 
 Linear, so that half the work is half the energy above idle: what a curve would add is nothing that
-was measured here. `sparing meter calibrate` fits the watts to a machine. What it says is an estimate
-and called `model` wherever it is shown.
+was measured here. `sparing meter calibrate` fits the watts to a machine. What it says is an
+estimate and called `model` wherever it is shown.
 """
 
 import os
