@@ -3,7 +3,8 @@
 Short batches are invisible to energy counters, so an interval's joules are split by CPU time. Four
 accounts take them all: `idle`, what the machine draws doing nothing; `others`, its other processes;
 `overhead`, this process beside its stages (doors, decoding, memory, the loop); `rows`, the stages.
-The four sum to the meter, whatever happens.
+The four sum to the meter, whatever happens. Where several processes serve together, each keeps a
+ledger of its own, and one of them also accounts for the machine.
 
 What rows get waits in a pot with the device time it stands for, until rows end: a row that ends
 takes as many joules with it as its share of that time. So rows that take many intervals, or whose
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 ACCOUNTS = ("rows", "overhead", "others", "idle")
+SIBLINGS = "siblings"  # processes that serve with this one, and keep ledgers of their own
 FLOOR_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
 RATE_HALF_LIFE_S = 2.0
 
@@ -29,6 +31,7 @@ class Interval(NamedTuple):
     busy_s: float  # all processes of the machine
     own_s: float  # this one
     device_s: float  # of these: its stages
+    siblings_s: float = 0.0  # processes that serve with it
 
 
 class Ledger:
@@ -36,7 +39,7 @@ class Ledger:
 
     def __init__(self, idle_w: float | None = None) -> None:
         """`idle_w` None: the lowest power seen, a second long, is taken for it."""
-        self.accounts: dict[str, float] = dict.fromkeys(ACCOUNTS, 0.0)
+        self.accounts: dict[str, float] = dict.fromkeys((*ACCOUNTS, SIBLINGS), 0.0)
         self.rows: dict[tuple[str, str], float] = {}  # joules by route and exit
         self.joules = 0.0
         self.joules_per_s: float | None = None  # of device time, lately
@@ -56,13 +59,15 @@ class Ledger:
         joules = max(0.0, interval.joules)
         idle_j = min(joules, self._find_idle_w(joules, interval.seconds) * interval.seconds)
         own_s = max(interval.own_s, interval.device_s)
-        all_s = max(interval.busy_s, own_s)
+        all_s = max(interval.busy_s, own_s + interval.siblings_s)
         per_s = (joules - idle_j) / all_s if all_s > 0.0 else 0.0
         rows_j, overhead_j = per_s * interval.device_s, per_s * (own_s - interval.device_s)
-        others_j = per_s * (all_s - own_s)
-        for account, part_j in (("rows", rows_j), ("overhead", overhead_j), ("others", others_j)):
+        siblings_j = per_s * interval.siblings_s
+        others_j = per_s * max(0.0, all_s - own_s - interval.siblings_s)
+        parts = {"rows": rows_j, "overhead": overhead_j, "others": others_j, SIBLINGS: siblings_j}
+        for account, part_j in parts.items():
             self.accounts[account] += part_j
-        self.accounts["idle"] += joules - (rows_j + overhead_j + others_j)
+        self.accounts["idle"] += max(0.0, joules - sum(parts.values()))
         self.joules += joules
         self._note_rate(rows_j, interval)
         self._pot_j += rows_j

@@ -25,8 +25,9 @@ class CpuTimes(NamedTuple):
     """Core-seconds so far."""
 
     busy_s: float  # the machine
-    own_s: float  # this process, and those that serve with it
+    own_s: float  # this process
     device_s: float  # its stages
+    siblings_s: float = 0.0  # processes that serve with it
 
 
 class Book(NamedTuple):
@@ -46,7 +47,10 @@ class Sampler:
         read_spent: Callable[[], Spent],
         rate: EnergyRate,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        accounts: Sequence[str] = ACCOUNTS,  # to be shown; without idle, nor the meter itself
     ) -> None:
+        self._accounts = accounts
         self._meters = meters
         self._read_cpu = read_cpu
         self._read_spent = read_spent
@@ -103,6 +107,7 @@ class Sampler:
             busy_s,
             cpu.own_s - before.own_s,
             cpu.device_s - before.device_s,
+            max(0.0, cpu.siblings_s - before.siblings_s),  # one of them may have ended
         )
         self._enter(interval, {key: value for key, value in ended.items() if value > 0.0}, steps)
 
@@ -180,8 +185,9 @@ class Sampler:
         parts: dict[tuple[str, ...], float] = {}
         for source, (ledger, components) in self.books.items():
             rows |= {(*key, source): joules for key, joules in ledger.rows.items()}
-            accounts |= {(name, source): ledger.accounts[name] for name in ACCOUNTS}
-            parts |= {(name, source): joules for name, joules in components.items()}
+            accounts |= {(name, source): ledger.accounts[name] for name in self._accounts}
+            if "idle" in self._accounts:
+                parts |= {(name, source): joules for name, joules in components.items()}
         return {
             "energy_joules": rows,
             "energy_account_joules": accounts,

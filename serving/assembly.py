@@ -91,20 +91,20 @@ class Assembly:
 
 
 @asynccontextmanager
-async def assemble(settings: Settings, *, shares_ports: bool = False) -> AsyncIterator[Assembly]:
-    """An open assembly, to be drained before it is left; its ports are shared with other processes
-    where these ask for it. Raises CannotServe.
+async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Assembly]:
+    """An open assembly, to be drained before it is left. `worker` is its number among several
+    processes that share its ports; 0: it is alone. Raises CannotServe.
     """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
-    async with open_engine(settings, metrics) as (engine, reloader):
-        assembly = Assembly(settings, engine, reloader, metrics, shares_ports=shares_ports)
+    async with open_engine(settings, metrics, worker) as (engine, reloader):
+        assembly = Assembly(settings, engine, reloader, metrics, shares_ports=worker > 0)
         await assembly.open()
         yield assembly
 
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, metrics: Metrics | NoMetrics
+    settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
     """The engine over all routes that can be loaded. Raises CannotServe when there is none."""
     device = CpuDevice(settings.engine.state_limit_bytes)
@@ -133,7 +133,7 @@ async def open_engine(
     metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
     metrics.watch_similar(lambda: count_similar(catalog.routes()))
     try:
-        sampler = open_sampler(settings.energy, metrics, engine.device_s)
+        sampler = open_sampler(settings.energy, metrics, engine.device_s, worker)
     except ValueError as error:
         engine.close()
         raise CannotServe(str(error)) from error

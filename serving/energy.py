@@ -5,12 +5,14 @@ give watts for the model.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from monitoring.energy_counts import EnergyCounts
+from monitoring.ledger import ACCOUNTS
 from monitoring.meters.finding import AUTOMATIC, OPEN
 from monitoring.meters.meter import Meter, MeterFailed
 from monitoring.meters.model import ModelMeter, Watts, read_busy_s
@@ -22,10 +24,14 @@ from serving.settings import EnergySettings
 _log = logging.getLogger("sparing.energy")
 _STAT = Path("/proc/stat")
 JOULES_PER_KWH = 3.6e6
+OWN_ACCOUNTS = ("rows", "overhead")
 
 
 def open_sampler(
-    settings: EnergySettings, metrics: Metrics | NoMetrics, device_s: Callable[[], float]
+    settings: EnergySettings,
+    metrics: Metrics | NoMetrics,
+    device_s: Callable[[], float],
+    worker: int = 0,  # of several, the first of which accounts for the machine; 0: alone
 ) -> Sampler | None:
     """None where there is nothing to read. Raises ValueError with one sentence for a source that
     was asked for by name and cannot be had.
@@ -33,13 +39,40 @@ def open_sampler(
     meters = _open_meters(settings)
     if not meters or isinstance(metrics, NoMetrics):
         return None
-    sampler = Sampler(meters, partial(read_cpu, device_s), metrics.spent_s, metrics.energy)
+    sampler = Sampler(
+        meters,
+        partial(read_cpu, device_s, find_siblings if worker else list),
+        metrics.spent_s,
+        metrics.energy,
+        accounts=ACCOUNTS if worker <= 1 else OWN_ACCOUNTS,
+    )
     metrics.watch_energy(lambda: _count(sampler, settings))
     return sampler
 
 
-def read_cpu(device_s: Callable[[], float]) -> CpuTimes:
-    return CpuTimes(read_busy_s(_STAT), time.process_time(), device_s())
+def read_cpu(device_s: Callable[[], float], siblings: Callable[[], list[int]] = list) -> CpuTimes:
+    """Core-seconds so far; `siblings` names the processes that serve with this one."""
+    beside_s = sum(map(read_process_s, siblings()))
+    return CpuTimes(read_busy_s(_STAT), time.process_time(), device_s(), beside_s)
+
+
+def find_siblings() -> list[int]:
+    """The supervisor's other workers."""
+    parent, own = os.getppid(), os.getpid()
+    try:
+        found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    except OSError:  # the supervisor is gone, or the kernel does not tell
+        return []
+    return [pid for pid in map(int, found) if pid != own]
+
+
+def read_process_s(pid: int) -> float:
+    """CPU seconds of a process; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _open_meters(settings: EnergySettings) -> list[tuple[Meter, float | None]]:

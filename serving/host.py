@@ -43,7 +43,7 @@ def run(settings: Settings, keeper: Keeper | None = None) -> int:
 
 async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
     try:
-        async with assemble(settings, shares_ports=keeper.shares_ports) as assembly:
+        async with assemble(settings, worker=keeper.worker) as assembly:
             return await _serve_http(settings.doors, listener, keeper, assembly)
     except CannotServe as error:
         keeper.refuse(str(error))

@@ -35,7 +35,7 @@ class Started:
 class Keeper(Protocol):
     """Asked in this order: `listen`, then `refuse` and the end, or `attend`."""
 
-    shares_ports: bool  # with other processes
+    worker: int  # its number among processes that share their ports; 0: it is alone
 
     def listen(self, host: str, port: int) -> socket.socket:
         """The HTTP door's socket. Raises OSError."""
@@ -52,7 +52,7 @@ class Keeper(Protocol):
 class Terminal:
     """Keeps a server that is its only process."""
 
-    shares_ports = False
+    worker = 0
 
     def listen(self, host: str, port: int) -> socket.socket:
         return listen_alone(host, port)

@@ -25,9 +25,8 @@ _ANSWER_TIMEOUT_S = 5.0
 class Supervisor:
     """The keeper of a worker."""
 
-    shares_ports = True
-
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, worker: int) -> None:
+        self.worker = worker
         self._line = line
         self._writer: asyncio.StreamWriter
         self._questions: dict[int, asyncio.Future[bytes]] = {}
@@ -97,7 +96,9 @@ def main() -> None:
         level=message["log_level"],
         format=f"%(asctime)s %(levelname)s worker {message['number']} %(name)s: %(message)s",
     )
-    sys.exit(run(Settings.model_validate_json(message["settings"]), Supervisor(line)))
+    sys.exit(
+        run(Settings.model_validate_json(message["settings"]), Supervisor(line, message["number"]))
+    )
 
 
 if __name__ == "__main__":

@@ -41,11 +41,8 @@ def _read(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         raise MeterFailed(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, IndexError, TypeError):
         raise MeterFailed(f"{path}: a CSV of numbers with the column time_s is expected") from None
-    falls = any((np.diff(values) < 0).any() for values in (times_s, *columns.values()))
-    if (
-        not columns
-        or falls
-        or not all(np.isfinite(one).all() for one in (times_s, *columns.values()))
-    ):
+    everything = (times_s, *columns.values())
+    grows = all(np.isfinite(one).all() and (np.diff(one) >= 0).all() for one in everything)
+    if not columns or not grows:
         raise MeterFailed(f"{path}: times and joules must be numbers that never fall")
     return times_s, columns
