@@ -137,7 +137,7 @@ def test_a_recorded_day_is_gone_through_again_and_then_stands_still(tmp_path: Pa
 def test_a_file_that_is_no_record_is_a_failure(tmp_path: Path, text: str) -> None:
     path = tmp_path / "day.csv"
     path.write_text(text)
-    with pytest.raises(MeterFailed, match="day.csv"):
+    with pytest.raises(MeterFailed, match=r"day\.csv"):
         ReplayMeter(path)
 
 

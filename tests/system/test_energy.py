@@ -1,0 +1,119 @@
+"""Joules on a live server: a counter as the kernel shows it, driven by the CPU time really used."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.meters.model import read_busy_s
+from tests.live import LiveServer
+from tests.load import TENSOR
+from tests.monitoring.fake_sys import set_uj, write_rapl
+from tests.raw_http import RawClient
+from tests.tiny_routes import make_pictures, write_route
+
+pytestmark = pytest.mark.slow
+IDLE_W, BUSY_CORE_W = 10.0, 5.0
+PICTURES = make_pictures(32, seed=4)
+
+
+@contextmanager
+def counting(root: Path) -> Iterator[Path]:
+    """A package that draws IDLE_W and BUSY_CORE_W a busy core, counted fifty times a second."""
+    folder = write_rapl(root, {"intel-rapl:0": "package-0"})
+    stop = threading.Event()
+
+    def count() -> None:
+        stat = Path("/proc/stat")
+        began, began_s = time.monotonic(), read_busy_s(stat)
+        while not stop.wait(0.02):
+            joules = IDLE_W * (time.monotonic() - began)
+            joules += BUSY_CORE_W * (read_busy_s(stat) - began_s)
+            set_uj(folder, "intel-rapl:0", int(joules * 1e6))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield root
+    finally:
+        stop.set()
+        thread.join()
+
+
+def settings(root: Path) -> str:
+    return f'[memory]\nenabled = false\n[energy]\nsysfs = "{root}"\nidle_w = {IDLE_W}\n'
+
+
+async def ask_all(server: LiveServer, times: int) -> list[dict[str, object]]:
+    """Each picture so many times, and the last answers."""
+    replies = []
+    async with RawClient(server.http_port) as client:
+        for picture in [*PICTURES] * times:
+            body = json.dumps({"inputs": [{**TENSOR, "data": picture.ravel().tolist()}]}).encode()
+            reply = await client.post("/v2/models/tiny/infer", body)
+            replies.append(json.loads(reply.body))
+    return replies
+
+
+def read_joules(server: LiveServer, name: str) -> dict[tuple[str, ...], float]:
+    """A family's samples by label values, in order of label names."""
+    text = server.get("/metrics").decode()
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_the_accounts_of_a_live_server_sum_to_the_meter_and_rows_get_their_part(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    write_route(models, width=512, thresholds=[0.9])
+    with counting(tmp_path / "sys") as root, LiveServer(models, settings(root)) as server:
+        replies = asyncio.run(ask_all(server, 20))
+        time.sleep(0.5)
+        accounts = read_joules(server, "sparing_energy_account_joules_total")
+        meter = read_joules(server, "sparing_energy_meter_joules_total")
+        rows = read_joules(server, "sparing_energy_joules_total")
+        assert sum(accounts.values()) == pytest.approx(sum(meter.values()), rel=1e-3)
+        assert {name for name, _ in accounts} == {"rows", "overhead", "others", "idle"}
+        assert all(joules >= 0 for joules in accounts.values())
+        assert sum(rows.values()) == pytest.approx(accounts["rows", "rapl"], rel=0.05)
+        device_s = sum(read_joules(server, "sparing_device_seconds_total").values())
+        assert accounts["rows", "rapl"] == pytest.approx(BUSY_CORE_W * device_s, rel=0.25)
+        assert replies[-1]["parameters"]["energy_source"] == "rapl"  # type: ignore[index]
+
+
+def test_a_meter_that_vanishes_is_said_and_comes_back(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_route(models)
+    with counting(tmp_path / "sys") as root, LiveServer(models, settings(root)) as server:
+        package = root / "class" / "powercap" / "intel-rapl:0"
+        hidden = root / "hidden"
+        package.rename(hidden)
+        deadline = time.monotonic() + 10.0
+        while server.metric("sparing_energy_degraded") != 1.0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert server.metric("sparing_energy_degraded") == 1.0
+        assert asyncio.run(ask_all(server, 1))
+        hidden.rename(package)
+        while server.metric("sparing_energy_degraded") != 0.0 and time.monotonic() < deadline + 10:
+            time.sleep(0.05)
+        assert server.metric("sparing_energy_degraded") == 0.0
+
+
+def test_a_machine_without_meters_says_none(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_route(models)
+    with LiveServer(models, f'[energy]\nsysfs = "{tmp_path}"\n') as server:
+        reply = asyncio.run(ask_all(server, 1))[-1]
+        assert reply["parameters"]["energy_source"] == "none"  # type: ignore[index]
+        assert "sparing_energy_account_joules_total" not in server.get("/metrics").decode()
