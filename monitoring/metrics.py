@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from core.version import read_version
 from monitoring.counts import FAILED, OTHER, Counts, RouteMetrics
 from monitoring.energy import EnergyRate
-from monitoring.energy_counts import ENERGY, EnergyCounts
+from monitoring.labelled import FAMILIES, Labelled
 from monitoring.memory_counts import MEMORY, MemoryCounts
 from monitoring.similar import SIMILAR
 
@@ -40,7 +40,7 @@ class Metrics:
         self._requests: dict[tuple[str, str], int] = {}
         self._memory: Callable[[], MemoryCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
-        self._energy: Callable[[], EnergyCounts] = dict
+        self._watched: list[Callable[[], Labelled]] = []
         self.energy = EnergyRate()
         self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
         self._registry = CollectorRegistry()
@@ -76,9 +76,9 @@ class Metrics:
         """Read similar memory's counts at every scrape: of every opted-in route, as in SIMILAR."""
         self._similar = read
 
-    def watch_energy(self, read: Callable[[], EnergyCounts]) -> None:
-        """Read these counts at every scrape: of names in ENERGY."""
-        self._energy = read
+    def watch(self, read: Callable[[], Labelled]) -> None:
+        """Read these, too, at every scrape: of names in FAMILIES."""
+        self._watched.append(read)
 
     def spent_s(self) -> Mapping[tuple[str, str], float]:
         """Device seconds so far of rows that ended, by route and exit."""
@@ -116,7 +116,8 @@ class Metrics:
         yield from _stage_families(self._routes)
         yield from _memory_families(self._memory())
         yield from _similar_families(self._similar())
-        yield from _energy_families(self._energy())
+        for read in self._watched:
+            yield from _labelled_families(read())
 
 
 class _Families(Collector):
@@ -230,9 +231,9 @@ def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Metri
         yield family
 
 
-def _energy_families(counts: EnergyCounts) -> Iterator[Metric]:
+def _labelled_families(counts: Labelled) -> Iterator[Metric]:
     for name, series in counts.items():
-        kind, text, labels = ENERGY[name]
+        kind, text, labels = FAMILIES[name]
         family = _FAMILIES[kind](f"sparing_{name}", text, labels=labels)
         for values, value in series.items():
             family.add_metric(values, value)
@@ -275,6 +276,9 @@ class NoMetrics:
         pass
 
     def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        pass
+
+    def watch(self, read: Callable[[], Labelled]) -> None:
         pass
 
     def render(self) -> tuple[bytes, str]:

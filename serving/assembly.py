@@ -14,6 +14,7 @@ from functools import partial
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
+from monitoring.labelled import Labelled
 from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
 from serving.catalog import Catalog
@@ -132,6 +133,7 @@ async def open_engine(
     engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
     metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
     metrics.watch_similar(lambda: count_similar(catalog.routes()))
+    metrics.watch(lambda: _count_served(engine, settings.engine.max_queued_rows))
     try:
         sampler = open_sampler(settings.energy, metrics, engine.device_s, worker)
     except ValueError as error:
@@ -162,6 +164,21 @@ def _count_memory(engine: Engine, limit_bytes: int) -> MemoryCounts:
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,
         **count_second_tier(engine.lookup),
+    }
+
+
+def _count_served(engine: Engine, limit_rows: int) -> Labelled:
+    routes = engine.catalog.routes()
+    waiting: dict[tuple[str, ...], float] = {}
+    for one in routes:
+        rows = sum(lane.rows + lane.looked_up for lane in one.lanes.values())
+        waiting[one.name,] = waiting.get((one.name,), 0.0) + rows
+    return {
+        "route_info": {
+            (one.name, one.version, one.digest, one.manifest.pipeline): 1.0 for one in routes
+        },
+        "waiting_rows": waiting,
+        "waiting_rows_limit": {(): float(limit_rows)},
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from monitoring.energy_counts import EnergyCounts
+from monitoring.labelled import Labelled
 from monitoring.ledger import ACCOUNTS
 from monitoring.meters.finding import AUTOMATIC, OPEN
 from monitoring.meters.meter import Meter, MeterFailed
@@ -46,7 +46,7 @@ def open_sampler(
         metrics.energy,
         accounts=ACCOUNTS if worker <= 1 else OWN_ACCOUNTS,
     )
-    metrics.watch_energy(lambda: _count(sampler, settings))
+    metrics.watch(lambda: _count(sampler, settings))
     return sampler
 
 
@@ -109,7 +109,7 @@ def _find_first(sysfs: Path) -> list[Meter]:
     return []
 
 
-def _count(sampler: Sampler, settings: EnergySettings) -> EnergyCounts:
+def _count(sampler: Sampler, settings: EnergySettings) -> Labelled:
     counts: Mapping[str, Mapping[tuple[str, ...], float]] = sampler.counts()
     if not settings.carbon_grams_per_kwh and not settings.embodied_grams_per_hour:
         return counts
@@ -121,7 +121,7 @@ def _count(sampler: Sampler, settings: EnergySettings) -> EnergyCounts:
 
 
 def weigh(
-    counts: EnergyCounts, passed_s: float, settings: EnergySettings
+    counts: Labelled, passed_s: float, settings: EnergySettings
 ) -> dict[tuple[str, ...], float]:
     """Grams of CO2 equivalent by route, and without one for idle and overhead: energy times
     intensity, and the hardware's own emissions by the same shares (ISO/IEC 21031:2024, E * I + M).

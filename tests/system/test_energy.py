@@ -1,6 +1,7 @@
 """Joules on a live server: a counter as the kernel shows it, driven by the CPU time really used."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -35,7 +36,8 @@ def counting(root: Path) -> Iterator[Path]:
         while not stop.wait(0.02):
             joules = IDLE_W * (time.monotonic() - began)
             joules += BUSY_CORE_W * (read_busy_s(stat) - began_s)
-            set_uj(folder, "intel-rapl:0", int(joules * 1e6))
+            with contextlib.suppress(OSError):  # a test has hidden it
+                set_uj(folder, "intel-rapl:0", int(joules * 1e6))
 
     thread = threading.Thread(target=count)
     thread.start()
