@@ -7,6 +7,7 @@ joules of a time came from stays with them.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -65,13 +66,20 @@ class Sampler:
         self._last_j: Mapping[str, float] = {}
         self._cpu = read_cpu()
         self._spent = dict(read_spent())
+        self._free_s = 0.0
         self._begun_s = self._last_s = clock()
         self._begin(0)
 
     @property
-    def passed_s(self) -> float:
-        """Since it was made, until the last reading."""
-        return self._last_s - self._begun_s
+    def free_s(self) -> float:
+        """Core-seconds, since it was made, in which the machine served no rows; 0 where another
+        process accounts for the machine.
+        """
+        if "idle" not in self._accounts:
+            return 0.0
+        total_s = (os.cpu_count() or 1) * (self._last_s - self._begun_s)
+        self._free_s = max(self._free_s, total_s - self._cpu.device_s - self._cpu.siblings_s)
+        return self._free_s
 
     async def run(self, interval_s: float) -> None:
         """For ever. A meter that is slow to read is not waited for on the loop."""

@@ -21,6 +21,9 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_build_info": max,
     "sparing_memory_remote_breaker_open": max,  # 1 where any process leaves the tier alone
     "sparing_memory_remote_key_seconds": _largest_known,  # where the tier is slowest
+    "sparing_route_info": max,
+    "sparing_energy_degraded": max,
+    "sparing_carbon_intensity_grams_per_kwh": max,
     "sparing_similar_off": max,  # each has its own audits: not a version for each process
     "process_start_time_seconds": min,
 }

@@ -46,7 +46,7 @@ def open_sampler(
         metrics.energy,
         accounts=ACCOUNTS if worker <= 1 else OWN_ACCOUNTS,
     )
-    metrics.watch(lambda: _count(sampler, settings))
+    metrics.watch(lambda: _count(sampler, metrics.spent_s, settings))
     return sampler
 
 
@@ -109,34 +109,39 @@ def _find_first(sysfs: Path) -> list[Meter]:
     return []
 
 
-def _count(sampler: Sampler, settings: EnergySettings) -> Labelled:
-    counts: Mapping[str, Mapping[tuple[str, ...], float]] = sampler.counts()
+def _count(
+    sampler: Sampler, spent: Callable[[], Mapping[tuple[str, str], float]], settings: EnergySettings
+) -> Labelled:
+    counts = sampler.counts()
     if not settings.carbon_grams_per_kwh and not settings.embodied_grams_per_hour:
         return counts
     return {
         **counts,
-        "carbon_grams": weigh(counts, sampler.passed_s, settings),
+        "carbon_grams": weigh(counts, spent(), sampler.free_s, settings),
         "carbon_intensity_grams_per_kwh": {(): settings.carbon_grams_per_kwh},
     }
 
 
 def weigh(
-    counts: Labelled, passed_s: float, settings: EnergySettings
+    counts: Labelled,
+    spent_s: Mapping[tuple[str, str], float],
+    free_s: float,
+    settings: EnergySettings,
 ) -> dict[tuple[str, ...], float]:
     """Grams of CO2 equivalent by route, and without one for idle and overhead: energy times
-    intensity, and the hardware's own emissions by the same shares (ISO/IEC 21031:2024, E * I + M).
-    The machine's other processes answer for theirs.
+    intensity, and the hardware's own emissions by time (ISO/IEC 21031:2024, E * I + M). `spent_s`:
+    device seconds by route and exit; `free_s`: core-seconds in which the machine served no rows.
+    The machine's other processes answer for their energy.
     """
-    joules: dict[tuple[str, ...], float] = {("",): 0.0}
-    for (route, _exit, _source), joules_of in counts["energy_joules"].items():
-        joules[route,] = joules.get((route,), 0.0) + joules_of
-    total_j = sum(counts["energy_account_joules"].values())
-    for (account, _source), joules_of in counts["energy_account_joules"].items():
+    grams: dict[tuple[str, ...], float] = {("",): 0.0}
+    per_joule = settings.carbon_grams_per_kwh / JOULES_PER_KWH
+    per_core_s = settings.embodied_grams_per_hour / 3600 / (os.cpu_count() or 1)
+    for (route, _exit, _source), joules in counts["energy_joules"].items():
+        grams[route,] = grams.get((route,), 0.0) + joules * per_joule
+    for (account, _source), joules in counts["energy_account_joules"].items():
         if account in ("overhead", "idle"):
-            joules["",] += joules_of
-    embodied_g = settings.embodied_grams_per_hour * passed_s / 3600
-    return {
-        key: value / JOULES_PER_KWH * settings.carbon_grams_per_kwh
-        + (embodied_g * value / total_j if total_j > 0.0 else 0.0)
-        for key, value in joules.items()
-    }
+            grams["",] += joules * per_joule
+    for (route, _exit), device_s in spent_s.items():
+        grams[route,] = grams.get((route,), 0.0) + device_s * per_core_s
+    grams["",] += free_s * per_core_s
+    return grams
