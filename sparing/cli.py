@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 from sparing.benching import BENCHMARKS, bench
 from sparing.failure import Failure
 from sparing.meter_command import meter
+from sparing.report_command import report
 
 SETTINGS = Path("settings.toml")
 
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command("report")(report)
 app.add_typer(meter, name="meter", help="What can tell joules here, and what it costs to read.")
 
 

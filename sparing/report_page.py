@@ -1,0 +1,121 @@
+"""The HTML page of `sparing report`: one file with its table and plots inside, to be mailed or kept."""
+
+import html
+import importlib.util
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparing.failure import Failure
+from sparing.report_sources import Figures, PrometheusFigures
+from sparing.reporting import HEAD, RouteFigures, judge, list_cells
+
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
+    "color:#1f2328}table{border-collapse:collapse}th,td{padding:.3rem .8rem;text-align:right;"
+    "border-bottom:1px solid #d0d7de}th:first-child,td:first-child{text-align:left}"
+    "svg{max-width:100%;height:auto}"
+)
+COURSES = (
+    ("answers a second", "sum by (route) (rate(sparing_rows_total[5m]))"),
+    ("joules an answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
+     "sum by (route) (rate(sparing_rows_total[5m]))"),
+    ("work saved of what was computed, %", "100 * (1 - sum by (route) "
+     "(rate(sparing_macs_total[5m])) / sum by (route) (rate(sparing_full_macs_total[5m])))"),
+)  # fmt: skip
+
+
+def write_page(path: Path, routes: Sequence[RouteFigures], figures: Figures) -> None:
+    """Raises Failure without matplotlib, or where the page cannot be written."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise Failure("--html draws with matplotlib: pip install -c constraints.txt matplotlib")
+    title = f"What was served, saved and spent: {figures.span}"
+    plots = [_draw_exits(routes), _draw_work(routes)]
+    if isinstance(figures, PrometheusFigures):
+        plots += [_draw_course(figures, name, query) for name, query in COURSES]
+    text = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing</title>"
+        f"<style>{STYLE}</style><h1>Sparing</h1><p>{html.escape(title)}.</p>"
+        f"<p><strong>{html.escape(judge(routes))}</strong></p>{_table(routes)}{''.join(plots)}</html>"
+    )
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+
+
+def _table(routes: Sequence[RouteFigures]) -> str:
+    rows = [HEAD, *[list_cells(one) for one in routes]]
+    lines = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(["th", *["td"] * len(routes)], rows, strict=True)
+    ]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _draw_exits(routes: Sequence[RouteFigures]) -> str:
+    """Which stage answered, a bar a route."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(routes)), layout="constrained")
+    axes = figure.subplots()
+    for number, one in enumerate(routes):
+        left = 0.0
+        for exit, count in one.exits.items():
+            share = 100 * count / one.rows
+            axes.barh(number, share, left=left, height=0.7, edgecolor="white")
+            if share > 6:
+                axes.text(left + share / 2, number, exit, ha="center", va="center", fontsize=8)
+            left += share
+    axes.set_yticks(range(len(routes)), [one.route for one in routes])
+    axes.invert_yaxis()
+    axes.set_title("which stage answered, % of the answers", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def _draw_work(routes: Sequence[RouteFigures]) -> str:
+    """Work done beside that of the full model."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.4 + 0.6 * len(routes)), layout="constrained")
+    axes = figure.subplots()
+    for number, one in enumerate(routes):
+        axes.barh(number - 0.2, one.full_macs / 1e9, 0.38, color="#b0b0b0",
+                  label="all on the full model" if number == 0 else None)  # fmt: skip
+        axes.barh(number + 0.2, one.macs / 1e9, 0.38, color="#2f6fb0",
+                  label="done" if number == 0 else None)  # fmt: skip
+    axes.set_yticks(range(len(routes)), [one.route for one in routes])
+    axes.invert_yaxis()
+    axes.set_title("work, GMACs", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def _draw_course(figures: PrometheusFigures, title: str, query: str) -> str:
+    """Over time, a line a route; nothing where nothing is known."""
+    from datetime import datetime
+
+    from matplotlib.figure import Figure
+
+    found = figures.course(query)
+    if not found:
+        return ""
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for route, (times, values) in sorted(found.items()):
+        axes.plot([datetime.fromtimestamp(at) for at in times], values, label=route)
+    axes.set_title(title, fontsize=10)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def _svg(figure: object) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg")  # type: ignore[attr-defined]
+    text = file.getvalue()
+    return text[text.index("<svg") :]

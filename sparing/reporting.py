@@ -1,0 +1,129 @@
+"""`sparing report`: what each route served, saved and cost, against everything on the full model.
+
+The full model is the route's last stage alone. What was answered from memory would have been
+computed, too, at the mean cost of what was. Joules of the full model are the route's own, in
+proportion to the work: an estimate, and called so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from sparing.report_sources import Figures
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFigures:
+    """One route's time."""
+
+    route: str
+    rows: float
+    remembered: float
+    failed_requests: float
+    exits: dict[str, float]  # rows by the stage that answered, memory's too
+    device_s: float
+    macs: float
+    full_macs: float  # of all its rows on the last stage alone
+    joules: float | None  # None: nothing was measured
+    sources: tuple[str, ...]
+    grams: float | None
+
+    @property
+    def saved(self) -> float | None:
+        """The share of the full model's work that was not done; None where there was none."""
+        return 1 - self.macs / self.full_macs if self.full_macs else None
+
+    @property
+    def full_joules(self) -> float | None:
+        if self.joules is None or not self.macs:
+            return None
+        return self.joules * self.full_macs / self.macs
+
+
+def gather(figures: Figures) -> list[RouteFigures]:
+    """Every route that answered anything, by name."""
+    rows = figures.grown("sparing_rows_total", ("route", "exit", "stopped_by"))
+    requests = figures.grown("sparing_requests_total", ("route", "result"))
+    device = figures.grown("sparing_device_seconds_total", ("route",))
+    macs = figures.grown("sparing_macs_total", ("route",))
+    full = figures.grown("sparing_full_macs_total", ("route",))
+    joules = figures.grown("sparing_energy_joules_total", ("route", "source"))
+    grams = figures.grown("sparing_carbon_grams_total", ("route",))
+    found = []
+    for route in sorted({route for (route, _, _), count in rows.items() if count > 0}):
+        own = {key[1:]: count for key, count in rows.items() if key[0] == route}
+        total = sum(own.values())
+        remembered = sum(count for (_, why), count in own.items() if why == "memory")
+        exits: dict[str, float] = {}
+        for (exit, _), count in own.items():
+            exits[exit] = exits.get(exit, 0.0) + count
+        measured = {key[1]: value for key, value in joules.items() if key[0] == route}
+        computed = total - remembered
+        found.append(
+            RouteFigures(
+                route=route,
+                rows=total,
+                remembered=remembered,
+                failed_requests=sum(
+                    count
+                    for (of, result), count in requests.items()
+                    if of == route and result != "ok"
+                ),
+                exits=exits,
+                device_s=device.get((route,), 0.0),
+                macs=macs.get((route,), 0.0),
+                full_macs=full.get((route,), 0.0) * (total / computed if computed else 0.0),
+                joules=sum(measured.values()) if measured else None,
+                sources=tuple(sorted(source for source, value in measured.items() if value)),
+                grams=grams.get((route,)),
+            )
+        )
+    return found
+
+
+HEAD = (
+    "route", "answers", "from memory", "busiest exit", "device s", "work saved", "J", "J an answer",
+    "J on the full model", "g CO₂e",
+)  # fmt: skip
+
+
+def list_cells(one: RouteFigures) -> list[str]:
+    """As HEAD names them; a dash where nothing is known."""
+    busiest = max(one.exits, key=lambda exit: one.exits[exit])
+    source = f" ({', '.join(one.sources)})" if one.sources else ""
+    return [
+        one.route,
+        f"{one.rows:,.0f}",
+        _percent(one.remembered / one.rows),
+        f"{busiest}, {one.exits[busiest] / one.rows:.1%}",
+        f"{one.device_s:,.1f}",
+        _percent(one.saved),
+        "–" if one.joules is None else f"{one.joules:,.1f}{source}",
+        "–" if one.joules is None else f"{one.joules / one.rows:.4g}",
+        "–" if one.full_joules is None else f"{one.full_joules:,.1f} (estimate)",
+        "–" if one.grams is None else f"{one.grams:.4g}",
+    ]
+
+
+def make_table(routes: Sequence[RouteFigures], span: str) -> Table:
+    table = Table(*HEAD, title=f"What was served, saved and spent: {span}", box=None)
+    for one in routes:
+        table.add_row(*list_cells(one))
+    return table
+
+
+def judge(routes: Sequence[RouteFigures]) -> str:
+    """One sentence over all routes."""
+    macs, full = (sum(getattr(one, name) for one in routes) for name in ("macs", "full_macs"))
+    rows = sum(one.rows for one in routes)
+    if not full:
+        return f"{rows:,.0f} answers; nothing was computed."
+    return (
+        f"{rows:,.0f} answers took {macs / 1e12:.3g} TMACs instead of {full / 1e12:.3g} on the full "
+        f"models alone: {1 - macs / full:.1%} of the work was saved."
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
