@@ -15,6 +15,7 @@ from benchmarks import (
     bento_report,
     dual_cnn_report,
     duplicates_report,
+    energy_report,
     eviction_report,
     remote_report,
     similar_report,
@@ -137,6 +138,17 @@ REPORTS = {
         remote_report.judge_remote,
         remote_report.plot_remote,
         remote_report.COLUMNS,
+    ),
+    "energy": Report(
+        "Whose joules",
+        "The ledger against a counter of the benchmark's own, which grows with the CPU time really "
+        "used (10 W, and 5 W a busy core): so the right sums are known. Its cost: servers with and "
+        "without a meter in turns. Joules a picture: steady load on the CIFAR-10 routes, told by "
+        "the machine's own meter where it has one, else by the model with its default watts, which "
+        "is CPU time by another name.",
+        energy_report.judge_energy,
+        energy_report.plot_energy,
+        energy_report.COLUMNS,
     ),
     "workers": Report(
         "What a second worker costs and brings",

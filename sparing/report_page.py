@@ -1,4 +1,4 @@
-"""The HTML page of `sparing report`: one file with its table and plots inside, to be mailed or kept."""
+"""The HTML page of `sparing report`: one file, its table and plots inside, to be mailed or kept."""
 
 import html
 import importlib.util

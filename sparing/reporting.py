@@ -120,8 +120,8 @@ def judge(routes: Sequence[RouteFigures]) -> str:
     if not full:
         return f"{rows:,.0f} answers; nothing was computed."
     return (
-        f"{rows:,.0f} answers took {macs / 1e12:.3g} TMACs instead of {full / 1e12:.3g} on the full "
-        f"models alone: {1 - macs / full:.1%} of the work was saved."
+        f"{rows:,.0f} answers took {macs / 1e12:.3g} TMACs instead of {full / 1e12:.3g} on the "
+        f"full models alone: {1 - macs / full:.1%} of the work was saved."
     )
 
 

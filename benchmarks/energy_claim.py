@@ -1,0 +1,68 @@
+"""The seeds' claim in joules a picture: the large model, the cascade, and the cascade with memory.
+
+Steady load from 16 connections; with memory each picture comes twice, as in the paper's experiment.
+The machine's own meter tells the joules where it has one that may be read, else the model with its
+default watts; which one is in the samples.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.energy_reading import load, make_case, read_energy
+from benchmarks.process_tree import read_cpu_s
+from benchmarks.results import Sample
+from benchmarks.servers import read_metrics, run_sparing
+from benchmarks.traffic import Pictures
+from monitoring.meters.model import Watts
+
+CONNECTIONS = 16
+SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
+# Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next round's
+# is not.
+FORGETFUL = "[memory]\nlimit_bytes = 400000\n"
+
+
+def measure_claim(
+    models: Path, pictures: Pictures, work: Path, seconds: float, console: Console
+) -> Iterator[Sample]:
+    """Joules a picture with and without the idle machine's, CPU, and who told."""
+    twice = np.repeat(pictures, 2, axis=0)
+    watts = Watts()
+    energy = (
+        f"[energy.model]\nidle_w = {watts.idle_w}\nbusy_core_w = {watts.busy_core_w}\n"
+        f"dram_w = {watts.dram_w}\n"
+    )
+    off = "[memory]\nenabled = false\n"
+    for case, route, asked, memory in (
+        ("large", "cifar10-large", pictures, off),
+        ("dual", "cifar10", pictures, off),
+        ("dual + memory, each twice", "cifar10", twice, FORGETFUL),
+    ):
+        settings = work / "claim.toml"
+        settings.write_text(memory + energy)
+        with run_sparing(models, settings) as server:
+            time.sleep(0.3)
+            before, cpu_s = read_energy(server), read_cpu_s(server.pid)
+            load(server, [make_case(case, route, asked, CONNECTIONS)], work, seconds)
+            time.sleep(0.3)
+            found, cpu_s = read_energy(server).since(before), read_cpu_s(server.pid) - cpu_s
+            source = next(
+                labels["source"]
+                for name, labels, _ in read_metrics(server.http_port)
+                if name == "sparing_energy_meter_joules_total"
+            )
+        rows = found.rows[route]
+        own_j = found.accounts["rows"] + found.accounts["overhead"]
+        numbers = {
+            "mj": own_j / rows * 1e3,
+            "mj_with_idle": (own_j + found.accounts["idle"]) / rows * 1e3,
+            "cpu_us": cpu_s / rows * 1e6,
+            "rows": rows,
+            "source": SOURCES.index(source),
+        }
+        console.print(f"{case}: {numbers['mj']:.2f} mJ a picture by {source}, {rows:.0f} pictures")
+        yield from (Sample(case, 0, name, value) for name, value in numbers.items())
