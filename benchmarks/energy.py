@@ -1,4 +1,4 @@
-"""`python -m benchmarks.energy`: whether joules are entered rightly, what that costs, what is saved.
+"""`python -m benchmarks.energy`: are joules entered rightly, what does that cost, what is saved.
 
 This machine may have no meter, so the checks of the ledger read a counter driven by the CPU time
 really used, whose truth is known (`fake_rapl`). What the CIFAR-10 routes take is told by the

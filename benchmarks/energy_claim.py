@@ -21,8 +21,8 @@ from monitoring.meters.model import Watts
 
 CONNECTIONS = 16
 SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
-# Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next round's
-# is not.
+# Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next
+# round's is not.
 FORGETFUL = "[memory]\nlimit_bytes = 400000\n"
 
 

@@ -33,7 +33,7 @@ def judge_energy(results: Results) -> list[Row]:
     def off(case: str, metric: str) -> float:
         return 100 * abs(results.median(case, metric) - 1)
 
-    idle = each(results, "meter on", "idle_cpu_percent") - each(
+    resting = each(results, "meter on", "idle_cpu_percent") - each(
         results, "meter off", "idle_cpu_percent"
     )
     loaded = 100 * (each(results, "meter on", "cpu_us") / each(results, "meter off", "cpu_us") - 1)
@@ -49,13 +49,13 @@ def judge_energy(results: Results) -> list[Row]:
         at_most("A route's share of two that run together, against alone",
                 [max(off("two routes", f"{name}_share_of_right") for name in ("cascade", "large"))],
                 5, "%", "the worse of both", 2),
-        at_most("Sampler and ledger, an idle server", idle, 1, "% of a core",
+        at_most("Sampler and ledger, an idle server", resting, 1, "% of a core",
                 "with a meter less without", 2),
         at_most("Sampler and ledger, under load", loaded, 1, "% of the CPU",
                 "a small CNN, HTTP; in turns"),
         at_most("A scrape with 50 routes", [results.median(scrape, "p50_ms")], 10, "ms",
                 "client's time"),
-        *[_compare(results, case, idle_too) for case in (DUAL, MEMORY) for idle_too in (False, True)],
+        *[_compare(results, case, idle) for case in (DUAL, MEMORY) for idle in (False, True)],
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Is every joule entered, once, and under the right name? Against a counter whose truth is known."""
+"""Is every joule entered once and under the right name? By a counter whose truth is known."""
 
 import os
 import signal

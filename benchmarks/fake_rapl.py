@@ -1,5 +1,6 @@
-"""A package's energy counter as the kernel shows it, driven by the CPU time that is really used: for
-machines without one. What it counts is known exactly, so what is made of it can be checked.
+"""A package's energy counter as the kernel shows it, driven by the CPU time that is really used.
+
+For machines without one: what it counts is known exactly, so what is made of it can be checked.
 """
 
 import contextlib

@@ -1,9 +1,7 @@
 """Joules on a live server: a counter as the kernel shows it, driven by the CPU time really used."""
 
 import asyncio
-import contextlib
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.meters.model import read_busy_s
+from benchmarks.fake_rapl import FakeRapl
 from tests.live import LiveServer
 from tests.load import TENSOR
-from tests.monitoring.fake_sys import set_uj, write_rapl
 from tests.raw_http import RawClient
 from tests.tiny_routes import make_pictures, write_route
 
@@ -25,27 +22,10 @@ PICTURES = make_pictures(32, seed=4)
 
 
 @contextmanager
-def counting(root: Path) -> Iterator[Path]:
-    """A package that draws IDLE_W and BUSY_CORE_W a busy core, counted fifty times a second."""
-    folder = write_rapl(root, {"intel-rapl:0": "package-0"})
-    stop = threading.Event()
-
-    def count() -> None:
-        stat = Path("/proc/stat")
-        began, began_s = time.monotonic(), read_busy_s(stat)
-        while not stop.wait(0.02):
-            joules = IDLE_W * (time.monotonic() - began)
-            joules += BUSY_CORE_W * (read_busy_s(stat) - began_s)
-            with contextlib.suppress(OSError):  # a test has hidden it
-                set_uj(folder, "intel-rapl:0", int(joules * 1e6))
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    try:
-        yield root
-    finally:
-        stop.set()
-        thread.join()
+def count(folder: Path) -> Iterator[Path]:
+    """A package that draws IDLE_W and BUSY_CORE_W a busy core."""
+    with FakeRapl(folder / "sys", IDLE_W, BUSY_CORE_W) as meter:
+        yield meter.root
 
 
 def settings(root: Path) -> str:
@@ -79,7 +59,7 @@ def test_the_accounts_of_a_live_server_sum_to_the_meter_and_rows_get_their_part(
 ) -> None:
     models = tmp_path / "models"
     write_route(models, width=512, thresholds=[0.9])
-    with counting(tmp_path / "sys") as root, LiveServer(models, settings(root)) as server:
+    with count(tmp_path) as root, LiveServer(models, settings(root)) as server:
         replies = asyncio.run(ask_all(server, 20))
         time.sleep(0.5)
         accounts = read_joules(server, "sparing_energy_account_joules_total")
@@ -97,7 +77,7 @@ def test_the_accounts_of_a_live_server_sum_to_the_meter_and_rows_get_their_part(
 def test_a_meter_that_vanishes_is_said_and_comes_back(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_route(models)
-    with counting(tmp_path / "sys") as root, LiveServer(models, settings(root)) as server:
+    with count(tmp_path) as root, LiveServer(models, settings(root)) as server:
         package = root / "class" / "powercap" / "intel-rapl:0"
         hidden = root / "hidden"
         package.rename(hidden)

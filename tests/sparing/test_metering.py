@@ -1,0 +1,71 @@
+"""`sparing meter`: what is found is shown, and the model's watts are fitted to loads really run."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from benchmarks.fake_rapl import FakeRapl
+from sparing.cli import app
+from sparing.failure import Failure
+from sparing.metering import Point, fit, measure
+
+QUIET = Console(quiet=True)
+
+
+def test_the_table_says_what_is_there_and_why_the_rest_is_not(tmp_path: Path) -> None:
+    with FakeRapl(tmp_path, 10.0, 5.0):
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["meter", "--sysfs", str(tmp_path)])
+    assert done.exit_code == 0
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert "package-0" in lines["rapl"] and "µs" in lines["rapl"]
+    assert "Jetson" in lines["ina3221"]
+
+
+def test_a_line_through_exact_points_is_found() -> None:
+    found = fit([Point(0.0, 7.0), Point(1.0, 11.0), Point(4.0, 23.0)])
+    assert (found.idle_w, found.busy_core_w) == (pytest.approx(7.0), pytest.approx(4.0))
+    assert found.residual_w == pytest.approx(0.0, abs=1e-9)
+    assert "busy_core_w = 4.00" in found.as_toml()
+
+
+@pytest.mark.parametrize(
+    ("points", "why"),
+    [
+        ([Point(1.9, 7.0), Point(2.0, 7.1)], "did not differ"),
+        ([Point(0.0, 9.0), Point(2.0, 5.0)], "cannot be"),
+    ],
+)
+def test_loads_that_tell_nothing_are_refused(points: list[Point], why: str) -> None:
+    with pytest.raises(Failure, match=why):
+        fit(points)
+
+
+@pytest.mark.slow
+def test_a_busy_core_is_seen() -> None:
+    asked = []
+
+    def ask(load: int, seconds: float) -> float:
+        import time
+
+        asked.append((load, seconds))
+        time.sleep(seconds)
+        return 12.5
+
+    point = measure(1, ask, 0.5)
+    assert asked == [(1, 0.5)] and point.power_w == 12.5
+    assert point.busy_cores > 0.7
+
+
+@pytest.mark.slow
+def test_calibrating_by_a_meter_finds_what_the_meter_draws(tmp_path: Path) -> None:
+    with FakeRapl(tmp_path, 10.0, 5.0):
+        done = CliRunner().invoke(
+            app,
+            ["meter", "calibrate", "--by", "rapl", "--sysfs", str(tmp_path), "--seconds", "1.5"],
+        )
+    assert done.exit_code == 0, done.exception
+    values = dict(line.split(" = ") for line in done.stdout.splitlines() if " = " in line)
+    assert float(values["idle_w"]) == pytest.approx(10.0, abs=1.5)
+    assert float(values["busy_core_w"]) == pytest.approx(5.0, abs=1.0)
