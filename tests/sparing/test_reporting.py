@@ -1,4 +1,4 @@
-"""`sparing report`: figures follow from the counters, of a server and of a real Prometheus' words."""
+"""`sparing report`: figures follow from the counters, of a server or as a Prometheus tells them."""
 
 import json
 import threading
