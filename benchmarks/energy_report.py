@@ -10,7 +10,7 @@ from benchmarks.results import Results
 from benchmarks.verdicts import Row, at_most, each, median
 
 LARGE, DUAL, MEMORY = "large", "dual", "dual + memory, each twice"
-COLUMNS = {
+COLUMNS: dict[str, str] = {
     "accounts_of_meter": "accounts / meter",
     "meter_of_truth": "meter / truth",
     "accounts_of_truth": "accounts / truth",

@@ -139,7 +139,9 @@ async def open_engine(
     except ValueError as error:
         engine.close()
         raise CannotServe(str(error)) from error
-    sampling = sampler and asyncio.create_task(sampler.run(settings.energy.interval_s))
+    sampling = None
+    if sampler is not None:
+        sampling = asyncio.create_task(sampler.run(settings.energy.interval_s))
     _settle_process()
     try:
         yield engine, reloader

@@ -78,12 +78,11 @@ def read_process_s(pid: int) -> float:
 def _open_meters(settings: EnergySettings) -> list[tuple[Meter, float | None]]:
     """The meter and what stands in for it, each with its idle watts where these are known."""
     meters: list[tuple[Meter, float | None]] = []
-    if settings.source == "replay":
-        assert settings.replay is not None
-        meters.append((_open("replay", lambda: ReplayMeter(settings.replay)), settings.idle_w))
-    elif settings.source in OPEN:
-        make = partial(OPEN[settings.source], settings.sysfs)
-        meters.append((_open(settings.source, make), settings.idle_w))
+    if settings.source == "replay" and settings.replay is not None:
+        meters.append((_open("replay", partial(ReplayMeter, settings.replay)), settings.idle_w))
+    elif (make := OPEN.get(settings.source)) is not None:
+        opening = partial(make, settings.sysfs)
+        meters.append((_open(settings.source, opening), settings.idle_w))
     elif settings.source == "auto":
         meters += [(meter, settings.idle_w) for meter in _find_first(settings.sysfs)]
     if settings.model is not None and settings.source != "none":

@@ -95,8 +95,7 @@ def _draw_work(routes: Sequence[RouteFigures]) -> str:
 
 def _draw_course(figures: PrometheusFigures, title: str, query: str) -> str:
     """Over time, a line a route; nothing where nothing is known."""
-    from datetime import datetime
-
+    from matplotlib.dates import AutoDateFormatter, AutoDateLocator
     from matplotlib.figure import Figure
 
     found = figures.course(query)
@@ -105,7 +104,10 @@ def _draw_course(figures: PrometheusFigures, title: str, query: str) -> str:
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
     for route, (times, values) in sorted(found.items()):
-        axes.plot([datetime.fromtimestamp(at) for at in times], values, label=route)
+        axes.plot([at / 86400 for at in times], values, label=route)  # days since 1970
+    locator = AutoDateLocator()
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(AutoDateFormatter(locator))
     axes.set_title(title, fontsize=10)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitoring.meters.ina3221 import Ina3221Meter
-from monitoring.meters.meter import Meter, MeterFailed, Source
+from monitoring.meters.meter import Meter, MeterFailed
 from monitoring.meters.nvml import NvmlMeter
 from monitoring.meters.pmic import PmicMeter
 from monitoring.meters.rapl import RaplMeter
 
 # In the order in which `auto` tries them. A GPU's own meter says nothing of the CPU that serves, so
 # it is not among these: it is asked for by name.
-AUTOMATIC: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
-OPEN: Mapping[Source, Callable[[Path], Meter]] = {
+AUTOMATIC = ("rapl", "ina3221", "pmic")
+OPEN: Mapping[str, Callable[[Path], Meter]] = {
     "rapl": RaplMeter,
     "ina3221": Ina3221Meter,
     "pmic": lambda _: PmicMeter(),
@@ -25,7 +25,7 @@ OPEN: Mapping[Source, Callable[[Path], Meter]] = {
 class Found:
     """A kind of meter: open, or why it cannot be."""
 
-    source: Source
+    source: str
     meter: Meter | None
     why_not: str = ""
 

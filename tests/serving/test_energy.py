@@ -48,7 +48,7 @@ def test_none_and_metrics_switched_off_read_nothing(tmp_path: Path) -> None:
 
 
 def test_grams_are_energy_times_intensity_and_the_hardwares_share() -> None:
-    counts = {
+    counts: dict[str, dict[tuple[str, ...], float]] = {
         "energy_joules": {("a", "light", "rapl"): 3.6e6, ("a", "large", "rapl"): 3.6e6},
         "energy_account_joules": {("rows", "rapl"): 7.2e6, ("idle", "rapl"): 1.8e6,
                                   ("others", "rapl"): 9e9},

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import StageFailed
 from core.messages import Next, Reply, Step
+from monitoring.energy import EnergyRate
 from serving.catalog import ServedRoute
 from serving.engine import Engine
 from tests.toys import (
@@ -32,6 +33,8 @@ from tests.toys import (
 class Counts:
     """Route metrics that keep escalations, and whose counting of batches can break."""
 
+    energy = EnergyRate()
+
     def __init__(self, broken: bool = False) -> None:
         self.escalated: list[int] = []
         self._broken = broken
@@ -45,6 +48,9 @@ class Counts:
 
     def escalation(self, stage: str, rows: int) -> None:
         self.escalated.append(rows)
+
+    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+        pass
 
 
 def serve_counted(counts: Counts) -> ServedRoute:
