@@ -105,9 +105,9 @@ def _draw_course(figures: PrometheusFigures, title: str, query: str) -> str:
     axes = figure.subplots()
     for route, (times, values) in sorted(found.items()):
         axes.plot([at / 86400 for at in times], values, label=route)  # days since 1970
-    locator = AutoDateLocator()
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(AutoDateFormatter(locator))
+    axes.xaxis.set_major_formatter(AutoDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.set_title(title, fontsize=10)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
