@@ -131,6 +131,4 @@ def _draw_faults(axes: Axes, results: Results) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.25)
     axes.set_title("p99 under load, ms", fontsize=10)
-    axes.legend(
-        frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.06)
-    )
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.06))
