@@ -93,9 +93,8 @@ class Sampler:
     async def sample(self) -> None:
         """Read once, and enter the difference to the reading before."""
         now = self._clock()
-        if self.degraded and now >= self._retry_at:
-            self._try_first()
-        joules = await self._read()
+        back = self.degraded and now >= self._retry_at and self._try_first()
+        joules = None if back else await self._read()  # its counting begins now
         cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
         seconds, self._last_s = now - self._last_s, now
         before, self._cpu = self._cpu, cpu
@@ -151,18 +150,19 @@ class Sampler:
             self._rate.source = meter.source
             return
 
-    def _try_first(self) -> None:
+    def _try_first(self) -> bool:
         """Go back to the first meter if it can be read again and does not stand still."""
         self._retry_at = self._clock() + RETRY_S
         meter, _ = self._meters[0]
         try:
             joules = sum(meter.read().values())
         except MeterFailed:
-            return
+            return False
         moved, self._first_j = joules != self._first_j, joules
         if moved:
             _log.info("the meter %s is read again", meter.source)
             self._begin(0)
+        return moved
 
     def _fall_back(self, why: str) -> None:
         _log.warning(
@@ -187,7 +187,7 @@ class Sampler:
         self._rate.joules_per_s = ledger.joules_per_s
 
     def counts(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
-        """As `energy_counts` names them: by labels."""
+        """As `labelled` names them."""
         rows: dict[tuple[str, ...], float] = {}
         accounts: dict[tuple[str, ...], float] = {}
         parts: dict[tuple[str, ...], float] = {}

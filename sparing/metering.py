@@ -92,7 +92,7 @@ def fit(points: Sequence[Point]) -> Fit:
     """Raises Failure where the loads do not differ, or more work takes less power."""
     cores = np.array([point.busy_cores for point in points])
     powers = np.array([point.power_w for point in points])
-    if len(points) < 2 or np.ptp(cores) < 0.5:
+    if len(points) < 2 or np.ptp(cores) < 0.4:
         raise Failure("the loads did not differ: the machine is too busy to be calibrated")
     slope, idle_w = np.polyfit(cores, powers, 1)
     if slope < 0 or idle_w < 0:

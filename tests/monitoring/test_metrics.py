@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitoring.labelled import FAMILIES
 from monitoring.memory_counts import MEMORY
 from monitoring.metrics import Metrics, NoMetrics
 from monitoring.similar import SIMILAR
@@ -193,6 +194,7 @@ def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other()
     counts = {name: {"some": 0.0} if labels else 0.0 for name, (_, _, *labels) in MEMORY.items()}
     metrics.watch_memory(lambda: counts)
     metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
+    metrics.watch(lambda: {name: {("x",) * len(one.labels): 0.0} for name, one in FAMILIES.items()})
     exported = {
         (
             family.name + "_total" * (family.type == "counter"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitoring.labelled import FAMILIES
 from monitoring.memory_counts import MEMORY
 from monitoring.metrics import Metrics
 from monitoring.similar import SIMILAR
@@ -154,5 +155,6 @@ def test_the_server_is_as_old_as_its_oldest_process() -> None:
 def test_every_gauge_that_is_not_summed_is_counted_somewhere() -> None:
     names = {f"sparing_memory_{name}" for name in MEMORY}
     names |= {f"sparing_similar_{name}" for name in SIMILAR}
+    names |= {f"sparing_{name}" for name in FAMILIES}
     names |= {"sparing_build_info", "process_start_time_seconds"}
     assert set(GAUGES) <= names

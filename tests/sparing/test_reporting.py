@@ -102,7 +102,7 @@ def test_a_prometheus_is_asked_for_growth_over_the_time() -> None:
     with answering(says) as url:
         figures = PrometheusFigures(url, 3600)
         (one,) = gather(figures)
-    assert (one.rows, one.saved, figures.span) == (50.0, None, "the last 3600 seconds")
+    assert (one.rows, one.saved, figures.span) == (50.0, None, "the last 60 minutes")
     with answering({"/api": vector()}) as url, pytest.raises(Failure, match="does it scrape"):
         PrometheusFigures(url, 60)
     with answering({"/api": "<html>"}) as url, pytest.raises(Failure, match="is no Prometheus"):
