@@ -7,9 +7,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.fake_rapl import FakeRapl
+from monitoring.meters.rapl import RaplMeter
 from sparing.cli import app
 from sparing.failure import Failure
-from sparing.metering import Point, fit, measure
+from sparing.metering import Point, ask_meter, fit, measure
 
 QUIET = Console(quiet=True)
 
@@ -59,14 +60,12 @@ def test_a_busy_core_is_seen() -> None:
     assert point.busy_cores > 0.7
 
 
-@pytest.mark.slow
-def test_calibrating_by_a_meter_finds_what_the_meter_draws(tmp_path: Path) -> None:
-    with FakeRapl(tmp_path, 10.0, 5.0):
-        done = CliRunner().invoke(
-            app,
-            ["meter", "calibrate", "--by", "rapl", "--sysfs", str(tmp_path), "--seconds", "1.5"],
-        )
-    assert done.exit_code == 0, done.exception
-    values = dict(line.split(" = ") for line in done.stdout.splitlines() if " = " in line)
-    assert float(values["idle_w"]) == pytest.approx(10.0, abs=1.5)
-    assert float(values["busy_core_w"]) == pytest.approx(5.0, abs=1.0)
+def test_a_meter_tells_its_mean_power(tmp_path: Path) -> None:
+    with FakeRapl(tmp_path, idle_w=40.0, busy_core_w=0.0):
+        assert ask_meter(RaplMeter(tmp_path))(0, 0.5) == pytest.approx(40.0, rel=0.2)
+
+
+def test_a_meter_that_is_not_there_cannot_calibrate(tmp_path: Path) -> None:
+    command = ["meter", "calibrate", "--by", "rapl", "--sysfs", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, Failure) and "no energy counters" in str(done.exception)
