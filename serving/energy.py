@@ -78,15 +78,15 @@ def read_process_s(pid: int) -> float:
 def _open_meters(settings: EnergySettings) -> list[tuple[Meter, float | None]]:
     """The meter and what stands in for it, each with its idle watts where these are known."""
     meters: list[tuple[Meter, float | None]] = []
-    if settings.source == "replay" and settings.replay is not None:
-        meters.append((_open("replay", partial(ReplayMeter, settings.replay)), settings.idle_w))
+    idle_w = settings.idle_w or None
+    if settings.source == "replay":
+        meters.append((_open("replay", partial(ReplayMeter, Path(settings.replay))), idle_w))
     elif (make := OPEN.get(settings.source)) is not None:
-        opening = partial(make, settings.sysfs)
-        meters.append((_open(settings.source, opening), settings.idle_w))
+        meters.append((_open(settings.source, partial(make, settings.sysfs)), idle_w))
     elif settings.source == "auto":
-        meters += [(meter, settings.idle_w) for meter in _find_first(settings.sysfs)]
-    if settings.model is not None and settings.source != "none":
-        watts = settings.model
+        meters += [(meter, idle_w) for meter in _find_first(settings.sysfs)]
+    watts = settings.model
+    if watts.busy_core_w and settings.source != "none":
         model = ModelMeter(Watts(watts.idle_w, watts.busy_core_w, watts.dram_w))
         meters.append((model, watts.idle_w + watts.dram_w))
     return meters

@@ -120,8 +120,8 @@ class MetricsSettings(_Frozen):
 class ModelSettings(_Frozen):
     """Watts assumed where nothing measures them; `sparing meter calibrate` fits them."""
 
-    idle_w: float = Field(ge=0, le=1e5)
-    busy_core_w: float = Field(ge=0, le=1e4)
+    idle_w: float = Field(ge=0, le=1e5, default=0.0)
+    busy_core_w: float = Field(ge=0, le=1e4, default=0.0)  # 0: there is no model
     dram_w: float = Field(ge=0, le=1e4, default=0.0)
 
 
@@ -130,18 +130,19 @@ class EnergySettings(_Frozen):
 
     source: Literal["auto", "none", "rapl", "nvml", "ina3221", "pmic", "model", "replay"] = "auto"
     interval_s: float = Field(ge=0.02, le=10.0, default=0.1)
-    idle_w: float | None = Field(ge=0, le=1e5, default=None)  # None: the lowest seen
-    model: ModelSettings | None = None  # stands in where the meter fails
-    replay: Path | None = None  # the file of the source `replay`
+    idle_w: float = Field(ge=0, le=1e5, default=0.0)  # 0: the lowest seen
+    model: ModelSettings = ModelSettings()  # stands in where the meter fails
+    replay: str = ""  # the file of the source `replay`
     sysfs: Path = Path("/sys")
     carbon_grams_per_kwh: float = Field(ge=0, le=1e4, default=0.0)
     embodied_grams_per_hour: float = Field(ge=0, le=1e6, default=0.0)
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> "EnergySettings":
-        for name in ("model", "replay"):
-            if self.source == name and getattr(self, name) is None:
-                raise ValueError(f"{name}: not given, needed for source = {name!r}")
+        if self.source == "replay" and not self.replay:
+            raise ValueError("replay: not given, needed for source = 'replay'")
+        if self.source == "model" and not self.model.busy_core_w:
+            raise ValueError("model.busy_core_w: not given, needed for source = 'model'")
         return self
 
 
