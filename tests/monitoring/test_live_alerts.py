@@ -126,6 +126,7 @@ def test_a_redis_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         ("[engine]\nmax_queued_rows = 8\n", 24, "SparingAvailabilityBurn", {200, 429}),
         ("", 64, "SparingLatencyBurn", {200}),
     ],
+    ids=["is refused", "is slow"],
 )
 def test_more_than_can_be_computed(
     tmp_path: Path, settings: str, clients: int, alertname: str, statuses: set[int]

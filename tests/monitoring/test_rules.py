@@ -91,7 +91,7 @@ def test_amtool_takes_the_example_of_an_alertmanager() -> None:
 def test_each_severity_has_its_receiver(severity: str) -> None:
     config = f"--config.file={PLACE / 'alertmanager.yml'}"
     said = run_program("amtool", "config", "routes", "test", config, f"severity={severity}")
-    assert said.strip() == severity
+    assert said.splitlines()[0] == severity
 
 
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
