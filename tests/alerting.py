@@ -42,7 +42,7 @@ class Asking(threading.Thread):
 
     def __exit__(self, *error: object) -> None:
         self._over = True
-        self.join(30.0)
+        self.join(60.0)
         assert self.error is None, self.error
 
     def run(self) -> None:

@@ -3,6 +3,7 @@ a real server, the alert fires, and clears when the fault is over.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from routes.loading import load_route
 from routes.offline import run_offline
 from tests.alerting import Asking, address_of, find, wait_for, wait_for_end, wait_long, watch
 from tests.live import LiveServer
-from tests.load import BODIES, PICTURES, SLOW_WIDTH
+from tests.load import BODIES, PICTURES, SLOW_WIDTH, body_with
+from tests.stalling import make_staller, write_stalling_route
 from tests.tiny_routes import write_route
 
 pytestmark = pytest.mark.slow
 METRICS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 SLOWER_WIDTH = 16 * SLOW_WIDTH  # the large stage takes 10 ms and more a row
+REMEMBERED = [body.replace(b'"no_cache": true', b'"no_cache": false') for body in BODIES]
 ANSWERED = "job_route:sparing_rows:rate5m > 0"
-SIXTEEN_SECONDS_AGO = 'sparing_rows_total{stopped_by="confidence"} offset 16s > 0'
+SIXTEEN_SECONDS_AGO = "sparing_rows_total offset 16s > 0"
 SECRET = "0123456789abcdef" * 4
 
 
@@ -32,14 +35,13 @@ def needs(metric: str) -> pytest.MarkDecorator:
 
 def test_a_redis_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     write_route(tmp_path, width=SLOWER_WIDTH, thresholds=[0.9])
-    bodies = [body.replace(b'"no_cache": true', b'"no_cache": false') for body in BODIES]
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
         remote = f'[memory.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
         settings = f"[memory]\nlimit_bytes = 1\n{remote}"  # every row is asked of the second tier
         server = stack.enter_context(LiveServer(tmp_path, settings))
         prometheus = stack.enter_context(watch(server))
-        asking = stack.enter_context(Asking(server, 4, bodies))
+        asking = stack.enter_context(Asking(server, 4, REMEMBERED))
         wait_long(lambda: redis.keys() != [], "nothing is stored")
         assert find(prometheus, alertname="SparingRedisDown") == []
         redis.kill()
@@ -92,6 +94,19 @@ def test_a_queue_that_is_full(tmp_path: Path) -> None:
     with LiveServer(tmp_path, settings) as server, watch(server) as prometheus:
         assert find(prometheus, **alert) == []
         with Asking(server, 64):
+            wait_for(prometheus, **alert)
+        wait_for_end(prometheus, **alert)
+
+
+@needs("sparing_waiting_rows")
+def test_a_device_that_stalls(tmp_path: Path) -> None:
+    write_stalling_route(tmp_path)
+    staller = body_with(make_staller())
+    alert = {"alertname": "SparingRouteStalled", "severity": "page", "route": "tiny"}
+    with LiveServer(tmp_path) as server, watch(server) as prometheus, Asking(server, 4):
+        wait_long(lambda: bool(prometheus.query(ANSWERED)), "nothing is counted")
+        assert find(prometheus, **alert) == []
+        with Asking(server, 1, [staller]):
             wait_for(prometheus, **alert)
         wait_for_end(prometheus, **alert)
 
@@ -157,13 +172,25 @@ def split_by_hardness(directory: Path) -> tuple[list[bytes], list[bytes]]:
 def test_only_hard_pictures_after_easy_ones(tmp_path: Path) -> None:
     easy, hard = split_by_hardness(write_route(tmp_path))
     assert easy and hard
-    alert = {"alertname": "SparingExitMixShift", "severity": "ticket", "route": "tiny"}
-    with LiveServer(tmp_path) as server, watch(server, scale=360) as prometheus:
-        with Asking(server, 1, easy):
+    check_change(tmp_path, "SparingExitMixShift", easy, hard)
+
+
+def test_memory_that_is_not_asked_any_more(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    check_change(tmp_path, "SparingMemoryHitCollapse", REMEMBERED, BODIES)
+
+
+def check_change(
+    models: Path, alertname: str, usual: Sequence[bytes], others: Sequence[bytes]
+) -> None:
+    """Other pictures than the usual ones are noticed, until the usual ones come again."""
+    alert = {"alertname": alertname, "severity": "ticket", "route": "tiny"}
+    with LiveServer(models) as server, watch(server, scale=360) as prometheus:
+        with Asking(server, 1, usual):
             # An hour is 10 s at this scale: so long that the hour's mix is not the day's.
-            wait_long(lambda: len(prometheus.query(SIXTEEN_SECONDS_AGO)) > 0, "too little history")
+            wait_long(lambda: bool(prometheus.query(SIXTEEN_SECONDS_AGO)), "too little history")
             assert find(prometheus, **alert) == []
-        with Asking(server, 1, hard):
+        with Asking(server, 1, others):
             wait_for(prometheus, **alert)
-        with Asking(server, 1, easy):
+        with Asking(server, 1, usual):
             wait_for_end(prometheus, **alert)
