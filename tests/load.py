@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from core.devices import CpuDevice
 from routes.loading import load_route
 from routes.offline import run_offline
@@ -30,7 +33,12 @@ def labels_of(directory: Path, **controls: float) -> list[int]:
 
 
 def body_of(index: int, timeout_ms: float | None = None, *outputs: str) -> bytes:
-    picture = PICTURES[index % len(PICTURES)]
+    return body_with(PICTURES[index % len(PICTURES)], timeout_ms, *outputs)
+
+
+def body_with(
+    picture: npt.NDArray[np.uint8], timeout_ms: float | None = None, *outputs: str
+) -> bytes:
     parameters: dict[str, object] = {"no_cache": True}
     if timeout_ms is not None:
         parameters["timeout_ms"] = timeout_ms

@@ -42,9 +42,9 @@ def counts_of(server: LiveServer) -> dict[str, float]:
     return counts
 
 
-def wait_until(happened: Callable[[], bool], what: str) -> None:
+def wait_until(happened: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Look again and again; an assertion that names `what` when it does not happen."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not happened():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

@@ -1,0 +1,1 @@
+"""Rules, alerts and example configuration for a Prometheus that scrapes Sparing."""

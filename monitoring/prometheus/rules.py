@@ -1,0 +1,82 @@
+"""What a rules file is made of, and its text: groups of recording rules and alerts, as YAML.
+
+The writer knows the few shapes that rules have and no more of YAML, so it needs no library.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["page", "ticket"]
+_PLAIN = re.compile(r"[A-Za-z_][\w:./-]*")
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off"}  # that YAML takes for something else
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A query whose answer is kept as a series of its own."""
+
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A query whose answers are alerts once they have lasted; durations are Prometheus' words."""
+
+    alert: str
+    expr: str
+    lasting: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+Rule = Recording | Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rules that are evaluated one after another, so a later one sees what an earlier recorded."""
+
+    name: str
+    interval: str
+    rules: Sequence[Rule]
+
+
+def write_rules(groups: Sequence[Group], heading: Sequence[str]) -> str:
+    """The text of a rules file; the heading's lines become comments."""
+    lines = [f"# {line}".rstrip() for line in heading]
+    lines.append("groups:")
+    for group in groups:
+        lines += [f"  - name: {group.name}", f"    interval: {group.interval}", "    rules:"]
+        for rule in group.rules:
+            lines += _write_rule(rule)
+    return "\n".join(lines) + "\n"
+
+
+def _write_rule(rule: Rule) -> Iterator[str]:
+    if isinstance(rule, Recording):
+        yield f"      - record: {rule.record}"
+        yield from _write_value("expr", rule.expr)
+        return
+    yield f"      - alert: {rule.alert}"
+    yield from _write_value("expr", rule.expr)
+    yield f"        for: {rule.lasting}"
+    for key, values in (("labels", rule.labels), ("annotations", rule.annotations)):
+        yield f"        {key}:"
+        for name, value in values.items():
+            yield from _write_value(name, value, indent=10)
+
+
+def _write_value(name: str, value: str, indent: int = 8) -> Iterator[str]:
+    """Plain where YAML reads it as this text, quoted where not, a block where it has lines."""
+    space = " " * indent
+    if "\n" in value:
+        yield f"{space}{name}: |-"
+        yield from (f"{space}  {line}" for line in value.splitlines())
+    elif _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        yield f"{space}{name}: {value}"
+    else:
+        doubled = value.replace("'", "''")
+        yield f"{space}{name}: '{doubled}'"
