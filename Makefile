@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench bento redis
+.PHONY: setup serve check test bench bento redis prometheus
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -31,7 +31,7 @@ check: $(VENV)/.everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.everything redis
+test: $(VENV)/.everything redis prometheus
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/.everything redis
@@ -49,6 +49,21 @@ redis:
 			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; \
 		else \
 			echo "redis-server is missing: run apt-get install redis-server as root" >&2; \
+			exit 1; \
+		fi; }
+
+# Tests of dashboards ask a real one. It is installed, not started as a service.
+prometheus:
+	@command -v prometheus > /dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "Installing prometheus ..."; \
+			policy=/usr/sbin/policy-rc.d; \
+			[ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; \
+				chmod +x $$policy; trap "rm -f $$policy" EXIT; }; \
+			apt-get update -qq > /dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus > /dev/null; \
+		else \
+			echo "prometheus is missing: run apt-get install prometheus as root" >&2; \
 			exit 1; \
 		fi; }
 
