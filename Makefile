@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench bento redis prometheus
+.PHONY: setup serve check test bench bento servers
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -31,41 +31,37 @@ check: $(VENV)/.everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.everything redis prometheus
+test: $(VENV)/.everything servers
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.everything redis
+bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
 
 bento: $(VENV)/.everything
 	@exec $(BIN)/bentoml build $(ARGS)
 
-# Tests and measurements of the second tier of memory run against a real one.
-redis:
-	@command -v redis-server > /dev/null || { \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			echo "Installing redis-server ..."; \
-			apt-get update -qq > /dev/null; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; \
-		else \
-			echo "redis-server is missing: run apt-get install redis-server as root" >&2; \
-			exit 1; \
-		fi; }
-
-# Tests of dashboards ask a real one. It is installed, not started as a service.
-prometheus:
-	@command -v prometheus > /dev/null || { \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			echo "Installing prometheus ..."; \
-			policy=/usr/sbin/policy-rc.d; \
-			[ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; \
-				chmod +x $$policy; trap "rm -f $$policy" EXIT; }; \
-			apt-get update -qq > /dev/null; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus > /dev/null; \
-		else \
-			echo "prometheus is missing: run apt-get install prometheus as root" >&2; \
-			exit 1; \
-		fi; }
+# Tests and measurements run against a real Redis and a real Prometheus. Installing starts none of
+# them: while a policy-rc.d says 101, Debian's packages leave their services alone.
+servers:
+	@missing=; \
+	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
+	command -v prometheus > /dev/null && command -v promtool > /dev/null || missing="$$missing prometheus"; \
+	command -v amtool > /dev/null || missing="$$missing prometheus-alertmanager"; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing$$missing ..."; \
+		policy=/usr/sbin/policy-rc.d; \
+		if [ ! -e $$policy ]; then \
+			trap "rm -f $$policy" EXIT; \
+			printf '#!/bin/sh\nexit 101\n' > $$policy; \
+			chmod +x $$policy; \
+		fi; \
+		apt-get update -qq > /dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	else \
+		echo "missing: run apt-get install$$missing as root" >&2; \
+		exit 1; \
+	fi
 
 # One stamp a set of packages: the second call installs nothing.
 $(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/pip

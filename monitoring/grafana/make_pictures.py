@@ -13,40 +13,18 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
-import urllib.parse
-import urllib.request
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from monitoring.grafana.asking import Source
 from monitoring.grafana.questions import FILES, fill, read, read_variables
 
 SOURCES = Path(__file__).parent / "pictures"
 PACKAGES = ("@grafana/ui@13.2.2", "@grafana/data@13.2.2", "react@19.3.1", "react-dom@19.3.1",
             "esbuild@0.25.9")  # fmt: skip
 STEPS = 240
-
-
-class Source:
-    """A Prometheus and the time to look at."""
-
-    def __init__(self, url: str, back_s: float) -> None:
-        self._url = url.rstrip("/")
-        self.end_s = time.time()
-        self.start_s = self.end_s - back_s
-
-    def ask(self, expr: str, instant: bool) -> list[dict[str, Any]]:
-        options: dict[str, object] = {"query": expr, "time": self.end_s}
-        if not instant:
-            step_s = (self.end_s - self.start_s) / STEPS
-            options = {"query": expr, "start": self.start_s, "end": self.end_s, "step": step_s}
-        what = "query" if instant else "query_range"
-        url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(options)}"
-        with urllib.request.urlopen(url, timeout=60) as reply:
-            found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
-        return found
 
 
 def answer(path: Path, source: Source, chosen: dict[str, str], note: str) -> dict[str, object]:
@@ -84,7 +62,8 @@ def build(folder: Path) -> None:
     shutil.copy(SOURCES / "index.html", folder)
     command = [
         str(cache / "node_modules" / ".bin" / "esbuild"), "page.jsx", "--bundle", "--jsx=automatic",
-        '--define:process.env.NODE_ENV="production"', "--loader:.svg=dataurl", "--log-level=error",
+        '--define:process.env.NODE_ENV="production"', "--loader:.svg=dataurl",
+        "--loader:.ttf=dataurl", "--log-level=error",
         f"--outfile={folder / 'page.js'}",
     ]  # fmt: skip
     subprocess.run(command, cwd=cache, check=True, timeout=300)
@@ -128,7 +107,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         build(Path(name))
-        source = Source(chosen.prometheus, 60 * chosen.minutes)
+        source = Source(chosen.prometheus, 60 * chosen.minutes, STEPS)
         for path in FILES:
             board = answer(path, source, variables, chosen.note)
             take(Path(name), board, (chosen.out / f"{path.stem}.png").absolute())
