@@ -48,7 +48,7 @@ def _first_look() -> Iterator[Tile]:
         "STANDING IN: the meter cannot be read, and the model takes its place.",
         "max(sparing_energy_degraded)",
         "none",
-        words={"0": ("READING", GREEN), "1": ("STANDING IN", RED)},
+        words={"0": ("WORKS", GREEN), "1": ("STANDING IN", RED)},
     )
     yield tile("Power", "Of everything the meter sees.", METER, "watt")
     rows = _account('account="rows"')
@@ -82,7 +82,7 @@ def _meter() -> Iterator[Lines]:
         "The accounts against the meter. Away from zero, joules are lost or invented.",
         "percentunit",
         {"accounts - meter": f"{_account()} / {METER} - 1"},
-        Look(minimum=-0.02, maximum=0.02, steps=((None, RED), (-0.01, GREEN), (0.01, RED))),
+        Look(minimum=-0.02, maximum=0.02, steps=((None, GREEN), (-0.01, RED), (0.01, RED))),
     )
 
 

@@ -64,6 +64,7 @@ def _first_look() -> Iterator[Tile]:
         q.answered(),
         "percentunit",
         ANSWERED,
+        decimals=2,
     )
     p99 = q.quantile(0.99, "sparing_latency_seconds")
     yield tile("p99 latency", "1 % of rows are slower.", p99, "s", SECONDS)
@@ -76,7 +77,8 @@ def _second_look() -> Iterator[Tile]:
     spent = q.joules_a_request()
     yield tile("Energy a request", "Joules charged to rows, by request answered.", spent, "joule")
     yield tile("From memory", "Rows that were answered before.", q.remembered(), "percentunit")
-    yield tile("Fullest lane", "At 100 % requests are refused.", q.waiting(), "percentunit", FULL)
+    text = "At 100 % requests are refused."
+    yield tile("Fullest lane", text, q.waiting(), "percentunit", FULL, decimals=1)
     routes = f"count(count by (route) (sparing_rows_total{{{q.CHOSEN}}}))"
     yield tile("Routes served", "By all servers together.", routes, "none")
     yield tile("Servers", "Processes that serve.", "sum(sparing_workers)", "none")
@@ -144,5 +146,5 @@ def _trouble() -> Iterator[Lines]:
             "{{route}}": f"sum by (route) (sparing_waiting_rows{{{q.CHOSEN}}})",
             "limit": "min(sparing_waiting_rows_limit)",
         },
-        Look(colours={"limit": RED}),
+        Look(bound="limit"),
     )

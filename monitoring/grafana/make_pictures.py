@@ -18,6 +18,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from monitoring.grafana.asking import Source
 from monitoring.grafana.questions import FILES, fill, read, read_variables
 
@@ -69,12 +71,17 @@ def build(folder: Path) -> None:
     subprocess.run(command, cwd=cache, check=True, timeout=300)
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 def take(folder: Path, board: dict[str, object], picture: Path) -> None:
     """A picture of a board by a browser without a window."""
     (folder / "board.js").write_text(f"window.BOARD = {json.dumps(board)};")
     panels: Any = board["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler = partial(_Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [
@@ -85,6 +92,9 @@ def take(folder: Path, board: dict[str, object], picture: Path) -> None:
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         server.shutdown()
+    with Image.open(picture) as image:  # few colours, so a quarter of the bytes
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(picture, optimize=True)
 
 
 def _find(program: str) -> str:

@@ -15,10 +15,11 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 GREEN, YELLOW, RED, BLUE, PURPLE, GREY = "green", "yellow", "red", "blue", "purple", "#8e8e8e"
 MACS = "si: MAC"
+BACKGROUND = common.BigValueColorMode.BACKGROUND
 
 Steps = Sequence[tuple[float | None, str]]  # from this value on, this colour; the first has None
 
-PLAIN: Steps = ((None, BLUE),)
+PLAIN: Steps = ((None, "text"),)
 SAVED: Steps = ((None, RED), (0.0, YELLOW), (0.2, GREEN))
 ANSWERED: Steps = ((None, RED), (0.99, YELLOW), (0.999, GREEN))
 SECONDS: Steps = ((None, GREEN), (0.1, YELLOW), (0.25, RED))
@@ -42,9 +43,11 @@ class Look:
 
     colours: Mapping[str, str] = field(default_factory=dict)
     steps: Steps = ()
+    bound: str = ""  # the line that others must not cross, by its legend
     minimum: float | None = 0.0
     maximum: float | None = None
     stacked: bool = False
+    decimals: int | None = None
     exemplars: bool = False
 
 
@@ -55,8 +58,10 @@ def tile(
     unit: str,
     steps: Steps = PLAIN,
     words: Mapping[str, tuple[str, str]] | None = None,
+    decimals: int | None = None,
 ) -> stat.Panel:
-    """One number now, in a colour; `words` are told instead of values."""
+    """One number now; `words` are told instead of values. Only what can go wrong has colours."""
+    coloured = words or steps is not PLAIN
     panel = (
         stat.Panel()
         .title(title)
@@ -65,12 +70,14 @@ def tile(
         .thresholds(_thresholds(steps))
         .mappings(_words(words or {}))
         .no_value("no data")
-        .color_mode(common.BigValueColorMode.BACKGROUND)
+        .color_mode(BACKGROUND if coloured else common.BigValueColorMode.NONE)
         .graph_mode(common.BigValueGraphMode.NONE)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
         .height(4)
         .span(4)
     )
+    if decimals is not None:
+        panel.decimals(decimals)
     return panel.with_target(_query(expr, "A").instant())
 
 
@@ -107,19 +114,7 @@ def lines(
         .height(8)
         .span(8)
     )
-    if look.stacked:
-        panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-    if look.minimum is not None:
-        panel.min(look.minimum)
-    if look.maximum is not None:
-        panel.max(look.maximum)
-    if look.steps:
-        panel.thresholds(_thresholds(look.steps))
-        panel.thresholds_style(
-            common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.LINE)
-        )
-    for name, colour in look.colours.items():
-        panel.override_by_name(name, [_fixed(colour)])
+    _dress(panel, look)
     for letter, (legend, expr) in zip("ABCDEFGH", series.items(), strict=False):
         query = _query(expr, letter).range().legend_format(legend)
         panel.with_target(query.exemplar(True) if look.exemplars else query)
@@ -128,7 +123,7 @@ def lines(
 
 def routes_table(title: str, description: str, columns: Sequence[Column]) -> table.Panel:
     """One row a route; a click on its name opens the route's dashboard."""
-    panel = table.Panel().title(title).description(description).height(9).span(24)
+    panel = table.Panel().title(title).description(description).height(7).span(24)
     letters = "ABCDEFGHIJ"[: len(columns)]
     for letter, column in zip(letters, columns, strict=True):
         query = _query(column.expr, letter).instant().format(PromQueryFormat.TABLE)
@@ -144,6 +139,26 @@ def routes_table(title: str, description: str, columns: Sequence[Column]) -> tab
             _transformation("organize", {"renameByName": names}),
         ]
     )
+
+
+def _dress(panel: timeseries.Panel, look: Look) -> None:
+    if look.stacked:
+        panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+    if look.decimals is not None:
+        panel.decimals(look.decimals)
+    if look.minimum is not None:
+        panel.min(look.minimum)
+    if look.maximum is not None:
+        panel.max(look.maximum)
+    if look.steps:
+        panel.thresholds(_thresholds(look.steps))
+        panel.thresholds_style(
+            common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.LINE)
+        )
+    for name, colour in look.colours.items():
+        panel.override_by_name(name, [_fixed(colour)])
+    if look.bound:
+        panel.override_by_name(look.bound, _dashed())
 
 
 def _query(expr: str, letter: str) -> prometheus.Dataquery:
@@ -176,15 +191,20 @@ def _words(words: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]
 def _legend() -> common_builders.VizLegendOptions:
     return (
         common_builders.VizLegendOptions()
-        .display_mode(common.LegendDisplayMode.TABLE)
+        .display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
         .show_legend(True)
-        .calcs(["lastNotNull", "max"])
+        .calcs(["lastNotNull"])
     )
 
 
 def _fixed(colour: str) -> dashboard.DynamicConfigValue:
     return dashboard.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
+
+
+def _dashed() -> list[dashboard.DynamicConfigValue]:
+    style = dashboard.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]})
+    return [_fixed(RED), style, dashboard.DynamicConfigValue("custom.fillOpacity", 0)]
 
 
 def _properties(column: Column) -> list[dashboard.DynamicConfigValue]:

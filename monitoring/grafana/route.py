@@ -45,7 +45,8 @@ def _first_look() -> Iterator[Tile]:
     info = f"sparing_route_info{{{q.CHOSEN}}}"
     yield named_tile("Pipeline", "What kind of route it is.", info, "pipeline")
     yield tile("Compute saved", "Against the last stage alone.", q.saved(), "percentunit", SAVED)
-    yield tile("Answered", "Of the valid requests.", q.answered(), "percentunit", ANSWERED)
+    text = "Of the valid requests."
+    yield tile("Answered", text, q.answered(), "percentunit", ANSWERED, decimals=2)
     p99 = q.quantile(0.99, "sparing_latency_seconds")
     yield tile("p99 latency", "1 % of rows are slower.", p99, "s", SECONDS)
     yield tile("Rows", "Answered a second.", q.rate("sparing_rows_total"), "rowsps")
@@ -125,7 +126,7 @@ def _batches() -> Iterator[Lines]:
             "waiting": f"sum(sparing_waiting_rows{{{q.CHOSEN}}})",
             "limit": "min(sparing_waiting_rows_limit)",
         },
-        Look(colours={"waiting": BLUE, "limit": RED}),
+        Look(colours={"waiting": BLUE}, bound="limit"),
     )
 
 
@@ -156,7 +157,7 @@ def _memory() -> Iterator[Lines]:
         "All routes together, with memory's own overhead.",
         "bytes",
         {"held": "sum(sparing_memory_bytes)", "limit": "sum(sparing_memory_limit_bytes)"},
-        Look(colours={"held": PURPLE, "limit": RED}),
+        Look(colours={"held": PURPLE}, bound="limit"),
     )
 
 
@@ -184,5 +185,5 @@ def _energy() -> Iterator[Lines]:
             "spent": q.rate("sparing_macs_total"),
             "full model": q.rate("sparing_full_macs_total"),
         },
-        Look(colours={"spent": GREEN, "full model": RED}),
+        Look(colours={"spent": GREEN}, bound="full model"),
     )

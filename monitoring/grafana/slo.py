@@ -49,13 +49,13 @@ def _first_look() -> Iterator[Tile]:
     left = f"1 - {_burns_answers('$period')}"
     yield tile("Availability, budget left", text, left, "percentunit", LEFT)
     text = "How many times too fast the budget goes; at 1 it lasts just the period."
-    yield tile("Availability burn, 5m", text, _burns_answers("5m"), "none", BURN)
-    yield tile("Availability burn, 1h", text, _burns_answers("1h"), "none", BURN)
+    yield tile("Availability burn, 5m", text, _burns_answers("5m"), "none", BURN, decimals=1)
+    yield tile("Availability burn, 1h", text, _burns_answers("1h"), "none", BURN, decimals=1)
     left = f"1 - {_burns_speed('$period')}"
     text_of_slow = "Of the slow rows that the promise allows over the period."
     yield tile("Latency, budget left", text_of_slow, left, "percentunit", LEFT)
-    yield tile("Latency burn, 5m", text, _burns_speed("5m"), "none", BURN)
-    yield tile("Latency burn, 1h", text, _burns_speed("1h"), "none", BURN)
+    yield tile("Latency burn, 5m", text, _burns_speed("5m"), "none", BURN, decimals=1)
+    yield tile("Latency burn, 1h", text, _burns_speed("1h"), "none", BURN, decimals=1)
 
 
 def _routes() -> Table:
@@ -82,21 +82,21 @@ def _availability() -> Iterator[Lines]:
         f"{text}14.4 (5m and 1h) or 6 (30m and 6h).",
         "none",
         {f"{{{{route}}}} {w}": _burns_answers(w, "route") for w in ("5m", "1h", "30m", "6h")},
-        Look(steps=PAGES),
+        Look(steps=PAGES, decimals=1),
     )
     yield lines(
         "Availability, slow burn",
         "A ticket where both windows are over 3 (2h and 1d) or 1 (6h and 3d).",
         "none",
         {f"{{{{route}}}} {w}": _burns_answers(w, "route") for w in ("2h", "1d", "6h", "3d")},
-        Look(steps=TICKETS),
+        Look(steps=TICKETS, decimals=1),
     )
     yield lines(
         "Answered",
         "Share of valid requests, against the promise.",
         "percentunit",
         {"{{route}}": q.answered("route"), "promise": "vector($availability)"},
-        Look(colours={"promise": RED}, minimum=None, maximum=1.0),
+        Look(bound="promise", minimum=None, maximum=1.0, decimals=2),
     )
 
 
@@ -107,19 +107,19 @@ def _latency() -> Iterator[Lines]:
         text,
         "none",
         {f"{{{{route}}}} {w}": _burns_speed(w, "route") for w in ("5m", "1h", "30m", "6h")},
-        Look(steps=PAGES),
+        Look(steps=PAGES, decimals=1),
     )
     yield lines(
         "Latency, slow burn",
         text,
         "none",
         {f"{{{{route}}}} {w}": _burns_speed(w, "route") for w in ("2h", "1d", "6h", "3d")},
-        Look(steps=TICKETS),
+        Look(steps=TICKETS, decimals=1),
     )
     yield lines(
         "Fast enough",
         "Share of rows under the bound, against the promise.",
         "percentunit",
         {"{{route}}": q.fast("route"), "promise": "vector($latency)"},
-        Look(colours={"promise": RED}, minimum=None, maximum=1.0),
+        Look(bound="promise", minimum=None, maximum=1.0, decimals=2),
     )

@@ -4,6 +4,7 @@
 import { createTheme, FieldType, getDisplayProcessor, dateTime } from "@grafana/data";
 import { BigValue, TimeSeries } from "@grafana/ui";
 import { createRoot } from "react-dom/client";
+import "uplot/dist/uPlot.min.css";
 
 const WIDTH = 1600;
 const ROW = 36;
@@ -50,7 +51,7 @@ function makeFrames(panel) {
       const time = { name: "Time", type: FieldType.time, values: times, config: {} };
       time.display = getDisplayProcessor({ field: time, theme });
       const value = makeField(panel, name, numbers, frames.length);
-      frames.push({ refId: query.refId, name, fields: [time, value], length: times.length });
+      frames.push({ refId: query.refId, fields: [time, value], length: times.length });
     }
   }
   return frames;
