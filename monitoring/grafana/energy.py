@@ -112,12 +112,13 @@ def _routes() -> Iterator[Lines]:
 
 def _carbon() -> Iterator[Lines]:
     grams = q.rate("sparing_carbon_grams_total", by="route")
+    everything = q.server_rate("sparing_carbon_grams_total")
     yield lines(
         "Carbon",
         "Grams of CO2 equivalent an hour: energy times intensity, and a share of the machine.",
         "suffix: g/h",
-        {"{{route}}": f"3600 * {grams}"},
-        Look(stacked=True),
+        {"{{route}}": f"3600 * {grams}", "all, with idle": f"3600 * {everything}"},
+        Look(colours={"all, with idle": GREY}),
     )
     yield lines(
         "Carbon of 1000 requests",

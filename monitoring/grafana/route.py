@@ -37,7 +37,7 @@ STOPS = {
 def make_route() -> Dashboard:
     text = "One route: exits, stages, batches, memory, energy."
     board = shell("route", "Route", text, one_route=True)
-    place(board, _first_look(), _exits(), _stages(), _batches(), _memory(), _energy())
+    place(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _memory(), _energy())
     return board
 
 
@@ -104,6 +104,33 @@ def _stages() -> Iterator[Lines]:
     )
 
 
+def _answers() -> Iterator[Lines]:
+    yield lines(
+        "Requests by result",
+        "ok, and beside it what went wrong, by whoever's doing.",
+        "reqps",
+        {"{{result}}": q.rate("sparing_requests_total", by="result")},
+        Look(colours={"ok": GREEN}),
+    )
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    yield lines(
+        "Latency",
+        "From a row's arrival in the engine to its answer, all exits together.",
+        "s",
+        {name: q.quantile(share, "sparing_latency_seconds") for name, share in shares.items()},
+    )
+    yield lines(
+        "Compute",
+        "MACs spent, and what the same rows would have cost on the last stage alone.",
+        "si: MAC/s",
+        {
+            "spent": q.rate("sparing_macs_total"),
+            "full model": q.rate("sparing_full_macs_total"),
+        },
+        Look(colours={"spent": GREEN}, bound="full model"),
+    )
+
+
 def _batches() -> Iterator[Lines]:
     yield lines(
         "Rows of a batch, mean",
@@ -112,10 +139,10 @@ def _batches() -> Iterator[Lines]:
         {"{{stage}}": q.mean("sparing_batch_rows", "stage")},
     )
     yield lines(
-        "Device, busy",
-        "Share of time that a stage keeps the device busy; 100 % is a whole device.",
+        "Lane, busy",
+        "Share of time that a stage keeps the route's lane busy. Near 100 % rows begin to wait.",
         "percentunit",
-        {"{{stage}}": q.rate("sparing_device_seconds_total", by="stage")},
+        {"{{stage}}": q.rate("sparing_stage_seconds_sum", by="stage")},
         STACKED,
     )
     yield lines(
@@ -178,12 +205,9 @@ def _energy() -> Iterator[Lines]:
         {"{{exit}}": f"{joules} / {computed}"},
     )
     yield lines(
-        "Compute",
-        "MACs spent, and what the same rows would have cost on the last stage alone.",
-        "si: MAC/s",
-        {
-            "spent": q.rate("sparing_macs_total"),
-            "full model": q.rate("sparing_full_macs_total"),
-        },
-        Look(colours={"spent": GREEN}, bound="full model"),
+        "Device time, by exit",
+        "CPU seconds a second that rows took, by the stage that answered.",
+        "percentunit",
+        {"{{exit}}": q.rate("sparing_device_seconds_total", by="exit")},
+        STACKED,
     )

@@ -19,7 +19,7 @@ PENDING = (
     ("sparing_energy_degraded", "gauge", ""),
     ("sparing_macs_total", "counter", "route exit"),
     ("sparing_full_macs_total", "counter", "route"),
-    ("sparing_device_seconds_total", "counter", "route stage"),
+    ("sparing_device_seconds_total", "counter", "route exit"),
     ("sparing_waiting_rows", "gauge", "route"),
     ("sparing_waiting_rows_limit", "gauge", ""),
     ("sparing_route_info", "gauge", "route version digest pipeline"),

@@ -72,6 +72,8 @@ def test_every_label_of_a_query_belongs_to_one_of_its_metrics(question: Question
 
 @each_question
 def test_a_metric_with_a_route_is_narrowed_to_the_chosen_ones(question: Question) -> None:
+    if question.panel == "Carbon" and question.letter == "B":
+        return  # idle and overhead belong to no route, and to everything
     for name in read_names(question.expr) - PROMETHEUS_OWN:
         if "route" in FAMILIES[name].labels:
             uses = len(re.findall(rf"\b{name}\b", question.expr))
