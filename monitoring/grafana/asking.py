@@ -1,0 +1,39 @@
+"""Asks a Prometheus as Grafana does: now for tiles and tables, over time for lines."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+
+class QueryError(Exception):
+    """Prometheus refused a query; the text is its reason."""
+
+
+class Source:
+    """A Prometheus, and the time to look at: so long back, in so many steps."""
+
+    def __init__(self, url: str, back_s: float, steps: int) -> None:
+        self._url = url.rstrip("/")
+        self.end_s = time.time()
+        self.start_s = self.end_s - back_s
+        self._step_s = back_s / steps
+
+    def ask(self, expr: str, instant: bool) -> list[dict[str, Any]]:
+        """The series that answer: each with `metric`, its labels, and `value` or `values`."""
+        if instant:
+            return self._ask("query", {"query": expr, "time": self.end_s})
+        options = {"start": self.start_s, "end": self.end_s, "step": self._step_s}
+        return self._ask("query_range", {"query": expr, **options})
+
+    def _ask(self, what: str, options: dict[str, object]) -> list[dict[str, Any]]:
+        url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(options)}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as reply:
+                found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise QueryError(error.read().decode()) from error
+        return found
