@@ -3,9 +3,10 @@
 They know nothing of how they are shown; `monitoring.metrics` makes samples of them.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Protocol, get_args
+from typing import NamedTuple, Protocol, get_args
 
 from core.messages import StoppedBy
 
@@ -28,6 +29,17 @@ class RouteMetrics(Protocol):
 
     def escalation(self, stage: str, rows: int) -> None:
         """This many rows left the stage for another one."""
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        """A row that was counted belongs to this trace, which shows where its time went."""
+
+
+class Exemplar(NamedTuple):
+    """The newest followed row of a bucket."""
+
+    trace: str
+    latency_s: float
+    at: float  # seconds since 1970
 
 
 class Histogram:
@@ -55,11 +67,12 @@ class Histogram:
 
 
 class Exit:
-    __slots__ = ("latency", "rows")
+    __slots__ = ("exemplars", "latency", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
         self.latency = Histogram(SECONDS)
+        self.exemplars: dict[int, Exemplar] = {}  # of latency, by bucket
 
 
 class Stage:
@@ -106,3 +119,8 @@ class Counts:
 
     def escalation(self, stage: str, rows: int) -> None:
         self.stages[stage].escalated_rows += rows
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        counts = self.exits.get(exit) or self.exits[OTHER]
+        bucket = bisect_left(SECONDS, latency_s)
+        counts.exemplars[bucket] = Exemplar(trace, latency_s, time.time())

@@ -16,8 +16,10 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
+from monitoring.sampling import NO_TRACING, Tracing
 from serving.catalog import Catalog
 from serving.engine import Engine
+from serving.open_tracing import open_tracing
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.second_tier import count_second_tier, open_second_tier
@@ -45,14 +47,17 @@ class Assembly:
         reloader: Reloader,
         metrics: Metrics | NoMetrics,
         *,
+        tracing: Tracing = NO_TRACING,
         shares_ports: bool = False,
     ) -> None:
         self.engine = engine
         self.metrics = metrics
-        self.web = HttpDoor(engine, settings.doors, metrics)
+        self.web = HttpDoor(engine, settings.doors, metrics, tracing)
         self.grpc_port = 0  # before `open`
         self._doors = settings.doors
-        self._rpc = RpcDoor(engine, settings.doors, metrics, shares_port=shares_ports)
+        self._rpc = RpcDoor(
+            engine, settings.doors, metrics, tracing=tracing, shares_port=shares_ports
+        )
         self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
         self._watching: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -95,10 +100,19 @@ async def assemble(settings: Settings, *, shares_ports: bool = False) -> AsyncIt
     where these ask for it. Raises CannotServe.
     """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
-    async with open_engine(settings, metrics) as (engine, reloader):
-        assembly = Assembly(settings, engine, reloader, metrics, shares_ports=shares_ports)
-        await assembly.open()
-        yield assembly
+    try:
+        tracing, close_tracing = open_tracing(settings.tracing)
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+    try:
+        async with open_engine(settings, metrics) as (engine, reloader):
+            assembly = Assembly(
+                settings, engine, reloader, metrics, tracing=tracing, shares_ports=shares_ports
+            )
+            await assembly.open()
+            yield assembly
+    finally:
+        await close_tracing()
 
 
 @asynccontextmanager

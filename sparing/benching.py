@@ -17,6 +17,7 @@ BENCHMARKS = {
     "eviction": "benchmarks.eviction",
     "remote": "benchmarks.remote",
     "workers": "benchmarks.workers",
+    "tracing": "benchmarks.tracing",
 }
 
 
