@@ -19,6 +19,7 @@ from benchmarks import (
     eviction_report,
     remote_report,
     similar_report,
+    tracing_report,
     workers_report,
 )
 from benchmarks.choice import describe_choice, weigh_beside
@@ -149,6 +150,18 @@ REPORTS = {
         energy_report.judge_energy,
         energy_report.plot_energy,
         energy_report.COLUMNS,
+    ),
+    "tracing": Report(
+        "What tracing costs",
+        "The same server with tracing off, with one request in a hundred followed and with every "
+        "one, each case on all three right after one another, with closed-loop load from a process "
+        "of its own, 32 requests at a time (cascade: 64). CPU is that of the server's process, the "
+        "thread that sends spans included. The collector throws away what it gets; it shares the "
+        "machine, as does the load generator. Where spans come faster than they can be sent, "
+        "traces are dropped.",
+        tracing_report.judge_tracing,
+        tracing_report.plot_tracing,
+        tracing_report.COLUMNS,
     ),
     "workers": Report(
         "What a second worker costs and brings",

@@ -3,9 +3,10 @@
 They know nothing of how they are shown; `monitoring.metrics` makes samples of them.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Protocol, get_args
+from typing import NamedTuple, Protocol, get_args
 
 from core.messages import StoppedBy
 from monitoring.energy import EnergyRate
@@ -37,6 +38,17 @@ class RouteMetrics(Protocol):
     def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
         """A row ended: its device time and MACs, and the MACs of the last stage alone."""
 
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        """A row that was counted belongs to this trace, which shows where its time went."""
+
+
+class Exemplar(NamedTuple):
+    """The newest followed row of a bucket."""
+
+    trace: str
+    latency_s: float
+    at: float  # seconds since 1970
+
 
 class Histogram:
     """How many observations fell under each bound, and their sum."""
@@ -63,13 +75,14 @@ class Histogram:
 
 
 class Exit:
-    __slots__ = ("device_s", "latency", "macs", "rows")
+    __slots__ = ("device_s", "exemplars", "latency", "macs", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
         self.latency = Histogram(SECONDS)
         self.device_s = 0.0
         self.macs = 0
+        self.exemplars: dict[int, Exemplar] = {}  # of latency, by bucket
 
 
 class Stage:
@@ -126,3 +139,8 @@ class Counts:
         counts.device_s += device_s
         counts.macs += macs
         self.full_macs += full_macs
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        counts = self.exits.get(exit) or self.exits[OTHER]
+        bucket = bisect_left(SECONDS, latency_s)
+        counts.exemplars[bucket] = Exemplar(trace, latency_s, time.time())

@@ -18,10 +18,13 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from core.version import read_version
-from monitoring.counts import FAILED, OTHER, Counts, RouteMetrics
+from monitoring.accepting import prefers_openmetrics
+from monitoring.counts import FAILED, OTHER, Counts, Exit, RouteMetrics
 from monitoring.energy import EnergyRate
 from monitoring.labelled import FAMILIES, Labelled
 from monitoring.memory_counts import MEMORY, MemoryCounts
@@ -43,6 +46,7 @@ class Metrics:
         self._watched: list[Callable[[], Labelled]] = []
         self.energy = EnergyRate()
         self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
+        self._alone = True  # in this server
         self._registry = CollectorRegistry()
         self._registry.register(_Families(self))
         ProcessCollector(registry=self._registry)
@@ -96,9 +100,15 @@ class Metrics:
     def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         """Answer scrapes with what `gather` says instead: this process is one of several."""
         self._gather = gather
+        self._alone = False
 
-    async def scrape(self) -> tuple[bytes, str]:
-        """The body of a scrape of the whole server and its content type."""
+    async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
+        """The body of a scrape of the whole server and its content type; OpenMetrics, which has
+        exemplars, where the scraper wants it and this process is the whole server.
+        """
+        if self._alone and prefers_openmetrics(accept):
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return body, openmetrics.CONTENT_TYPE_LATEST
         return await self._gather(), CONTENT_TYPE_LATEST
 
     async def _gather_own(self) -> bytes:
@@ -162,7 +172,7 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Metric]:
             for stopped_by, count in of_exit.rows.items():
                 rows.add_metric((route, exit, stopped_by), count)
             latency.add_metric(
-                (route, exit), of_exit.latency.cumulative(), sum_value=of_exit.latency.total
+                (route, exit), _latency_buckets(of_exit), sum_value=of_exit.latency.total
             )
     yield rows
     yield latency
@@ -185,6 +195,16 @@ def _spent_families(routes: dict[str, Counts]) -> Iterator[Metric]:
                 device.add_metric((route, exit), of_exit.device_s)
                 macs.add_metric((route, exit), of_exit.macs)
     yield from (device, macs, full)
+
+
+def _latency_buckets(of_exit: Exit) -> Sequence[tuple[str, float] | tuple[str, float, Exemplar]]:
+    """With an example for each bucket that has one; Prometheus' older format leaves it out."""
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+    buckets += of_exit.latency.cumulative()
+    for place, (trace, latency_s, at) in of_exit.exemplars.items():
+        bound, count, *_ = buckets[place]
+        buckets[place] = (bound, count, Exemplar({"trace_id": trace}, latency_s, at))
+    return buckets
 
 
 def _stage_families(routes: dict[str, Counts]) -> Iterator[Metric]:
@@ -257,6 +277,9 @@ class _NoCounts:
     def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
         pass
 
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        pass
+
 
 class NoMetrics:
     """Metrics switched off: the same calls, nothing counted."""
@@ -287,5 +310,5 @@ class NoMetrics:
     def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         pass
 
-    async def scrape(self) -> tuple[bytes, str]:
+    async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
         return self.render()

@@ -13,6 +13,7 @@ import numpy as np
 from cache.fingerprint import Fingerprinter, Prefix
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.messages import Key, Request
+from monitoring.traces import NO_TRACE, Trace
 from serving.calls import Call
 from serving.catalog import ServedRoute
 from serving.scheduler import Scheduler
@@ -27,6 +28,7 @@ class Admitted(NamedTuple):
     served: ServedRoute
     keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
     arrived: float
+    trace: Trace = NO_TRACE
 
 
 class Admission:

@@ -17,9 +17,11 @@ from core.errors import ModelDirectoryError
 from monitoring.labelled import Labelled
 from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics, NoMetrics
+from monitoring.sampling import NO_TRACING, Tracing
 from serving.catalog import Catalog
 from serving.energy import open_sampler
 from serving.engine import Engine
+from serving.open_tracing import open_tracing
 from serving.reload import Reloader
 from serving.rpc import RpcDoor
 from serving.second_tier import count_second_tier, open_second_tier
@@ -47,14 +49,17 @@ class Assembly:
         reloader: Reloader,
         metrics: Metrics | NoMetrics,
         *,
+        tracing: Tracing = NO_TRACING,
         shares_ports: bool = False,
     ) -> None:
         self.engine = engine
         self.metrics = metrics
-        self.web = HttpDoor(engine, settings.doors, metrics)
+        self.web = HttpDoor(engine, settings.doors, metrics, tracing)
         self.grpc_port = 0  # before `open`
         self._doors = settings.doors
-        self._rpc = RpcDoor(engine, settings.doors, metrics, shares_port=shares_ports)
+        self._rpc = RpcDoor(
+            engine, settings.doors, metrics, tracing=tracing, shares_port=shares_ports
+        )
         self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
         self._watching: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -97,10 +102,19 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
     processes that share its ports; 0: it is alone. Raises CannotServe.
     """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
-    async with open_engine(settings, metrics, worker) as (engine, reloader):
-        assembly = Assembly(settings, engine, reloader, metrics, shares_ports=worker > 0)
-        await assembly.open()
-        yield assembly
+    try:
+        tracing, close_tracing = open_tracing(settings.tracing)
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+    try:
+        async with open_engine(settings, metrics, worker) as (engine, reloader):
+            assembly = Assembly(
+                settings, engine, reloader, metrics, tracing=tracing, shares_ports=worker > 0
+            )
+            await assembly.open()
+            yield assembly
+    finally:
+        await close_tracing()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from core.errors import DeadlineExceeded, SparingError
 from core.messages import Answer, Reply, Request
+from monitoring.traces import NO_TRACE, Trace
 from serving.catalog import ServedRoute
 from serving.lanes import Flight
 
@@ -14,7 +15,7 @@ class Call:
 
     __slots__ = (
         "answers", "deadline", "done", "error", "flights", "missing", "replies", "request",
-        "served", "started", "timer",
+        "served", "started", "timer", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -24,6 +25,7 @@ class Call:
         answers: list[Answer | None],  # by row; None where it is still to come
         started: float,
         done: Callable[[], object] | None,  # told once, when the call is over
+        trace: Trace = NO_TRACE,
     ) -> None:
         self.request = request
         self.served = served
@@ -34,6 +36,7 @@ class Call:
         self.flights: list[tuple[Flight, int]] = []
         self.error: SparingError | None = None
         self.done = done
+        self.trace = trace
         self.timer: asyncio.TimerHandle | None = None
         self.replies: asyncio.Queue[Reply | None] | None = None  # of a stream; None ends it
 

@@ -21,6 +21,7 @@ from serving.router import choose_route
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
 from serving.similar_recall import recall_similar
+from serving.traced_rows import note_recall
 
 
 class Engine:
@@ -93,7 +94,7 @@ class Engine:
         schedule something. After that, or when nobody waits any more, `leave` is to be called.
         """
         answers = self._recall(request, admitted)
-        call = Call(request, admitted.served, answers, admitted.arrived, done)
+        call = Call(request, admitted.served, answers, admitted.arrived, done, admitted.trace)
         if call.missing:
             self._launch(call, admitted.keys)
         else:
@@ -111,6 +112,7 @@ class Engine:
         """The call is over, failed, or its caller is gone: nothing of it stays behind."""
         call.done = None
         self._calls -= 1
+        self._scheduler.traced -= call.trace.on
         if self._calls == 0:
             self._idle.set()
         if call.timer is not None:
@@ -120,14 +122,16 @@ class Engine:
                 if call.answers[row] is None:
                     self._scheduler.leave(flight, call)
 
-    async def infer(self, request: Request) -> AsyncIterator[Reply]:
+    async def infer(
+        self, request: Request, admitted: Admitted | None = None
+    ) -> AsyncIterator[Reply]:
         """Replies as steps finish when the request streams, else the one reply."""
         if not request.stream:
-            yield await self.answer(request)
+            yield await self.answer(request, admitted)
             return
-        admitted = self.admit(request)
+        admitted = admitted or self.admit(request)
         answers = self._recall(request, admitted)
-        call = Call(request, admitted.served, answers, admitted.arrived, None)
+        call = Call(request, admitted.served, answers, admitted.arrived, None, admitted.trace)
         replies = call.stream()
         if call.missing:
             self._launch(call, admitted.keys)
@@ -192,7 +196,7 @@ class Engine:
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> list[Answer | None]:
         """What memory knows of the rows."""
-        served, keys, arrived = admitted
+        served, keys, arrived, trace = admitted
         if not served.remembers or request.no_cache:
             return [None] * len(keys)
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
@@ -205,6 +209,8 @@ class Engine:
             latency_s = time.monotonic() - arrived
             served.metrics.row(known.exit, "memory", latency_s)
             answers.append(Answer(known, "memory", True, 0, None, latency_s))
+        if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
+            note_recall(trace, answers)
         return answers
 
     def _choose(self, request: Request, rows: int) -> ServedRoute:
@@ -257,6 +263,7 @@ class Engine:
 
     def _begin(self, call: Call) -> None:
         self._calls += 1
+        self._scheduler.traced += call.trace.on
         if call.deadline is not None:
             left_s = call.deadline - self._settings.reply_margin_s - time.monotonic()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)

@@ -67,8 +67,9 @@ class _Pages:
         ]
         return _say({"routes": facts})
 
-    async def metrics(self, _visit: Visit) -> Response:
-        body, content_type = await self._metrics.scrape()
+    async def metrics(self, visit: Visit) -> Response:
+        accept = visit.headers.get(b"accept", b"").decode("latin-1")
+        body, content_type = await self._metrics.scrape(accept)
         return 200, [(b"content-type", content_type.encode())], body
 
     async def openapi(self, _visit: Visit) -> Response:

@@ -11,7 +11,7 @@ its own business: here it answers, or it does not.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from cache.breaker import State
@@ -22,6 +22,7 @@ from core.messages import Key, Outcome
 from serving.lanes import Flight, Lane
 from serving.profile import UnitCost
 from serving.scheduler import Scheduler
+from serving.traced_rows import note_lookup
 
 MAX_KEYS = 64  # of one look-up
 MAX_WAITING = 512
@@ -178,7 +179,10 @@ class Lookup:
             now = self._clock()
             if found is not None and not is_trial:
                 self._key_cost.observe(len(batch), now - began)
-            for question, known in zip(batch, found or [None] * len(batch), strict=True):
+            answers = found or [None] * len(batch)
+            if self._scheduler.traced:
+                note_lookup(_tell_rows(batch, answers), now)
+            for question, known in zip(batch, answers, strict=True):
                 if question.flight is not None:
                     self._answer_safely(question.flight, question.key, known, now)
 
@@ -214,3 +218,12 @@ class Lookup:
         flight.lane.looked_up -= 1
         if not flight.done:
             self._scheduler.enqueue(flight, flight.lane, now)
+
+
+def _tell_rows(
+    batch: Sequence[_Question], answers: Sequence[Recalled | None]
+) -> Iterator[tuple[Flight, float, bool]]:
+    """The rows that waited for a look-up, since when, and whether they are known."""
+    for question, known in zip(batch, answers, strict=True):
+        if question.flight is not None:
+            yield question.flight, question.asked_at, known is not None

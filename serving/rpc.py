@@ -32,6 +32,8 @@ from core.errors import (
     UnknownRoute,
     UnsupportedEncoding,
 )
+from monitoring.sampling import NO_TRACING, Tracing
+from monitoring.traces import Trace
 from serving.rpc_messages import SERVICE, Message, Messages, Method
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
@@ -73,9 +75,11 @@ class RpcDoor:
         settings: DoorSettings,
         metrics: RequestCounts,
         *,
+        tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
     ) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._shares_port = shares_port  # with other processes that say so too
         self._token = f"Bearer {settings.bearer_token}".encode() if settings.bearer_token else b""
         self._messages = Messages()
@@ -143,10 +147,11 @@ class RpcDoor:
         self, method: Method, work: Procedure
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def call(raw: bytes, context: Context) -> bytes:
+            trace = self._tracing.of_metadata(context.invocation_metadata)
             try:
                 self._admit(raw)
                 try:
-                    return await work(raw, _remaining_s(context))
+                    return await work(raw, _remaining_s(context), trace)
                 finally:
                     self._bytes_in_flight -= len(raw)
             except SparingError as error:
@@ -165,7 +170,8 @@ class RpcDoor:
                 return None if raw is grpc.aio.EOF else raw
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
-                return self._respond(method, raw, _remaining_s(context))
+                trace = self._tracing.of_metadata(context.invocation_metadata)
+                return self._respond(method, raw, _remaining_s(context), trace)
 
             if not await StreamCall(read, context.write, respond).run(self._draining):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
@@ -173,7 +179,7 @@ class RpcDoor:
         return call
 
     async def _respond(
-        self, method: Method, raw: bytes, remaining_s: float | None
+        self, method: Method, raw: bytes, remaining_s: float | None, trace: Trace
     ) -> AsyncGenerator[bytes, None]:
         """The responses to one request of a stream; an error is a response too."""
         request_id = ""
@@ -182,7 +188,8 @@ class RpcDoor:
             try:
                 message = method.parse(raw)
                 request_id = message.id
-                async with aclosing(self._service.infer_stream(message, remaining_s)) as replies:
+                replies = self._service.infer_stream(message, remaining_s, trace)
+                async with aclosing(replies):
                     async for reply in replies:
                         response = self._messages.stream_response(infer_response=reply)
                         yield response.SerializeToString()

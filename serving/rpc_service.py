@@ -7,20 +7,23 @@ arrive, what an error's status is and how the server drains are left to `serving
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from itertools import count
 from typing import Protocol
 
 from core.errors import SparingError, UnknownRoute
 from core.manifest import Manifest, TensorSpec
-from core.messages import Reply, Request
+from core.messages import Answer, Reply, Request
 from core.version import read_version
+from monitoring.traces import NO_TRACE, Trace
 from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
 from serving.rpc_codec import Asked, decode_request, encode_reply
 from serving.rpc_messages import Message, Messages, Method
 from serving.rpc_repeats import Known, RepeatedReplies, RepeatedRequests, find_raw_input
+from serving.traced_requests import end_answered, follow
 
-Procedure = Callable[[bytes, float | None], Awaitable[bytes]]  # request, seconds left -> reply
+Procedure = Callable[[bytes, float | None, Trace], Awaitable[bytes]]  # the float: seconds left
 
 
 class Engine(Protocol):
@@ -33,7 +36,7 @@ class Engine(Protocol):
     def resolve(self, route: str, version: str | None) -> ServedRoute: ...
     def admit(self, request: Request) -> Admitted: ...
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
-    def infer(self, request: Request) -> AsyncIterator[Reply]: ...
+    def infer(self, request: Request, admitted: Admitted | None = None) -> AsyncIterator[Reply]: ...
 
 
 class RequestCounts(Protocol):
@@ -98,7 +101,7 @@ class RpcService:
                 tensors.add(**_describe(spec))
         return message
 
-    async def infer(self, raw: bytes, remaining_s: float | None) -> bytes:
+    async def infer(self, raw: bytes, remaining_s: float | None, trace: Trace = NO_TRACE) -> bytes:
         """ModelInfer. Raises SparingError."""
         start = find_raw_input(raw)
         known = self._requests.find(raw, start)
@@ -107,36 +110,45 @@ class RpcService:
         try:
             asked = self._read_raw(raw, start, known, message)
             request = _due(asked, remaining_s)
-            admitted = self._engine.admit(request)
+            admitted = follow(trace, self._engine.admit(request))
             reply = await self._engine.answer(request, admitted)
+            trace.touch()
             response = self._write(asked, admitted.served.manifest, reply)
         except Exception as error:
-            self._count_failure(route, error)
+            self._count_failure(route, error, trace)
             raise
         self._metrics.request(reply.route, "ok")
+        end_answered(admitted, reply.answers)
         return response
 
     async def infer_stream(
-        self, message: Message, remaining_s: float | None
+        self, message: Message, remaining_s: float | None, trace: Trace = NO_TRACE
     ) -> AsyncGenerator[Message, None]:
         """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
         try:
             served, asked = self._read(message, stream=True)
-            async with aclosing(self._follow(_due(asked, remaining_s))) as replies:
+            request = _due(asked, remaining_s)
+            admitted = follow(trace, self._engine.admit(request))
+            answers: dict[int, Answer] = {}  # by row, the newest one
+            async with aclosing(self._follow(request, admitted)) as replies:
                 async for reply in replies:
+                    if trace.on:
+                        trace.touch()
+                        answers.update(zip(reply.rows or count(), reply.answers, strict=False))
                     response = self._encode(asked, self._answering(served, reply), reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
                         response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
                     yield response
         except Exception as error:
-            self._count_failure(message.model_name, error)
+            self._count_failure(message.model_name, error, trace)
             raise
         self._metrics.request(served.name, "ok")
+        end_answered(admitted, [*answers.values()])
 
-    async def _follow(self, request: Request) -> AsyncGenerator[Reply, None]:
+    async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
         """The engine's replies; leaving early tells the engine so at once."""
-        replies = self._engine.infer(request)
+        replies = self._engine.infer(request, admitted)
         try:
             async for reply in replies:
                 yield reply
@@ -182,13 +194,14 @@ class RpcService:
             served = self._engine.resolve(reply.route, reply.version)
         return served.manifest
 
-    def _count_failure(self, route: str, error: Exception) -> None:
+    def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.request(route, result)
+        trace.end(result)
 
 
 def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedure:
-    async def call(raw: bytes, _remaining_s: float | None) -> bytes:
+    async def call(raw: bytes, _remaining_s: float | None, _trace: Trace) -> bytes:
         return answer(method.parse(raw)).SerializeToString()  # type: ignore[no-any-return]
 
     return call

@@ -18,6 +18,7 @@ from core.messages import Answer, Outcome, Step, StoppedBy
 from monitoring.counts import FAILED
 from serving.lanes import Flight, Lane, Waiting
 from serving.states import StateLedger
+from serving.traced_rows import note_batch
 from serving.worker import Worker
 
 _log = logging.getLogger("sparing.scheduler")
@@ -53,6 +54,7 @@ class Scheduler:
         self._pump_is_due = False
         self._busy_until: float | None = None  # predicted end of the batch that runs now
         self._closed = False
+        self.traced = 0  # calls under way that are followed
         self.states = StateLedger(device.state_limit_bytes)
         self._worker = Worker(device, loop, self._done)
 
@@ -168,6 +170,8 @@ class Scheduler:
         lane.times.observe(len(batch), run_s)
         lane.row_cost.observe(len(batch) if lane.is_first else 0, run_s)
         started = now - run_s
+        if self.traced:
+            note_batch(lane, batch, started, now)
         queued_s = [started - flight.queued_at for flight in batch]
         escalated = 0
         for flight, step in zip(batch, steps, strict=True):

@@ -146,6 +146,14 @@ class EnergySettings(_Frozen):
         return self
 
 
+class TracingSettings(_Frozen):
+    """OpenTelemetry spans of a share of all requests; `docs/tracing.md`."""
+
+    enabled: bool = False
+    sample_ratio: float = Field(ge=0, le=1, default=0.01)  # of requests whose caller says nothing
+    endpoint: str = Field(pattern=r"^https?://[^/]", default="http://127.0.0.1:4318/v1/traces")
+
+
 class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a memory of its own."""
 
@@ -158,6 +166,7 @@ class Settings(_Frozen):
     memory: MemorySettings = MemorySettings()
     routes: RouteSettings = RouteSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     workers: WorkerSettings = WorkerSettings()
     energy: EnergySettings = EnergySettings()
 

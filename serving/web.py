@@ -1,22 +1,22 @@
 """The HTTP door: a plain ASGI callable that converts, asks the engine, and converts back.
 
 It decides nothing about routing, caching or thresholds. Tensors are `serving.oip_http`'s, pictures
-`serving.pictures`', limits `serving.http_body`'s, statuses `serving.http_status`'. No framework
-stands between the server and the infer endpoint, because that is where the microseconds go.
+`serving.picture_request`'s, limits `serving.http_body`'s, statuses `serving.http_status`'. No
+framework stands between the server and the infer endpoint, where the microseconds go.
 """
 
 import hmac
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import orjson
 
-from core.errors import InvalidInput, SparingError, Unauthorized, UnknownRoute
-from core.manifest import Manifest
-from core.messages import Reply, Request
+from core.errors import SparingError, Unauthorized, UnknownRoute
+from core.messages import Reply
+from monitoring.sampling import NO_TRACING, Tracing
+from monitoring.traces import NO_TRACE, Trace
 from serving.calls import Call
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
@@ -36,9 +36,9 @@ from serving.http_status import (
 )
 from serving.oip_http import JSON_TYPE
 from serving.oip_repeats import RepeatedHeaders
-from serving.pictures import read_pictures, split_body
+from serving.picture_request import read_picture_request
 from serving.settings import DoorSettings
-from serving.tensors import Tensor, check_inputs, input_spec, read_parameters
+from serving.traced_requests import end_answered, follow
 
 # ASGI's messages hold values of many types.
 Scope = MutableMapping[str, Any]
@@ -57,9 +57,16 @@ _log = logging.getLogger("sparing.http")
 class HttpDoor:
     """One for each process; made inside or outside of the loop."""
 
-    def __init__(self, engine: Engine, settings: DoorSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: DoorSettings,
+        metrics: Metrics,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._tracing = tracing
         self._max_pixels = settings.max_picture_pixels
         self._token = settings.bearer_token.encode()
         self._bodies = BodyBudget(settings.max_body_bytes, settings.max_body_bytes_in_flight)
@@ -114,7 +121,7 @@ class HttpDoor:
             return None, None
         try:
             self._bodies.check_headers(headers)
-            known = self._admit(place, headers, body)
+            known = self._admit(place, headers, body, self._tracing.of_headers(headers))
         except SparingError:
             return None, None
         reply = self._engine.recall(known.asked.request, known.admitted)
@@ -130,7 +137,7 @@ class HttpDoor:
             return self._engine.submit(known.asked.request, known.admitted, done)
         except SparingError as error:
             self._bodies.give_back(body)
-            return write_response(*self._fail(known.asked.request.route, error))
+            return write_response(*self._fail(known, error))
 
     def finish(self, known: Known, body: bytes, call: Call, *, close: bool) -> bytes:
         """The whole response of a call that is over; with `close` the connection's last."""
@@ -145,21 +152,26 @@ class HttpDoor:
         """The client is gone before its call was over."""
         self._engine.leave(call)
         self._bodies.give_back(body)
-        self._count_failure(known.asked.request.route, ClientGone())
+        self._count_failure(known.asked.request.route, ClientGone(), known.admitted.trace)
 
     def _write(self, known: Known, found: Reply | Call) -> Response:
         """The response to what `recall` admitted, counted."""
+        asked, admitted = known
+        if admitted.trace.on:
+            admitted.trace.touch()
         try:
             reply = found if isinstance(found, Reply) else self._engine.take(found)
-            manifest = known.admitted.served.manifest
-            headers, answer = self._headers.write(reply, manifest, known.asked)
+            headers, answer = self._headers.write(reply, admitted.served.manifest, asked)
         except Exception as error:
-            return self._fail(known.asked.request.route, error)
+            return self._fail(known, error)
         self._metrics.request(reply.route, "ok")
+        if admitted.trace.on:
+            end_answered(admitted, reply.answers)
         return 200, headers, answer
 
-    def _fail(self, route: str, error: Exception) -> Response:
-        self._count_failure(route, error)
+    def _fail(self, known: Known, error: Exception) -> Response:
+        route = known.asked.request.route
+        self._count_failure(route, error, known.admitted.trace)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
@@ -169,11 +181,11 @@ class HttpDoor:
     def draining(self) -> bool:
         return self._engine.draining
 
-    def _admit(self, place: Place, headers: HeaderMap, body: bytes) -> Known:
+    def _admit(self, place: Place, headers: HeaderMap, body: bytes, trace: Trace) -> Known:
         served = self._engine.resolve(place.route, place.version)
         length = headers.get(b"inference-header-content-length")
         asked = self._headers.read(body, length, served.manifest, place.route, place.version)
-        return Known(asked, self._engine.admit(asked.request))
+        return Known(asked, follow(trace, self._engine.admit(asked.request)))
 
     def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, Visit]:
         """Which endpoint is visited, by whom; what is not there or not allowed is refused."""
@@ -217,75 +229,60 @@ class HttpDoor:
             raise Unauthorized("Authorization: allowed 'Bearer' and this server's token")
 
     async def _infer(self, visit: Visit) -> Response:
-        place = visit.place
+        place, known, headers = visit.place, visit.known, visit.headers
+        trace = known.admitted.trace if known else self._tracing.of_headers(headers)
         try:
-            body = await self._bodies.read(visit.headers, visit.receive)
+            body = await self._bodies.read(headers, visit.receive)
             try:
-                asked, admitted = visit.known or self._admit(place, visit.headers, body)
+                asked, admitted = known or self._admit(place, headers, body, trace)
                 reply = await self._departures.wait(
                     self._engine.answer(asked.request, admitted), visit.receive
                 )
-                headers, answer = self._headers.write(reply, admitted.served.manifest, asked)
+                trace.touch()
+                head, answer = self._headers.write(reply, admitted.served.manifest, asked)
             finally:
                 self._bodies.give_back(body)
         except Exception as error:
-            self._count_failure(place.route, error)
+            self._count_failure(place.route, error, trace)
             raise
         self._metrics.request(reply.route, "ok")
-        return 200, headers, answer
+        end_answered(admitted, reply.answers)
+        return 200, head, answer
 
     async def _predict(self, visit: Visit) -> Response:
         route = visit.place.route
+        trace = self._tracing.of_headers(visit.headers)
         try:
             query = dict(parse_qsl(visit.query.decode("latin-1"), keep_blank_values=True))
             body = await self._bodies.read(visit.headers, visit.receive)
             try:
                 served = self._engine.resolve(route, query.get("version"))
-                request = await self._read_pictures(body, served.manifest, route, query)
-                admitted = self._engine.admit(request)
+                request = await read_picture_request(
+                    body, served.manifest, route, query, self._max_pixels
+                )
+                admitted = follow(trace, self._engine.admit(request))
                 reply = await self._departures.wait(
                     self._engine.answer(request, admitted), visit.receive
                 )
             finally:
                 self._bodies.give_back(body)
+            trace.touch()
             facts = describe_reply(reply, admitted.served.manifest)
+            answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:
-            self._count_failure(route, error)
+            self._count_failure(route, error, trace)
             raise
         self._metrics.request(reply.route, "ok")
-        return 200, [JSON_TYPE], orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
+        end_answered(admitted, reply.answers)
+        return 200, [JSON_TYPE], answer
 
-    async def _read_pictures(
-        self, body: bytes, manifest: Manifest, route: str, query: Mapping[str, str]
-    ) -> Request:
-        arrived = time.monotonic()
-        parameters = read_parameters(query)
-        if manifest.picture is None:
-            raise InvalidInput(
-                f"route {route} takes no pictures, allowed POST /v2/models/{route}/infer"
-            )
-        name = manifest.picture.input
-        rows: Tensor = await read_pictures(split_body(body), manifest.picture, self._max_pixels)
-        if rows.ndim < len(input_spec(manifest, name).shape):
-            rows = rows[..., None]  # grey with a dimension of channels
-        check_inputs(manifest, {name: rows})
-        timeout_s = parameters.timeout_s
-        return Request(
-            route,
-            {name: rows},
-            version=query.get("version"),
-            deadline=None if timeout_s is None else arrived + timeout_s,
-            energy_mj=parameters.energy_mj,
-            controls=parameters.controls,
-            no_cache=parameters.no_cache,
-        )
-
-    def _count_failure(self, route: str, error: Exception) -> None:
+    def _count_failure(self, route: str, error: Exception, trace: Trace = NO_TRACE) -> None:
         if isinstance(error, ClientGone):
             result = "ClientGone"
         else:
             result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.request(route, result)
+        trace.end(result)
 
 
 async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "remote": "benchmarks.remote",
     "workers": "benchmarks.workers",
     "energy": "benchmarks.energy",
+    "tracing": "benchmarks.tracing",
 }
 
 

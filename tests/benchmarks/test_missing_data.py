@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.dual_cnn", "--quick"],
         ["benchmarks.similar", "--quick"],
         ["benchmarks.workers", "--quick"],
+        ["benchmarks.tracing", "--quick"],
         ["sparing.cli", "bench", "serving"],
     ],
 )

@@ -87,7 +87,9 @@ class SumEngine:
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         return [reply async for reply in self._replies(request, stream=False)][-1]
 
-    async def infer(self, request: Request) -> AsyncIterator[Reply]:
+    async def infer(
+        self, request: Request, admitted: Admitted | None = None
+    ) -> AsyncIterator[Reply]:
         async for reply in self._replies(request, stream=request.stream):
             yield reply
 

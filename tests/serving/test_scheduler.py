@@ -46,6 +46,9 @@ class Counts:
         if self._broken:
             raise KeyError(stage)
 
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        raise AssertionError(trace)
+
     def escalation(self, stage: str, rows: int) -> None:
         self.escalated.append(rows)
 
