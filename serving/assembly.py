@@ -16,7 +16,8 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from monitoring.labelled import Labelled
 from monitoring.memory_counts import MemoryCounts
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from monitoring.sampling import NO_TRACING, Tracing
 from serving.catalog import Catalog
 from serving.energy import open_sampler

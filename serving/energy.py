@@ -17,7 +17,8 @@ from monitoring.meters.finding import AUTOMATIC, OPEN
 from monitoring.meters.meter import Meter, MeterFailed
 from monitoring.meters.model import ModelMeter, Watts, read_busy_s
 from monitoring.meters.replay import ReplayMeter
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from monitoring.sampler import CpuTimes, Sampler
 from serving.settings import EnergySettings
 

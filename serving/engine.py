@@ -53,6 +53,7 @@ class Engine:
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
         )
+        self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
         self.lookup: Lookup | None = None
         if second_tier is not None:
             self.lookup = Lookup(second_tier, memory, self._scheduler, settings.reply_margin_s)
@@ -168,10 +169,6 @@ class Engine:
     def state_bytes(self) -> int:
         """Bytes that rows' states hold on the device now."""
         return self._scheduler.states.used_bytes
-
-    def device_s(self) -> float:
-        """CPU seconds inside stages so far."""
-        return self._scheduler.device_s()
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every call has its answer; false when some had none after `timeout_s`."""

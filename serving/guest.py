@@ -19,7 +19,7 @@ from types import FrameType
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.assembly import Assembly, CannotServe, assemble, open_engine
 from serving.http_body import Receive
 from serving.http_connection import DOOR, KEEP_ALIVE_S, HttpConnection

@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from serving.ports import listen_alone
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from core.devices import Device
 from core.errors import ModelDirectoryError
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from routes.loading import find_routes, load_route
 from serving.catalog import Catalog, ServedRoute
 from serving.similar import SimilarRoutes

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
-from monitoring.counts import FAILED
 from serving.lanes import Flight, Lane, Waiting
+from serving.spending import share, spend
 from serving.states import StateLedger
 from serving.traced_rows import note_batch
 from serving.worker import Worker
@@ -159,7 +159,7 @@ class Scheduler:
         self._busy_until = None
         self._pump_is_due = True  # survivors are queued first, then the device is given away once
         try:
-            _share(batch, steps, cpu_s)
+            share(batch, steps, cpu_s)
             self._land(lane, batch, steps, run_s, now)
         finally:
             self._pump(_QUIET_PASSES, 0)
@@ -195,7 +195,7 @@ class Scheduler:
         self.states.exchange(flight, None if goes_on is None else goes_on.state)
         if flight.done:  # given up while it ran
             self.states.exchange(flight, None)
-            _spend(flight, flight.answer)
+            spend(flight, flight.answer)
             return False
         if step.answer is not None:
             if not 0.0 <= step.answer.confidence <= 1.0:  # NaN too
@@ -249,7 +249,7 @@ class Scheduler:
     def _end(self, flight: Flight, outcome: Outcome | None) -> None:
         flight.done = True
         self.states.exchange(flight, None)
-        _spend(flight, outcome or flight.answer)
+        spend(flight, outcome or flight.answer)
         self._landed(flight, outcome)
 
 
@@ -283,20 +283,3 @@ def _answer(
 ) -> Answer:
     energy_mj = flight.lane.metrics.energy.estimate_mj(flight.device_s - flight.told_s)
     return Answer(outcome, stopped_by, False, flight.macs, energy_mj, now - waiting.started)
-
-
-def _share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
-    """A batch's CPU time among its rows, by the MACs of each; evenly where there are none."""
-    work = [step.macs if isinstance(step, Step) else 0 for step in steps]
-    total = sum(work)
-    for flight, macs in zip(batch, work, strict=True):
-        flight.device_s += cpu_s * macs / total if total > 0 else cpu_s / len(batch)
-
-
-def _spend(flight: Flight, outcome: Outcome | None) -> None:
-    """Count what a row that ended has taken, under the exit that answered."""
-    if flight.device_s == 0.0:
-        return
-    lane = flight.lane
-    exit = FAILED if outcome is None else outcome.exit
-    lane.metrics.spend(exit, flight.device_s, flight.spent_macs, lane.full_macs)

@@ -11,7 +11,8 @@ import socket
 import sys
 
 from core.errors import Overloaded, RouteUnavailable
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from serving.host import run
 from serving.keeper import Started
 from serving.line import Message, open_line, read_line, read_message, write_message

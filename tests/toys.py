@@ -14,7 +14,7 @@ from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.manifest import Manifest
 from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.catalog import Catalog, ServedRoute
 from serving.engine import Engine
 from serving.settings import EngineSettings

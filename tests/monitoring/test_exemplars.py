@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_olde
 from prometheus_client.samples import Exemplar
 
 from monitoring.memory_counts import MEMORY
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from monitoring.similar import SIMILAR
 
 OPEN = "application/openmetrics-text"

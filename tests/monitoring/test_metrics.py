@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.labelled import FAMILIES
 from monitoring.memory_counts import MEMORY
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from monitoring.similar import SIMILAR
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"

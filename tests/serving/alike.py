@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.messages import Answer, Batch, Next, Outcome, Request, Step
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.catalog import ServedRoute
 from serving.engine import Engine
 from serving.settings import SimilarRouteSettings

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply, Request, Stage
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
 from serving.rpc import RpcDoor

@@ -9,7 +9,7 @@ import numpy as np
 from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.admission import Admitted
 from serving.calls import Call
 from serving.catalog import AUTO, Catalog, ServedRoute

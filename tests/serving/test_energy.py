@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh
 from serving.settings import EnergySettings, ModelSettings
 from tests.monitoring.fake_sys import write_rapl

@@ -13,7 +13,8 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import UnknownRoute
 from core.messages import Reply, Request
-from monitoring.metrics import Metrics, NoMetrics
+from monitoring.metrics import Metrics
+from monitoring.no_metrics import NoMetrics
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.reload import Reloader

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from monitoring.metrics import NoMetrics
+from monitoring.no_metrics import NoMetrics
 from serving.engine import Engine
 from serving.rpc_messages import Messages
 from serving.rpc_service import RpcService

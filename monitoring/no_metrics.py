@@ -1,0 +1,62 @@
+"""Metrics switched off."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from monitoring.counts import RouteMetrics
+from monitoring.energy import EnergyRate
+from monitoring.labelled import Labelled
+from monitoring.memory_counts import MemoryCounts
+
+
+class _NoCounts:
+    """RouteMetrics which count nothing."""
+
+    energy = EnergyRate()
+
+    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+        pass
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        pass
+
+    def escalation(self, stage: str, rows: int) -> None:
+        pass
+
+    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+        pass
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        pass
+
+
+class NoMetrics:
+    """Metrics switched off: the same calls, nothing counted."""
+
+    enabled = False
+
+    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+        return _NoCounts()
+
+    def forget(self, route: str) -> None:
+        pass
+
+    def request(self, route: str | None, result: str) -> None:
+        pass
+
+    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+        pass
+
+    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        pass
+
+    def watch(self, read: Callable[[], Labelled]) -> None:
+        pass
+
+    def render(self) -> tuple[bytes, str]:
+        return b"", "text/plain; charset=utf-8"
+
+    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+        pass
+
+    async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
+        return self.render()
