@@ -6,12 +6,13 @@
 #   make bento   build the Bento: docs/bentoml.md
 #   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
+#   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
 #   make setup   install everything, run nothing
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench bento servers
+.PHONY: setup serve check test bench bento demo servers
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -36,6 +37,9 @@ test: $(VENV)/.everything servers
 
 bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
+
+demo: $(VENV)/.everything servers
+	@exec $(BIN)/python -m demo.run $(ARGS)
 
 bento: $(VENV)/.everything
 	@exec $(BIN)/bentoml build $(ARGS)

@@ -22,8 +22,12 @@ class Pass:
     seconds: float
 
 
-async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pass:
-    """Send every request once. Raises RuntimeError for any answer but 200, and OSError for none."""
+async def ask_once(
+    port: int, requests: Sequence[bytes], connections: int, due_s: Sequence[float] = ()
+) -> Pass:
+    """Send every request once; with `due_s` none before its time since the first. Raises
+    RuntimeError for any answer but 200, and OSError for none.
+    """
     answers = [(b"", 0)] * len(requests)
     asked_s, latencies_s = [0.0] * len(requests), [0.0] * len(requests)
     waiting = iter(range(len(requests)))
@@ -32,6 +36,8 @@ async def ask_once(port: int, requests: Sequence[bytes], connections: int) -> Pa
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             for index in waiting:
+                if due_s:
+                    await asyncio.sleep(max(0.0, started + due_s[index] - time.perf_counter()))
                 sent_at = time.perf_counter()
                 writer.write(requests[index])
                 answers[index] = await asyncio.wait_for(_read_answer(reader), REQUEST_LIMIT_S)
