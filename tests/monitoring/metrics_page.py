@@ -11,22 +11,6 @@ from monitoring.counts import ROWS, SECONDS
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
 
-# Agreed names that docs/metrics.md does not describe yet: name, type, labels.
-PENDING = (
-    ("sparing_energy_joules_total", "counter", "route exit source"),
-    ("sparing_energy_account_joules_total", "counter", "account source"),
-    ("sparing_energy_meter_joules_total", "counter", "component source"),
-    ("sparing_energy_degraded", "gauge", ""),
-    ("sparing_macs_total", "counter", "route exit"),
-    ("sparing_full_macs_total", "counter", "route"),
-    ("sparing_device_seconds_total", "counter", "route exit"),
-    ("sparing_waiting_rows", "gauge", "route"),
-    ("sparing_waiting_rows_limit", "gauge", ""),
-    ("sparing_route_info", "gauge", "route version digest pipeline"),
-    ("sparing_carbon_grams_total", "counter", "route"),
-    ("sparing_carbon_intensity_grams_per_kwh", "gauge", ""),
-)
-
 VALUES: Mapping[str, tuple[str, ...]] = {
     "route": ("fashion-mnist", "cifar10"),
     "exit": ("light", "large", "memory", "failed"),
@@ -55,11 +39,11 @@ class Family:
 
 
 def read_families() -> dict[str, Family]:
-    """What is documented, and what is about to be."""
-    families = {name: Family(name, kind, tuple(words.split())) for name, kind, words in PENDING}
-    for name, kind, cell in ROW.findall(DOCUMENT.read_text()):
-        families[name] = Family(name, kind, tuple(re.findall(r"`(\w+)`", cell)))
-    return families
+    """What is documented."""
+    return {
+        name: Family(name, kind, tuple(re.findall(r"`(\w+)`", cell)))
+        for name, kind, cell in ROW.findall(DOCUMENT.read_text())
+    }
 
 
 def render(families: Mapping[str, Family], age_s: float) -> str:
