@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.energy_reading import load, make_case, read_energy
+from benchmarks.energy_report import SOURCES
 from benchmarks.process_tree import read_cpu_s
 from benchmarks.results import Sample
 from benchmarks.servers import read_metrics, run_sparing
@@ -20,7 +21,6 @@ from benchmarks.traffic import Pictures
 from monitoring.meters.model import Watts
 
 CONNECTIONS = 16
-SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
 # Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next
 # round's is not.
 FORGETFUL = "[memory]\nlimit_bytes = 400000\n"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.energy_claim import SOURCES
 from benchmarks.plots import BASELINE, OURS, save
 from benchmarks.results import Results
 from benchmarks.verdicts import Row, at_most, each, median
 
+SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
 LARGE, DUAL, MEMORY = "large", "dual", "dual + memory, each twice"
 COLUMNS: dict[str, str] = {
     "accounts_of_meter": "accounts / meter",
