@@ -220,5 +220,8 @@ def test_a_changed_model_never_gives_an_answer_of_the_old_one(place: Place, tmp_
         wait_until(lambda: is_served(server, "2"), "version 2 is not served")
         asyncio.run(ask(server, new))
     with LiveServer(models, place.settings()) as server:
-        asyncio.run(ask(server, new))
+        for _ in range(20):  # how dear a key is may have to be measured once more
+            asyncio.run(ask(server, new))
+            if server.metric("sparing_memory_remote_hits_total") > PART:
+                break
         assert server.metric("sparing_memory_remote_hits_total") > PART
