@@ -47,7 +47,8 @@ def measure_claim(
         with run_sparing(models, settings) as server:
             time.sleep(0.3)
             before, cpu_s = read_energy(server), read_cpu_s(server.pid)
-            load(server, [make_case(case, route, asked, CONNECTIONS)], work, seconds)
+            traffic = make_case(f"{case} of {route}", route, asked, CONNECTIONS)
+            load(server, [traffic], work, seconds)
             time.sleep(0.3)
             found, cpu_s = read_energy(server).since(before), read_cpu_s(server.pid) - cpu_s
             source = next(
