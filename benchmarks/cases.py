@@ -19,11 +19,11 @@ from benchmarks.stage_time import open_route, run_stages
 from benchmarks.traffic import (
     Pictures,
     Traffic,
-    encode_binary,
     encode_json,
     encode_label,
     encode_png,
     find_label,
+    pack_binary,
 )
 
 CASCADE, LARGE = "fashion-mnist", "fashion-mnist-large"
@@ -147,12 +147,7 @@ def _binary_traffic(
     server: Server, route: str, pictures: Pictures, labels: Sequence[int]
 ) -> tuple[Traffic, tuple[str, ...]]:
     """Raw OIP bodies and their headers; RuntimeError when the server's first answer is wrong."""
-    encoded = [encode_binary(picture) for picture in pictures]
-    bodies = [body for body, _ in encoded]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {encoded[0][1]}",
-    )
+    bodies, headers = pack_binary(pictures)
     answer, fields = post(server.http_port, f"/v2/models/{route}/infer", bodies[0], headers)
     offset = find_label(answer, int(fields["inference-header-content-length"]))
     traffic = Traffic(bodies, [encode_label(label) for label in labels], offset)

@@ -26,7 +26,7 @@ from benchmarks.process_tree import read_cpu_s
 from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from benchmarks.servers import Server, read_metrics, run_sparing
-from benchmarks.traffic import Labels, Pictures, encode_binary, find_label
+from benchmarks.traffic import Labels, Pictures, find_label, pack_binary
 from core.errors import SparingError
 from training.data import load_data
 
@@ -170,15 +170,9 @@ def run_cell(
     """One pass on a fresh server."""
     settings = folder / "settings.toml"
     settings.write_text(system.settings)
-    bodies = [encode_binary(picture) for picture in pictures]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {bodies[0][1]}",
-    )
+    bodies, headers = pack_binary(pictures)
     with run_sparing(models, settings) as server:
-        requests = build_requests(
-            [body for body, _ in bodies], server.http_port, f"/v2/models/{route}/infer", headers
-        )
+        requests = build_requests(bodies, server.http_port, f"/v2/models/{route}/infer", headers)
         before, cpu_s = read_device(server, route), read_cpu_s(server.pid)
         done = uvloop.run(ask_once(server.http_port, requests, system.connections))
         cpu_s = read_cpu_s(server.pid) - cpu_s

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.cases import Case
 from benchmarks.servers import Server, read_metrics
 from benchmarks.serving import run_load
-from benchmarks.traffic import Pictures, Traffic, encode_binary
+from benchmarks.traffic import Pictures, Traffic, pack_binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,7 @@ def read_energy(server: Server) -> Reading:
 
 def make_case(name: str, route: str, pictures: Pictures, connections: int) -> Case:
     """Infer requests of these pictures, any answer."""
-    encoded = [encode_binary(picture) for picture in pictures]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {encoded[0][1]}",
-    )
-    bodies = [body for body, _ in encoded]
+    bodies, headers = pack_binary(pictures)
     traffic = Traffic(bodies, [b""] * len(bodies))
     return Case(name, "", connections, traffic, f"/v2/models/{route}/infer", headers)
 

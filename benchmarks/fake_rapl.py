@@ -4,9 +4,9 @@ For machines without one: what it counts is known exactly, so what is made of it
 """
 
 import contextlib
-import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -14,8 +14,28 @@ from monitoring.meters.model import read_busy_s
 
 STAT = Path("/proc/stat")
 ZONE = "intel-rapl:0"
-RANGE_UJ = 262_143_328_850
 EVERY_S = 0.02
+RANGE_UJ = 262_143_328_850
+
+
+def write_rapl(root: Path, zones: Mapping[str, str], range_uj: int = RANGE_UJ) -> Path:
+    """Zones as `{"intel-rapl:0": "package-0", "intel-rapl:0:0": "dram"}`, counting from 0; returns
+    the folder of all.
+    """
+    folder = root / "class" / "powercap"
+    for zone, name in zones.items():
+        (folder / zone).mkdir(parents=True)
+        (folder / zone / "name").write_text(f"{name}\n")
+        (folder / zone / "max_energy_range_uj").write_text(f"{range_uj}\n")
+        set_uj(folder, zone, 0)
+    return folder
+
+
+def set_uj(folder: Path, zone: str, energy_uj: int) -> None:
+    """As one write, so that a reader never sees half a number."""
+    new = folder / zone / "energy_uj.new"
+    new.write_text(f"{energy_uj}\n")
+    new.replace(folder / zone / "energy_uj")
 
 
 class FakeRapl:
@@ -24,16 +44,12 @@ class FakeRapl:
     def __init__(self, root: Path, idle_w: float, busy_core_w: float) -> None:
         self.root = root
         self._watts = idle_w, busy_core_w
-        self._zone = root / "class" / "powercap" / ZONE
         self._stop = threading.Event()
         self._began = (time.monotonic(), read_busy_s(STAT))
         self._thread = threading.Thread(target=self._count)
 
     def __enter__(self) -> "FakeRapl":
-        self._zone.mkdir(parents=True)
-        (self._zone / "name").write_text("package-0\n")
-        (self._zone / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
-        self._write()
+        self._folder = write_rapl(self.root, {ZONE: "package-0"})
         self._thread.start()
         return self
 
@@ -55,12 +71,4 @@ class FakeRapl:
     def _count(self) -> None:
         while not self._stop.wait(EVERY_S):
             with contextlib.suppress(OSError):  # somebody has hidden it
-                self._write()
-
-    def _write(self) -> None:
-        """As one write, so that nobody reads half a number."""
-        with tempfile.NamedTemporaryFile("w", dir=self._zone, delete=False) as file:
-            file.write(f"{int(self.joules() * 1e6)}\n")
-        path = Path(file.name)
-        path.chmod(0o644)
-        path.replace(self._zone / "energy_uj")
+                set_uj(self._folder, ZONE, int(self.joules() * 1e6))

@@ -20,7 +20,7 @@ from benchmarks.once import ask_once
 from benchmarks.process_tree import read_cpu_s
 from benchmarks.results import Sample
 from benchmarks.servers import run_sparing
-from benchmarks.traffic import Pictures, encode_binary
+from benchmarks.traffic import Pictures, pack_binary
 
 OFF, ON = "no repeats, memory off", "no repeats, memory on"
 SETTINGS = {OFF: "[memory]\nenabled = false\n", ON: ""}
@@ -42,12 +42,7 @@ def measure_memory_cost(
 
 def _measure(models: Path, route: str, pictures: Pictures, connections: int) -> dict[str, float]:
     path = f"/v2/models/{route}/infer"
-    encoded = [encode_binary(picture) for picture in pictures]
-    bodies = [body for body, _ in encoded]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {encoded[0][1]}",
-    )
+    bodies, headers = pack_binary(pictures)
     spent_s = dict.fromkeys(SETTINGS, 0.0)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparing-bench-")))

@@ -11,7 +11,7 @@ there.
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from rich.console import Console
 from benchmarks.duplicates import read_label
 from benchmarks.loadgen import build_requests
 from benchmarks.once import Pass, ask_once
+from benchmarks.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from benchmarks.redis_server import RedisServer
 from benchmarks.results import Sample
 from benchmarks.servers import Server, read_metrics, run_sparing
 from benchmarks.slow_proxy import SlowProxy
 from benchmarks.stage_time import open_route, run_stages
-from benchmarks.traffic import Labels, Pictures, encode_binary
+from benchmarks.traffic import Labels, Pictures, pack_binary
 
 ROUTE = "cifar10-large"
 CONNECTIONS = 4
 PICTURES, REQUESTS = 128, 600
 QUICK_REQUESTS = 200
 HARM_AFTER_S = 0.02  # of load
-SLOW_S = 0.05
 RECOVERY_LIMIT_S = 20.0
 SECRET = "0123456789abcdef" * 4
 HITS = "sparing_memory_remote_hits_total"
@@ -57,47 +57,6 @@ class Place:
     right: Labels
 
 
-Harm = Callable[[Place], None]
-
-
-def kill(place: Place) -> None:
-    place.redis.kill()
-
-
-def pause(place: Place) -> None:
-    place.redis.pause()
-
-
-def slow(place: Place) -> None:
-    place.proxy.delay_s = SLOW_S
-
-
-def fill(place: Place) -> None:
-    """No room for anything, nothing leaves by itself, and what was there is gone."""
-    with place.redis.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
-        client.flushall()
-
-
-def spoil(place: Place) -> None:
-    """Every value: noise, cut off, one bit turned, or another key's."""
-    rng = np.random.default_rng(3)
-    with place.redis.client() as client:
-        keys = place.redis.keys()
-        values = [value for value in client.mget(keys) if value]
-        for index, key in enumerate(keys[: len(values)]):
-            value = values[index]
-            turned = bytes((*value[:-1], value[-1] ^ 1))
-            spoilt = (rng.bytes(len(value)), value[: len(value) // 2], turned, values[index - 1])
-            client.set(key, spoilt[index % 4])
-
-
-def restart(place: Place) -> None:
-    place.redis.kill()
-    place.redis.start()
-
-
 FAULTS: Mapping[str, Harm] = {
     "killed": kill,
     "paused": pause,
@@ -106,16 +65,6 @@ FAULTS: Mapping[str, Harm] = {
     "holding garbage": spoil,
     "restarted": restart,
 }
-
-
-def heal(place: Place) -> None:
-    """Whatever it was."""
-    place.proxy.delay_s = 0.0
-    if place.redis.process.poll() is not None:
-        place.redis.start()
-    place.redis.resume()
-    with place.redis.client() as client:
-        client.config_set("maxmemory", "0")
 
 
 def measure_faults(
@@ -223,13 +172,9 @@ def _harm_soon(place: Place, harm: Harm) -> float:
 
 
 async def _ask(server: Server, pictures: Sequence[Pictures]) -> Pass:
-    bodies = [encode_binary(picture) for picture in pictures]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {bodies[0][1]}",
-    )
+    bodies, headers = pack_binary(pictures)
     path = f"/v2/models/{ROUTE}/infer"
-    requests = build_requests([body for body, _ in bodies], server.http_port, path, headers)
+    requests = build_requests(bodies, server.http_port, path, headers)
     return await ask_once(server.http_port, requests, CONNECTIONS)
 
 

@@ -4,6 +4,8 @@ Each case is measured on every kind right after one another, so that the compari
 in time.
 """
 
+import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,8 +18,10 @@ from rich.console import Console
 from benchmarks import cases as case_list
 from benchmarks import small_cnn
 from benchmarks.cases import Case
+from benchmarks.pictures import load_pictures
 from benchmarks.process_tree import read_resident_bytes
-from benchmarks.results import Sample
+from benchmarks.report import DOCS, write_report
+from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from benchmarks.servers import Server
 from benchmarks.serving import gather_models, measure_cases
 
@@ -35,9 +39,12 @@ def measure_kinds(
     channels: int = 1,
 ) -> list[Sample]:
     """Every compared case `runs` times on all kinds; those of the shipped routes if `models` has
-    them. gRPC calls go over so many channels.
+    them. gRPC calls go over so many channels. Raises ValueError or FileNotFoundError, before
+    anything starts, where routes or pictures are missing.
     """
     samples: list[Sample] = []
+    if models is not None:
+        load_pictures()  # before any server starts
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder, ExitStack() as stack:
         work = Path(folder)
         served = gather_models(models, work) if models else work / "models"
@@ -82,6 +89,33 @@ def _build(
         for case in built
         if case.name in compared
     ]
+
+
+def run_benchmark(
+    name: str, about: str, measure: Callable[[Path, int, float, Console], list[Sample]]
+) -> None:
+    """The command line of such a benchmark: `measure` is given the shipped routes, runs, seconds
+    and where to tell of progress. Ends with one sentence where answers were errors or wrong.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
+    parser.add_argument("--quick", action="store_true", help="one run of 0.5 s, into runs/bench/")
+    options = parser.parse_args()
+    runs, seconds = (1, 0.5) if options.quick else (options.runs, options.seconds)
+    command = f"python -m benchmarks.{name}" + (
+        " --quick" if options.quick else f" --runs {runs} --seconds {seconds:g}"
+    )
+    try:
+        samples = measure(options.models, runs, seconds, Console(stderr=True))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    path = write_results(name, command, samples, QUICK_FOLDER if options.quick else FOLDER)
+    print(write_report(name, path, QUICK_FOLDER if options.quick else DOCS))
+    faults = sum(s.value for s in samples if s.metric in ("errors", "wrong"))
+    if faults:
+        sys.exit(f"{faults:.0f} answers were errors or wrong; the results say in which cases")
 
 
 @contextmanager

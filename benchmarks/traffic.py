@@ -5,7 +5,7 @@ without pickles. Speaks just enough of the Open Inference Protocol for an image 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -75,6 +75,15 @@ def encode_binary(picture: Pictures) -> tuple[bytes, int]:
         separators=(",", ":"),
     ).encode()
     return head + picture.tobytes(), len(head)
+
+
+def pack_binary(pictures: Iterable[Pictures]) -> tuple[list[bytes], tuple[str, ...]]:
+    """Such requests of pictures of one shape, and the header lines they share."""
+    encoded = [encode_binary(picture) for picture in pictures]
+    return [body for body, _ in encoded], (
+        "content-type: application/octet-stream",
+        f"inference-header-content-length: {encoded[0][1]}",
+    )
 
 
 def encode_json(picture: Pictures) -> bytes:

@@ -24,7 +24,7 @@ from benchmarks.once import ask_once
 from benchmarks.prometheus_server import PrometheusServer
 from benchmarks.redis_server import RedisServer
 from benchmarks.servers import Server, run_sparing
-from benchmarks.traffic import encode_binary
+from benchmarks.traffic import pack_binary
 from demo.page import draw_dashboards
 from sparing.report_page import write_page
 from sparing.report_sources import PrometheusFigures
@@ -89,12 +89,8 @@ def replay(server: Server, seconds: float, console: Console) -> int:
     due_s = at_ms / at_ms[-1] * seconds
     console.print(f"replaying {len(due_s):,} requests of {at_ms[-1] / 60e3:.0f} minutes in "
                   f"{seconds:g} s ...")  # fmt: skip
-    encoded = [encode_binary(one) for one in pictures]
-    headers = (
-        "content-type: application/octet-stream",
-        f"inference-header-content-length: {encoded[0][1]}",
-    )
-    bodies = [encoded[index][0] for index in picture]
+    packed, headers = pack_binary(pictures)
+    bodies = [packed[index] for index in picture]
     requests = [
         build_requests([body], server.http_port, f"/v2/models/{route}/infer", headers)[0]
         for number, body in enumerate(bodies)

@@ -93,7 +93,7 @@ class Sampler:
     async def sample(self) -> None:
         """Read once, and enter the difference to the reading before."""
         now = self._clock()
-        back = self.degraded and now >= self._retry_at and self._try_first()
+        back = self.degraded and now >= self._retry_at and await self._try_first()
         joules = None if back else await self._read()  # its counting begins now
         cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
         seconds, self._last_s = now - self._last_s, now
@@ -150,12 +150,12 @@ class Sampler:
             self._rate.source = meter.source
             return
 
-    def _try_first(self) -> bool:
+    async def _try_first(self) -> bool:
         """Go back to the first meter if it can be read again and does not stand still."""
         self._retry_at = self._clock() + RETRY_S
         meter, _ = self._meters[0]
         try:
-            joules = sum(meter.read().values())
+            joules = sum((await asyncio.to_thread(meter.read)).values())
         except MeterFailed:
             return False
         moved, self._first_j = joules != self._first_j, joules

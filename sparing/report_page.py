@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparing.failure import Failure
 from sparing.report_sources import Figures, PrometheusFigures
-from sparing.reporting import HEAD, RouteFigures, judge, list_cells
+from sparing.reporting import RouteFigures, judge, list_rows
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
@@ -45,7 +45,7 @@ def write_page(path: Path, routes: Sequence[RouteFigures], figures: Figures) -> 
 
 
 def _table(routes: Sequence[RouteFigures]) -> str:
-    rows = [HEAD, *[list_cells(one) for one in routes]]
+    rows = list_rows(routes)
     lines = [
         "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
         for tag, row in zip(["th", *["td"] * len(routes)], rows, strict=True)

@@ -8,9 +8,10 @@ proportion to the work: an estimate, and called so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from sparing.report_sources import Figures
+from sparing.tables import show_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +83,31 @@ def gather(figures: Figures) -> list[RouteFigures]:
     return found
 
 
-HEAD = (
-    "route", "answers", "from memory", "busiest exit", "device s", "work saved", "J", "J an answer",
-    "J on the full model", "g CO₂e",
-)  # fmt: skip
+HEAD = ("route", "answers", "from memory", "busiest exit", "device s", "work saved")
+ENERGY_HEAD = ("J", "J an answer", "J on the full model", "g CO₂e")
 
 
-def list_cells(one: RouteFigures) -> list[str]:
-    """As HEAD names them; a dash where nothing is known."""
-    busiest = max(one.exits, key=lambda exit: one.exits[exit])
+def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
+    """A head, and a row a route; columns on energy only where something was measured."""
+    measured = any(one.joules is not None for one in routes)
+    rows = [[*HEAD, *(ENERGY_HEAD if measured else ())]]
+    for one in routes:
+        busiest = max(one.exits, key=lambda exit: one.exits[exit])
+        cells = [
+            one.route,
+            f"{one.rows:,.0f}",
+            _percent(one.remembered / one.rows),
+            f"{busiest}, {one.exits[busiest] / one.rows:.1%}",
+            f"{one.device_s:.3g}",
+            _percent(one.saved),
+        ]
+        rows.append([*cells, *(_list_energy(one) if measured else ())])
+    return rows
+
+
+def _list_energy(one: RouteFigures) -> list[str]:
     source = f" ({', '.join(one.sources)})" if one.sources else ""
     return [
-        one.route,
-        f"{one.rows:,.0f}",
-        _percent(one.remembered / one.rows),
-        f"{busiest}, {one.exits[busiest] / one.rows:.1%}",
-        f"{one.device_s:,.1f}",
-        _percent(one.saved),
         "–" if one.joules is None else f"{one.joules:,.1f}{source}",
         "–" if one.joules is None else f"{one.joules / one.rows:.4g}",
         "–" if one.full_joules is None else f"{one.full_joules:,.1f} (estimate)",
@@ -107,9 +116,11 @@ def list_cells(one: RouteFigures) -> list[str]:
 
 
 def make_table(routes: Sequence[RouteFigures], span: str) -> Table:
-    table = Table(*HEAD, title=f"What was served, saved and spent: {span}", box=None)
-    for one in routes:
-        table.add_row(*list_cells(one))
+    head, *rows = list_rows(routes)
+    columns = [Column(name, overflow="fold") for name in head]
+    table = Table(*columns, title=f"What was served, saved and spent: {span}", box=None)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -120,7 +131,7 @@ def judge(routes: Sequence[RouteFigures]) -> str:
     if not full:
         return f"{rows:,.0f} answers; nothing was computed."
     return (
-        f"{rows:,.0f} answers took {macs / 1e12:.3g} TMACs instead of {full / 1e12:.3g} on the "
+        f"{rows:,.0f} answers took {show_macs(macs)}MACs instead of {show_macs(full)}MACs on the "
         f"full models alone: {1 - macs / full:.1%} of the work was saved."
     )
 

@@ -22,7 +22,7 @@ def table_of_routes(manifests: Iterable[Manifest]) -> Table:
                 _describe_stage(stage.name, stage.macs, stage.threshold)
                 for stage in manifest.stages
             ),
-            _show_macs(manifest.expected_macs),
+            show_macs(manifest.expected_macs),
             manifest.certificate,
         )
     return table
@@ -41,7 +41,7 @@ def table_of_served(routes: Iterable[Mapping[str, Any]]) -> Table:
                 _describe_stage(stage["name"], stage["macs"], stage["threshold"])
                 for stage in route["stages"]
             ),
-            _show_macs(float(route["expected_macs"])),
+            show_macs(float(route["expected_macs"])),
             str(route["certificate"]),
         )
     return table
@@ -57,7 +57,7 @@ def table_of_predictions(predictions: Sequence[Prediction]) -> Table:
             f"{one.confidence:.3f}",
             one.exit,
             one.stopped_by,
-            _show_macs(one.macs),
+            show_macs(one.macs),
             f"{one.latency_ms:.2f}",
         )
     return table
@@ -76,10 +76,10 @@ def _make_routes_table() -> Table:
 
 def _describe_stage(name: str, macs: float, threshold: float | None) -> str:
     limit = "" if threshold is None else f", stops at {threshold:.3f}"
-    return f"{name}: {_show_macs(macs)}{limit}"
+    return f"{name}: {show_macs(macs)}{limit}"
 
 
-def _show_macs(macs: float) -> str:
+def show_macs(macs: float) -> str:
     """1234567 -> 1.23 M"""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if macs >= size:

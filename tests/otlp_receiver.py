@@ -1,14 +1,13 @@
 """A collector for tests: takes spans as OTLP over HTTP sends them, protobuf, and keeps them."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from benchmarks.otlp_sink import OtlpSink
 
 PATIENCE_S = 20.0
 
@@ -29,47 +28,14 @@ class Span:
     of_server: bool
 
 
-class OtlpReceiver:
-    """`with OtlpReceiver() as receiver:` listens on a free port of 127.0.0.1."""
+class OtlpReceiver(OtlpSink):
+    """`with OtlpReceiver() as receiver:`; what came is kept."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.bodies: list[bytes] = []
         self.resource: dict[str, str | int] = {}
         self._spans: list[Span] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver._take(self.rfile.read(int(self.headers["content-length"])))
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> "OtlpReceiver":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
 
     def spans(self, trace_id: str | None = None) -> list[Span]:
         """Of one trace or of all, in order of their beginnings."""
@@ -87,7 +53,8 @@ class OtlpReceiver:
             assert time.monotonic() < deadline, self.spans()
             time.sleep(0.02)
 
-    def _take(self, body: bytes) -> None:
+    def take(self, body: bytes) -> None:
+        super().take(body)
         self.bodies.append(body)
         message = ExportTraceServiceRequest.FromString(body)
         for of_resource in message.resource_spans:

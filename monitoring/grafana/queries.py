@@ -5,19 +5,11 @@ Grafana's `$__rate_interval` unless a panel looks further back. What a number lo
 `monitoring.grafana.panels`' matter.
 """
 
+from monitoring.prometheus.objectives import CALLERS_FAULT
+
 WINDOW = "$__rate_interval"
 CHOSEN = 'route=~"$route"'
 
-# Results that are the caller's doing, and so count neither for nor against the service: what is
-# answered with 4xx, and callers who left. Alerts count the same way.
-CALLERS_FAULT = (
-    "InvalidInput",
-    "BodyTooLarge",
-    "UnsupportedEncoding",
-    "Unauthorized",
-    "UnknownRoute",
-    "ClientGone",
-)
 VALID = f'result!~"{"|".join(CALLERS_FAULT)}"'
 FAULTY = f'result!~"{"|".join(("ok", *CALLERS_FAULT))}"'
 

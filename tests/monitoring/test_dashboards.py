@@ -10,8 +10,8 @@ import yaml
 
 from monitoring.counts import SECONDS
 from monitoring.grafana.make_dashboards import DASHBOARDS, FOLDER, render
-from monitoring.grafana.queries import CALLERS_FAULT
 from monitoring.grafana.questions import FILES, Question, fill, list_questions, read, read_variables
+from monitoring.prometheus.objectives import CALLERS_FAULT
 from serving.http_status import STATUS
 from tests.monitoring.metrics_page import read_families
 

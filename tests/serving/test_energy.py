@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fake_rapl import write_rapl
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh
 from serving.settings import EnergySettings, ModelSettings
-from tests.monitoring.fake_sys import write_rapl
 
 
 def no_device() -> float:

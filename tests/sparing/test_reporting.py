@@ -15,7 +15,7 @@ from sparing.cli import app
 from sparing.failure import Failure
 from sparing.report_page import write_page
 from sparing.report_sources import PrometheusFigures, ServerFigures, read_span, show_span
-from sparing.reporting import gather, judge, list_cells
+from sparing.reporting import gather, judge, list_rows
 
 PAGE = """# HELP sparing_rows_total Rows answered.
 # TYPE sparing_rows_total counter
@@ -73,7 +73,9 @@ def test_a_servers_counters_become_figures() -> None:
     assert one.saved == pytest.approx(0.8)
     assert (one.joules, one.sources) == (40.0, ("rapl",))
     assert one.full_joules == pytest.approx(200.0)
-    assert list_cells(one)[:4] == ["a", "100", "20.0%", "light, 80.0%"]
+    head, row = list_rows([one])
+    assert row[:4] == ["a", "100", "20.0%", "light, 80.0%"]
+    assert dict(zip(head, row, strict=True))["J"] == "40.0 (rapl)"
     assert "80.0% of the work was saved" in judge([one])
     assert figures.span.startswith("since the server began, 2023-11-1")
 
@@ -83,7 +85,8 @@ def test_what_nobody_measured_is_a_dash() -> None:
     with answering({"/metrics": page}) as url:
         (one,) = gather(ServerFigures(url))
     assert one.joules is None and one.full_joules is None
-    assert list_cells(one)[6:] == ["–"] * 4
+    head, row = list_rows([one])
+    assert len(head) == len(row) == 6 and "J" not in head
 
 
 def vector(*samples: tuple[dict[str, str], float]) -> str:

@@ -4,16 +4,16 @@ is used again by itself when it is well.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-import numpy as np
 import pytest
 
+from benchmarks.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from benchmarks.redis_server import RedisServer
 from benchmarks.slow_proxy import SlowProxy
 from core.devices import CpuDevice
@@ -76,50 +76,9 @@ def place(labelled: tuple[Path, list[int]]) -> Iterator[Place]:
             redis.resume()
 
 
-def kill(place: Place) -> None:
-    place.redis.kill()
-
-
-def pause(place: Place) -> None:
-    place.redis.pause()
-
-
-def slow(place: Place) -> None:
-    place.proxy.delay_s = 0.05
-
-
-def fill(place: Place) -> None:
+def heal_and_empty(place: Place) -> None:
+    heal(place)
     with place.redis.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
-        client.flushall()
-
-
-def spoil(place: Place) -> None:
-    """Every value: noise, cut off, one bit turned, or another key's."""
-    rng = np.random.default_rng(3)
-    with place.redis.client() as client:
-        keys = place.redis.keys()
-        values = client.mget(keys)
-        for index, (key, value) in enumerate(zip(keys, values, strict=True)):
-            turned = bytes((*value[:-1], value[-1] ^ 1))
-            spoilt = (rng.bytes(len(value)), value[: len(value) // 2], turned, values[index - 1])
-            client.set(key, spoilt[index % 4])
-
-
-def restart(place: Place) -> None:
-    place.redis.kill()
-    place.redis.start()
-
-
-def heal(place: Place) -> None:
-    """Whatever it was; it is empty then."""
-    place.proxy.delay_s = 0.0
-    if place.redis.process.poll() is not None:
-        place.redis.start()
-    place.redis.resume()
-    with place.redis.client() as client:
-        client.config_set("maxmemory", "0")
         client.flushall()
 
 
@@ -134,7 +93,7 @@ def heal(place: Place) -> None:
     ],
 )
 def test_a_fault_costs_no_answer_is_counted_and_passes(
-    place: Place, harm: Callable[[Place], None], reason: str
+    place: Place, harm: Harm, reason: str
 ) -> None:
     async def main() -> None:
         with LiveServer(place.models, place.settings()) as server:
@@ -156,7 +115,7 @@ def test_a_fault_costs_no_answer_is_counted_and_passes(
                     return server.metric(name, reason=reason) > 0
 
                 await asyncio.to_thread(wait_until, counted, f"no {reason} error is counted")
-                heal(place)
+                heal_and_empty(place)
                 before = stores()
                 await asyncio.to_thread(wait_until, lambda: stores() > before, "no recovery")
                 await asyncio.to_thread(wait_until, is_used, "the breakers stay open")

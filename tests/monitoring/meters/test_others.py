@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fake_rapl import write_rapl
 from monitoring.meters.finding import find_meters
 from monitoring.meters.ina3221 import Ina3221Meter
 from monitoring.meters.meter import MeterFailed
@@ -12,7 +13,7 @@ from monitoring.meters.nvml import NvmlMeter
 from monitoring.meters.pmic import PmicMeter, parse_watts
 from monitoring.meters.replay import ReplayMeter
 from tests.clock import Clock
-from tests.monitoring.fake_sys import write_ina3221, write_rapl
+from tests.monitoring.fake_sys import write_ina3221
 
 PMIC = """ 3V7_WL_SW_A current(0)=0.10000000A
    VDD_CORE_A current(7)=2.00000000A

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fake_rapl import set_uj, write_rapl
 from monitoring.meters.meter import MeterFailed
 from monitoring.meters.rapl import RaplMeter
-from tests.monitoring.fake_sys import set_uj, write_rapl
 
 NOBODY = 65534
 
