@@ -3,6 +3,7 @@
 import html
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ from monitoring.grafana.asking import Source
 from monitoring.grafana.questions import FILES, fill, read, read_variables
 
 STEPS = 90
+Line = tuple[str, list[float], list[float]]  # name, times, values
+ORDER = ("fleet", "route", "energy", "slo")
+# Grafana's names of units: what a number is multiplied by, and what stands behind it.
+UNITS = {
+    "percentunit": (100.0, "%"), "none": (1.0, ""), "watt": (1.0, "W"), "joule": (1.0, "J"),
+    "reqps": (1.0, "requests/s"), "short": (1.0, ""),
+}  # fmt: skip
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:1.5rem;color:#1f2328}"
     ".board{display:grid;grid-template-columns:repeat(auto-fill,minmax(24rem,1fr));gap:.6rem}"
     ".panel{border:1px solid #d0d7de;border-radius:6px;padding:.5rem}svg{max-width:100%}"
+    ".wide{grid-column:1/-1}td,th{padding:.1rem .8rem;text-align:left}"
     ".big{font-size:1.8rem}h3{margin:0;font-size:1rem}small{color:#57606a}"
 )
 
@@ -25,7 +34,7 @@ def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) ->
     source = Source(prometheus, back_s, STEPS)
     answered = panels = 0
     parts = []
-    for path in FILES:
+    for path in sorted(FILES, key=lambda path: ORDER.index(path.stem)):
         board = read(path)
         variables = {**read_variables(path), "__rate_interval": "10s"}
         variables["route"] = variables.get("route") or route
@@ -37,8 +46,9 @@ def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) ->
             panels += 1
             answered += bool(text)
             title = html.escape(panel["title"])
+            wide = " wide" if panel["type"] == "table" else ""
             parts.append(
-                f"<div class=panel><h3>{title}</h3>{text or '<small>no data</small>'}</div>"
+                f"<div class='panel{wide}'><h3>{title}</h3>{text or '<small>no data</small>'}</div>"
             )
         parts.append("</div>")
     page = (
@@ -53,31 +63,73 @@ def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) ->
 
 
 def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:
-    """Lines over time, or the newest numbers; nothing where there is no data."""
-    unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
-    lines: list[tuple[str, list[float], list[float]]] = []
+    """Lines over time, a table, or the newest numbers; nothing where there is no data."""
+    if panel["type"] == "table":
+        return _tabulate(panel, source, variables)
+    defaults = panel.get("fieldConfig", {}).get("defaults", {})
+    times, unit = _read_unit(defaults.get("unit", ""))
+    lines: list[Line] = []
     numbers: list[tuple[str, float]] = []
     for target in panel["targets"]:
         for one in source.ask(fill(target["expr"], variables), target["instant"]):
             name = ", ".join(value for key, value in one["metric"].items() if key != "__name__")
-            if target["instant"]:
-                numbers.append((name, float(one["value"][1])))
-                continue
-            points = [(float(at), float(value)) for at, value in one["values"]]
+            asked = [one["value"]] if target["instant"] else one["values"]
+            points = [(float(at), times * float(value)) for at, value in asked]
             points = [(at, value) for at, value in points if math.isfinite(value)]
-            if points:
-                lines.append((name, *map(list, zip(*points, strict=True))))  # type: ignore[arg-type]
-    numbers = [(name, value) for name, value in numbers if math.isfinite(value)]
+            if points and target["instant"]:
+                numbers.append((name, points[0][1]))
+            elif points:
+                lines.append((name, [at for at, _ in points], [value for _, value in points]))
     if lines:
         return _plot(lines, source.start_s, unit)
+    words = _read_words(defaults.get("mappings", ()))
     return "".join(
-        f"<div><span class=big>{value:.4g}</span> {html.escape(unit)} "
-        f"<small>{html.escape(name)}</small></div>"
-        for name, value in numbers[:8]
+        f"<div><span class=big>{words.get(f'{value:g}', f'{value:.4g}')}</span> {html.escape(unit)}"
+        f" <small>{html.escape(name)}</small></div>"
+        for name, value in numbers
     )
 
 
-def _plot(lines: list[tuple[str, list[float], list[float]]], start_s: float, unit: str) -> str:
+def _tabulate(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:
+    """A row a route; the columns are named in the order of the questions."""
+    columns = [
+        (one["matcher"]["options"], property["value"])
+        for one in panel["fieldConfig"]["overrides"]
+        for property in one["properties"]
+        if property["id"] == "unit"
+    ]
+    rows: dict[str, dict[str, str]] = {}
+    for target, (name, named) in zip(panel["targets"], columns, strict=False):
+        times, unit = _read_unit(named)
+        for one in source.ask(fill(target["expr"], variables), target["instant"]):
+            value = times * float(one["value"][1])
+            shown = f"{value:.4g} {unit}" if math.isfinite(value) else "no traffic"
+            rows.setdefault(one["metric"].get("route", ""), {})[name] = shown
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(name for name, _ in columns)))
+    body = "".join(
+        f"<tr><td>{html.escape(route)}</td>"
+        + "".join(f"<td>{html.escape(cells.get(name, '–'))}</td>" for name, _ in columns)
+        + "</tr>"
+        for route, cells in sorted(rows.items())
+    )
+    return f"<table><tr>{head}</tr>{body}</table>" if rows else ""
+
+
+def _read_unit(named: str) -> tuple[float, str]:
+    return UNITS.get(named, (1.0, named.removeprefix("suffix: ").removeprefix("si: ")))
+
+
+def _read_words(mappings: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """What stands for a number."""
+    return {
+        number: word["text"]
+        for mapping in mappings
+        if mapping["type"] == "value"
+        for number, word in mapping["options"].items()
+    }
+
+
+def _plot(lines: list[Line], start_s: float, unit: str) -> str:
     figure = Figure(figsize=(5.2, 2.2), layout="constrained")
     axes = figure.subplots()
     for name, times, values in lines[:12]:

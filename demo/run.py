@@ -2,7 +2,7 @@
 
 Starts a Redis, a server that shares its memory there, and a Prometheus with the rules; replays a
 real trace at many times its speed; then asks every question of the dashboards and draws the
-answers. `demo/traffic.npz` has 256 test pictures of Fashion-MNIST (MIT) and when the first 4,000
+answers. `demo/traffic.npz` has 2,048 test pictures of Fashion-MNIST (MIT) and when the first 4,000
 requests of the Mooncake conversation trace came (Apache-2.0), each with the picture that stands for
 its second block.
 """
@@ -28,7 +28,7 @@ from benchmarks.traffic import pack_binary
 from demo.page import draw_dashboards
 from sparing.report_page import write_page
 from sparing.report_sources import PrometheusFigures
-from sparing.reporting import gather, judge, make_table
+from sparing.reporting import gather, judge, make_tables
 
 TRAFFIC = Path(__file__).parent / "traffic.npz"
 ROUTES = ("fashion-mnist", "fashion-mnist-large")
@@ -74,7 +74,7 @@ def main() -> None:
         back_s = time.monotonic() - began
         figures = PrometheusFigures(prometheus.url, max(60, round(back_s)))
         routes = gather(figures)
-        console.print(make_table(routes, figures.span), judge(routes))
+        console.print(*make_tables(routes, figures.span), judge(routes), sep="\n\n")
         write_page(options.out / "report.html", routes, figures)
         answered, panels = draw_dashboards(prometheus.url, back_s, ROUTES[0], options.out)
         firing = sorted({labels["alertname"] for labels in prometheus.firing()})

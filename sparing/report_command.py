@@ -29,7 +29,7 @@ def report(
     """
     from sparing.report_page import write_page
     from sparing.report_sources import Figures, PrometheusFigures, ServerFigures, read_span
-    from sparing.reporting import gather, judge, make_table
+    from sparing.reporting import gather, judge, make_tables
 
     figures: Figures
     if prometheus is not None:
@@ -42,8 +42,7 @@ def report(
     if not routes:
         raise Failure(f"nothing was answered ({figures.span})")
     console = Console()
-    console.print(make_table(routes, figures.span))
-    console.print(judge(routes))
+    console.print(*make_tables(routes, figures.span), judge(routes), sep="\n\n")
     if html is not None:
         write_page(html, routes, figures)
         console.print(f"Written: {html}")

@@ -1,16 +1,18 @@
 """`sparing report`: what each route served, saved and cost, against everything on the full model.
 
 The full model is the route's last stage alone. What was answered from memory would have been
-computed, too, at the mean cost of what was. Joules of the full model are the route's own, in
-proportion to the work: an estimate, and called so.
+computed, too. Joules of the full model: as if every answer had taken the time of a row of the
+route's dearest stage, at the joules that the route's time really took; an estimate, and called so.
+Not in proportion to MACs, of which a small network's take more joules each.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.table import Column, Table
 
-from sparing.report_sources import Figures
+from sparing.report_sources import Figures, Sums
 from sparing.tables import show_macs
 
 
@@ -27,6 +29,7 @@ class RouteFigures:
     macs: float
     full_macs: float  # of all its rows on the last stage alone
     joules: float | None  # None: nothing was measured
+    full_joules: float | None  # estimated
     sources: tuple[str, ...]
     grams: float | None
 
@@ -34,12 +37,6 @@ class RouteFigures:
     def saved(self) -> float | None:
         """The share of the full model's work that was not done; None where there was none."""
         return 1 - self.macs / self.full_macs if self.full_macs else None
-
-    @property
-    def full_joules(self) -> float | None:
-        if self.joules is None or not self.macs:
-            return None
-        return self.joules * self.full_macs / self.macs
 
 
 def gather(figures: Figures) -> list[RouteFigures]:
@@ -51,6 +48,10 @@ def gather(figures: Figures) -> list[RouteFigures]:
     full = figures.grown("sparing_full_macs_total", ("route",))
     joules = figures.grown("sparing_energy_joules_total", ("route", "source"))
     grams = figures.grown("sparing_carbon_grams_total", ("route",))
+    stages = _Stages(
+        figures.grown("sparing_stage_seconds_sum", ("route", "stage")),
+        figures.grown("sparing_batch_rows_sum", ("route", "stage")),
+    )
     found = []
     for route in sorted({route for (route, _, _), count in rows.items() if count > 0}):
         own = {key[1:]: count for key, count in rows.items() if key[0] == route}
@@ -61,6 +62,7 @@ def gather(figures: Figures) -> list[RouteFigures]:
             exits[exit] = exits.get(exit, 0.0) + count
         measured = {key[1]: value for key, value in joules.items() if key[0] == route}
         computed = total - remembered
+        spent_j = sum(measured.values()) if measured else None
         found.append(
             RouteFigures(
                 route=route,
@@ -75,7 +77,8 @@ def gather(figures: Figures) -> list[RouteFigures]:
                 device_s=device.get((route,), 0.0),
                 macs=macs.get((route,), 0.0),
                 full_macs=full.get((route,), 0.0) * (total / computed if computed else 0.0),
-                joules=sum(measured.values()) if measured else None,
+                joules=spent_j,
+                full_joules=stages.estimate_full_joules(route, total, spent_j),
                 sources=tuple(sorted(source for source, value in measured.items() if value)),
                 grams=grams.get((route,)),
             )
@@ -83,7 +86,23 @@ def gather(figures: Figures) -> list[RouteFigures]:
     return found
 
 
-HEAD = ("route", "answers", "from memory", "busiest exit", "device s", "work saved")
+class _Stages(NamedTuple):
+    """By route and stage."""
+
+    seconds: Sums
+    rows: Sums
+
+    def estimate_full_joules(self, route: str, rows: float, spent_j: float | None) -> float | None:
+        """So many rows in the dearest stage; None where nothing ran."""
+        seconds = {key: value for key, value in self.seconds.items() if key[0] == route}
+        a_row = [value / self.rows[key] for key, value in seconds.items() if self.rows.get(key)]
+        total_s = sum(seconds.values())
+        if spent_j is None or not a_row or not total_s:
+            return None
+        return spent_j / total_s * max(a_row) * rows
+
+
+HEAD = ("route", "answers", "failed", "from memory", "busiest exit", "device s", "work saved")
 ENERGY_HEAD = ("J", "J an answer", "J on the full model", "g CO₂e")
 
 
@@ -96,6 +115,7 @@ def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
         cells = [
             one.route,
             f"{one.rows:,.0f}",
+            f"{one.failed_requests:,.0f}",
             _percent(one.remembered / one.rows),
             f"{busiest}, {one.exits[busiest] / one.rows:.1%}",
             f"{one.device_s:.3g}",
@@ -115,13 +135,21 @@ def _list_energy(one: RouteFigures) -> list[str]:
     ]
 
 
-def make_table(routes: Sequence[RouteFigures], span: str) -> Table:
+def make_tables(routes: Sequence[RouteFigures], span: str) -> list[Table]:
+    """For a terminal: what was served, and where something was measured what it took."""
     head, *rows = list_rows(routes)
-    columns = [Column(name, overflow="fold") for name in head]
-    table = Table(*columns, title=f"What was served, saved and spent: {span}", box=None)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    wide = len(HEAD)
+    parts = [(f"Served and saved, {span}", list(range(wide)))]
+    if len(head) > wide:
+        parts.append(("Spent", [0, *range(wide, len(head))]))
+    tables = []
+    for title, places in parts:
+        columns = [Column(head[place], overflow="fold") for place in places]
+        table = Table(*columns, title=title, title_justify="left", box=None)
+        for row in rows:
+            table.add_row(*[row[place] for place in places])
+        tables.append(table)
+    return tables
 
 
 def judge(routes: Sequence[RouteFigures]) -> str:

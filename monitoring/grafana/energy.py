@@ -54,7 +54,9 @@ def _first_look() -> Iterator[Tile]:
     rows = _account('account="rows"')
     share = f"{rows} / {_account()}"
     yield tile("Goes to rows", "The rest serves nobody.", share, "percentunit", SHARE_OF_ROWS)
-    yield tile("Power saved, estimated", "Against the last stage alone.", q.saved_watts(), "watt")
+    yield tile(
+        "Power saved, estimated", "Against the dearest stage alone.", q.saved_watts(), "watt"
+    )
     yield tile("Compute saved", "Against the last stage alone.", q.saved(), "percentunit", SAVED)
 
 

@@ -72,10 +72,21 @@ def joules_a_request(by: str = "") -> str:
 
 
 def saved_watts() -> str:
-    """What the spared MACs would have drawn at the price of those that were spent."""
-    spent = rate("sparing_macs_total")
-    spared = f"({rate('sparing_full_macs_total')} - {spent})"
-    return f"{rate('sparing_energy_joules_total')} * {spared} / {spent}"
+    """What the computed rows would have drawn, had each taken the time of a row of its route's
+    dearest stage, less what they drew. Not by MACs: a small network takes more joules for one.
+    """
+    joules = rate("sparing_energy_joules_total", by="route")
+    seconds = rate("sparing_stage_seconds_sum", by="route")
+    a_row = f"max by (route) ({mean_row_seconds()})"
+    computed = rate("sparing_rows_total", 'stopped_by!="memory"', by="route")
+    each = f"{joules} / {seconds} * {a_row} * {computed} - {joules}"
+    return f"sum(({each}) > -1000000) or vector(0)"  # without traffic a route is 0 / 0: no number
+
+
+def mean_row_seconds() -> str:
+    """How long a row keeps the device, by route and stage."""
+    seconds = rate("sparing_stage_seconds_sum", by="route, stage")
+    return f"{seconds} / {rate('sparing_batch_rows_sum', by='route, stage')}"
 
 
 def remembered(by: str = "") -> str:

@@ -30,6 +30,10 @@ sparing_device_seconds_total{exit="large",route="a"} 2.5
 sparing_macs_total{exit="light",route="a"} 6e+09
 sparing_macs_total{exit="large",route="a"} 1.4e+10
 sparing_full_macs_total{route="a"} 8e+10
+sparing_stage_seconds_sum{route="a",stage="light"} 2.0
+sparing_stage_seconds_sum{route="a",stage="large"} 3.0
+sparing_batch_rows_sum{route="a",stage="light"} 80.0
+sparing_batch_rows_sum{route="a",stage="large"} 20.0
 sparing_energy_joules_total{exit="light",route="a",source="rapl"} 12.0
 sparing_energy_joules_total{exit="large",route="a",source="rapl"} 28.0
 process_start_time_seconds 1.7e+09
@@ -72,9 +76,9 @@ def test_a_servers_counters_become_figures() -> None:
     assert one.full_macs == 1e11  # remembered rows would have been computed, too
     assert one.saved == pytest.approx(0.8)
     assert (one.joules, one.sources) == (40.0, ("rapl",))
-    assert one.full_joules == pytest.approx(200.0)
+    assert one.full_joules == pytest.approx(40 / 5 * 3 / 20 * 100)  # not by MACs: 200
     head, row = list_rows([one])
-    assert row[:4] == ["a", "100", "20.0%", "light, 80.0%"]
+    assert row[:5] == ["a", "100", "3", "20.0%", "light, 80.0%"]
     assert dict(zip(head, row, strict=True))["J"] == "40.0 (rapl)"
     assert "80.0% of the work was saved" in judge([one])
     assert figures.span.startswith("since the server began, 2023-11-1")
@@ -86,7 +90,7 @@ def test_what_nobody_measured_is_a_dash() -> None:
         (one,) = gather(ServerFigures(url))
     assert one.joules is None and one.full_joules is None
     head, row = list_rows([one])
-    assert len(head) == len(row) == 6 and "J" not in head
+    assert len(head) == len(row) == 7 and "J" not in head
 
 
 def vector(*samples: tuple[dict[str, str], float]) -> str:
