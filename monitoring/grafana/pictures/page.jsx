@@ -47,7 +47,7 @@ function makeFrames(panel) {
     for (const series of answers[panel.id][query.refId]) {
       const name = nameSeries(query, series.metric);
       const times = series.values.map(([second]) => second * 1000);
-      const numbers = series.values.map(([, text]) => Number(text));
+      const numbers = series.values.map(([, text]) => { const value = Number(text); return Number.isFinite(value) ? value : null; });
       const time = { name: "Time", type: FieldType.time, values: times, config: {} };
       time.display = getDisplayProcessor({ field: time, theme });
       const value = makeField(panel, name, numbers, frames.length);
