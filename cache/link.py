@@ -1,4 +1,5 @@
-"""A connection to Redis that is opened when it is needed and closed when an exchange goes wrong.
+"""A connection to Redis that is opened again when it is needed, and closed when an exchange goes
+wrong.
 
 After a timeout the reply may still be on its way; the next question would get it. So a connection
 whose exchange did not end well is never used again. Knows of the client library no more than the
@@ -16,7 +17,7 @@ _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignm
 
 
 class Link:
-    """A connection that is opened when it is needed and closed when an exchange goes wrong."""
+    """A connection that is opened when it is needed, and closed when an exchange goes wrong."""
 
     def __init__(
         self, connection: Any, connect_timeout_s: float, refusal: type[Exception]
@@ -26,6 +27,13 @@ class Link:
         self._refusal = refusal  # what a reply that is an error is raised as
         self._open = False
         self._opening: asyncio.Task[None] | None = None
+
+    def open(self) -> "asyncio.Task[None]":
+        """Begin to connect; a failure is told to whoever waits for it, if anybody does."""
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._connect())
+            self._opening.add_done_callback(_take_error)
+        return self._opening
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:  # Any: whatever Redis says
         """Each command's reply, the error itself where Redis refused. One at a time."""
@@ -48,12 +56,8 @@ class Link:
         """Wait for the connection; it goes on being opened when the caller waits no longer."""
         if self._open and await self._connection.can_read():  # closed, or bytes nobody asked for
             await self._discard()
-        if self._open:
-            return
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._connect())
-            self._opening.add_done_callback(_take_error)
-        await asyncio.shield(self._opening)
+        if not self._open:
+            await asyncio.shield(self.open())
 
     async def _connect(self) -> None:
         try:

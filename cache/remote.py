@@ -75,11 +75,15 @@ class RemoteMemory:
         self._pending: deque[tuple[Key, bytes, int]] = deque()
         self._pending_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
-        self._hits = self._misses = self._stores = 0
-        self._lookups = 0
+        self._hits = self._misses = self._stores = self._lookups = 0
         self._lookup_s = 0.0
         self._clock = clock
         self._errors: Counter[Reason] = Counter()
+
+    def connect(self) -> None:
+        """Open all connections before a row needs one; trouble is met when one is needed."""
+        for link in self._links:
+            link.open()
 
     def recalling(self) -> State:
         """Whether look-ups are made now: closed yes, open no, half-open a single one."""

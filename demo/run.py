@@ -2,7 +2,7 @@
 
 Starts a Redis, a server that shares its memory there, and a Prometheus with the rules; replays a
 real trace at many times its speed; then asks every question of the dashboards and draws the
-answers. `demo/traffic.npz` has 2,048 test pictures of Fashion-MNIST (MIT) and when the first 4,000
+answers. `demo/traffic.npz` has 2,663 test pictures of Fashion-MNIST (MIT) and when the first 4,000
 requests of the Mooncake conversation trace came (Apache-2.0), each with the picture that stands for
 its second block.
 """

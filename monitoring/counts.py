@@ -1,6 +1,6 @@
 """A route's counts in plain Python: what the engine adds to on the hot path.
 
-They know nothing of how they are shown; `monitoring.metrics` makes samples of them.
+They know nothing of how they are shown; `monitoring.metrics` writes them down.
 """
 
 import time
@@ -55,7 +55,7 @@ class Histogram:
 
     __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)  # the last: over every bound
         self.total = 0.0
@@ -63,15 +63,6 @@ class Histogram:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus wants them: [(le, count of observations <= le)], ending with +Inf."""
-        seen = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            seen += count
-            buckets.append((bound, seen))
-        return buckets
 
 
 class Exit:

@@ -1,4 +1,4 @@
-"""What Prometheus reads: counts kept in plain Python, made into samples only when somebody scrapes.
+"""What Prometheus reads: counts kept in plain Python, written down only when somebody scrapes.
 
 The engine and the doors count on the hot path, so a call is an addition in a list that exists
 already. Label values come from what is served, never from what a caller sent: `serve` creates a
@@ -10,27 +10,15 @@ import platform
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
-
 from core.version import read_version
 from monitoring.accepting import prefers_openmetrics
-from monitoring.counts import FAILED, OTHER, Counts, Exit, RouteMetrics
+from monitoring.counts import FAILED, OTHER, Counts, RouteMetrics
 from monitoring.energy import EnergyRate
+from monitoring.exposition import OLDER_TYPE, OPENMETRICS_TYPE, Family, write_text
 from monitoring.labelled import FAMILIES, Labelled
 from monitoring.memory_counts import MEMORY, MemoryCounts
+from monitoring.process import read_process
 from monitoring.similar import SIMILAR
-
-_FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
 class Metrics:
@@ -47,9 +35,7 @@ class Metrics:
         self.energy = EnergyRate()
         self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
         self._alone = True  # in this server
-        self._registry = CollectorRegistry()
-        self._registry.register(_Families(self))
-        ProcessCollector(registry=self._registry)
+        self._constant = list(_constant_families())
 
     def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded."""
@@ -95,7 +81,7 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """What this process counted, as the body of a scrape and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        return write_text(self._families()), OLDER_TYPE
 
     def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         """Answer scrapes with what `gather` says instead: this process is one of several."""
@@ -107,154 +93,134 @@ class Metrics:
         exemplars, where the scraper wants it and this process is the whole server.
         """
         if self._alone and prefers_openmetrics(accept):
-            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-            return body, openmetrics.CONTENT_TYPE_LATEST
-        return await self._gather(), CONTENT_TYPE_LATEST
+            return write_text(self._families(), openmetrics=True), OPENMETRICS_TYPE
+        return await self._gather(), OLDER_TYPE
 
     async def _gather_own(self) -> bytes:
         return self.render()[0]
 
-    def families(self) -> Iterator[Metric]:
-        """Everything counted, as Prometheus families."""
-        requests = CounterMetricFamily(
-            "sparing_requests", "Requests answered, by result.", labels=("route", "result")
+    def _families(self) -> Iterator[Family]:
+        yield from self._constant
+        requests = Family(
+            "sparing_requests", "counter", "Requests answered, by result.", ("route", "result")
         )
-        for (route, result), count in self._requests.copy().items():
-            requests.add_metric((route, result), count)
+        for key, count in self._requests.copy().items():
+            requests.add(key, count)
         yield requests
         yield from _row_families(self._routes)
+        yield from _spent_families(self._routes)
         yield from _stage_families(self._routes)
         yield from _memory_families(self._memory())
         yield from _similar_families(self._similar())
         for read in self._watched:
             yield from _labelled_families(read())
+        yield from read_process()
 
 
-class _Families(Collector):
-    """The one collector of the registry."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._build = GaugeMetricFamily(
-            "sparing_build_info",
-            "Always 1; the versions of what runs.",
-            labels=("version", "python", "onnxruntime"),
-        )
-        self._build.add_metric(
-            (read_version(), platform.python_version(), version("onnxruntime")), 1
-        )
-        # Each process says 1; that makes the right numbers when they are added up.
-        self._workers = GaugeMetricFamily("sparing_workers", "Processes that serve.", value=1)
-        self._starts = CounterMetricFamily(
-            "sparing_worker_starts", "Processes that began to serve, replacements too.", value=1
-        )
-
-    def collect(self) -> Iterator[Metric]:
-        yield from (self._build, self._workers, self._starts)
-        yield from self._metrics.families()
-
-
-def _row_families(routes: dict[str, Counts]) -> Iterator[Metric]:
-    rows = CounterMetricFamily(
-        "sparing_rows",
-        "Rows answered, by the exit that answered and why it stopped there.",
-        labels=("route", "exit", "stopped_by"),
+def _constant_families() -> Iterator[Family]:
+    build = Family(
+        "sparing_build_info",
+        "gauge",
+        "Always 1; the versions of what runs.",
+        ("version", "python", "onnxruntime"),
     )
-    latency = HistogramMetricFamily(
+    build.add((read_version(), platform.python_version(), version("onnxruntime")), 1)
+    # Each process says 1; that makes the right numbers when they are added up.
+    workers = Family("sparing_workers", "gauge", "Processes that serve.")
+    workers.add((), 1)
+    starts = Family(
+        "sparing_worker_starts", "counter", "Processes that began to serve, replacements too."
+    )
+    starts.add((), 1)
+    yield from (build, workers, starts)
+
+
+def _row_families(routes: dict[str, Counts]) -> Iterator[Family]:
+    rows = Family(
+        "sparing_rows",
+        "counter",
+        "Rows answered, by the exit that answered and why it stopped there.",
+        ("route", "exit", "stopped_by"),
+    )
+    latency = Family(
         "sparing_latency_seconds",
+        "histogram",
         "From a row's arrival in the engine to its answer.",
-        labels=("route", "exit"),
+        ("route", "exit"),
     )
     for route, counts in routes.copy().items():
         for exit, of_exit in counts.exits.copy().items():
             if exit in (OTHER, FAILED) and not any(of_exit.rows.values()):
                 continue
             for stopped_by, count in of_exit.rows.items():
-                rows.add_metric((route, exit, stopped_by), count)
-            latency.add_metric(
-                (route, exit), _latency_buckets(of_exit), sum_value=of_exit.latency.total
-            )
-    yield rows
-    yield latency
-    yield from _spent_families(routes)
+                rows.add((route, exit, stopped_by), count)
+            latency.add_histogram((route, exit), of_exit.latency, of_exit.exemplars)
+    yield from (rows, latency)
 
 
-def _spent_families(routes: dict[str, Counts]) -> Iterator[Metric]:
+def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
     labels = ("route", "exit")
-    device = CounterMetricFamily(
-        "sparing_device_seconds", "CPU time of the device that rows took.", labels=labels
+    device = Family(
+        "sparing_device_seconds", "counter", "CPU time of the device that rows took.", labels
     )
-    macs = CounterMetricFamily("sparing_macs", "MACs spent on rows.", labels=labels)
-    full = CounterMetricFamily(
-        "sparing_full_macs", "MACs of the same rows on the last stage alone.", labels=("route",)
+    macs = Family("sparing_macs", "counter", "MACs spent on rows.", labels)
+    full = Family(
+        "sparing_full_macs",
+        "counter",
+        "MACs of the same rows on the last stage alone.",
+        ("route",),
     )
     for route, counts in routes.copy().items():
-        full.add_metric((route,), counts.full_macs)
+        full.add((route,), counts.full_macs)
         for exit, of_exit in counts.exits.copy().items():
             if exit in counts.stages or of_exit.device_s:
-                device.add_metric((route, exit), of_exit.device_s)
-                macs.add_metric((route, exit), of_exit.macs)
+                device.add((route, exit), of_exit.device_s)
+                macs.add((route, exit), of_exit.macs)
     yield from (device, macs, full)
 
 
-def _latency_buckets(of_exit: Exit) -> Sequence[tuple[str, float] | tuple[str, float, Exemplar]]:
-    """With an example for each bucket that has one; Prometheus' older format leaves it out."""
-    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-    buckets += of_exit.latency.cumulative()
-    for place, (trace, latency_s, at) in of_exit.exemplars.items():
-        bound, count, *_ = buckets[place]
-        buckets[place] = (bound, count, Exemplar({"trace_id": trace}, latency_s, at))
-    return buckets
-
-
-def _stage_families(routes: dict[str, Counts]) -> Iterator[Metric]:
+def _stage_families(routes: dict[str, Counts]) -> Iterator[Family]:
     labels = ("route", "stage")
-    batch = HistogramMetricFamily("sparing_batch_rows", "Rows of a batch.", labels=labels)
-    queue = HistogramMetricFamily(
-        "sparing_queue_seconds", "How long a row waited in the stage's lane.", labels=labels
+    batch = Family("sparing_batch_rows", "histogram", "Rows of a batch.", labels)
+    queue = Family(
+        "sparing_queue_seconds", "histogram", "How long a row waited in the stage's lane.", labels
     )
-    run = HistogramMetricFamily(
-        "sparing_stage_seconds", "How long the stage ran, by batch.", labels=labels
-    )
-    escalations = CounterMetricFamily(
-        "sparing_escalations", "Rows that left the stage for another one.", labels=labels
+    run = Family("sparing_stage_seconds", "histogram", "How long the stage ran, by batch.", labels)
+    escalations = Family(
+        "sparing_escalations", "counter", "Rows that left the stage for another one.", labels
     )
     for route, counts in routes.copy().items():
         for stage, of_stage in counts.stages.copy().items():
             key = (route, stage)
-            escalations.add_metric(key, of_stage.escalated_rows)
-            for family, histogram in (
-                (batch, of_stage.batch_rows),
-                (queue, of_stage.queue),
-                (run, of_stage.run),
-            ):
-                family.add_metric(key, histogram.cumulative(), sum_value=histogram.total)
+            escalations.add(key, of_stage.escalated_rows)
+            batch.add_histogram(key, of_stage.batch_rows)
+            queue.add_histogram(key, of_stage.queue)
+            run.add_histogram(key, of_stage.run)
     yield from (batch, queue, run, escalations)
 
 
-def _memory_families(counts: MemoryCounts) -> Iterator[Metric]:
+def _memory_families(counts: MemoryCounts) -> Iterator[Family]:
     for name, count in counts.items():
-        kind, text, *labels = MEMORY[name]
-        family = _FAMILIES[kind](f"sparing_memory_{name}", text, labels=labels)
-        series = count if isinstance(count, Mapping) else {None: count}
-        for label, value in series.items():
-            family.add_metric([] if label is None else [label], value)
+        family = Family(f"sparing_memory_{name}", *MEMORY[name])
+        if isinstance(count, Mapping):
+            for label, value in count.items():
+                family.add((label,), value)
+        else:
+            family.add((), count)
         yield family
 
 
-def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
-    for name, (kind, text) in SIMILAR.items() if routes else ():
-        make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-        family = make(f"sparing_similar_{name}", text, labels=("route",))
+def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Family]:
+    for name, meaning in SIMILAR.items() if routes else ():
+        family = Family(f"sparing_similar_{name}", *meaning)
         for route, counts in routes.items():
-            family.add_metric((route,), counts[name])
+            family.add((route,), counts[name])
         yield family
 
 
-def _labelled_families(counts: Labelled) -> Iterator[Metric]:
+def _labelled_families(counts: Labelled) -> Iterator[Family]:
     for name, series in counts.items():
-        kind, text, labels = FAMILIES[name]
-        family = _FAMILIES[kind](f"sparing_{name}", text, labels=labels)
+        family = Family(f"sparing_{name}", *FAMILIES[name])
         for values, value in series.items():
-            family.add_metric(values, value)
+            family.add(values, value)
         yield family

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from monitoring.exposition import write_number
+
 
 def _largest_known(values: Sequence[float]) -> float:
     """NaN where no process knows."""
@@ -97,9 +99,5 @@ def _add(families: dict[str, _Family], scrape: bytes) -> None:
 
 def _write(name: str, family: _Family) -> str:
     merge = GAUGES.get(name, sum)
-    lines = [f"{key} {_show(merge(values))}" for key, values in family.samples.items()]
+    lines = [f"{key} {write_number(merge(values))}" for key, values in family.samples.items()]
     return "\n".join([*family.head, *lines]) + "\n"
-
-
-def _show(value: float) -> str:
-    return "NaN" if math.isnan(value) else repr(value)

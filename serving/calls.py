@@ -14,8 +14,8 @@ class Call:
     """Collects the answers of one request; fails as a whole when one of its rows fails."""
 
     __slots__ = (
-        "answers", "deadline", "done", "error", "flights", "missing", "replies", "request",
-        "served", "started", "timer", "trace",
+        "answers", "deadline", "done", "energy_mj", "error", "flights", "missing", "replies",
+        "request", "served", "started", "timer", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -31,6 +31,7 @@ class Call:
         self.served = served
         self.started = started
         self.deadline = request.deadline
+        self.energy_mj = request.energy_mj
         self.answers = answers
         self.missing = answers.count(None)
         self.flights: list[tuple[Flight, int]] = []

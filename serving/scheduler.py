@@ -16,7 +16,7 @@ from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
 from serving.lanes import Flight, Lane, Waiting
-from serving.spending import share, spend
+from serving.spending import find_overdrawn, share, spend
 from serving.states import StateLedger
 from serving.traced_rows import note_batch
 from serving.worker import Worker
@@ -84,6 +84,9 @@ class Scheduler:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
             _tell(flight, waiting, row, flight.answer, "deadline", time.monotonic())
+        self._let_go(flight, waiting, row)
+
+    def _let_go(self, flight: Flight, waiting: Waiting, row: int) -> None:
         flight.waiters = [one for one in flight.waiters if one != (waiting, row)]
         if not flight.waiters and not flight.done:
             self._give_up(flight)
@@ -209,7 +212,7 @@ class Scheduler:
         if step.answer is not None:
             _stream(flight, step.answer, now)
         flight.inputs = goes_on.inputs
-        if self._misses_deadline(flight, next_lane, now):
+        if self._misses_deadline(flight, next_lane, now) or self._overdraws(flight, next_lane, now):
             return False
         self.enqueue(flight, next_lane, now)
         return next_lane is not lane
@@ -218,6 +221,16 @@ class Scheduler:
         if all(waiting.deadline is None for waiting, _ in flight.waiters):
             return False
         return self._too_late(flight, now + self.predict_s(lane, flight.due, now))
+
+    def _overdraws(self, flight: Flight, lane: Lane, now: float) -> bool:
+        """Release those whose joules would not last for the next stage with the answer they have;
+        true when nobody is left.
+        """
+        for waiting, row in find_overdrawn(flight, lane):
+            assert flight.answer is not None
+            _tell(flight, waiting, row, flight.answer, "energy", now)
+            self._let_go(flight, waiting, row)
+        return flight.done
 
     # The end of a flight --------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ def open_second_tier(settings: MemorySettings) -> Opened:
         )
     except ValueError as error:
         raise ValueError(f"memory.remote: {error}") from None
+    tier.connect()
     return Opened(tier, derive_key(secret, "sparing keys"))
 
 

@@ -1,10 +1,12 @@
-"""What rows have taken of the device: shared out by batches, counted when a row ends."""
+"""What rows have taken of the device: shared out by batches, held to the caller's budget, counted
+when a row ends.
+"""
 
 from collections.abc import Sequence
 
 from core.messages import Outcome, Step
 from monitoring.counts import FAILED
-from serving.lanes import Flight
+from serving.lanes import Flight, Lane, Waiting
 
 
 def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
@@ -13,6 +15,24 @@ def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
     total = sum(work)
     for flight, macs in zip(batch, work, strict=True):
         flight.device_s += cpu_s * macs / total if total > 0 else cpu_s / len(batch)
+
+
+def find_overdrawn(flight: Flight, lane: Lane) -> Sequence[tuple[Waiting, int]]:
+    """Whose joules would not last for a row of that lane, too: its time in the batch that it would
+    join is predicted. Nobody's while there is no answer, or no meter.
+    """
+    if flight.answer is None or all(one.energy_mj is None for one, _ in flight.waiters):
+        return ()
+    rows = min(lane.rows + 1, lane.max_batch)
+    device_s = flight.device_s + lane.times.predict_s(rows) / rows
+    energy_mj = lane.metrics.energy.estimate_mj(device_s)
+    if energy_mj is None:
+        return ()
+    return [
+        (waiting, row)
+        for waiting, row in flight.waiters
+        if waiting.energy_mj is not None and waiting.energy_mj < energy_mj
+    ]
 
 
 def spend(flight: Flight, outcome: Outcome | None) -> None:

@@ -14,6 +14,7 @@ from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.manifest import Manifest
 from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
+from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.catalog import Catalog, ServedRoute
 from serving.engine import Engine
@@ -87,6 +88,7 @@ def serve_toy(
     version: str = "1",
     max_batch: int = 32,
     remembers: bool = True,
+    metrics: Metrics | NoMetrics | None = None,
 ) -> ServedRoute:
     """A route of these stages, entered at the first."""
     manifest = toy_manifest(
@@ -94,7 +96,7 @@ def serve_toy(
     )
     digest = f"{route}/{version}".encode().ljust(32, b".")
     pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages}, digest)
-    counts = NoMetrics().serve(route, [stage.name for stage in stages])
+    counts = (metrics or NoMetrics()).serve(route, [stage.name for stage in stages])
     return ServedRoute(manifest, pipeline, counts, remembers=remembers)
 
 

@@ -28,6 +28,31 @@ def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: Redis
     with_memory(use, server.url)
 
 
+def test_connections_are_open_before_the_first_look_up(server: RedisServer) -> None:
+    with server.client() as client:
+        before = len(client.client_list())
+
+        async def use(memory: RemoteMemory) -> None:
+            memory.connect()
+            wanted = before + memory.look_ups + 1
+            await until(lambda: len(client.client_list()) == wanted)
+            await memory.recall([make_key(1)])
+            assert len(client.client_list()) == wanted
+
+        with_memory(use, server.url)
+
+
+def test_connecting_to_nobody_is_noticed_when_somebody_asks() -> None:
+    async def use(memory: RemoteMemory) -> None:
+        memory.connect()
+        await asyncio.sleep(0.05)
+        assert memory.counts().errors == {}
+        assert await memory.recall([make_key(1)]) == [None]
+        assert memory.counts().errors == {"connection": 1}
+
+    with_memory(use, f"redis://127.0.0.1:{find_free_port()}")
+
+
 def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
     server: RedisServer,
 ) -> None:

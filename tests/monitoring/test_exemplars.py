@@ -66,7 +66,7 @@ def test_everything_counted_is_valid_openmetrics_and_says_the_same() -> None:
     route.batch("one", 1, [0.001], 0.002)
     route.escalation("one", 1)
     metrics.request("a", "ok")
-    counts = {name: {"some": 0.0} if labels else 0.0 for name, (_, _, *labels) in MEMORY.items()}
+    counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
     metrics.watch_memory(lambda: counts)
     metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
     new = {

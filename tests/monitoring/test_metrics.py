@@ -192,7 +192,7 @@ def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other()
     metrics = Metrics()
     route = metrics.serve("a", ["one"])
     route.row("one", "confidence", 0.001)
-    counts = {name: {"some": 0.0} if labels else 0.0 for name, (_, _, *labels) in MEMORY.items()}
+    counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
     metrics.watch_memory(lambda: counts)
     metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
     metrics.watch(lambda: {name: {("x",) * len(one.labels): 0.0} for name, one in FAMILIES.items()})
