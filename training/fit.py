@@ -1,25 +1,24 @@
-"""Train one net of a pool: seeded, resumable after every epoch, progress as JSON lines on stdout.
+"""Train one net of a pool, progress as JSON lines on stdout.
 
 Run as a process of its own (`python -m training.fit`), one thread each: two processes of one thread
-train a pool faster than one of two. Checkpoints are safetensors and JSON, never pickles. Everything
-random in an epoch follows from (seed, epoch), so a resumed run repeats an uninterrupted one.
+train a pool faster than one of two. The loop itself, with its checkpoints, is in `training.loop`.
 """
 
 import argparse
 import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.augment import augment
 from training.data import DataSet, Split, load_data
+from training.loop import Job, Report, precision, train
 from training.nets import POOLS, Classifier, NetSpec, Whiten, find_spec, whiten
 
 BATCH_ROWS = 128
@@ -52,7 +51,7 @@ def fit(
     *,
     seed: int,
     epochs: int,
-    report: Callable[[dict[str, object]], None],
+    report: Report,
 ) -> Classifier:
     """Train to the last epoch, continuing from `folder`'s checkpoint when there is one.
 
@@ -69,38 +68,41 @@ def fit(
         nesterov=True,
         weight_decay=WEIGHT_DECAY,
     )
-    checkpoint = folder / f"{spec.name}.checkpoint.safetensors"
-    recipe = recipe_of(spec, data, seed=seed, epochs=epochs)
-    done, seconds = _resume(checkpoint, recipe, net, optimizer)
-    for epoch in range(done, epochs):
-        started = time.perf_counter()
-        loss = _train_epoch(net, optimizer, data.train, spec, seed, epoch, epochs)
-        seconds += time.perf_counter() - started
-        _save_checkpoint(checkpoint, recipe, net, optimizer, epoch + 1, seconds)
-        accuracy = _accuracy(net, data.held_out)
-        report(
-            {
-                "net": spec.name,
-                "epoch": epoch + 1,
-                "epochs": epochs,
-                "loss": round(loss, 4),
-                "held_out_accuracy": round(accuracy, 4),
-                "seconds": round(seconds, 1),
-            }
+
+    def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in shuffle(len(data.train.pictures), rng):
+            pictures = augment(data.train.pictures[rows], rng, erase=spec.erase)
+            yield torch.from_numpy(pictures), torch.from_numpy(data.train.labels[rows])
+
+    def loss(pictures: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
+            logits = net(pictures)
+        return nn.functional.cross_entropy(
+            logits.float(), labels, label_smoothing=spec.label_smoothing
         )
-    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(weights, folder / f"{spec.name}.safetensors")
-    summary = {
-        "net": spec.name,
-        "recipe": recipe,
-        "epochs": epochs,
-        "seed": seed,
-        "precision": _precision(),
-        "seconds": round(seconds, 1),
-        "held_out_accuracy": _accuracy(net, data.held_out),
-    }
-    (folder / f"{spec.name}.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+    job = Job(
+        name=spec.name,
+        net=net,
+        recipe=recipe_of(spec, data, seed=seed, epochs=epochs),
+        seed=seed,
+        epochs=epochs,
+        optimizer=optimizer,
+        learning_rate=partial(learning_rate, epochs=epochs),
+        steps=len(data.train.pictures) // BATCH_ROWS,
+        batches=batches,
+        loss=loss,
+        judge=partial(_accuracy, net, data.held_out),
+    )
+    train(job, folder, report)
     return net
+
+
+def shuffle(rows: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """All rows in a random order, a full batch at a time; the rest is left out."""
+    order = rng.permutation(rows)
+    for start in range(0, rows - BATCH_ROWS + 1, BATCH_ROWS):
+        yield order[start : start + BATCH_ROWS]
 
 
 def recipe_of(spec: NetSpec, data: DataSet, *, seed: int, epochs: int) -> str:
@@ -115,31 +117,6 @@ def predict_logits(net: Classifier, pictures: npt.NDArray[np.uint8]) -> npt.NDAr
         parts = [net(torch.from_numpy(pictures[i : i + 500])) for i in range(0, len(pictures), 500)]
     logits: npt.NDArray[np.float32] = torch.cat(parts).numpy()
     return logits
-
-
-def _train_epoch(
-    net: Classifier,
-    optimizer: torch.optim.Optimizer,
-    train: Split,
-    spec: NetSpec,
-    seed: int,
-    epoch: int,
-    epochs: int,
-) -> float:
-    rng = np.random.default_rng([seed, epoch])
-    torch.manual_seed(seed * 1_000_003 + epoch)
-    order = rng.permutation(len(train.pictures))
-    steps = len(order) // BATCH_ROWS
-    total = 0.0
-    net.train()
-    for step in range(steps):
-        rows = order[step * BATCH_ROWS : (step + 1) * BATCH_ROWS]
-        pictures = augment(train.pictures[rows], rng, erase=spec.erase)
-        labels = torch.from_numpy(train.labels[rows])
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(epoch + step / steps, epochs)
-        total += _step(net, optimizer, torch.from_numpy(pictures), labels, spec.label_smoothing)
-    return total / steps
 
 
 def learning_rate(epoch: float, epochs: int) -> float:
@@ -158,69 +135,8 @@ def _begin_as_identity(net: Classifier) -> None:
             nn.init.dirac_(module.weight[: module.in_channels])
 
 
-def _step(
-    net: Classifier,
-    optimizer: torch.optim.Optimizer,
-    pictures: Tensor,
-    labels: Tensor,
-    label_smoothing: float,
-) -> float:
-    with torch.autocast("cpu", torch.bfloat16, enabled=_precision() == "bf16"):
-        logits = net(pictures)
-    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _precision() -> str:
-    """bf16 where the CPU multiplies it natively (AMX), else fp32."""
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
-
-
 def _accuracy(net: Classifier, split: Split) -> float:
     return float((predict_logits(net, split.pictures).argmax(1) == split.labels).mean())
-
-
-def _resume(
-    path: Path, recipe: str, net: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Epochs done and seconds spent so far; (0, 0.0) without a checkpoint."""
-    if not path.exists():
-        return 0, 0.0
-    tensors = load_file(path)
-    state = json.loads(tensors.pop("state").numpy().tobytes())
-    if state["recipe"] != recipe:
-        raise ValueError(f"{path} was made by another recipe; delete it or choose another folder")
-    net.load_state_dict(
-        {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-    )
-    for index, parameter in enumerate(_trained(optimizer)):
-        optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{index}"]
-    return state["epoch"], state["seconds"]
-
-
-def _save_checkpoint(
-    path: Path,
-    recipe: str,
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    seconds: float,
-) -> None:
-    state = json.dumps({"recipe": recipe, "epoch": epoch, "seconds": seconds}).encode()
-    tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
-    for index, parameter in enumerate(_trained(optimizer)):
-        tensors[f"momentum.{index}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
-    tensors["state"] = torch.frombuffer(bytearray(state), dtype=torch.uint8)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    partial.replace(path)
-
-
-def _trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def main() -> None:

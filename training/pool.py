@@ -26,6 +26,7 @@ from rich.progress import (
 
 from training.data import DataSet
 from training.fit import recipe_of
+from training.loop import is_finished
 from training.nets import NetSpec
 
 Command = Callable[[NetSpec], Sequence[str]]
@@ -52,7 +53,7 @@ def train_pool(
             for spec in reversed(pool):  # pools are listed from small to big
                 total = epochs or spec.epochs
                 bar = progress.add_task(spec.name, total=total, start=False, note="waiting")
-                if is_finished(spec, runs, recipe_of(spec, data, seed=seed, epochs=total)):
+                if is_finished(spec.name, runs, recipe_of(spec, data, seed=seed, epochs=total)):
                     progress.update(bar, completed=total, note="kept")
                 else:
                     futures.append(executor.submit(crew.train, spec.name, command(spec), bar))
@@ -61,16 +62,6 @@ def train_pool(
             crew.stop()
         for future in done:
             future.result()
-
-
-def is_finished(spec: NetSpec, runs: Path, recipe: str) -> bool:
-    """Whether `runs` holds the member's weights; ValueError when they are another recipe's."""
-    summary = runs / f"{spec.name}.json"
-    if not summary.exists():
-        return False
-    if json.loads(summary.read_text())["recipe"] != recipe:
-        raise ValueError(f"{summary} is of another recipe; delete it or choose another folder")
-    return (runs / f"{spec.name}.safetensors").exists()
 
 
 class _Crew:

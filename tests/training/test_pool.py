@@ -11,8 +11,9 @@ from rich.console import Console
 
 from training.data import DataSet
 from training.fit import fit, recipe_of
+from training.loop import is_finished
 from training.nets import NetSpec
-from training.pool import is_finished, train_pool
+from training.pool import train_pool
 
 LINE = '{"epoch": 1, "held_out_accuracy": 0.5}'
 
@@ -61,10 +62,10 @@ def test_weights_of_another_recipe_are_refused(
     tiny_data: DataSet, tiny_pool: tuple[NetSpec, ...], tmp_path: Path
 ) -> None:
     recipe = recipe_of(tiny_pool[0], tiny_data, seed=1, epochs=1)
-    assert not is_finished(tiny_pool[0], tmp_path, recipe)
+    assert not is_finished(tiny_pool[0].name, tmp_path, recipe)
     (tmp_path / "tiny-1.json").write_text(json.dumps({"recipe": "another"}))
     with pytest.raises(ValueError, match=r"tiny-1.json is of another recipe"):
-        is_finished(tiny_pool[0], tmp_path, recipe)
+        is_finished(tiny_pool[0].name, tmp_path, recipe)
 
 
 def quiet() -> Console:
