@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.energy_calls import measure_calls
 from benchmarks.energy_claim import measure_claim
 from benchmarks.energy_cost import measure_cost
 from benchmarks.energy_truth import measure_truth
@@ -43,6 +44,7 @@ def main() -> None:
             served = gather_models(options.models, work)
             samples = [
                 *measure_truth(served, grey.pictures[:2000], work, seconds, console),
+                *measure_calls(work),
                 *measure_cost(served, work, seconds / 6, console),
                 *measure_claim(options.models, colour.pictures[:2000], work, seconds, console),
             ]
