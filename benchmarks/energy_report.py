@@ -43,6 +43,8 @@ def judge_energy(results: Results) -> list[Row]:
     return [
         at_most("Four accounts against the meter, mixed load", [off("mixed load",
                 "accounts_of_meter")], 0.1, "%", "off, either way", 3),
+        at_most("The meter as it was read against the truth, mixed load", [off("mixed load",
+                "meter_of_truth")], 0.1, "%", "off, either way", 3),
         at_most("The same across a kill and restart, against the truth",
                 [off("kill and restart", "accounts_of_truth")], 1, "%", "off, either way", 2),
         at_most("A busy neighbour's joules that are billed to requests",

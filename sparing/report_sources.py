@@ -3,6 +3,7 @@
 Both are asked the same: the growth of a counter, added up by some of its labels.
 """
 
+import http.client
 import json
 import re
 import time
@@ -122,5 +123,5 @@ def _get(url: str) -> bytes:
             return body
     except urllib.error.HTTPError as error:
         raise Failure(f"{url} answered {error.code}: {error.read()[:200].decode()}") from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Failure(f"{url} cannot be reached: {getattr(error, 'reason', error)}") from None

@@ -25,6 +25,8 @@ sparing_rows_total{exit="light",route="a",stopped_by="memory"} 20.0
 sparing_rows_total{exit="light",route="unused",stopped_by="confidence"} 0.0
 sparing_requests_total{result="ok",route="a"} 90.0
 sparing_requests_total{result="Overloaded",route="a"} 3.0
+sparing_requests_total{result="InvalidInput",route="a"} 7.0
+sparing_requests_total{result="StageFailed",route="broken"} 500.0
 sparing_device_seconds_total{exit="light",route="a"} 1.5
 sparing_device_seconds_total{exit="large",route="a"} 2.5
 sparing_macs_total{exit="light",route="a"} 6e+09
@@ -70,7 +72,9 @@ def answering(respond: "dict[str, str]") -> Iterator[str]:
 def test_a_servers_counters_become_figures() -> None:
     with answering({"/metrics": PAGE}) as url:
         figures = ServerFigures(url)
-    (one,) = gather(figures)
+    one, broken = gather(figures)
+    assert (broken.route, broken.rows, broken.failed_requests) == ("broken", 0.0, 500.0)
+    assert list_rows([broken])[1][:5] == ["broken", "0", "500", "–", "–"]
     assert (one.route, one.rows, one.remembered, one.failed_requests) == ("a", 100.0, 20.0, 3.0)
     assert one.exits == {"light": 80.0, "large": 20.0}
     assert one.full_macs == 1e11  # remembered rows would have been computed, too
@@ -87,7 +91,7 @@ def test_a_servers_counters_become_figures() -> None:
 def test_what_nobody_measured_is_a_dash() -> None:
     page = "\n".join(line for line in PAGE.splitlines() if "energy" not in line)
     with answering({"/metrics": page}) as url:
-        (one,) = gather(ServerFigures(url))
+        one, _ = gather(ServerFigures(url))
     assert one.joules is None and one.full_joules is None
     head, row = list_rows([one])
     assert len(head) == len(row) == 7 and "J" not in head
