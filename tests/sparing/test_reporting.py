@@ -1,6 +1,7 @@
 """`sparing report`: figures follow from the counters, of a server or as a Prometheus tells them."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,11 +44,13 @@ process_start_time_seconds 1.7e+09
 
 
 @contextmanager
-def answering(respond: "dict[str, str]") -> Iterator[str]:
+def answering(respond: "dict[str, str]", seen: list[str | None] | None = None) -> Iterator[str]:
     """An HTTP server: by path, or the query's first word, what it says."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if seen is not None:
+                seen.append(self.headers["Authorization"])
             parts = urlsplit(self.path)
             query = parse_qs(parts.query).get("query", [""])[0]
             found = [text for key, text in respond.items() if key in (parts.path + " " + query)]
@@ -86,6 +89,30 @@ def test_a_servers_counters_become_figures() -> None:
     assert dict(zip(head, row, strict=True))["J"] == "40.0 (rapl)"
     assert "80.0% of the work was saved" in judge([one])
     assert figures.span.startswith("since the server began, 2023-11-1")
+
+
+def test_a_server_that_speaks_another_protocol_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def speak() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(Failure, match="cannot be reached"):
+            ServerFigures(url)
+        thread.join()
+
+
+def test_a_token_is_sent_along(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+    with answering({"/metrics": PAGE}, seen) as url:
+        done = CliRunner().invoke(app, ["report", "--url", url, "--token", "secret"])
+    assert done.exit_code == 0
+    assert seen == ["Bearer secret"]
 
 
 def test_what_nobody_measured_is_a_dash() -> None:
