@@ -1,7 +1,7 @@
 """`python -m benchmarks.energy`: are joules entered rightly, what does that cost, what is saved.
 
 This machine may have no meter, so the checks of the ledger read a counter driven by the CPU time
-really used, whose truth is known (`fake_rapl`). What the CIFAR-10 routes take is told by the
+really used, whose truth is known (`fake_rapl`). What the shipped routes take is told by the
 machine's own meter if it has one, else by the model, and labelled so. The numbers go to
 `benchmarks/results/`, what they mean to `docs/reports/energy.md`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.energy_calls import measure_calls
 from benchmarks.energy_claim import measure_claim
 from benchmarks.energy_cost import measure_cost
 from benchmarks.energy_truth import measure_truth
@@ -43,8 +44,16 @@ def main() -> None:
             served = gather_models(options.models, work)
             samples = [
                 *measure_truth(served, grey.pictures[:2000], work, seconds, console),
+                *measure_calls(work),
                 *measure_cost(served, work, seconds / 6, console),
-                *measure_claim(options.models, colour.pictures[:2000], work, seconds, console),
+                *measure_claim(
+                    options.models,
+                    colour.pictures[:2000],
+                    grey.pictures[:2000],
+                    work,
+                    seconds,
+                    console,
+                ),
             ]
     except (SparingError, RuntimeError, ValueError, FileNotFoundError) as error:
         sys.exit(str(error))

@@ -1,4 +1,5 @@
-"""The seeds' claim in joules a picture: the large model, the cascade, and the cascade with memory.
+"""The seeds' claim in joules a picture: the large model, the cascade, the cascade with memory, and
+early exits.
 
 Steady load from 16 connections; with memory each picture comes twice, as in the paper's experiment.
 The machine's own meter tells the joules where it has one that may be read, else the model with its
@@ -13,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.energy_reading import load, make_case, read_energy
-from benchmarks.energy_report import SOURCES
+from benchmarks.energy_report import DUAL, EXITS, GREY_DUAL, GREY_LARGE, LARGE, MEMORY, SOURCES
 from benchmarks.process_tree import read_cpu_s
 from benchmarks.results import Sample
 from benchmarks.servers import read_metrics, run_sparing
@@ -27,10 +28,15 @@ FORGETFUL = "[memory]\nlimit_bytes = 400000\n"
 
 
 def measure_claim(
-    models: Path, pictures: Pictures, work: Path, seconds: float, console: Console
+    models: Path,
+    colour: Pictures,
+    grey: Pictures,
+    work: Path,
+    seconds: float,
+    console: Console,
 ) -> Iterator[Sample]:
     """Joules a picture with and without the idle machine's, CPU, and who told."""
-    twice = np.repeat(pictures, 2, axis=0)
+    twice = np.repeat(colour, 2, axis=0)
     watts = Watts()
     energy = (
         f"[energy.model]\nidle_w = {watts.idle_w}\nbusy_core_w = {watts.busy_core_w}\n"
@@ -38,9 +44,12 @@ def measure_claim(
     )
     off = "[memory]\nenabled = false\n"
     for case, route, asked, memory in (
-        ("large", "cifar10-large", pictures, off),
-        ("dual", "cifar10", pictures, off),
-        ("dual + memory, each twice", "cifar10", twice, FORGETFUL),
+        (LARGE, "cifar10-large", colour, off),
+        (DUAL, "cifar10", colour, off),
+        (MEMORY, "cifar10", twice, FORGETFUL),
+        (GREY_LARGE, "fashion-mnist-large", grey, off),
+        (GREY_DUAL, "fashion-mnist", grey, off),
+        (EXITS, "fashion-mnist-exits", grey, off),
     ):
         settings = work / "claim.toml"
         settings.write_text(memory + energy)

@@ -9,7 +9,10 @@ from benchmarks.results import Results
 from benchmarks.verdicts import Row, at_most, each, median
 
 SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
-LARGE, DUAL, MEMORY = "large", "dual", "dual + memory, each twice"
+LARGE, DUAL, MEMORY = "CIFAR-10, large", "CIFAR-10, dual", "CIFAR-10, dual + memory, each twice"
+GREY_LARGE, GREY_DUAL, EXITS = (
+    f"Fashion-MNIST, {name}" for name in ("large", "dual", "early exits")
+)
 COLUMNS: dict[str, str] = {
     "accounts_of_meter": "accounts / meter",
     "meter_of_truth": "meter / truth",
@@ -19,7 +22,8 @@ COLUMNS: dict[str, str] = {
     "cascade_share_of_right": "cascade's share / right one",
     "large_share_of_right": "large model's share / right one",
     "idle_cpu_percent": "CPU when idle, %",
-    "cpu_us": "CPU µs/request",
+    "cpu_us": "CPU µs",
+    "core_percent": "% of a core",
     "p50_ms": "ms",
     "mj": "mJ/picture",
     "mj_with_idle": "mJ/picture with idle",
@@ -36,11 +40,14 @@ def judge_energy(results: Results) -> list[Row]:
     resting = each(results, "meter on", "idle_cpu_percent") - each(
         results, "meter off", "idle_cpu_percent"
     )
-    loaded = 100 * (each(results, "meter on", "cpu_us") / each(results, "meter off", "cpu_us") - 1)
+    request_us = results.median("meter off", "cpu_us")
+    counting = 100 * each(results, "counting a request", "cpu_us") / request_us
     scrape = next(case for case in results.cases() if case.startswith("scrape"))
     return [
         at_most("Four accounts against the meter, mixed load", [off("mixed load",
                 "accounts_of_meter")], 0.1, "%", "off, either way", 3),
+        at_most("The meter as it was read against the truth, mixed load", [off("mixed load",
+                "meter_of_truth")], 0.1, "%", "off, either way", 3),
         at_most("The same across a kill and restart, against the truth",
                 [off("kill and restart", "accounts_of_truth")], 1, "%", "off, either way", 2),
         at_most("A busy neighbour's joules that are billed to requests",
@@ -51,21 +58,29 @@ def judge_energy(results: Results) -> list[Row]:
                 5, "%", "the worse of both", 2),
         at_most("Sampler and ledger, an idle server", resting, 1, "% of a core",
                 "with a meter less without", 2),
-        at_most("Sampler and ledger, under load", loaded, 1, "% of the CPU",
-                "a small CNN, HTTP; in turns"),
+        at_most("Sampler and ledger, at any load", each(results, "a reading", "core_percent"), 1,
+                "% of a core", "CPU time of the readings alone, ten a second", 2),
+        at_most("All metrics, with the ledger's part for each row", counting, 5, "% of the CPU",
+                f"the calls timed alone, of {request_us:.0f} µs a request of a small CNN", 2),
         at_most("A scrape with 50 routes", [results.median(scrape, "p50_ms")], 10, "ms",
                 "client's time"),
-        *[_compare(results, case, idle) for case in (DUAL, MEMORY) for idle in (False, True)],
+        *[
+            _compare(results, case, large, idle)
+            for case, large in (
+                (DUAL, LARGE), (MEMORY, LARGE), (GREY_DUAL, GREY_LARGE), (EXITS, GREY_LARGE)
+            )
+            for idle in (False, True)
+        ],
     ]  # fmt: skip
 
 
-def _compare(results: Results, case: str, idle_too: bool) -> Row:
+def _compare(results: Results, case: str, large: str, idle_too: bool) -> Row:
     metric = "mj_with_idle" if idle_too else "mj"
-    share = 100 * each(results, case, metric) / each(results, LARGE, metric)
+    share = 100 * each(results, case, metric) / each(results, large, metric)
     source = SOURCES[int(results.median(case, "source"))]
-    one, two = (results.median(name, metric) for name in (case, LARGE))
+    one, two = (results.median(name, metric) for name in (case, large))
     words = "idle included" if idle_too else "idle aside"
-    return at_most(f"Energy a picture of CIFAR-10, {case}, of the large model's, {words}", share,
+    return at_most(f"Energy a picture of the large model's, {words}: {case}", share,
                    25, "%", f"{one:.2f} of {two:.2f} mJ, told by: {source}")  # fmt: skip
 
 
@@ -83,7 +98,7 @@ def plot_energy(results: Results, path: Path) -> None:
     accounts.set_title("whose joules under mixed load, %", fontsize=10)
     accounts.legend(frameon=False, fontsize=8, ncols=4, loc="upper center",
                     bbox_to_anchor=(0.5, -0.1))  # fmt: skip
-    cases = (LARGE, DUAL, MEMORY)
+    cases = (LARGE, DUAL, MEMORY, GREY_LARGE, GREY_DUAL, EXITS)
     for offset, metric, colour, label in (
         (-0.2, "mj_with_idle", BASELINE, "idle included"), (0.2, "mj", OURS, "idle aside"),
     ):  # fmt: skip
@@ -95,7 +110,7 @@ def plot_energy(results: Results, path: Path) -> None:
     pictures.invert_yaxis()
     pictures.margins(x=0.15)
     source = SOURCES[int(results.median(LARGE, "source"))]
-    pictures.set_title(f"mJ a picture of CIFAR-10, told by: {source}", fontsize=10)
+    pictures.set_title(f"mJ a picture, told by: {source}", fontsize=10)
     pictures.legend(frameon=False, fontsize=8)
     for axes in (accounts, pictures):
         axes.spines[["top", "right"]].set_visible(False)

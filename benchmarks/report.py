@@ -144,7 +144,7 @@ REPORTS = {
         "Whose joules",
         "The ledger against a counter of the benchmark's own, which grows with the CPU time really "
         "used (10 W, and 5 W a busy core): so the right sums are known. Its cost: servers with and "
-        "without a meter in turns. Joules a picture: steady load on the CIFAR-10 routes, told by "
+        "without a meter in turns. Joules a picture: steady load on the shipped routes, told by "
         "the machine's own meter where it has one, else by the model with its default watts, which "
         "is CPU time by another name.",
         energy_report.judge_energy,

@@ -29,11 +29,14 @@ STYLE = (
 )
 
 
-def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) -> tuple[int, int]:
-    """Writes `index.html`; how many panels have data, and how many there are."""
+def draw_dashboards(
+    prometheus: str, back_s: float, route: str, folder: Path
+) -> tuple[list[str], int]:
+    """Writes `index.html`; which panels have no data, and how many panels there are."""
     source = Source(prometheus, back_s, STEPS)
-    answered = panels = 0
-    parts = []
+    panels = 0
+    empty: list[str] = []
+    parts: list[str] = []
     for path in sorted(FILES, key=lambda path: ORDER.index(path.stem)):
         board = read(path)
         variables = {**read_variables(path), "__rate_interval": "10s"}
@@ -44,8 +47,9 @@ def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) ->
                 continue
             text = _draw(panel, source, variables)
             panels += 1
-            answered += bool(text)
             title = html.escape(panel["title"])
+            if not text:
+                empty.append(f"{board['title']}, {panel['title']}")
             wide = " wide" if panel["type"] == "table" else ""
             parts.append(
                 f"<div class='panel{wide}'><h3>{title}</h3>{text or '<small>no data</small>'}</div>"
@@ -59,7 +63,7 @@ def draw_dashboards(prometheus: str, back_s: float, route: str, folder: Path) ->
         f"{''.join(parts)}</html>"
     )
     (folder / "index.html").write_text(page)
-    return answered, panels
+    return empty, panels
 
 
 def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:

@@ -76,10 +76,13 @@ def main() -> None:
         routes = gather(figures)
         console.print(*make_tables(routes, figures.span), judge(routes), sep="\n\n")
         write_page(options.out / "report.html", routes, figures)
-        answered, panels = draw_dashboards(prometheus.url, back_s, ROUTES[0], options.out)
+        empty, panels = draw_dashboards(prometheus.url, back_s, ROUTES[0], options.out)
         firing = sorted({labels["alertname"] for labels in prometheus.firing()})
     console.print(f"{asked:,} requests answered; alerts that fire: {', '.join(firing) or 'none'}")
-    console.print(f"{answered} of {panels} panels have data: {options.out / 'index.html'}")
+    console.print(
+        f"{panels - len(empty)} of {panels} panels have data: {options.out / 'index.html'}"
+    )
+    console.print(f"without: {'; '.join(empty) or 'none'}")
 
 
 def replay(server: Server, seconds: float, console: Console) -> int:

@@ -10,6 +10,11 @@ class EnergyRate:
     source: str = "none"  # of the joules
     joules_per_s: float | None = None  # of device CPU time; None: not known
 
+    @property
+    def nothing_mj(self) -> float | None:
+        """Of what took no time on the device."""
+        return None if self.source == "none" else 0.0
+
     def estimate_mj(self, device_s: float) -> float | None:
         """Millijoules of so much time on the device; None where there is no meter."""
         rate = self.joules_per_s

@@ -19,6 +19,7 @@ ACCOUNTS = ("rows", "overhead", "others", "idle")
 SIBLINGS = "siblings"  # processes that serve with this one, and keep ledgers of their own
 FLOOR_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
 RATE_HALF_LIFE_S = 2.0
+MAX_DEBT_S = 0.1  # the kernel counts the machine's time in ticks of 10 ms, on each core
 
 Spent = Mapping[tuple[str, str], float]  # by route and exit
 
@@ -41,12 +42,14 @@ class Ledger:
         """`idle_w` None: the lowest power seen, a second long, is taken for it."""
         self.accounts: dict[str, float] = dict.fromkeys((*ACCOUNTS, SIBLINGS), 0.0)
         self.rows: dict[tuple[str, str], float] = {}  # joules by route and exit
+        self.nameless_j = 0.0  # of routes that are served no more
         self.joules = 0.0
         self.joules_per_s: float | None = None  # of device time, lately
         self._idle_w = idle_w
         self._floor_w = math.inf
         self._floor_j = self._floor_s = 0.0
         self._pot_j = self._pot_s = 0.0
+        self._debt_s = 0.0  # by which the machine's time lags behind ours
         self._rate_j = self._rate_s = 0.0
 
     @property
@@ -59,11 +62,12 @@ class Ledger:
         joules = max(0.0, interval.joules)
         idle_j = min(joules, self._find_idle_w(joules, interval.seconds) * interval.seconds)
         own_s = max(interval.own_s, interval.device_s)
-        all_s = max(interval.busy_s, own_s + interval.siblings_s)
+        others_s = self._find_others_s(interval.busy_s - own_s - interval.siblings_s)
+        all_s = own_s + interval.siblings_s + others_s
         per_s = (joules - idle_j) / all_s if all_s > 0.0 else 0.0
         rows_j, overhead_j = per_s * interval.device_s, per_s * (own_s - interval.device_s)
         siblings_j = per_s * interval.siblings_s
-        others_j = per_s * max(0.0, all_s - own_s - interval.siblings_s)
+        others_j = per_s * others_s
         parts = {"rows": rows_j, "overhead": overhead_j, "others": others_j, SIBLINGS: siblings_j}
         for account, part_j in parts.items():
             self.accounts[account] += part_j
@@ -74,13 +78,18 @@ class Ledger:
         self._pot_s += interval.device_s
         self._pay(spent)
 
+    def forget(self, route: str) -> None:
+        """It is served no more: its joules stay in the account, under no name."""
+        for key in [key for key in self.rows if key[0] == route]:
+            self.nameless_j += self.rows.pop(key)
+
     def check(self) -> None:
         """Assert that nothing was lost or made up."""
         total_j = sum(self.accounts.values())
         assert math.isclose(total_j, self.joules, rel_tol=1e-9, abs_tol=1e-9), (
             f"the accounts hold {total_j} J, the meter gave {self.joules} J"
         )
-        rows_j = sum(self.rows.values()) + self._pot_j
+        rows_j = sum(self.rows.values()) + self.nameless_j + self._pot_j
         assert math.isclose(rows_j, self.accounts["rows"], rel_tol=1e-9, abs_tol=1e-9), (
             f"rows hold {rows_j} J, their account has {self.accounts['rows']} J"
         )
@@ -98,9 +107,20 @@ class Ledger:
         self._pot_j -= paid_j
         self._pot_s = max(0.0, self._pot_s - ended_s)
 
+    def _find_others_s(self, over_s: float) -> float:
+        """Core-seconds of other processes. Where the machine's time comes in late, by ticks, what
+        is missing now is made up for by what comes too much later.
+        """
+        over_s += self._debt_s
+        self._debt_s = max(-MAX_DEBT_S, min(0.0, over_s))
+        return max(0.0, over_s)
+
     def _find_idle_w(self, joules: float, seconds: float) -> float:
         if self._idle_w is not None:
             return self._idle_w
+        if joules <= 0.0:  # a counter that stands still tells nothing of the machine
+            self._floor_j = self._floor_s = 0.0
+            return self._floor_w if math.isfinite(self._floor_w) else 0.0
         self._floor_j += joules
         self._floor_s += seconds
         if self._floor_s >= FLOOR_S:

@@ -28,7 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._routes: dict[str, Counts] = {}
-        self._requests: dict[tuple[str, str], int] = {}
+        self._requests = {("", "ok"): 0}  # else a share of failures under "" would have no base
         self._memory: Callable[[], MemoryCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self._watched: list[Callable[[], Labelled]] = []

@@ -21,7 +21,7 @@ def read_process(proc: Path = Path("/proc")) -> Iterator[Family]:
             if line.startswith("btime ")
         )
         open_files = len(os.listdir(proc / "self" / "fd"))
-    except OSError:
+    except (OSError, StopIteration):
         return
     cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
     family = Family("process_cpu_seconds", "counter", "CPU time, of user and system.")

@@ -96,6 +96,9 @@ class Sampler:
         back = self.degraded and now >= self._retry_at and await self._try_first()
         joules = None if back else await self._read()  # its counting begins now
         cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
+        for route in {key[0] for key in self._spent} - {key[0] for key in spent}:
+            for book in self.books.values():
+                book.ledger.forget(route)
         seconds, self._last_s = now - self._last_s, now
         before, self._cpu = self._cpu, cpu
         ended = {key: total - self._spent.get(key, 0.0) for key, total in spent.items()}
@@ -169,7 +172,8 @@ class Sampler:
             "the meter %s fails: %s; it is tried again every %g s",
             self._meters[self._place][0].source, why, RETRY_S,
         )  # fmt: skip
-        self._first_j = sum(self._last_j.values())
+        if self._place == 0:
+            self._first_j = sum(self._last_j.values())
         self._begin(self._place + 1)
 
     def _stands_still(self, joules: float, seconds: float, busy_s: float) -> bool:

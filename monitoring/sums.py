@@ -27,6 +27,8 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_energy_degraded": max,
     "sparing_carbon_intensity_grams_per_kwh": max,
     "sparing_similar_off": max,  # each has its own audits: not a version for each process
+    "sparing_waiting_rows": max,  # the fullest, to be held against what one may hold
+    "sparing_waiting_rows_limit": max,
     "process_start_time_seconds": min,
 }
 _ROUTE = re.compile(r'[{,]route="((?:[^"\\]|\\.)*)"')

@@ -14,7 +14,8 @@ from pathlib import Path
 from monitoring.labelled import Labelled
 from monitoring.ledger import ACCOUNTS
 from monitoring.meters.finding import AUTOMATIC, OPEN
-from monitoring.meters.meter import Meter, MeterFailed
+from monitoring.meters.late import LateMeter
+from monitoring.meters.meter import Meter, MeterDenied, MeterFailed
 from monitoring.meters.model import ModelMeter, Watts, read_busy_s
 from monitoring.meters.replay import ReplayMeter
 from monitoring.metrics import Metrics
@@ -102,8 +103,12 @@ def _open(source: str, make: Callable[[], Meter]) -> Meter:
 
 def _find_first(sysfs: Path) -> list[Meter]:
     for source in AUTOMATIC:
+        make = partial(OPEN[source], sysfs)
         try:
-            return [OPEN[source](sysfs)]
+            return [make()]
+        except MeterDenied as error:
+            _log.warning("the meter %s is there: %s", source, error)
+            return [LateMeter(source, make)]
         except MeterFailed as error:
             _log.debug("no meter %s: %s", source, error)
     return []

@@ -197,6 +197,7 @@ class Engine:
         if not served.remembers or request.no_cache:
             return [None] * len(keys)
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
+        nothing_mj = served.metrics.energy.nothing_mj
         answers: list[Answer | None] = []
         for key in keys:
             known = None if key is None else self.memory.get(key, count_miss=count_misses)
@@ -205,7 +206,7 @@ class Engine:
                 continue
             latency_s = time.monotonic() - arrived
             served.metrics.row(known.exit, "memory", latency_s)
-            answers.append(Answer(known, "memory", True, 0, None, latency_s))
+            answers.append(Answer(known, "memory", True, 0, nothing_mj, latency_s))
         if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
             note_recall(trace, answers)
         return answers

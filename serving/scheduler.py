@@ -93,9 +93,9 @@ class Scheduler:
 
     def recall(self, flight: Flight, outcome: Outcome) -> None:
         """End a row that memory knows after all: all who wait are told, nothing is computed."""
-        now = time.monotonic()
+        now, nothing_mj = time.monotonic(), flight.lane.metrics.energy.nothing_mj
         for waiting, row in flight.waiters:
-            answer = Answer(outcome, "memory", True, 0, None, now - waiting.started)
+            answer = Answer(outcome, "memory", True, 0, nothing_mj, now - waiting.started)
             waiting.deliver(row, answer)
         self._end(flight, None)
 

@@ -27,9 +27,10 @@ def recall_similar(
         if answer is None and keys[row] is not None and keys[row] not in flying
     ]
     known, probes = similar.look_up(call.request, rows)
+    nothing_mj = call.served.metrics.energy.nothing_mj
     for row, outcome in known.items():
         latency_s = time.monotonic() - call.started
-        call.deliver(row, Answer(outcome, "memory", True, 0, None, latency_s, similar=True))
+        call.deliver(row, Answer(outcome, "memory", True, 0, nothing_mj, latency_s, similar=True))
     return probes
 
 

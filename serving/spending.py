@@ -10,8 +10,12 @@ from serving.lanes import Flight, Lane, Waiting
 
 
 def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
-    """A batch's CPU time among its rows, by the MACs of each; evenly where there are none."""
-    work = [step.macs if isinstance(step, Step) else 0 for step in steps]
+    """A batch's CPU time among its rows, by the MACs of each; evenly where there are none. A row
+    that failed is taken for an average one.
+    """
+    told = [step.macs for step in steps if isinstance(step, Step)]
+    mean = sum(told) / len(told) if told else 0.0
+    work = [step.macs if isinstance(step, Step) else mean for step in steps]
     total = sum(work)
     for flight, macs in zip(batch, work, strict=True):
         flight.device_s += cpu_s * macs / total if total > 0 else cpu_s / len(batch)
@@ -41,4 +45,5 @@ def spend(flight: Flight, outcome: Outcome | None) -> None:
         return
     lane = flight.lane
     exit = FAILED if outcome is None else outcome.exit
-    lane.metrics.spend(exit, flight.device_s, flight.spent_macs, lane.full_macs)
+    full_macs = 0 if outcome is None else lane.full_macs  # who failed has saved nothing
+    lane.metrics.spend(exit, flight.device_s, flight.spent_macs, full_macs)

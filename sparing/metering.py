@@ -1,5 +1,6 @@
 """`sparing meter`: what can tell joules here; and `calibrate`, which fits the model's watts."""
 
+import math
 import multiprocessing
 import os
 import time
@@ -54,8 +55,12 @@ def show_meters(sysfs: Path, console: Console) -> None:
     for found in find_meters(sysfs):
         if found.meter is None:
             table.add_row(found.source, "", "", found.why_not)
-        else:
+            continue
+        try:
             names, cost_us = _time_reading(found.meter)
+        except MeterFailed as error:
+            table.add_row(found.source, "", "", str(error))
+        else:
             table.add_row(found.source, ", ".join(names), f"{cost_us:.0f} µs", "")
     table.add_row("model", "cpu, dram", "", "an estimate: set \\[energy.model], or calibrate it")
     console.print(table)
@@ -108,9 +113,12 @@ def ask_meter(meter: Meter) -> AskPower:
     """The mean power that a real meter saw."""
 
     def ask(_: int, seconds: float) -> float:
-        before, began = sum(meter.read().values()), time.monotonic()
-        time.sleep(seconds)
-        return (sum(meter.read().values()) - before) / (time.monotonic() - began)
+        try:
+            before, began = sum(meter.read().values()), time.monotonic()
+            time.sleep(seconds)
+            return (sum(meter.read().values()) - before) / (time.monotonic() - began)
+        except MeterFailed as error:
+            raise Failure(f"{meter.source}: {error}") from None
 
     return ask
 
@@ -125,19 +133,19 @@ def _ask_person(console: Console, load: int, seconds: float) -> float:
     while True:
         text = console.input(f"{load} cores are busy. What does the plug show, in watts? ")
         try:
-            return float(text.replace(",", "."))
+            power_w = float(text.replace(",", "."))
         except ValueError:
-            console.print(f"{text!r} is no number; give one such as 23.5")
+            power_w = math.nan
+        if 0.0 <= power_w < math.inf:
+            return power_w
+        console.print(f"{text!r} is no power; give a number such as 23.5")
 
 
 def _time_reading(meter: Meter) -> tuple[Sequence[str], float]:
-    try:
-        names = list(meter.read())
-        began = time.perf_counter()
-        for _ in range(READS):
-            meter.read()
-    except MeterFailed as error:
-        raise Failure(f"{meter.source}: {error}") from error
+    names = list(meter.read())
+    began = time.perf_counter()
+    for _ in range(READS):
+        meter.read()
     return names, (time.perf_counter() - began) / READS * 1e6
 
 

@@ -19,6 +19,10 @@ def report(
     url: Annotated[
         str, typer.Option(help="The server itself, without a Prometheus: since it began.")
     ] = "http://127.0.0.1:3000",
+    token: Annotated[
+        str,
+        typer.Option(envvar="SPARING_TOKEN", help="The server's bearer token, if it asks for one."),
+    ] = "",
     html: Annotated[Path | None, typer.Option(help="Write a page with plots there, too.")] = None,
 ) -> None:
     """What each route served, saved and cost, against everything on the full model.
@@ -37,7 +41,7 @@ def report(
     elif since is not None:
         raise Failure("--since: needs --prometheus, a server knows only its whole life", 2)
     else:
-        figures = ServerFigures(url.rstrip("/"))
+        figures = ServerFigures(url.rstrip("/"), token)
     routes = gather(figures)
     if not routes:
         raise Failure(f"nothing was answered ({figures.span})")

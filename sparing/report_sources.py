@@ -3,6 +3,7 @@
 Both are asked the same: the growth of a counter, added up by some of its labels.
 """
 
+import http.client
 import json
 import re
 import time
@@ -34,8 +35,8 @@ class Figures(Protocol):
 class ServerFigures:
     """A server's own counts since it began. Raises Failure when it does not answer."""
 
-    def __init__(self, url: str) -> None:
-        text = _get(f"{url}/metrics").decode()
+    def __init__(self, url: str, token: str = "") -> None:
+        text = _get(f"{url}/metrics", token).decode()
         self._samples = [
             (name, dict(_LABEL.findall(labels)), float(value))
             for name, labels, value in _SAMPLE.findall(text)
@@ -113,14 +114,16 @@ def show_span(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, token: str = "") -> bytes:
     if not url.startswith(("http://", "https://")):
         raise Failure(f"{url}: an address with http:// or https:// is expected", 2)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with urllib.request.urlopen(url, timeout=LIMIT_S) as answer:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:
         raise Failure(f"{url} answered {error.code}: {error.read()[:200].decode()}") from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Failure(f"{url} cannot be reached: {getattr(error, 'reason', error)}") from None

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rich.table import Column, Table
 
+from monitoring.prometheus.objectives import CALLERS_FAULT
 from sparing.report_sources import Figures, Sums
 from sparing.tables import show_macs
 
@@ -40,7 +41,7 @@ class RouteFigures:
 
 
 def gather(figures: Figures) -> list[RouteFigures]:
-    """Every route that answered anything, by name."""
+    """Every route that was asked for anything, by name; "" for what reached no route."""
     rows = figures.grown("sparing_rows_total", ("route", "exit", "stopped_by"))
     requests = figures.grown("sparing_requests_total", ("route", "result"))
     device = figures.grown("sparing_device_seconds_total", ("route",))
@@ -53,7 +54,8 @@ def gather(figures: Figures) -> list[RouteFigures]:
         figures.grown("sparing_batch_rows_sum", ("route", "stage")),
     )
     found = []
-    for route in sorted({route for (route, _, _), count in rows.items() if count > 0}):
+    asked = [*((key[0], count) for key, count in (*rows.items(), *bad_ones(requests).items()))]
+    for route in sorted({route for route, count in asked if count > 0}):
         own = {key[1:]: count for key, count in rows.items() if key[0] == route}
         total = sum(own.values())
         remembered = sum(count for (_, why), count in own.items() if why == "memory")
@@ -69,9 +71,7 @@ def gather(figures: Figures) -> list[RouteFigures]:
                 rows=total,
                 remembered=remembered,
                 failed_requests=sum(
-                    count
-                    for (of, result), count in requests.items()
-                    if of == route and result != "ok"
+                    count for (of, _), count in bad_ones(requests).items() if of == route
                 ),
                 exits=exits,
                 device_s=device.get((route,), 0.0),
@@ -84,6 +84,12 @@ def gather(figures: Figures) -> list[RouteFigures]:
             )
         )
     return found
+
+
+def bad_ones(requests: Sums) -> Sums:
+    """Those that were let down, by route and result; a caller's own fault is none of ours."""
+    fine = ("ok", *CALLERS_FAULT)
+    return {key: count for key, count in requests.items() if key[1] not in fine}
 
 
 class _Stages(NamedTuple):
@@ -111,13 +117,12 @@ def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
     measured = any(one.joules is not None for one in routes)
     rows = [[*HEAD, *(ENERGY_HEAD if measured else ())]]
     for one in routes:
-        busiest = max(one.exits, key=lambda exit: one.exits[exit])
         cells = [
-            one.route,
+            one.route or "(none)",
             f"{one.rows:,.0f}",
             f"{one.failed_requests:,.0f}",
-            _percent(one.remembered / one.rows),
-            f"{busiest}, {one.exits[busiest] / one.rows:.1%}",
+            _percent(one.remembered / one.rows if one.rows else None),
+            _show_busiest(one),
             f"{one.device_s:.3g}",
             _percent(one.saved),
         ]
@@ -125,11 +130,18 @@ def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
     return rows
 
 
+def _show_busiest(one: RouteFigures) -> str:
+    if not one.rows:
+        return "–"
+    busiest = max(one.exits, key=lambda exit: one.exits[exit])
+    return f"{busiest}, {one.exits[busiest] / one.rows:.1%}"
+
+
 def _list_energy(one: RouteFigures) -> list[str]:
     source = f" ({', '.join(one.sources)})" if one.sources else ""
     return [
         "–" if one.joules is None else f"{one.joules:,.1f}{source}",
-        "–" if one.joules is None else f"{one.joules / one.rows:.4g}",
+        "–" if one.joules is None or not one.rows else f"{one.joules / one.rows:.4g}",
         "–" if one.full_joules is None else f"{one.full_joules:,.1f} (estimate)",
         "–" if one.grams is None else f"{one.grams:.4g}",
     ]

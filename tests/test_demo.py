@@ -24,7 +24,8 @@ def test_the_demo_leaves_its_pages(tmp_path: Path) -> None:
     assert "4,000 requests answered" in done.stdout
     found = re.search(r"(\d+) of (\d+) panels have data", done.stdout)
     assert found is not None
-    assert int(found[1]) > 0.7 * int(found[2])
+    assert int(found[1]) >= int(found[2]) - 1
+    assert done.stdout.strip().endswith(("without: none", "without: Sparing: Fleet, Faults"))
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") > 10 and "href=report.html" in page
     assert "of the work was saved" in (tmp_path / "report.html").read_text()

@@ -52,8 +52,9 @@ def _first_look() -> Iterator[Tile]:
     )
     yield tile("Power", "Of everything the meter sees.", METER, "watt")
     rows = _account('account="rows"')
-    share = f"{rows} / {_account()}"
-    yield tile("Goes to rows", "The rest serves nobody.", share, "percentunit", SHARE_OF_ROWS)
+    ours = _account('account!="others"')
+    share = f"{rows} / {ours}"
+    yield tile("Goes to rows", "Of idle, overhead and rows.", share, "percentunit", SHARE_OF_ROWS)
     yield tile(
         "Power saved, estimated", "Against the dearest stage alone.", q.saved_watts(), "watt"
     )

@@ -61,7 +61,7 @@ def _first_look() -> Iterator[Tile]:
     yield tile(
         "Answered",
         "Of the valid requests; a caller's own mistakes do not count.",
-        q.answered(),
+        q.answered(of=q.NAMELESS_TOO),
         "percentunit",
         ANSWERED,
         decimals=2,
@@ -136,7 +136,7 @@ def _trouble() -> Iterator[Lines]:
         "Faults",
         "Requests that the service let down, by what went wrong.",
         "reqps",
-        {"{{result}}": q.rate("sparing_requests_total", q.FAULTY, by="result")},
+        {"{{result}}": q.rate("sparing_requests_total", q.FAULTY, by="result", of=q.NAMELESS_TOO)},
     )
     yield lines(
         "Rows that wait",

@@ -115,6 +115,9 @@ def lines(
         .span(8)
     )
     _dress(panel, look)
+    if any(legend == "{{route}}" for legend in series):  # the same colour in every panel
+        mode = dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
+        panel.color_scheme(builders.FieldColor().mode(mode))
     for letter, (legend, expr) in zip("ABCDEFGH", series.items(), strict=False):
         query = _query(expr, letter).range().legend_format(legend)
         panel.with_target(query.exemplar(True) if look.exemplars else query)

@@ -9,14 +9,15 @@ from monitoring.prometheus.objectives import CALLERS_FAULT
 
 WINDOW = "$__rate_interval"
 CHOSEN = 'route=~"$route"'
+NAMELESS_TOO = 'route=~"$route|"'  # what was let down before it had a route
 
 VALID = f'result!~"{"|".join(CALLERS_FAULT)}"'
 FAULTY = f'result!~"{"|".join(("ok", *CALLERS_FAULT))}"'
 
 
-def rate(metric: str, *matchers: str, by: str = "", window: str = WINDOW) -> str:
+def rate(metric: str, *matchers: str, by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
     """Growth a second of a counter of the chosen routes, added up."""
-    return total(f"rate({metric}{{{', '.join((CHOSEN, *matchers))}}}[{window}])", by)
+    return total(f"rate({metric}{{{', '.join((of, *matchers))}}}[{window}])", by)
 
 
 def server_rate(metric: str, *matchers: str, by: str = "") -> str:
@@ -39,10 +40,10 @@ def mean(metric: str, by: str = "") -> str:
     return f"{rate(f'{metric}_sum', by=by)} / {rate(f'{metric}_count', by=by)}"
 
 
-def answered(by: str = "", window: str = WINDOW) -> str:
+def answered(by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
     """The share of valid requests that were answered."""
-    good = rate("sparing_requests_total", 'result="ok"', by=by, window=window)
-    return f"{good} / {rate('sparing_requests_total', VALID, by=by, window=window)}"
+    good = rate("sparing_requests_total", 'result="ok"', by=by, window=window, of=of)
+    return f"{good} / {rate('sparing_requests_total', VALID, by=by, window=window, of=of)}"
 
 
 def failed(by: str = "", window: str = WINDOW) -> str:
@@ -98,13 +99,17 @@ def remembered(by: str = "") -> str:
 
 def waiting() -> str:
     """How full the fullest lane of the chosen routes is."""
-    return f"max(sparing_waiting_rows{{{CHOSEN}}}) / min(sparing_waiting_rows_limit)"
+    rows, limit = (
+        f"max by (job, instance) ({name})"
+        for name in (f"sparing_waiting_rows{{{CHOSEN}}}", "sparing_waiting_rows_limit")
+    )
+    return f"max({rows} / {limit})"
 
 
 def state() -> str:
     """0 well, 1 strained (slow or queues nearly full), 2 failing (faults or no server at all)."""
     signs = (
-        f"2 * ((({failed()}) > bool 0.01) or vector(0))",
+        f"2 * (((1 - {answered(of=NAMELESS_TOO)}) > bool 0.01) or vector(0))",
         f"(({quantile(0.99, 'sparing_latency_seconds')} > bool 0.25) or vector(0))",
         f"((({waiting()}) > bool 0.8) or vector(0))",
         "2 * (absent(sparing_build_info) or vector(0))",

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitoring.meters.ina3221 import Ina3221Meter
-from monitoring.meters.meter import Meter, MeterFailed
+from monitoring.meters.meter import Meter, MeterFailed, Source
 from monitoring.meters.nvml import NvmlMeter
 from monitoring.meters.pmic import PmicMeter
 from monitoring.meters.rapl import RaplMeter
 
 # In the order in which `auto` tries them. A GPU's own meter says nothing of the CPU that serves, so
 # it is not among these: it is asked for by name.
-AUTOMATIC = ("rapl", "ina3221", "pmic")
+AUTOMATIC: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
 OPEN: Mapping[str, Callable[[Path], Meter]] = {
     "rapl": RaplMeter,
     "ina3221": Ina3221Meter,

@@ -10,6 +10,10 @@ class MeterFailed(Exception):
     """A meter cannot be read, now or at all; `str(error)` says why and what to do."""
 
 
+class MeterDenied(MeterFailed):
+    """It is there, and may not be read by this user."""
+
+
 class Meter(Protocol):
     """Read from one thread at a time."""
 

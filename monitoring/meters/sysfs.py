@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from monitoring.meters.meter import MeterFailed
+from monitoring.meters.meter import MeterDenied, MeterFailed
 
 
 def read_text(path: Path, grant: str = "") -> str:
-    """The file's text without its end of line. Raises MeterFailed; `grant` says how to be allowed
-    to read it.
+    """The file's text without its end of line. Raises MeterFailed, or MeterDenied, which says by
+    `grant` how to be allowed to read it.
     """
     try:
         return path.read_text().strip()
     except PermissionError:
-        raise MeterFailed(f"{path} may not be read by this user{grant and '; '}{grant}") from None
+        raise MeterDenied(f"{path} may not be read by this user{grant and '; '}{grant}") from None
     except OSError as error:
         raise MeterFailed(f"{path}: {error.strerror}") from None
 

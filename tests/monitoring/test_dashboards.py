@@ -67,7 +67,7 @@ def test_every_label_of_a_query_belongs_to_one_of_its_metrics(question: Question
     if not names:
         return
     known = {label for name in names for label in FAMILIES[name].labels}
-    assert read_labels(question.expr) <= known | {"le"}
+    assert read_labels(question.expr) <= known | {"le", "job", "instance"}
 
 
 @each_question
@@ -77,7 +77,7 @@ def test_a_metric_with_a_route_is_narrowed_to_the_chosen_ones(question: Question
     for name in read_names(question.expr) - PROMETHEUS_OWN:
         if "route" in FAMILIES[name].labels:
             uses = len(re.findall(rf"\b{name}\b", question.expr))
-            assert len(re.findall(rf'\b{name}\{{route=~"\$route"', question.expr)) == uses
+            assert len(re.findall(rf'\b{name}\{{route=~"\$route\|?"', question.expr)) == uses
 
 
 @each_question

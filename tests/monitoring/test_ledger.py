@@ -59,6 +59,35 @@ def test_without_known_idle_watts_the_lowest_second_is_taken_for_them() -> None:
     assert ledger.accounts["rows"] == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize("each_s", [0.002, 0.005, 0.015, 0.033, 0.095])
+def test_ticks_of_the_kernel_make_no_other_processes_up(each_s: float) -> None:
+    ledger = Ledger(idle_w=0.0)
+    worked_s = counted_s = 0.0
+    for _ in range(2000):
+        worked_s += each_s
+        ticks_s = worked_s // 0.01 * 0.01  # as /proc/stat shows it
+        busy_s, counted_s = ticks_s - counted_s, ticks_s
+        ledger.add(Interval(1.0, 0.1, busy_s, each_s, each_s), {})
+    assert ledger.accounts["others"] <= 0.001 * ledger.joules
+    ledger.check()
+
+
+def test_a_counter_that_stands_still_is_not_taken_for_idle() -> None:
+    ledger = Ledger()
+    for joules_of, busy_s in (*[(2.0, 0.0)] * 10, *[(0.0, 0.0)] * 35, *[(2.0, 0.0)] * 20):
+        ledger.add(Interval(joules_of, 0.1, busy_s, busy_s, busy_s), {})
+    ledger.add(Interval(4.0, 0.1, 0.1, 0.1, 0.1), {})
+    assert ledger.accounts["rows"] == pytest.approx(2.0)
+
+
+def test_a_route_that_is_served_no_more_leaves_its_joules_and_no_name() -> None:
+    ledger = Ledger(idle_w=0.0)
+    ledger.add(Interval(9.0, 1.0, 1.0, 1.0, 1.0), {("a", "light"): 0.5, ("b", "light"): 0.5})
+    ledger.forget("a")
+    assert ledger.rows == {("b", "light"): pytest.approx(4.5)}
+    ledger.check()
+
+
 def test_siblings_answer_for_their_own() -> None:
     ledger = Ledger(idle_w=0.0)
     ledger.add(Interval(8.0, 1.0, 2.0, 0.5, 0.5, siblings_s=1.0), {})

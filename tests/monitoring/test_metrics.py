@@ -100,6 +100,14 @@ def test_requests_are_counted_by_route_and_result() -> None:
     assert value(samples, "sparing_requests_total", route="", result="InvalidInput") == 1
 
 
+def test_what_fails_before_it_has_a_route_has_a_base_to_be_a_share_of() -> None:
+    metrics = Metrics()
+    metrics.request("auto:digits", "Overloaded")
+    samples = read(metrics)
+    assert value(samples, "sparing_requests_total", route="", result="ok") == 0
+    assert value(samples, "sparing_requests_total", route="", result="Overloaded") == 1
+
+
 def test_another_version_counts_together_with_the_first() -> None:
     metrics = Metrics()
     old = metrics.serve("a", ["one"])

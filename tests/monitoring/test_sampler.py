@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from monitoring.energy import EnergyRate
-from monitoring.meters.meter import Meter, MeterFailed, Source
+from monitoring.meters.late import LateMeter
+from monitoring.meters.meter import Meter, MeterDenied, MeterFailed, Source
 from monitoring.sampler import RETRY_S, STALLED_S, CpuTimes, Sampler
 from tests.clock import Clock
 
@@ -41,7 +42,8 @@ class House:
         self.spent: dict[tuple[str, str], float] = {}
         self.rate = EnergyRate()
         meters: list[tuple[Meter, float | None]] = [(self.meter, 10.0)]
-        meters += [(SteadyMeter(self.clock, source, 4.0), 0.0) for source in stand_ins]
+        self.stand_ins = [SteadyMeter(self.clock, source, 4.0) for source in stand_ins]
+        meters += [(meter, 0.0) for meter in self.stand_ins]
         self.sampler = Sampler(
             meters,
             lambda: CpuTimes(self.busy_s, self.own_s, self.device_s),
@@ -124,6 +126,57 @@ def test_a_counter_that_stands_still_while_the_machine_works_is_a_failure() -> N
     house.work(RETRY_S)
     house.sample()
     assert house.state() == (False, "rapl")
+
+
+def test_a_stand_in_that_fails_too_does_not_bring_a_stalled_meter_back() -> None:
+    house = House("replay", "model")
+    house.meter.power_w = 0.0
+    for _ in range(int(STALLED_S / 0.1) + 2):
+        house.work()
+        house.sample()
+    assert house.state() == (True, "replay")
+    house.stand_ins[0].fails = "the file has ended"
+    house.work()
+    house.sample()
+    assert house.state() == (True, "model")
+    house.work(RETRY_S)
+    house.sample()
+    assert house.state() == (True, "model")  # the first one has still not moved
+
+
+def test_a_route_that_goes_away_takes_its_series_with_it() -> None:
+    house = House()
+    house.work()
+    house.sample()
+    house.spent.clear()
+    house.work()
+    del house.spent["a", "light"]
+    house.spent["b", "light"] = 0.1
+    house.sample()
+    assert {route for route, *_ in house.sampler.counts()["energy_joules"]} == {"b"}
+    house.sampler.books["rapl"].ledger.check()
+
+
+def test_a_meter_that_may_not_be_read_at_first_counts_once_it_may() -> None:
+    clock, allowed = Clock(), False
+    meter = SteadyMeter(clock)
+
+    def make() -> Meter:
+        if not allowed:
+            raise MeterDenied("not by this user")
+        return meter
+
+    late = LateMeter("rapl", make)
+    stand_in = SteadyMeter(clock, "model", 4.0)
+    sampler = Sampler(
+        [(late, 10.0), (stand_in, 0.0)], lambda: CpuTimes(0, 0, 0), dict, EnergyRate(), clock
+    )
+    assert (sampler.degraded, *sampler.books) == (True, "model")
+    allowed = True
+    for _ in range(3):
+        clock.now_s += RETRY_S
+        asyncio.run(sampler.sample())
+    assert (sampler.degraded, "rapl" in sampler.books) == (False, True)
 
 
 def test_an_idle_machine_makes_no_meter_fail() -> None:

@@ -1,6 +1,7 @@
 """`sparing report`: figures follow from the counters, of a server or as a Prometheus tells them."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ sparing_rows_total{exit="light",route="a",stopped_by="memory"} 20.0
 sparing_rows_total{exit="light",route="unused",stopped_by="confidence"} 0.0
 sparing_requests_total{result="ok",route="a"} 90.0
 sparing_requests_total{result="Overloaded",route="a"} 3.0
+sparing_requests_total{result="InvalidInput",route="a"} 7.0
+sparing_requests_total{result="StageFailed",route="broken"} 500.0
 sparing_device_seconds_total{exit="light",route="a"} 1.5
 sparing_device_seconds_total{exit="large",route="a"} 2.5
 sparing_macs_total{exit="light",route="a"} 6e+09
@@ -41,11 +44,13 @@ process_start_time_seconds 1.7e+09
 
 
 @contextmanager
-def answering(respond: "dict[str, str]") -> Iterator[str]:
+def answering(respond: "dict[str, str]", seen: list[str | None] | None = None) -> Iterator[str]:
     """An HTTP server: by path, or the query's first word, what it says."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if seen is not None:
+                seen.append(self.headers["Authorization"])
             parts = urlsplit(self.path)
             query = parse_qs(parts.query).get("query", [""])[0]
             found = [text for key, text in respond.items() if key in (parts.path + " " + query)]
@@ -70,7 +75,9 @@ def answering(respond: "dict[str, str]") -> Iterator[str]:
 def test_a_servers_counters_become_figures() -> None:
     with answering({"/metrics": PAGE}) as url:
         figures = ServerFigures(url)
-    (one,) = gather(figures)
+    one, broken = gather(figures)
+    assert (broken.route, broken.rows, broken.failed_requests) == ("broken", 0.0, 500.0)
+    assert list_rows([broken])[1][:5] == ["broken", "0", "500", "–", "–"]
     assert (one.route, one.rows, one.remembered, one.failed_requests) == ("a", 100.0, 20.0, 3.0)
     assert one.exits == {"light": 80.0, "large": 20.0}
     assert one.full_macs == 1e11  # remembered rows would have been computed, too
@@ -84,10 +91,34 @@ def test_a_servers_counters_become_figures() -> None:
     assert figures.span.startswith("since the server began, 2023-11-1")
 
 
+def test_a_server_that_speaks_another_protocol_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def speak() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(Failure, match="cannot be reached"):
+            ServerFigures(url)
+        thread.join()
+
+
+def test_a_token_is_sent_along(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+    with answering({"/metrics": PAGE}, seen) as url:
+        done = CliRunner().invoke(app, ["report", "--url", url, "--token", "secret"])
+    assert done.exit_code == 0
+    assert seen == ["Bearer secret"]
+
+
 def test_what_nobody_measured_is_a_dash() -> None:
     page = "\n".join(line for line in PAGE.splitlines() if "energy" not in line)
     with answering({"/metrics": page}) as url:
-        (one,) = gather(ServerFigures(url))
+        one, _ = gather(ServerFigures(url))
     assert one.joules is None and one.full_joules is None
     head, row = list_rows([one])
     assert len(head) == len(row) == 7 and "J" not in head

@@ -10,7 +10,7 @@ from monitoring.meters.ina3221 import Ina3221Meter
 from monitoring.meters.meter import MeterFailed
 from monitoring.meters.model import ModelMeter, Watts
 from monitoring.meters.nvml import NvmlMeter
-from monitoring.meters.pmic import PmicMeter, parse_watts
+from monitoring.meters.pmic import BELIEVED_S, PmicMeter, parse_watts
 from monitoring.meters.replay import ReplayMeter
 from tests.clock import Clock
 from tests.monitoring.fake_sys import write_ina3221
@@ -103,6 +103,9 @@ def test_the_power_chip_is_asked_by_its_command(
     clock.now_s += 10.0
     assert meter.read() == {"board": pytest.approx(20.0)}  # 0.1 A * 4 V + 2 A * 0.8 V
     write_vcgencmd(tmp_path, "echo 'Command not registered'")
+    clock.now_s += 0.5 * BELIEVED_S
+    assert meter.read() == {"board": pytest.approx(21.0)}  # not asked again so soon
+    clock.now_s += BELIEVED_S
     with pytest.raises(MeterFailed, match="only the Raspberry Pi 5"):
         meter.read()
 

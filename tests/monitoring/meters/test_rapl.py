@@ -12,6 +12,7 @@ import pytest
 from benchmarks.fake_rapl import set_uj, write_rapl
 from monitoring.meters.meter import MeterFailed
 from monitoring.meters.rapl import RaplMeter
+from tests.clock import Clock
 
 NOBODY = 65534
 
@@ -37,10 +38,20 @@ def test_packages_and_their_dram_count_from_when_the_meter_was_made(tmp_path: Pa
 def test_a_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
     folder = write_rapl(tmp_path, {"intel-rapl:0": "package-0"}, range_uj=9_999_999)
     set_uj(folder, "intel-rapl:0", 9_000_000)
-    meter = RaplMeter(tmp_path)
+    meter = RaplMeter(tmp_path, clock := Clock())
     for energy_uj, joules in ((9_500_000, 0.5), (500_000, 1.5), (400_000, 11.4)):
         set_uj(folder, "intel-rapl:0", energy_uj)
+        clock.now_s += 0.1
         assert meter.read()["package-0"] == pytest.approx(joules)
+
+
+def test_a_counter_that_begins_anew_has_not_wrapped_around(tmp_path: Path) -> None:
+    folder = write_rapl(tmp_path, {"intel-rapl:0": "package-0"}, range_uj=262_143_328_850)
+    set_uj(folder, "intel-rapl:0", 5_000_000_000)
+    meter = RaplMeter(tmp_path, clock := Clock())
+    set_uj(folder, "intel-rapl:0", 1_000_000)  # after a suspend, say
+    clock.now_s += 0.1
+    assert meter.read()["package-0"] == pytest.approx(1.0)
 
 
 def test_a_zone_that_vanishes_is_a_failure_that_names_it(tmp_path: Path) -> None:
