@@ -18,8 +18,8 @@ class ExitNet(nn.Module):
 
     def __init__(
         self,
-        segments: Sequence[nn.Sequential],
-        heads: Sequence[nn.Sequential],
+        segments: Sequence[nn.Module],
+        heads: Sequence[nn.Module],
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),

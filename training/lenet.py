@@ -26,16 +26,14 @@ def branchynet(main: ExitNet | None = None, classes: int = 10) -> ExitNet:
     """Both exits. With `main`, a trained LeNet, its weights are where the training begins."""
     main = copy.deepcopy(main) if main is not None else lenet(classes)
     (path,), (last,) = main.segments, main.heads
-    assert isinstance(path, nn.Sequential) and isinstance(last, nn.Sequential)
+    assert isinstance(path, nn.Sequential)
     shared = len(_trunk())
     return ExitNet([path[:shared], path[shared:]], [_branch(classes), last])
 
 
 def truncated(branchy: ExitNet) -> ExitNet:
     """The light classifier: the shared convolution and exit 1, 220,150 MACs. Shares weights."""
-    trunk, head = branchy.segments[0], branchy.heads[0]
-    assert isinstance(trunk, nn.Sequential) and isinstance(head, nn.Sequential)
-    return ExitNet([trunk], [head])
+    return ExitNet([branchy.segments[0]], [branchy.heads[0]])
 
 
 def entropy_threshold(nats: float, classes: int = 10) -> float:
