@@ -7,6 +7,7 @@ from types import MappingProxyType
 from cascades import dual_cnn, exits
 from converters import cbnet, encoder_only, gated
 from core.devices import Device
+from core.manifest import Manifest
 from core.messages import Pipeline
 
 Build = Callable[[Path, Device], Pipeline]
@@ -21,3 +22,12 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
         "encoder-only": encoder_only.build,
     }
 )
+
+# Kinds whose stages are parts of one net: the last one cannot answer alone.
+SEGMENTED = frozenset({"exits"})
+
+
+def count_full_macs(manifest: Manifest) -> int:
+    """MACs of a row on the route's full model alone: its last stage, or all of one net's parts."""
+    stages = manifest.stages if manifest.pipeline in SEGMENTED else manifest.stages[-1:]
+    return sum(stage.macs for stage in stages)

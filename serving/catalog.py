@@ -8,6 +8,7 @@ from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.counts import RouteMetrics
+from routes.table import count_full_macs
 from serving.lanes import Lane
 from serving.profile import UnitCost
 from serving.similar import SimilarRoute
@@ -115,6 +116,6 @@ def _make_lanes(
             metrics=metrics,
             remember_s=remember_s,
             row_cost=row_cost,
-            full_macs=manifest.stages[-1].macs,
+            full_macs=count_full_macs(manifest),
         )
     return lanes

@@ -109,7 +109,7 @@ class Lane:
         full_macs: int = 0,
     ) -> None:
         self.stage = stage
-        self.full_macs = full_macs  # of the route's last stage, which alone could answer
+        self.full_macs = full_macs  # of the route's full model, which alone could answer
         self.row_cost = row_cost  # device time of a row of the route, all stages together
         self.remember_s = remember_s  # how long a final answer is kept; None: not at all
         self.max_batch = max_batch

@@ -1,8 +1,9 @@
 """`sparing report`: what each route served, saved and cost, against everything on the full model.
 
-The full model is the route's last stage alone. What was answered from memory would have been
-computed, too. Joules of the full model: as if every answer had taken the time of a row of the
-route's dearest stage, at the joules that the route's time really took; an estimate, and called so.
+The full model is the route's last stage, or all stages where they are parts of one net. What was
+answered from memory would have been computed, too. Joules of the full model: as if every answer had
+taken the time of a row of the route's dearest stage, at the joules that the route's time really
+took; an estimate, and called so.
 Not in proportion to MACs, of which a small network's take more joules each.
 """
 
@@ -28,7 +29,7 @@ class RouteFigures:
     exits: dict[str, float]  # rows by the stage that answered, memory's too
     device_s: float
     macs: float
-    full_macs: float  # of all its rows on the last stage alone
+    full_macs: float  # of all its rows on the full model alone
     joules: float | None  # None: nothing was measured
     full_joules: float | None  # estimated
     sources: tuple[str, ...]

@@ -58,7 +58,7 @@ def _first_look() -> Iterator[Tile]:
     yield tile(
         "Power saved, estimated", "Against the dearest stage alone.", q.saved_watts(), "watt"
     )
-    yield tile("Compute saved", "Against the last stage alone.", q.saved(), "percentunit", SAVED)
+    yield tile("Compute saved", "Against the full model alone.", q.saved(), "percentunit", SAVED)
 
 
 def _meter() -> Iterator[Lines]:

@@ -46,7 +46,7 @@ def _first_look() -> Iterator[Tile]:
     )
     yield tile(
         "Compute saved",
-        "MACs spared against answering every row on its route's last stage alone.",
+        "MACs spared against answering every row on its route's full model alone.",
         q.saved(),
         "percentunit",
         SAVED,
@@ -89,7 +89,7 @@ def _routes() -> Table:
     macs = f"{q.rate('sparing_macs_total', by=by)} / {q.rate('sparing_rows_total', by=by)}"
     return routes_table(
         "Routes",
-        "Now. Saved: MACs spared against answering every row on the route's last stage alone.",
+        "Now. Saved: MACs spared against answering every row on the route's full model alone.",
         [
             Column("Requests/s", q.rate("sparing_requests_total", by=by), "reqps"),
             Column("Answered", q.answered(by), "percentunit", ANSWERED, 2),
@@ -105,7 +105,7 @@ def _routes() -> Table:
 def _traffic() -> Iterator[Lines]:
     yield lines(
         "Saved against the full model",
-        "Share of MACs spared. Below zero a route costs more than its last stage alone.",
+        "Share of MACs spared. Below zero a route costs more than its full model alone.",
         "percentunit",
         {"{{route}}": q.saved("route")},
         Look(minimum=None, maximum=1.0),

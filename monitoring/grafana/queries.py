@@ -62,7 +62,7 @@ def slow(by: str = "", window: str = WINDOW) -> str:
 
 
 def saved(by: str = "") -> str:
-    """The share of MACs spared against the last stage alone; below 0 where it costs more."""
+    """The share of MACs spared against the full model alone; below 0 where it costs more."""
     return f"1 - {rate('sparing_macs_total', by=by)} / {rate('sparing_full_macs_total', by=by)}"
 
 

@@ -44,7 +44,7 @@ def make_route() -> Dashboard:
 def _first_look() -> Iterator[Tile]:
     info = f"sparing_route_info{{{q.CHOSEN}}}"
     yield named_tile("Pipeline", "What kind of route it is.", info, "pipeline")
-    yield tile("Compute saved", "Against the last stage alone.", q.saved(), "percentunit", SAVED)
+    yield tile("Compute saved", "Against the full model alone.", q.saved(), "percentunit", SAVED)
     text = "Of the valid requests."
     yield tile("Answered", text, q.answered(), "percentunit", ANSWERED, decimals=2)
     p99 = q.quantile(0.99, "sparing_latency_seconds")
@@ -121,7 +121,7 @@ def _answers() -> Iterator[Lines]:
     )
     yield lines(
         "Compute",
-        "MACs spent, and what the same rows would have cost on the last stage alone.",
+        "MACs spent, and what the same rows would have cost on the full model alone.",
         "si: MAC/s",
         {
             "spent": q.rate("sparing_macs_total"),
