@@ -108,5 +108,4 @@ def _load(net: Classifier, path: Path, name: str) -> None:
     try:
         net.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} has no weights of {name}: {first}") from error
+        raise ValueError(f"{path} has no weights of {name} for this data set") from error
