@@ -11,12 +11,18 @@ Pictures = npt.NDArray[np.uint8]
 
 
 def augment(
-    pictures: Pictures, rng: np.random.Generator, *, erase: bool, shift_px: int = 2
+    pictures: Pictures,
+    rng: np.random.Generator,
+    *,
+    erase: bool,
+    mirror: bool = True,
+    shift_px: int = 2,
 ) -> Pictures:
     """Shift by up to `shift_px`, mirror half of the pictures, erase in half."""
     shifted = _shift(pictures, rng, shift_px)
-    mirrored = rng.random(len(shifted)) < 0.5
-    shifted[mirrored] = shifted[mirrored, :, ::-1]
+    if mirror:
+        mirrored = rng.random(len(shifted)) < 0.5
+        shifted[mirrored] = shifted[mirrored, :, ::-1]
     return _erase(shifted, rng) if erase else shifted
 
 

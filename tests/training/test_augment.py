@@ -13,6 +13,16 @@ def test_shifts_and_mirrors_keep_a_small_square_whole() -> None:
     assert len(np.unique(changed.reshape(64, -1), axis=0)) > 10
 
 
+def test_what_a_mirror_would_change_is_only_shifted_when_asked() -> None:
+    pictures = np.zeros((64, 28, 28), np.uint8)
+    pictures[:, 10:14, 10] = 200
+    pictures[:, 10, 11:14] = 100  # a corner: its mirror image is another picture
+    changed = augment(pictures, np.random.default_rng(0), erase=False, mirror=False)
+    top, left = (changed == 200).any(axis=2).argmax(axis=1), (changed == 200).any(1).argmax(1)
+    moved = [changed[i, top[i] : top[i] + 4, left[i] : left[i] + 4] for i in range(64)]
+    assert (np.array(moved) == pictures[0, 10:14, 10:14]).all()
+
+
 def test_erasing_changes_about_half_of_the_pictures_and_not_its_input() -> None:
     pictures = np.zeros((200, 28, 28), np.uint8)
     changed = augment(pictures, np.random.default_rng(0), erase=True)

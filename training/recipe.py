@@ -1,0 +1,161 @@
+"""The one budget under which all nets that are compared are trained.
+
+AdamW, batches of 128, a linear warm-up and a cosine, light augmentation, the same number of epochs
+for every net of a data set. A net may answer at several exits: it is supervised deeply, with a
+weight an exit (BranchyNet, arXiv 1709.01686; Lee et al., arXiv 1409.5185). It may learn from a
+teacher's logits too (Hinton et al., arXiv 1503.02531). The loop itself is in `loop`.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.augment import augment
+from training.data import DataSet
+from training.fit import shuffle
+from training.loop import Job, precision
+
+EPOCHS: Mapping[str, int] = {"mnist": 30, "fashion-mnist": 40}
+MIRRORED = frozenset({"fashion-mnist"})  # a mirrored boot is a boot, a mirrored 3 is nothing
+BATCH_ROWS = 128
+PEAK_LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-2
+WARM_UP_EPOCHS = 1.0
+TEMPERATURE = 4.0  # of distillation
+TEACHER_SHARE = 0.5  # of the loss; the labels have the rest
+
+Logits = npt.NDArray[np.float32]
+
+
+def job(
+    name: str,
+    net: nn.Module,
+    data: DataSet,
+    *,
+    seed: int,
+    epochs: int,
+    weights: Sequence[float] = (1.0,),
+    teacher: Logits | None = None,
+    self_distillation: bool = False,
+    recipe: str = "",
+) -> Job:
+    """How this net learns its classes, for `training.loop.train`.
+
+    The net takes uint8 pictures and gives logits, or a tuple of logits, one an exit; `weights` are
+    those of the exits' losses. `teacher`: logits of `data.train`, row by row. With
+    `self_distillation` the last exit teaches those before it. `recipe` says what else decides the
+    weights, initial ones say. Seed torch before the net is made: its first weights are the net's.
+    """
+    rows_of = data.train
+    assert teacher is None or len(teacher) == len(rows_of.labels), "a teacher's answer a row"
+
+    def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        for rows in shuffle(len(rows_of.labels), rng):
+            pictures = augment(
+                rows_of.pictures[rows], rng, erase=False, mirror=data.name in MIRRORED
+            )
+            tensors = [torch.from_numpy(pictures), torch.from_numpy(rows_of.labels[rows])]
+            if teacher is not None:
+                tensors.append(torch.from_numpy(teacher[rows]))
+            yield tuple(tensors)
+
+    def loss(pictures: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
+            exits = [logits.float() for logits in _exits(net(pictures))]
+        own = exits[-1].detach() if self_distillation else None
+        losses = [_loss(logits, labels, own if taught is None else taught) for logits in exits[:-1]]
+        losses.append(_loss(exits[-1], labels, taught))
+        return sum(
+            (weight * one for weight, one in zip(weights, losses, strict=True)), torch.zeros(())
+        )
+
+    return Job(
+        name=name,
+        net=net,
+        recipe=_describe(net, data, seed, epochs, weights, teacher, self_distillation, recipe),
+        seed=seed,
+        epochs=epochs,
+        optimizer=torch.optim.AdamW(
+            [parameter for parameter in net.parameters() if parameter.requires_grad],
+            lr=PEAK_LEARNING_RATE,
+            weight_decay=WEIGHT_DECAY,
+        ),
+        learning_rate=partial(learning_rate, epochs=epochs),
+        steps=len(rows_of.labels) // BATCH_ROWS,
+        batches=batches,
+        loss=loss,
+        judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
+    )
+
+
+def learning_rate(epoch: float, epochs: int) -> float:
+    """Linear warm-up, then a cosine to zero at the last epoch."""
+    warm_up = min(WARM_UP_EPOCHS, epochs / 5)
+    if epoch < warm_up:
+        return PEAK_LEARNING_RATE * (epoch + 0.01) / warm_up
+    progress = (epoch - warm_up) / (epochs - warm_up)
+    return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def predict(net: nn.Module, pictures: npt.NDArray[np.uint8]) -> tuple[Logits, ...]:
+    """Each exit's logits [N, classes], in batches; one exit for a net that gives plain logits."""
+    net.eval()
+    with torch.inference_mode():
+        parts = [
+            _exits(net(torch.from_numpy(pictures[i : i + 500])))
+            for i in range(0, len(pictures), 500)
+        ]
+    return tuple(torch.cat(one).numpy() for one in zip(*parts, strict=True))
+
+
+def accuracy(logits: Logits, labels: npt.NDArray[np.int64]) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def distillation(logits: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
+    """Half from the labels, half from the teacher's softened answers."""
+    softened = nn.functional.kl_div(
+        nn.functional.log_softmax(logits / TEMPERATURE, dim=1),
+        nn.functional.log_softmax(teacher / TEMPERATURE, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    hard = nn.functional.cross_entropy(logits, labels)
+    return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * TEMPERATURE**2 * softened
+
+
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+    if teacher is None:
+        return nn.functional.cross_entropy(logits, labels)
+    return distillation(logits, labels, teacher)
+
+
+def _exits(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _describe(
+    net: nn.Module,
+    data: DataSet,
+    seed: int,
+    epochs: int,
+    weights: Sequence[float],
+    teacher: Logits | None,
+    self_distillation: bool,
+    more: str,
+) -> str:
+    """All that decides the weights, as one line: two runs with the same line give the same net."""
+    shapes = [(name, tuple(value.shape)) for name, value in net.state_dict().items()]
+    layers = hashlib.sha256(f"{net}{shapes}".encode()).hexdigest()[:16]
+    taught = "none" if teacher is None else hashlib.sha256(teacher.tobytes()).hexdigest()[:16]
+    return (
+        f"{more} net={layers} seed={seed} epochs={epochs} weights={list(weights)} teacher={taught} "
+        f"self={self_distillation} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
+        f"decay={WEIGHT_DECAY} data={data.identity}"
+    ).strip()
