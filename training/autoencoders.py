@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training.nets import Conv, NetSpec, body_of
+from training.nets import Conv, body_of
 
 
 @dataclass(frozen=True, slots=True)

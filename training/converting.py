@@ -100,9 +100,7 @@ def job(
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         for rows in shuffle(len(train.labels), rng):
             labels = train.labels[rows]
-            pictures = augment(
-                train.pictures[rows], rng, erase=False, mirror=data.name in MIRRORED
-            )
+            pictures = augment(train.pictures[rows], rng, erase=False, mirror=data.name in MIRRORED)
             arrays = (pictures, targets.draw(rows, labels, rng), labels)
             yield tuple(torch.from_numpy(array) for array in arrays)
 

@@ -119,9 +119,7 @@ def _distances(x: Floats, centres: Floats) -> Floats:
     return distances
 
 
-def _check(
-    pictures: Pictures, labels: Labels, easy: npt.NDArray[np.bool_], classes: int
-) -> None:
+def _check(pictures: Pictures, labels: Labels, easy: npt.NDArray[np.bool_], classes: int) -> None:
     if pictures.ndim != 3:
         raise ValueError(
             f"pictures are {list(pictures.shape)}, a converter takes grey ones, [N, H, W]"

@@ -1,0 +1,195 @@
+"""The comparison's routes: one directory a contestant, thresholds from held-out pictures alone.
+
+Nets come from `contest_nets`, ready stages from `contest_stages`, thresholds of the gated converter
+and of the control cascade from `gating`. The test set is looked at once, for provenance.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.contest_nets import Studio
+from training.contest_stages import ReadyStage, score_stage
+from training.converter_export import run_stage
+from training.gating import (
+    SCORE,
+    Answers,
+    Outcome,
+    Trio,
+    choose_gate,
+    choose_threshold,
+    read_answers,
+    replay_cascade,
+    replay_gate,
+)
+from training.route_writer import RouteDraft, StageFiles, Table
+
+SPEED_UP = 6.5  # over LeNet, what gated converter and cascade may cost: the goal is 6
+SINGLES = ("lenet", "truncated", "mlp", "light", "light-distilled", "small")
+GATED = ("light-distilled", "guided-converter", "full")
+DUAL = ("light-distilled", "small")
+DESCRIPTIONS: Mapping[str, str] = {
+    "lenet": "LeNet, the papers' baseline",
+    "truncated": "B-LeNet up to its first exit, on pictures as they are",
+    "mlp": "linear layers with the MACs of cbnet",
+    "light": "a light CNN",
+    "light-distilled": "the light CNN, taught by the full one",
+    "small": "a small CNN",
+    "cbnet": "every picture converted to an easy one, then B-LeNet's first exit",
+    "encoder-only": "the gated converter's encoder and a linear layer",
+    "cbnet-gated": "a light CNN, the hard pictures converted, a full CNN where the gate refuses",
+    "dual": "the light CNN, then the small one where it is unsure",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that the drafts are made of."""
+
+    studio: Studio
+    stages: Mapping[str, ReadyStage]
+    making: Table
+
+    @property
+    def budget_us(self) -> float:
+        return self.stages["lenet"].us_per_picture / SPEED_UP
+
+
+def draft_single(bench: Bench, contestant: str) -> RouteDraft:
+    """One net that answers everything, of kind single, cbnet or encoder-only."""
+    name = "converter" if contestant == "cbnet" else contestant
+    kind = contestant if contestant in {"cbnet", "encoder-only"} else "single"
+    stage = bench.stages[name]
+    return _draft(
+        bench,
+        contestant,
+        kind,
+        [_stage_files(stage, "convert" if kind == "cbnet" else name, None)],
+        expected_macs=stage.macs,
+        options={"score": SCORE},
+        facts={**score_stage(stage, bench.studio), "us_per_picture": [stage.us_per_picture]},
+    )
+
+
+def draft_dual(bench: Bench) -> RouteDraft:
+    """The control: light, then small where light is unsure."""
+    stages = [bench.stages[name] for name in DUAL]
+    data = bench.studio.data
+    costs = [stage.us_per_picture for stage in stages]
+    held_out = [read_answers(stage.held_out, stage.temperature) for stage in stages]
+    threshold = choose_threshold(held_out, data.held_out.labels, costs, bench.budget_us)
+    right, reached = replay_cascade(held_out, data.held_out.labels, costs, threshold)
+    test = [read_answers(stage.test, stage.temperature) for stage in stages]
+    test_right, test_reached = replay_cascade(test, data.test.labels, costs, threshold)
+    return _draft(
+        bench,
+        "dual",
+        "dual-cnn",
+        [
+            _stage_files(stage, name, limit)
+            for stage, name, limit in zip(stages, DUAL, (threshold, None), strict=True)
+        ],
+        expected_macs=_mean(reached, [stage.macs for stage in stages]),
+        options={"score": SCORE, "combine": "last"},
+        facts={
+            "held_out_accuracy": right,
+            "test_accuracy": test_right,
+            "reached_on_test": list(test_reached),
+            "us_per_picture": costs,
+        },
+    )
+
+
+def draft_gated(bench: Bench, contestant: str = "cbnet-gated") -> RouteDraft:
+    """Light first, the hard pictures converted, the full net where the gate refuses."""
+    stages = [bench.stages[name] for name in GATED]
+    data = bench.studio.data
+    costs = [stage.us_per_picture for stage in stages]
+    held_out = _trio(bench, "held_out")
+    gate = choose_gate(held_out, data.held_out.labels, bench.budget_us)
+    chosen, seen = replay_gate(held_out, gate), replay_gate(_trio(bench, "test"), gate)
+    return _draft(
+        bench,
+        contestant,
+        "cbnet-gated",
+        [
+            _stage_files(stage, name, limit)
+            for stage, name, limit in zip(
+                stages,
+                ("light", "convert", "full"),
+                (gate.light, gate.converted, None),
+                strict=True,
+            )
+        ],
+        expected_macs=_mean(chosen.reached, [stage.macs for stage in stages]),
+        options={"score": SCORE, "agree": True, "max_distance": gate.max_distance},
+        facts={
+            "held_out_accuracy": _accuracy(chosen, data.held_out.labels),
+            "test_accuracy": _accuracy(seen, data.test.labels),
+            "reached_on_test": list(seen.reached),
+            "us_per_picture": costs,
+        },
+    )
+
+
+def _trio(bench: Bench, part: str) -> Trio:
+    """What the gate's nets say of held-out or test pictures."""
+    light, converter, full = (bench.stages[name] for name in GATED)
+    pictures = getattr(bench.studio.data, part).pictures
+
+    def answers(stage: ReadyStage) -> Answers:
+        return read_answers(getattr(stage, part), stage.temperature)
+
+    return Trio(
+        answers(light),
+        answers(converter),
+        run_stage(converter.onnx, pictures, "distance"),
+        answers(full),
+        (light.us_per_picture, converter.us_per_picture, full.us_per_picture),
+    )
+
+
+def _draft(
+    bench: Bench,
+    contestant: str,
+    kind: str,
+    stages: Sequence[StageFiles],
+    *,
+    expected_macs: float,
+    options: Table,
+    facts: Mapping[str, Any],
+) -> RouteDraft:
+    studio = bench.studio
+    return RouteDraft(
+        route=f"{studio.data.name}-{contestant}",
+        task=f"classify-{studio.data.name}",
+        pipeline=kind,
+        description=f"{studio.data.name}: {DESCRIPTIONS[contestant]}.",
+        expected_macs=expected_macs,
+        shape=studio.data.train.pictures.shape[1:],
+        labels=studio.data.source.labels,
+        stages=stages,
+        options=options,
+        provenance={
+            **bench.making,
+            "data": studio.data.name,
+            "data_identity": studio.data.identity,
+            "recipe": "training.contest",
+            "seed": studio.seed,
+            "epochs": studio.epochs,
+            "thresholds_from": f"{len(studio.data.held_out.labels)} held-out pictures",
+            **facts,
+        },
+    )
+
+
+def _stage_files(stage: ReadyStage, name: str, threshold: float | None) -> StageFiles:
+    return StageFiles(name, stage.onnx, stage.description, stage.macs, stage.temperature, threshold)
+
+
+def _mean(reached: Sequence[float], costs: Sequence[float]) -> float:
+    return sum(share * cost for share, cost in zip(reached, costs, strict=True))
+
+
+def _accuracy(outcome: Outcome, labels: Any) -> float:
+    return float((outcome.answers == labels).mean())
