@@ -25,6 +25,7 @@ from training.recipe import (
     BATCH_ROWS,
     MIRRORED,
     PEAK_LEARNING_RATE,
+    SHIFT_PX,
     WEIGHT_DECAY,
     accuracy,
     learning_rate,
@@ -96,6 +97,7 @@ def job(
 ) -> Job:
     """How the autoencoder learns, for `training.loop.train`; the classifier's answers judge it."""
     train = data.train
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         for rows in shuffle(len(train.labels), rng):
@@ -122,7 +124,10 @@ def job(
         seed=seed,
         epochs=epochs,
         optimizer=torch.optim.AdamW(
-            net.autoencoder.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=WEIGHT_DECAY
+            net.autoencoder.parameters(),
+            lr=PEAK_LEARNING_RATE,
+            weight_decay=WEIGHT_DECAY,
+            fused=True,
         ),
         learning_rate=partial(learning_rate, epochs=epochs),
         steps=len(train.labels) // BATCH_ROWS,
@@ -155,5 +160,5 @@ def _describe(
     return (
         f"{more} net={layers} classifier={fixed.hexdigest()[:16]} targets={targets.kind}:{goals} "
         f"{goal} seed={seed} epochs={epochs} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
-        f"decay={WEIGHT_DECAY} data={data.identity}"
+        f"decay={WEIGHT_DECAY} shift={SHIFT_PX} data={data.identity}"
     ).strip()
