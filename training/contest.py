@@ -6,7 +6,7 @@ interrupted: finished nets are kept, the others go on from their last epoch.
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from rich.console import Console
 from core.errors import ModelDirectoryError
 from core.manifest import read_manifest
 from training.contest_nets import NETS, Studio
-from training.contest_routes import Bench, draft_dual, draft_gated, draft_single
+from training.contest_routes import Bench, draft
 from training.contest_stages import Measure, make_stages, measure_in_turns
 from training.crew import Task, train_all
 from training.data import load_data
 from training.export import measure_us_per_picture
 from training.recipe import EPOCHS
-from training.route_writer import RouteDraft, describe_making, write_route
+from training.route_writer import describe_making, write_route
 
 CONTESTANTS = (
     "lenet",
@@ -35,6 +35,7 @@ CONTESTANTS = (
     "cbnet-gated",
     "encoder-only",
     "dual",
+    "cbnet-dense",
 )
 REPOSITORY = Path(__file__).parent.parent
 
@@ -85,15 +86,14 @@ def write_routes(
 ) -> Mapping[str, Path]:
     """The contestants' routes in `<folder>/models`; kept where they are of these nets already."""
     models = studio.folder / "models"
-    nets = _identify_nets(studio)
-    routes = {name: models / f"{studio.data.name}-{name}" / "1" for name in CONTESTANTS}
-    if all(_is_of(route, nets) for route in routes.values()):
-        return routes
-    bench = open_bench(studio, console, measure)
-    return {
-        name: _newest(models, draft)
-        for name, draft in zip(CONTESTANTS, _drafts(bench), strict=True)
-    }
+    nets = identify_nets(studio)
+    kept = {name: _find_newest(models / f"{studio.data.name}-{name}") for name in CONTESTANTS}
+    routes = {name: path for name, path in kept.items() if path and _is_of(path, nets)}
+    if len(routes) < len(CONTESTANTS):
+        bench = open_bench(studio, console, measure)
+        for name in CONTESTANTS:
+            routes[name] = write_route(models, draft(bench, name))
+    return routes
 
 
 def open_bench(
@@ -103,22 +103,13 @@ def open_bench(
     with console.status("exporting and timing"):
         ready = {stage.name: stage for stage in make_stages(studio)}
         stages = measure_in_turns(ready, measure)
-    making = {**describe_making(REPOSITORY), "nets": _identify_nets(studio)}
+    making = {**describe_making(REPOSITORY), "nets": identify_nets(studio)}
     return Bench(studio, stages, making)
 
 
-def _drafts(bench: Bench) -> Iterator[RouteDraft]:
-    for name in CONTESTANTS:
-        if name == "cbnet-gated":
-            yield draft_gated(bench)
-        elif name == "dual":
-            yield draft_dual(bench)
-        else:
-            yield draft_single(bench, name)
-
-
-def _newest(models: Path, draft: RouteDraft) -> Path:
-    return write_route(models, draft)
+def _find_newest(route: Path) -> Path | None:
+    versions = [path for path in route.glob("*") if path.name.isdecimal()]
+    return max(versions, key=lambda path: int(path.name), default=None)
 
 
 def _is_of(route: Path, nets: str) -> bool:
@@ -128,7 +119,7 @@ def _is_of(route: Path, nets: str) -> bool:
         return False
 
 
-def _identify_nets(studio: Studio) -> str:
+def identify_nets(studio: Studio) -> str:
     """A hash over all nets' weights."""
     digest = hashlib.sha256()
     for name in NETS:

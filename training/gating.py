@@ -38,7 +38,7 @@ class Trio:
     converted: Answers
     distance: npt.NDArray[np.float32]
     full: Answers
-    costs: tuple[float, float, float]
+    costs: tuple[float, ...]  # of the three
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,18 @@ def choose_gate(trio: Trio, labels: Labels, budget: float) -> Gate:
         choices = np.unique(np.quantile(scores, QUANTILES)) if len(scores) else np.zeros(0)
         for converted in (*choices, ALWAYS):
             gate = Gate(float(light), float(converted), far)
-            found = replay_gate(trio, gate)
-            accuracy = float((found.answers == labels).mean())
-            rank = (accuracy, -found.cost) if found.cost <= budget else (-1.0, -found.cost)
+            rank = rank_gate(trio, gate, labels, budget)
             if best is None or rank > best[0]:
                 best = rank, gate
     assert best is not None, "there is always ALWAYS"
     return best[1]
+
+
+def rank_gate(trio: Trio, gate: Gate, labels: Labels, budget: float) -> tuple[float, float]:
+    """The greater the better: within the budget by accuracy, then by cost."""
+    found = replay_gate(trio, gate)
+    accuracy = float((found.answers == labels).mean())
+    return (accuracy if found.cost <= budget else -1.0, -found.cost)
 
 
 def choose_threshold(
