@@ -51,7 +51,7 @@ class Studio:
 
     @property
     def size(self) -> int:
-        return self.data.train.pictures.shape[1]
+        return int(self.data.train.pictures.shape[1])
 
     @property
     def classes(self) -> int:
@@ -110,16 +110,21 @@ def choose_goals(studio: Studio, kind: Kind) -> Targets:
     """
     train_rows = studio.data.train
     (logits,) = recipe.predict(truncated_net(studio), train_rows.pictures)
-    nats = PAPER_NATS.get(studio.data.name, EASY_NATS)
+    easy = find_easy(logits, train_rows.labels, find_nats(studio.data), must_be_right=True)
     return choose_targets(
         kind,
         train_rows.pictures,
         train_rows.labels,
-        find_easy(logits, train_rows.labels, nats, must_be_right=True),
+        easy,
         entropy_nats(logits),
         classes=studio.classes,
         seed=studio.seed,
     )
+
+
+def find_nats(data: DataSet) -> float:
+    """The entropy under which a picture leaves BranchyNet at its first exit."""
+    return PAPER_NATS.get(data.name, EASY_NATS)
 
 
 def _cnn(spec: NetSpec) -> Callable[[Studio], nn.Module]:

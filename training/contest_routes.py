@@ -4,13 +4,19 @@ Nets come from `contest_nets`, ready stages from `contest_stages`, thresholds of
 and of the control cascade from `gating`. The test set is looked at once, for provenance.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.contest_nets import Studio
-from training.contest_stages import ReadyStage, score_stage
+from training.contest_nets import Studio, find_nats
+from training.contest_stages import PARITY_ROWS, ReadyStage, score_stage
 from training.converter_export import run_stage
+from training.evaluate import replay
+from training.exit_export import check_segments, export_segments, run_segments
+from training.exit_net import ExitNet
+from training.exit_thresholds import papers_plan
+from training.export import count_macs
 from training.gating import (
     SCORE,
     Outcome,
@@ -153,7 +159,36 @@ def draft_gated(bench: Bench, contestant: str) -> RouteDraft:
 
 
 def _draft_branchynet(bench: Bench) -> RouteDraft:
-    raise NotImplementedError
+    """LeNet with the papers' exit and their entropy, uncalibrated."""
+    studio, data = bench.studio, bench.studio.data
+    net = studio.load("branchynet")
+    assert isinstance(net, ExitNet)
+    paths = [studio.folder / f"branchynet.exit-{index}.onnx" for index in (1, 2)]
+    export_segments(net, paths, data.train.pictures.shape[1:])
+    check_segments(net, paths, data.held_out.pictures[:PARITY_ROWS])
+    macs = [count_macs(path) for path in paths]
+    plan = papers_plan([find_nats(data)], studio.classes)
+    held_out = replay(run_segments(paths, data.held_out.pictures), data.held_out.labels, plan)
+    test = replay(run_segments(paths, data.test.pictures), data.test.labels, plan)
+    summary = json.loads((studio.folder / "branchynet.json").read_text())
+    return _draft(
+        bench,
+        "branchynet",
+        "exits",
+        [
+            StageFiles(f"exit-{index}", path, {"segment": index, **summary}, cost, 1.0, threshold)
+            for index, path, cost, threshold in zip(
+                (1, 2), paths, macs, (*plan.thresholds, None), strict=True
+            )
+        ],
+        expected_macs=held_out.mean(macs),
+        options={"score": plan.score},
+        facts={
+            "held_out_accuracy": held_out.accuracy,
+            "test_accuracy": test.accuracy,
+            "reached_on_test": list(test.reached),
+        },
+    )
 
 
 def _trio(bench: Bench, first: str, part: str) -> Trio:

@@ -56,8 +56,9 @@ class Converter(nn.Module):
 
     def classify(self, converted: Tensor) -> Tensor:
         """Logits of pictures in [0, 1]; of the last exit where there are several."""
-        logits = self.classifier(converted * 255.0)
-        return logits[-1] if isinstance(logits, tuple) else logits
+        answer = self.classifier(converted * 255.0)
+        logits: Tensor = answer[-1] if isinstance(answer, tuple) else answer
+        return logits
 
 
 class FixedClassifier(Converter):

@@ -93,7 +93,8 @@ def find_middles(
                 for group, centre in enumerate(centres)
             ]
         )
-    return rows[np.unique(_distances(x, centres).argmin(axis=0))]
+    middles: npt.NDArray[np.int64] = rows[np.unique(_distances(x, centres).argmin(axis=0))]
+    return middles
 
 
 def _nearest(
