@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -65,7 +66,7 @@ def add_exits(
     """
     net = build_net(spec.backbone, data)
     if trained is not None:
-        _load(net, trained)
+        _load(net, trained, spec.backbone.name)
     segments = _cut(net, spec)
     classes = len(data.source.labels)
     heads: list[nn.Module] = []
@@ -103,9 +104,9 @@ def _make_head(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))
 
 
-def _load(net: Classifier, path: Path) -> None:
+def _load(net: Classifier, path: Path, name: str) -> None:
     try:
         net.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path}: no weights of this net: {first}") from error
+        raise ValueError(f"{path} has no weights of {name}: {first}") from error

@@ -24,6 +24,7 @@ from training.nets import POOLS, find_spec
 from training.recipe import EPOCHS, job
 from training.route_writer import write_route
 
+COLOUR_EPOCHS = 24
 PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # of nets for which others than usual are better
 
 
@@ -35,16 +36,18 @@ def train(
     options: Options,
     seed: int = 1,
     epochs: int | None = None,
+    threads: int = 1,
     console: Console | None = None,
 ) -> Path:
     """Train, choose thresholds and write the route `<data>-exits` in `out`; its directory.
 
     Raises ValueError in one sentence for unusable data, options or folders of another recipe.
     """
+    torch.set_num_threads(threads)
     data_set = load_data(data)
     if data_set.train.pictures.ndim != 3 and options.net == LENET:
         raise ValueError(f"{LENET} takes grey pictures, those of {data} have colours")
-    epochs = epochs or EPOCHS.get(data) or find_spec(options.net, POOLS[data]).epochs
+    epochs = epochs or EPOCHS.get(data) or COLOUR_EPOCHS
     console = console or Console()
     if options.net == LENET:
         net = _learn_lenet(data_set, runs, options, seed=seed, epochs=epochs, console=console)
