@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.similar", "--quick"],
         ["benchmarks.workers", "--quick"],
         ["benchmarks.tracing", "--quick"],
+        ["benchmarks.exits", "--quick"],
         ["sparing.cli", "bench", "serving"],
     ],
 )
