@@ -19,7 +19,7 @@ NATS = np.where(EASY, RNG.random(ROWS) * 0.4, 0.5 + RNG.random(ROWS))
 
 
 def choose(kind: Kind, **changes: Any) -> Targets:  # Any: whatever the test changes
-    given = {"pictures": PICTURES, "labels": LABELS, "easy": EASY, "nats": NATS}
+    given: dict[str, Any] = {"pictures": PICTURES, "labels": LABELS, "easy": EASY, "nats": NATS}
     given.update(changes)
     return choose_targets(kind, **given, classes=CLASSES, seed=1, groups=3)
 
