@@ -50,13 +50,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the exits' training")
+    parser.add_argument("--epochs", type=int, help="of the exits' training; quick 1, else 4")
     parser.add_argument("--quick", action="store_true", help="one run of 0.5 s, into runs/bench/")
     options = parser.parse_args()
     runs, seconds = (1, 0.5) if options.quick else (options.runs, options.seconds)
-    epochs = 1 if options.quick else options.epochs
-    command = "python -m benchmarks.exits" + (
-        " --quick" if options.quick else f" --runs {runs} --seconds {seconds:g} --epochs {epochs}"
+    epochs = options.epochs or (1 if options.quick else EPOCHS)
+    command = f"python -m benchmarks.exits --epochs {epochs} " + (
+        "--quick" if options.quick else f"--runs {runs} --seconds {seconds:g}"
     )
     console = Console(stderr=True)
     try:

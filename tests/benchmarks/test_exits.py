@@ -1,12 +1,19 @@
 """Verdicts on early exits follow from the samples, and the picture is drawn."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 
+from benchmarks.cases import LARGE
+from benchmarks.exits import ROUTE, judge_offline, measure
 from benchmarks.exits_report import EXITS, NO_REBATCH, WHOLE, explain_exits, judge_exits, plot_exits
 from benchmarks.results import Results, Sample
+from tests.tiny_kinds import write_exits
+from tests.tiny_routes import make_pictures, write_route
 
 MEASURED = {
     WHOLE: {"requests_s": 1000.0, "device_us": 700.0, "p99_ms": 80.0, "macs": 36e6},
@@ -59,3 +66,19 @@ def test_the_gain_is_told_apart_from_that_of_batching_again() -> None:
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     plot_exits(measured(), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_both_nets_are_really_served_and_every_answer_is_right(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_route(models, route=LARGE, stages=1)
+    write_exits(models, route=ROUTE)
+    pictures = make_pictures(60)
+    offline = list(judge_offline(models, pictures, np.zeros(60, np.int64)))
+    samples = measure(models, pictures, 1, 0.3, tmp_path, Console(file=io.StringIO()))
+    results = Results({}, [*offline, *samples])
+    assert 0 < results.median(EXITS, "reached_3") < results.median(EXITS, "reached_2") < 1
+    for case in (WHOLE, EXITS, NO_REBATCH):
+        assert results.median(case, "requests") > 0
+        assert results.median(case, "device_us") > 0
+        assert results.median(case, "errors") == results.median(case, "wrong") == 0
+    judge_exits(results)
