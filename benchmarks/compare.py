@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -137,7 +138,7 @@ def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[
         samples += keep(
             folder / path.with_suffix(".json").name,
             identity,
-            lambda variant=variant: measure_frozen(runs, data, seed, variant, trials),
+            partial(measure_frozen, runs, data, seed, variant, trials),
         )
     return samples
 
@@ -177,7 +178,7 @@ def time_served(
             contestants, folder / "models", data.test.pictures, missing, plan.seconds, console
         )
         for run, samples in zip(missing, measured, strict=True):
-            kept[run] = keep(places[run], identity, lambda samples=samples: samples)
+            kept[run] = keep(places[run], identity, partial(list, samples))
     return [sample for samples in kept.values() if samples is not None for sample in samples]
 
 

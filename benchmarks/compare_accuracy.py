@@ -13,7 +13,7 @@ from benchmarks.contestants import Contestant
 from benchmarks.results import Sample
 from benchmarks.stage_time import StageRun, run_stages
 from benchmarks.traffic import Labels
-from training.data import DataSet
+from training.data import DataSet, Split
 
 BATCH_ROWS = 64
 
@@ -54,8 +54,8 @@ def cut(data: DataSet, rows: int | None) -> DataSet:
     """The first rows of the pictures that are measured, for trying things out; None: all."""
     if rows is None:
         return data
-    shorter = {
-        part: replace(split, pictures=split.pictures[:rows], labels=split.labels[:rows])
-        for part, split in (("held_out", data.held_out), ("test", data.test))
-    }
-    return replace(data, **shorter)
+    return replace(data, held_out=_cut(data.held_out, rows), test=_cut(data.test, rows))
+
+
+def _cut(split: Split, rows: int) -> Split:
+    return Split(split.pictures[:rows], split.labels[:rows])
