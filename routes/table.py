@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from cascades import dual_cnn
+from cascades import dual_cnn, exits
+from converters import cbnet, encoder_only, gated
 from core.devices import Device
 from core.messages import Pipeline
 
@@ -14,5 +15,9 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
     {
         "dual-cnn": dual_cnn.build,
         "single": dual_cnn.build,  # one stage, nothing to decide
+        "exits": exits.build,
+        "cbnet": cbnet.build,
+        "cbnet-gated": gated.build,
+        "encoder-only": encoder_only.build,
     }
 )

@@ -52,20 +52,26 @@ def write_route(
     poison: bool = False,
     memory: bool = True,
     ttl_s: float = 3600.0,
+    nets: Sequence[onnx.ModelProto] = (),
+    options: Mapping[str, Any] | None = None,
     change: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Write the directory and return it. `thresholds`: one for each stage but the last, or 0.5.
 
     The first stage is linear, the others convolutional with `width`, 2 `width` ... channels (a
-    large `width` makes them slow). `change` may edit the manifest's table before it is written.
+    large `width` makes them slow), unless other `nets` are given, one a stage. `options` replaces
+    the cascade's; `change` may edit the manifest's table before it is written.
     """
     directory = root / route / version
     directory.mkdir(parents=True, exist_ok=True)
-    limits = list(thresholds) if thresholds is not None else [0.5] * (stages - 1)
+    limits = list(thresholds) if thresholds is not None else [0.5] * ((len(nets) or stages) - 1)
     specs: list[dict[str, Any]] = []
-    for index in range(stages):
+    for index in range(len(nets) or stages):
         channels = width * index
-        model = _make_net(np.random.default_rng([seed, index]), channels, classes, poison)
+        if nets:
+            model = nets[index]
+        else:
+            model = make_net(np.random.default_rng([seed, index]), channels, classes, poison)
         (directory / f"stage{index}.onnx").write_bytes(model.SerializeToString())
         spec: dict[str, Any] = {
             "name": f"stage{index}",
@@ -74,7 +80,7 @@ def write_route(
             "max_batch": max_batch,
             "temperature": 1.0 + 0.25 * index,
         }
-        if index < stages - 1:
+        if index < len(limits):
             spec["threshold"] = limits[index]
         specs.append(spec)
     table: dict[str, Any] = {
@@ -88,7 +94,7 @@ def write_route(
         "labels": [f"class {index}" for index in range(classes)],
         "picture": {"input": "image", "height": SIZE, "width": SIZE, "channels": 1},
         "memory": {"enabled": memory, "ttl_s": ttl_s},
-        "options": {"score": score, "combine": combine},
+        "options": {"score": score, "combine": combine} if options is None else options,
         "provenance": {"recipe": "random weights", "seed": seed},
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, SIZE, SIZE]}],
         "outputs": [
@@ -131,7 +137,7 @@ def _count_macs(channels: int, classes: int) -> int:
     return positions * channels * (9 + classes)
 
 
-def _make_net(
+def make_net(
     rng: np.random.Generator, channels: int, classes: int, poison: bool
 ) -> onnx.ModelProto:
     """Linear for `channels` 0, else convolution, ReLU, linear."""
@@ -165,7 +171,7 @@ def _make_net(
         helper.make_node("Gemm", ["flat", "weight", "bias"], [logits], transB=1),
     ]
     if poison:
-        nodes += _make_poison_nodes(weights)
+        nodes += make_poison_nodes(weights)
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -178,7 +184,7 @@ def _make_net(
     return model
 
 
-def _make_poison_nodes(weights: dict[str, npt.NDArray[Any]]) -> list[Node]:
+def make_poison_nodes(weights: dict[str, npt.NDArray[Any]]) -> list[Node]:
     """logits += 0 * log(1 - mean of the first four pixels): NaN when all four are 255."""
     weights["starts"] = np.array([0, 0], dtype=np.int64)
     weights["ends"] = np.array([1, 4], dtype=np.int64)

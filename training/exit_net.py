@@ -1,7 +1,7 @@
 """A net that may answer at several exits: trunk segments in order, a head after each.
 
 After BranchyNet (arXiv 1709.01686). What trains one is `recipe`, what serves one is the pipeline
-kind `exits`; where the exits of which net sit is known to `lenet` and `exits`.
+kind `exits`; where the exits of which net sit is known to `lenet` and `exit_backbone`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 class ExitNet(nn.Module):
     """uint8 pictures, grey [B, H, W] or colour [B, H, W, 3], in, each exit's logits [B, K] out.
 
-    The net normalises; `mean` and `std` have one value a channel, of pixels in [0, 1].
+    The net normalises; `mean` and `std` have one value a channel, of pixels in [0, 1]. A `frozen`
+    one keeps its trunk and its last head as they are: only the earlier heads learn.
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class ExitNet(nn.Module):
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         assert len(segments) == len(heads), "a head a segment"
@@ -30,6 +32,17 @@ class ExitNet(nn.Module):
         self.shift = [-m / s for m, s in zip(mean, std, strict=True)]
         self.segments = nn.ModuleList(segments)
         self.heads = nn.ModuleList(heads)
+        self.frozen = frozen
+        if frozen:
+            for module in self._kept():
+                module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "ExitNet":
+        super().train(mode)
+        if self.frozen:
+            for module in self._kept():
+                module.eval()  # batch norms keep their statistics
+        return self
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """float32 [B, C, H, W]."""
@@ -45,3 +58,6 @@ class ExitNet(nn.Module):
             x = segment(x)
             exits.append(head(x))
         return tuple(exits)
+
+    def _kept(self) -> list[nn.Module]:
+        return [*self.segments, self.heads[-1]]

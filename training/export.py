@@ -30,23 +30,28 @@ def export_onnx(net: Classifier, path: Path, size: int) -> None:
     -> `logits` float32 [N, classes]; N is free.
     """
     graph = Graph()
-    channels = len(net.scale)
-    x = graph.add("Cast", "image", to=TensorProto.FLOAT)
-    # padding is with the mean's zeros, so only the scale can move into the first convolution
-    shift = np.array(net.shift, np.float32) / np.array(net.scale, np.float32)
-    x = graph.add("Add", x, graph.constant(shift if channels > 1 else shift[0]))
-    if channels > 1:
-        x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
-    else:
-        x = graph.add("Unsqueeze", x, graph.constant(np.array([1], np.int64)))
+    x = read_image(graph, net.scale, net.shift)
     layers = [*net.body, nn.Flatten(), net.head]
     x = graph.write(x, layers, np.array(net.scale, np.float32))
-    shape = (size, size) if channels == 1 else (size, size, channels)
+    shape = (size, size) if len(net.scale) == 1 else (size, size, len(net.scale))
     model = graph.model(
         inputs={"image": (TensorProto.UINT8, shape)},
         outputs={"logits": (x, (net.head.out_features,))},
     )
     path.write_bytes(model.SerializeToString())
+
+
+def read_image(graph: Graph, scale: Sequence[float], shift: Sequence[float]) -> str:
+    """`image` as float32 [N, C, H, W], `scale` short of normalised: the first convolution takes
+    that up, as padding with zeros is padding with the mean.
+    """
+    x = graph.add("Cast", "image", to=TensorProto.FLOAT)
+    offset = np.array(shift, np.float32) / np.array(scale, np.float32)
+    if offset.any():
+        x = graph.add("Add", x, graph.constant(offset if len(scale) > 1 else offset[0]))
+    if len(scale) > 1:
+        return graph.add("Transpose", x, perm=[0, 3, 1, 2])
+    return graph.add("Unsqueeze", x, graph.constant(np.array([1], np.int64)))
 
 
 def count_macs(path: Path) -> int:
@@ -99,17 +104,18 @@ def measure_us_per_picture(
     The thread's own CPU time, so that other processes on the machine do not count.
     """
     session = open_onnx(path)
-    _, *shape = session.get_inputs()[0].shape
+    (taken,) = session.get_inputs()
     rng = np.random.default_rng(0)
     costs: dict[int, float] = {}
     for batch in batches:
-        rows = rng.integers(0, 256, (batch, *shape), dtype=np.uint8)
+        rows = rng.integers(0, 256, (batch, *taken.shape[1:]), dtype=np.uint8)
+        feed = {taken.name: rows if taken.type == "tensor(uint8)" else rows.astype(np.float32)}
         runs = max(1, 256 // batch)  # per repeat: long enough for the clock
         seconds = []
         for _ in range(repeats + 2):
             started = time.thread_time()
             for _ in range(runs):
-                session.run(["logits"], {"image": rows})
+                session.run(None, feed)
             seconds.append((time.thread_time() - started) / (runs * batch))
         costs[batch] = statistics.median(seconds[2:]) * 1e6  # the first two warm up
     return costs

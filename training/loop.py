@@ -121,9 +121,14 @@ def _resume(path: Path, job: Job) -> tuple[int, float]:
     )
     for index, parameter in enumerate(_trained(job.optimizer)):
         for key in state["learnt"]:
-            if f"{key}.{index}" in tensors:
-                job.optimizer.state[parameter][key] = tensors[f"{key}.{index}"]
+            if (value := tensors.get(f"{key}.{index}")) is not None:
+                job.optimizer.state[parameter][key] = _lay_out_as(parameter, value)
     return state["epoch"], state["seconds"]
+
+
+def _lay_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """In memory as the parameter lies, which fused optimizers rely on."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def _save_checkpoint(path: Path, job: Job, epoch: int, seconds: float) -> None:

@@ -124,7 +124,7 @@ class Classifier(nn.Module):
         channels = len(mean)
         self.scale = [1.0 / (255.0 * one) for one in std]
         self.shift = [-m / s for m, s in zip(mean, std, strict=True)]
-        self.body = nn.Sequential(*_body(spec.layers, channels))
+        self.body = nn.Sequential(*body_of(spec.layers, channels))
         shape = (1, size, size) if channels == 1 else (1, size, size, channels)
         with torch.no_grad():
             width = self.eval().features(torch.zeros(shape, dtype=torch.uint8)).shape[1]
@@ -182,7 +182,8 @@ def _whitening(channels: int) -> nn.Conv2d:
     return conv
 
 
-def _body(layers: Sequence[Layer], channels: int) -> list[nn.Module]:
+def body_of(layers: Sequence[Layer], channels: int) -> list[nn.Module]:
+    """The layers as modules, for a picture or a map of that many channels."""
     modules: list[nn.Module] = []
     for layer in layers:
         match layer:

@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 from cascades.combining import RULES, first_verdict
-from cascades.dual_cnn import Cascade, build
+from cascades.dual_cnn import CascadeStage, build
+from core.classifier import Classifier
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Next, Outcome, Step
@@ -19,6 +20,7 @@ from tests.tiny_routes import describe_file, make_pictures, make_poison, write_r
 
 DEVICE = CpuDevice()
 Pictures = npt.NDArray[np.uint8]
+Cascade = Classifier[CascadeStage]
 
 
 def _build(root: Path, **arguments: Any) -> Cascade:

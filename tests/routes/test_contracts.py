@@ -14,6 +14,7 @@ from core.messages import Batch, Outcome, Pipeline, Step
 from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
 from routes.table import PIPELINES
+from tests.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
 from tests.tiny_routes import make_pictures, make_poison, write_route
 
 ROWS = 64
@@ -27,6 +28,10 @@ EXAMPLES: Mapping[str, Make] = {
     "single": lambda root, seed: write_route(
         root, stages=1, seed=seed, poison=True, pipeline="single"
     ),
+    "exits": lambda root, seed: write_exits(root, seed=seed),
+    "cbnet": lambda root, seed: write_cbnet(root, seed=seed),
+    "cbnet-gated": lambda root, seed: write_gated(root, seed=seed),
+    "encoder-only": lambda root, seed: write_encoder_only(root, seed=seed),
 }
 
 

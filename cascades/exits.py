@@ -1,0 +1,108 @@
+"""Early exits: one trunk, cut into segments, with a small classifier after each.
+
+After "BranchyNet: Fast Inference via Early Exiting from Deep Neural Networks" (ICPR 2016), with any
+number of exits and calibrated scores. Each segment with its exit is a stage, so what a row takes
+along are the features so far, and rows of different requests share a batch again after every exit.
+A row ends at the first exit whose score reaches that exit's threshold and the request's
+`min_confidence`; the answer is that exit's own. Queues, batches and deadlines are the engine's;
+how exits are trained is `training`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from pydantic import BaseModel, ConfigDict
+
+from core.classifier import Classifier, FinalStage, Head, find_demanding, find_unsure
+from core.classifier_route import (
+    ClassifierRoute,
+    Tensor,
+    Tensors,
+    read_classifier,
+    read_inputs,
+    read_outputs,
+)
+from core.devices import Device
+from core.messages import Batch, Next, Step
+from core.scores import SCORES
+
+FEATURES = "features"
+
+
+class Options(BaseModel):
+    """`[options]` of the route."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: Literal["entropy", "max_probability", "difference"] = "entropy"
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStage:
+    """A segment of the trunk and its exit. `run` is re-entrant: it keeps nothing."""
+
+    name: str
+    session: onnxruntime.InferenceSession
+    input_names: tuple[str, ...]
+    head: Head
+    threshold: float
+    following: str
+    takes: str  # what the following segment calls the features
+
+    def run(self, rows: Batch) -> Sequence[Step]:
+        feed = {name: rows.inputs[name] for name in self.input_names}
+        logits, features = self.session.run(["logits", FEATURES], feed)
+        judged = self.head.judge(logits)
+        steps = self.head.end(judged)
+        unsure = find_unsure(rows, judged.scores, self.threshold)
+        unsure |= find_demanding(rows, judged.scores)
+        survivors = np.flatnonzero(unsure & judged.sound)
+        # Copied out together: a waiting row must not keep the whole batch's features alive.
+        for row, carried in zip(survivors.tolist(), features[survivors], strict=True):
+            goes_on = Next(self.following, {self.takes: carried})
+            steps[row] = Step(self.head.macs, steps[row].answer, goes_on)
+        return steps
+
+
+def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]:
+    """Open the segments in the trunk's order. Raises ModelDirectoryError naming the fault."""
+    route = read_classifier(directory)
+    route.expect_stages(2)
+    score = SCORES[route.read_options(Options).score]
+    specs = route.manifest.stages
+    sessions = _open_segments(route)
+    names = [tuple(read_inputs(session)) for session in sessions]
+    stages: dict[str, ExitStage | FinalStage] = {}
+    for index, (spec, following) in enumerate(pairwise(specs)):
+        assert spec.threshold is not None, "expect_stages saw to it"
+        stages[spec.name] = ExitStage(
+            name=spec.name,
+            session=sessions[index],
+            input_names=names[index],
+            head=route.make_head(spec, score),
+            threshold=spec.threshold,
+            following=following.name,
+            takes=names[index + 1][0],
+        )
+    head = route.make_head(specs[-1], score)
+    stages[head.exit] = FinalStage(head.exit, sessions[-1], names[-1], ("logits",), head)
+    return Classifier(route.manifest.digest, specs[0].name, stages)
+
+
+def _open_segments(route: ClassifierRoute) -> list[onnxruntime.InferenceSession]:
+    """The first takes the route's inputs, each other one the features of the one before."""
+    inputs: Tensors | Tensor = route.inputs
+    sessions = []
+    for spec in route.manifest.stages:
+        session = route.open(spec, inputs)
+        sessions.append(session)
+        if spec.threshold is not None:
+            inputs = read_outputs(session).get(FEATURES, ("", ()))
+            if inputs[0] != "FP32" or inputs[1][:1] != (-1,):
+                raise route.fault(f"stage {spec.name} gives no {FEATURES} FP32 [-1, ...]")
+    return sessions

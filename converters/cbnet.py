@@ -1,0 +1,40 @@
+"""The converting autoencoder as published: convert every picture to an easy one, then classify it.
+
+After "CBNet: A Converting Autoencoder Toward Low-latency and Energy-efficient DNN Inference at the
+Edge" (arXiv 2403.07036). One stage, whose net holds autoencoder and light classifier and gives
+`logits` and `distance`: how far the converted picture is from the nearest picture that conversion
+aims at. A distance that is not finite fails its row even where the classifier swallows the fault,
+as rectifiers do with NaN. Converting only where it is needed is `converters.gated`'s.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from core.classifier import Classifier, FinalStage
+from core.classifier_route import Tensors, read_classifier
+from core.devices import Device
+from core.scores import SCORES
+
+DISTANCE: Tensors = {"distance": ("FP32", (-1,))}
+
+
+class Options(BaseModel):
+    """`[options]` of the route."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: Literal["entropy", "max_probability", "difference"] = "entropy"
+
+
+def build(directory: Path, device: Device) -> Classifier[FinalStage]:
+    """Open the net. Raises ModelDirectoryError naming the directory and the fault."""
+    route = read_classifier(directory)
+    route.expect_stages(1, 1)
+    (spec,) = route.manifest.stages
+    head = route.make_head(spec, SCORES[route.read_options(Options).score])
+    session = route.open(spec, route.inputs, DISTANCE)
+    outputs = ("logits", *DISTANCE)
+    stage = FinalStage(spec.name, session, tuple(route.inputs), outputs, head)
+    return Classifier(route.manifest.digest, spec.name, {spec.name: stage})

@@ -1,0 +1,24 @@
+"""Classifying from an autoencoder's code: the encoder of a converter, without its decoder.
+
+After "EncodeNet" (arXiv 2404.13770), in which CBNet's authors drop the decoder. One stage, whose
+net holds encoder and classifier. How they are trained is `training`'s.
+"""
+
+from pathlib import Path
+
+from converters.cbnet import Options
+from core.classifier import Classifier, FinalStage
+from core.classifier_route import read_classifier
+from core.devices import Device
+from core.scores import SCORES
+
+
+def build(directory: Path, device: Device) -> Classifier[FinalStage]:
+    """Open the net. Raises ModelDirectoryError naming the directory and the fault."""
+    route = read_classifier(directory)
+    route.expect_stages(1, 1)
+    (spec,) = route.manifest.stages
+    head = route.make_head(spec, SCORES[route.read_options(Options).score])
+    session = route.open(spec, route.inputs)
+    stage = FinalStage(spec.name, session, tuple(route.inputs), ("logits",), head)
+    return Classifier(route.manifest.digest, spec.name, {spec.name: stage})

@@ -1,0 +1,145 @@
+"""Converting only the hard pictures, and believing the converter only where it can be checked.
+
+Our form of CBNet (arXiv 2403.07036). Three stages, in the route's order. A light classifier ends
+what it is sure of. The rest is converted and classified again, and ends there only if the
+converted picture's answer is sure, is the light classifier's label too, and if what was made lies
+near a picture that conversion aims at. All others go on to a full classifier. A converter turns
+nonsense into something that looks easy, so an answer that this gate refuses is given to nobody:
+while such a row goes on, its answer so far remains the light classifier's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from pydantic import BaseModel, ConfigDict, Field
+
+from converters.cbnet import DISTANCE
+from core.classifier import (
+    Bools,
+    Classifier,
+    FinalStage,
+    Head,
+    Judged,
+    find_demanding,
+    find_unsure,
+)
+from core.classifier_route import ClassifierRoute, Tensors, read_classifier
+from core.devices import Device
+from core.manifest import StageSpec
+from core.messages import Batch, Next, Step
+from core.scores import SCORES, Score
+
+LIGHT_LABEL = "light_label"  # what the light classifier said, for the gate
+
+
+class Options(BaseModel):
+    """`[options]` of the route."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: Literal["entropy", "max_probability", "difference"] = "entropy"
+    max_distance: float = Field(ge=0)  # inf: any
+    agree: bool = True  # the converted picture's label must be the light classifier's
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A stage's file, what ends its rows and where the others go."""
+
+    session: onnxruntime.InferenceSession
+    input_names: tuple[str, ...]
+    head: Head
+    threshold: float
+    following: str
+
+    def run(self, rows: Batch, outputs: Sequence[str]) -> Sequence[np.ndarray]:
+        feed = {name: rows.inputs[name] for name in self.input_names}
+        given: Sequence[np.ndarray] = self.session.run(outputs, feed)
+        return given
+
+    def carry(self, rows: Batch, row: int) -> dict[str, np.ndarray]:
+        return {name: rows.inputs[name][row] for name in self.input_names}
+
+
+@dataclass(frozen=True, slots=True)
+class LightStage:
+    """Ends the easy rows. `run` is re-entrant: it keeps nothing."""
+
+    name: str
+    net: Net
+
+    def run(self, rows: Batch) -> Sequence[Step]:
+        net, head = self.net, self.net.head
+        judged = head.judge(*net.run(rows, ("logits",)))
+        steps, labels = head.end(judged), judged.labels
+        unsure = find_unsure(rows, judged.scores, net.threshold)
+        unsure |= find_demanding(rows, judged.scores)
+        for row in np.flatnonzero(unsure & judged.sound).tolist():
+            carried = {**net.carry(rows, row), LIGHT_LABEL: head.labels[labels[row]]}
+            steps[row] = Step(head.macs, steps[row].answer, Next(net.following, carried))
+        return steps
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertStage:
+    """Ends the rows whose conversion the gate believes. `run` is re-entrant: it keeps nothing."""
+
+    name: str
+    net: Net
+    max_distance: float
+    agree: bool
+
+    def run(self, rows: Batch) -> Sequence[Step]:
+        net, head = self.net, self.net.head
+        logits, distances = net.run(rows, ("logits", *DISTANCE))
+        judged = head.judge(logits, distances)
+        steps = head.end(judged)
+        refused = self._find_refused(rows, judged, distances)
+        goes_on = (refused | find_demanding(rows, judged.scores)) & judged.sound
+        for row in np.flatnonzero(goes_on).tolist():
+            answer = None if refused[row] else steps[row].answer
+            steps[row] = Step(head.macs, answer, Next(net.following, net.carry(rows, row)))
+        return steps
+
+    def _find_refused(self, rows: Batch, judged: Judged, distances: np.ndarray) -> Bools:
+        refused = find_unsure(rows, judged.scores, self.net.threshold)
+        refused |= distances > self.max_distance
+        if self.agree:
+            refused |= judged.labels != rows.inputs[LIGHT_LABEL]
+        return refused
+
+
+def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertStage | FinalStage]:
+    """Open the three nets. Raises ModelDirectoryError naming the directory and the fault."""
+    route = read_classifier(directory)
+    route.expect_stages(3, 3)
+    options = route.read_options(Options)
+    score = SCORES[options.score]
+    light, convert, full = route.manifest.stages
+    light_net = _open_net(route, light, score, convert.name)
+    convert_net = _open_net(route, convert, score, full.name, DISTANCE)
+    full_net = route.open(full, route.inputs)
+    head = route.make_head(full, score)
+    stages: dict[str, LightStage | ConvertStage | FinalStage] = {
+        light.name: LightStage(light.name, light_net),
+        convert.name: ConvertStage(convert.name, convert_net, options.max_distance, options.agree),
+        full.name: FinalStage(full.name, full_net, tuple(route.inputs), ("logits",), head),
+    }
+    return Classifier(route.manifest.digest, light.name, stages)
+
+
+def _open_net(
+    route: ClassifierRoute,
+    spec: StageSpec,
+    score: Score,
+    following: str,
+    beside: Tensors | None = None,
+) -> Net:
+    assert spec.threshold is not None, "expect_stages saw to it"
+    session = route.open(spec, route.inputs, beside)
+    head = route.make_head(spec, score)
+    return Net(session, tuple(route.inputs), head, spec.threshold, following)

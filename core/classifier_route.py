@@ -1,0 +1,157 @@
+"""A classifier's route directory: what `route.toml` must declare and what each stage's ONNX file
+must take and give. Every fault is a ModelDirectoryError, one sentence that names the directory.
+
+What a kind's options mean, and which stage sends rows where, is left to the kind.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import onnxruntime
+from pydantic import BaseModel, ValidationError
+
+from core.classifier import Head, make_labels
+from core.devices import open_onnx
+from core.errors import ModelDirectoryError
+from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
+from core.scores import Score
+
+Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape with -1 for any size
+Tensors = Mapping[str, Tensor]
+
+ONNX_TYPES = {
+    "BOOL": "bool", "UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16",
+    "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
+    "FP16": "float16", "FP32": "float", "FP64": "double", "BYTES": "string",
+}  # fmt: skip
+_DATATYPES = {f"tensor({onnx})": datatype for datatype, onnx in ONNX_TYPES.items()}
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierRoute:
+    """The directory, its manifest and the number of classes that it declares."""
+
+    directory: Path
+    manifest: Manifest
+    classes: int
+
+    @property
+    def inputs(self) -> Tensors:
+        return _declare(self.manifest.inputs)
+
+    def expect_stages(self, fewest: int, most: int | None = None) -> None:
+        """As many stages as the kind takes, each but the last with a threshold."""
+        specs = self.manifest.stages
+        if len(specs) < fewest or (most is not None and len(specs) > most):
+            count = f"{len(specs)} stage" if len(specs) == 1 else f"{len(specs)} stages"
+            allowed = f"{fewest}" if fewest == most else f"{fewest} or more"
+            raise self.fault(
+                f"pipeline {self.manifest.pipeline} has {count}, {allowed} must there be"
+            )
+        for spec in specs[:-1]:
+            if spec.threshold is None:
+                raise self.fault(f"stage {spec.name} has no threshold")
+        if specs[-1].threshold is not None:
+            raise self.fault(f"the last stage {specs[-1].name} has a threshold")
+
+    def read_options(self, kind: type[M]) -> M:
+        try:
+            return kind.model_validate(self.manifest.options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in ("options", *first["loc"]))
+            raise ModelDirectoryError(
+                f"{self.directory}/route.toml: {place}: {first['msg']}"
+            ) from error
+
+    def open(
+        self, spec: StageSpec, inputs: Tensors | Tensor, beside: Tensors | None = None
+    ) -> onnxruntime.InferenceSession:
+        """A session that takes exactly these inputs, or one of any name, and gives `logits` and
+        what is wanted beside them.
+        """
+        session = open_onnx(self.directory / spec.file)
+        place = f"{self.directory / spec.file}: stage {spec.name}"
+        found = read_inputs(session)
+        taken = inputs if isinstance(inputs, Mapping) else {next(iter(found), "any"): inputs}
+        if found != taken:
+            raise ModelDirectoryError(
+                f"{place}: inputs are {_spell(found)}; {_spell(taken)} is what it gets"
+            )
+        found = read_outputs(session)
+        wanted = {"logits": ("FP32", (-1, self.classes)), **(beside or {})}
+        lacking = {name: wanted[name] for name in wanted if found.get(name) != wanted[name]}
+        if lacking:
+            raise ModelDirectoryError(
+                f"{place}: outputs are {_spell(found)}; {_spell(lacking)} must be among them"
+            )
+        return session
+
+    def make_head(self, spec: StageSpec, score: Score) -> Head:
+        return Head(spec.name, spec.macs, spec.temperature, score, make_labels(self.classes))
+
+    def fault(self, sentence: str) -> ModelDirectoryError:
+        return ModelDirectoryError(f"{self.directory}: {sentence}")
+
+
+def read_classifier(directory: Path) -> ClassifierRoute:
+    """The manifest, verified, of a route that declares a label and probabilities."""
+    manifest = read_manifest(directory)
+    route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest))
+    names = [spec.name for spec in manifest.stages]
+    if len(set(names)) < len(names):
+        raise route.fault(f"stages: names {names} are not distinct")
+    return route
+
+
+def read_inputs(session: onnxruntime.InferenceSession) -> Tensors:
+    return _read(session.get_inputs())
+
+
+def read_outputs(session: onnxruntime.InferenceSession) -> Tensors:
+    return _read(session.get_outputs())
+
+
+def _count_classes(directory: Path, manifest: Manifest) -> int:
+    outputs = _declare(manifest.outputs)
+    datatype, shape = outputs.get("probabilities", ("", ()))
+    if set(outputs) != {"label", "probabilities"} or outputs["label"] != ("INT64", (-1,)):
+        raise ModelDirectoryError(
+            f"{directory}: outputs: {sorted(outputs)} given, "
+            "label INT64 [-1] and probabilities are needed"
+        )
+    if datatype != "FP32" or len(shape) != 2 or shape[0] != -1 or shape[1] < 2:
+        raise ModelDirectoryError(
+            f"{directory}: outputs: probabilities is {datatype} {list(shape)}, "
+            "FP32 [-1, classes] with at least 2 classes is allowed"
+        )
+    if manifest.labels and len(manifest.labels) != shape[1]:
+        raise ModelDirectoryError(
+            f"{directory}: labels: {len(manifest.labels)} given, {shape[1]} classes declared"
+        )
+    return shape[1]
+
+
+def _declare(specs: Iterable[TensorSpec]) -> Tensors:
+    return {spec.name: (spec.datatype, spec.shape) for spec in specs}
+
+
+def _read(nodes: Iterable[Any]) -> Tensors:  # onnxruntime's NodeArg is untyped
+    """Free dimensions, which have a name or None, as -1; a type the protocol lacks as ONNX's."""
+    return {
+        node.name: (
+            _DATATYPES.get(node.type, node.type),
+            tuple(size if isinstance(size, int) else -1 for size in node.shape),
+        )
+        for node in nodes
+    }
+
+
+def _spell(tensors: Tensors) -> str:
+    return ", ".join(
+        f"{name} {datatype} {list(shape)}" for name, (datatype, shape) in tensors.items()
+    )

@@ -1,0 +1,85 @@
+"""The command `sparing train exits`: options, and nothing else."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparing.failure import Failure
+
+
+def train_exits(
+    data: Annotated[
+        str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")
+    ] = "fashion-mnist",
+    net: Annotated[
+        str, typer.Option(help="lenet, the papers' net, or one of the data set's pool.")
+    ] = "cnn-8m",
+    after: Annotated[
+        list[int] | None,
+        typer.Option(help="An exit after so many layers; twice for two. [dim]Default: by net.[/]"),
+    ] = None,
+    exit_weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Of each exit's loss, the last one's too. [dim]Default: 1 each.[/]"),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin with these of the net, a safetensors file.")
+    ] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Keep these weights: only the new exits learn.")
+    ] = False,
+    self_distillation: Annotated[
+        bool, typer.Option("--self-distillation", help="The last exit teaches the others.")
+    ] = False,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracy that leaving early may cost, held out.")
+    ] = 0.001,
+    papers_thresholds: Annotated[
+        bool, typer.Option("--papers-thresholds", help="With lenet: entropy under the papers' T.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where the route directory goes.")] = Path("models"),
+    runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/exits"),
+    threads: Annotated[int, typer.Option(min=1, help="Of the training.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Decides all that is random.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="To try the recipe out.")] = None,
+) -> None:
+    """Train a net that may answer early and write the route <data>-exits.
+
+    Each exit is a stage: rows that are sure leave, the others go on with their features.
+    Thresholds come from held-out pictures. Interrupted, it goes on where it was.
+
+    [bold]sparing train exits[/]  two exits on a net of 8 MMACs
+
+    [bold]sparing train exits --data mnist --net lenet --papers-thresholds[/]  BranchyNet
+
+    [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]  exits on a
+    trained net that stays as it is
+    """
+    from sparing.interrupting import resumable
+    from sparing.recipes import import_recipe
+
+    try:
+        with resumable():
+            recipe = import_recipe("training.exits")
+            written = recipe.train(
+                data,
+                out,
+                runs / data,
+                options=recipe.Options(
+                    net=net,
+                    after=tuple(after or ()),
+                    weights=tuple(exit_weight or ()),
+                    trained=weights,
+                    frozen=frozen,
+                    self_distillation=self_distillation,
+                    max_loss=max_loss,
+                    papers_thresholds=papers_thresholds,
+                ),
+                seed=seed,
+                epochs=epochs,
+                threads=threads,
+            )
+    except (ValueError, FileNotFoundError) as error:  # in one sentence
+        raise Failure(str(error)) from error
+    print(written)

@@ -1,0 +1,165 @@
+"""How a converter learns: pictures in, easy pictures of their class out, then a light classifier.
+
+After CBNet (arXiv 2403.07036): binary cross-entropy or squared error against the target and a small
+price on the hidden layers' activity. Ours besides: `guide` adds the loss of the light classifier,
+whose weights stay, on the converted picture, so that what is kept is what it needs. Targets come
+from `targets`, nets from `autoencoders`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.augment import augment
+from training.autoencoders import Autoencoder
+from training.data import DataSet
+from training.fit import shuffle
+from training.loop import Job, precision
+from training.recipe import (
+    BATCH_ROWS,
+    MIRRORED,
+    PEAK_LEARNING_RATE,
+    SHIFT_PX,
+    WEIGHT_DECAY,
+    accuracy,
+    learning_rate,
+    predict,
+)
+from training.targets import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a conversion is judged by while it is learnt."""
+
+    error: Literal["bce", "mse"] = "bce"
+    activity: float = 1e-7  # the price of the hidden layers' summed activity
+    guide: float = 0.0  # the weight of the classifier's loss on the converted picture
+
+
+class Converter(nn.Module):
+    """uint8 pictures [B, H, W] in, the light classifier's logits of the converted ones out."""
+
+    def __init__(self, autoencoder: Autoencoder, classifier: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.classifier = classifier
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.classify(self.autoencoder(pictures))
+
+    def classify(self, converted: Tensor) -> Tensor:
+        """Logits of pictures in [0, 1]; of the last exit where there are several."""
+        answer = self.classifier(converted * 255.0)
+        logits: Tensor = answer[-1] if isinstance(answer, tuple) else answer
+        return logits
+
+
+class FixedClassifier(Converter):
+    """A converter whose classifier stays as it is while the autoencoder learns."""
+
+    def __init__(self, autoencoder: Autoencoder, classifier: nn.Module) -> None:
+        super().__init__(autoencoder, classifier.requires_grad_(False))
+
+    def train(self, mode: bool = True) -> "FixedClassifier":
+        super().train(mode)
+        self.classifier.eval()
+        return self
+
+
+class FixedAutoencoder(Converter):
+    """A converter whose autoencoder stays as it is while the classifier learns."""
+
+    def __init__(self, autoencoder: Autoencoder, classifier: nn.Module) -> None:
+        super().__init__(autoencoder.requires_grad_(False), classifier)
+
+    def train(self, mode: bool = True) -> "FixedAutoencoder":
+        super().train(mode)
+        self.autoencoder.eval()
+        return self
+
+
+def job(
+    name: str,
+    net: FixedClassifier,
+    data: DataSet,
+    targets: Targets,
+    goal: Goal,
+    *,
+    seed: int,
+    epochs: int,
+    recipe: str = "",
+) -> Job:
+    """How the autoencoder learns, for `training.loop.train`; the classifier's answers judge it."""
+    train = data.train
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        for rows in shuffle(len(train.labels), rng):
+            labels = train.labels[rows]
+            pictures = augment(train.pictures[rows], rng, erase=False, mirror=data.name in MIRRORED)
+            arrays = (pictures, targets.draw(rows, labels, rng), labels)
+            yield tuple(torch.from_numpy(array) for array in arrays)
+
+    def loss(pictures: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
+            converted, activity = net.autoencoder.convert(pictures)
+        converted = converted.float()
+        total = _error(converted, wanted.float() / 255.0, goal.error) + goal.activity * activity
+        if goal.guide:
+            total = total + goal.guide * nn.functional.cross_entropy(
+                net.classify(converted), labels
+            )
+        return total
+
+    return Job(
+        name=name,
+        net=net,
+        recipe=_describe(net, data, targets, goal, seed, epochs, recipe),
+        seed=seed,
+        epochs=epochs,
+        optimizer=torch.optim.AdamW(
+            net.autoencoder.parameters(),
+            lr=PEAK_LEARNING_RATE,
+            weight_decay=WEIGHT_DECAY,
+            fused=True,
+        ),
+        learning_rate=partial(learning_rate, epochs=epochs),
+        steps=len(train.labels) // BATCH_ROWS,
+        batches=batches,
+        loss=loss,
+        judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
+    )
+
+
+def _error(converted: Tensor, wanted: Tensor, error: str) -> Tensor:
+    if error == "mse":
+        return nn.functional.mse_loss(converted, wanted)
+    return nn.functional.binary_cross_entropy(converted, wanted)
+
+
+def _describe(
+    net: nn.Module,
+    data: DataSet,
+    targets: Targets,
+    goal: Goal,
+    seed: int,
+    epochs: int,
+    more: str,
+) -> str:
+    """All that decides the weights, as one line."""
+    classifier = [value for name, value in net.state_dict().items() if "classifier" in name]
+    fixed = hashlib.sha256(b"".join(value.numpy().tobytes() for value in classifier))
+    goals = hashlib.sha256(targets.pictures.tobytes()).hexdigest()[:16]
+    layers = hashlib.sha256(str(net).encode()).hexdigest()[:16]
+    return (
+        f"{more} net={layers} classifier={fixed.hexdigest()[:16]} targets={targets.kind}:{goals} "
+        f"{goal} seed={seed} epochs={epochs} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
+        f"decay={WEIGHT_DECAY} shift={SHIFT_PX} data={data.identity}"
+    ).strip()

@@ -1,0 +1,131 @@
+"""Trainings as processes of one thread each, a progress bar for each, some only after others.
+
+What is trained is the caller's: a task has a command that prints one JSON line an epoch. When one
+fails all stop, to go on from their checkpoints later.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One net's training."""
+
+    name: str
+    epochs: int
+    command: Callable[[], Sequence[str]]  # asked for when it starts
+    is_finished: Callable[[], bool]  # asked when all it builds on is there
+    after: tuple[str, ...] = ()  # names of tasks that must be finished first
+
+
+def train_all(
+    tasks: Sequence[Task], folder: Path, *, workers: int, console: Console | None = None
+) -> None:
+    """Bring every task to its last epoch, in the given order where nothing speaks against it.
+
+    Finished ones are kept. ValueError tells which failed and why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _progress(console) as progress, ThreadPoolExecutor(workers) as executor:
+        crew = _Crew(folder, progress)
+        bars = {
+            task.name: progress.add_task(task.name, total=task.epochs, start=False, note="waiting")
+            for task in tasks
+        }
+        waiting, done = list(tasks), set[str]()
+        running: dict[Future[None], str] = {}
+        try:
+            while waiting or running:
+                for task in [one for one in waiting if done.issuperset(one.after)]:
+                    if len(running) < workers:
+                        waiting.remove(task)
+                        running[executor.submit(crew.train, task, bars[task.name])] = task.name
+                assert running, f"{[task.name for task in waiting]} wait for nobody"
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    done.add(running.pop(future))
+        finally:
+            crew.stop()
+
+
+class _Crew:
+    """The processes at work."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._stopped = Event()
+        self._running: list[subprocess.Popen[str]] = []
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for process in self._running:
+            process.terminate()
+
+    def train(self, task: Task, bar: TaskID) -> None:
+        if self._stopped.is_set():
+            return
+        if task.is_finished():
+            self._progress.update(bar, completed=task.epochs, note="kept")
+            return
+        log = self._folder / f"{task.name}.log"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                task.command(),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        self._running.append(process)
+        if self._stopped.is_set():  # set between the check above and the append
+            process.terminate()
+        self._follow(process, bar)
+        if process.wait() != 0 and not self._stopped.is_set():
+            last = (log.read_text().strip() or "it said nothing").splitlines()[-1]
+            raise ValueError(f"training of {task.name} stopped: {last} (all of it is in {log})")
+
+    def _follow(self, process: subprocess.Popen[str], bar: TaskID) -> None:
+        """Move the bar at every JSON line until the process closes its output."""
+        assert process.stdout is not None
+        started = False
+        with process.stdout as lines:
+            for text in lines:
+                line = json.loads(text)
+                if not started:  # a resumed net's earlier epochs tell nothing about today's speed
+                    self._progress.update(bar, completed=line["epoch"] - 1)
+                    self._progress.start_task(bar)
+                    started = True
+                note = f"held-out {line['held_out_accuracy']:.2%}"
+                self._progress.update(bar, completed=line["epoch"], note=note)
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description:>15}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs  {task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=900,
+    )

@@ -1,0 +1,142 @@
+"""The recipe of early exits: a net with exits, deeply supervised, as a route `<data>-exits`.
+
+After BranchyNet (arXiv 1709.01686): B-LeNet begins with the trained main path, as there; nets of
+the pools learn all exits at once, or begin with weights of their own. Thresholds come from held-out
+pictures; the test set is looked at once. An interrupted training goes on in the same `runs` folder.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file
+
+from training.data import DataSet, load_data
+from training.exit_backbone import ExitSpec, add_exits, check_places, choose_places
+from training.exit_net import ExitNet
+from training.exit_route import LENET, Options, make_route
+from training.lenet import EXIT_WEIGHTS, branchynet, lenet
+from training.loop import Job, is_finished
+from training.loop import train as run_job
+from training.nets import POOLS, find_spec
+from training.recipe import EPOCHS, job
+from training.route_writer import write_route
+
+COLOUR_EPOCHS = 24
+PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # of nets for which others than usual are better
+
+
+def train(
+    data: str,
+    out: Path,
+    runs: Path,
+    *,
+    options: Options,
+    seed: int = 1,
+    epochs: int | None = None,
+    threads: int = 1,
+    console: Console | None = None,
+) -> Path:
+    """Train, choose thresholds and write the route `<data>-exits` in `out`; its directory.
+
+    Raises ValueError in one sentence for unusable data, options or folders of another recipe.
+    """
+    torch.set_num_threads(threads)
+    data_set = load_data(data)
+    if data_set.train.pictures.ndim != 3 and options.net == LENET:
+        raise ValueError(f"{LENET} takes grey pictures, those of {data} have colours")
+    epochs = epochs or EPOCHS.get(data) or COLOUR_EPOCHS
+    console = console or Console()
+    if options.net == LENET:
+        net = _learn_lenet(data_set, runs, options, seed=seed, epochs=epochs, console=console)
+    else:
+        net = _learn_pool_net(data_set, runs, options, seed=seed, epochs=epochs, console=console)
+    with console.status("exporting, choosing thresholds"):
+        draft = make_route(net, data_set, runs, options)
+    return write_route(out, draft)
+
+
+def learn(job: Job, runs: Path, console: Console) -> None:
+    """Bring the job's net to its last epoch, or to the weights that an earlier run left."""
+    if is_finished(job.name, runs, job.recipe):
+        job.net.load_state_dict(load_file(runs / f"{job.name}.safetensors"))
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
+                  console=console) as progress:  # fmt: skip
+        bar = progress.add_task(job.name, total=job.epochs, note="")
+
+        def report(line: dict[str, object]) -> None:
+            note = f"held-out {line['held_out_accuracy']:.2%}"
+            progress.update(bar, completed=int(str(line["epoch"])), note=note)
+
+        run_job(job, runs, report)
+
+
+def _learn_lenet(
+    data: DataSet, runs: Path, options: Options, *, seed: int, epochs: int, console: Console
+) -> ExitNet:
+    """The main path first, then both exits from there."""
+    if options.after or options.trained or options.frozen:
+        raise ValueError(f"{LENET} has its exit where the papers have it and learns from scratch")
+    classes = len(data.source.labels)
+    torch.manual_seed(seed)
+    main = job(LENET, lenet(classes), data, seed=seed, epochs=epochs)
+    learn(main, runs, console)
+    assert isinstance(main.net, ExitNet)
+    torch.manual_seed(seed)
+    branchy = branchynet(main.net, classes)
+    learn(
+        job(
+            options.name,
+            branchy,
+            data,
+            seed=seed,
+            epochs=epochs,
+            weights=_weigh(options, EXIT_WEIGHTS),
+            self_distillation=options.self_distillation,
+            recipe=f"from {LENET}",
+        ),
+        runs,
+        console,
+    )
+    return branchy
+
+
+def _learn_pool_net(
+    data: DataSet, runs: Path, options: Options, *, seed: int, epochs: int, console: Console
+) -> ExitNet:
+    backbone = find_spec(options.net, POOLS[data.name])
+    places = options.after or PLACES.get(options.net) or choose_places(backbone)
+    spec = ExitSpec(backbone, check_places(backbone, places))
+    if options.frozen and options.trained is None:
+        raise ValueError("a frozen trunk needs trained weights to begin with")
+    torch.manual_seed(seed)
+    net = add_exits(spec, data, trained=options.trained, frozen=options.frozen)
+    begun = "scratch"
+    if options.trained is not None:
+        begun = hashlib.sha256(options.trained.read_bytes()).hexdigest()[:16]
+    learn(
+        job(
+            options.name,
+            net,
+            data,
+            seed=seed,
+            epochs=epochs,
+            weights=_weigh(options, (1.0,) * len(net.heads)),
+            self_distillation=options.self_distillation,
+            recipe=f"{spec} from {begun} frozen={options.frozen}",
+        ),
+        runs,
+        console,
+    )
+    return net
+
+
+def _weigh(options: Options, usual: tuple[float, ...]) -> tuple[float, ...]:
+    weights = options.weights or usual
+    if len(weights) != len(usual) or min(weights) < 0 or max(weights) <= 0:
+        raise ValueError(f"weights of exits: {list(weights)} given, {len(usual)} are needed")
+    return weights

@@ -1,0 +1,30 @@
+"""Which pictures are easy: an exit is sure of them and, if asked, right.
+
+CBNet (arXiv 2403.07036) calls a picture easy if it leaves BranchyNet at exit 1, whether it is right
+there or not; its released code has the entropies. What is made of the easy ones, `targets` knows.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from core.scores import entropy, softmax
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.bool_]
+
+
+def entropy_nats(logits: Logits) -> npt.NDArray[np.float64]:
+    """The entropy [N] of each row's probabilities in nats, as the papers' thresholds have it."""
+    spread: npt.NDArray[np.float64] = (1.0 - entropy(softmax(logits))) * math.log(logits.shape[1])
+    return spread
+
+
+def find_easy(logits: Logits, labels: Labels, max_nats: float, *, must_be_right: bool) -> Rows:
+    """Rows [N] whose answer's entropy is below `max_nats` and, with `must_be_right`, whose answer
+    is the label.
+    """
+    easy: Rows = entropy_nats(logits) < max_nats
+    return easy & (logits.argmax(axis=1) == labels) if must_be_right else easy
