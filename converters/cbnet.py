@@ -4,7 +4,7 @@ After "CBNet: A Converting Autoencoder Toward Low-latency and Energy-efficient D
 Edge" (arXiv 2403.07036). One stage, whose net holds autoencoder and light classifier and gives
 `logits` and `distance`: how far the converted picture is from the nearest picture that conversion
 aims at. A distance that is not finite fails its row even where the classifier swallows the fault,
-as rectifiers do with NaN. Converting only where it is needed is `converters.gated`'s.
+as max pooling does with NaN. Converting only where it is needed is `converters.gated`'s.
 """
 
 from pathlib import Path

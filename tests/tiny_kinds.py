@@ -5,7 +5,7 @@ stage that may send rows on, and some end there. A poison picture gives NaN.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,8 @@ Weights = dict[str, npt.NDArray[Any]]
 def write_exits(root: Path, stages: int = 3, seed: int = 0, **arguments: Any) -> Path:
     """`stages` segments; a row takes features along that halve in size with each."""
     nets = [make_segment(index, index == stages - 1, seed) for index in range(stages)]
-    arguments = {"options": {"score": "difference"}, **arguments}
-    return write_route(root, nets=nets, seed=seed, pipeline="exits", **arguments)
+    arguments = {"options": {"score": "difference"}, "nets": nets, **arguments}
+    return write_route(root, seed=seed, pipeline="exits", **arguments)
 
 
 def write_cbnet(root: Path, seed: int = 0, **arguments: Any) -> Path:
@@ -44,13 +44,18 @@ def write_gated(
     *,
     max_distance: float = MAX_DISTANCE,
     agree: bool = True,
+    converter: onnx.ModelProto | None = None,
     **arguments: Any,
 ) -> Path:
     options = {"score": "difference", "max_distance": max_distance, "agree": agree}
     arguments = {"thresholds": [0.5, 0.25], **arguments}
     light = make_net(np.random.default_rng([seed, 0]), 0, CLASSES, poison=True)
     full = make_net(np.random.default_rng([seed, 2]), 8, CLASSES, poison=True)
-    arguments = {"options": options, "nets": [light, make_converter(seed), full], **arguments}
+    arguments = {
+        "options": options,
+        "nets": [light, converter or make_converter(seed), full],
+        **arguments,
+    }
     return write_route(root, seed=seed, pipeline="cbnet-gated", **arguments)
 
 
@@ -85,14 +90,17 @@ def make_segment(index: int, is_last: bool, seed: int = 0) -> onnx.ModelProto:
     return _make_model(nodes, inputs, outputs, weights)
 
 
-def make_converter(seed: int = 0) -> onnx.ModelProto:
+def make_converter(
+    seed: int = 0, poisoned: Literal["logits", "nearest"] = "logits"
+) -> onnx.ModelProto:
     """A linear converter with a sigmoid, noisy a little, a linear classifier of what it makes,
     alike that of the light stage, and the mean squared distance to the nearest of a few pictures.
+    A poison picture makes NaN of the one or of the other.
     """
     rng = np.random.default_rng([seed, 1])
     pixels = SIZE * SIZE
     weights: Weights = {
-        **_draw_linear(rng, "convert", pixels, 0.5 / pixels**0.5, pixels),
+        **_draw_linear(rng, "convert", pixels, 4 / pixels**0.5, pixels),
         "targets": rng.random((1, TARGETS, pixels)).astype(np.float32),
         "row": np.array([1], dtype=np.int64),
     }
@@ -100,6 +108,7 @@ def make_converter(seed: int = 0) -> onnx.ModelProto:
     light = np.random.default_rng([seed, 0])
     weights["light_bias"] = light.normal(0, 0.1, CLASSES).astype(np.float32)
     weights["light_weight"] = light.normal(0, 8 / pixels**0.5, (CLASSES, pixels)).astype(np.float32)
+    given = {name: "sound" if name == poisoned else name for name in ("logits", "nearest")}
     nodes = [
         *_read_image(weights),
         helper.make_node("Flatten", ["centred"], ["flat"], axis=1),
@@ -107,14 +116,15 @@ def make_converter(seed: int = 0) -> onnx.ModelProto:
         helper.make_node("Sigmoid", ["sums"], ["made"]),
         helper.make_node("Sub", ["made", "centre"], ["made_centred"]),
         helper.make_node(
-            "Gemm", ["made_centred", "light_weight", "light_bias"], ["sound"], transB=1
+            "Gemm", ["made_centred", "light_weight", "light_bias"], [given["logits"]], transB=1
         ),
-        *make_poison_nodes(weights),
         helper.make_node("Unsqueeze", ["made", "row"], ["made_row"]),
         helper.make_node("Sub", ["made_row", "targets"], ["gaps"]),
         helper.make_node("Mul", ["gaps", "gaps"], ["squares"]),
         helper.make_node("ReduceMean", ["squares"], ["distances"], axes=[2], keepdims=0),
-        helper.make_node("ReduceMin", ["distances"], ["distance"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMin", ["distances"], [given["nearest"]], axes=[1], keepdims=1),
+        *make_poison_nodes(weights, poisoned),
+        helper.make_node("Squeeze", ["nearest", "row"], ["distance"]),
     ]
     outputs = [_floats("logits", CLASSES), _floats("distance")]
     return _make_model(nodes, [_image()], outputs, weights)

@@ -7,6 +7,7 @@ part of the rows escalates at the default thresholds. Knows nothing of training.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def _format(value: object) -> str:
         return "{" + ", ".join(f"{json.dumps(k)} = {_format(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_format(item) for item in value) + "]"
-    return json.dumps(value)
+    return "inf" if value == math.inf else json.dumps(value)
 
 
 def _count_macs(channels: int, classes: int) -> int:
@@ -184,8 +185,8 @@ def make_net(
     return model
 
 
-def make_poison_nodes(weights: dict[str, npt.NDArray[Any]]) -> list[Node]:
-    """logits += 0 * log(1 - mean of the first four pixels): NaN when all four are 255."""
+def make_poison_nodes(weights: dict[str, npt.NDArray[Any]], poisoned: str = "logits") -> list[Node]:
+    """`sound` + 0 * log(1 - mean of the first four pixels): NaN when all four are 255."""
     weights["starts"] = np.array([0, 0], dtype=np.int64)
     weights["ends"] = np.array([1, 4], dtype=np.int64)
     weights["axes"] = np.array([1, 2], dtype=np.int64)
@@ -199,5 +200,5 @@ def make_poison_nodes(weights: dict[str, npt.NDArray[Any]]) -> list[Node]:
         helper.make_node("Log", ["rest"], ["log"]),
         helper.make_node("Mul", ["log", "zero"], ["nothing"]),
         helper.make_node("Unsqueeze", ["nothing", "last"], ["column"]),
-        helper.make_node("Add", ["sound", "column"], ["logits"]),
+        helper.make_node("Add", ["sound", "column"], [poisoned]),
     ]
