@@ -1,4 +1,4 @@
-"""`sparing compare`, or `python -m benchmarks.compare`: eleven ways to the same labels, fairly.
+"""`sparing compare`, or `python -m benchmarks.compare`: twelve ways to the same labels, fairly.
 
 LeNet, BranchyNet, CBNet in three forms and the controls they must beat are trained under one budget
 for every seed, exported to one runtime and measured: accuracy and robustness by replay, cost
@@ -54,7 +54,7 @@ QUICK = Plan(seeds=1, epochs=QUICK_EPOCHS, trial_rows=1000, runs=1, seconds=0.6)
 
 def main() -> None:
     options = read_options()
-    plan = QUICK if options.quick else Plan(seeds=options.seeds)
+    plan = QUICK if options.quick else Plan(seeds=options.seeds, epochs=options.epochs)
     runs = options.runs / "quick" if options.quick else options.runs
     console = Console(stderr=True)
     try:
@@ -84,6 +84,7 @@ def read_options() -> argparse.Namespace:
         "--runs", type=Path, default=Path("runs/compare"), help="what is kept to resume from"
     )
     parser.add_argument("--workers", type=int, default=2, help="nets trained at once")
+    parser.add_argument("--epochs", type=int, help="of every net, to try things out")
     parser.add_argument("--only", choices=("train", "measure"), help="half of it")
     return parser.parse_args()
 

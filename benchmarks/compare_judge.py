@@ -19,7 +19,7 @@ from benchmarks.contestants import BASELINE, CONVERTERS
 from benchmarks.results import Results
 from benchmarks.verdicts import Row, at_least, at_most, each, median
 
-EXITS = "branchynet"
+EXITS, DENSE = "branchynet", "cbnet-dense"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,12 @@ def judge_compare(results: Results) -> list[Row]:
     """Every target of the comparison."""
     target, best = TARGETS[find_data(results)], find_best_converter(results)
     rows = [
-        _judge_accuracy(results, "Accuracy of CBNet as published", "cbnet", target.published),
+        _judge_accuracy(
+            results, "Accuracy where every picture is converted, cbnet", "cbnet", target.published
+        ),
+        _judge_accuracy(
+            results, "The same with the authors' own nets, cbnet-dense", DENSE, target.published
+        ),
         _judge_accuracy(results, f"Accuracy of the best converter, {best}", best, target.best),
         _judge_time(results, best),
         _judge_saving(results, best, BASELINE, 79.0),

@@ -20,7 +20,12 @@ from benchmarks.contestants import Contestant
 from benchmarks.results import Sample
 from core.devices import open_onnx
 
-CUT = ("branchynet", "truncated", "cbnet")  # at their first stage; LeNet is timed whole
+CUT = (
+    "branchynet",
+    "truncated",
+    "cbnet-dense",
+    "cbnet",
+)  # at their first stage; LeNet is timed whole
 TIMED = ("lenet", *CUT)
 BATCH_ROWS = 32
 REPEATS = 5
@@ -70,7 +75,7 @@ def cut_trunk(path: Path) -> onnx.ModelProto:
     """The net up to its first convolution, or where it makes a picture by a sigmoid, to the first
     one after that. ValueError where there is none.
     """
-    model = onnx.load(path)
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
     nodes = model.graph.node
     pictures = [index for index, node in enumerate(nodes) if node.op_type == "Sigmoid"]
     start = pictures[-1] if pictures else 0

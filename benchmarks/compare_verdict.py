@@ -6,6 +6,7 @@ from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, RETRAINED
 from benchmarks.compare_robust import GATED
 from benchmarks.compare_robust_tables import list_strangers, mean_share
 from benchmarks.compare_scores import (
+    COST,
     POINTS,
     Standing,
     compare_accuracy,
@@ -16,12 +17,12 @@ from benchmarks.compare_scores import (
     stand,
     times_less,
 )
-from benchmarks.contestants import BASELINE, CONVERTERS
+from benchmarks.contestants import BASELINE, BEHIND, CONVERTERS
 from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.intervals import mean_and_margin
 from benchmarks.results import Results
 
-STEPS = ("cbnet", "branchynet", "truncated")
+STEPS = ("cbnet-dense", "branchynet", "truncated")
 
 
 def write_verdict(results: Results) -> str:
@@ -76,12 +77,15 @@ def _judge_converter(results: Results, standings: dict[str, Standing], name: str
 def _weigh_conversion(results: Results) -> str:
     """What a converter adds to the classifier behind it, and what its gate does."""
     best = find_best_converter(results)
-    gain = compare_accuracy(results, "cbnet", "light")
-    dearer = results.median("cbnet", "bulk_cpu_us") / results.median("light", "bulk_cpu_us")
+    parts = []
+    for name, behind in BEHIND.items():
+        gain = says_points(compare_accuracy(results, name, behind))
+        dearer = results.median(name, COST) / results.median(behind, COST)
+        parts.append(f"{gain} and {dearer:.1f} times the CPU for `{name}` over `{behind}`")
     ended = [mean_share(results, GATED, f"ended_{index}") for index in range(3)]
     return (
-        f"Converting every picture and classifying it changes the accuracy of the light net alone "
-        f"by {says_points(gain)} and takes {dearer:.1f} times its CPU. With the gate "
+        f"What converting every picture adds to the same classifier without it: "
+        f"{'; '.join(parts)}. With the gate "
         f"{_percent(ended[0])} % of the pictures end at the light net, {_percent(ended[1])} % at "
         f"the converter and {_percent(ended[2])} % at the full net: what the gated form reaches "
         f"beyond its light net is the full net's work where the second share is small. The best "

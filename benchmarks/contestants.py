@@ -1,4 +1,4 @@
-"""Who is compared: eleven ways to the same labels, each a route that was trained under one budget.
+"""Who is compared: twelve ways to the same labels, each a route that was trained under one budget.
 
 What they are made of and how they learn is known to `training.contest`; here are their names, what
 a reader is told of them, and where their newest versions lie.
@@ -13,7 +13,8 @@ from core.messages import Pipeline
 from routes.loading import LoadedRoute
 
 BASELINE = "lenet"
-CONVERTERS = ("cbnet", "cbnet-gated", "encoder-only")
+CONVERTERS = ("cbnet", "cbnet-dense", "cbnet-gated", "encoder-only")
+BEHIND = {"cbnet": "light-distilled", "cbnet-dense": "truncated"}  # what a converter stands before
 CONTESTANTS: Mapping[str, str] = {
     "lenet": "LeNet, the whole net for every picture",
     "branchynet": "BranchyNet: LeNet with an early exit",
@@ -22,8 +23,9 @@ CONTESTANTS: Mapping[str, str] = {
     "light": "a light CNN made for this runtime",
     "light-distilled": "the same, distilled",
     "small": "a small CNN",
-    "cbnet": "CBNet as published: every picture converted, then classified",
-    "cbnet-gated": "the light CNN; unsure ones converted; a full net where that does not convince",
+    "cbnet": "CBNet's way: every picture converted, then the distilled light CNN",
+    "cbnet-dense": "the same with the authors' own nets: dense autoencoder, then the early exit",
+    "cbnet-gated": "a light net; unsure pictures converted; a full net where the gate refuses",
     "encoder-only": "the converter's encoder and a linear head, without a decoder",
     "dual": "the distilled light CNN, then the small one for unsure pictures",
 }
