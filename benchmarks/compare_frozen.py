@@ -1,8 +1,8 @@
 """When does converting win? A deployed classifier that may not change, and corrupted pictures.
 
-Four ways to live with that, each a net of its own in the folder `frozen` of a seed, made by
-`train_frozen`: do nothing, convert (CBNet's way: to an easy picture of the class), only clean (to
-the picture as it was), and, against the ban, retrain.
+Five ways to live with that, each a net of its own in the folder `frozen` of a seed, made by
+`train_frozen`: do nothing, convert (CBNet's way: to an easy picture of the class), convert so that
+the classifier is right, only clean (to the picture as it was), and, against the ban, retrain.
 """
 
 import json
@@ -19,12 +19,13 @@ from benchmarks.traffic import Labels, Pictures
 from core.devices import open_onnx
 from training.data import DataSet
 
-AS_IT_IS, CONVERTED, CLEANED, RETRAINED = (
-    "frozen, as it is", "frozen, converted", "frozen, cleaned", "retrained",
+AS_IT_IS, CONVERTED, GUIDED, CLEANED, RETRAINED = (
+    "frozen, as it is", "frozen, converted", "frozen, guided", "frozen, cleaned", "retrained",
 )  # fmt: skip
 VARIANTS: Mapping[str, str] = {
     AS_IT_IS: "the frozen classifier alone",
     CONVERTED: "converted to an easy picture of the class, then the frozen classifier",
+    GUIDED: "the same, the autoencoder told the frozen classifier's loss while it learns",
     CLEANED: "cleaned by an autoencoder of the same size, then the frozen classifier",
     RETRAINED: "the same classifier retrained on corrupted pictures (not allowed)",
 }

@@ -13,10 +13,11 @@ from benchmarks.compare_scores import (
     compare_accuracy,
     find_best_converter,
     says_points,
+    says_seeds,
     stand,
 )
 from benchmarks.contestants import BASELINE, CONVERTERS
-from benchmarks.results import Results
+from benchmarks.results import FOLDER, Results, find_newest, read_results
 from benchmarks.verdicts import Row, at_least, at_most, each, median
 
 EXITS, DENSE = "branchynet", "cbnet-dense"
@@ -60,6 +61,8 @@ def judge_compare(results: Results) -> list[Row]:
     ]
     if target.leave is not None and target.exits is not None:
         rows += _judge_exits(results, target.leave, target.exits)
+    else:
+        rows.append(_judge_rebatching())
     faults = sum(s.value for s in results.samples if s.metric.endswith(("_errors", "_wrong")))
     why = "every answer was compared with the replay's"
     return [*rows, at_most("Errors and wrong answers under load", [faults], 0, "", why, 0)]
@@ -67,7 +70,7 @@ def judge_compare(results: Results) -> list[Row]:
 
 def _judge_accuracy(results: Results, what: str, name: str, bound: float) -> Row:
     values = each(results, name, "accuracy") * POINTS
-    words = f"mean of {len(values)} seeds: {', '.join(f'{value:.2f}' for value in values)}"
+    words = says_seeds(values.tolist(), 2)
     return at_least(what, [float(values.mean())], bound, "%", words, 2)
 
 
@@ -116,10 +119,23 @@ def _judge_exits(results: Results, leave: float, accuracy: float) -> list[Row]:
     left = each(results, EXITS, "ended_0") * POINTS
     right = each(results, EXITS, "accuracy") * POINTS
     own = each(results, EXITS, "right_0") * POINTS
-    seeds = f"mean of {len(left)} seeds"
     return [
         at_least("Pictures that leave BranchyNet at exit 1", [float(np.mean(left))], leave, "%",
-                 f"{seeds}: {', '.join(f'{value:.1f}' for value in left)}", 1),
+                 says_seeds(left.tolist(), 1), 1),
         at_least("Accuracy of BranchyNet with its exits", [float(np.mean(right))], accuracy, "%",
-                 f"{seeds}; of those that leave at exit 1 {np.mean(own):.2f} %", 2),
+                 f"{says_seeds(right.tolist(), 2)}; of those that leave at exit 1 "
+                 f"{np.mean(own):.2f} %", 2),
     ]  # fmt: skip
+
+
+def _judge_rebatching() -> Row:
+    """What `sparing bench exits` measured last, on a large net of its own."""
+    what, target = "Requests/s of a large net with two exits, of the same net's without", 1.5
+    try:
+        exits = read_results(find_newest("exits", FOLDER))
+    except FileNotFoundError:
+        return Row(what, f"≥ {target} ×", "–", None, "sparing bench exits was not run")
+    ratio = each(exits, "exits", "requests_s") / each(exits, "whole", "requests_s")
+    device_us = exits.median("whole", "device_us")
+    why = f"{device_us:.0f} µs a picture without exits; its own report has more"
+    return at_least(what, ratio, target, "×", why, 2)

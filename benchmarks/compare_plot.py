@@ -28,12 +28,14 @@ def _draw_front(axes: Axes, results: Results) -> None:
     best = find_front(standings)
     axes.step([one.cost_us for one in best], [one.accuracy for one in best], where="post",
               color=BASELINE, linewidth=1, zorder=0)  # fmt: skip
-    for name, one in standings.items():
+    for place, (name, one) in enumerate(
+        sorted(standings.items(), key=lambda item: item[1].cost_us)
+    ):
         colour = CONVERTING if name in CONVERTERS else OURS
         axes.errorbar(one.cost_us, one.accuracy, yerr=one.margin or 0.0, fmt="o", color=colour,
                       capsize=3, markersize=6)  # fmt: skip
         axes.annotate(name, (one.cost_us, one.accuracy), textcoords="offset points",
-                      xytext=(6, -11), fontsize=8, color=colour)  # fmt: skip
+                      xytext=(6, (-11, 5)[place % 2]), fontsize=8, color=colour)  # fmt: skip
     axes.set(xscale="log", xlabel="CPU of the whole server, µs a picture, 32 pictures a request",
              ylabel="test accuracy, %")  # fmt: skip
     axes.set_title("accuracy against CPU; bars: 95 % over seeds; orange: converters", fontsize=10)

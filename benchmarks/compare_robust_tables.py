@@ -73,14 +73,16 @@ def _tabulate_strangers(results: Results) -> str:
 
 
 def _explain_gate(results: Results) -> str:
+    stops = mean_share(results, GATED, "ended_1")
     parts = [
         f"of {stranger} {_percent(mean_share(results, GATED, f'converted_{stranger}'))} %, with "
         f"confidence {_percent(mean_share(results, GATED, f'converted_confident_{stranger}'))} %"
         for stranger in list_strangers(results)
     ]
     return (
-        "The gate of `cbnet-gated` lets strangers stop at the converter: " + _join(parts) + ". "
-        "What passes its light stage with confidence never reaches the gate."
+        f"The gate of `cbnet-gated` lets {_percent(stops)} % of the test pictures stop at the "
+        f"converter; of strangers, {_join(parts)}. What passes its light stage with confidence "
+        "never reaches the gate."
     )
 
 

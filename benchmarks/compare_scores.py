@@ -2,6 +2,7 @@
 who is best, who beats whom.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.contestants import BASELINE, CONTESTANTS, CONVERTERS
@@ -63,6 +64,12 @@ def compare_accuracy(results: Results, name: str, other: str) -> tuple[float, fl
     """Points by which `name` is more accurate, seed by seed: mean and margin."""
     pairs = zip(results.values(name, "accuracy"), results.values(other, "accuracy"), strict=True)
     return mean_and_margin([(one - two) * POINTS for one, two in pairs])
+
+
+def says_seeds(values: Sequence[float], digits: int) -> str:
+    """Each seed's value, in per cent."""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    return f"one seed: {each}" if len(values) == 1 else f"mean of {len(values)} seeds: {each}"
 
 
 def says_points(points: tuple[float, float | None]) -> str:

@@ -74,8 +74,8 @@ class Arena:
             found = self._measure(load, seconds)
             name, shape = load.contestant.name, load.shape.name
             console.print(
-                f"run {run + 1} {name:16} {shape:5} {found['cpu_us']:8.1f} µs CPU a picture, "
-                f"{found['device_us']:8.1f} of them in stages"
+                f"run {run + 1} {name:16} {shape:5} {found['cpu_us']:7.1f} µs CPU a picture, "
+                f"{found['device_us']:6.1f} in stages"
             )
             for metric, value in found.items():
                 yield Sample(name, run, f"{shape}_{metric}", value)

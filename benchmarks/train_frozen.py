@@ -2,9 +2,9 @@
 
 The contest's `light` net is the deployed one. What stands before it learns by CBNet's loss
 (`training.converting`) on corrupted pictures: `converted` towards an easy picture of the class,
-`cleaned` towards the picture as it was. Neither is told the classifier's opinion. `retrained` is a
-net of the same shape that learns its classes from corrupted pictures. Each has the contest's
-budget of epochs at most `EPOCHS`. What they are worth is `compare_frozen`'s.
+`guided` towards that and the frozen classifier's right answer, `cleaned` towards the picture as it
+was. `retrained` is a net of the same shape that learns its classes from corrupted pictures. Each
+has `EPOCHS` epochs, or fewer where the contest had. What they are worth is `compare_frozen`'s.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, RETRAINED, frozen_file
+from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, GUIDED, RETRAINED, frozen_file
 from benchmarks.corruptions import corrupt_mixed
 from training import converting, recipe
 from training.autoencoders import CONVOLUTIONAL, Autoencoder
@@ -58,8 +58,12 @@ def train_frozen(
 
 def _make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
     jobs = {
-        variant: _make_converting(studio, targets, name, clean=clean)
-        for variant, name, clean in ((CONVERTED, "converts", False), (CLEANED, "cleans", True))
+        variant: _make_converting(studio, targets, name, goal, clean=clean)
+        for variant, name, goal, clean in (
+            (CONVERTED, "converts", Goal(), False),
+            (GUIDED, "guides", Goal(guide=1.0), False),
+            (CLEANED, "cleans", Goal(), True),
+        )
     }
     torch.manual_seed(studio.seed)
     plain = recipe.job(
@@ -69,12 +73,14 @@ def _make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
     return jobs | {RETRAINED: _corrupt(plain, clean=False)}
 
 
-def _make_converting(studio: Studio, targets: Targets, name: str, *, clean: bool) -> Job:
+def _make_converting(
+    studio: Studio, targets: Targets, name: str, goal: Goal, *, clean: bool
+) -> Job:
     frozen = studio.load(FROZEN)
     torch.manual_seed(studio.seed)
     net = FixedClassifier(Autoencoder(CONVOLUTIONAL, studio.size), frozen)
     job = converting.job(
-        name, net, studio.data, targets, Goal(), seed=studio.seed, epochs=studio.epochs,
+        name, net, studio.data, targets, goal, seed=studio.seed, epochs=studio.epochs,
         recipe=f"{name} corrupted pictures",
     )  # fmt: skip
     return _corrupt(job, clean=clean)

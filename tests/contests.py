@@ -39,7 +39,7 @@ def write_contestant(runs: Path, seed: int, name: str, stages: int, first: int) 
     for index in range(stages):
         path = folder / f"{name}-{index}.onnx"
         onnx.save(build_small_cnn(seed=first + 1000 * index), path)
-        threshold = 0.6 if index < stages - 1 else None
+        threshold = 0.98 if index < stages - 1 else None
         files.append(StageFiles(f"stage{index}", path, {}, MACS, 1.0, threshold))
     draft = RouteDraft(
         route=f"{DATA}-{name}",
