@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.compare_accuracy import cut, measure_accuracy
-from benchmarks.compare_frozen import VARIANTS, frozen_file, measure_frozen
+from benchmarks.compare_frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare_robust import Trials, make_trials, measure_robustness
 from benchmarks.compare_time import SHAPES, measure_times
 from benchmarks.compare_trunk import measure_trunks
@@ -112,7 +112,10 @@ def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sam
     for _, one in track(jobs, "replaying", console=console):
         samples += replay(runs, shown, one, trials)
     for seed in by_seed:
-        samples += replay_frozen(runs, shown, seed, trials)
+        if is_trained(runs, data.name, seed):
+            samples += replay_frozen(runs, shown, seed, trials)
+        else:
+            console.print(f"seed {seed}: the frozen classifier's company was not trained, left out")
     timed = by_seed[1]
     samples += time_trunks(runs, shown, timed, samples)
     samples += time_served(runs, shown, timed, plan, console)

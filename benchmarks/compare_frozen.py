@@ -36,10 +36,16 @@ def frozen_file(runs: Path, data: str, seed: int, variant: str) -> Path:
     return seed_folder(runs, data, seed) / "frozen" / f"{variant.replace(', ', '-')}.onnx"
 
 
+def is_trained(runs: Path, data: str, seed: int) -> bool:
+    """Whether the seed's nets are all there; the comparison can do without them."""
+    places = [frozen_file(runs, data, seed, variant) for variant in VARIANTS]
+    return all(place.exists() and place.with_suffix(".json").exists() for place in places)
+
+
 def measure_frozen(
     runs: Path, data: DataSet, seed: int, variant: str, trials: Trials
 ) -> Iterator[Sample]:
-    """Accuracy on clean and on corrupted pictures. FileNotFoundError where it was not trained."""
+    """Accuracy on clean and on corrupted pictures."""
     path = frozen_file(runs, data.name, seed, variant)
     facts = {
         "accuracy": _share_right(path, data.test.pictures, data.test.labels),

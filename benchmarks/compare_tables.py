@@ -82,7 +82,11 @@ def beside_the_paper(results: Results) -> str:
 
 def show_frozen(results: Results) -> str:
     """Markdown: a classifier that may not change, on corrupted pictures."""
+    title = "## A frozen classifier on corrupted pictures"
     present = [name for name in VARIANTS if has(results, name, "accuracy")]
+    if not present:
+        return f"{title}\n\nNot measured: the nets that stand before it were not trained."
+    seeds = len(results.values(present[0], "accuracy"))
     rows = [
         [
             VARIANTS[name],
@@ -95,12 +99,12 @@ def show_frozen(results: Results) -> str:
     ]
     return "\n\n".join(
         [
-            "## A frozen classifier on corrupted pictures",
+            title,
             "The `light` net is deployed and may not be retrained; pictures arrive corrupted, by "
             "one of the five corruptions at one of three strengths, or clean. An autoencoder in "
             "front of it is trained on such pictures of the training set; the classifier is not "
             "touched. What would be done without the ban stands in the last row. Accuracy in per "
-            "cent, mean over seeds.",
+            f"cent, mean over {seeds} seeds.",
             make_table(
                 ["", "clean", *CORRUPTIONS, "all five, 95 % over seeds", "MMACs"], rows
             ),

@@ -19,10 +19,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, GUIDED, RETRAINED, frozen_file
+from benchmarks.contestants import seed_folder
 from benchmarks.corruptions import corrupt_mixed
 from training import converting, recipe
 from training.autoencoders import CONVOLUTIONAL, Autoencoder
-from training.contest import open_studio
 from training.contest_nets import Studio, choose_goals
 from training.converter_export import check_stage, export_classifier, export_converter
 from training.converting import FixedClassifier, Goal
@@ -41,7 +41,8 @@ def train_frozen(
 ) -> None:
     """Train what is not trained yet; ValueError where the contest of that seed was not run."""
     torch.set_num_threads(1)
-    studio = open_studio(data.name, runs, seed=seed, epochs=min(epochs or EPOCHS, EPOCHS))
+    folder = seed_folder(runs, data.name, seed)
+    studio = Studio(data, folder, seed, min(epochs or EPOCHS, EPOCHS))
     if not (studio.folder / f"{FROZEN}.safetensors").exists():
         raise ValueError(f"{studio.folder} has no net {FROZEN}, which is to be frozen")
     targets = choose_goals(studio, "clusters")
@@ -49,14 +50,15 @@ def train_frozen(
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(studio.folder / f"{FROZEN}.onnx", place)
     _tell_macs(place)
-    for variant, job in _make_jobs(studio, targets).items():
+    for variant, job in make_jobs(studio, targets).items():
         path = frozen_file(runs, data.name, seed, variant)
         if not is_finished(job.name, path.parent, job.recipe) or not path.exists():
             train(job, path.parent, lambda line: console.print(f"frozen {line}"))
             _export(studio, job, targets, path)
 
 
-def _make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
+def make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
+    """By variant, how each learns."""
     jobs = {
         variant: _make_converting(studio, targets, name, goal, clean=clean)
         for variant, name, goal, clean in (
