@@ -60,9 +60,11 @@ def main() -> None:
     try:
         with resumable():
             data = load_data(options.data)
-            if options.only != "measure":
+            if options.only in (None, "train"):
                 train(data, runs, plan, options.workers, console)
-            if options.only != "train":
+            if options.only in (None, "train", "frozen"):
+                train_company(data, runs, plan, console)
+            if options.only in (None, "measure"):
                 samples = measure(data, runs, plan, console)
                 print(publish(options.data, samples, plan, quick=options.quick))
     except Failure as failure:
@@ -85,20 +87,26 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=2, help="nets trained at once")
     parser.add_argument("--epochs", type=int, help="of every net, to try things out")
-    parser.add_argument("--only", choices=("train", "measure"), help="half of it")
+    parser.add_argument("--only", choices=("train", "frozen", "measure"), help="a part of it")
     return parser.parse_args()
 
 
 def train(data: DataSet, runs: Path, plan: Plan, workers: int, console: Console) -> None:
-    """Every seed's contest, then its frozen classifier's company."""
-    from benchmarks.train_frozen import train_frozen  # they need torch, measuring does not
-    from training.contest import train_contest
+    """Every seed's contest."""
+    from training.contest import train_contest  # it needs torch, measuring does not
 
     for seed in range(1, plan.seeds + 1):
         console.print(f"seed {seed} of {plan.seeds} on {data.name}")
         train_contest(
             data.name, runs, seed=seed, epochs=plan.epochs, workers=workers, console=console
         )
+
+
+def train_company(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:
+    """What stands before a frozen classifier, of every seed."""
+    from benchmarks.train_frozen import train_frozen
+
+    for seed in range(1, plan.seeds + 1):
         train_frozen(data, runs, seed, plan.epochs, console)
 
 

@@ -17,8 +17,9 @@ class Compared(StrEnum):
     mnist = "mnist"
 
 
-class Half(StrEnum):
-    train = "train"
+class Part(StrEnum):
+    train = "train"  # the contestants, then what stands before a frozen classifier
+    frozen = "frozen"  # that alone
     measure = "measure"
 
 
@@ -32,8 +33,11 @@ def compare(
     ] = 3,
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/compare"),
     workers: Annotated[int, typer.Option(min=1, help="Nets trained at once, a core each.")] = 2,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of every net, to try things out.")
+    ] = None,
     only: Annotated[
-        Half | None, typer.Option(help="Half of it: measuring wants a quiet machine.")
+        Part | None, typer.Option(help="A part of it: measuring wants a quiet machine.")
     ] = None,
 ) -> None:
     """Compare converters, early exits and plain small nets on one data set, fairly.
@@ -58,6 +62,7 @@ def compare(
     arguments = ["--data", data, "--seeds", str(seeds), "--workers", str(workers)]
     arguments += ["--runs", str(runs.absolute())] if runs != Path("runs/compare") else []
     arguments += ["--quick"] if quick else []
+    arguments += ["--epochs", str(epochs)] if epochs is not None else []
     arguments += ["--only", only] if only is not None else []
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.compare", *arguments])

@@ -34,8 +34,8 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def squares() -> DataSet:
     source = Source(url="", sha256={}, labels=("a", "b", "c", "d"), mean=(0.2,), std=(0.2,))
-    parts = [make_squares(rows, seed) for seed, rows in enumerate((768, 200, 200))]
-    return DataSet(DATA, source, *parts, identity="0" * 64)
+    train, held_out, test = (make_squares(rows, seed) for seed, rows in enumerate((768, 200, 200)))
+    return DataSet(DATA, source, train, held_out, test, "0" * 64)
 
 
 @pytest.fixture(scope="module")
