@@ -28,7 +28,6 @@ def measure_accuracy(contestant: Contestant, data: DataSet) -> Iterator[Sample]:
         "held_out_accuracy": share_right(held_out, data.held_out.labels),
         "macs": sum(run.macs.values()) / rows,
         "rows": rows,
-        "stages_us": sum(run.device_s.values()) * 1e6 / rows,
     }
     for metric, value in (facts | describe_ends(contestant, run, data.test.labels)).items():
         yield Sample(contestant.name, contestant.seed, metric, value)

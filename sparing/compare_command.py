@@ -20,6 +20,7 @@ class Compared(StrEnum):
 class Part(StrEnum):
     train = "train"  # the contestants, then what stands before a frozen classifier
     frozen = "frozen"  # that alone
+    replay = "replay"  # what a busy machine does not change
     measure = "measure"
 
 
