@@ -58,8 +58,8 @@ def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
     """The small CNN over HTTP without memory, its echoes, memory hits, and lone requests."""
     pictures = _make_noise(DISTINCT_PICTURES)
     route = small_cnn.ROUTE
-    labels = _label(models, route, pictures)
-    binary, headers = _binary_traffic(servers["no-memory"], route, pictures, labels)
+    labels = label_offline(models, route, pictures)
+    binary, headers = make_binary_traffic(servers["no-memory"], route, pictures, labels)
     path = f"/v2/models/{route}/infer"
     same = Traffic(binary.bodies, [body[-8:] for body in binary.bodies], offset=-8)
     hit = Traffic(binary.bodies[:1], binary.expected[:1], binary.offset)
@@ -82,7 +82,7 @@ def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
 def build_picture_cases(models: Path) -> list[Case]:
     """The small CNN without memory, asked with PNGs."""
     pictures = _make_noise(DISTINCT_PICTURES // 16)
-    labels = _label(models, small_cnn.ROUTE, pictures)
+    labels = label_offline(models, small_cnn.ROUTE, pictures)
     right = Traffic(
         [encode_png(picture) for picture in pictures], [b'"label":%d,' % label for label in labels]
     )
@@ -94,7 +94,7 @@ def build_grpc_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
     """The small CNN over gRPC without memory, and the no-op that answers with the same message."""
     pictures = _make_noise(DISTINCT_PICTURES)
     route = small_cnn.ROUTE
-    labels = _label(models, route, pictures)
+    labels = label_offline(models, route, pictures)
     bodies = [encode_grpc(route, picture) for picture in pictures]
     right = Traffic(bodies, [expect_label(label) for label in labels])
     same = Traffic(bodies, [right.expected[0]] * len(bodies))
@@ -124,8 +124,8 @@ def build_cascade_cases(
         ("cascade-no-rebatch", "no-memory-no-rebatch", CASCADE),
         ("cascade-no-metrics", "no-memory-no-metrics", CASCADE),
     ):
-        labels[route] = labels.get(route) or _label(models, route, pictures)
-        traffic, headers = _binary_traffic(servers[server], route, pictures, labels[route])
+        labels[route] = labels.get(route) or label_offline(models, route, pictures)
+        traffic, headers = make_binary_traffic(servers[server], route, pictures, labels[route])
         path = f"/v2/models/{route}/infer"
         cases.append(Case(name, server, CASCADE_CONNECTIONS, traffic, path, headers))
     return cases
@@ -136,14 +136,14 @@ def _make_noise(count: int) -> Pictures:
     return np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
-def _label(models: Path, route: str, pictures: Pictures) -> list[int]:
+def label_offline(models: Path, route: str, pictures: Pictures) -> list[int]:
     """The route's labels, without a server."""
     pipeline = open_route(models, route).pipeline
     labels: list[int] = run_stages(pipeline, pictures, 32).labels.tolist()
     return labels
 
 
-def _binary_traffic(
+def make_binary_traffic(
     server: Server, route: str, pictures: Pictures, labels: Sequence[int]
 ) -> tuple[Traffic, tuple[str, ...]]:
     """Raw OIP bodies and their headers; RuntimeError when the server's first answer is wrong."""

@@ -17,6 +17,7 @@ from benchmarks import (
     duplicates_report,
     energy_report,
     eviction_report,
+    exits_report,
     remote_report,
     similar_report,
     tracing_report,
@@ -152,6 +153,17 @@ REPORTS = {
         tracing_report.COLUMNS,
     ),
     **{f"compare_{data}": compare_report.make_report(data) for data in compare_report.DATA},
+    "exits": Report(
+        "What early exits are worth when survivors are batched again",
+        "The shipped large net of Fashion-MNIST, and the same net with two exits, its own weights "
+        "untouched, answer the same test pictures through the real server in turns: memory off, 64 "
+        "connections, load from a process of its own on the same machine. Device time is wall time "
+        "inside the stages by the server's own count, a picture.",
+        exits_report.judge_exits,
+        exits_report.plot_exits,
+        exits_report.COLUMNS,
+        (exits_report.explain_exits,),
+    ),
     "workers": Report(
         "What a second worker costs and brings",
         "`sparing serve --workers 2` and one process, each case on both right after one another, "

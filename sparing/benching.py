@@ -19,6 +19,7 @@ BENCHMARKS = {
     "workers": "benchmarks.workers",
     "energy": "benchmarks.energy",
     "tracing": "benchmarks.tracing",
+    "exits": "benchmarks.exits",
 }
 
 

@@ -22,6 +22,7 @@ from sparing.compare_command import compare
 from sparing.failure import Failure
 from sparing.meter_command import meter
 from sparing.report_command import report
+from sparing.train_cbnet_command import train_cbnet
 from sparing.train_exits_command import train_exits
 
 SETTINGS = Path("settings.toml")
@@ -208,6 +209,7 @@ def predict(
 
 
 train = typer.Typer(no_args_is_help=True)
+train.command("cbnet")(train_cbnet)
 train.command("exits")(train_exits)
 app.add_typer(train, name="train")
 

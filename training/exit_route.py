@@ -52,7 +52,7 @@ def make_route(net: ExitNet, data: DataSet, runs: Path, options: Options) -> Rou
     macs = [count_macs(path) for path in paths]
     exits = run_segments(paths, data.held_out.pictures)
     if options.papers_thresholds:
-        plan = papers_plan(_find_nats(data, len(paths)), len(data.source.labels))
+        plan = papers_plan([PAPER_NATS[data.name]], len(data.source.labels))
     else:
         plan = choose_plan(exits, data.held_out.labels, macs, max_loss=options.max_loss)
     held_out = replay(exits, data.held_out.labels, plan)
@@ -107,9 +107,3 @@ def _list_stages(
         )
         for index, path in enumerate(paths)
     ]
-
-
-def _find_nats(data: DataSet, exits: int) -> list[float]:
-    if data.name not in PAPER_NATS or exits != 2:
-        raise ValueError(f"the papers have a threshold for {LENET} on {sorted(PAPER_NATS)} only")
-    return [PAPER_NATS[data.name]]

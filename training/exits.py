@@ -17,7 +17,7 @@ from training.data import DataSet, load_data
 from training.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.exit_net import ExitNet
 from training.exit_route import LENET, Options, make_route
-from training.lenet import EXIT_WEIGHTS, branchynet, lenet
+from training.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
 from training.loop import Job, is_finished
 from training.loop import train as run_job
 from training.nets import POOLS, find_spec
@@ -47,6 +47,8 @@ def train(
     data_set = load_data(data)
     if data_set.train.pictures.ndim != 3 and options.net == LENET:
         raise ValueError(f"{LENET} takes grey pictures, those of {data} have colours")
+    if options.papers_thresholds and (options.net != LENET or data not in PAPER_NATS):
+        raise ValueError(f"the papers have thresholds for {LENET} on {sorted(PAPER_NATS)} only")
     epochs = epochs or EPOCHS.get(data) or COLOUR_EPOCHS
     console = console or Console()
     if options.net == LENET:
@@ -81,6 +83,7 @@ def _learn_lenet(
     """The main path first, then both exits from there."""
     if options.after or options.trained or options.frozen:
         raise ValueError(f"{LENET} has its exit where the papers have it and learns from scratch")
+    weights = _weigh(options, EXIT_WEIGHTS)
     classes = len(data.source.labels)
     torch.manual_seed(seed)
     main = job(LENET, lenet(classes), data, seed=seed, epochs=epochs)
@@ -95,7 +98,7 @@ def _learn_lenet(
             data,
             seed=seed,
             epochs=epochs,
-            weights=_weigh(options, EXIT_WEIGHTS),
+            weights=weights,
             self_distillation=options.self_distillation,
             recipe=f"from {LENET}",
         ),

@@ -1,12 +1,15 @@
-"""The training report's figures: which nets complement each other, and accuracy against cost."""
+"""The training reports' figures: which nets complement each other, accuracy against cost, pictures
+before and after a conversion.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 SURFACE = "#ffffff"
@@ -83,6 +86,26 @@ def draw_costs(
         axes.set_xlabel("measured time, µs a picture (ONNX Runtime, one thread, batch 32)")
         axes.set_ylabel("accuracy, test pictures (%)")
         axes.legend(frameon=False, loc="lower right")
+        _save(figure, path)
+
+
+def draw_pictures(
+    rows: Mapping[str, npt.NDArray[np.generic]], columns: Sequence[str], title: str, path: Path
+) -> None:
+    """Grey pictures, a row [C, H, W] of each kind, one column a class."""
+    with _style():
+        height = 0.85 * len(rows) + 0.7
+        figure = Figure(figsize=(9.5, height), facecolor=SURFACE, layout="constrained")
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for axes_of_row, (name, pictures) in zip(grid, rows.items(), strict=True):
+            for axes, picture in zip(axes_of_row, pictures, strict=True):
+                axes.imshow(picture, cmap="gray")
+                axes.set_xticks([])
+                axes.set_yticks([])
+            axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axes, column in zip(grid[0], columns, strict=True):
+            axes.set_title(column, fontsize=8)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
         _save(figure, path)
 
 

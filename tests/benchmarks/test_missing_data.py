@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.tracing", "--quick"],
         ["benchmarks.compare", "--quick"],
         ["sparing.cli", "compare", "--only", "measure"],
+        ["benchmarks.exits", "--quick"],
         ["sparing.cli", "bench", "serving"],
     ],
 )

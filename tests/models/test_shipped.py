@@ -38,6 +38,7 @@ REACHED = {
     "fashion-mnist": Least(cascade=0.930, large=0.933, lost=0.003),
     "cifar10": Least(cascade=0.915, large=0.914, lost=0.005),  # the large net has no target
 }
+BESIDE = {"fashion-mnist-exits": ("fashion-mnist", 0.93)}  # route -> its data, what it has reached
 
 
 def load(name: str) -> LoadedRoute:
@@ -60,9 +61,9 @@ def label(route: LoadedRoute, pictures: npt.NDArray[np.uint8]) -> list[tuple[int
     return found
 
 
-def test_a_cascade_and_its_large_model_are_there_for_each_data_set() -> None:
+def test_a_cascade_and_its_large_model_are_there_for_each_data_set_and_others_beside() -> None:
     expected = {name for data in REACHED for name in (data, f"{data}-large")}
-    assert {path.parent.name for path in ROUTES} == expected
+    assert {path.parent.name for path in ROUTES} == expected | set(BESIDE)
 
 
 @pytest.mark.parametrize("directory", ROUTES, ids=lambda path: path.parent.name)
@@ -117,3 +118,17 @@ def test_the_full_test_set_gives_the_accuracy_of_the_provenance(data: str) -> No
     assert cascade >= least.cascade
     assert large >= least.large
     assert large - cascade <= least.lost
+
+
+@pytest.mark.data
+@pytest.mark.skipif("SPARING_DATA" not in os.environ, reason="set SPARING_DATA to its folder")
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_route_beside_them_is_as_accurate_as_its_provenance_says(name: str) -> None:
+    from training.data import load_data
+
+    data, least = BESIDE[name]
+    test, route = load_data(data).test, load(name)
+    found = [one for one, _ in label(route, test.pictures)]
+    reached = float((np.array(found) == test.labels).mean())
+    assert reached == pytest.approx(route.manifest.provenance["test_accuracy"], abs=2e-4)
+    assert reached >= least

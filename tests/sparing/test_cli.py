@@ -75,6 +75,8 @@ def server(models: Path) -> Iterator[LiveServer]:
         (["predict"], ["sparing predict shoe.png --route fashion-mnist", "--timeout-ms"]),
         (["train"], ["pip install", "[train]"]),
         (["train", "dual-cnn"], ["sparing train dual-cnn --epochs 1", "$SPARING_DATA"]),
+        (["train", "cbnet"], ["sparing train cbnet --data mnist", "--runs", "sparing compare"]),
+        (["train", "exits"], ["sparing train exits --data mnist --net lenet", "--frozen"]),
         (["bench"], ["sparing bench serving"]),
         (["compare"], ["sparing compare --data mnist --only measure", "--seeds", "verdict"]),
     ],

@@ -21,14 +21,13 @@ from training.evaluate import accuracy, replay
 from training.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.exit_export import check_segments, export_segments
 from training.exit_net import ExitNet
-from training.exit_route import Options, make_route
+from training.exit_route import Options
 from training.exit_thresholds import choose_plan, papers_plan
 from training.export import count_macs
 from training.fit import build_net
 from training.lenet import branchynet, lenet, truncated
 from training.nets import POOLS, Conv, NetSpec
 from training.recipe import job, predict
-from training.route_writer import write_route
 
 TINY = NetSpec("tiny", (Conv(8, 2), Conv(8), Conv(16, 2)), 2, erase=False)
 
@@ -211,6 +210,8 @@ def test_training_again_keeps_what_is_finished_and_writes_the_next_version(
         (Options(net="tiny", frozen=True), "frozen trunk needs trained weights"),
         (Options(net="tiny", weights=(1.0,)), "3 are needed"),
         (Options(net="tiny", weights=(0.0, 0.0, 0.0)), "3 are needed"),
+        (Options(net="tiny", papers_thresholds=True), "the papers have thresholds for lenet"),
+        (Options(net="lenet", weights=(1.0,)), "2 are needed"),
         (Options(net="lenet", after=(1,)), "has its exit where the papers have it"),
         (Options(net="tiny", trained=Path("absent")), "absent has no weights of tiny"),
     ],
@@ -220,13 +221,3 @@ def test_options_that_cannot_be_are_one_sentence(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         recipe.train("fashion-mnist", tmp_path, tmp_path, options=options, epochs=1)
-
-
-def test_the_papers_thresholds_are_for_one_exit_only(here: DataSet, tmp_path: Path) -> None:
-    options = Options(net="tiny", after=(1, 2))
-    recipe.train("fashion-mnist", tmp_path, tmp_path, options=options, epochs=1, console=quiet())
-    net = add_exits(ExitSpec(TINY, (1, 2)), here)
-    with pytest.raises(ValueError, match="the papers have a threshold for lenet"):
-        write_route(
-            tmp_path, make_route(net, here, tmp_path, replace(options, papers_thresholds=True))
-        )

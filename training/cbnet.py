@@ -1,0 +1,109 @@
+"""The recipe of the converting autoencoder: `<data>-cbnet`, gated, and all that it must beat.
+
+After CBNet (arXiv 2403.07036) and its authors' own successor (arXiv 2404.13770). The nets are the
+contest's, trained under one budget; the route that is shipped is the contest's gated converter
+under the data set's name. An interrupted training goes on in the same `runs` folder.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from core.manifest import read_manifest
+from training.contest import open_studio, train_contest
+from training.contest_nets import Studio, find_nats, truncated_net
+from training.converting import FixedClassifier
+from training.figures import draw_pictures
+from training.hardness import entropy_nats
+from training.recipe import predict
+from training.route_reader import read_draft
+from training.route_writer import write_route
+
+FIGURES = Path("docs/reports/img")
+SHIPPED = "cbnet-gated"
+CONVERTERS = {"converted": "guided-converter", "by the dense one": "converter"}
+
+Pictures = npt.NDArray[np.uint8]
+
+
+def train(
+    data: str,
+    out: Path,
+    runs: Path,
+    *,
+    workers: int = 2,
+    seed: int = 1,
+    epochs: int | None = None,
+    figures: Path | None = None,
+) -> Path:
+    """Train the contest of one seed, write its routes into `runs` and the gated converter as
+    `<data>-cbnet` into `out`; its directory.
+
+    `epochs` overrides every net's number, for trying the recipe out; the figure of such a trial
+    goes to `runs`, that of a full training to `docs/reports/img`, or to `figures` where it is
+    given. Raises ValueError in one sentence for unusable data or folders of another recipe.
+    """
+    console = Console()
+    studio = open_studio(data, runs, seed=seed, epochs=epochs)
+    routes = train_contest(data, runs, seed=seed, epochs=epochs, workers=workers, console=console)
+    for contestant, route in routes.items():
+        accuracy = read_manifest(route).provenance["test_accuracy"]
+        console.print(f"{contestant:>16}  {accuracy:.2%} on test", highlight=False)
+    folder = figures or (studio.folder if epochs else FIGURES)
+    picture = draw_conversions(studio, folder / f"{data}-converted.png")
+    console.print(f"wrote {picture}", soft_wrap=True)
+    return ship(routes[SHIPPED], f"{data}-cbnet", out)
+
+
+def ship(route: Path, name: str, out: Path) -> Path:
+    """The same route under another name, its next version."""
+    return write_route(out, replace(read_draft(route), route=name))
+
+
+def draw_conversions(studio: Studio, path: Path) -> Path:
+    """Of each class the hardest held-out picture that is converted rightly and the hardest that is
+    not, before and after.
+    """
+    held_out = studio.data.held_out
+    (logits,) = predict(truncated_net(studio), held_out.pictures)
+    nats = entropy_nats(logits)
+    nets = {row: studio.load(name) for row, name in CONVERTERS.items()}
+    (answers,) = predict(nets["converted"], held_out.pictures)
+    right = answers.argmax(axis=1) == held_out.labels
+    hard = nats >= find_nats(studio.data)
+    chosen = _choose(held_out.labels, nats, right & hard, studio.classes)
+    missed = _choose(held_out.labels, nats, ~right, studio.classes)
+    rows: dict[str, npt.NDArray[np.generic]] = {}
+    for kind, picked in (("hard", chosen), ("hard, missed", missed)):
+        pictures = held_out.pictures[picked]
+        rows[kind] = pictures
+        for row, net in nets.items():
+            assert isinstance(net, FixedClassifier)
+            rows[f"{row}{'' if picked is chosen else ' '}"] = convert(net, pictures)
+    title = f"{studio.data.name}: hard held-out pictures before and after conversion"
+    draw_pictures(rows, studio.data.source.labels, title, path)
+    return path
+
+
+def convert(net: FixedClassifier, pictures: Pictures) -> npt.NDArray[np.float32]:
+    """The converted pictures [N, H, W] in [0, 1]."""
+    with torch.inference_mode():
+        converted: npt.NDArray[np.float32] = net.autoencoder(torch.from_numpy(pictures)).numpy()
+    return converted
+
+
+def _choose(
+    labels: npt.NDArray[np.int64],
+    nats: npt.NDArray[np.float64],
+    wanted: npt.NDArray[np.bool_],
+    classes: int,
+) -> npt.NDArray[np.int64]:
+    """Of each class the wanted row with the most entropy, or just the one with the most."""
+    rank = np.where(wanted, nats, nats - 100.0)
+    return np.array(
+        [np.where(labels == label, rank, -np.inf).argmax() for label in range(classes)], np.int64
+    )
