@@ -62,6 +62,7 @@ def main() -> None:
             data = load_data(options.data)
             if options.only in (None, "train"):
                 train(data, runs, plan, options.workers, console)
+                draw(data, runs, plan, QUICK_FOLDER if options.quick else DOCS)
             if options.only in (None, "train", "frozen"):
                 train_company(data, runs, plan, console)
             if options.only == "replay":
@@ -105,6 +106,15 @@ def train(data: DataSet, runs: Path, plan: Plan, workers: int, console: Console)
         train_contest(
             data.name, runs, seed=seed, epochs=plan.epochs, workers=workers, console=console
         )
+
+
+def draw(data: DataSet, runs: Path, plan: Plan, folder: Path) -> None:
+    """Pictures of the first seed before and after conversion, for the report in `folder`."""
+    from training.cbnet import draw_conversions
+    from training.contest import open_studio
+
+    studio = open_studio(data.name, runs, seed=1, epochs=plan.epochs)
+    draw_conversions(studio, folder / "img" / f"{data.name}-converted.png")
 
 
 def train_company(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:

@@ -23,7 +23,7 @@ from benchmarks.contestants import seed_folder
 from benchmarks.corruptions import corrupt_mixed
 from training import converting, recipe
 from training.autoencoders import CONVOLUTIONAL, Autoencoder
-from training.contest_nets import Studio, choose_goals
+from training.contest_nets import GUIDED_GOAL, Studio, choose_goals
 from training.converter_export import check_stage, export_classifier, export_converter
 from training.converting import FixedClassifier, Goal
 from training.data import DataSet
@@ -63,7 +63,7 @@ def make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
         variant: _make_converting(studio, targets, name, goal, clean=clean)
         for variant, name, goal, clean in (
             (CONVERTED, "converts", Goal(), False),
-            (GUIDED, "guides", Goal(guide=1.0), False),
+            (GUIDED, "guides", GUIDED_GOAL, False),
             (CLEANED, "cleans", Goal(), True),
         )
     }
