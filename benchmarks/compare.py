@@ -1,4 +1,4 @@
-"""`sparing compare`, or `python -m benchmarks.compare`: twelve ways to the same labels, fairly.
+"""`sparing compare`, or `python -m benchmarks.compare`: thirteen ways to the same labels, fairly.
 
 LeNet, BranchyNet, CBNet in three forms and the controls they must beat are trained under one budget
 for every seed, exported to one runtime and measured: accuracy and robustness by replay, cost
@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.ablation import write_unconverted
 from benchmarks.compare_accuracy import cut, measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare_robust import Trials, make_trials, measure_robustness
@@ -139,6 +140,8 @@ def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sam
 def gather(data: DataSet, runs: Path, plan: Plan) -> list[Contestant]:
     """Of all seeds. Raises FileNotFoundError for the first that was not trained."""
     seeds = range(1, plan.seeds + 1)
+    for seed in seeds:
+        write_unconverted(runs, data.name, seed)
     return [one for seed in seeds for one in open_contestants(runs, data.name, seed)]
 
 
@@ -214,7 +217,7 @@ def time_served(
     identity = identify(
         *(one.digest for one in contestants), *SHAPES, len(data.test.labels), plan.seconds
     )
-    places = {run: folder / "measured" / f"served-{run}.json" for run in range(plan.runs)}
+    places = {run: folder / "measured" / f"served-{run}.json" for run in range(1, plan.runs + 1)}
     kept = {run: read_kept(place, identity) for run, place in places.items()}
     missing = [run for run, samples in kept.items() if samples is None]
     if missing:

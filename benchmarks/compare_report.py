@@ -30,7 +30,7 @@ COLUMNS = {
 def make_report(data: str) -> Report:
     return Report(
         f"What converting is worth on {data}",
-        "Twelve ways to the same labels, trained under one budget, exported to one runtime, on the "
+        "Thirteen ways to the same labels, trained under one budget, exported to one runtime, the "
         "whole test set. Accuracy, MACs and robustness are of every seed, replayed in one process; "
         "time is of the first seed, through the real server over HTTP, memory off, all contestants "
         "in turns: `lone` one picture at a time, `many` 64 at a time, `bulk` 8 requests of 32 "

@@ -74,7 +74,7 @@ class Arena:
             found = self._measure(load, seconds)
             name, shape = load.contestant.name, load.shape.name
             console.print(
-                f"run {run + 1} {name:16} {shape:5} {found['cpu_us']:7.1f} µs CPU a picture, "
+                f"run {run} {name:16} {shape:5} {found['cpu_us']:7.1f} µs CPU a picture, "
                 f"{found['device_us']:6.1f} in stages"
             )
             for metric, value in found.items():

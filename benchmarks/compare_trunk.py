@@ -52,7 +52,7 @@ def measure_trunks(
         if one.name in TIMED
         for metric, cut_first in (("bare_us", False), ("trunk_us", one.name in CUT))
     }
-    for repeat in range(REPEATS):
+    for repeat in range(1, REPEATS + 1):
         for (name, metric), timed in nets.items():
             us = sum(net.share * time_bare(net.session) for net in timed)
             yield Sample(name, repeat, metric, us)

@@ -84,12 +84,11 @@ def _weigh_conversion(results: Results) -> str:
         parts.append(f"{gain} and {dearer:.1f} times the CPU for `{name}` over `{behind}`")
     ended = [mean_share(results, GATED, f"ended_{index}") for index in range(3)]
     return (
-        f"What converting every picture adds to the same classifier without it: "
+        f"What converting adds to the same nets without it: "
         f"{'; '.join(parts)}. With the gate "
         f"{_percent(ended[0])} % of the pictures end at the light net, {_percent(ended[1])} % at "
-        f"the converter and {_percent(ended[2])} % at the full net: what the gated form reaches "
-        f"beyond its light net is the full net's work where the second share is small. The best "
-        f"converter by held-out pictures is `{best}`."
+        f"the converter and {_percent(ended[2])} % at the full net. The best converter by held-out "
+        f"pictures is `{best}`."
     )
 
 

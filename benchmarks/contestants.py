@@ -1,4 +1,4 @@
-"""Who is compared: twelve ways to the same labels, each a route that was trained under one budget.
+"""Who is compared: thirteen ways to the same labels, all trained under one budget.
 
 What they are made of and how they learn is known to `training.contest`; here are their names, what
 a reader is told of them, and where their newest versions lie.
@@ -13,8 +13,10 @@ from core.messages import Pipeline
 from routes.loading import LoadedRoute
 
 BASELINE = "lenet"
+UNCONVERTED = "light-full"  # not trained: made of the gated converter's files
 CONVERTERS = ("cbnet", "cbnet-dense", "cbnet-gated", "encoder-only")
-BEHIND = {"cbnet": "light-distilled", "cbnet-dense": "truncated"}  # what a converter stands before
+# What each would be without converting.
+BEHIND = {"cbnet": "light-distilled", "cbnet-dense": "truncated", "cbnet-gated": UNCONVERTED}
 CONTESTANTS: Mapping[str, str] = {
     "lenet": "LeNet, the whole net for every picture",
     "branchynet": "BranchyNet: LeNet with an early exit",
@@ -27,6 +29,7 @@ CONTESTANTS: Mapping[str, str] = {
     "cbnet-dense": "the same with the authors' own nets: dense autoencoder, then the early exit",
     "cbnet-gated": "a light net; unsure pictures converted; a full net where the gate refuses",
     "encoder-only": "the converter's encoder and a linear head, without a decoder",
+    UNCONVERTED: "the gated converter without its converter: its light net, then its full one",
     "dual": "the distilled light CNN, then the small one for unsure pictures",
 }
 

@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks import compare, compare_time, contestants
+from benchmarks.ablation import write_unconverted
 from benchmarks.compare import Plan, measure
 from benchmarks.compare_accuracy import measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file
 from benchmarks.compare_robust import make_trials, measure_robustness
 from benchmarks.compare_time import SHAPES, make_loads, write_settings
 from benchmarks.compare_trunk import cut_trunk, measure_trunks
-from benchmarks.contestants import CONTESTANTS, open_contestants
+from benchmarks.contestants import CONTESTANTS, UNCONVERTED, open_contestants
 from benchmarks.results import Sample
 from benchmarks.servers import run_sparing
 from benchmarks.small_cnn import MACS, build_small_cnn
@@ -43,8 +44,7 @@ def write_frozen(runs: Path, seed: int) -> None:
 
 
 def test_whoever_is_trained_is_compared() -> None:
-    assert list(CONTESTANTS) == [name for name in CONTESTANTS if name in TRAINED]
-    assert set(CONTESTANTS) == set(TRAINED)
+    assert set(CONTESTANTS) == {*TRAINED, UNCONVERTED}
 
 
 def test_a_contestant_that_was_not_trained_is_named(tmp_path: Path) -> None:
@@ -117,6 +117,27 @@ def test_bare_nets_count_as_often_as_pictures_run_them(
     }
 
 
+def test_the_gated_converter_without_its_converter_sends_the_same_rows_to_the_full_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_contest(tmp_path, 1, ["cbnet-gated"])
+    first = write_unconverted(tmp_path, DATA, 1)
+    assert write_unconverted(tmp_path, DATA, 1) == first  # kept
+    names = dict.fromkeys(("cbnet-gated", UNCONVERTED), "")
+    monkeypatch.setattr(contestants, "CONTESTANTS", names)
+    gated, without = open_contestants(tmp_path, DATA, 1)
+    pictures = {"image": make_data(ROWS).test.pictures}
+    left = [
+        [row.stages[-1] == "stage0" for row in run_offline(one.pipeline, pictures, CpuDevice())]
+        for one in (gated, without)
+    ]
+    assert left[0] == left[1]
+    assert 0 < sum(left[0]) < ROWS
+    assert list(without.pipeline.stages) == ["stage0", "stage2"]
+    write_contestant(tmp_path, 1, "cbnet-gated", 3, first=500)  # trained again
+    assert write_unconverted(tmp_path, DATA, 1).name == "2"
+
+
 def test_all_is_measured_once_through_a_real_server_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,11 +155,11 @@ def test_all_is_measured_once_through_a_real_server_and_kept(
             2,
         }
         for shape in SHAPES:
-            assert found[name, 0, f"{shape.name}_cpu_us"] > 0
-            assert found[name, 0, f"{shape.name}_device_us"] > 0
-            assert found[name, 0, f"{shape.name}_errors"] == 0
-            assert found[name, 0, f"{shape.name}_wrong"] == 0
-        assert found[name, 0, "bulk_mj"] >= 0
+            assert found[name, 1, f"{shape.name}_cpu_us"] > 0
+            assert found[name, 1, f"{shape.name}_device_us"] > 0
+            assert found[name, 1, f"{shape.name}_errors"] == 0
+            assert found[name, 1, f"{shape.name}_wrong"] == 0
+        assert found[name, 1, "bulk_mj"] >= 0
     assert all((variant, 2, "accuracy") in found for variant in VARIANTS)
 
     def refuse(*_: Any) -> AbstractContextManager[Any]:  # anything that starts a server

@@ -29,6 +29,7 @@ NUMBERS = {
     "cbnet-dense": (0.987, 60.0, 45.0),
     "cbnet-gated": (0.9934, 38.0, 20.0),
     "encoder-only": (0.9915, 25.0, 13.0),
+    "light-full": (0.9932, 39.0, 21.0),
     "dual": (0.9934, 30.0, 16.0),
 }
 FROZEN = {AS_IT_IS: 0.5, CONVERTED: 0.55, GUIDED: 0.7, CLEANED: 0.6, RETRAINED: 0.8}
