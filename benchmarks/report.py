@@ -7,12 +7,12 @@ page, each measured by a benchmark of its own.
 
 import re
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import (
     bento_report,
+    compare_report,
     dual_cnn_report,
     duplicates_report,
     energy_report,
@@ -26,8 +26,8 @@ from benchmarks import (
 from benchmarks.choice import describe_choice, weigh_beside
 from benchmarks.judging import judge_serving
 from benchmarks.plots import plot_serving
-from benchmarks.results import FOLDER, Results, find_newest, read_results
-from benchmarks.verdicts import Row
+from benchmarks.rendering import Report, render
+from benchmarks.results import FOLDER, find_newest, read_results
 
 DOCS = Path("docs/reports")
 SERVING_COLUMNS = {
@@ -38,18 +38,6 @@ SERVING_COLUMNS = {
     "ready_s": "ready s",
     "resident_mb": "resident MB",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What makes one benchmark's report out of its results."""
-
-    title: str
-    idea: str
-    judge: Callable[[Results], list[Row]]
-    plot: Callable[[Results, Path], None]
-    columns: dict[str, str]
-    sections: tuple[Callable[[Results], str], ...] = ()
 
 
 def _dual_cnn(data: str) -> Report:
@@ -164,6 +152,7 @@ REPORTS = {
         tracing_report.plot_tracing,
         tracing_report.COLUMNS,
     ),
+    **{f"compare_{data}": compare_report.make_report(data) for data in compare_report.DATA},
     "exits": Report(
         "What early exits are worth when survivors are batched again",
         "The shipped large net of Fashion-MNIST, and the same net with two exits, its own weights "
@@ -187,7 +176,23 @@ REPORTS = {
         workers_report.COLUMNS,
     ),
 }
-MEMORY = ("eviction", "remote")  # reports that are parts of `memory.md`, in this order
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Reports that are parts of one page, in this order."""
+
+    title: str
+    parts: tuple[str, ...]
+
+
+PAGES = {
+    "memory": Page("What memory does", ("eviction", "remote")),
+    "cbnet": Page(
+        "Converters and early exits, compared",
+        tuple(f"compare_{data}" for data in compare_report.DATA),
+    ),
+}
 
 
 def main() -> None:
@@ -200,10 +205,11 @@ def main() -> None:
 
 def write_report(bench: str, results_path: Path, folder: Path) -> Path:
     """Write `<folder>/<bench>.md` and its picture from a result file; returns the report. A part of
-    the page on memory is written with the newest of the others that lie beside the file.
+    a page is written with the newest of the others that lie beside the file.
     """
-    if bench in MEMORY:
-        return _write_memory({bench: results_path}, results_path.parent, folder)
+    for name, page in PAGES.items():
+        if bench in page.parts:
+            return _write_page(name, page, {bench: results_path}, results_path.parent, folder)
     report, results = REPORTS[bench], read_results(results_path)
     report.plot(results, folder / "img" / f"{bench}.png")
     path = folder / f"{bench}.md"
@@ -211,17 +217,17 @@ def write_report(bench: str, results_path: Path, folder: Path) -> Path:
     return path
 
 
-def _write_memory(given: dict[str, Path], results: Path, folder: Path) -> Path:
-    found = {part: given.get(part) or _find(part, results) for part in MEMORY}
-    parts = []
+def _write_page(name: str, page: Page, given: dict[str, Path], results: Path, folder: Path) -> Path:
+    found = {part: given.get(part) or _find(part, results) for part in page.parts}
+    texts = []
     for bench, source in found.items():
         if source is not None:
             report, measured = REPORTS[bench], read_results(source)
             report.plot(measured, folder / "img" / f"{bench}.png")
             text = render(bench, report, measured, source)
-            parts.append(re.sub("^#", "##", text, flags=re.MULTILINE))
-    path = folder / "memory.md"
-    path.write_text("\n".join(["# What memory does\n", *parts]))
+            texts.append(re.sub("^#", "##", text, flags=re.MULTILINE))
+    path = folder / f"{name}.md"
+    path.write_text("\n".join([f"# {page.title}\n", *texts]))
     return path
 
 
@@ -230,66 +236,6 @@ def _find(bench: str, folder: Path) -> Path | None:
         return find_newest(bench, folder)
     except FileNotFoundError:
         return None
-
-
-def render(bench: str, report: Report, results: Results, source: Path) -> str:
-    """The report as Markdown."""
-    rows = report.judge(results)
-    facts = results.facts
-    runs = sorted({len(set(runs)) for runs in _runs_by_case(results).values()})
-    counted = f"{runs[0]} to {runs[-1]}" if runs[1:] else f"{runs[0]}"
-    versions = ", ".join(
-        f"{name} {facts[name]}" for name in ("python", "onnxruntime", "numpy", "uvicorn", "grpcio")
-    )
-    parts = [
-        f"# {report.title}",
-        report.idea,
-        f"Made by `{facts['command']}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, "
-        f"load average {facts['load_average']} at the end; {versions}. Medians of {counted} "
-        f"runs, [smallest–largest]. Samples: `{source}`.",
-        "## Targets",
-        _table(["what", "target", "measured", ""], [_cells(row) for row in rows]),
-        f"![{report.title}](img/{bench}.png)",
-        "## In words",
-        "\n".join(f"- {row.sentence()}" for row in rows),
-        "## Everything measured",
-        _tabulate_cases(results, report.columns),
-        *(section(results) for section in report.sections),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _runs_by_case(results: Results) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for sample in results.samples:
-        found.setdefault(sample.case, []).append(sample.run)
-    return found
-
-
-def _cells(row: Row) -> list[str]:
-    verdict = {True: "met", False: "**missed**", None: "not measured"}[row.met]
-    return [row.what, row.target, row.measured, verdict]
-
-
-def _tabulate_cases(results: Results, columns: dict[str, str]) -> str:
-    measured = {(sample.case, sample.metric) for sample in results.samples}
-    rows = []
-    for case in results.cases():
-        cells = [
-            _number(results.median(case, metric)) if (case, metric) in measured else ""
-            for metric in columns
-        ]
-        rows.append([case, *cells])
-    return _table(["case", *columns.values()], rows)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from benchmarks.traffic import Labels, Pictures
 from core.devices import CpuDevice
-from core.messages import Array, Batch, Pipeline, Step
+from core.messages import Array, Batch, Outcome, Pipeline, Step
 from routes.loading import LoadedRoute, load_route
 
 
@@ -28,6 +28,8 @@ class StageRun:
     macs: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     confidences: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    outcomes: list[Outcome | None] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)  # the last stage that a row ran
 
 
 def open_route(models: Path, route: str) -> LoadedRoute:
@@ -42,7 +44,12 @@ def open_route(models: Path, route: str) -> LoadedRoute:
 def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> StageRun:
     """Every picture through the pipeline, in batches of up to `batch_rows` at each stage."""
     count = len(pictures)
-    found = StageRun(np.full(count, -1, np.int64), confidences=np.zeros(count))
+    found = StageRun(
+        np.full(count, -1, np.int64),
+        confidences=np.zeros(count),
+        outcomes=[None] * count,
+        ends=[""] * count,
+    )
     queues: dict[str, deque[tuple[int, Mapping[str, Array]]]] = {
         name: deque() for name in pipeline.stages
     }
@@ -54,12 +61,18 @@ def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> Stage
             queue = queues[name]
             taken = [queue.popleft() for _ in range(min(batch_rows, len(queue)))]
             for (row, _), step in zip(taken, _run(pipeline, name, taken, found), strict=True):
+                found.ends[row] = name
                 if step.next is not None:
                     queues[step.next.stage].append((row, step.next.inputs))
                 elif step.answer is not None:
-                    found.labels[row] = int(step.answer.outputs["label"])
-                    found.confidences[row] = step.answer.confidence
+                    _note(found, row, step.answer)
     return found
+
+
+def _note(found: StageRun, row: int, answer: Outcome) -> None:
+    found.labels[row] = int(answer.outputs["label"])
+    found.confidences[row] = answer.confidence
+    found.outcomes[row] = answer
 
 
 def _pick(

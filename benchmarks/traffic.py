@@ -60,21 +60,26 @@ def load_traffic(path: Path) -> Traffic:
 
 def encode_binary(picture: Pictures) -> tuple[bytes, int]:
     """An OIP request of one picture [H,W] with its bytes raw, and the length of its JSON head."""
-    head = json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": "image",
-                    "shape": [1, *picture.shape],
-                    "datatype": "UINT8",
-                    "parameters": {"binary_data_size": picture.size},
-                }
-            ],
-            "parameters": {"binary_data_output": True},
-        },
-        separators=(",", ":"),
-    ).encode()
-    return head + picture.tobytes(), len(head)
+    return encode_rows(picture[None])
+
+
+def encode_rows(pictures: Pictures, outputs: Sequence[str] = ()) -> tuple[bytes, int]:
+    """The same of pictures [N,H,W]; answers hold these outputs, or none given, those declared."""
+    table: dict[str, object] = {
+        "inputs": [
+            {
+                "name": "image",
+                "shape": [*pictures.shape],
+                "datatype": "UINT8",
+                "parameters": {"binary_data_size": pictures.size},
+            }
+        ],
+        "parameters": {"binary_data_output": True},
+    }
+    if outputs:
+        table["outputs"] = [{"name": name} for name in outputs]
+    head = json.dumps(table, separators=(",", ":")).encode()
+    return head + pictures.tobytes(), len(head)
 
 
 def pack_binary(pictures: Iterable[Pictures]) -> tuple[list[bytes], tuple[str, ...]]:
@@ -110,13 +115,18 @@ def encode_label(label: int) -> bytes:
 
 
 def find_label(answer: bytes, head_bytes: int) -> int:
-    """Where, counted from the end, the label's eight bytes stand in a binary answer."""
+    """Where, counted from the end, the labels' bytes begin in a binary answer."""
+    return find_output(answer, head_bytes, "label")
+
+
+def find_output(answer: bytes, head_bytes: int, name: str) -> int:
+    """The same of any output."""
     start = head_bytes
     for output in json.loads(answer[:head_bytes])["outputs"]:
-        if output["name"] == "label":
+        if output["name"] == name:
             return start - len(answer)
         start += output["parameters"]["binary_data_size"]
-    raise ValueError("the answer has no output named label")
+    raise ValueError(f"the answer has no output named {name}")
 
 
 def _split(raw: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int64]) -> list[bytes]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from sparing.benching import BENCHMARKS, bench
+from sparing.compare_command import compare
 from sparing.failure import Failure
 from sparing.meter_command import meter
 from sparing.report_command import report
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("report")(report)
+app.command("compare")(compare)
 app.add_typer(meter, name="meter", help="What can tell joules here, and what it costs to read.")
 
 

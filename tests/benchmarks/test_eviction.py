@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.eviction import BLIND, POLICIES, ZIPF, make_zipf
 from benchmarks.eviction_policies import Stream, belady, blind, lru, sieve
 from benchmarks.eviction_report import explain_eviction, judge_eviction
-from benchmarks.report import MEMORY, write_report
+from benchmarks.report import PAGES, write_report
 from benchmarks.results import Results, Sample, write_results
 
 STREAMS = st.lists(st.integers(0, 6), min_size=1, max_size=24).map(np.array)
@@ -115,6 +115,6 @@ def test_the_page_on_memory_has_a_chapter_of_every_part_that_was_measured(tmp_pa
     text = page.read_text()
     assert page.name == "memory.md"
     assert re.findall("^# .+", text, re.MULTILINE) == ["# What memory does"]
-    assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(MEMORY)
+    assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(PAGES["memory"].parts)
     assert source.name in text and "(img/eviction.png)" in text
     assert (tmp_path / "reports" / "img" / "eviction.png").stat().st_size > 1000

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
         ["benchmarks.similar", "--quick"],
         ["benchmarks.workers", "--quick"],
         ["benchmarks.tracing", "--quick"],
+        ["benchmarks.compare", "--quick"],
+        ["sparing.cli", "compare", "--only", "measure"],
         ["benchmarks.exits", "--quick"],
         ["sparing.cli", "bench", "serving"],
     ],

@@ -78,6 +78,7 @@ def server(models: Path) -> Iterator[LiveServer]:
         (["train", "cbnet"], ["sparing train cbnet --data mnist", "--runs", "sparing compare"]),
         (["train", "exits"], ["sparing train exits --data mnist --net lenet", "--frozen"]),
         (["bench"], ["sparing bench serving"]),
+        (["compare"], ["sparing compare --data mnist --only measure", "--seeds", "verdict"]),
     ],
 )
 def test_help_shows_an_example_of_each_command(arguments: list[str], words: list[str]) -> None:
@@ -111,6 +112,7 @@ def test_the_version_is_the_installed_one() -> None:
         (["serve", "--http-port", "70000"], ["--http-port", "65535"]),
         (["serve", "--log-level", "loud"], ["--log-level", "loud"]),
         (["bench", "everything"], ["everything", "serving, dual-cnn"]),
+        (["compare", "--data", "cifar10"], ["--data", "cifar10", "fashion-mnist"]),
         (["predict", "a.png", "--route", "a", "--timeout-ms", "5"], ["--timeout-ms", "--url"]),
         (["routes", "--url", "localhost"], ["--url", "localhost", "http://HOST:PORT"]),
         (["routes", "--url", "http://a:b"], ["--url", "http://a:b"]),

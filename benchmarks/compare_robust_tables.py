@@ -1,0 +1,94 @@
+"""The report's tables of corrupted pictures and of strangers."""
+
+from collections.abc import Sequence
+
+from benchmarks.compare_robust import CONFIDENT, GATED
+from benchmarks.compare_scores import POINTS, stand
+from benchmarks.corruptions import CORRUPTIONS
+from benchmarks.intervals import mean_and_margin
+from benchmarks.rendering import make_table
+from benchmarks.results import Results
+
+
+def show_robustness(results: Results) -> str:
+    """Markdown: accuracy by corruption, confidence in strangers, and what the gate lets stop."""
+    return "\n\n".join(
+        [
+            "## Corrupted pictures and strangers",
+            "Accuracy in per cent on corrupted test pictures, mean over three strengths and all "
+            "seeds; `clean` is the whole test set.",
+            _tabulate_corruptions(results),
+            f"Strangers are pictures of none of the classes. Share answered with a probability of "
+            f"{CONFIDENT} or more, in per cent, mean over seeds; every such answer is wrong.",
+            _tabulate_strangers(results),
+            _explain_gate(results),
+        ]
+    )
+
+
+def list_strangers(results: Results) -> list[str]:
+    """The sets measured, in order."""
+    names = (s.metric.removeprefix("strange_") for s in results.samples
+             if s.metric.startswith("strange_"))  # fmt: skip
+    return list(dict.fromkeys(names))
+
+
+def mean_share(results: Results, case: str, metric: str) -> float:
+    """Over seeds."""
+    return mean_and_margin(results.values(case, metric))[0]
+
+
+def mean_corrupted(results: Results, case: str, kind: str) -> float:
+    """Accuracy over strengths and seeds."""
+    strengths = range(1, len(CORRUPTIONS[kind][1]) + 1)
+    shares = [mean_share(results, case, f"corrupt_{kind}_{strength}") for strength in strengths]
+    return sum(shares) / len(shares)
+
+
+def mean_all_corrupted(results: Results, case: str) -> float:
+    shares = [mean_corrupted(results, case, kind) for kind in CORRUPTIONS]
+    return sum(shares) / len(shares)
+
+
+def _tabulate_corruptions(results: Results) -> str:
+    rows = [
+        [
+            name,
+            _percent(mean_share(results, name, "accuracy")),
+            *(_percent(mean_corrupted(results, name, kind)) for kind in CORRUPTIONS),
+            _percent(mean_all_corrupted(results, name)),
+        ]
+        for name in stand(results)
+    ]
+    return make_table(["contestant", "clean", *CORRUPTIONS, "all five"], rows)
+
+
+def _tabulate_strangers(results: Results) -> str:
+    strangers = list_strangers(results)
+    rows = [
+        [name, *(_percent(mean_share(results, name, f"strange_{one}")) for one in strangers)]
+        for name in stand(results)
+    ]
+    return make_table(["contestant", *strangers], rows)
+
+
+def _explain_gate(results: Results) -> str:
+    stops = mean_share(results, GATED, "ended_1")
+    parts = [
+        f"of {stranger} {_percent(mean_share(results, GATED, f'converted_{stranger}'))} %, with "
+        f"confidence {_percent(mean_share(results, GATED, f'converted_confident_{stranger}'))} %"
+        for stranger in list_strangers(results)
+    ]
+    return (
+        f"The gate of `cbnet-gated` lets {_percent(stops)} % of the test pictures stop at the "
+        f"converter; of strangers, {_join(parts)}. What passes its light stage with confidence "
+        "never reaches the gate."
+    )
+
+
+def _join(parts: Sequence[str]) -> str:
+    return "; ".join(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{share * POINTS:.1f}"

@@ -1,0 +1,219 @@
+"""The comparison's report: verdicts follow from the samples, and only from them."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, GUIDED, RETRAINED
+from benchmarks.compare_judge import judge_compare
+from benchmarks.compare_scores import find_best_converter, find_front, stand
+from benchmarks.compare_trunk import TIMED
+from benchmarks.compare_verdict import write_verdict
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.corruptions import CORRUPTIONS
+from benchmarks.report import write_report
+from benchmarks.results import Results, Sample, write_results
+from benchmarks.verdicts import Row
+
+SEEDS = (1, 2, 3)
+# accuracy, CPU µs a picture, device µs a picture
+NUMBERS = {
+    "lenet": (0.992, 200.0, 140.0),
+    "branchynet": (0.9922, 70.0, 45.0),
+    "truncated": (0.986, 50.0, 30.0),
+    "mlp": (0.985, 55.0, 34.0),
+    "light": (0.991, 26.0, 14.0),
+    "light-distilled": (0.9921, 26.0, 14.0),
+    "small": (0.9935, 34.0, 18.0),
+    "cbnet": (0.9905, 48.0, 26.0),
+    "cbnet-dense": (0.987, 60.0, 45.0),
+    "cbnet-gated": (0.9934, 38.0, 20.0),
+    "encoder-only": (0.9915, 25.0, 13.0),
+    "light-full": (0.9932, 39.0, 21.0),
+    "dual": (0.9934, 30.0, 16.0),
+}
+FROZEN = {AS_IT_IS: 0.5, CONVERTED: 0.55, GUIDED: 0.7, CLEANED: 0.6, RETRAINED: 0.8}
+
+
+def corrupted(share: float) -> dict[str, float]:
+    return {f"corrupt_{kind}_{strength}": share for kind in CORRUPTIONS for strength in (1, 2, 3)}
+
+
+def make_samples(
+    changes: dict[str, tuple[float, float, float]] | None = None,
+    frozen: dict[str, float] | None = None,
+    *,
+    seeds: tuple[int, ...] = SEEDS,
+) -> list[Sample]:
+    samples: list[Sample] = []
+    for name, (accuracy, cpu_us, device_us) in (NUMBERS | (changes or {})).items():
+        for seed in seeds:
+            facts = describe(name, accuracy + 0.0002 * (seed - 2))
+            samples += [Sample(name, seed, metric, value) for metric, value in facts.items()]
+        for run in range(2):  # the machine drifts, for all contestants the same
+            times = time(name, cpu_us * (1 + run), device_us * (1 + run))
+            samples += [Sample(name, run, metric, value) for metric, value in times.items()]
+    for variant, share in (FROZEN if frozen is None else frozen).items():
+        for seed in seeds:
+            facts = {"accuracy": 0.9, "macs": 1e5, **corrupted(share + 0.001 * seed)}
+            samples += [Sample(variant, seed, metric, value) for metric, value in facts.items()]
+    return samples
+
+
+def describe(name: str, accuracy: float) -> dict[str, float]:
+    facts = {
+        "accuracy": accuracy,
+        "held_out_accuracy": accuracy - 0.001,
+        "macs": 1e5,
+        "rows": 10_000,
+        **corrupted(accuracy - 0.3),
+        "strange_noise": 0.1,
+        "strange_fashion-mnist": 0.4,
+    }
+    if name in ("branchynet", "cbnet-gated"):
+        facts |= {"ended_0": 0.95, "ended_1": 0.03, "ended_2": 0.02, "right_0": 0.995}
+    if name == "cbnet-gated":
+        for stranger in ("noise", "fashion-mnist"):
+            facts |= {f"converted_{stranger}": 0.02, f"converted_confident_{stranger}": 0.01}
+    return facts
+
+
+def time(name: str, cpu_us: float, device_us: float) -> dict[str, float]:
+    times = {
+        "bulk_cpu_us": cpu_us,
+        "bulk_device_us": device_us,
+        "many_cpu_us": cpu_us + 80,
+        "lone_cpu_us": 400.0,
+        "lone_device_us": 100.0,
+        "bulk_mj": 0.1,
+        "bulk_source": 5,
+        "bulk_wrong": 0,
+        "many_errors": 0,
+    }
+    return times | ({"bare_us": device_us, "trunk_us": device_us / 2} if name in TIMED else {})
+
+
+def make_results(samples: list[Sample], data: str = "mnist") -> Results:
+    return Results({"bench": f"compare_{data}"}, samples)
+
+
+def judge(samples: list[Sample], data: str = "mnist") -> dict[str, Row]:
+    return {row.what: row for row in judge_compare(make_results(samples, data))}
+
+
+def find(rows: dict[str, Row], words: str) -> Row:
+    (row,) = [row for what, row in rows.items() if words in what]
+    return row
+
+
+def test_numbers_within_every_target_meet_it() -> None:
+    rows = judge(make_samples())
+    assert len(rows) == 10
+    assert [what for what, row in rows.items() if not row.met] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"cbnet": (0.9859, 48.0, 26.0)}, "every picture is converted"),
+        ({"cbnet-dense": (0.98, 60.0, 45.0)}, "the authors' own nets"),
+        ({"cbnet-gated": (0.9925, 38.0, 20.0)}, "Accuracy of the best converter"),
+        ({"cbnet-gated": (0.9934, 38.0, 23.5)}, "times less than LeNet's"),
+        ({"lenet": (0.9935, 200.0, 140.0)}, "times less than LeNet's"),
+        ({"cbnet-gated": (0.9934, 43.0, 20.0)}, "against lenet"),
+        ({"lenet": (0.9935, 200.0, 140.0)}, "against lenet"),
+        ({"branchynet": (0.9922, 54.0, 45.0)}, "against branchynet"),
+        ({"branchynet": (0.9909, 70.0, 45.0)}, "BranchyNet with its exits"),
+    ],
+)
+def test_a_number_past_its_target_is_a_miss(
+    changes: dict[str, tuple[float, float, float]], missed: str
+) -> None:
+    assert find(judge(make_samples(changes)), missed).met is False
+
+
+def test_a_wrong_answer_is_a_miss() -> None:
+    samples = [*make_samples(), Sample("lenet", 2, "lone_wrong", 1)]
+    assert find(judge(samples), "Errors and wrong").met is False
+
+
+def test_times_are_compared_run_by_run() -> None:
+    row = find(judge(make_samples()), "times less")
+    assert row.measured == "7.0 × [7.0–7.0]"
+
+
+def test_the_best_converter_is_chosen_on_held_out_pictures() -> None:
+    samples = [s for s in make_samples() if s.metric != "held_out_accuracy"]
+    held_out = dict.fromkeys(CONTESTANTS, 0.9) | {"encoder-only": 0.91}
+    samples += [Sample(name, 1, "held_out_accuracy", value) for name, value in held_out.items()]
+    assert find_best_converter(make_results(samples)) == "encoder-only"
+
+
+def test_the_front_is_whom_nobody_beats() -> None:
+    front = find_front(stand(make_results(make_samples())))
+    assert [one.name for one in front] == ["encoder-only", "light-distilled", "dual", "small"]
+
+
+def test_the_verdict_names_who_beats_a_converter_and_who_does_not() -> None:
+    text = write_verdict(make_results(make_samples()))
+    assert "`encoder-only` (99.15 % ± 0.05, 38 µs) is beaten by no control" in text
+    assert "`cbnet-gated` (99.34 % ± 0.05, 57 µs) is beaten by `small` and `dual`" in text
+    won = make_samples({"cbnet-gated": (0.9950, 20.0, 10.0)})
+    text = write_verdict(make_results(won))
+    assert "`cbnet-gated` (99.50 % ± 0.05, 30 µs) is beaten by no control" in text
+    assert "no control beats it" in find(judge(won), "against the controls").measured
+
+
+@pytest.mark.parametrize(
+    ("guided", "words"),
+    [
+        (0.7, "Converting wins before a frozen classifier that gets corrupted pictures: as in "
+              "`frozen, guided` it brings +20.00 ± 0.00 points"),
+        (0.4, "Converting wins before a frozen classifier that gets corrupted pictures: as in "
+              "`frozen, converted` it brings +5.00"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_a_frozen_classifier_takes_the_better_way(guided: float, words: str) -> None:
+    text = write_verdict(make_results(make_samples(frozen=FROZEN | {GUIDED: guided})))
+    assert words in text
+
+
+def test_where_converting_loses_before_a_frozen_classifier_the_verdict_says_so() -> None:
+    frozen = FROZEN | {GUIDED: 0.45, CONVERTED: 0.4}
+    text = write_verdict(make_results(make_samples(frozen=frozen, seeds=(1,))))
+    assert "Converting does not win" in text
+    assert "-5.00 points" in text
+    assert "one seed, so without an interval" in text
+    assert "was not measured" in write_verdict(make_results(make_samples(frozen={})))
+
+
+def test_the_papers_timer_is_only_said_to_flatter_where_it_does() -> None:
+    samples = make_samples()
+    fair = [s for s in samples if s.metric != "trunk_us"]
+    fair += [Sample(s.case, s.run, "trunk_us", s.value) for s in samples if s.metric == "bare_us"]
+    assert "flatters nobody here" in write_verdict(make_results(fair))
+    lenet = [s for s in samples if (s.case, s.metric) != ("lenet", "trunk_us")]
+    lenet += [Sample("lenet", run, "trunk_us", 140.0) for run in range(2)]
+    text = write_verdict(make_results(lenet))
+    assert "flatters `cbnet-dense`, `branchynet` and `truncated`" in text
+
+
+def test_both_data_sets_make_one_page_with_every_table(tmp_path: Path) -> None:
+    samples = make_samples()
+    for data in ("fashion-mnist", "mnist"):
+        command = f"sparing compare --data {data}"
+        source = write_results(f"compare_{data}", command, samples, tmp_path)
+    path = write_report("compare_mnist", source, tmp_path / "reports")
+    text = path.read_text()
+    assert path.name == "cbnet.md"
+    for data in ("fashion-mnist", "mnist"):
+        assert f"## What converting is worth on {data}" in text
+        assert f"`sparing compare --data {data}`" in text
+        assert (tmp_path / "reports" / "img" / f"compare_{data}.png").stat().st_size > 10_000
+    for title in (
+        "Targets", "Verdict", "All contestants", "By the papers' own timer",
+        "Corrupted pictures and strangers", "A frozen classifier on corrupted pictures",
+        "Conversions",
+    ):  # fmt: skip
+        assert text.count(f"### {title}\n") == 2, title
+    assert all(text.count(f"| `{name}`: ") == 2 for name in CONTESTANTS)

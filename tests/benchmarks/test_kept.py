@@ -1,0 +1,29 @@
+"""What was measured is not measured again, unless it is something else."""
+
+from pathlib import Path
+
+from benchmarks.kept import identify, keep
+from benchmarks.results import Sample
+
+
+def test_a_measurement_is_made_once_for_each_identity(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def measure(name: str) -> list[Sample]:
+        asked.append(name)
+        return [Sample(name, 1, "accuracy", 0.1 + 0.2)]
+
+    path = tmp_path / "deep" / "kept.json"
+    first = keep(path, identify("a", 1), lambda: measure("first"))
+    again = keep(path, identify("a", 1), lambda: measure("again"))
+    other = keep(path, identify("a", 2), lambda: measure("other"))
+    assert asked == ["first", "other"]
+    assert again == first == [Sample("first", 1, "accuracy", 0.1 + 0.2)]
+    assert other[0].case == "other"
+    assert [entry.name for entry in path.parent.iterdir()] == ["kept.json"]
+
+
+def test_an_identity_tells_parts_apart() -> None:
+    assert identify("a", "b") != identify("ab")
+    assert identify(b"a") != identify("a")
+    assert identify("a", 1.5) == identify("a", 1.5)
