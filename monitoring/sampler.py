@@ -17,6 +17,7 @@ from monitoring.ledger import ACCOUNTS, Interval, Ledger, Spent
 from monitoring.meters.meter import Meter, MeterFailed
 
 RETRY_S = 5.0
+QUICK_S = 0.0005  # to read: then handing it to a thread would cost more
 STALLED_S = 2.0  # without a joule, though at least a twentieth of a core was busy
 
 _log = logging.getLogger("sparing.energy")
@@ -60,6 +61,7 @@ class Sampler:
         self.books: dict[str, Book] = {}  # by source
         self.degraded = False
         self._place = -1
+        self._quick = False
         self._retry_at = 0.0
         self._still_s = 0.0
         self._first_j = 0.0  # of the first meter, when it was last tried
@@ -128,7 +130,7 @@ class Sampler:
             return None
         meter, _ = self._meters[self._place]
         try:
-            return await asyncio.to_thread(meter.read)
+            return meter.read() if self._quick else await asyncio.to_thread(meter.read)
         except MeterFailed as error:
             self._fall_back(str(error))
             return None
@@ -142,7 +144,9 @@ class Sampler:
         for index in range(place, len(self._meters)):
             meter, idle_w = self._meters[index]
             try:
+                began = time.perf_counter()
                 self._last_j = meter.read()
+                self._quick = time.perf_counter() - began < QUICK_S
             except MeterFailed as error:
                 _log.warning("the meter %s cannot be read: %s", meter.source, error)
                 continue
