@@ -38,7 +38,11 @@ REACHED = {
     "fashion-mnist": Least(cascade=0.930, large=0.933, lost=0.003),
     "cifar10": Least(cascade=0.915, large=0.914, lost=0.005),  # the large net has no target
 }
-BESIDE = {"fashion-mnist-exits": ("fashion-mnist", 0.93)}  # route -> its data, what it has reached
+BESIDE = {  # route -> its data, what it must reach or has reached
+    "fashion-mnist-exits": ("fashion-mnist", 0.93),
+    "fashion-mnist-cbnet": ("fashion-mnist", 0.915),
+    "mnist-cbnet": ("mnist", 0.993),
+}
 
 
 def load(name: str) -> LoadedRoute:
