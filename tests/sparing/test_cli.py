@@ -274,6 +274,11 @@ def test_without_torch_training_says_what_to_install() -> None:
     assert_one_sentence(done, 1, "torch", ".[train]")
 
 
+def test_training_a_converter_on_data_it_cannot_take_is_one_sentence(tmp_path: Path) -> None:
+    done = sparing("train", "cbnet", "--data", "cifar10", "--runs", tmp_path)
+    assert_one_sentence(done, 1, "no contest of 'cifar10' is planned", "mnist")
+
+
 def test_help_comes_within_a_second() -> None:
     best_s = float("inf")
     for _ in range(3):

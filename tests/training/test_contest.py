@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -150,6 +151,12 @@ def test_conversions_are_drawn(studio: Studio, tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.skipif("SPARING_DATA" not in os.environ, reason="set SPARING_DATA to its folder")
 def test_pictures_of_another_size_are_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape("[32, 32, 3], the nets take 28 x 28 grey")):
         open_studio("cifar10", tmp_path, seed=1, epochs=1)
+
+
+def test_data_for_which_no_contest_is_planned_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape("'cifar10' is planned; there are ['fashion-")):
+        open_studio("cifar10", tmp_path, seed=1, epochs=None)
