@@ -24,6 +24,7 @@ from sparing.meter_command import meter
 from sparing.report_command import report
 from sparing.train_cbnet_command import train_cbnet
 from sparing.train_exits_command import train_exits
+from sparing.train_options import Epochs, Out, Seed, Workers
 
 SETTINGS = Path("settings.toml")
 
@@ -229,13 +230,11 @@ def train_dual_cnn(
     data: Annotated[
         str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")
     ] = "fashion-mnist",
-    out: Annotated[Path, typer.Option(help="Where the route directories go.")] = Path("models"),
+    out: Out = Path("models"),
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs"),
-    workers: Annotated[int, typer.Option(min=1, help="Nets trained at once, a core each.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Decides all that is random.")] = 1,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="For every net, to try the recipe out.")
-    ] = None,
+    workers: Workers = 2,
+    seed: Seed = 1,
+    epochs: Epochs = None,
 ) -> None:
     """Train a pool of CNNs, choose the best cascade of it, write two routes.
 

@@ -10,6 +10,7 @@ import typer
 
 from sparing.benching import ROOT
 from sparing.failure import Failure
+from sparing.train_options import Epochs, Workers
 
 
 class Compared(StrEnum):
@@ -33,10 +34,8 @@ def compare(
         int, typer.Option(min=1, max=10, help="Trainings of everything; 3 or more for intervals.")
     ] = 3,
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/compare"),
-    workers: Annotated[int, typer.Option(min=1, help="Nets trained at once, a core each.")] = 2,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Of every net, to try things out.")
-    ] = None,
+    workers: Workers = 2,
+    epochs: Epochs = None,
     only: Annotated[
         Part | None, typer.Option(help="A part of it: measuring wants a quiet machine.")
     ] = None,

@@ -6,21 +6,20 @@ from typing import Annotated
 import typer
 
 from sparing.failure import Failure
+from sparing.train_options import Epochs, Out, Seed, Workers
 
 
 def train_cbnet(
     data: Annotated[str, typer.Option(help="The data set: fashion-mnist or mnist.")] = (
         "fashion-mnist"
     ),
-    out: Annotated[Path, typer.Option(help="Where the route directory goes.")] = Path("models"),
+    out: Out = Path("models"),
     runs: Annotated[
         Path, typer.Option(help="What is kept to resume from; sparing compare's, too.")
     ] = Path("runs/compare"),
-    workers: Annotated[int, typer.Option(min=1, help="Nets trained at once, a core each.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Decides all that is random.")] = 1,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="For every net, to try the recipe out.")
-    ] = None,
+    workers: Workers = 2,
+    seed: Seed = 1,
+    epochs: Epochs = None,
 ) -> None:
     """Train a converting autoencoder, and what it must beat; write the route <data>-cbnet.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sparing.failure import Failure
+from sparing.train_options import Epochs, Out, Seed
 
 
 def train_exits(
@@ -38,11 +39,11 @@ def train_exits(
     papers_thresholds: Annotated[
         bool, typer.Option("--papers-thresholds", help="With lenet: entropy under the papers' T.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Where the route directory goes.")] = Path("models"),
+    out: Out = Path("models"),
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/exits"),
     threads: Annotated[int, typer.Option(min=1, help="Of the training.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Decides all that is random.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="To try the recipe out.")] = None,
+    seed: Seed = 1,
+    epochs: Epochs = None,
 ) -> None:
     """Train a net that may answer early and write the route <data>-exits.
 

@@ -19,7 +19,7 @@ from training.contest_nets import Studio, find_nats, truncated_net
 from training.converting import FixedClassifier
 from training.figures import draw_pictures
 from training.hardness import entropy_nats
-from training.recipe import predict
+from training.predicting import predict
 from training.route_reader import read_draft
 from training.route_writer import write_route
 

@@ -31,6 +31,7 @@ from training.hardness import entropy_nats, find_easy
 from training.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet, truncated
 from training.loop import Job, Report, is_finished, train
 from training.nets import Classifier, Conv, NetSpec
+from training.predicting import Logits, predict
 from training.targets import Kind, Targets, choose_targets
 
 LIGHT = NetSpec("light", (Conv(16, 2), Conv(16, 2)), 0, erase=False)
@@ -69,12 +70,13 @@ class Studio:
         return net.eval()
 
     def is_finished(self, name: str) -> bool:
-        """Whether the net is there; ValueError when it is of another seed, length or shape."""
+        """Whether the net is there; ValueError when it is of another seed, shape or budget."""
         summary = self.folder / f"{name}.json"
         if not summary.exists():
             return False
         line = str(json.loads(summary.read_text())["recipe"])
-        if not line.startswith(self.describe(name)):
+        budget = recipe.describe_budget(self.data)
+        if not line.startswith(self.describe(name)) or budget not in line:
             raise ValueError(f"{summary} is of another recipe; delete it or choose another folder")
         return is_finished(name, self.folder, line)
 
@@ -109,7 +111,7 @@ def choose_goals(studio: Studio, kind: Kind) -> Targets:
     right.
     """
     train_rows = studio.data.train
-    (logits,) = recipe.predict(truncated_net(studio), train_rows.pictures)
+    (logits,) = predict(truncated_net(studio), train_rows.pictures)
     easy = find_easy(logits, train_rows.labels, find_nats(studio.data), must_be_right=True)
     return choose_targets(
         kind,
@@ -166,30 +168,22 @@ def _encoder_only(studio: Studio) -> nn.Module:
     return EncoderClassifier(guided.autoencoder.encoder, studio.classes, frozen=False)
 
 
-def _plain(studio: Studio, name: str) -> Job:
-    weights = EXIT_WEIGHTS if name == "branchynet" else (1.0,)
+def _plain(studio: Studio, name: str, teacher: Logits | None = None) -> Job:
     return recipe.job(
         name,
         studio.build(name),
         studio.data,
         seed=studio.seed,
         epochs=studio.epochs,
-        weights=weights,
+        weights=EXIT_WEIGHTS if name == "branchynet" else (1.0,),
+        teacher=teacher,
         recipe=studio.describe(name),
     )
 
 
 def _taught(studio: Studio, name: str) -> Job:
-    (teacher,) = recipe.predict(studio.load("full"), studio.data.train.pictures)
-    return recipe.job(
-        name,
-        studio.build(name),
-        studio.data,
-        seed=studio.seed,
-        epochs=studio.epochs,
-        teacher=teacher,
-        recipe=studio.describe(name),
-    )
+    (teacher,) = predict(studio.load("full"), studio.data.train.pictures)
+    return _plain(studio, name, teacher)
 
 
 def _converting(kind: Kind, goal: Goal) -> Callable[[Studio, str], Job]:

@@ -17,8 +17,8 @@ from core.scores import fit_temperature
 from training.contest_nets import NETS, Studio, choose_goals, truncated_net
 from training.converter_export import check_stage, export_classifier, export_converter, run_stage
 from training.converting import Converter
+from training.evaluate import accuracy
 from training.export import count_macs, measure_us_per_picture
-from training.recipe import accuracy
 
 ROUNDS = 5
 COST_BATCH = 32

@@ -20,7 +20,7 @@ from training.exit_net import ExitNet
 from training.export import BATCH_ROWS, PARITY_LIMIT
 from training.nets import Classifier
 from training.onnx_graph import Floats, Graph
-from training.recipe import predict
+from training.predicting import predict
 
 Pictures = npt.NDArray[np.uint8]
 

@@ -9,27 +9,20 @@ from `targets`, nets from `autoencoders`.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.augment import augment
 from training.autoencoders import Autoencoder
 from training.data import DataSet
-from training.fit import shuffle
-from training.loop import Job, precision
+from training.loop import Job, precision, shuffle
 from training.recipe import (
     BATCH_ROWS,
-    MIRRORED,
-    PEAK_LEARNING_RATE,
-    SHIFT_PX,
-    WEIGHT_DECAY,
-    accuracy,
-    learning_rate,
-    predict,
+    augment_lightly,
+    describe_budget,
+    make_job,
 )
 from training.targets import Targets
 
@@ -97,14 +90,12 @@ def job(
     recipe: str = "",
 ) -> Job:
     """How the autoencoder learns, for `training.loop.train`; the classifier's answers judge it."""
-    train = data.train
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        for rows in shuffle(len(train.labels), rng):
-            labels = train.labels[rows]
-            pictures = augment(train.pictures[rows], rng, erase=False, mirror=data.name in MIRRORED)
-            arrays = (pictures, targets.draw(rows, labels, rng), labels)
+        for rows in shuffle(len(data.train.labels), BATCH_ROWS, rng):
+            labels = data.train.labels[rows]
+            arrays = (augment_lightly(data, rows, rng), targets.draw(rows, labels, rng), labels)
             yield tuple(torch.from_numpy(array) for array in arrays)
 
     def loss(pictures: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
@@ -118,23 +109,16 @@ def job(
             )
         return total
 
-    return Job(
-        name=name,
-        net=net,
-        recipe=_describe(net, data, targets, goal, seed, epochs, recipe),
+    return make_job(
+        name,
+        net,
+        data,
         seed=seed,
         epochs=epochs,
-        optimizer=torch.optim.AdamW(
-            net.autoencoder.parameters(),
-            lr=PEAK_LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
-            fused=True,
-        ),
-        learning_rate=partial(learning_rate, epochs=epochs),
-        steps=len(train.labels) // BATCH_ROWS,
+        recipe=_describe(net, data, targets, goal, seed, epochs, recipe),
+        learns=net.autoencoder,
         batches=batches,
         loss=loss,
-        judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
     )
 
 
@@ -160,6 +144,5 @@ def _describe(
     layers = hashlib.sha256(str(net).encode()).hexdigest()[:16]
     return (
         f"{more} net={layers} classifier={fixed.hexdigest()[:16]} targets={targets.kind}:{goals} "
-        f"{goal} seed={seed} epochs={epochs} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
-        f"decay={WEIGHT_DECAY} shift={SHIFT_PX} data={data.identity}"
+        f"{goal} seed={seed} epochs={epochs} {describe_budget(data)}"
     ).strip()

@@ -17,7 +17,7 @@ from core.devices import open_onnx
 from training.exit_net import ExitNet
 from training.export import BATCH_ROWS, PARITY_LIMIT, read_image
 from training.onnx_graph import Floats, Graph
-from training.recipe import predict
+from training.predicting import predict
 
 Pictures = npt.NDArray[np.uint8]
 

@@ -17,9 +17,9 @@ from onnx import TensorProto, shape_inference
 from torch import nn
 
 from core.devices import open_onnx
-from training.fit import predict_logits
 from training.nets import Classifier
 from training.onnx_graph import Floats, Graph
+from training.predicting import predict
 
 PARITY_LIMIT = 1e-3
 BATCH_ROWS = 64
@@ -88,7 +88,7 @@ def run_onnx(path: Path, pictures: npt.NDArray[np.uint8]) -> Floats:
 
 def check_parity(net: Classifier, path: Path, pictures: npt.NDArray[np.uint8]) -> float:
     """The largest difference of any logit from torch's; ValueError above `PARITY_LIMIT`."""
-    difference = float(np.abs(run_onnx(path, pictures) - predict_logits(net, pictures)).max())
+    difference = float(np.abs(run_onnx(path, pictures) - predict(net, pictures)[-1]).max())
     if not difference <= PARITY_LIMIT:
         raise ValueError(
             f"{path}: logits differ from torch's by {difference:.2g}, allowed is {PARITY_LIMIT:.2g}"

@@ -6,20 +6,20 @@ train a pool faster than one of two. The loop itself, with its checkpoints, is i
 
 import argparse
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from training.augment import augment
-from training.data import DataSet, Split, load_data
-from training.loop import Job, Report, precision, train
+from training.data import DataSet, load_data
+from training.evaluate import accuracy
+from training.loop import Job, Report, learning_rate, precision, shuffle, train
 from training.nets import POOLS, Classifier, NetSpec, Whiten, find_spec, whiten
+from training.predicting import predict
 
 BATCH_ROWS = 128
 WEIGHT_DECAY = 5e-4
@@ -70,7 +70,7 @@ def fit(
     )
 
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in shuffle(len(data.train.pictures), rng):
+        for rows in shuffle(len(data.train.pictures), BATCH_ROWS, rng):
             pictures = augment(data.train.pictures[rows], rng, erase=spec.erase)
             yield torch.from_numpy(pictures), torch.from_numpy(data.train.labels[rows])
 
@@ -88,21 +88,21 @@ def fit(
         seed=seed,
         epochs=epochs,
         optimizer=optimizer,
-        learning_rate=partial(learning_rate, epochs=epochs),
+        learning_rate=rate_over(epochs),
         steps=len(data.train.pictures) // BATCH_ROWS,
         batches=batches,
         loss=loss,
-        judge=partial(_accuracy, net, data.held_out),
+        judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
     )
     train(job, folder, report)
     return net
 
 
-def shuffle(rows: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """All rows in a random order, a full batch at a time; the rest is left out."""
-    order = rng.permutation(rows)
-    for start in range(0, rows - BATCH_ROWS + 1, BATCH_ROWS):
-        yield order[start : start + BATCH_ROWS]
+def rate_over(epochs: int) -> Callable[[float], float]:
+    """The learning rate at an epoch."""
+    return partial(
+        learning_rate, epochs=epochs, peak=PEAK_LEARNING_RATE, warm_up_epochs=WARM_UP_EPOCHS
+    )
 
 
 def recipe_of(spec: NetSpec, data: DataSet, *, seed: int, epochs: int) -> str:
@@ -110,33 +110,11 @@ def recipe_of(spec: NetSpec, data: DataSet, *, seed: int, epochs: int) -> str:
     return f"{spec} seed={seed} epochs={epochs} batch={BATCH_ROWS} data={data.identity}"
 
 
-def predict_logits(net: Classifier, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Logits [N, classes] in float32, in batches."""
-    net.eval()
-    with torch.inference_mode():
-        parts = [net(torch.from_numpy(pictures[i : i + 500])) for i in range(0, len(pictures), 500)]
-    logits: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return logits
-
-
-def learning_rate(epoch: float, epochs: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last epoch."""
-    warm_up = min(WARM_UP_EPOCHS, epochs / 5)
-    if epoch < warm_up:
-        return PEAK_LEARNING_RATE * (epoch + 0.01) / warm_up
-    progress = (epoch - warm_up) / max(epochs - warm_up, 1e-9)
-    return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def _begin_as_identity(net: Classifier) -> None:
     """Each 3x3 convolution passes its inputs on, in its first channels (Jordan, 2404.00498)."""
     for module in net.body.modules():
         if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
             nn.init.dirac_(module.weight[: module.in_channels])
-
-
-def _accuracy(net: Classifier, split: Split) -> float:
-    return float((predict_logits(net, split.pictures).argmax(1) == split.labels).mean())
 
 
 def main() -> None:

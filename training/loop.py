@@ -6,12 +6,14 @@ with which loss is the recipe's.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -74,6 +76,24 @@ def train(job: Job, folder: Path, report: Report) -> float:
     }
     (folder / f"{job.name}.json").write_text(json.dumps(summary, indent=2) + "\n")
     return seconds
+
+
+def shuffle(
+    rows: int, batch_rows: int, rng: np.random.Generator
+) -> Iterator[npt.NDArray[np.int64]]:
+    """All rows in a random order, a full batch at a time; the rest is left out."""
+    order = rng.permutation(rows)
+    for start in range(0, rows - batch_rows + 1, batch_rows):
+        yield order[start : start + batch_rows]
+
+
+def learning_rate(epoch: float, epochs: int, *, peak: float, warm_up_epochs: float) -> float:
+    """Linear warm-up, then a cosine to zero at the last epoch."""
+    warm_up = min(warm_up_epochs, epochs / 5)
+    if epoch < warm_up:
+        return peak * (epoch + 0.01) / warm_up
+    progress = (epoch - warm_up) / max(epochs - warm_up, 1e-9)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def is_finished(name: str, folder: Path, recipe: str) -> bool:

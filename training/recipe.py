@@ -7,8 +7,7 @@ teacher's logits too (Hinton et al., arXiv 1503.02531). The loop itself is in `l
 """
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from training.augment import augment
 from training.data import DataSet
-from training.fit import shuffle
-from training.loop import Job, precision
+from training.evaluate import accuracy
+from training.loop import Job, learning_rate, precision, shuffle
+from training.predicting import Logits, predict, split_exits
 
 EPOCHS: Mapping[str, int] = {"mnist": 20, "fashion-mnist": 30}
 MIRRORED = frozenset({"fashion-mnist"})  # a mirrored boot is a boot, a mirrored 3 is nothing
@@ -30,8 +30,6 @@ WEIGHT_DECAY = 1e-2
 WARM_UP_EPOCHS = 1.0
 TEMPERATURE = 4.0  # of distillation
 TEACHER_SHARE = 0.5  # of the loss; the labels have the rest
-
-Logits = npt.NDArray[np.float32]
 
 
 def job(
@@ -58,14 +56,8 @@ def job(
     assert teacher is None or len(teacher) == len(rows_of.labels), "a teacher's answer a row"
 
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        for rows in shuffle(len(rows_of.labels), rng):
-            pictures = augment(
-                rows_of.pictures[rows],
-                rng,
-                erase=False,
-                mirror=data.name in MIRRORED,
-                shift_px=SHIFT_PX,
-            )
+        for rows in shuffle(len(rows_of.labels), BATCH_ROWS, rng):
+            pictures = augment_lightly(data, rows, rng)
             tensors = [torch.from_numpy(pictures), torch.from_numpy(rows_of.labels[rows])]
             if teacher is not None:
                 tensors.append(torch.from_numpy(teacher[rows]))
@@ -73,7 +65,7 @@ def job(
 
     def loss(pictures: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
-            exits = [logits.float() for logits in _exits(net(pictures))]
+            exits = [logits.float() for logits in split_exits(net(pictures))]
         own = exits[-1].detach() if self_distillation else None
         losses = [_loss(logits, labels, own if taught is None else taught) for logits in exits[:-1]]
         losses.append(_loss(exits[-1], labels, taught))
@@ -81,48 +73,68 @@ def job(
             (weight * one for weight, one in zip(weights, losses, strict=True)), torch.zeros(())
         )
 
+    return make_job(
+        name,
+        net,
+        data,
+        seed=seed,
+        epochs=epochs,
+        recipe=_describe(net, data, seed, epochs, weights, teacher, self_distillation, recipe),
+        learns=net,
+        batches=batches,
+        loss=loss,
+    )
+
+
+def make_job(
+    name: str,
+    net: nn.Module,
+    data: DataSet,
+    *,
+    seed: int,
+    epochs: int,
+    recipe: str,
+    learns: nn.Module,  # the net, or the part of it that does
+    batches: Callable[[np.random.Generator], Iterator[tuple[Tensor, ...]]],
+    loss: Callable[..., Tensor],
+) -> Job:
+    """Any net under the budget; its last exit's accuracy on held-out pictures judges it."""
     return Job(
         name=name,
         net=net,
-        recipe=_describe(net, data, seed, epochs, weights, teacher, self_distillation, recipe),
+        recipe=recipe,
         seed=seed,
         epochs=epochs,
         optimizer=torch.optim.AdamW(
-            [parameter for parameter in net.parameters() if parameter.requires_grad],
+            [parameter for parameter in learns.parameters() if parameter.requires_grad],
             lr=PEAK_LEARNING_RATE,
             weight_decay=WEIGHT_DECAY,
             fused=True,
         ),
-        learning_rate=partial(learning_rate, epochs=epochs),
-        steps=len(rows_of.labels) // BATCH_ROWS,
+        learning_rate=partial(
+            learning_rate, epochs=epochs, peak=PEAK_LEARNING_RATE, warm_up_epochs=WARM_UP_EPOCHS
+        ),
+        steps=len(data.train.labels) // BATCH_ROWS,
         batches=batches,
         loss=loss,
         judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
     )
 
 
-def learning_rate(epoch: float, epochs: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last epoch."""
-    warm_up = min(WARM_UP_EPOCHS, epochs / 5)
-    if epoch < warm_up:
-        return PEAK_LEARNING_RATE * (epoch + 0.01) / warm_up
-    progress = (epoch - warm_up) / (epochs - warm_up)
-    return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * progress))
+def augment_lightly(
+    data: DataSet, rows: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """These training pictures, as every net that is compared sees them."""
+    mirror = data.name in MIRRORED
+    return augment(data.train.pictures[rows], rng, erase=False, mirror=mirror, shift_px=SHIFT_PX)
 
 
-def predict(net: nn.Module, pictures: npt.NDArray[np.uint8]) -> tuple[Logits, ...]:
-    """Each exit's logits [N, classes], in batches; one exit for a net that gives plain logits."""
-    net.eval()
-    with torch.inference_mode():
-        parts = [
-            _exits(net(torch.from_numpy(pictures[i : i + 500].copy())))  # torch wants to own it
-            for i in range(0, len(pictures), 500)
-        ]
-    return tuple(torch.cat(one).numpy() for one in zip(*parts, strict=True))
-
-
-def accuracy(logits: Logits, labels: npt.NDArray[np.int64]) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
+def describe_budget(data: DataSet) -> str:
+    """What is the same for all, as part of a recipe's line."""
+    return (
+        f"batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} decay={WEIGHT_DECAY} shift={SHIFT_PX} "
+        f"data={data.identity}"
+    )
 
 
 def distillation(logits: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
@@ -143,10 +155,6 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
     return distillation(logits, labels, teacher)
 
 
-def _exits(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return answer if isinstance(answer, tuple) else (answer,)
-
-
 def _describe(
     net: nn.Module,
     data: DataSet,
@@ -163,6 +171,5 @@ def _describe(
     taught = "none" if teacher is None else hashlib.sha256(teacher.tobytes()).hexdigest()[:16]
     return (
         f"{more} net={layers} seed={seed} epochs={epochs} weights={list(weights)} teacher={taught} "
-        f"self={self_distillation} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
-        f"decay={WEIGHT_DECAY} shift={SHIFT_PX} data={data.identity}"
+        f"self={self_distillation} {describe_budget(data)}"
     ).strip()

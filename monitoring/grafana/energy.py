@@ -23,7 +23,6 @@ from monitoring.grafana.panels import (
 
 ACCOUNTS = {"rows": GREEN, "overhead": YELLOW, "others": PURPLE, "idle": GREY}
 METER = q.server_rate("sparing_energy_meter_joules_total")
-SHARE_OF_ROWS = ((None, RED), (0.1, YELLOW), (0.3, GREEN))
 
 
 def make_energy() -> Dashboard:
@@ -54,7 +53,7 @@ def _first_look() -> Iterator[Tile]:
     rows = _account('account="rows"')
     ours = _account('account!="others"')
     share = f"{rows} / {ours}"
-    yield tile("Goes to rows", "Of idle, overhead and rows.", share, "percentunit", SHARE_OF_ROWS)
+    yield tile("Goes to rows", "Of idle, overhead and rows.", share, "percentunit")
     yield tile(
         "Power saved, estimated", "Against the dearest stage alone.", q.saved_watts(), "watt"
     )

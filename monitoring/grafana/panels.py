@@ -126,7 +126,7 @@ def lines(
 
 def routes_table(title: str, description: str, columns: Sequence[Column]) -> table.Panel:
     """One row a route; a click on its name opens the route's dashboard."""
-    panel = table.Panel().title(title).description(description).height(7).span(24)
+    panel = table.Panel().title(title).description(description).height(9).span(24)
     panel.mappings(_words({}))  # a route that nobody asks has no p99
     letters = "ABCDEFGHIJ"[: len(columns)]
     for letter, column in zip(letters, columns, strict=True):

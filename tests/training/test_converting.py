@@ -51,6 +51,15 @@ def make_job(data: DataSet, light: nn.Module, goal: Goal, epochs: int) -> tuple[
     return job, autoencoder
 
 
+def test_a_converter_sees_the_same_pictures_as_every_other_net(
+    tiny_data: DataSet, tmp_path: Path
+) -> None:
+    ours, _ = make_job(tiny_data, make_classifier(tiny_data, 1, tmp_path / "ours"), Goal(), 1)
+    theirs = recipe.job("lenet", lenet(4), tiny_data, seed=1, epochs=1)
+    seen = [next(job.batches(np.random.default_rng(3)))[0] for job in (ours, theirs)]
+    assert torch.equal(*seen)
+
+
 def test_macs_are_those_of_the_paper_and_the_mlp_has_as_many(tmp_path: Path) -> None:
     branchy = branchynet(lenet())
     dense = FixedClassifier(Autoencoder(DENSE, 28), truncated(branchy)).eval()

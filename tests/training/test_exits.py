@@ -27,7 +27,8 @@ from training.export import count_macs
 from training.fit import build_net
 from training.lenet import branchynet, lenet, truncated
 from training.nets import POOLS, Conv, NetSpec
-from training.recipe import job, predict
+from training.predicting import predict
+from training.recipe import job
 
 TINY = NetSpec("tiny", (Conv(8, 2), Conv(8), Conv(16, 2)), 2, erase=False)
 

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from training.data import DataSet
-from training.fit import build_net, fit, learning_rate
+from training.fit import build_net, fit
+from training.loop import learning_rate
 from training.nets import NetSpec
 
 
@@ -92,6 +93,6 @@ def test_a_checkpoint_of_another_recipe_is_refused(
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    rates = [learning_rate(epoch, 20) for epoch in range(21)]
+    rates = [learning_rate(epoch, 20, peak=0.1, warm_up_epochs=2.0) for epoch in range(21)]
     assert rates[0] < rates[1] < rates[2] == max(rates)
     assert rates[20] == pytest.approx(0.0, abs=1e-9)

@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from training.data import DataSet
+from training.evaluate import accuracy
 from training.exit_net import ExitNet
 from training.loop import train
-from training.recipe import TEMPERATURE, accuracy, distillation, job, learning_rate, predict
+from training.predicting import predict
+from training.recipe import TEMPERATURE, distillation, job
 
 
 def two_exits(seed: int = 1) -> ExitNet:
@@ -110,10 +112,3 @@ def test_a_teachers_answers_pull_a_net_towards_them() -> None:
     hard = nn.functional.cross_entropy(alike, labels)
     assert torch.allclose(distillation(alike, labels, teacher), hard / 2)
     assert TEMPERATURE == 4.0
-
-
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    rates = [learning_rate(epoch, 20) for epoch in range(21)]
-    assert rates[0] < rates[1] == max(rates)
-    assert rates[1:] == sorted(rates[1:], reverse=True)
-    assert rates[20] == pytest.approx(0.0, abs=1e-9)
