@@ -42,13 +42,14 @@ def compare(
 ) -> None:
     """Compare converters, early exits and plain small nets on one data set, fairly.
 
-    LeNet, BranchyNet, CBNet in three forms and the controls that they must beat are
-    trained under one budget, served by one server, and measured: accuracy over seeds,
-    MACs, CPU and device time, joules, corrupted pictures, pictures of something else.
-    Writes docs/reports/cbnet.md with a verdict; a quick one into runs/bench/.
+    LeNet, BranchyNet, CBNet in three forms and the controls that they must beat
+    are trained under one budget, served by one server, and measured: accuracy
+    over seeds, MACs, CPU and device time, joules, corrupted pictures, pictures
+    of something else. Writes docs/reports/cbnet.md with a verdict; a quick one
+    into runs/bench/.
 
-    Interrupted, it goes on where it was: trained nets and what was measured of them
-    are kept in --runs.
+    Interrupted, it goes on where it was: trained nets and what was measured of
+    them are kept in --runs.
 
     [bold]sparing compare --quick[/]  one seed, to see what comes of it
 

@@ -23,11 +23,13 @@ def train_cbnet(
 ) -> None:
     """Train a converting autoencoder, and what it must beat; write the route <data>-cbnet.
 
-    A light net answers the easy pictures. Hard ones are converted to easy ones of their
-    class and classified again; where that does not convince, a full net answers.
+    A light net answers the easy pictures. Hard ones are converted to easy ones
+    of their class and classified again; where that does not convince, a full
+    net answers.
 
-    LeNet, BranchyNet, an MLP and small CNNs are trained beside it under the same budget:
-    each becomes a route in --runs, for sparing compare. Interrupted, it goes on where it was.
+    LeNet, BranchyNet, an MLP and small CNNs are trained beside it under the
+    same budget: each becomes a route in --runs, for sparing compare.
+    Interrupted, it goes on where it was.
 
     [bold]sparing train cbnet --data mnist[/]  ten nets, a quarter of an hour on two cores
 

@@ -47,15 +47,16 @@ def train_exits(
 ) -> None:
     """Train a net that may answer early and write the route <data>-exits.
 
-    Each exit is a stage: rows that are sure leave, the others go on with their features.
-    Thresholds come from held-out pictures. Interrupted, it goes on where it was.
+    Each exit is a stage: rows that are sure leave, the others go on with their
+    features. Thresholds come from held-out pictures. Interrupted, it goes on
+    where it was.
 
     [bold]sparing train exits[/]  two exits on a net of 8 MMACs
 
     [bold]sparing train exits --data mnist --net lenet --papers-thresholds[/]  BranchyNet
 
-    [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]  exits on a
-    trained net that stays as it is
+    [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]
+    exits on a trained net that stays as it is
     """
     from sparing.interrupting import resumable
     from sparing.recipes import import_recipe

@@ -111,7 +111,10 @@ def _learn_lenet(
 def _learn_pool_net(
     data: DataSet, runs: Path, options: Options, *, seed: int, epochs: int, console: Console
 ) -> ExitNet:
-    backbone = find_spec(options.net, POOLS[data.name])
+    try:
+        backbone = find_spec(options.net, POOLS[data.name])
+    except ValueError as error:
+        raise ValueError(f"{error}; beside it there is lenet, the papers' net") from None
     places = options.after or PLACES.get(options.net) or choose_places(backbone)
     spec = ExitSpec(backbone, check_places(backbone, places))
     if options.frozen and options.trained is None:
