@@ -34,7 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 class Options(BaseModel):
     """`[options]` of a kind that chooses its score and nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     score: Literal["entropy", "max_probability", "difference"] = "entropy"
 

@@ -54,7 +54,7 @@ class StageSpec(_Frozen):
     file: str
     macs: int = Field(ge=0)
     max_batch: int = Field(gt=0, le=1024, default=32)
-    temperature: float = Field(gt=0, default=1.0)
+    temperature: float = Field(ge=0.001, le=1000, default=1.0)
     threshold: float | None = Field(ge=0, le=1.000001, default=None)  # None: the last stage
 
 
@@ -78,7 +78,7 @@ class Manifest(_Frozen):
     pipeline: str
     description: str = ""
     certificate: str = "none"
-    expected_macs: float = Field(ge=0)  # a request's mean on held-out data
+    expected_macs: float = Field(ge=0, allow_inf_nan=False)  # a request's mean on held-out data
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     labels: tuple[str, ...] = ()

@@ -60,8 +60,8 @@ def train(
 
 
 def ship(route: Path, name: str, out: Path) -> Path:
-    """The same route under another name, its next version."""
-    return write_route(out, replace(read_draft(route), route=name))
+    """The same route under another name, its next version, for its own task."""
+    return write_route(out, replace(read_draft(route), route=name, task=name))
 
 
 def draw_conversions(studio: Studio, path: Path) -> Path:

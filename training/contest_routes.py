@@ -225,7 +225,7 @@ def _draft(
     studio = bench.studio
     return RouteDraft(
         route=f"{studio.data.name}-{contestant}",
-        task=f"classify-{studio.data.name}",
+        task=f"{studio.data.name}-{contestant}",  # its own: none is as accurate as another
         pipeline=kind,
         description=f"{studio.data.name}: {DESCRIPTIONS[contestant]}.",
         expected_macs=expected_macs,

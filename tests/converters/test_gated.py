@@ -193,7 +193,8 @@ def _keep_stages(count: int) -> Callable[[dict[str, Any]], None]:
     [
         ({"options": {}}, "options.max_distance: Field required"),
         ({"max_distance": -1.0}, "options.max_distance"),
-        ({"options": {"max_distance": 0.1, "agree": "maybe"}}, "options.agree"),
+        ({"options": {"max_distance": 0.1, "agree": "no"}}, "options.agree"),
+        ({"options": {"max_distance": True}}, "options.max_distance"),
         ({"options": {"max_distance": 0.1, "score": "margin"}}, "options.score"),
         ({"options": {"max_distance": 0.1, "combine": "last"}}, "options.combine"),
         ({"change": _drop_threshold}, "stage1 has no threshold"),
