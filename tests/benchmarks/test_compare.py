@@ -232,7 +232,11 @@ def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
     write_settings(settings)
 
     def note(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given: (order.append(name), act(*given))[1]
+        def noted(*given: Any) -> Any:
+            order.append(name)
+            return act(*given)
+
+        return noted
 
     monkeypatch.setattr(compare_time, "wait_for_ledger", note("wait", wait_for_ledger))
     monkeypatch.setattr(compare_time, "read_spent", note("read", read_spent))
