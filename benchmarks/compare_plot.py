@@ -47,7 +47,7 @@ def _draw_front(axes: Axes, results: Results) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.15, y=0.1)
+    axes.margins(x=0.2, y=0.1)
     axes.grid(alpha=0.3)
 
 
@@ -59,14 +59,15 @@ def name_points(axes: Axes, standings: Sequence[Standing]) -> None:
         _, top = axes.transData.transform((one.cost_us, one.accuracy + (one.margin or 0.0)))
         points.append(Bbox.from_bounds(x - RADIUS, y - RADIUS, 2 * RADIUS, 2 * RADIUS))
         bars.append(Bbox.from_bounds(x - 1, 2 * y - top, 2, 2 * (top - y)))
-    taken = [*points, *bars]
+    taken, points_a_pixel = [*points, *bars], 72 / axes.figure.dpi
     for one, point in zip(standings, points, strict=True):
-        text = axes.annotate(one.name, (one.cost_us, one.accuracy), textcoords="offset pixels",
+        text = axes.annotate(one.name, (one.cost_us, one.accuracy), textcoords="offset points",
                              xytext=(0, 0), fontsize=8, color=_find_colour(one.name))  # fmt: skip
         size = text.get_window_extent()
         boxes = [_place(point, size, end, lines) for end, lines in PLACES]
         box = min(boxes, key=lambda box: box.count_overlaps(taken))
-        text.set_position((box.x0 - point.x0 - RADIUS, box.y0 - point.y0 - RADIUS))
+        x, y = box.x0 - point.x0 - RADIUS, box.y0 - point.y0 - RADIUS
+        text.set_position((x * points_a_pixel, y * points_a_pixel))
         taken.append(box)
 
 
@@ -95,5 +96,5 @@ def _draw_strangers(axes: Axes, results: Results) -> None:
     axes.set_yticks([index + 0.4 - height / 2 for index in range(len(names))], names, fontsize=8)
     axes.invert_yaxis()
     axes.set_title("strangers answered with confidence ≥ 0.9, %", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))
     axes.spines[["top", "right"]].set_visible(False)
