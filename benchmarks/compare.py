@@ -25,6 +25,7 @@ from benchmarks.compare_robust import Trials, make_trials, measure_robustness
 from benchmarks.compare_time import SHAPES, measure_times
 from benchmarks.compare_trunk import measure_trunks
 from benchmarks.contestants import Contestant, open_contestants, seed_folder
+from benchmarks.corruptions import gather_strangers
 from benchmarks.intervals import MAX_SEEDS
 from benchmarks.kept import identify, keep, read_kept
 from benchmarks.report import DOCS, write_report
@@ -71,6 +72,9 @@ def main() -> None:
     try:
         with resumable():
             data = load_data(options.data)
+            gather_strangers(
+                options.data, 1, 0
+            )  # missing, they are missed before hours of training
             if options.only in (None, "train"):
                 train(data, runs, plan, options.workers, console)
                 draw(data, runs, plan)

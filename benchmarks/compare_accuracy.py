@@ -28,6 +28,8 @@ def measure_accuracy(contestant: Contestant, data: DataSet) -> Iterator[Sample]:
         "macs": sum(run.macs.values()) / rows,
         "rows": rows,
     }
+    if "epochs" in (made := contestant.route.manifest.provenance):
+        facts["epochs"] = float(made["epochs"])  # that each of its nets learnt for
     for metric, value in (facts | describe_ends(contestant, run, data.test.labels)).items():
         yield Sample(contestant.name, contestant.seed, metric, value)
 

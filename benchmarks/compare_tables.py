@@ -48,6 +48,9 @@ def list_contestants(results: Results) -> str:
         "in `bulk`; millijoules the ledger's for stages and server"
         + (", told by a model: CPU time by another name." if source == "model" else ".")
     )
+    epochs = {f"{s.value:.0f}" for s in results.samples if s.metric == "epochs"}
+    if epochs:
+        told += f" Every net learnt for {' or '.join(sorted(epochs))} epochs."
     who = "\n".join(f"- `{name}`: {CONTESTANTS[name]}" for name in stand(results))
     return "\n\n".join(["## All contestants", make_table(head, rows), told, who])
 

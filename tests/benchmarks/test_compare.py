@@ -1,6 +1,7 @@
 """The comparison measures what it says, once, and its report follows from the numbers alone."""
 
 import gzip
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -64,6 +65,20 @@ def test_a_contestant_that_was_not_trained_is_named(tmp_path: Path) -> None:
         open_contestants(tmp_path, DATA, 1)
 
 
+def test_missing_strangers_are_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
+    monkeypatch.setattr(compare, "load_data", lambda name: make_data(ROWS))
+    monkeypatch.setattr(compare, "train", refuse)
+    monkeypatch.setattr(sys, "argv", ["compare", "--data", "fashion-mnist"])
+    with pytest.raises(SystemExit, match="SPARING_DATA must hold mnist"):
+        compare.main()
+
+
 def test_what_to_do_about_a_missing_training_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"compare --data noise --seeds 1 --only train"):
         gather(make_data(ROWS), tmp_path, Plan(seeds=1))
@@ -113,6 +128,7 @@ def test_a_replay_tells_what_the_slow_run_tells(
         rows = run_offline(one.pipeline, {"image": data.test.pictures}, CpuDevice())
         labels = [row.outcome and int(row.outcome.outputs["label"]) for row in rows]
         right = np.array(labels) == data.test.labels
+        assert found["epochs"] == 4
         assert found["accuracy"] == pytest.approx(right.mean())
         assert found["macs"] == pytest.approx(np.mean([row.macs for row in rows]))
         for index, stage in enumerate(one.pipeline.stages):

@@ -70,6 +70,7 @@ def describe(name: str, accuracy: float) -> dict[str, float]:
         "macs": 1e5,
         "rows": 10_000,
         "trial_rows": 1000,
+        "epochs": 12,
         **corrupted(accuracy - 0.3),
         "strange_noise": 0.1,
         "strange_fashion-mnist": 0.4,
@@ -295,4 +296,5 @@ def test_both_data_sets_make_one_page_with_every_table(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert text.count(f"### {title}\n") == 2, title
     assert all(text.count(f"- `{name}`: ") == 2 for name in CONTESTANTS)
+    assert text.count("Every net learnt for 12 epochs.") == 2
     assert f"| {AS_IT_IS} |" not in text  # where nothing of it is in the table
