@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.ablation import write_unconverted
-from benchmarks.compare_accuracy import cut, measure_accuracy
+from benchmarks.compare_accuracy import measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare_robust import Trials, make_trials, measure_robustness
 from benchmarks.compare_time import SHAPES, measure_times
 from benchmarks.compare_trunk import measure_trunks
 from benchmarks.contestants import Contestant, open_contestants, seed_folder
+from benchmarks.corruptions import gather_strangers
 from benchmarks.intervals import MAX_SEEDS
 from benchmarks.kept import identify, keep, read_kept
 from benchmarks.report import DOCS, write_report
@@ -44,10 +45,20 @@ class Plan:
 
     seeds: int = 3
     epochs: int | None = None  # of every net; None: the recipe's own
-    rows: int | None = None  # of held-out and test pictures; None: all
     trial_rows: int = 1000  # corrupted pictures and strangers, of each kind
     runs: int = 3  # of every load on the server
     seconds: float = 1.0  # of a load
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is smaller than what the report tells of."""
+        return self.epochs is not None
+
+    def say(self) -> str:
+        """The options that make it."""
+        if self == QUICK:
+            return "--quick"
+        return f"--seeds {self.seeds}" + (f" --epochs {self.epochs}" if self.is_trial else "")
 
 
 QUICK = Plan(seeds=1, epochs=QUICK_EPOCHS, trial_rows=500, runs=1, seconds=0.6)
@@ -61,9 +72,12 @@ def main() -> None:
     try:
         with resumable():
             data = load_data(options.data)
+            gather_strangers(
+                options.data, 1, 0
+            )  # missing, they are missed before hours of training
             if options.only in (None, "train"):
                 train(data, runs, plan, options.workers, console)
-                draw(data, runs, plan, QUICK_FOLDER if options.quick else DOCS)
+                draw(data, runs, plan)
             if options.only in (None, "train", "frozen"):
                 train_company(data, runs, plan, console)
             if options.only == "replay":
@@ -71,7 +85,7 @@ def main() -> None:
                 replay_all(data, runs, plan, contestants, console)
             if options.only in (None, "measure"):
                 samples = measure(data, runs, plan, console)
-                print(publish(options.data, samples, plan, quick=options.quick))
+                print(publish(options.data, samples, plan))
     except Failure as failure:
         print(f"sparing: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
@@ -91,7 +105,9 @@ def read_options() -> argparse.Namespace:
         "--runs", type=Path, default=Path("runs/compare"), help="what is kept to resume from"
     )
     parser.add_argument("--workers", type=int, default=2, help="nets trained at once")
-    parser.add_argument("--epochs", type=int, help="of every net, to try things out")
+    parser.add_argument(
+        "--epochs", type=int, help="of every net, to try things out; into runs/bench/"
+    )
     parser.add_argument(
         "--only", choices=("train", "frozen", "replay", "measure"), help="a part of it"
     )
@@ -109,12 +125,13 @@ def train(data: DataSet, runs: Path, plan: Plan, workers: int, console: Console)
         )
 
 
-def draw(data: DataSet, runs: Path, plan: Plan, folder: Path) -> None:
-    """Pictures of the first seed before and after conversion, for the report in `folder`."""
+def draw(data: DataSet, runs: Path, plan: Plan) -> None:
+    """Pictures of the first seed before and after conversion, for the report."""
     from training.cbnet import draw_conversions
     from training.contest import open_studio
 
     studio = open_studio(data.name, runs, seed=1, epochs=plan.epochs)
+    folder = QUICK_FOLDER if plan.is_trial else DOCS
     draw_conversions(studio, folder / "img" / f"{data.name}-converted.png")
 
 
@@ -131,18 +148,21 @@ def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sam
     contestants = gather(data, runs, plan)
     samples = replay_all(data, runs, plan, contestants, console)
     timed = [one for one in contestants if one.seed == 1]
-    shown = cut(data, plan.rows)
-    samples += time_trunks(runs, shown, timed, samples)
-    samples += time_served(runs, shown, timed, plan, console)
+    samples += time_trunks(runs, data, timed, samples)
+    samples += time_served(runs, data, timed, plan, console)
     return samples
 
 
 def gather(data: DataSet, runs: Path, plan: Plan) -> list[Contestant]:
     """Of all seeds. Raises FileNotFoundError for the first that was not trained."""
     seeds = range(1, plan.seeds + 1)
-    for seed in seeds:
-        write_unconverted(runs, data.name, seed)
-    return [one for seed in seeds for one in open_contestants(runs, data.name, seed)]
+    try:
+        for seed in seeds:
+            write_unconverted(runs, data.name, seed)
+        return [one for seed in seeds for one in open_contestants(runs, data.name, seed)]
+    except FileNotFoundError as error:
+        words = f"sparing compare --data {data.name} {plan.say()} --only train"
+        raise FileNotFoundError(f"{error}; {words} makes it") from error
 
 
 def replay_all(
@@ -153,13 +173,13 @@ def replay_all(
     console: Console,
 ) -> list[Sample]:
     """All that does not depend on how busy the machine is."""
-    shown, trials = cut(data, plan.rows), make_trials(data, plan.trial_rows)
+    trials = make_trials(data, plan.trial_rows)
     samples: list[Sample] = []
     for one in track(contestants, "replaying", console=console):
-        samples += replay(runs, shown, one, trials)
+        samples += replay(runs, data, one, trials)
     for seed in range(1, plan.seeds + 1):
         if is_trained(runs, data.name, seed):
-            samples += replay_frozen(runs, shown, seed, trials)
+            samples += replay_frozen(runs, data, seed, trials)
         else:
             console.print(f"seed {seed}: the frozen classifier's company was not trained, left out")
     return samples
@@ -167,7 +187,7 @@ def replay_all(
 
 def replay(runs: Path, data: DataSet, one: Contestant, trials: Trials) -> list[Sample]:
     folder = seed_folder(runs, data.name, one.seed) / "measured"
-    identity = identify(one.digest, len(data.test.labels), len(trials.labels))
+    identity = identify(one.digest, trials.identity)
 
     def measure_both() -> Iterator[Sample]:
         yield from measure_accuracy(one, data)
@@ -181,7 +201,7 @@ def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[
     samples: list[Sample] = []
     for variant in VARIANTS:
         path = frozen_file(runs, data.name, seed, variant)
-        identity = identify(path.read_bytes(), len(data.test.labels), len(trials.labels))
+        identity = identify(path.read_bytes(), trials.identity)
         samples += keep(
             folder / path.with_suffix(".json").name,
             identity,
@@ -229,12 +249,12 @@ def time_served(
     return [sample for samples in kept.values() if samples is not None for sample in samples]
 
 
-def publish(data: str, samples: Sequence[Sample], plan: Plan, *, quick: bool) -> Path:
-    """The results' file and the report; the report's path."""
-    command = f"sparing compare --data {data}" + (" --quick" if quick else f" --seeds {plan.seeds}")
+def publish(data: str, samples: Sequence[Sample], plan: Plan) -> Path:
+    """The results' file and the report; the report's path. A trial's never over real ones."""
+    command = f"sparing compare --data {data} {plan.say()}"
     bench = f"compare_{data}"
-    path = write_results(bench, command, samples, QUICK_FOLDER if quick else FOLDER)
-    return write_report(bench, path, QUICK_FOLDER if quick else DOCS)
+    path = write_results(bench, command, samples, QUICK_FOLDER if plan.is_trial else FOLDER)
+    return write_report(bench, path, QUICK_FOLDER if plan.is_trial else DOCS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ would say; `compare_time` holds the two together. Stages are counted in the orde
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from benchmarks.contestants import Contestant
 from benchmarks.results import Sample
 from benchmarks.stage_time import StageRun, run_stages
 from benchmarks.traffic import Labels
-from training.data import DataSet, Split
+from training.data import DataSet
 
 BATCH_ROWS = 64
 
@@ -29,6 +28,8 @@ def measure_accuracy(contestant: Contestant, data: DataSet) -> Iterator[Sample]:
         "macs": sum(run.macs.values()) / rows,
         "rows": rows,
     }
+    if "epochs" in (made := contestant.route.manifest.provenance):
+        facts["epochs"] = float(made["epochs"])  # that each of its nets learnt for
     for metric, value in (facts | describe_ends(contestant, run, data.test.labels)).items():
         yield Sample(contestant.name, contestant.seed, metric, value)
 
@@ -47,14 +48,3 @@ def describe_ends(contestant: Contestant, run: StageRun, labels: Labels) -> dict
         if here.any():
             facts[f"right_{index}"] = float((run.labels == labels)[here].mean())
     return facts
-
-
-def cut(data: DataSet, rows: int | None) -> DataSet:
-    """The first rows of the pictures that are measured, for trying things out; None: all."""
-    if rows is None:
-        return data
-    return replace(data, held_out=_cut(data.held_out, rows), test=_cut(data.test, rows))
-
-
-def _cut(split: Split, rows: int) -> Split:
-    return Split(split.pictures[:rows], split.labels[:rows])

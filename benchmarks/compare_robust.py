@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchmarks.compare_accuracy import BATCH_ROWS, share_right
 from benchmarks.contestants import Contestant
 from benchmarks.corruptions import corrupt, gather_strangers
+from benchmarks.kept import identify
 from benchmarks.results import Sample
 from benchmarks.stage_time import StageRun, run_stages
 from benchmarks.traffic import Labels, Pictures
@@ -28,6 +29,7 @@ SEED = 7
 class Trials:
     """The same pictures for every contestant."""
 
+    identity: str  # of these and of the whole test set
     labels: Labels
     corrupted: Mapping[str, Pictures]
     strangers: Mapping[str, Pictures]
@@ -36,12 +38,17 @@ class Trials:
 def make_trials(data: DataSet, rows: int) -> Trials:
     """Raises ValueError where the other data set, whose pictures are strangers, is missing."""
     pictures, labels = data.test.pictures[:rows], data.test.labels[:rows]
-    return Trials(labels, corrupt(pictures, SEED), gather_strangers(data.name, rows, SEED))
+    corrupted = corrupt(pictures, SEED)
+    strangers = gather_strangers(data.name, rows, SEED)
+    sets = {**corrupted, **strangers}.items()
+    parts = (part for name, these in sets for part in (name, these.tobytes()))
+    identity = identify(data.identity, len(data.test.labels), *parts)
+    return Trials(identity, labels, corrupted, strangers)
 
 
 def measure_robustness(contestant: Contestant, trials: Trials) -> Iterator[Sample]:
     """One value a seed of everything."""
-    facts: dict[str, float] = {}
+    facts: dict[str, float] = {"trial_rows": len(trials.labels)}
     for name, pictures in trials.corrupted.items():
         run = run_stages(contestant.pipeline, pictures, BATCH_ROWS)
         facts[f"corrupt_{name}"] = share_right(run, trials.labels)

@@ -11,6 +11,7 @@ from benchmarks.results import Results
 
 POINTS = 100.0
 COST = "bulk_cpu_us"  # end to end: what a front is drawn over
+Points = tuple[float, float | None]  # mean over seeds and half the 95 % interval, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Standing:
     cost_us: float
 
     def says(self) -> str:
-        return f"{self.accuracy:.2f} %" + ("" if self.margin is None else f" ± {self.margin:.2f}")
+        return f"{self.accuracy:.2f}{says_margin(self.margin, 2)} %"
 
     def beats(self, other: "Standing") -> bool:
         """At least as accurate and at most as dear, and not both equal."""
@@ -60,10 +61,17 @@ def find_front(standings: dict[str, Standing]) -> list[Standing]:
     return sorted(able, key=lambda one: one.cost_us)
 
 
-def compare_accuracy(results: Results, name: str, other: str) -> tuple[float, float | None]:
-    """Points by which `name` is more accurate, seed by seed: mean and margin."""
-    pairs = zip(results.values(name, "accuracy"), results.values(other, "accuracy"), strict=True)
-    return mean_and_margin([(one - two) * POINTS for one, two in pairs])
+def compare_accuracy(results: Results, name: str, other: str) -> Points:
+    """Points by which `name` is more accurate."""
+    ours, theirs = (
+        [share * POINTS for share in results.values(one, "accuracy")] for one in (name, other)
+    )
+    return subtract(ours, theirs)
+
+
+def subtract(ours: Sequence[float], theirs: Sequence[float]) -> Points:
+    """The difference seed by seed: mean and margin."""
+    return mean_and_margin([one - two for one, two in zip(ours, theirs, strict=True)])
 
 
 def says_seeds(values: Sequence[float], digits: int) -> str:
@@ -72,9 +80,24 @@ def says_seeds(values: Sequence[float], digits: int) -> str:
     return f"one seed: {each}" if len(values) == 1 else f"mean of {len(values)} seeds: {each}"
 
 
-def says_points(points: tuple[float, float | None]) -> str:
+def says_points(points: Points) -> str:
     mean, margin = points
-    return f"{mean:+.2f}" + ("" if margin is None else f" ± {margin:.2f}") + " points"
+    return f"{round(mean, 2) + 0.0:+.2f}{says_margin(margin, 2)} points"  # never -0.00
+
+
+def hedge(points: Points) -> str:
+    """Where the interval over seeds holds zero, that it does; nothing with one seed."""
+    mean, margin = points
+    return "" if margin is None or abs(mean) > margin else " (not sure: its interval holds 0)"
+
+
+def says_mean(values: Sequence[float], digits: int) -> str:
+    mean, margin = mean_and_margin(values)
+    return f"{mean:.{digits}f}{says_margin(margin, digits)}"
+
+
+def says_margin(margin: float | None, digits: int) -> str:
+    return "" if margin is None else f" ± {margin:.{digits}f}"
 
 
 def times_less(results: Results, name: str, metric: str, other: str = BASELINE) -> float:

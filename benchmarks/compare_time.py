@@ -28,7 +28,7 @@ from monitoring.meters.model import Watts
 
 BULK_ROWS = 32
 CHECKED_ROWS = 64
-SAMPLER_S = 0.25  # until the ledger has entered the last batch
+SAMPLER_S = 0.25  # the server reads its meter every 0.1 s
 MILLI, MICRO = 1e3, 1e6
 
 
@@ -82,10 +82,12 @@ class Arena:
 
     def _measure(self, load: Load, seconds: float) -> dict[str, float]:
         route, rows = load.contestant.route.manifest.route, load.shape.rows
+        if load.shape.name == "bulk":
+            wait_for_ledger()  # to enter the load before, which may be another contestant's
         before = read_spent(self._server, route)
         found = run_load(load.case, self._server, self._work, seconds)
         if load.shape.name == "bulk":
-            time.sleep(SAMPLER_S)
+            wait_for_ledger()
         spent = {name: value - before[name] for name, value in
                  read_spent(self._server, route).items()}  # fmt: skip
         numbers = {
@@ -178,6 +180,11 @@ def headers_for(head_bytes: int) -> tuple[str, ...]:
 def read_int64(answer: bytes, head_bytes: int, name: str, rows: int) -> np.ndarray:
     start = len(answer) + find_output(answer, head_bytes, name)
     return np.frombuffer(answer, "<i8", rows, start)
+
+
+def wait_for_ledger() -> None:
+    """Until joules of all that was answered are entered."""
+    time.sleep(SAMPLER_S)
 
 
 def read_spent(server: Server, route: str) -> Mapping[str, float]:

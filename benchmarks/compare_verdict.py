@@ -2,44 +2,50 @@
 
 from collections.abc import Sequence
 
-from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, GUIDED, RETRAINED
 from benchmarks.compare_robust import GATED
-from benchmarks.compare_robust_tables import list_strangers, mean_share
+from benchmarks.compare_robust_tables import list_all_corrupted, list_strangers, mean_share
 from benchmarks.compare_scores import (
     COST,
     POINTS,
+    Points,
     Standing,
     compare_accuracy,
     find_best_converter,
     find_front,
-    has,
+    hedge,
+    says_mean,
     says_points,
     stand,
+    subtract,
     times_less,
 )
+from benchmarks.compare_verdict_frozen import weigh_frozen
 from benchmarks.contestants import BASELINE, BEHIND, CONVERTERS
-from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.intervals import mean_and_margin
 from benchmarks.results import Results
 
 STEPS = ("cbnet-dense", "branchynet", "truncated")
+LONGER = {"encoder-only"}  # whose weights come from a converter, with that one's epochs
 
 
 def write_verdict(results: Results) -> str:
     """Markdown: who wins at what accuracy, what converting is worth, when it wins."""
     standings = stand(results)
+    alone = standings[BASELINE].margin is None
     sentences = [
-        *_name_winners(standings),
+        *(["One seed: no interval, and a small difference may be chance."] if alone else []),
+        *_name_winners(results, standings),
         *(_judge_converter(results, standings, name) for name in CONVERTERS),
-        _weigh_conversion(results),
+        *_weigh_conversion(results),
         _weigh_timer(results),
+        _weigh_corruption(results, standings),
         _weigh_confidence(results),
-        _weigh_frozen(results),
+        *weigh_frozen(results),
     ]
     return "\n\n".join(["## Verdict", "\n".join(f"- {sentence}" for sentence in sentences)])
 
 
-def _name_winners(standings: dict[str, Standing]) -> list[str]:
+def _name_winners(results: Results, standings: dict[str, Standing]) -> list[str]:
     """The front, and the cheapest at LeNet's accuracy."""
     front = find_front(standings)
     steps = "; ".join(f"`{one.name}` {one.says()} for {one.cost_us:.0f} µs" for one in front)
@@ -47,8 +53,9 @@ def _name_winners(standings: dict[str, Standing]) -> list[str]:
     able = [one for one in standings.values() if one.accuracy >= lenet.accuracy]
     cheapest = min(able, key=lambda one: one.cost_us)
     return [
+        f"The best converter, by held-out pictures, is `{find_best_converter(results)}`.",
         f"From cheap to dear, whoever no other beats in both accuracy and CPU end to end: {steps}. "
-        f"Each is the choice up to its accuracy.",
+        "Each is the choice up to its accuracy.",
         f"At LeNet's accuracy ({lenet.says()}) or better the cheapest is `{cheapest.name}`: "
         f"{cheapest.says()} for {cheapest.cost_us:.0f} µs of {lenet.cost_us:.0f} µs.",
     ]
@@ -56,108 +63,85 @@ def _name_winners(standings: dict[str, Standing]) -> list[str]:
 
 def _judge_converter(results: Results, standings: dict[str, Standing], name: str) -> str:
     one = standings[name]
-    others = [
-        other for other in standings.values()
-        if other.name not in CONVERTERS and other.beats(one)
-    ]  # fmt: skip
-    if not others:
-        return (
-            f"`{name}` ({one.says()}, {one.cost_us:.0f} µs) is beaten by no control: none is at "
-            "once as accurate and as cheap."
-        )
-    best = max(others, key=lambda other: (other.accuracy, -other.cost_us))
-    points = compare_accuracy(results, best.name, name)
-    return (
-        f"`{name}` ({one.says()}, {one.cost_us:.0f} µs) is beaten by "
-        f"{_enumerate([other.name for other in others])}; the best of them, `{best.name}`, is "
-        f"{says_points(points)} more accurate for {best.cost_us:.0f} µs."
-    )
+    controls = [other for other in standings.values() if other.name not in CONVERTERS]
+    beating = [other for other in controls if other.beats(one)]
+    cheaper = [other for other in controls if other.cost_us <= one.cost_us]
+    words = f"`{name}` ({one.says()}, {one.cost_us:.0f} µs) is beaten by "
+    words += _enumerate([other.name for other in beating]) if beating else "no control"
+    if cheaper:
+        best = max(beating or cheaper, key=lambda other: (other.accuracy, -other.cost_us))
+        points = compare_accuracy(results, best.name, name)
+        if len(beating) != 1:
+            words += f"; the best {'of them' if beating else 'as cheap'}, `{best.name}`"
+        words += f": {says_points(points)}{hedge(points)} for {best.cost_us:.0f} µs."
+    else:
+        words += ": none is as cheap."
+    if name in LONGER:
+        words += " It learnt for twice the epochs of a control: its encoder is the converter's."
+    return words
 
 
-def _weigh_conversion(results: Results) -> str:
+def _weigh_conversion(results: Results) -> list[str]:
     """What a converter adds to the classifier behind it, and what its gate does."""
-    best = find_best_converter(results)
     parts = []
     for name, behind in BEHIND.items():
-        gain = says_points(compare_accuracy(results, name, behind))
+        words = _set_beside(name, behind, compare_accuracy(results, name, behind))
         dearer = results.median(name, COST) / results.median(behind, COST)
-        parts.append(f"{gain} and {dearer:.1f} times the CPU for `{name}` over `{behind}`")
+        parts.append(f"{words} for {dearer:.2f} times the CPU")
     ended = [mean_share(results, GATED, f"ended_{index}") for index in range(3)]
-    return (
-        f"What converting adds to the same nets without it: "
-        f"{'; '.join(parts)}. With the gate "
-        f"{_percent(ended[0])} % of the pictures end at the light net, {_percent(ended[1])} % at "
-        f"the converter and {_percent(ended[2])} % at the full net. The best converter by held-out "
-        f"pictures is `{best}`."
-    )
+    return [
+        f"What converting adds to the same nets without it: {'; '.join(parts)}.",
+        f"With the gate {_percent(ended[0])} % of the pictures end at the light net, "
+        f"{_percent(ended[1])} % at the converter and {_percent(ended[2])} % at the full net.",
+    ]
 
 
 def _weigh_timer(results: Results) -> str:
     parts, flattered = [], []
     for name in STEPS:
-        theirs, whole = (times_less(results, name, metric) for metric in ("trunk_us", "bare_us"))
-        parts.append(f"`{name}` is {theirs:.1f} times quicker than LeNet by it, {whole:.1f} whole")
+        theirs, whole = (
+            round(times_less(results, name, metric), 1) for metric in ("trunk_us", "bare_us")
+        )
+        parts.append(f"{theirs:.1f} times that of `{name}`, {whole:.1f} times where all is timed")
         flattered += [name] if theirs > whole else []
     words = f"flatters {_enumerate(flattered)}" if flattered else "flatters nobody here"
-    return f"The papers' timer {words}: {'; '.join(parts)}."
+    return f"The papers' timer {words}. By it LeNet's time is {'; '.join(parts)}."
+
+
+def _weigh_corruption(results: Results, standings: dict[str, Standing]) -> str:
+    """Of nets that have never seen corrupted pictures."""
+    means = {name: list_all_corrupted(results, name) for name in standings}
+    best = max(means, key=lambda name: mean_and_margin(means[name])[0])
+    parts = [
+        _set_beside(name, behind, subtract(means[name], means[behind]))
+        for name, behind in BEHIND.items()
+    ]
+    return (
+        f"On corrupted pictures, which nobody learnt from, the most accurate is `{best}` with "
+        f"{says_mean(means[best], 1)} %. What converting adds there: {'; '.join(parts)}."
+    )
 
 
 def _weigh_confidence(results: Results) -> str:
-    parts = []
+    parts, raised = [], []
     for stranger in list_strangers(results):
-        shares = {name: mean_share(results, name, f"strange_{stranger}") for name in stand(results)}
-        parts.append(
-            f"of {stranger} `cbnet` {_percent(shares['cbnet'])} %, `cbnet-gated` "
-            f"{_percent(shares[GATED])} %, `light` {_percent(shares['light'])} %, LeNet "
-            f"{_percent(shares[BASELINE])} %"
-        )
-    return f"Strangers answered with confidence: {'; '.join(parts)}."
-
-
-def _weigh_frozen(results: Results) -> str:
-    """The best way to convert, against none, against cleaning and against retraining."""
-    if not has(results, AS_IT_IS, "accuracy"):
-        return "Whether converting wins before a frozen classifier was not measured."
-    gains = {
-        name: _gain(results, name, AS_IT_IS) for name in (CONVERTED, GUIDED, CLEANED, RETRAINED)
-    }
-    best = max((CONVERTED, GUIDED), key=lambda name: gains[name][0])
-    mean, margin = gains[best]
-    verdict = "Converting wins" if mean > 0 else "Converting does not win"
-    if margin is None:
-        hedge = " (one seed, so without an interval)"
-    else:
-        hedge = "" if abs(mean) > margin else " (within the interval over seeds, so not for sure)"
-    clean = compare_accuracy(results, best, AS_IT_IS)
-    better = "more" if mean > gains[CLEANED][0] else "less"
+        shares = []
+        for name, behind in BEHIND.items():
+            ours, theirs = (mean_share(results, one, f"strange_{stranger}")
+                            for one in (name, behind))  # fmt: skip
+            shares.append(f"`{name}` {_percent(ours)} ({_percent(theirs)}) %")
+            raised += [f"`{name}` of {stranger}"] if ours > theirs else []
+        lenet = _percent(mean_share(results, BASELINE, f"strange_{stranger}"))
+        parts.append(f"of {stranger} {', '.join(shares)}, LeNet {lenet} %")
+    words = f"more frequent: {', '.join(raised)}" if raised else "nowhere more frequent"
     return (
-        f"{verdict} before a frozen classifier that gets corrupted pictures{hedge}: as in "
-        f"`{best}` it brings {says_points(gains[best])} over the five corruptions and "
-        f"{says_points(clean)} on clean pictures, {better} than an autoencoder that only cleans "
-        f"({says_points(gains[CLEANED])}), for "
-        f"{results.median(best, 'macs') / results.median(AS_IT_IS, 'macs'):.1f} times the MACs. "
-        f"Retraining the same classifier on corrupted pictures, where that is allowed, brings "
-        f"{says_points(gains[RETRAINED])} for {_ratio_macs(results):.1f} times the MACs."
+        f"Strangers answered with confidence, in brackets by the same nets without converting: "
+        f"{'; '.join(parts)}. Converting makes them {words}."
     )
 
 
-def _ratio_macs(results: Results) -> float:
-    return results.median(RETRAINED, "macs") / results.median(AS_IT_IS, "macs")
-
-
-def _gain(results: Results, name: str, other: str) -> tuple[float, float | None]:
-    """Points on all corrupted pictures, seed by seed: mean and margin."""
-    metrics = [
-        f"corrupt_{kind}_{strength}"
-        for kind, (_, amounts) in CORRUPTIONS.items()
-        for strength in range(1, len(amounts) + 1)
-    ]
-    by_seed = zip(
-        zip(*(results.values(name, metric) for metric in metrics), strict=True),
-        zip(*(results.values(other, metric) for metric in metrics), strict=True),
-        strict=True,
-    )
-    return mean_and_margin([POINTS * (sum(one) - sum(two)) / len(metrics) for one, two in by_seed])
+def _set_beside(name: str, behind: str, points: Points) -> str:
+    return f"`{name}` over `{behind}` {says_points(points)}{hedge(points)}"
 
 
 def _enumerate(names: Sequence[str]) -> str:

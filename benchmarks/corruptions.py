@@ -7,6 +7,7 @@ pictures and a generator; what a net does with the result is `compare_robust`'s.
 
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -102,17 +103,24 @@ def corrupt_mixed(pictures: Pictures, rng: np.random.Generator) -> Pictures:
 
 def gather_strangers(data: str, rows: int, seed: int) -> dict[str, Pictures]:
     """Pictures of none of the classes, by where they come from; KMNIST's where $SPARING_DATA has
-    them. Raises ValueError where the other data set is missing or damaged.
+    them. Raises ValueError where the other data set is missing, or either is damaged.
     """
     found: dict[str, Pictures] = {}
     if other := OTHER.get(data):
         found[other] = load_data(other).test.pictures[:rows]
     kmnist = Path(os.environ.get("SPARING_DATA", "")) / _KMNIST
     if kmnist.is_file():
-        raw = np.frombuffer(gzip.decompress(kmnist.read_bytes()), np.uint8, offset=_IDX_HEAD_BYTES)
-        found["kmnist"] = raw.reshape(-1, 28, 28)[:rows]
+        found["kmnist"] = _read_kmnist(kmnist)[:rows]
     noise = np.random.default_rng(seed).integers(0, 256, (rows, 28, 28), dtype=np.uint8)
     return found | {"noise": noise}
+
+
+def _read_kmnist(path: Path) -> Pictures:
+    try:
+        raw = gzip.decompress(path.read_bytes())
+        return np.frombuffer(raw, np.uint8, offset=_IDX_HEAD_BYTES).reshape(-1, 28, 28)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged, load it again or delete it: {error}") from error
 
 
 def _to_bytes(values: npt.NDArray[np.float64]) -> Pictures:

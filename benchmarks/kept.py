@@ -37,10 +37,13 @@ def keep(path: Path, identity: str, measure: Callable[[], Iterable[Sample]]) -> 
 
 
 def read_kept(path: Path, identity: str) -> list[Sample] | None:
-    """None where there is no such file, or it is of something else."""
+    """None where there is no such file, or it is of something else, or damaged."""
     if not path.exists():
         return None
-    table = json.loads(path.read_text())
-    if table["identity"] != identity:
+    try:
+        table = json.loads(path.read_text())
+        return (
+            [Sample(**one) for one in table["samples"]] if table["identity"] == identity else None
+        )
+    except (ValueError, KeyError, TypeError):
         return None
-    return [Sample(**one) for one in table["samples"]]

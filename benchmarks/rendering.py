@@ -69,7 +69,8 @@ def _tabulate_cases(results: Results, columns: dict[str, str]) -> str:
             _number(results.median(case, metric)) if (case, metric) in measured else ""
             for metric in columns
         ]
-        rows.append([case, *cells])
+        if any(cells):
+            rows.append([case, *cells])
     return make_table(["case", *columns.values()], rows)
 
 

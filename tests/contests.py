@@ -62,6 +62,6 @@ def write_contestant(runs: Path, seed: int, name: str, stages: int, first: int) 
         labels=LABELS,
         stages=files,
         options={"score": "max_probability", "combine": "last"},
-        provenance={"recipe": "random weights"},
+        provenance={"recipe": "random weights", "epochs": 4},
     )
     return write_route(folder / "models", draft)

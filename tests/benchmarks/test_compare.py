@@ -1,5 +1,8 @@
 """The comparison measures what it says, once, and its report follows from the numbers alone."""
 
+import gzip
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,24 @@ from rich.console import Console
 
 from benchmarks import compare, compare_time, contestants
 from benchmarks.ablation import write_unconverted
-from benchmarks.compare import Plan, measure
+from benchmarks.compare import QUICK, Plan, gather, measure, publish
 from benchmarks.compare_accuracy import measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file
 from benchmarks.compare_robust import make_trials, measure_robustness
-from benchmarks.compare_time import SHAPES, make_loads, write_settings
+from benchmarks.compare_time import (
+    SHAPES,
+    Arena,
+    make_loads,
+    read_spent,
+    wait_for_ledger,
+    write_settings,
+)
 from benchmarks.compare_trunk import cut_trunk, measure_trunks
 from benchmarks.contestants import CONTESTANTS, UNCONVERTED, open_contestants
-from benchmarks.results import Sample
+from benchmarks.report import DOCS
+from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, read_results
 from benchmarks.servers import run_sparing
+from benchmarks.serving import run_load
 from benchmarks.small_cnn import MACS, build_small_cnn
 from core.devices import CpuDevice
 from routes.offline import run_offline
@@ -53,6 +65,58 @@ def test_a_contestant_that_was_not_trained_is_named(tmp_path: Path) -> None:
         open_contestants(tmp_path, DATA, 1)
 
 
+def test_missing_strangers_are_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
+    monkeypatch.setattr(compare, "load_data", lambda name: make_data(ROWS))
+    monkeypatch.setattr(compare, "train", refuse)
+    monkeypatch.setattr(sys, "argv", ["compare", "--data", "fashion-mnist"])
+    with pytest.raises(SystemExit, match="SPARING_DATA must hold mnist"):
+        compare.main()
+
+
+def test_what_to_do_about_a_missing_training_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"compare --data noise --seeds 1 --only train"):
+        gather(make_data(ROWS), tmp_path, Plan(seeds=1))
+
+
+def test_other_strangers_are_another_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
+    data = make_data(ROWS)
+    before = make_trials(data, 4).identity
+    assert make_trials(data, 4).identity == before
+    (tmp_path / "kmnist").mkdir()
+    raw = gzip.compress(bytes(16) + data.test.pictures[:4].tobytes())
+    (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(raw)
+    assert make_trials(data, 4).identity != before
+
+
+@pytest.mark.parametrize(
+    ("plan", "command", "trial"),
+    [
+        (Plan(), "--seeds 3", False),
+        (Plan(seeds=2, epochs=1), "--seeds 2 --epochs 1", True),
+        (QUICK, "--quick", True),
+    ],
+)
+def test_a_trial_is_never_published_over_the_report(
+    plan: Plan, command: str, trial: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compare, "write_report", lambda bench, path, folder: folder / "cbnet.md")
+    path = publish("mnist", [Sample("lenet", 1, "accuracy", 1.0)], plan)
+    assert path == (QUICK_FOLDER if trial else DOCS) / "cbnet.md"
+    (written,) = tmp_path.rglob("*.csv")
+    assert written.is_relative_to(tmp_path / (QUICK_FOLDER if trial else FOLDER))
+    assert read_results(written).facts["command"] == f"sparing compare --data mnist {command}"
+
+
 def test_a_replay_tells_what_the_slow_run_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +128,7 @@ def test_a_replay_tells_what_the_slow_run_tells(
         rows = run_offline(one.pipeline, {"image": data.test.pictures}, CpuDevice())
         labels = [row.outcome and int(row.outcome.outputs["label"]) for row in rows]
         right = np.array(labels) == data.test.labels
+        assert found["epochs"] == 4
         assert found["accuracy"] == pytest.approx(right.mean())
         assert found["macs"] == pytest.approx(np.mean([row.macs for row in rows]))
         for index, stage in enumerate(one.pipeline.stages):
@@ -171,6 +236,31 @@ def test_all_is_measured_once_through_a_real_server_and_kept(
     write_contestant(tmp_path, 2, "lenet", 1, first=77)  # trained again
     with pytest.raises(AssertionError, match="measured again"):
         measure(data, tmp_path, plan, QUIET)
+
+
+def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_contestant(tmp_path, 1, "lenet", 1, first=1)
+    monkeypatch.setattr(contestants, "CONTESTANTS", {"lenet": ""})
+    (one,) = open_contestants(tmp_path, DATA, 1)
+    settings, order = tmp_path / "settings.toml", list[str]()
+    write_settings(settings)
+
+    def note(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            order.append(name)
+            return act(*given)
+
+        return noted
+
+    monkeypatch.setattr(compare_time, "wait_for_ledger", note("wait", wait_for_ledger))
+    monkeypatch.setattr(compare_time, "read_spent", note("read", read_spent))
+    monkeypatch.setattr(compare_time, "run_load", note("load", run_load))
+    with run_sparing(tmp_path / DATA / "seed1" / "models", settings) as server:
+        *_, bulk = make_loads(one, make_data(ROWS).test.pictures, server)
+        list(Arena(server, tmp_path, [bulk]).run(0, 0.2, QUIET))
+    assert order == ["wait", "read", "load", "wait", "read"]
 
 
 def test_a_server_that_answers_otherwise_than_the_replay_stops_the_comparison(

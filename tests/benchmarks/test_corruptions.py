@@ -93,3 +93,14 @@ def test_strangers_are_the_other_set_and_kmnist_where_it_lies(
     assert np.array_equal(found["kmnist"], PICTURES[:3])
     with pytest.raises(ValueError, match="SPARING_DATA must hold fashion-mnist"):
         gather_strangers("mnist", 3, seed=1)
+
+
+@pytest.mark.parametrize("raw", [b"junk", gzip.compress(bytes(16 + 50)), gzip.compress(b"x")[:-9]])
+def test_damaged_strangers_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
+    (tmp_path / "kmnist").mkdir()
+    (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
+        gather_strangers("nobody", 3, seed=1)

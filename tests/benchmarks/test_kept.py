@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from benchmarks.kept import identify, keep
+import pytest
+
+from benchmarks.kept import identify, keep, read_kept
 from benchmarks.results import Sample
 
 
@@ -21,6 +23,15 @@ def test_a_measurement_is_made_once_for_each_identity(tmp_path: Path) -> None:
     assert again == first == [Sample("first", 1, "accuracy", 0.1 + 0.2)]
     assert other[0].case == "other"
     assert [entry.name for entry in path.parent.iterdir()] == ["kept.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"identity": "a", "samples": [{"case": "b"}]}'])
+def test_a_damaged_file_is_measured_anew(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kept.json"
+    path.write_text(text)
+    one = Sample("lenet", 1, "accuracy", 0.5)
+    assert keep(path, "a", lambda: [one]) == [one]
+    assert read_kept(path, "a") == [one]
 
 
 def test_an_identity_tells_parts_apart() -> None:
