@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sparing.failure import Failure
 from sparing.train_options import Epochs, Out, Seed, Workers
 
 
@@ -35,13 +34,9 @@ def train_cbnet(
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.interrupting import resumable
-    from sparing.recipes import import_recipe
+    from sparing.recipes import failing_in_a_sentence, import_recipe
 
-    try:
-        with resumable():
-            recipe = import_recipe("training.cbnet")
-            written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
-    except ValueError as error:  # unusable data, or folders of another recipe, in one sentence
-        raise Failure(str(error)) from error
+    with failing_in_a_sentence():
+        recipe = import_recipe("training.cbnet")
+        written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
     print(written)
