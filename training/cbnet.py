@@ -66,7 +66,7 @@ def ship(route: Path, name: str, out: Path) -> Path:
 
 def draw_conversions(studio: Studio, path: Path) -> Path:
     """Of each class the hardest held-out picture that is converted rightly and the hardest that is
-    not, before and after.
+    not, before and after; nothing where a class has none.
     """
     held_out = studio.data.held_out
     (logits,) = predict(truncated_net(studio), held_out.pictures)
@@ -80,10 +80,12 @@ def draw_conversions(studio: Studio, path: Path) -> Path:
     rows: dict[str, npt.NDArray[np.generic]] = {}
     for kind, picked in (("hard", chosen), ("hard, missed", missed)):
         pictures = held_out.pictures[picked]
-        rows[kind] = pictures
+        nobody = (picked < 0)[:, None, None]
+        rows[kind] = np.where(nobody, np.nan, pictures)  # shown as nothing
         for row, net in nets.items():
             assert isinstance(net, FixedClassifier)
-            rows[f"{row}{'' if picked is chosen else ' '}"] = convert(net, pictures)
+            name = f"{row}{'' if picked is chosen else ' '}"
+            rows[name] = np.where(nobody, np.nan, convert(net, pictures))
     title = f"{studio.data.name}: hard held-out pictures before and after conversion"
     draw_pictures(rows, studio.data.source.labels, title, path)
     return path
@@ -102,8 +104,6 @@ def _choose(
     wanted: npt.NDArray[np.bool_],
     classes: int,
 ) -> npt.NDArray[np.int64]:
-    """Of each class the wanted row with the most entropy, or just the one with the most."""
-    rank = np.where(wanted, nats, nats - 100.0)
-    return np.array(
-        [np.where(labels == label, rank, -np.inf).argmax() for label in range(classes)], np.int64
-    )
+    """Of each class the wanted row with the most entropy; -1 where none is wanted."""
+    ranks = [np.where(wanted & (labels == label), nats, -1.0) for label in range(classes)]
+    return np.array([rank.argmax() if rank.max() > -1.0 else -1 for rank in ranks], np.int64)

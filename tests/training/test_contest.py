@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from core.devices import CpuDevice
 from core.manifest import read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
+from training import cbnet
 from training.cbnet import draw_conversions, ship
 from training.contest import CONTESTANTS, open_studio, write_routes
 from training.contest_nets import NETS, Studio, train_net
 from training.data import DataSet, Split
 from training.export import count_macs
+from training.predicting import predict
 
 EPOCHS = 12  # of six steps
 
@@ -148,6 +150,23 @@ def test_the_gated_route_is_shipped_under_the_data_sets_name(
 def test_conversions_are_drawn(studio: Studio, tmp_path: Path) -> None:
     path = draw_conversions(studio, tmp_path / "img" / "squares-converted.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_class_without_a_missed_picture_shows_none(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (logits,) = predict(studio.load("guided-converter"), studio.data.held_out.pictures)
+    missed = logits.argmax(axis=1) != studio.data.held_out.labels
+    assert missed.any()
+    keep = ~(missed & (studio.data.held_out.labels == 1))
+    held_out = Split(*(part[keep] for part in asdict(studio.data.held_out).values()))
+    drawn: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(cbnet, "draw_pictures", lambda rows, *others: drawn.update(rows))
+    draw_conversions(replace(studio, data=replace(studio.data, held_out=held_out)), tmp_path)
+    for name in ("hard, missed", "converted "):
+        shown = [not np.isnan(picture).any() for picture in drawn[name]]
+        others = [(missed & (studio.data.held_out.labels == label)).any() for label in (0, 2, 3)]
+        assert [shown[1], shown[0], *shown[2:]] == [False, *others]
 
 
 @pytest.mark.data
