@@ -93,6 +93,7 @@ class Arena:
             "device_us": spent["device_s"] / spent["rows"] * MICRO,
             "pictures_s": found["requests_s"] * rows,
             "p50_ms": found["p50_ms"],
+            "p99_ms": found["p99_ms"],
             "errors": found["errors"],
             "wrong": found["wrong"],
         }

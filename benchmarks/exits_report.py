@@ -17,7 +17,7 @@ WHOLE, EXITS, NO_REBATCH = "whole", "exits", "exits-no-rebatch"
 WORDS = {
     WHOLE: "the net without exits, batched",
     EXITS: "with two exits, batched again at each",
-    NO_REBATCH: "with two exits, batches kept together",
+    NO_REBATCH: "with two exits, alone behind the first",
 }
 COLUMNS = {
     "accuracy": "accuracy",
@@ -75,8 +75,10 @@ def explain_exits(results: Results) -> str:
         f"Of all pictures {1 - shares[0]:.0%} leave at the first exit and "
         f"{shares[0] - shares[1]:.0%} at the second; a picture costs {work:.0%} of the net's MACs "
         f"on average. That makes {median(gained):.2f} times as many requests a second where rows "
-        f"are batched again at every exit, and {median(kept):.2f} times where the rows of a batch "
-        "stay together to the end, as in a server that runs a whole pipeline for each batch."
+        f"are batched again at every exit, and {median(kept):.2f} times with that switched off: "
+        "the first exit still gets full batches, but behind it a row meets none of other requests, "
+        "so that here, with one picture a request, it goes on alone. A server that keeps the "
+        "rows of a batch together to the end was not measured."
     )
 
 

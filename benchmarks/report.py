@@ -18,6 +18,7 @@ from benchmarks import (
     energy_report,
     eviction_report,
     exits_report,
+    gathering_report,
     remote_report,
     similar_report,
     tracing_report,
@@ -163,6 +164,16 @@ REPORTS = {
         exits_report.plot_exits,
         exits_report.COLUMNS,
         (exits_report.explain_exits,),
+    ),
+    "gathering": Report(
+        "What it is worth that few survivors wait for company",
+        "One server that gathers survivors (`engine.gather_s`) and one that takes rows in order of "
+        "arrival alone, in turns, memory off; the shipped adaptive routes of Fashion-MNIST, all "
+        "test pictures. `many`: 64 at a time, one a request; `bulk`: 8 requests of 32 at a time. "
+        "CPU is that of the server's whole process tree, device time CPU time inside the stages.",
+        gathering_report.judge_gathering,
+        gathering_report.plot_gathering,
+        gathering_report.COLUMNS,
     ),
     "workers": Report(
         "What a second worker costs and brings",

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime
-from pydantic import BaseModel, ConfigDict
 
 from core.classifier import Classifier, FinalStage, Head, find_demanding, find_unsure
 from core.classifier_route import (
     ClassifierRoute,
+    Options,
     Tensor,
     Tensors,
     read_classifier,
@@ -32,14 +31,6 @@ from core.messages import Batch, Next, Step
 from core.scores import SCORES
 
 FEATURES = "features"
-
-
-class Options(BaseModel):
-    """`[options]` of the route."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    score: Literal["entropy", "max_probability", "difference"] = "entropy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,24 +8,13 @@ as max pooling does with NaN. Converting only where it is needed is `converters.
 """
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from core.classifier import Classifier, FinalStage
-from core.classifier_route import Tensors, read_classifier
+from core.classifier_route import Options, Tensors, read_classifier
 from core.devices import Device
 from core.scores import SCORES
 
 DISTANCE: Tensors = {"distance": ("FP32", (-1,))}
-
-
-class Options(BaseModel):
-    """`[options]` of the route."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    score: Literal["entropy", "max_probability", "difference"] = "entropy"
 
 
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:
@@ -33,8 +22,5 @@ def build(directory: Path, device: Device) -> Classifier[FinalStage]:
     route = read_classifier(directory)
     route.expect_stages(1, 1)
     (spec,) = route.manifest.stages
-    head = route.make_head(spec, SCORES[route.read_options(Options).score])
-    session = route.open(spec, route.inputs, DISTANCE)
-    outputs = ("logits", *DISTANCE)
-    stage = FinalStage(spec.name, session, tuple(route.inputs), outputs, head)
+    stage = route.open_final(spec, SCORES[route.read_options(Options).score], DISTANCE)
     return Classifier(route.manifest.digest, spec.name, {spec.name: stage})

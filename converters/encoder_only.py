@@ -6,9 +6,8 @@ net holds encoder and classifier. How they are trained is `training`'s.
 
 from pathlib import Path
 
-from converters.cbnet import Options
 from core.classifier import Classifier, FinalStage
-from core.classifier_route import read_classifier
+from core.classifier_route import Options, read_classifier
 from core.devices import Device
 from core.scores import SCORES
 
@@ -18,7 +17,5 @@ def build(directory: Path, device: Device) -> Classifier[FinalStage]:
     route = read_classifier(directory)
     route.expect_stages(1, 1)
     (spec,) = route.manifest.stages
-    head = route.make_head(spec, SCORES[route.read_options(Options).score])
-    session = route.open(spec, route.inputs)
-    stage = FinalStage(spec.name, session, tuple(route.inputs), ("logits",), head)
+    stage = route.open_final(spec, SCORES[route.read_options(Options).score])
     return Classifier(route.manifest.digest, spec.name, {spec.name: stage})

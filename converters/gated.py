@@ -11,11 +11,10 @@ while such a row goes on, its answer so far remains the light classifier's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from converters.cbnet import DISTANCE
 from core.classifier import (
@@ -27,7 +26,7 @@ from core.classifier import (
     find_demanding,
     find_unsure,
 )
-from core.classifier_route import ClassifierRoute, Tensors, read_classifier
+from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.devices import Device
 from core.manifest import StageSpec
 from core.messages import Batch, Next, Step
@@ -36,12 +35,9 @@ from core.scores import SCORES, Score
 LIGHT_LABEL = "light_label"  # what the light classifier said, for the gate
 
 
-class Options(BaseModel):
+class GateOptions(Options):
     """`[options]` of the route."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    score: Literal["entropy", "max_probability", "difference"] = "entropy"
     max_distance: float = Field(ge=0)  # inf: any
     agree: bool = True  # the converted picture's label must be the light classifier's
 
@@ -117,17 +113,15 @@ def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertSta
     """Open the three nets. Raises ModelDirectoryError naming the directory and the fault."""
     route = read_classifier(directory)
     route.expect_stages(3, 3)
-    options = route.read_options(Options)
+    options = route.read_options(GateOptions)
     score = SCORES[options.score]
     light, convert, full = route.manifest.stages
     light_net = _open_net(route, light, score, convert.name)
     convert_net = _open_net(route, convert, score, full.name, DISTANCE)
-    full_net = route.open(full, route.inputs)
-    head = route.make_head(full, score)
     stages: dict[str, LightStage | ConvertStage | FinalStage] = {
         light.name: LightStage(light.name, light_net),
         convert.name: ConvertStage(convert.name, convert_net, options.max_distance, options.agree),
-        full.name: FinalStage(full.name, full_net, tuple(route.inputs), ("logits",), head),
+        full.name: route.open_final(full, score),
     }
     return Classifier(route.manifest.digest, light.name, stages)
 

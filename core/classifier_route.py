@@ -7,12 +7,12 @@ What a kind's options mean, and which stage sends rows where, is left to the kin
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import onnxruntime
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.classifier import Head, make_labels
+from core.classifier import FinalStage, Head, make_labels
 from core.devices import open_onnx
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
@@ -29,6 +29,14 @@ ONNX_TYPES = {
 _DATATYPES = {f"tensor({onnx})": datatype for datatype, onnx in ONNX_TYPES.items()}
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Options(BaseModel):
+    """`[options]` of a kind that chooses its score and nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: Literal["entropy", "max_probability", "difference"] = "entropy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,14 @@ class ClassifierRoute:
                 f"{place}: outputs are {_spell(found)}; {_spell(lacking)} must be among them"
             )
         return session
+
+    def open_final(
+        self, spec: StageSpec, score: Score, beside: Tensors | None = None
+    ) -> FinalStage:
+        """A stage that takes the route's inputs and ends every row."""
+        session, head = self.open(spec, self.inputs, beside), self.make_head(spec, score)
+        outputs = ("logits", *(beside or {}))
+        return FinalStage(spec.name, session, tuple(self.inputs), outputs, head)
 
     def make_head(self, spec: StageSpec, score: Score) -> Head:
         return Head(spec.name, spec.macs, spec.temperature, score, make_labels(self.classes))

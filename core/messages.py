@@ -2,7 +2,7 @@
 
 Doors build a `Request` and encode a `Reply`; the engine turns rows of requests into a `Batch` for a
 stage and reads its `Step`s. Nothing here knows a transport, a queue or a framework. What is made
-for every request is a NamedTuple: a frozen dataclass takes three times as long to make.
+for every request or row is a NamedTuple: a frozen dataclass takes three times as long to make.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,8 +49,7 @@ class Batch:
     states: Sequence[Handle | None]  # what an earlier step of the row left on the device
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """An answer for one row: `outputs` without the row dimension, `confidence` in [0, 1]."""
 
     outputs: Mapping[str, np.ndarray]
@@ -58,8 +57,7 @@ class Outcome:
     exit: str  # the stage that gave the answer
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(NamedTuple):
     """Where a row goes on, and with what; inputs without the row dimension."""
 
     stage: str
@@ -67,8 +65,7 @@ class Next:
     state: Handle | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What a stage returns for one row. With neither answer nor next, the row has failed."""
 
     macs: int  # executed, not assumed: a constant of the stage, or what it counted

@@ -53,7 +53,9 @@ def log_softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> F
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
     """Calibrated probabilities [N, K]."""
-    return np.exp(log_softmax(logits, temperature))
+    scaled = np.ascontiguousarray(logits, dtype=np.float64)
+    powers = np.exp((scaled - scaled.max(axis=1, keepdims=True)) / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def fit_temperature(

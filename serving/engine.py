@@ -52,6 +52,7 @@ class Engine:
             self._landed,
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
+            gather_s=settings.gather_s,
         )
         self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
         self.lookup: Lookup | None = None

@@ -147,13 +147,13 @@ class Lane:
             heapq.heappush(self._heap, (due, self._order, flight))
             self._tidy()
 
-    def head(self) -> tuple[float, float] | None:
-        """When the first row is due and when it arrived: what lanes are compared by."""
+    def head(self) -> Flight | None:
+        """The first row that waits."""
         heap = self._heap
         while heap:
             due, _, flight = heap[0]
             if flight.queued and flight.lane is self and due == flight.due:
-                return due, flight.arrived
+                return flight
             heapq.heappop(heap)
         return None
 
@@ -161,8 +161,7 @@ class Lane:
         """The next batch, out of the queue; with `one_call` only rows of the first row's call."""
         taken: list[Flight] = []
         heap = self._heap
-        while len(taken) < self.max_batch and self.head() is not None:
-            flight = heap[0][2]
+        while len(taken) < self.max_batch and (flight := self.head()) is not None:
             if one_call and taken and not flight.is_of_the_call_of(taken[0]):
                 break
             heapq.heappop(heap)

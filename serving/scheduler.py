@@ -1,14 +1,13 @@
 """Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
 
-When the device is free it takes the lane whose first row is due first; a row is due at its deadline
-or a fixed patience after its arrival, whichever is earlier, so nobody starves. It takes what is
-queued and never waits for more. Survivors of a stage join the next stage's lane, beside rows of any
-other request: this re-batching is what an adaptive route lives from.
+When the device is free a lane is chosen (`serving.turns`) by when its first row is due, at its
+deadline or a fixed patience after its arrival, whichever is earlier, so nobody starves. The device
+takes what is queued and never idles for more. Survivors of a stage join the next stage's lane,
+beside rows of any other request: this re-batching is what an adaptive route lives from.
 """
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,6 +18,7 @@ from serving.lanes import Flight, Lane, Waiting
 from serving.spending import find_overdrawn, share, spend
 from serving.states import StateLedger
 from serving.traced_rows import note_batch
+from serving.turns import Turns
 from serving.worker import Worker
 
 _log = logging.getLogger("sparing.scheduler")
@@ -45,11 +45,13 @@ class Scheduler:
         *,
         reply_margin_s: float,
         rebatch_stages: bool,
+        gather_s: float,
     ) -> None:
         self._loop = loop
         self._landed = landed
         self._margin_s = reply_margin_s
         self._rebatch = rebatch_stages
+        self._turns = Turns(gather_s if rebatch_stages else 0.0)
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
         self._pump_is_due = False
         self._busy_until: float | None = None  # predicted end of the batch that runs now
@@ -115,8 +117,9 @@ class Scheduler:
         """Give the idle device a batch; a small one when the loop brings no more rows to it."""
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
-            lane = self._choose_lane()
+            lane = self._turns.choose(self._waiting)
             if lane is None:
+                self._waiting.clear()
                 return
             passes = passes - 1 if lane.rows == rows else _QUIET_PASSES
             if passes and lane.times.predict_s(min(lane.rows, lane.max_batch)) < _WORTH_IT_S:
@@ -124,6 +127,8 @@ class Scheduler:
                 self._loop.call_soon(self._pump, passes, lane.rows)
                 return
             batch = lane.take(one_call=not self._rebatch and not lane.is_first)
+            if lane.rows == 0:
+                del self._waiting[lane]
             now = time.monotonic()
             batch_s = lane.times.predict_s(len(batch))
             batch = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
@@ -132,17 +137,6 @@ class Scheduler:
                     flight.running = True
                 self._busy_until = now + batch_s
                 self._worker.submit(lane, batch)
-
-    def _choose_lane(self) -> Lane | None:
-        best: Lane | None = None
-        best_head = (math.inf, math.inf)
-        for lane in list(self._waiting):
-            head = lane.head()
-            if head is None:
-                del self._waiting[lane]
-            elif head < best_head:
-                best, best_head = lane, head
-        return best
 
     def _too_late(self, flight: Flight, done_at: float) -> bool:
         """Release the waiters who cannot wait until `done_at`; true when nobody is left."""

@@ -43,6 +43,9 @@ class EngineSettings(_Frozen):
     reply_margin_s: float = Field(
         ge=0, default=0.002
     )  # answers leave this long before their deadline
+    gather_s: float = Field(
+        ge=0, le=1, default=0.005
+    )  # so long may few survivors wait for company while fuller batches run; 0: never
     rebatch_stages: bool = True  # off only to measure what re-batching is worth
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 

@@ -60,7 +60,7 @@ def test_the_gain_is_told_apart_from_that_of_batching_again() -> None:
     assert "60% leave at the first exit and 25% at the second" in text
     assert "33% of the net's MACs" in text
     assert "2.00 times as many requests" in text
-    assert "1.30 times where the rows of a batch" in text
+    assert "1.30 times with that switched off" in text
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:

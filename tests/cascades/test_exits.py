@@ -95,7 +95,8 @@ def test_the_papers_threshold_in_nats_is_ours_turned_round(tmp_path: Path) -> No
 
 
 def test_a_survivor_takes_its_features_along_and_nothing_else(tmp_path: Path) -> None:
-    directory = write_exits(tmp_path, thresholds=[1.0, 1.0])
+    nets = [make_segment(0, False), _rename(make_segment(1, True), "trunk", "given")]
+    directory = write_exits(tmp_path, thresholds=[1.0], nets=nets)
     pictures = make_pictures(5)
     session = onnxruntime.InferenceSession(directory / "stage0.onnx")
     (features,) = session.run(["features"], {"image": pictures})
@@ -103,8 +104,8 @@ def test_a_survivor_takes_its_features_along_and_nothing_else(tmp_path: Path) ->
     for row, step in enumerate(steps):
         assert step.next is not None
         assert step.next.stage == "stage1"
-        assert set(step.next.inputs) == {"trunk"}
-        assert (step.next.inputs["trunk"] == features[row]).all()
+        assert set(step.next.inputs) == {"given"}
+        assert (step.next.inputs["given"] == features[row]).all()
 
 
 def test_a_waiting_row_does_not_keep_its_batchs_features_alive(tmp_path: Path) -> None:
@@ -175,6 +176,12 @@ def _rename(net: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
     return net
 
 
+def _fix_rows(net: onnx.ModelProto) -> onnx.ModelProto:
+    """Features of one row only."""
+    net.graph.output[1].type.tensor_type.shape.dim[0].dim_value = 1
+    return net
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -203,6 +210,7 @@ def test_a_manifest_that_makes_no_exits_is_refused_and_the_fault_named(
             [_rename(make_segment(0, False), "features", "maps2"), make_segment(1, True)],
             "stage stage0 gives no features FP32",
         ),
+        ([_fix_rows(make_segment(0, False)), make_segment(1, True)], "gives no features FP32"),
         (
             [_rename(make_segment(0, False), "logits", "scores"), make_segment(1, True)],
             r"stage stage0: outputs are scores FP32 \[-1, 10\]",

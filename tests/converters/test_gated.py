@@ -168,6 +168,14 @@ def test_a_conversion_that_is_not_finite_fails_its_row_alone(tmp_path: Path, poi
         assert (steps[row].next is None) == (clean[row].next is None)
 
 
+def test_a_picture_of_which_the_light_net_makes_nan_fails_there(tmp_path: Path) -> None:
+    pictures = np.stack([make_pictures(1)[0], make_poison()])
+    stage = build(write_gated(tmp_path), DEVICE).stages["stage0"]
+    steps = stage.run(Batch({"image": pictures}, {"min_confidence": np.ones(2)}, [None] * 2))
+    assert steps[0].answer is not None
+    assert steps[1] == Step(7840, None, None)
+
+
 def _drop_threshold(table: dict[str, Any]) -> None:
     del table["stages"][1]["threshold"]
 

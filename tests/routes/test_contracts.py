@@ -13,7 +13,7 @@ from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Pipeline, Step
 from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
-from routes.table import PIPELINES
+from routes.table import PIPELINES, SEGMENTED
 from tests.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
 from tests.tiny_routes import make_pictures, make_poison, write_route
 
@@ -172,6 +172,14 @@ def test_a_higher_min_confidence_runs_no_fewer_stages(kind: str, tmp_path: Path)
     ]
     assert all(a <= b <= c for a, b, c in zip(*lengths, strict=True))
     assert set(lengths[2]) == {len(pipeline.stages)}
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_kind_whose_last_stage_goes_on_from_features_says_so(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    (row,) = run_offline(pipeline, _inputs(1), DEVICE, {"min_confidence": 2.0})
+    given = [_inputs(1), *(step.next.inputs for step in row.steps if step.next)][-1]
+    assert (kind in SEGMENTED) == ("image" not in given)  # else its savings are counted wrongly
 
 
 @pytest.mark.parametrize("kind", PIPELINES)

@@ -1,0 +1,56 @@
+"""Which lane gets the free device: the one whose first row is due first, else the older row's.
+
+One exception. Few survivors in a later stage's lane make a dear batch, so they may be passed over
+for `gather_s` while a fuller batch runs that brings them company. Only if company makes them
+cheaper, the fuller batch is short, and nothing of theirs is due soon.
+"""
+
+import math
+import time
+from collections.abc import Iterable
+
+from serving.lanes import Flight, Lane
+
+_WORTH_IT = 1.25  # times what a row costs in a full batch
+_SOON = 20.0  # times `gather_s`
+
+
+class Turns:
+    """Chooses among lanes; keeps nothing between two choices."""
+
+    def __init__(self, gather_s: float) -> None:
+        self._gather_s = gather_s
+
+    def choose(self, lanes: Iterable[Lane]) -> Lane | None:
+        """The lane whose turn it is; None where no row waits."""
+        best: tuple[Lane, Flight] | None = None
+        best_head = (math.inf, math.inf)
+        fullest: Lane | None = None
+        for lane in lanes:
+            first = lane.head()
+            if first is None:
+                continue
+            if (first.due, first.arrived) < best_head:
+                best, best_head = (lane, first), (first.due, first.arrived)
+            if fullest is None or lane.rows > fullest.rows:
+                fullest = lane
+        if best is None or fullest is None:
+            return None
+        return fullest if self._yields(*best, fullest) else best[0]
+
+    def _yields(self, lane: Lane, first: Flight, fuller: Lane) -> bool:
+        """Whether a lane whose turn it is lets a fuller one go before it."""
+        gather_s = self._gather_s
+        if gather_s == 0.0 or lane.is_first or lane.rows >= min(fuller.rows, lane.max_batch):
+            return False
+        now = time.monotonic()
+        if now - first.queued_at >= gather_s or first.due - now <= _SOON * gather_s:
+            return False
+        if fuller.times.predict_s(min(fuller.rows, fuller.max_batch)) > gather_s:
+            return False
+        return _cost_s(lane, lane.rows) > _WORTH_IT * _cost_s(lane, lane.max_batch)
+
+
+def _cost_s(lane: Lane, rows: int) -> float:
+    """Of a row in a batch of so many."""
+    return lane.times.predict_s(rows) / rows
