@@ -250,15 +250,11 @@ def train_dual_cnn(
 
     [bold]sparing train dual-cnn --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.interrupting import resumable
-    from sparing.recipes import import_recipe
+    from sparing.recipes import failing_in_a_sentence, import_recipe
 
-    try:
-        with resumable():
-            recipe = import_recipe("training.dual_cnn")
-            written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
-    except ValueError as error:  # unusable data, or folders of another recipe, in one sentence
-        raise Failure(str(error)) from error
+    with failing_in_a_sentence():
+        recipe = import_recipe("training.dual_cnn")
+        written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
     for directory in written:
         print(directory)
 

@@ -1,9 +1,12 @@
-"""Importing a training recipe, which needs packages that serving does without."""
+"""Running a training recipe, which needs packages that serving does without."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
 from sparing.failure import Failure
+from sparing.interrupting import resumable
 
 TRAIN_EXTRA = frozenset({"torch", "safetensors", "onnx", "onnxscript", "matplotlib"})
 
@@ -20,3 +23,15 @@ def import_recipe(name: str) -> ModuleType:
             f"training needs {package}, which is not installed: "
             "run pip install -c constraints.txt -e '.[train]'"
         ) from error
+
+
+@contextmanager
+def failing_in_a_sentence() -> Iterator[None]:
+    """Within it, unusable data, options and folders end in a Failure, and so do Ctrl-C and SIGTERM,
+    which says how to go on.
+    """
+    try:
+        with resumable():
+            yield
+    except (ValueError, OSError) as error:
+        raise Failure(str(error)) from error

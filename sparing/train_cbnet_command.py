@@ -1,12 +1,23 @@
 """The command `sparing train cbnet`: options, and nothing else."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sparing.failure import Failure
 from sparing.train_options import Epochs, Out, Seed, Workers
+
+
+class Targets(StrEnum):
+    clusters = "clusters"
+    prototype = "prototype"
+    random = "random"
+
+
+class Error(StrEnum):
+    bce = "bce"
+    mse = "mse"
 
 
 def train_cbnet(
@@ -20,6 +31,18 @@ def train_cbnet(
     workers: Workers = 2,
     seed: Seed = 1,
     epochs: Epochs = None,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="The papers' autoencoder, not the convolutional one.")
+    ] = False,
+    targets: Annotated[
+        Targets, typer.Option(help="The easy pictures to convert to.")
+    ] = Targets.clusters,
+    error: Annotated[Error, typer.Option(help="Of a conversion against its target.")] = Error.bce,
+    activity: Annotated[float, typer.Option(min=0, help="Price of hidden activity.")] = 1e-7,
+    guide: Annotated[float, typer.Option(min=0, help="Weight of the light net's loss.")] = 0.3,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="Then tune the light net on converted pictures.")
+    ] = False,
 ) -> None:
     """Train a converting autoencoder, and what it must beat; write the route <data>-cbnet.
 
@@ -31,17 +54,19 @@ def train_cbnet(
     same budget: each becomes a route in --runs, for sparing compare.
     Interrupted, it goes on where it was.
 
+    Options from --dense on train one converter more, kept beside the
+    contest's, and the route has that one.
+
     [bold]sparing train cbnet --data mnist[/]  ten nets, a quarter of an hour on two cores
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.interrupting import resumable
-    from sparing.recipes import import_recipe
+    from sparing.recipes import failing_in_a_sentence, import_recipe
 
-    try:
-        with resumable():
-            recipe = import_recipe("training.cbnet")
-            written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
-    except ValueError as error:  # unusable data, or folders of another recipe, in one sentence
-        raise Failure(str(error)) from error
+    with failing_in_a_sentence():
+        recipe = import_recipe("training.cbnet")
+        wishes = recipe.Wishes(dense, targets.value, error.value, activity, guide, tuned)
+        written = recipe.train(
+            data, out, runs, workers=workers, seed=seed, epochs=epochs, wishes=wishes
+        )
     print(written)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from sparing.failure import Failure
 from sparing.train_options import Epochs, Out, Seed
 
 
@@ -58,30 +57,26 @@ def train_exits(
     [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]
     exits on a trained net that stays as it is
     """
-    from sparing.interrupting import resumable
-    from sparing.recipes import import_recipe
+    from sparing.recipes import failing_in_a_sentence, import_recipe
 
-    try:
-        with resumable():
-            recipe = import_recipe("training.exits")
-            written = recipe.train(
-                data,
-                out,
-                runs / data,
-                options=recipe.Options(
-                    net=net,
-                    after=tuple(after or ()),
-                    weights=tuple(exit_weight or ()),
-                    trained=weights,
-                    frozen=frozen,
-                    self_distillation=self_distillation,
-                    max_loss=max_loss,
-                    papers_thresholds=papers_thresholds,
-                ),
-                seed=seed,
-                epochs=epochs,
-                threads=threads,
-            )
-    except (ValueError, FileNotFoundError) as error:  # in one sentence
-        raise Failure(str(error)) from error
+    with failing_in_a_sentence():
+        recipe = import_recipe("training.exits")
+        written = recipe.train(
+            data,
+            out,
+            runs / data,
+            options=recipe.Options(
+                net=net,
+                after=tuple(after or ()),
+                weights=tuple(exit_weight or ()),
+                trained=weights,
+                frozen=frozen,
+                self_distillation=self_distillation,
+                max_loss=max_loss,
+                papers_thresholds=papers_thresholds,
+            ),
+            seed=seed,
+            epochs=epochs,
+            threads=threads,
+        )
     print(written)

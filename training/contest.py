@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from core.errors import ModelDirectoryError
 from core.manifest import read_manifest
 from training.contest_nets import NETS, Studio
 from training.contest_routes import Bench, draft
-from training.contest_stages import Measure, make_stages, measure_in_turns
+from training.contest_stages import Measure, ReadyStage, make_stages, measure_in_turns
 from training.crew import Task, train_all
 from training.data import load_data
 from training.export import measure_us_per_picture
@@ -99,11 +100,14 @@ def write_routes(
 
 
 def open_bench(
-    studio: Studio, console: Console, measure: Measure = measure_us_per_picture
+    studio: Studio,
+    console: Console,
+    measure: Measure = measure_us_per_picture,
+    instead: Mapping[str, ReadyStage] = MappingProxyType({}),
 ) -> Bench:
-    """All stages exported, checked and timed."""
+    """All stages exported, checked and timed; `instead`: others in the place of these."""
     with console.status("exporting and timing"):
-        ready = {stage.name: stage for stage in make_stages(studio)}
+        ready = {stage.name: stage for stage in make_stages(studio)} | dict(instead)
         stages = measure_in_turns(ready, measure)
     making = {**describe_making(REPOSITORY), "nets": identify_nets(studio)}
     return Bench(studio, stages, making)

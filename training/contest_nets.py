@@ -29,7 +29,7 @@ from training.data import DataSet, load_data
 from training.exit_net import ExitNet
 from training.hardness import entropy_nats, find_easy
 from training.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet, truncated
-from training.loop import Job, Report, is_finished, train
+from training.loop import Job, Report, is_finished, read_recipe, train
 from training.nets import Classifier, Conv, NetSpec
 from training.predicting import Logits, predict
 from training.targets import Kind, Targets, choose_targets
@@ -71,12 +71,12 @@ class Studio:
 
     def is_finished(self, name: str) -> bool:
         """Whether the net is there; ValueError when it is of another seed, shape or budget."""
-        summary = self.folder / f"{name}.json"
-        if not summary.exists():
+        line = read_recipe(name, self.folder)
+        if line is None:
             return False
-        line = str(json.loads(summary.read_text())["recipe"])
         budget = recipe.describe_budget(self.data)
         if not line.startswith(self.describe(name)) or budget not in line:
+            summary = self.folder / f"{name}.json"
             raise ValueError(f"{summary} is of another recipe; delete it or choose another folder")
         return is_finished(name, self.folder, line)
 

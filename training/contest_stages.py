@@ -19,6 +19,7 @@ from training.converter_export import check_stage, export_classifier, export_con
 from training.converting import Converter
 from training.evaluate import accuracy
 from training.export import count_macs, measure_us_per_picture
+from training.onnx_graph import Floats
 
 ROUNDS = 5
 COST_BATCH = 32
@@ -46,8 +47,10 @@ def make_stages(studio: Studio) -> Iterator[ReadyStage]:
     """Every net that is a whole stage by itself; BranchyNet's segments are not."""
     for name in NETS:
         if name != "branchynet":
-            yield _make(studio, name, studio.load(name))
-    yield _make(studio, "truncated", truncated_net(studio))
+            kind = NETS[name].targets
+            references = choose_goals(studio, kind).references if kind else None
+            yield make_stage(studio, name, studio.load(name), references=references)
+    yield make_stage(studio, "truncated", truncated_net(studio), trained="branchynet")
 
 
 def measure_in_turns(
@@ -64,19 +67,27 @@ def measure_in_turns(
     }
 
 
-def _make(studio: Studio, name: str, net: nn.Module) -> ReadyStage:
+def make_stage(
+    studio: Studio,
+    name: str,
+    net: nn.Module,
+    *,
+    references: Floats | None = None,
+    trained: str | None = None,
+) -> ReadyStage:
+    """A net ready but for its time. `references`: where a converter's conversions go; `trained`:
+    the net that it is a part of.
+    """
     onnx = studio.folder / f"{name}.onnx"
     if isinstance(net, Converter):
-        kind = NETS[name].targets
-        assert kind is not None, "converters have targets"
-        export_converter(net, choose_goals(studio, kind).references, onnx, studio.size)
+        assert references is not None, "converters have targets"
+        export_converter(net, references, onnx, studio.size)
     else:
         export_classifier(net, onnx, studio.size)
     data = studio.data
     check_stage(net, onnx, data.held_out.pictures[:PARITY_ROWS])
     held_out = run_stage(onnx, data.held_out.pictures)
-    trained = "branchynet" if name == "truncated" else name
-    summary = json.loads((studio.folder / f"{trained}.json").read_text())
+    summary = json.loads((studio.folder / f"{trained or name}.json").read_text())
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return ReadyStage(
         name=name,

@@ -26,12 +26,14 @@ from training.recipe import (
 )
 from training.targets import Targets
 
+Error = Literal["bce", "mse"]
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What a conversion is judged by while it is learnt."""
 
-    error: Literal["bce", "mse"] = "bce"
+    error: Error = "bce"
     activity: float = 1e-7  # the price of the hidden layers' summed activity
     guide: float = 0.0  # the weight of the classifier's loss on the converted picture
 

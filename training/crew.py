@@ -6,6 +6,7 @@ fails all stop, to go on from their checkpoints later.
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -41,7 +42,8 @@ def train_all(
 ) -> None:
     """Bring every task to its last epoch, in the given order where nothing speaks against it.
 
-    Finished ones are kept. ValueError tells which failed and why.
+    Finished ones are kept. ValueError tells which failed and why. KeyboardInterrupt where one was
+    told to end: Ctrl-C and SIGTERM go to all processes of a group, and may be heard there first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _progress(console) as progress, ThreadPoolExecutor(workers) as executor:
@@ -99,9 +101,14 @@ class _Crew:
         if self._stopped.is_set():  # set between the check above and the append
             process.terminate()
         self._follow(process, bar)
-        if process.wait() != 0 and not self._stopped.is_set():
-            last = (log.read_text().strip() or "it said nothing").splitlines()[-1]
-            raise ValueError(f"training of {task.name} stopped: {last} (all of it is in {log})")
+        code = process.wait()
+        if code == 0 or self._stopped.is_set():
+            return
+        if -code in (signal.SIGINT, signal.SIGTERM):
+            raise KeyboardInterrupt
+        last = (log.read_text().strip() or "it said nothing").splitlines()[-1]
+        reason = f"ended by signal {-code}" if code < 0 else last
+        raise ValueError(f"training of {task.name} stopped: {reason} (all of it is in {log})")
 
     def _follow(self, process: subprocess.Popen[str], bar: TaskID) -> None:
         """Move the bar at every JSON line until the process closes its output."""

@@ -6,6 +6,7 @@ pictures; the test set is looked at once. An interrupted training goes on in the
 """
 
 import hashlib
+import math
 from pathlib import Path
 
 import torch
@@ -49,6 +50,10 @@ def train(
         raise ValueError(f"{LENET} takes grey pictures, those of {data} have colours")
     if options.papers_thresholds and (options.net != LENET or data not in PAPER_NATS):
         raise ValueError(f"the papers have thresholds for {LENET} on {sorted(PAPER_NATS)} only")
+    if not 0 <= options.max_loss <= 1:
+        raise ValueError(
+            f"accuracy that leaving early may cost: {options.max_loss}, 0 to 1 is allowed"
+        )
     epochs = epochs or EPOCHS.get(data) or COLOUR_EPOCHS
     console = console or Console()
     if options.net == LENET:
@@ -143,6 +148,13 @@ def _learn_pool_net(
 
 def _weigh(options: Options, usual: tuple[float, ...]) -> tuple[float, ...]:
     weights = options.weights or usual
-    if len(weights) != len(usual) or min(weights) < 0 or max(weights) <= 0:
-        raise ValueError(f"weights of exits: {list(weights)} given, {len(usual)} are needed")
+    if (
+        len(weights) != len(usual)
+        or not all(0 <= one < math.inf for one in weights)
+        or not any(weights)
+    ):
+        raise ValueError(
+            f"weights of exits: {list(weights)} given, {len(usual)} are needed: "
+            "numbers from 0 on, and not all 0"
+        )
     return weights

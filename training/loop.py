@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -98,12 +99,21 @@ def learning_rate(epoch: float, epochs: int, *, peak: float, warm_up_epochs: flo
 
 def is_finished(name: str, folder: Path, recipe: str) -> bool:
     """Whether the folder holds the net's weights; ValueError when they are another recipe's."""
-    summary = folder / f"{name}.json"
-    if not summary.exists():
+    found = read_recipe(name, folder)
+    if found is None:
         return False
-    if json.loads(summary.read_text())["recipe"] != recipe:
+    if found != recipe:
+        summary = folder / f"{name}.json"
         raise ValueError(f"{summary} is of another recipe; delete it or choose another folder")
     return (folder / f"{name}.safetensors").exists()
+
+
+def read_recipe(name: str, folder: Path) -> str | None:
+    """The finished net's; None without a summary, or with half of one, as a full disk leaves it."""
+    try:
+        return str(json.loads((folder / f"{name}.json").read_text())["recipe"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
 
 
 def precision() -> str:
@@ -132,7 +142,10 @@ def _resume(path: Path, job: Job) -> tuple[int, float]:
     """Epochs done and seconds spent so far; (0, 0.0) without a checkpoint."""
     if not path.exists():
         return 0, 0.0
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to train anew") from error
     state = json.loads(tensors.pop("state").numpy().tobytes())
     if state["recipe"] != job.recipe or "learnt" not in state:
         raise ValueError(f"{path} was made by another recipe; delete it or choose another folder")

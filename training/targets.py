@@ -131,6 +131,5 @@ def _check(pictures: Pictures, labels: Labels, easy: npt.NDArray[np.bool_], clas
     for label in range(classes):
         if not (easy & (labels == label)).any():
             raise ValueError(
-                f"class {label} has no easy picture to convert to: "
-                "raise the entropy under which a picture is easy, or train the exits longer"
+                f"class {label} has no easy picture to convert to: train the exits longer"
             )

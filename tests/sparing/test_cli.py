@@ -279,6 +279,26 @@ def test_training_a_converter_on_data_it_cannot_take_is_one_sentence(tmp_path: P
     assert_one_sentence(done, 1, "no contest of 'cifar10' is planned", "mnist")
 
 
+@pytest.mark.parametrize("kind", ["cbnet", "exits"])
+def test_a_folder_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    code = f"""
+import numpy as np
+import training.contest, training.exits
+from sparing.cli import main
+from training.data import SOURCES, DataSet, Split
+
+split = Split(np.zeros((10, 28, 28), np.uint8), np.arange(10))
+data = DataSet("mnist", SOURCES["mnist"], split, split, split, "0" * 64)
+training.contest.load_data = training.exits.load_data = lambda name: data
+main(["train", {kind!r}, "--data", "mnist", "--runs", {str(tmp_path / "runs")!r}])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert_one_sentence(done, 1, "runs")
+
+
 def test_help_comes_within_a_second() -> None:
     best_s = float("inf")
     for _ in range(3):

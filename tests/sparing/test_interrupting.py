@@ -44,8 +44,9 @@ main(["train", "dual-cnn"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("heard_by", ["command", "group", "net"])  # a net may hear it first
 def test_a_signal_ends_the_nets_processes_with_one_sentence(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, heard_by: str, tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", TRAIN],
@@ -54,10 +55,14 @@ def test_a_signal_ends_the_nets_processes_with_one_sentence(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         nets = await_nets(tmp_path, process, 2)
-        process.send_signal(number)
+        if heard_by == "group":
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid if heard_by == "command" else nets[0], number)
         _, said = process.communicate(timeout=30)
     finally:
         process.kill()

@@ -1,11 +1,13 @@
 """The contest on made-up pictures: every net, every route, served as it was judged."""
 
+import inspect
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,16 @@ from core.devices import CpuDevice
 from core.manifest import read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
-from training.cbnet import draw_conversions, ship
+from sparing.train_cbnet_command import train_cbnet
+from training import cbnet
+from training.cbnet import draw_conversions, ship, train
 from training.contest import CONTESTANTS, open_studio, write_routes
 from training.contest_nets import NETS, Studio, train_net
 from training.data import DataSet, Split
 from training.export import count_macs
+from training.own_converter import Wishes
+from training.predicting import predict
+from training.route_reader import read_draft
 
 EPOCHS = 12  # of six steps
 
@@ -137,7 +144,7 @@ def test_what_a_net_builds_on_is_listed_before_it() -> None:
 def test_the_gated_route_is_shipped_under_the_data_sets_name(
     routes: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    shipped = read_manifest(ship(routes["cbnet-gated"], "squares-cbnet", tmp_path))
+    shipped = read_manifest(ship(read_draft(routes["cbnet-gated"]), "squares-cbnet", tmp_path))
     contest = read_manifest(routes["cbnet-gated"])
     assert (shipped.route, shipped.version) == ("squares-cbnet", "1")
     same = {"route": "", "digest": b""}
@@ -148,6 +155,58 @@ def test_the_gated_route_is_shipped_under_the_data_sets_name(
 def test_conversions_are_drawn(studio: Studio, tmp_path: Path) -> None:
     path = draw_conversions(studio, tmp_path / "img" / "squares-converted.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_converter_of_ones_own_is_trained_drawn_and_gated(
+    studio: Studio, routes: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cbnet, "open_studio", lambda *others, **more: studio)
+    monkeypatch.setattr(cbnet, "train_contest", lambda *others, **more: routes)
+    wishes = Wishes(dense=True, targets="random", error="mse", activity=0.0, guide=0.0, tuned=True)
+    before = {path: path.read_bytes() for path in studio.folder.glob("*.safetensors")}
+    route = train("squares", tmp_path, studio.folder, epochs=EPOCHS, wishes=wishes)
+    assert {path: path.read_bytes() for path in before} == before
+    manifest = read_manifest(route)
+    assert (manifest.route, manifest.pipeline) == ("squares-cbnet", "cbnet-gated")
+    summary = json.loads((route / "convert.json").read_text())
+    assert summary["net"] == f"{wishes.name}-tuned"
+    for word in ("targets=random:", "error='mse'", "activity=0.0", "tuned after"):
+        assert word in summary["recipe"]
+    assert (studio.folder / f"squares-{wishes.name}.png").exists()
+    pipeline = PIPELINES[manifest.pipeline](route, CpuDevice())
+    rows = run_offline(pipeline, {"image": studio.data.test.pictures}, CpuDevice())
+    answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
+    accuracy = float(np.mean(np.array(answers) == studio.data.test.labels))
+    assert accuracy == pytest.approx(manifest.provenance["test_accuracy"], abs=1e-9)
+
+
+def test_a_command_without_wishes_has_the_contests() -> None:
+    options = inspect.signature(train_cbnet).parameters
+    given = {field.name: options[field.name].default for field in fields(Wishes)}
+    assert Wishes(**given) == cbnet.CONTESTS
+
+
+@pytest.mark.parametrize("wrong", [{"guide": math.nan}, {"activity": math.inf}])
+def test_a_wish_that_is_no_number_is_refused_in_a_sentence(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a number from 0 on is needed"):
+        Wishes(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_class_without_a_missed_picture_shows_none(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (logits,) = predict(studio.load("guided-converter"), studio.data.held_out.pictures)
+    missed = logits.argmax(axis=1) != studio.data.held_out.labels
+    assert missed.any()
+    keep = ~(missed & (studio.data.held_out.labels == 1))
+    held_out = Split(*(part[keep] for part in asdict(studio.data.held_out).values()))
+    drawn: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(cbnet, "draw_pictures", lambda rows, *others: drawn.update(rows))
+    draw_conversions(replace(studio, data=replace(studio.data, held_out=held_out)), tmp_path)
+    for name in ("hard, missed", "converted "):
+        shown = [not np.isnan(picture).any() for picture in drawn[name]]
+        others = [(missed & (studio.data.held_out.labels == label)).any() for label in (0, 2, 3)]
+        assert [shown[1], shown[0], *shown[2:]] == [False, *others]
 
 
 @pytest.mark.data

@@ -1,6 +1,7 @@
 """Tasks wait for what they build on, and no longer."""
 
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -40,6 +41,13 @@ def test_what_builds_on_a_failure_never_starts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="training of a stopped: no"):
         train_all(tasks, tmp_path, workers=2, console=quiet())
     assert started == ["a"]
+
+
+def test_a_killed_process_is_a_failure_that_names_the_signal(tmp_path: Path) -> None:
+    kill = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"]
+    task = Task("a", 1, lambda: kill, lambda: False)
+    with pytest.raises(ValueError, match=r"training of a stopped: ended by signal 9 \(all"):
+        train_all([task], tmp_path, workers=1, console=quiet())
 
 
 def quiet() -> Console:

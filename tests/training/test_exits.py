@@ -1,6 +1,7 @@
 """Exits on any net: the same answers when served, thresholds that keep accuracy, whole routes."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +212,8 @@ def test_training_again_keeps_what_is_finished_and_writes_the_next_version(
         (Options(net="tiny", frozen=True), "frozen trunk needs trained weights"),
         (Options(net="tiny", weights=(1.0,)), "3 are needed"),
         (Options(net="tiny", weights=(0.0, 0.0, 0.0)), "3 are needed"),
+        (Options(net="tiny", weights=(1.0, math.nan, 1.0)), "3 are needed"),
+        (Options(net="tiny", max_loss=math.nan), "0 to 1 is allowed"),
         (Options(net="tiny", papers_thresholds=True), "the papers have thresholds for lenet"),
         (Options(net="lenet", weights=(1.0,)), "2 are needed"),
         (Options(net="lenet", after=(1,)), "has its exit where the papers have it"),

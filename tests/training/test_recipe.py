@@ -1,5 +1,6 @@
 """One budget for every net: seeded, resumable, with exits, with teachers."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from training.data import DataSet
 from training.evaluate import accuracy
 from training.exit_net import ExitNet
-from training.loop import train
+from training.loop import is_finished, train
 from training.predicting import predict
 from training.recipe import TEMPERATURE, distillation, job
 
@@ -102,6 +103,22 @@ def test_a_checkpoint_is_refused_when_anything_that_decides_the_weights_differs(
     ):
         with pytest.raises(ValueError, match="made by another recipe"):
             train(other, tmp_path, ignore)
+
+
+def test_a_damaged_checkpoint_is_named_in_one_sentence(tiny_data: DataSet, tmp_path: Path) -> None:
+    path = tmp_path / "two.checkpoint.safetensors"
+    path.write_bytes(b"not weights")
+    learning = job("two", two_exits(), tiny_data, seed=1, epochs=1, weights=(1.0, 1.0))
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged")):
+        train(learning, tmp_path, ignore)
+
+
+def test_a_net_with_half_a_summary_is_not_finished(tiny_data: DataSet, tmp_path: Path) -> None:
+    learning = job("two", two_exits(), tiny_data, seed=1, epochs=1, weights=(1.0, 1.0))
+    train(learning, tmp_path, ignore)
+    assert is_finished("two", tmp_path, learning.recipe)
+    (tmp_path / "two.json").write_text('{"net": ')
+    assert not is_finished("two", tmp_path, learning.recipe)
 
 
 def test_a_teachers_answers_pull_a_net_towards_them() -> None:
