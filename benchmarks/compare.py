@@ -1,4 +1,4 @@
-"""`sparing compare`, or `python -m benchmarks.compare`: thirteen ways to the same labels, fairly.
+"""`sparing compare`, or `python -m benchmarks.compare`: fourteen ways to the same labels, fairly.
 
 LeNet, BranchyNet, CBNet in three forms and the controls they must beat are trained under one budget
 for every seed, exported to one runtime and measured: accuracy and robustness by replay, cost
@@ -18,7 +18,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.ablation import write_unconverted
 from benchmarks.compare_accuracy import measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare_robust import Trials, make_trials, measure_robustness
@@ -157,8 +156,6 @@ def gather(data: DataSet, runs: Path, plan: Plan) -> list[Contestant]:
     """Of all seeds. Raises FileNotFoundError for the first that was not trained."""
     seeds = range(1, plan.seeds + 1)
     try:
-        for seed in seeds:
-            write_unconverted(runs, data.name, seed)
         return [one for seed in seeds for one in open_contestants(runs, data.name, seed)]
     except FileNotFoundError as error:
         words = f"sparing compare --data {data.name} {plan.say()} --only train"

@@ -1,8 +1,9 @@
 """When does converting win? A deployed classifier that may not change, and corrupted pictures.
 
-Five ways to live with that, each a net of its own in the folder `frozen` of a seed, made by
+Six ways to live with that, each a net of its own in the folder `frozen` of a seed, made by
 `train_frozen`: do nothing, convert (CBNet's way: to an easy picture of the class), convert so that
-the classifier is right, only clean (to the picture as it was), and, against the ban, retrain.
+the classifier is right, only clean (to the picture as it was), clean so that the classifier is
+right, and, against the ban, retrain.
 """
 
 import json
@@ -19,14 +20,16 @@ from benchmarks.traffic import Labels, Pictures
 from core.devices import open_onnx
 from training.data import DataSet
 
-AS_IT_IS, CONVERTED, GUIDED, CLEANED, RETRAINED = (
-    "frozen, as it is", "frozen, converted", "frozen, guided", "frozen, cleaned", "retrained",
+AS_IT_IS, CONVERTED, GUIDED, CLEANED, GUIDED_CLEANED, RETRAINED = (
+    "frozen, as it is", "frozen, converted", "frozen, guided", "frozen, cleaned",
+    "frozen, cleaned and guided", "retrained",
 )  # fmt: skip
 VARIANTS: Mapping[str, str] = {
     AS_IT_IS: "the frozen classifier alone",
     CONVERTED: "converted to an easy picture of the class, then the frozen classifier",
     GUIDED: "the same, the autoencoder told the frozen classifier's loss while it learns",
     CLEANED: "cleaned by an autoencoder of the same size, then the frozen classifier",
+    GUIDED_CLEANED: "cleaned, the autoencoder told the frozen classifier's loss too",
     RETRAINED: "the same classifier retrained on corrupted pictures (not allowed)",
 }
 

@@ -28,7 +28,7 @@ COLUMNS = {
 def make_report(data: str) -> Report:
     return Report(
         f"What converting is worth on {data}",
-        "Thirteen ways to the same labels, every net trained for as many epochs by one recipe, "
+        "Fourteen ways to the same labels, every net trained for as many epochs by one recipe, "
         "exported to one runtime, the whole test set. A net that begins from another's weights has "
         "that one's epochs besides: `branchynet` those of `lenet`, `encoder-only` those of the "
         "converter, whose encoder it is. Accuracy, MACs and robustness are of every seed, replayed "

@@ -43,14 +43,14 @@ class Timed:
 def measure_trunks(
     contestants: Sequence[Contestant], reached: Mapping[str, Sequence[float]], folder: Path
 ) -> Iterator[Sample]:
-    """µs a picture of the bare nets, whole and by the papers' timer, in turns. `reached`: of each
-    contestant the share of pictures that run each stage. `folder` is for the cut nets.
+    """µs a picture of the bare nets, all whole and some by the papers' timer, in turns. `reached`:
+    of each contestant the share of pictures that run each stage. `folder` is for the cut nets.
     """
     nets = {
         (one.name, metric): list(open_nets(one, reached[one.name], folder, cut_first=cut_first))
         for one in contestants
-        if one.name in TIMED
         for metric, cut_first in (("bare_us", False), ("trunk_us", one.name in CUT))
+        if metric == "bare_us" or one.name in TIMED
     }
     for repeat in range(1, REPEATS + 1):
         for (name, metric), timed in nets.items():

@@ -77,7 +77,10 @@ def _judge_converter(results: Results, standings: dict[str, Standing], name: str
     else:
         words += ": none is as cheap."
     if name in LONGER:
-        words += " It learnt for twice the epochs of a control: its encoder is the converter's."
+        words += (
+            " Its encoder is the converter's, so that it learnt for twice the epochs of others, as "
+            f"did `{BEHIND[name]}`."
+        )
     return words
 
 

@@ -1,4 +1,4 @@
-"""Who is compared: thirteen ways to the same labels, all trained under one budget.
+"""Who is compared: fourteen ways to the same labels, all trained under one budget.
 
 What they are made of and how they learn is known to `training.contest`; here are their names, what
 a reader is told of them, and where their newest versions lie.
@@ -13,10 +13,15 @@ from core.messages import Pipeline
 from routes.loading import LoadedRoute
 
 BASELINE = "lenet"
-UNCONVERTED = "light-full"  # not trained: made of the gated converter's files
+UNCONVERTED = "light-full"
 CONVERTERS = ("cbnet", "cbnet-dense", "cbnet-gated", "encoder-only")
 # What each would be without converting.
-BEHIND = {"cbnet": "light-distilled", "cbnet-dense": "truncated", "cbnet-gated": UNCONVERTED}
+BEHIND = {
+    "cbnet": "light-distilled",
+    "cbnet-dense": "truncated",
+    "cbnet-gated": UNCONVERTED,
+    "encoder-only": "plain-encoder",
+}
 CONTESTANTS: Mapping[str, str] = {
     "lenet": "LeNet, the whole net for every picture",
     "branchynet": "BranchyNet: LeNet with an early exit",
@@ -30,6 +35,7 @@ CONTESTANTS: Mapping[str, str] = {
     "cbnet-gated": "a light net (`light`, `light-distilled` or `encoder-only`, which held-out "
     "pictures chose); unsure pictures converted; a full net where the gate refuses",
     "encoder-only": "the converter's encoder and a linear head, without a decoder",
+    "plain-encoder": "the same net that never was a converter's, learnt as long as both",
     UNCONVERTED: "the gated converter without its converter: its light net, then its full one",
     "dual": "the distilled light CNN, then the small one for unsure pictures",
 }

@@ -2,9 +2,10 @@
 
 The contest's `light` net is the deployed one. What stands before it learns by CBNet's loss
 (`training.converting`) on corrupted pictures: `converted` towards an easy picture of the class,
-`guided` towards that and the frozen classifier's right answer, `cleaned` towards the picture as it
-was. `retrained` is a net of the same shape that learns its classes from corrupted pictures. Each
-has `EPOCHS` epochs, or fewer where the contest had. What they are worth is `compare_frozen`'s.
+`cleaned` towards the picture as it was, `guided` and `cleaned and guided` towards that and the
+frozen classifier's right answer. `retrained` is a net of the same shape that learns its classes
+from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the contest had. What they are
+worth is `compare_frozen`'s.
 """
 
 import json
@@ -18,7 +19,15 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.compare_frozen import AS_IT_IS, CLEANED, CONVERTED, GUIDED, RETRAINED, frozen_file
+from benchmarks.compare_frozen import (
+    AS_IT_IS,
+    CLEANED,
+    CONVERTED,
+    GUIDED,
+    GUIDED_CLEANED,
+    RETRAINED,
+    frozen_file,
+)
 from benchmarks.contestants import seed_folder
 from benchmarks.corruptions import corrupt_mixed
 from training import converting, recipe
@@ -65,6 +74,7 @@ def make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
             (CONVERTED, "converts", Goal(), False),
             (GUIDED, "guides", GUIDED_GOAL, False),
             (CLEANED, "cleans", Goal(), True),
+            (GUIDED_CLEANED, "guides-cleaning", GUIDED_GOAL, True),
         )
     }
     torch.manual_seed(studio.seed)

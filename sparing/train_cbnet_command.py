@@ -57,7 +57,7 @@ def train_cbnet(
     Options from --dense on train one converter more, kept beside the
     contest's, and the route has that one.
 
-    [bold]sparing train cbnet --data mnist[/]  ten nets, a quarter of an hour on two cores
+    [bold]sparing train cbnet --data mnist[/]  eleven nets, a quarter of an hour on two cores
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """

@@ -13,7 +13,7 @@ from training.data import DataSet, Source, Split
 from training.route_writer import RouteDraft, StageFiles, write_route
 
 DATA = "noise"  # no data set's name: it has no other set whose pictures are strangers
-STAGES = {"branchynet": 2, "dual": 2, "cbnet-gated": 3}
+STAGES = {"branchynet": 2, "dual": 2, "light-full": 2, "cbnet-gated": 3}
 LABELS = tuple("0123456789")
 
 

@@ -98,6 +98,7 @@ class Made:
     settings: object = None  # what decides the weights beside the code
     targets: Kind | None = None  # of a converter
     after: tuple[str, ...] = ()
+    budgets: int = 1  # times the epochs of others
 
 
 def train_net(studio: Studio, name: str, report: Report) -> None:
@@ -168,13 +169,18 @@ def _encoder_only(studio: Studio) -> nn.Module:
     return EncoderClassifier(guided.autoencoder.encoder, studio.classes, frozen=False)
 
 
+def _plain_encoder(studio: Studio) -> nn.Module:
+    encoder = Autoencoder(CONVOLUTIONAL, studio.size).encoder
+    return EncoderClassifier(encoder, studio.classes, frozen=False)
+
+
 def _plain(studio: Studio, name: str, teacher: Logits | None = None) -> Job:
     return recipe.job(
         name,
         studio.build(name),
         studio.data,
         seed=studio.seed,
-        epochs=studio.epochs,
+        epochs=studio.epochs * NETS[name].budgets,
         weights=EXIT_WEIGHTS if name == "branchynet" else (1.0,),
         teacher=teacher,
         recipe=studio.describe(name),
@@ -237,6 +243,7 @@ NETS: Mapping[str, Made] = MappingProxyType(
             lambda studio: Mlp(MLP_WIDTHS, studio.size, studio.classes), _plain, MLP_WIDTHS
         ),
         "encoder-only": Made(_encoder_only, _plain, after=("guided-converter",)),
+        "plain-encoder": Made(_plain_encoder, _plain, CONVOLUTIONAL, budgets=2),
     }
 )
 

@@ -19,6 +19,7 @@ from training.exit_thresholds import choose_plan
 from training.export import count_macs
 from training.gating import (
     SCORE,
+    Gate,
     Outcome,
     Trio,
     choose_gate,
@@ -38,7 +39,7 @@ NETS_OF: Mapping[str, str] = {"cbnet": "guided-converter", "cbnet-dense": "conve
 DESCRIPTIONS: Mapping[str, str] = {
     "lenet": "LeNet, the papers' baseline",
     "truncated": "B-LeNet up to its first exit, on pictures as they are",
-    "mlp": "linear layers with the MACs of cbnet",
+    "mlp": "linear layers with the MACs of cbnet-dense",
     "light": "a light CNN",
     "light-distilled": "the light CNN, taught by the full one",
     "small": "a small CNN",
@@ -48,6 +49,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "encoder-only": "the converter's encoder and a linear layer",
     "cbnet-gated": "a light net, the hard pictures converted, a full CNN where the gate refuses",
     "dual": "the light CNN, then the small one where it is unsure",
+    "plain-encoder": "encoder-only's net, which never was a converter's, learnt as long as both",
+    "light-full": "the gated converter's light and full nets without the converter",
 }
 
 
@@ -70,7 +73,10 @@ def draft(bench: Bench, contestant: str) -> RouteDraft:
         case "branchynet":
             return _draft_branchynet(bench)
         case "dual":
-            return _draft_dual(bench)
+            return _draft_cascade(bench, contestant, DUAL)
+        case "light-full":
+            first, _ = _choose_gated(bench)
+            return _draft_cascade(bench, contestant, (first, BEHIND[1]))
         case "cbnet-gated":
             return draft_gated(bench, contestant)
         case "cbnet" | "cbnet-dense":
@@ -94,9 +100,9 @@ def _draft_single(bench: Bench, contestant: str, kind: str, name: str) -> RouteD
     )
 
 
-def _draft_dual(bench: Bench) -> RouteDraft:
-    """The control: light, then small where light is unsure."""
-    stages = [bench.stages[name] for name in DUAL]
+def _draft_cascade(bench: Bench, contestant: str, names: tuple[str, str]) -> RouteDraft:
+    """A control: the second net where the first is unsure, at the gated converter's cost."""
+    stages = [bench.stages[name] for name in names]
     data = bench.studio.data
     costs = [stage.us_per_picture for stage in stages]
     held_out = [read_answers(stage.held_out, stage.temperature) for stage in stages]
@@ -106,11 +112,11 @@ def _draft_dual(bench: Bench) -> RouteDraft:
     test_right, test_reached = replay_cascade(test, data.test.labels, costs, threshold)
     return _draft(
         bench,
-        "dual",
+        contestant,
         "dual-cnn",
         [
             _stage_files(stage, name, limit)
-            for stage, name, limit in zip(stages, DUAL, (threshold, None), strict=True)
+            for stage, name, limit in zip(stages, names, (threshold, None), strict=True)
         ],
         expected_macs=_mean(reached, [stage.macs for stage in stages]),
         options={"score": SCORE, "combine": "last"},
@@ -124,16 +130,9 @@ def _draft_dual(bench: Bench) -> RouteDraft:
 
 
 def draft_gated(bench: Bench, contestant: str) -> RouteDraft:
-    """A light net first, the hard pictures converted, the full net where the gate refuses. Which
-    light net, the held-out pictures say.
-    """
+    """A light net first, the hard pictures converted, the full net where the gate refuses."""
     labels = bench.studio.data.held_out.labels
-    tried = []
-    for first in FIRST:
-        trio = _trio(bench, first, "held_out")
-        gate = choose_gate(trio, labels, bench.budget_us)
-        tried.append((rank_gate(trio, gate, labels, bench.budget_us), first, gate))
-    _, first, gate = max(tried, key=lambda one: one[0])
+    first, gate = _choose_gated(bench)
     stages = [bench.stages[name] for name in (first, *BEHIND)]
     chosen = replay_gate(_trio(bench, first, "held_out"), gate)
     seen = replay_gate(_trio(bench, first, "test"), gate)
@@ -156,6 +155,18 @@ def draft_gated(bench: Bench, contestant: str) -> RouteDraft:
             "us_per_picture": [stage.us_per_picture for stage in stages],
         },
     )
+
+
+def _choose_gated(bench: Bench) -> tuple[str, Gate]:
+    """Which light net and which gate, as the held-out pictures say."""
+    labels = bench.studio.data.held_out.labels
+    tried = []
+    for first in FIRST:
+        trio = _trio(bench, first, "held_out")
+        gate = choose_gate(trio, labels, bench.budget_us)
+        tried.append((rank_gate(trio, gate, labels, bench.budget_us), first, gate))
+    _, first, gate = max(tried, key=lambda one: one[0])
+    return first, gate
 
 
 def _draft_branchynet(bench: Bench) -> RouteDraft:

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from benchmarks import compare, compare_time, contestants
-from benchmarks.ablation import write_unconverted
 from benchmarks.compare import QUICK, Plan, gather, measure, publish
 from benchmarks.compare_accuracy import measure_accuracy
 from benchmarks.compare_frozen import VARIANTS, frozen_file
@@ -26,7 +25,7 @@ from benchmarks.compare_time import (
     write_settings,
 )
 from benchmarks.compare_trunk import cut_trunk, measure_trunks
-from benchmarks.contestants import CONTESTANTS, UNCONVERTED, open_contestants
+from benchmarks.contestants import CONTESTANTS, open_contestants
 from benchmarks.report import DOCS
 from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, read_results
 from benchmarks.servers import run_sparing
@@ -56,7 +55,7 @@ def write_frozen(runs: Path, seed: int) -> None:
 
 
 def test_whoever_is_trained_is_compared() -> None:
-    assert set(CONTESTANTS) == {*TRAINED, UNCONVERTED}
+    assert set(CONTESTANTS) == set(TRAINED)
 
 
 def test_a_contestant_that_was_not_trained_is_named(tmp_path: Path) -> None:
@@ -179,28 +178,8 @@ def test_bare_nets_count_as_often_as_pictures_run_them(
         ("lenet", "trunk_us"): 10.0,
         ("branchynet", "bare_us"): 13.0,
         ("branchynet", "trunk_us"): 13.0,
+        ("cbnet-gated", "bare_us"): 16.0,
     }
-
-
-def test_the_gated_converter_without_its_converter_sends_the_same_rows_to_the_full_net(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_contest(tmp_path, 1, ["cbnet-gated"])
-    first = write_unconverted(tmp_path, DATA, 1)
-    assert write_unconverted(tmp_path, DATA, 1) == first  # kept
-    names = dict.fromkeys(("cbnet-gated", UNCONVERTED), "")
-    monkeypatch.setattr(contestants, "CONTESTANTS", names)
-    gated, without = open_contestants(tmp_path, DATA, 1)
-    pictures = {"image": make_data(ROWS).test.pictures}
-    left = [
-        [row.stages[-1] == "stage0" for row in run_offline(one.pipeline, pictures, CpuDevice())]
-        for one in (gated, without)
-    ]
-    assert left[0] == left[1]
-    assert 0 < sum(left[0]) < ROWS
-    assert list(without.pipeline.stages) == ["stage0", "stage2"]
-    write_contestant(tmp_path, 1, "cbnet-gated", 3, first=500)  # trained again
-    assert write_unconverted(tmp_path, DATA, 1).name == "2"
 
 
 def test_all_is_measured_once_through_a_real_server_and_kept(

@@ -64,6 +64,7 @@ def test_every_contestant_is_a_route_of_its_kind(routes: Mapping[str, Path]) -> 
         "encoder-only": "encoder-only",
         "dual": "dual-cnn",
         "cbnet-dense": "cbnet",
+        "light-full": "dual-cnn",
     }
     assert all(path.parent.name == f"squares-{name}" for name, path in routes.items())
 
@@ -89,7 +90,7 @@ def test_gated_route_and_cascade_keep_to_their_share_of_lenets_cost(
     routes: Mapping[str, Path],
 ) -> None:
     lenet = read_manifest(routes["lenet"]).expected_macs
-    for name in ("cbnet-gated", "dual"):
+    for name in ("cbnet-gated", "dual", "light-full"):
         assert read_manifest(routes[name]).expected_macs <= lenet / 6
 
 
