@@ -147,8 +147,8 @@ def test_the_gated_route_is_shipped_under_the_data_sets_name(
 ) -> None:
     shipped = read_manifest(ship(read_draft(routes["cbnet-gated"]), "squares-cbnet", tmp_path))
     contest = read_manifest(routes["cbnet-gated"])
-    assert (shipped.route, shipped.version) == ("squares-cbnet", "1")
-    same = {"route": "", "digest": b""}
+    assert (shipped.route, shipped.version, shipped.task) == ("squares-cbnet", "1", "squares-cbnet")
+    same = {"route": "", "task": "", "digest": b""}
     assert shipped.model_copy(update=same) == contest.model_copy(update=same)
     assert json.loads((tmp_path / "squares-cbnet/1/light.json").read_text())["recipe"]
 
