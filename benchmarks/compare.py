@@ -88,7 +88,7 @@ def main() -> None:
     except Failure as failure:
         print(f"sparing: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
-    except (SparingError, RuntimeError, ValueError, FileNotFoundError) as error:
+    except (SparingError, RuntimeError, ValueError, OSError) as error:
         sys.exit(f"sparing: {error}")
 
 

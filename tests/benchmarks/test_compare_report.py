@@ -313,5 +313,5 @@ def test_both_data_sets_make_one_page_with_every_table(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert text.count(f"### {title}\n") == 2, title
     assert all(text.count(f"- `{name}`: ") == 2 for name in CONTESTANTS)
-    assert text.count("Every net learnt for 12 epochs.") == 2
+    assert text.count("Every net learnt for 12 epochs, `plain-encoder` twice") == 2
     assert f"| {AS_IT_IS} |" not in text  # where nothing of it is in the table
