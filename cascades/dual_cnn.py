@@ -96,12 +96,12 @@ class CascadeStage:
         )
         steps = [Step(macs, answer, None) for answer in answers]
         if survivors:
-            following, inputs, input_names = names[self.index + 1], rows.inputs, self.input_names
-            packed = _pack(verdict)
-            for row in survivors:
-                carried = {name: inputs[name][row] for name in input_names}
-                carried[SO_FAR] = packed[row]
-                steps[row] = Step(macs, answers[row], Next(following, carried))
+            # Copied out together: a waiting row must not keep the whole batch alive.
+            inputs = {name: rows.inputs[name][survivors] for name in self.input_names}
+            inputs[SO_FAR] = _pack(verdict)[survivors]
+            for place, row in enumerate(survivors):
+                carried = {name: array[place] for name, array in inputs.items()}
+                steps[row] = Step(macs, answers[row], Next(names[self.index + 1], carried))
         return steps
 
 

@@ -8,7 +8,7 @@ nonsense into something that looks easy, so an answer that this gate refuses is 
 while such a row goes on, its answer so far remains the light classifier's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,14 @@ class Net:
         given: Sequence[np.ndarray] = self.session.run(outputs, feed)
         return given
 
-    def carry(self, rows: Batch, row: int) -> dict[str, np.ndarray]:
-        return {name: rows.inputs[name][row] for name in self.input_names}
+    def carry(self, rows: Batch, unsure: Bools) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """Each row that goes on and its inputs, copied out together: a waiting row must not keep
+        the whole batch alive.
+        """
+        going = np.flatnonzero(unsure)
+        inputs = {name: rows.inputs[name][going] for name in self.input_names}
+        for place, row in enumerate(going.tolist()):
+            yield row, {name: array[place] for name, array in inputs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,8 @@ class LightStage:
         steps, labels = head.end(judged), judged.labels
         unsure = find_unsure(rows, judged.scores, net.threshold)
         unsure |= find_demanding(rows, judged.scores)
-        for row in np.flatnonzero(unsure & judged.sound).tolist():
-            carried = {**net.carry(rows, row), LIGHT_LABEL: head.labels[labels[row]]}
+        for row, carried in net.carry(rows, unsure & judged.sound):
+            carried[LIGHT_LABEL] = head.labels[labels[row]]
             steps[row] = Step(head.macs, steps[row].answer, Next(net.following, carried))
         return steps
 
@@ -96,9 +102,9 @@ class ConvertStage:
         steps = head.end(judged)
         refused = self._find_refused(rows, judged, distances)
         goes_on = (refused | find_demanding(rows, judged.scores)) & judged.sound
-        for row in np.flatnonzero(goes_on).tolist():
+        for row, carried in net.carry(rows, goes_on):
             answer = None if refused[row] else steps[row].answer
-            steps[row] = Step(head.macs, answer, Next(net.following, net.carry(rows, row)))
+            steps[row] = Step(head.macs, answer, Next(net.following, carried))
         return steps
 
     def _find_refused(self, rows: Batch, judged: Judged, distances: np.ndarray) -> Bools:

@@ -108,18 +108,6 @@ def test_a_survivor_takes_its_features_along_and_nothing_else(tmp_path: Path) ->
         assert (step.next.inputs["given"] == features[row]).all()
 
 
-def test_a_waiting_row_does_not_keep_its_batchs_features_alive(tmp_path: Path) -> None:
-    stages = build(write_exits(tmp_path), DEVICE).stages
-    wanted = [2.0 if row == 3 else 0.0 for row in range(64)]
-    steps = _run(stages["stage0"], {"image": make_pictures(64)}, threshold=wanted)
-    (step,) = [step for step in steps if step.next]
-    assert step.next is not None
-    carried = step.next.inputs["trunk"]
-    while carried.base is not None:
-        carried = carried.base
-    assert carried.size == step.next.inputs["trunk"].size
-
-
 @pytest.mark.parametrize("stage", ["stage0", "stage1"])
 def test_a_row_may_set_its_own_threshold_and_ask_for_more(tmp_path: Path, stage: str) -> None:
     pipeline = build(write_exits(tmp_path, thresholds=[0.0, 0.0]), DEVICE)

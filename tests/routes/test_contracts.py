@@ -194,3 +194,17 @@ def test_running_changes_nothing_it_was_given(kind: str, tmp_path: Path) -> None
         pipeline.stages[pipeline.first].run(Batch(inputs, controls, [None] * 8))
     )
     assert len(steps) == 8
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_row_that_goes_on_keeps_no_batch_alive(kind: str, tmp_path: Path) -> None:
+    pipeline = _load(kind, tmp_path).pipeline
+    wanted = {"threshold": np.array([2.0 if row == 3 else 0.0 for row in range(ROWS)])}
+    steps = pipeline.stages[pipeline.first].run(Batch(_inputs(), wanted, [None] * ROWS))
+    going = [step.next for step in steps if step.next is not None]
+    assert len(going) == (len(pipeline.stages) > 1)
+    for carried in (array for following in going for array in following.inputs.values()):
+        owner = carried
+        while owner.base is not None:
+            owner = owner.base
+        assert owner.size == carried.size
