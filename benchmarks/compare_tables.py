@@ -113,10 +113,10 @@ def show_frozen(results: Results) -> str:
             "one of the five corruptions at one of three strengths, or clean. An autoencoder in "
             "front of it learns from training pictures corrupted in the same ways at the same "
             "strengths; what it does with other corruptions is not told. The classifier is not "
-            "touched. The three autoencoders are of one size and learn for as many epochs; only "
-            "the second is told the classifier's loss. What would be done without the ban stands "
-            f"in the last row. Accuracy in per cent, {says_count}, on the pictures of the table of "
-            "corruptions.",
+            "touched. The four autoencoders are of one size and learn for as many epochs; the "
+            "second and the fourth are told the classifier's loss. What would be done without the "
+            f"ban stands in the last row. Accuracy in per cent, {says_count}, on the pictures of "
+            "the table of corruptions.",
             make_table(
                 ["", "clean", *CORRUPTIONS, "all five, 95 % over seeds", "MMACs"], rows
             ),

@@ -47,7 +47,8 @@ def weigh_frozen(results: Results) -> list[str]:
     return [
         f"Before a frozen classifier that gets corrupted pictures {_name_winner(results)}.",
         f"Beside the frozen classifier alone, over the five corruptions: {'; '.join(gains)}. "
-        f"An autoencoder makes {macs:.1f} times the MACs of the classifier alone.",
+        f"With an autoencoder it takes {macs:.1f} times the MACs.",
+        _set_beside_retraining(results),
     ]
 
 
@@ -59,12 +60,26 @@ def _name_winner(results: Results) -> str:
     return f"converting {plain}; where both are told the classifier's loss, it {told}"
 
 
+def _set_beside_retraining(results: Results) -> str:
+    """Whether an autoencoder makes up for what is forbidden; of those told the loss."""
+    gain = _gain(results, GUIDED, AS_IT_IS)
+    verb = "pays" if gain[0] > 0 and not hedge(gain) else "does not pay for sure"
+    converted, cleaned = (_gain(results, one, RETRAINED) for one in (GUIDED, GUIDED_CLEANED))
+    return (
+        f"So a converter before a classifier that may not be retrained {verb} where it is told the "
+        f"loss. Beside retraining it that is {says_points(converted)}{hedge(converted)}, with a "
+        f"cleaner {says_points(cleaned)}{hedge(cleaned)}."
+    )
+
+
 def _set_beside_cleaning(results: Results, converted: str, cleaned: str, words: str) -> str:
     gain, beside = _gain(results, converted, AS_IT_IS), _gain(results, converted, cleaned)
     if gain[0] <= 0:
         return f"does not win: {says_points(gain)} beside the classifier alone{hedge(gain)}"
+    if hedge(beside):
+        return f"cannot be told from {words}: {says_points(beside)}{hedge(beside)}"
     verb = "wins" if beside[0] > 0 else "does not win"
-    return f"{verb}: {says_points(beside)} beside {words}{hedge(beside)}"
+    return f"{verb}: {says_points(beside)} beside {words}"
 
 
 def _gain(results: Results, name: str, other: str) -> Points:
