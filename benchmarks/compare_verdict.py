@@ -25,6 +25,7 @@ from benchmarks.intervals import mean_and_margin
 from benchmarks.results import Results
 
 STEPS = ("cbnet-dense", "branchynet", "truncated")
+ABOUT = 1.1  # times the CPU are about the same: a run's noise
 LONGER = {"encoder-only"}  # whose weights come from a converter, with that one's epochs
 
 
@@ -34,6 +35,7 @@ def write_verdict(results: Results) -> str:
     alone = standings[BASELINE].margin is None
     sentences = [
         *(["One seed: no interval, and a small difference may be chance."] if alone else []),
+        _say_in_short(results, standings),
         *_name_winners(results, standings),
         *(_judge_converter(results, standings, name) for name in CONVERTERS),
         *_weigh_conversion(results),
@@ -43,6 +45,33 @@ def write_verdict(results: Results) -> str:
         *weigh_frozen(results),
     ]
     return "\n\n".join(["## Verdict", "\n".join(f"- {sentence}" for sentence in sentences)])
+
+
+def _say_in_short(results: Results, standings: dict[str, Standing]) -> str:
+    """Whether any converter is worth more than plain nets of about its cost."""
+    winners = [name for name in CONVERTERS if _surpasses(results, standings, name)]
+    words = f"every control of at most {ABOUT - 1:.0%} more CPU"
+    if winners:
+        verb = "is" if len(winners) == 1 else "are"
+        return (
+            f"In short: {_enumerate(winners)} {verb} more accurate than {words}, by more than the "
+            "interval over seeds: converting earns its place."
+        )
+    return (
+        f"In short: no converter is more accurate than {words} by more than the interval over "
+        "seeds: where the nets may be chosen, converting does not earn its place."
+    )
+
+
+def _surpasses(results: Results, standings: dict[str, Standing], name: str) -> bool:
+    """More accurate, for sure, than all controls that are about as cheap."""
+    dearest_us = standings[name].cost_us * ABOUT
+    points = [
+        compare_accuracy(results, name, other.name)
+        for other in standings.values()
+        if other.name not in CONVERTERS and other.cost_us <= dearest_us
+    ]
+    return all(mean > 0 and not hedge((mean, margin)) for mean, margin in points)
 
 
 def _name_winners(results: Results, standings: dict[str, Standing]) -> list[str]:

@@ -191,6 +191,17 @@ def test_the_verdict_names_who_beats_a_converter_and_who_does_not() -> None:
     assert "no control beats it" in find(judge(won), "against the controls").measured
 
 
+def test_converting_earns_its_place_only_above_every_control_of_about_its_cost() -> None:
+    text = write_verdict(make_results(make_samples()))
+    assert "no converter is more accurate than every control of at most 10% more CPU" in text
+    won = make_samples({"cbnet-gated": (0.9950, 38.0, 20.0)})
+    text = write_verdict(make_results(won))
+    assert "`cbnet-gated` is more accurate than every control of at most 10% more CPU" in text
+    near = {"cbnet-gated": (0.9950, 38.0, 20.0), "light-full": (0.9951, 41.0, 21.0)}
+    text = write_verdict(make_results(make_samples(near)))
+    assert "does not earn its place" in text
+
+
 def test_a_difference_within_its_interval_is_told_to_be_unsure() -> None:
     samples = [s for s in make_samples() if (s.case, s.metric) != ("cbnet-gated", "accuracy")]
     for seed, accuracy in zip(SEEDS, (0.9920, 0.9950, 0.9932), strict=True):
