@@ -45,7 +45,7 @@ class EngineSettings(_Frozen):
     )  # answers leave this long before their deadline
     gather_s: float = Field(
         ge=0, le=1, default=0.005
-    )  # so long may few survivors wait for company while fuller batches run; 0: never
+    )  # so long may few survivors wait for company while full batches run; 0: never
     rebatch_stages: bool = True  # off only to measure what re-batching is worth
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 

@@ -1,8 +1,8 @@
 """Which lane gets the free device: the one whose first row is due first, else the older row's.
 
 One exception. Few survivors in a later stage's lane make a dear batch, so they may be passed over
-for `gather_s` while a fuller batch runs that brings them company. Only if company makes them
-cheaper, the fuller batch is short, and nothing of theirs is due soon.
+for `gather_s` while a full batch runs that brings them company. Only if company makes them cheaper,
+the full batch is short, and nothing of theirs is due soon.
 """
 
 import math
@@ -38,15 +38,17 @@ class Turns:
             return None
         return fullest if self._yields(*best, fullest) else best[0]
 
-    def _yields(self, lane: Lane, first: Flight, fuller: Lane) -> bool:
-        """Whether a lane whose turn it is lets a fuller one go before it."""
+    def _yields(self, lane: Lane, first: Flight, fullest: Lane) -> bool:
+        """Whether a lane whose turn it is lets another's full batch go before it."""
         gather_s = self._gather_s
-        if gather_s == 0.0 or lane.is_first or lane.rows >= min(fuller.rows, lane.max_batch):
+        if gather_s == 0.0 or lane.is_first or lane.rows >= lane.max_batch:
+            return False
+        if fullest.rows < fullest.max_batch:
             return False
         now = time.monotonic()
         if now - first.queued_at >= gather_s or first.due - now <= _SOON * gather_s:
             return False
-        if fuller.times.predict_s(min(fuller.rows, fuller.max_batch)) > gather_s:
+        if fullest.times.predict_s(fullest.max_batch) > gather_s:
             return False
         return _cost_s(lane, lane.rows) > _WORTH_IT * _cost_s(lane, lane.max_batch)
 

@@ -43,22 +43,28 @@ def test_who_is_due_first_goes_first(lanes: Mapping[str, Lane]) -> None:
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
 
 
-def test_few_survivors_let_a_fuller_batch_go_first(lanes: Mapping[str, Lane]) -> None:
+def test_few_survivors_let_a_full_batch_go_first(lanes: Mapping[str, Lane]) -> None:
     push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], 6)
+    push(lanes["light"], lanes["light"].max_batch)
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["light"]
     assert Turns(0.0).choose(lanes.values()) is lanes["large"]
 
 
+def test_survivors_do_not_wait_where_no_batch_is_full(lanes: Mapping[str, Lane]) -> None:
+    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
+    push(lanes["light"], lanes["light"].max_batch - 1)
+    assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
+
+
 def test_survivors_that_have_waited_go(lanes: Mapping[str, Lane]) -> None:
     push(lanes["large"], 2, queued_s=GATHER_S, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], 6)
+    push(lanes["light"], lanes["light"].max_batch)
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
 
 
 def test_survivors_that_are_due_soon_go(lanes: Mapping[str, Lane]) -> None:
     push(lanes["large"], 2, due_s=10 * GATHER_S)
-    push(lanes["light"], 6)
+    push(lanes["light"], lanes["light"].max_batch)
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
 
 
@@ -72,11 +78,11 @@ def test_survivors_do_not_wait_for_a_long_batch(lanes: Mapping[str, Lane]) -> No
 def test_survivors_that_company_would_not_make_cheaper_go(lanes: Mapping[str, Lane]) -> None:
     lanes["large"].times.calibrate(0.001, 0.001 * lanes["large"].max_batch, 8)
     push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], 6)
+    push(lanes["light"], lanes["light"].max_batch)
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
 
 
 def test_rows_that_enter_never_wait_for_company(lanes: Mapping[str, Lane]) -> None:
     push(lanes["light"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["large"], 6)
+    push(lanes["large"], lanes["large"].max_batch)
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["light"]
