@@ -45,7 +45,7 @@ class Plan:
     seeds: int = 3
     epochs: int | None = None  # of every net; None: the recipe's own
     trial_rows: int = 1000  # corrupted pictures and strangers, of each kind
-    runs: int = 5  # of every load on the server
+    runs: int = 4  # of every load on the server
     seconds: float = 1.0  # of a load
 
     @property
