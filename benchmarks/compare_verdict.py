@@ -71,7 +71,7 @@ def _surpasses(results: Results, standings: dict[str, Standing], name: str) -> b
         for other in standings.values()
         if other.name not in CONVERTERS and other.cost_us <= dearest_us
     ]
-    return all(mean > 0 and not hedge((mean, margin)) for mean, margin in points)
+    return bool(points) and all(margin is not None and mean > margin for mean, margin in points)
 
 
 def _name_winners(results: Results, standings: dict[str, Standing]) -> list[str]:
