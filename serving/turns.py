@@ -1,8 +1,8 @@
 """Which lane gets the free device: the one whose first row is due first, else the older row's.
 
 One exception. Few survivors in a later stage's lane make a dear batch, so they may be passed over
-for `gather_s` while a full batch runs that brings them company. Only if company makes them cheaper,
-the full batch is short, and nothing of theirs is due soon.
+for `gather_s` while a full batch of their route's first stage runs, which brings them company. Only
+if company makes them cheaper, that batch is short, and nothing of theirs is due soon.
 """
 
 import math
@@ -25,32 +25,25 @@ class Turns:
         """The lane whose turn it is; None where no row waits."""
         best: tuple[Lane, Flight] | None = None
         best_head = (math.inf, math.inf)
-        fullest: Lane | None = None
         for lane in lanes:
             first = lane.head()
-            if first is None:
-                continue
-            if (first.due, first.arrived) < best_head:
+            if first is not None and (first.due, first.arrived) < best_head:
                 best, best_head = (lane, first), (first.due, first.arrived)
-            if fullest is None or lane.rows > fullest.rows:
-                fullest = lane
-        if best is None or fullest is None:
-            return None
-        return fullest if self._yields(*best, fullest) else best[0]
+        return None if best is None else self._let_pass(*best)
 
-    def _yields(self, lane: Lane, first: Flight, fullest: Lane) -> bool:
-        """Whether a lane whose turn it is lets another's full batch go before it."""
+    def _let_pass(self, lane: Lane, first: Flight) -> Lane:
+        """The route's first stage, where it goes before the lane whose turn it is; else this."""
         gather_s = self._gather_s
         if gather_s == 0.0 or lane.is_first or lane.rows >= lane.max_batch:
-            return False
-        if fullest.rows < fullest.max_batch:
-            return False
+            return lane
         now = time.monotonic()
         if now - first.queued_at >= gather_s or first.due - now <= _SOON * gather_s:
-            return False
-        if fullest.times.predict_s(fullest.max_batch) > gather_s:
-            return False
-        return _cost_s(lane, lane.rows) > _WORTH_IT * _cost_s(lane, lane.max_batch)
+            return lane
+        if _cost_s(lane, lane.rows) <= _WORTH_IT * _cost_s(lane, lane.max_batch):
+            return lane
+        entry = next((one for one in lane.lanes.values() if one.is_first), lane)
+        full = entry.rows >= entry.max_batch
+        return entry if full and entry.times.predict_s(entry.max_batch) <= gather_s else lane
 
 
 def _cost_s(lane: Lane, rows: int) -> float:

@@ -56,6 +56,13 @@ def test_survivors_do_not_wait_where_no_batch_is_full(lanes: Mapping[str, Lane])
     assert Turns(GATHER_S).choose(lanes.values()) is lanes["large"]
 
 
+def test_survivors_do_not_wait_for_another_route(lanes: Mapping[str, Lane]) -> None:
+    other = serve_toy(ToyStage("only", lambda x: final(x, "only")), route="other").entry
+    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
+    push(other, other.max_batch)
+    assert Turns(GATHER_S).choose([*lanes.values(), other]) is lanes["large"]
+
+
 def test_survivors_that_have_waited_go(lanes: Mapping[str, Lane]) -> None:
     push(lanes["large"], 2, queued_s=GATHER_S, due_s=PATIENCE_S - 1.0)
     push(lanes["light"], lanes["light"].max_batch)
