@@ -218,10 +218,7 @@ class Engine:
         due = request.deadline
         if due is not None:
             due -= self._settings.reply_margin_s
-
-        def predict_s(served: ServedRoute, due: float) -> float:
-            return self._predict_s(served, due, rows)
-
+        predict_s = partial(self._predict_s, rows=rows)
         return choose_route(self.catalog, request.route, due, predict_s)
 
     def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
