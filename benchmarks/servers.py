@@ -40,14 +40,17 @@ def find_free_port() -> int:
 
 
 @contextmanager
-def run_sparing(models: Path, settings: Path, workers: int = 1) -> Iterator[Server]:
-    """Our server with these routes and settings."""
+def run_sparing(
+    models: Path, settings: Path, workers: int = 1, *, checkout: Path | None = None
+) -> Iterator[Server]:
+    """Our server with these routes and settings; with `checkout` the code of that folder."""
     http_port, grpc_port = find_free_port(), find_free_port()
     command = [str(Path(sys.executable).with_name("sparing")), "serve", "--log-level", "error"]
     command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
     command += ["--models", str(models), "--settings", str(settings)]
     command += ["--workers", str(workers)]
-    with _run(command, http_port, grpc_port) as server:
+    environment = {} if checkout is None else {"PYTHONPATH": str(checkout)}
+    with _run(command, http_port, grpc_port, environment) as server:
         yield server
 
 
