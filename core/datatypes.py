@@ -18,5 +18,5 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),  # elements are bytes
+    "BYTES": np.dtype(np.object_),  # an input's elements are str, an output's bytes or str
 }

@@ -35,6 +35,8 @@ class CpuDevice:
     def collate(self, rows: Sequence[Array]) -> Array:
         """[...] times N -> [N, ...]; rows of different shapes stay a list."""
         first = rows[0]
+        if isinstance(first, str):  # a BYTES input of one element a row
+            return np.array(rows, dtype=np.object_)
         if len(rows) == 1:
             return first[None]
         shape = first.shape

@@ -83,7 +83,7 @@ def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: De
 def _make_zeros(spec: TensorSpec) -> npt.NDArray[np.generic]:
     shape = [1 if size < 0 else size for size in (-1, *spec.shape[1:])]
     if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=object)
+        return np.full(shape, "", dtype=object)
     return np.zeros(shape, dtype=DATATYPES[spec.datatype])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply
 from serving.outputs import EXPLANATIONS, response_parameters
+from serving.tensors import as_bytes
 
 Facts = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
 
@@ -84,7 +85,7 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
 def _plain(array: Any) -> object:  # an array or one of numpy's scalars
     whole = np.asarray(array)
     if whole.dtype == np.object_:
-        return [item.decode(errors="replace") for item in whole.flat]
+        return [as_bytes(item).decode(errors="replace") for item in whole.flat]
     return whole.item() if whole.ndim == 0 else np.ascontiguousarray(whole)
 
 

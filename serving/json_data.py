@@ -88,7 +88,7 @@ def _convert(datatype: str, data: list[Any]) -> Tensor:
     if datatype == "BYTES":
         if set(map(type, data)) != {str}:
             raise TypeError("allowed strings")
-        return objects([item.encode() for item in data])
+        return objects(data)
     if code := _TYPECODES.get(datatype):
         return np.frombuffer(array(code, data), dtype)
     return _narrow(np.frombuffer(array("d", data)), dtype)

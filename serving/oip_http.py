@@ -16,6 +16,7 @@ from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.json_data import read_data, write_data
 from serving.outputs import OutputTensor, output_tensors, response_parameters, select_outputs
+from serving.tensor_parameters import check_tensor_parameters
 from serving.tensors import (
     Tensor,
     check_declared,
@@ -33,8 +34,7 @@ Table = dict[str, Any]  # a JSON object as orjson gives it
 JSON_TYPE = (b"content-type", b"application/json")
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
 _NOTHING: Table = {}
-# Parameters of a tensor that would change what it means, if they were ignored.
-_REFUSED = frozenset({"shared_memory_region", "classification"})
+_LENGTH = "Inference-Header-Content-Length"
 
 
 class Asked(NamedTuple):
@@ -55,8 +55,12 @@ def read_request(
     version: str | None,
 ) -> Asked:
     """Parse a body and check it against the manifest. Raises InvalidInput with a sentence."""
-    json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
-    table = _read_table(body if json_bytes == len(body) else memoryview(body)[:json_bytes])
+    if header_length is None:
+        json_bytes = len(body)
+        table = _read_whole(body)
+    else:
+        json_bytes = _read_length(header_length, len(body))
+        table = _read_table(memoryview(body)[:json_bytes])
     given = table.get("parameters") or _NOTHING
     if not isinstance(given, dict):
         raise InvalidInput(f"parameters: given {shown(given)}, allowed an object")
@@ -72,8 +76,10 @@ def read_request(
         controls=parameters.controls,
         no_cache=parameters.no_cache,
     )
-    identity = table.get("id", "")
-    if not isinstance(identity, str):
+    identity = table.get("id")
+    if identity is None:
+        identity = ""
+    elif not isinstance(identity, str):
         raise InvalidInput(f"id: given {shown(identity)}, allowed a string")
     return Asked(request, identity, names, binary, timeout_s)
 
@@ -111,10 +117,25 @@ def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers
 def _read_length(value: bytes, body_bytes: int) -> int:
     if not value.isdigit() or len(value) > 18 or int(value) > body_bytes:
         raise InvalidInput(
-            f"Inference-Header-Content-Length: given {shown(value.decode('latin-1'))}, allowed a"
+            f"{_LENGTH}: given {shown(value.decode('latin-1'))}, allowed a"
             f" number up to the body's {body_bytes} bytes"
         )
     return int(value)
+
+
+def _read_whole(body: bytes) -> Table:
+    """A body without the header that tells where its JSON ends; often a proxy has dropped it."""
+    try:
+        return _read_table(body)
+    except InvalidInput as error:
+        starts_as_json = body[:64].lstrip()[:1] in (b"{", b"[")
+        goes_on = "after document" in str(error) or b'"binary_data_size"' in body
+        if starts_as_json and body.isascii() and not goes_on:
+            raise
+        raise InvalidInput(
+            f"{error}; where bytes follow the JSON, the header {_LENGTH} must say where it ends,"
+            " and it was not given"
+        ) from None
 
 
 def _read_table(raw: bytes | memoryview) -> Table:
@@ -145,7 +166,7 @@ def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -
         if type(size_bytes) is not int or not 0 <= size_bytes <= len(body) - start:
             raise InvalidInput(
                 f"inputs.{spec.name}.parameters.binary_data_size: given {shown(size_bytes)}, behind"
-                f" the JSON there are {len(body) - start} bytes"
+                f" the JSON there are {len(body) - start} bytes ({_LENGTH} says where it ends)"
             )
         inputs[spec.name] = tensor_from_raw(spec, datatype, shape, body, start, size_bytes)
         start += size_bytes
@@ -158,8 +179,10 @@ def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -
 def _read_outputs(
     entries: object, manifest: Manifest, given: Mapping[str, object]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    everything = given.get("binary_data_output", False)
-    if not isinstance(everything, bool):
+    everything = given.get("binary_data_output")
+    if everything is None:
+        everything = False
+    elif not isinstance(everything, bool):
         raise InvalidInput(
             f"parameters.binary_data_output: given {shown(everything)}, allowed true or false"
         )
@@ -193,13 +216,7 @@ def _tensor_parameters(entry: Table, field: str) -> Mapping[str, object]:
         return _NOTHING
     if not isinstance(parameters, dict):
         raise InvalidInput(f"{field}.parameters: given {shown(parameters)}, allowed an object")
-    if not _REFUSED.isdisjoint(parameters):
-        given = sorted(_REFUSED.intersection(parameters))
-        raise InvalidInput(
-            f"{field}.{shown(entry.get('name'))}.parameters: given {given}, which this server does"
-            " not offer"
-        )
-    return parameters
+    return check_tensor_parameters(field, entry.get("name"), parameters)
 
 
 def write_blob(tensor: OutputTensor) -> bytes:

@@ -17,12 +17,13 @@ from serving.outputs import OutputTensor, output_tensors, response_parameters, s
 from serving.rpc_messages import Message, MessageClass
 from serving.tensors import (
     Tensor,
+    as_bytes,
     check_declared,
     check_rows,
     input_spec,
-    objects,
     pack_bytes,
     read_parameters,
+    read_texts,
     tensor_from_raw,
 )
 
@@ -146,7 +147,10 @@ def encode_tensors(
             message.raw_output_contents.append(pack_output(tensor))
         else:
             field, _ = FIELDS[tensor.datatype]
-            getattr(output.contents, field).extend(tensor.array.ravel().tolist())
+            items = tensor.array.ravel().tolist()
+            if tensor.datatype == "BYTES":
+                items = [as_bytes(item) for item in items]
+            getattr(output.contents, field).extend(items)
     return message
 
 
@@ -167,7 +171,7 @@ def _from_typed(spec: TensorSpec, given: Message) -> Tensor:
             f" shape {list(shape)} needs {elements}"
         )
     if spec.datatype == "BYTES":
-        return objects(list(values)).reshape(shape)
+        return read_texts(spec.name, values).reshape(shape)
     array = np.fromiter(values, DATATYPES[wire], elements)
     if wire != spec.datatype:
         array = _narrow(spec, field, array)

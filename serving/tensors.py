@@ -8,7 +8,7 @@ what a reply says to `serving.outputs`.
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +115,8 @@ def tensor_from_raw(
     elements = check_declared(spec, datatype, shape)
     dtype = DATATYPES[spec.datatype]
     if dtype is _BYTES:
-        return unpack_bytes(spec.name, raw[start : start + size_bytes], elements).reshape(shape)
+        items = unpack_bytes(spec.name, raw[start : start + size_bytes], elements)
+        return read_texts(spec.name, items).reshape(shape)
     if elements * dtype.itemsize != size_bytes:
         raise InvalidInput(
             f"inputs.{spec.name}: given {size_bytes} bytes, shape {shown(list(shape))} of"
@@ -131,7 +132,7 @@ def tensor_from_raw(
     return array
 
 
-def unpack_bytes(name: str, raw: bytes, elements: int) -> Tensor:
+def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
     """BYTES elements, each after its length in four little-endian bytes."""
     if elements * 4 > len(raw):
         raise InvalidInput(
@@ -150,12 +151,26 @@ def unpack_bytes(name: str, raw: bytes, elements: int) -> Tensor:
         raise InvalidInput(
             f"inputs.{name}: the lengths of its BYTES elements do not add up to {len(raw)} bytes"
         )
+    return found
+
+
+def read_texts(name: str, items: Iterable[bytes]) -> Tensor:
+    """The elements of a BYTES input as text, which is what models take; flat."""
+    found: list[str] = []
+    for item in items:
+        try:
+            found.append(item.decode())
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"inputs.{name}: element {len(found)} of BYTES is not UTF-8 at its byte"
+                f" {error.start}, allowed UTF-8 text"
+            ) from None
     return objects(found)
 
 
 def pack_bytes(array: Tensor) -> bytes:
-    """The inverse of `unpack_bytes`."""
-    return b"".join(struct.pack("<I", len(item)) + item for item in map(_as_bytes, array.flat))
+    """BYTES elements as `unpack_bytes` reads them."""
+    return b"".join(struct.pack("<I", len(item)) + item for item in map(as_bytes, array.flat))
 
 
 def objects(items: Sequence[object]) -> Tensor:
@@ -166,9 +181,11 @@ def objects(items: Sequence[object]) -> Tensor:
 
 
 def read_parameters(given: Mapping[str, object]) -> Parameters:
-    """The known parameters; unknown and reserved ones are nobody's business."""
+    """The known parameters; unknown and reserved ones are ignored, and null is as if not given."""
     if not given or _KNOWN.isdisjoint(given):
         return NO_PARAMETERS
+    if None in given.values():
+        given = {name: value for name, value in given.items() if value is not None}
     timeouts_s: list[float] = []
     if "timeout_ms" in given:
         timeouts_s.append(_number("timeout_ms", given, 0.0, MAX_TIMEOUT_S * 1e3) / 1e3)
@@ -222,7 +239,7 @@ def _read_bools(name: str, values: npt.NDArray[np.uint8]) -> Tensor:
     return values.view(np.bool_)
 
 
-def _as_bytes(item: object) -> bytes:
+def as_bytes(item: object) -> bytes:
     return item if isinstance(item, bytes) else str(item).encode()
 
 

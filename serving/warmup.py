@@ -77,5 +77,5 @@ def _zeros(manifest: Manifest) -> Mapping[str, np.ndarray]:
 def _zero_row(spec: TensorSpec) -> np.ndarray:
     shape = [max(size, 1) for size in spec.shape[1:]]
     if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=object)
+        return np.full(shape, "", dtype=object)
     return np.zeros(shape, DATATYPES[spec.datatype])

@@ -1,5 +1,6 @@
 """Bodies of the protocol over HTTP, JSON and binary, good and hostile."""
 
+import struct
 import time
 from typing import Any
 
@@ -74,8 +75,7 @@ def test_every_datatype_is_read_exactly_or_refused(
     manifest = make_manifest(inputs=[{"name": "image", "datatype": datatype, "shape": [-1]}])
     table = make_table(datatype=datatype, shape=[2], data=good)
     array = read_table(table, manifest=manifest).request.inputs["image"]
-    expected = [item.encode() for item in good] if datatype == "BYTES" else good
-    assert array.tolist() == expected
+    assert array.tolist() == good
     with pytest.raises(InvalidInput, match=f"an element is not {datatype}"):
         read_table(make_table(datatype=datatype, shape=[2], data=bad), manifest=manifest)
 
@@ -157,6 +157,73 @@ def test_shared_memory_and_a_repeated_input_are_refused() -> None:
     table = make_table()
     with pytest.raises(InvalidInput, match="twice"):
         read_table({"inputs": table["inputs"] * 2})
+
+
+NULLS: list[dict[str, Any]] = [
+    {"id": None},
+    {"parameters": None},
+    {"outputs": None},
+    {"parameters": {"timeout_ms": None, "binary_data_output": None, "no_cache": None}},
+    {"outputs": [{"name": "label", "parameters": None}, {"name": "probabilities"}]},
+    {
+        "outputs": [
+            {"name": "label", "parameters": {"binary_data": None}},
+            {"name": "probabilities"},
+        ]
+    },
+    {
+        "outputs": [
+            {"name": "label", "parameters": {"classification": None}},
+            {"name": "probabilities"},
+        ]
+    },
+    {"inputs": [{**make_table()["inputs"][0], "parameters": None}]},
+    {"inputs": [{**make_table()["inputs"][0], "parameters": {"binary_data_size": None}}]},
+    {"inputs": [{**make_table()["inputs"][0], "parameters": {"shared_memory_region": None}}]},
+]
+
+
+@pytest.mark.parametrize("changes", NULLS, ids=repr)
+def test_null_is_as_if_the_member_was_not_there(changes: dict[str, Any]) -> None:
+    plain = read_table(make_table())
+    asked = read_table({**make_table(), **changes})
+    assert asked._replace(request=plain.request, binary=()) == plain
+    assert asked.request.inputs["image"].tolist() == plain.request.inputs["image"].tolist()
+    assert asked.request._replace(inputs={}) == plain.request._replace(inputs={})
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 6, b"\xff" * 6, b"123456"])
+@pytest.mark.parametrize("parameters", [{"binary_data_size": 6}, {}])
+def test_a_lost_header_is_named_where_bytes_follow_the_json(
+    parameters: dict[str, Any], tail: bytes
+) -> None:
+    with pytest.raises(InvalidInput, match="the header Inference-Header-Content-Length must say"):
+        read(orjson.dumps(make_table(parameters=parameters)) + tail)
+
+
+@pytest.mark.parametrize("body", [b"\0" * 6, b"\xff" * 6])
+def test_a_lost_header_is_named_where_the_body_is_bytes_alone(body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="the header Inference-Header-Content-Length must say"):
+        read(body)
+
+
+def test_a_lost_header_is_named_where_no_bytes_follow() -> None:
+    body = orjson.dumps(make_table(parameters={"binary_data_size": 6}))
+    with pytest.raises(InvalidInput, match="Inference-Header-Content-Length"):
+        read(body)
+
+
+def test_bytes_behind_the_json_are_text_or_refused() -> None:
+    manifest = make_manifest(inputs=[{"name": "image", "datatype": "BYTES", "shape": [-1]}])
+    for item in (b"yes", b"\xff"):
+        blob = struct.pack("<I", len(item)) + item
+        table = make_table(datatype="BYTES", shape=[1], parameters={"binary_data_size": len(blob)})
+        if item == b"yes":
+            read_array = read_table(table, blob, manifest).request.inputs["image"]
+            assert read_array.tolist() == ["yes"]
+        else:
+            with pytest.raises(InvalidInput, match=r"inputs\.image: element 0 .* not UTF-8"):
+                read_table(table, blob, manifest)
 
 
 def test_parameters_become_the_requests_fields() -> None:

@@ -40,7 +40,7 @@ def make_values(datatype: str) -> np.ndarray[Any, Any]:
     """Four values of the datatype, its limits among them, [2, 2]."""
     dtype = DATATYPES[datatype]
     if datatype == "BYTES":
-        return objects([b"a", b"", b"\x00\xff\x00", b"long" * 9]).reshape(2, 2)
+        return objects(["a", "", "\x00ä\x00", "long" * 9]).reshape(2, 2)
     if datatype == "BOOL":
         return np.array([[True, False], [False, True]])
     if dtype.kind == "f":
@@ -84,7 +84,9 @@ def test_a_raw_input_of_every_datatype_is_read_bit_for_bit(datatype: str) -> Non
 def test_a_typed_input_of_every_datatype_is_read_bit_for_bit(datatype: str) -> None:
     values = make_values(datatype)
     message = request(datatype)
-    getattr(message.inputs[0].contents, FIELDS[datatype][0]).extend(values.ravel().tolist())
+    items = values.ravel().tolist()
+    items = [item.encode() for item in items] if datatype == "BYTES" else items
+    getattr(message.inputs[0].contents, FIELDS[datatype][0]).extend(items)
     inputs = decode_inputs(message, make_manifest(datatype))
     np.testing.assert_array_equal(inputs["x"], values)
     assert inputs["x"].dtype == DATATYPES[datatype]
@@ -112,6 +114,8 @@ def test_an_output_is_raw_when_asked_raw_and_typed_when_it_has_a_typed_form(
     else:
         assert list(message.raw_output_contents) == []
         typed = getattr(message.outputs[0].contents, FIELDS[datatype][0])
+        if datatype == "BYTES":
+            typed = [item.decode() for item in typed]
         np.testing.assert_array_equal(np.array(list(typed), values.dtype), values.ravel())
         assert list(message.outputs[1].contents.bytes_contents) == [b"only"] * 2
 

@@ -10,12 +10,14 @@ from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.tensors import (
     NO_PARAMETERS,
+    Parameters,
     check_declared,
     check_inputs,
     input_spec,
     objects,
     pack_bytes,
     read_parameters,
+    read_texts,
     tensor_from_raw,
     unpack_bytes,
 )
@@ -88,7 +90,7 @@ def test_a_dimension_of_any_size_may_be_empty() -> None:
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=9))
 def test_bytes_elements_survive_packing(items: list[bytes]) -> None:
     raw = pack_bytes(objects(items))
-    assert unpack_bytes("x", raw, len(items)).tolist() == items
+    assert unpack_bytes("x", raw, len(items)) == items
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_unknown_and_reserved_parameters_are_tolerated() -> None:
     "value",
     [
         float("nan"), float("inf"), -1, -0.001, 10**400, 1e300, "1e999", "nan", "inf", "-1", "",
-        "0x10", "1_0", "٣", " 1", "9" * 1000, True, None, [1], {"a": 1},
+        "0x10", "1_0", "٣", " 1", "9" * 1000, True, [1], {"a": 1},
     ],
 )  # fmt: skip
 def test_hostile_numbers_are_refused_with_a_sentence(name: str, value: object) -> None:
@@ -162,10 +164,23 @@ def test_hostile_numbers_are_refused_with_a_sentence(name: str, value: object) -
         read_parameters({name: value})
 
 
-@pytest.mark.parametrize("value", [2, "yes", None, [], {}, 0.5])
+@pytest.mark.parametrize("value", [2, "yes", [], {}, 0.5])
 def test_hostile_flags_are_refused_with_a_sentence(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"parameters\.no_cache: given"):
         read_parameters({"no_cache": value})
+
+
+@pytest.mark.parametrize(
+    "name", ["timeout_ms", "timeout", "energy_mj", "min_confidence", "no_cache"]
+)
+def test_a_parameter_that_is_null_is_as_if_not_given(name: str) -> None:
+    assert read_parameters({name: None, "color": "red"}) == Parameters()
+
+
+def test_bytes_elements_are_text_and_what_is_no_text_is_named() -> None:
+    assert read_texts("x", [b"yes", b"y\0", "ä".encode(), b""]).tolist() == ["yes", "y\0", "ä", ""]
+    with pytest.raises(InvalidInput, match=r"inputs\.x: element 1 of BYTES is not UTF-8"):
+        read_texts("x", [b"yes", b"b\xff"])
 
 
 def test_min_confidence_is_at_most_1() -> None:

@@ -95,7 +95,6 @@ PARAMETERS = [
     ("timeout_ms", '{"ms": 1}'),
     ("timeout_ms", "[" * 900 + "]" * 900),
     ("timeout_ms", "true"),
-    ("timeout_ms", "null"),
     ("timeout_ms", "9223372036854775808"),
     ("timeout_ms", "1" + "0" * 300),
     ("timeout_ms", '"' + "9" * 10_000 + '"'),
