@@ -112,7 +112,8 @@ class Request(NamedTuple):
     controls: Mapping[str, float] = NO_CONTROLS  # min_confidence, beta, seed ...
     no_cache: bool = False
     stream: bool = False
-    tenant: str = ""
+    tenant: str = ""  # whose answers it may share
+    caller: str = ""  # whose share of device time, queues and memory it uses
 
 
 class Answer(NamedTuple):

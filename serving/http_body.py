@@ -4,13 +4,14 @@ Two limits: what one body may be (413), and what all bodies together may hold un
 answered (503).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from core.errors import BodyTooLarge, InvalidInput, RouteUnavailable, UnsupportedEncoding
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages: values of many types
 HeaderMap = Mapping[bytes, bytes]
+HeaderPairs = Sequence[tuple[bytes, bytes]]  # names in lower case
 
 
 class ClientGone(Exception):

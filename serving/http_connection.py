@@ -19,7 +19,7 @@ from serving.calls import Call
 from serving.http_paths import Known
 from serving.http_status import CLOSE, say, write_response
 from serving.oip_http import JSON_TYPE
-from serving.web import KNOWN, HttpDoor, Scope
+from serving.web import KNOWN, HttpDoor, Scope, read_address
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
@@ -147,7 +147,8 @@ class HttpConnection(HttpToolsProtocol):
         assert self._held is not None
         pieces = self._held
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        answer, known = self._door.recall(self.url, dict(self.headers), body)
+        address = read_address(self.client)
+        answer, known = self._door.recall(self.url, self.headers, body, address)
         if answer is None and known is not None:
             turn = Turn(known, body)
             done = partial(self.loop.call_soon, self._finish, turn)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from serving.admission import Admitted
+from serving.callers import UNKNOWN, Caller
 from serving.http_body import HeaderMap, Receive
 from serving.http_status import Response
 from serving.oip_http import Asked
@@ -32,6 +33,7 @@ class Visit(NamedTuple):
     receive: Receive
     query: bytes
     known: Known | None = None  # what the connection found out before
+    caller: Caller = UNKNOWN
 
 
 class Endpoint(NamedTuple):

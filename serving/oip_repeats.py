@@ -13,6 +13,7 @@ import numpy as np
 
 from core.manifest import Manifest
 from core.messages import Reply, Request
+from serving.callers import UNKNOWN, Caller
 from serving.oip_http import Asked, Headers, read_request, write_blob, write_reply
 from serving.outputs import output_tensors, similar_rows
 from serving.tensors import Tensor
@@ -37,22 +38,28 @@ class RepeatedHeaders:
         self._replies: dict[tuple[object, ...], tuple[Headers, bytes]] = {}
 
     def read(
-        self, body: bytes, length: bytes | None, manifest: Manifest, route: str, version: str | None
+        self,
+        body: bytes,
+        length: bytes | None,
+        manifest: Manifest,
+        route: str,
+        version: str | None,
+        caller: Caller = UNKNOWN,
     ) -> Asked:
-        """As `read_request`."""
+        """As `read_request`, and the request says who it is from."""
         if length is None or len(length) > 4 or not length.isdigit():
-            return read_request(body, length, manifest, route, version)
+            return _attribute(read_request(body, length, manifest, route, version), caller)
         header = body[: int(length)]
         name = (manifest.digest, route, version, header)
         known = self._requests.get(name)
         if known is not None and known.body_bytes == len(body):
-            return _read_again(known, body)
+            return _read_again(known, body, caller)
         asked = read_request(body, length, manifest, route, version)
         if (known := _remember(asked, len(header), len(body))) is not None:
             if len(self._requests) >= _MAX_HEADERS:
                 self._requests.clear()
             self._requests[name] = known
-        return asked
+        return _attribute(asked, caller)
 
     def write(self, reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers, bytes]:
         """As `write_reply`."""
@@ -92,7 +99,12 @@ def _write_blobs(
     return [tensor.array for tensor in tensors], [write_blob(tensor) for tensor in tensors]
 
 
-def _read_again(known: _Known, body: bytes) -> Asked:
+def _attribute(asked: Asked, caller: Caller) -> Asked:
+    request = asked.request._replace(tenant=caller.tenant, caller=caller.name)
+    return asked._replace(request=request)
+
+
+def _read_again(known: _Known, body: bytes, caller: Caller) -> Asked:
     inputs = {
         name: np.frombuffer(body, dtype, elements, start).reshape(shape)
         for name, dtype, shape, elements, start in known.inputs
@@ -107,6 +119,8 @@ def _read_again(known: _Known, body: bytes) -> Asked:
         energy_mj=old.energy_mj,
         controls=old.controls,
         no_cache=old.no_cache,
+        tenant=caller.tenant,
+        caller=caller.name,
     )
     return Asked(request, asked.id, asked.names, asked.binary, asked.timeout_s)
 

@@ -7,12 +7,12 @@ are refused by the transport before they are unpacked, so no small message becom
 
 import asyncio
 import errno
-import hmac
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -33,7 +33,7 @@ from core.errors import (
     UnsupportedEncoding,
 )
 from monitoring.sampling import NO_TRACING, Tracing
-from monitoring.traces import Trace
+from serving.callers import Caller, Callers
 from serving.rpc_messages import SERVICE, Message, Messages, Method
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
@@ -81,7 +81,7 @@ class RpcDoor:
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that say so too
-        self._token = f"Bearer {settings.bearer_token}".encode() if settings.bearer_token else b""
+        self._callers = Callers(settings)
         self._messages = Messages()
         self._service = RpcService(engine, metrics, self._messages)
         self._bytes_in_flight = 0
@@ -123,9 +123,10 @@ class RpcDoor:
 
     def service(self, call: Any) -> Handler | None:
         """Grpc asks who handles a call; the token is looked at before a body is read."""
-        if self._token and not call.method.startswith(_HEALTH):
-            given = [value for key, value in call.invocation_metadata if key == "authorization"]
-            if not given or not hmac.compare_digest(given[0].encode(), self._token):
+        if self._callers.asks_token and not call.method.startswith(_HEALTH):
+            try:
+                self._callers.authorize(_encode(call.invocation_metadata))
+            except Unauthorized:
                 return self._refused
         return self._handlers.get(call.method)
 
@@ -151,7 +152,8 @@ class RpcDoor:
             try:
                 self._admit(raw)
                 try:
-                    return await work(raw, _remaining_s(context), trace)
+                    caller = self._find_caller(context)
+                    return await work(raw, _remaining_s(context), trace, caller)
                 finally:
                     self._bytes_in_flight -= len(raw)
             except SparingError as error:
@@ -170,8 +172,7 @@ class RpcDoor:
                 return None if raw is grpc.aio.EOF else raw
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
-                trace = self._tracing.of_metadata(context.invocation_metadata)
-                return self._respond(method, raw, _remaining_s(context), trace)
+                return self._respond(method, raw, context)
 
             if not await StreamCall(read, context.write, respond).run(self._draining):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
@@ -179,16 +180,19 @@ class RpcDoor:
         return call
 
     async def _respond(
-        self, method: Method, raw: bytes, remaining_s: float | None, trace: Trace
+        self, method: Method, raw: bytes, context: Context
     ) -> AsyncGenerator[bytes, None]:
         """The responses to one request of a stream; an error is a response too."""
+        trace = self._tracing.of_metadata(context.invocation_metadata)
         request_id = ""
         try:
             self._admit(raw)
             try:
                 message = method.parse(raw)
                 request_id = message.id
-                replies = self._service.infer_stream(message, remaining_s, trace)
+                caller = self._find_caller(context)
+                left_s = _remaining_s(context)
+                replies = self._service.infer_stream(message, left_s, trace, caller)
                 async with aclosing(replies):
                     async for reply in replies:
                         response = self._messages.stream_response(infer_response=reply)
@@ -204,6 +208,10 @@ class RpcDoor:
         failure = self._messages.stream_response(error_message=sentence)
         failure.infer_response.id = request_id
         yield failure.SerializeToString()
+
+    def _find_caller(self, context: Context) -> Caller:
+        headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
+        return self._callers.find(headers, read_address(context.peer()))
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
@@ -274,6 +282,19 @@ class RpcDoor:
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         return {f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": handler}
+
+
+def read_address(peer: str) -> str:
+    """The address in what grpc says of a peer, such as `ipv4:127.0.0.1:50051`."""
+    kind, _, place = peer.partition(":")
+    return unquote(place.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else peer
+
+
+def _encode(metadata: Iterable[tuple[str, str | bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in metadata
+    ]
 
 
 def _remaining_s(context: Context) -> float | None:

@@ -16,6 +16,7 @@ from core.messages import Answer, Reply, Request
 from core.version import read_version
 from monitoring.traces import NO_TRACE, Trace
 from serving.admission import Admitted
+from serving.callers import UNKNOWN, Caller
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
 from serving.rpc_codec import Asked, decode_request, encode_reply
@@ -23,7 +24,8 @@ from serving.rpc_messages import Message, Messages, Method
 from serving.rpc_repeats import Known, RepeatedReplies, RepeatedRequests, find_raw_input
 from serving.traced_requests import end_answered, follow
 
-Procedure = Callable[[bytes, float | None, Trace], Awaitable[bytes]]  # the float: seconds left
+# The float: seconds left.
+Procedure = Callable[[bytes, float | None, Trace, Caller], Awaitable[bytes]]
 
 
 class Engine(Protocol):
@@ -101,7 +103,13 @@ class RpcService:
                 tensors.add(**_describe(spec))
         return message
 
-    async def infer(self, raw: bytes, remaining_s: float | None, trace: Trace = NO_TRACE) -> bytes:
+    async def infer(
+        self,
+        raw: bytes,
+        remaining_s: float | None,
+        trace: Trace = NO_TRACE,
+        caller: Caller = UNKNOWN,
+    ) -> bytes:
         """ModelInfer. Raises SparingError."""
         start = find_raw_input(raw)
         known = self._requests.find(raw, start)
@@ -109,7 +117,7 @@ class RpcService:
         route = message.model_name if known is None else known.asked.request.route
         try:
             asked = self._read_raw(raw, start, known, message)
-            request = _due(asked, remaining_s)
+            request = _complete(asked, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             reply = await self._engine.answer(request, admitted)
             trace.touch()
@@ -122,12 +130,16 @@ class RpcService:
         return response
 
     async def infer_stream(
-        self, message: Message, remaining_s: float | None, trace: Trace = NO_TRACE
+        self,
+        message: Message,
+        remaining_s: float | None,
+        trace: Trace = NO_TRACE,
+        caller: Caller = UNKNOWN,
     ) -> AsyncGenerator[Message, None]:
         """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
         try:
             served, asked = self._read(message, stream=True)
-            request = _due(asked, remaining_s)
+            request = _complete(asked, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             answers: dict[int, Answer] = {}  # by row, the newest one
             async with aclosing(self._follow(request, admitted)) as replies:
@@ -201,18 +213,21 @@ class RpcService:
 
 
 def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedure:
-    async def call(raw: bytes, _remaining_s: float | None, _trace: Trace) -> bytes:
+    async def call(raw: bytes, _left_s: float | None, _trace: Trace, _caller: Caller) -> bytes:
         return answer(method.parse(raw)).SerializeToString()  # type: ignore[no-any-return]
 
     return call
 
 
-def _due(asked: Asked, remaining_s: float | None) -> Request:
-    """The request with its deadline: what it says itself or how long the call may last."""
-    if asked.timeout_s is None and remaining_s is None:
-        return asked.request
-    timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
-    return asked.request._replace(deadline=time.monotonic() + timeout_s)
+def _complete(asked: Asked, remaining_s: float | None, caller: Caller) -> Request:
+    """The request with its caller, and its deadline: what it says itself or how long the call may
+    last.
+    """
+    deadline = None
+    if asked.timeout_s is not None or remaining_s is not None:
+        timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
+        deadline = time.monotonic() + timeout_s
+    return asked.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)
 
 
 def _describe(spec: TensorSpec) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """`settings.toml` as a frozen object. An unknown key stops the server with a line naming it."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +13,10 @@ NO_SECRET = (
     "url is set, but no secret that all processes share; make one with `openssl rand -hex 32` "
     "and give it as secret, or in a file that secret_file names"
 )
+
+
+TENANT_PATTERN = r"[A-Za-z0-9._@:-]{1,64}"
+_TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
 
 
 class _Frozen(BaseModel):
@@ -30,6 +35,26 @@ class DoorSettings(_Frozen):
     drain_s: float = Field(ge=0, default=0.5)  # answering with "connection: close" before closing
     drain_timeout_s: float = Field(gt=0, default=30.0)
     bearer_token: str = ""  # empty: no token is asked for
+    tenants: dict[
+        Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
+        SecretStr,
+    ] = Field(default={}, max_length=256)  # a bearer token for each tenant
+    tenant_header: str = Field(
+        pattern=r"^([A-Za-z0-9-]{1,64})?$", default=""
+    )  # that only a trusted proxy sets; empty: no header names a tenant
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> "DoorSettings":
+        tokens = [token.get_secret_value() for token in self.tenants.values()]
+        if any(not re.fullmatch(_TOKEN_PATTERN, token) for token in tokens):
+            raise PydanticCustomError(
+                "tenants", "a token is not of 1 to 1024 visible ASCII characters"
+            )
+        if len({*tokens, self.bearer_token}) <= len(tokens):
+            raise PydanticCustomError(
+                "tenants", "two tenants, or one and bearer_token, have the same token"
+            )
+        return self
 
 
 class EngineSettings(_Frozen):

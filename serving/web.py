@@ -5,7 +5,6 @@ It decides nothing about routing, caching or thresholds. Tensors are `serving.oi
 framework stands between the server and the infer endpoint, where the microseconds go.
 """
 
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -13,15 +12,16 @@ from urllib.parse import parse_qsl, quote
 
 import orjson
 
-from core.errors import SparingError, Unauthorized, UnknownRoute
+from core.errors import SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.sampling import NO_TRACING, Tracing
 from monitoring.traces import NO_TRACE, Trace
+from serving.callers import UNKNOWN, Caller, Callers
 from serving.calls import Call
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
 from serving.facts import describe_reply
-from serving.http_body import BodyBudget, ClientGone, HeaderMap, Receive
+from serving.http_body import BodyBudget, ClientGone, HeaderMap, HeaderPairs, Receive
 from serving.http_pages import make_pages
 from serving.http_paths import FIXED, Endpoint, Known, Place, Visit, read_place
 from serving.http_status import (
@@ -68,7 +68,7 @@ class HttpDoor:
         self._metrics = metrics
         self._tracing = tracing
         self._max_pixels = settings.max_picture_pixels
-        self._token = settings.bearer_token.encode()
+        self._callers = Callers(settings)
         self._bodies = BodyBudget(settings.max_body_bytes, settings.max_body_bytes_in_flight)
         self._departures = Departures()
         self._headers = RepeatedHeaders()
@@ -105,10 +105,11 @@ class HttpDoor:
     @property
     def recallable(self) -> Mapping[bytes, Place]:
         """The infer endpoints, as they come over the wire, that `recall` may be asked of now."""
-        return _NOTHING if self._token or self._engine.draining else self._urls
+        tokens = self._callers.asks_token
+        return _NOTHING if tokens or self._engine.draining else self._urls
 
     def recall(
-        self, url: bytes, headers: HeaderMap, body: bytes
+        self, url: bytes, pairs: HeaderPairs, body: bytes, address: str
     ) -> "tuple[bytes | None, Known | None]":
         """The whole response to an infer request of one row that memory knows.
 
@@ -120,8 +121,10 @@ class HttpDoor:
         if place is None:
             return None, None
         try:
+            headers = dict(pairs)
             self._bodies.check_headers(headers)
-            known = self._admit(place, headers, body, self._tracing.of_headers(headers))
+            caller = self._callers.find(pairs, address)
+            known = self._admit(place, headers, body, caller, self._tracing.of_headers(headers))
         except SparingError:
             return None, None
         reply = self._engine.recall(known.asked.request, known.admitted)
@@ -181,10 +184,14 @@ class HttpDoor:
     def draining(self) -> bool:
         return self._engine.draining
 
-    def _admit(self, place: Place, headers: HeaderMap, body: bytes, trace: Trace) -> Known:
+    def _admit(
+        self, place: Place, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
+    ) -> Known:
         served = self._engine.resolve(place.route, place.version)
         length = headers.get(b"inference-header-content-length")
-        asked = self._headers.read(body, length, served.manifest, place.route, place.version)
+        asked = self._headers.read(
+            body, length, served.manifest, place.route, place.version, caller
+        )
         return Known(asked, follow(trace, self._engine.admit(asked.request)))
 
     def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, Visit]:
@@ -192,15 +199,16 @@ class HttpDoor:
         path: str = scope["path"]
         headers: HeaderMap = dict(scope["headers"])
         place = self._places.get(path)
-        if self._token and (place is None or place.endpoint not in _OPEN):
-            self._authorize(headers)
+        caller = UNKNOWN
+        if place is None or place.endpoint not in _OPEN:
+            caller = self._callers.find(scope["headers"], read_address(scope["client"]))
         if place is None:
             place = self._find(path)
         endpoint = self._endpoints[place.endpoint]
         method = scope["method"]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        visit = Visit(place, headers, receive, scope["query_string"], scope.get(KNOWN))
+        visit = Visit(place, headers, receive, scope["query_string"], scope.get(KNOWN), caller)
         return endpoint, visit
 
     def _find(self, path: str) -> Place:
@@ -223,18 +231,13 @@ class HttpDoor:
             self._urls[path.encode()] = place
         return place
 
-    def _authorize(self, headers: HeaderMap) -> None:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if not hmac.compare_digest(token.strip(), self._token) or scheme.lower() != b"bearer":
-            raise Unauthorized("Authorization: allowed 'Bearer' and this server's token")
-
     async def _infer(self, visit: Visit) -> Response:
         place, known, headers = visit.place, visit.known, visit.headers
         trace = known.admitted.trace if known else self._tracing.of_headers(headers)
         try:
             body = await self._bodies.read(headers, visit.receive)
             try:
-                asked, admitted = known or self._admit(place, headers, body, trace)
+                asked, admitted = known or self._admit(place, headers, body, visit.caller, trace)
                 reply = await self._departures.wait(
                     self._engine.answer(asked.request, admitted), visit.receive
                 )
@@ -260,6 +263,8 @@ class HttpDoor:
                 request = await read_picture_request(
                     body, served.manifest, route, query, self._max_pixels
                 )
+                caller = visit.caller
+                request = request._replace(tenant=caller.tenant, caller=caller.name)
                 admitted = follow(trace, self._engine.admit(request))
                 reply = await self._departures.wait(
                     self._engine.answer(request, admitted), visit.receive
@@ -283,6 +288,11 @@ class HttpDoor:
             result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.request(route, result)
         trace.end(result)
+
+
+def read_address(client: tuple[str, int] | None) -> str:
+    """The peer's address, as ASGI servers give it; empty where they know none."""
+    return client[0] if client else ""
 
 
 async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:

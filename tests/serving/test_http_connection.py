@@ -68,6 +68,18 @@ def test_a_known_answer_needs_no_task_and_a_new_one_neither() -> None:
     play(script)
 
 
+def test_tenants_share_no_answers_at_the_connection_either() -> None:
+    async def script(scene: Scene) -> None:
+        protocol, wire = scene.connect()
+        for number, tenant in enumerate((b"shop", b"shop", b"lab", b"lab"), 1):
+            protocol.data_received(post(write_body(1.0), b"x-tenant: " + tenant))
+            await until(partial(heard, wire, number))
+        counts = scene.memory.counts()
+        assert (counts.hits, counts.misses) == (2, 2)
+
+    play(script, tenant_header="X-Tenant")
+
+
 def test_a_connection_just_accepted_may_still_ask_when_the_server_shuts_down() -> None:
     async def script(scene: Scene) -> None:
         await scene.teach(1.0)

@@ -1,0 +1,112 @@
+"""Who a request is from: the tenant whose answers it may share, and the caller whose share it uses.
+
+A tenant comes with a bearer token that the settings name, else from a header that only a trusted
+proxy sets. Without a tenant the caller is the peer's address, so that more connections never make
+a larger share. Used by both endpoints; knows neither of them.
+"""
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from core.errors import InvalidInput, Unauthorized
+from serving.settings import TENANT_PATTERN, DoorSettings
+
+_MAX_ADDRESSES = 1024
+_MAX_ADDRESS = 64
+_MAX_TOKEN_BYTES = 4096
+_IPV6_BLOCK = 64  # bits of an address that one client can usually not change
+Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
+
+_TENANT = re.compile(TENANT_PATTERN)
+
+
+class Caller(NamedTuple):
+    """From whom a request is."""
+
+    tenant: str  # whose cached answers it may get; "": of everybody without a tenant
+    name: str  # whose share of time, queue and memory it uses
+
+
+UNKNOWN = Caller("", "")
+
+
+class Callers:
+    """Identifies callers by a request's headers and its peer's address."""
+
+    def __init__(self, settings: DoorSettings) -> None:
+        # Tokens are looked up by a keyed hash: how long that takes tells nothing about them.
+        self._key = secrets.token_bytes(32)
+        self._tenants: dict[bytes, str] = {}
+        if settings.bearer_token:
+            self._tenants[self._hash(settings.bearer_token.encode())] = ""
+        for tenant, token in settings.tenants.items():
+            self._tenants[self._hash(token.get_secret_value().encode())] = tenant
+        self._tenant_header = settings.tenant_header.lower().encode()
+        self._addresses: dict[str, Caller] = {}
+        self.asks_token = bool(self._tenants)
+        self.reads_headers = self.asks_token or bool(self._tenant_header)
+
+    def find(self, headers: Headers, address: str) -> Caller:
+        """Raises Unauthorized or InvalidInput."""
+        if not self.reads_headers:
+            return self.of_address(address)
+        tenant = self.authorize(headers) if self.asks_token else ""
+        if not tenant and self._tenant_header:
+            tenant = self._by_header(headers)
+        return Caller(tenant, tenant) if tenant else self.of_address(address)
+
+    def of_address(self, address: str) -> Caller:
+        """The caller behind a connection, as long as no header says more."""
+        caller = self._addresses.get(address)
+        if caller is None:
+            if len(self._addresses) >= _MAX_ADDRESSES:
+                self._addresses.clear()
+            caller = self._addresses[address] = Caller("", name_address(address))
+        return caller
+
+    def authorize(self, headers: Headers) -> str:
+        """The tenant of the token, "" if it has none. Raises Unauthorized."""
+        given = [value for name, value in headers if name == b"authorization"]
+        if len(given) == 1 and len(given[0]) <= _MAX_TOKEN_BYTES:
+            scheme, _, token = given[0].partition(b" ")
+            tenant = self._tenants.get(self._hash(token.strip()))
+            if tenant is not None and scheme.lower() == b"bearer":
+                return tenant
+        raise Unauthorized(
+            "authorization: not given once or wrong, allowed is 'Bearer' and a token of this server"
+        )
+
+    def _by_header(self, headers: Headers) -> str:
+        given = [value for name, value in headers if name == self._tenant_header]
+        if not given:
+            return ""
+        tenant = given[0].decode("latin-1")
+        if len(given) > 1 or not _TENANT.fullmatch(tenant):
+            raise InvalidInput(
+                f"{self._tenant_header.decode()}: given {len(given)} times or not a tenant's name,"
+                " allowed once, with 1 to 64 letters, digits or any of . _ - @ :"
+            )
+        return tenant
+
+    def _hash(self, token: bytes) -> bytes:
+        return blake2b(token, key=self._key, digest_size=32).digest()
+
+
+def name_address(address: str) -> str:
+    """A caller's name by its address; all addresses of an IPv6 block of 64 bits are one caller. No
+    tenant can have such a name.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return f"address {address[:_MAX_ADDRESS]}"
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return f"address {parsed}"
+    if parsed.ipv4_mapped is not None:
+        return f"address {parsed.ipv4_mapped}"
+    block = ipaddress.IPv6Network((int(parsed), _IPV6_BLOCK), strict=False)
+    return f"address {block}"
