@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from core.errors import InvalidInput
+from serving.rpc_wire import SMALL_BYTES, check_counts, check_parsed
 
 SERVICE = "inference.GRPCInferenceService"
 DESCRIPTORS = Path(__file__).with_name("oip.binpb")
@@ -31,13 +32,19 @@ class Method:
     name: str
     request: MessageClass
     streams: bool
+    infers: bool  # its request is a ModelInferRequest
 
     def parse(self, raw: bytes) -> Message:
-        """Raises InvalidInput."""
+        """Raises InvalidInput, also for a message of too many parts."""
+        if self.infers and len(raw) > SMALL_BYTES:
+            check_counts(raw)
         try:
-            return self.request.FromString(raw)
+            message = self.request.FromString(raw)
         except DecodeError as error:
             raise InvalidInput(f"the request is no protobuf message for {self.name}") from error
+        if self.infers:
+            check_parsed(message)
+        return message
 
 
 class Messages:
@@ -68,6 +75,7 @@ class Messages:
                 method.name,
                 GetMessageClass(method.input_type),
                 method.client_streaming,
+                method.input_type.name == "ModelInferRequest",
             )
             for method in service.methods
         ]
