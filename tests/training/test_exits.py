@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,10 @@ from training.recipe import job
 
 TINY = NetSpec("tiny", (Conv(8, 2), Conv(8), Conv(16, 2)), 2, erase=False)
 
+# Weights are held to the bit. Logits of one net computed twice are not: torch chooses a kernel by
+# memory layout and CPU, and kernels add up in different orders.
+assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
@@ -61,7 +66,7 @@ def test_exits_leave_the_net_they_are_on_as_it_was(tiny_data: DataSet, tmp_path:
     save_file(alone.state_dict(), tmp_path / "tiny.safetensors")
     net = add_exits(ExitSpec(TINY, (1, 2)), tiny_data, trained=tmp_path / "tiny.safetensors")
     *_, last = predict(net, tiny_data.test.pictures)
-    assert np.array_equal(last, predict(alone, tiny_data.test.pictures)[0])
+    assert_close(last, predict(alone, tiny_data.test.pictures)[0])
 
 
 def test_a_frozen_trunk_stays_to_the_bit_and_its_exits_learn(
@@ -72,11 +77,14 @@ def test_a_frozen_trunk_stays_to_the_bit_and_its_exits_learn(
     net = add_exits(
         ExitSpec(TINY, (1,)), tiny_data, trained=tmp_path / "tiny.safetensors", frozen=True
     )
+    kept = torch.nn.ModuleList([*net.segments, net.heads[-1]])
+    weights = {name: value.clone() for name, value in kept.state_dict().items()}
     before = predict(net, tiny_data.held_out.pictures)
     learning = job("tiny", net, tiny_data, seed=1, epochs=8, weights=(1.0, 1.0))
     recipe.learn(learning, tmp_path, quiet())
     after = predict(net, tiny_data.held_out.pictures)
-    assert np.array_equal(before[-1], after[-1])
+    assert all(torch.equal(weights[name], value) for name, value in kept.state_dict().items())
+    assert_close(before[-1], after[-1])
     labels = tiny_data.held_out.labels
     assert accuracy(after[0], labels) > accuracy(before[0], labels) + 0.2
 
