@@ -15,7 +15,7 @@ from core.messages import Step
 from monitoring.counts import RouteMetrics
 from monitoring.metrics import Metrics
 from serving.energy import open_sampler
-from serving.lanes import Flight, Lane
+from serving.lanes import Flight, Lane, Lanes
 from serving.profile import UnitCost
 from serving.settings import EnergySettings
 from serving.spending import share, spend
@@ -56,7 +56,8 @@ def _time_requests() -> float:
     """Each a batch of its own, which is the dearest; µs."""
     metrics = Metrics()
     counts = metrics.serve("route", [STAGE])
-    lane = _make_lane(counts)
+    lanes = Lanes()
+    lane = _make_lane(counts, lanes)
     flight, step = Flight(lane, {}, {}, None, 0.0, 0.0), Step(100, None, None)
     began_s = time.thread_time()
     for _ in range(REQUESTS):
@@ -69,7 +70,7 @@ def _time_requests() -> float:
     return (time.thread_time() - began_s) / REQUESTS * 1e6
 
 
-def _make_lane(counts: RouteMetrics) -> Lane:
+def _make_lane(counts: RouteMetrics, lanes: Lanes) -> Lane:
     """What a flight belongs to; nothing runs in it."""
 
     class Nothing:
@@ -83,7 +84,7 @@ def _make_lane(counts: RouteMetrics) -> Lane:
         max_batch=1,
         is_first=True,
         is_last=True,
-        lanes={},
+        lanes=lanes,
         metrics=counts,
         remember_s=None,
         row_cost=UnitCost(),

@@ -9,7 +9,6 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from cache.local import LocalMemory
 from core.devices import CpuDevice
@@ -29,6 +28,7 @@ from serving.second_tier import count_second_tier, open_second_tier
 from serving.settings import Settings
 from serving.similar import SimilarRoutes
 from serving.similar_recall import count_similar
+from serving.watching import Watcher
 from serving.web import HttpDoor
 
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
@@ -61,8 +61,7 @@ class Assembly:
         self._rpc = RpcDoor(
             engine, settings.doors, metrics, tracing=tracing, shares_port=shares_ports
         )
-        self._watch = partial(reloader.watch, settings.routes.reload_interval_s)
-        self._watching: asyncio.Task[None] | None = None
+        self._watcher = Watcher(reloader.refresh, settings.routes.reload_interval_s)
         self._draining: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -72,7 +71,7 @@ class Assembly:
         except OSError as error:
             place = f"{self._doors.host}:{self._doors.grpc_port}"
             raise CannotServe(f"cannot listen on {place} (gRPC): {error.strerror}") from error
-        self._watching = asyncio.create_task(self._watch())
+        self._watcher.start()
 
     def list_routes(self) -> str:
         return ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
@@ -84,8 +83,7 @@ class Assembly:
     def begin_drain(self) -> None:
         """Readiness goes away, gRPC takes nothing more, HTTP answers with `connection: close`."""
         self.engine.draining = True
-        if self._watching is not None:
-            self._watching.cancel()
+        self._watcher.stop()
         if self._draining is None:
             self._draining = asyncio.create_task(self._rpc.drain(self._doors.drain_timeout_s))
 

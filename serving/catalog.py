@@ -2,14 +2,14 @@
 change.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.counts import RouteMetrics
 from routes.table import count_full_macs
-from serving.lanes import Lane
+from serving.lanes import Lane, Lanes
 from serving.profile import UnitCost
 from serving.similar import SimilarRoute
 
@@ -101,10 +101,10 @@ class Catalog:
 
 def _make_lanes(
     manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, remember_s: float | None
-) -> Mapping[str, Lane]:
+) -> Lanes:
     max_batch = {stage.name: stage.max_batch for stage in manifest.stages}
     last = manifest.stages[-1].name
-    lanes: dict[str, Lane] = {}
+    lanes = Lanes()
     row_cost = UnitCost()
     for name, stage in pipeline.stages.items():
         lanes[name] = Lane(

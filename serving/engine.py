@@ -123,6 +123,7 @@ class Engine:
             for flight, row in call.flights:
                 if call.answers[row] is None:
                     self._scheduler.leave(flight, call)
+        call.flights.clear()  # they refer to the call: without a cycle it is freed at once
 
     async def infer(
         self, request: Request, admitted: Admitted | None = None

@@ -7,6 +7,7 @@ scheduler's decision.
 """
 
 import heapq
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -42,9 +43,9 @@ class Flight:
     """One row being computed: where it is, what it has, who waits for it."""
 
     __slots__ = (
-        "answer", "arrived", "controls", "device_s", "done", "due", "inputs", "key", "lane", "macs",
-        "probe", "queued", "queued_at", "running", "spent_macs", "state", "state_bytes", "told_s",
-        "waiters",
+        "answer", "arrived", "controls", "device_s", "done", "due", "inputs", "key", "lane",
+        "lanes", "macs", "probe", "queued", "queued_at", "running", "spent_macs", "state",
+        "state_bytes", "told_s", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,7 @@ class Flight:
         now: float,
     ) -> None:
         self.lane = lane
+        self.lanes = lane.lanes  # a replaced route's lanes live as long as its rows do
         self.inputs = inputs
         self.controls = controls
         self.key = key
@@ -87,11 +89,19 @@ class Flight:
         return bool(mine and theirs) and mine[0][0] is theirs[0][0]
 
 
+class Lanes(dict[str, "Lane"]):
+    """All lanes of one version of a route, by stage name. A lane refers to these weakly: there is
+    no cycle, so a replaced route's models are freed with its last row, without a collection.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
 class Lane:
     """Rows waiting for one stage, in the order in which they are due."""
 
     __slots__ = (
-        "_heap", "_order", "full_macs", "is_first", "is_last", "lanes", "looked_up", "max_batch",
+        "_heap", "_lanes", "_order", "full_macs", "is_first", "is_last", "looked_up", "max_batch",
         "metrics", "remember_s", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -102,7 +112,7 @@ class Lane:
         max_batch: int,
         is_first: bool,
         is_last: bool,
-        lanes: Mapping[str, "Lane"],
+        lanes: Lanes,
         metrics: RouteMetrics,
         remember_s: float | None,
         row_cost: UnitCost,
@@ -116,12 +126,17 @@ class Lane:
         self.metrics = metrics
         self.is_first = is_first
         self.is_last = is_last  # the route's last declared stage
-        self.lanes = lanes  # all of the route's, by stage name
+        self._lanes = weakref.ref(lanes)
         self.times = BatchTimes()
         self.looked_up = 0  # rows that will come here unless another memory knows them
         self.rows = 0  # waiting and wanted; the heap may also hold rows nobody waits for any more
         self._heap: list[tuple[float, int, Flight]] = []
         self._order = 0
+
+    @property
+    def lanes(self) -> Lanes:
+        """All of the route's, held by its catalog entry and its rows; none once those are gone."""
+        return self._lanes() or Lanes()
 
     def push(self, flight: Flight, now: float) -> None:
         flight.lane = self
@@ -168,6 +183,8 @@ class Lane:
             flight.queued = False
             taken.append(flight)
         self.rows -= len(taken)
+        if not self.rows:
+            heap.clear()  # what is left are old places of rows, which refer to this lane
         return taken
 
     def rows_before(self, due: float) -> int:
@@ -182,7 +199,9 @@ class Lane:
 
     def _tidy(self) -> None:
         """Let go of what the heap would pass over, once that is more than what waits."""
-        if len(self._heap) > 2 * self.rows + _SMALL_HEAP:
+        if not self.rows:
+            self._heap.clear()
+        elif len(self._heap) > 2 * self.rows + _SMALL_HEAP:
             self._heap = [
                 (due, order, flight)
                 for due, order, flight in self._heap

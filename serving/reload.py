@@ -5,7 +5,6 @@ requests under way end on what they started with. A damaged directory is named a
 served from it before goes on.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,15 +52,6 @@ class Reloader:
         self._loaded: Mapping[Path, _Loaded] = {}
         self._counted: set[str] = set()  # routes that have metric series
         self.refused: dict[Path, str] = {}
-
-    async def watch(self, interval_s: float) -> None:
-        """Look for changes for ever."""
-        while True:
-            await asyncio.sleep(interval_s)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:  # a full disk or a vanished mount must not end the watching
-                _log.exception("looking for changed routes failed; trying again")
 
     def refresh(self) -> bool:
         """Load what is new or changed; true when something other is served than before."""

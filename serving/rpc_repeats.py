@@ -30,7 +30,7 @@ _RAW_OUTPUT = b"\x32"  # ModelInferResponse.raw_output_contents
 class Known(NamedTuple):
     """A checked request without its tensor, which starts where the remembered bytes end."""
 
-    manifest: Manifest  # what it was checked against
+    digest: bytes  # of the route that it was checked against
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -74,7 +74,9 @@ class RepeatedRequests:
         bare = asked._replace(request=asked.request._replace(inputs={}))
         if len(self._known) >= _MAX_MESSAGES:
             self._known.clear()
-        self._known[raw[:start]] = Known(manifest, name, array.dtype, array.shape, array.size, bare)
+        self._known[raw[:start]] = Known(
+            manifest.digest, name, array.dtype, array.shape, array.size, bare
+        )
 
 
 class RepeatedReplies:

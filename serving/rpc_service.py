@@ -173,7 +173,7 @@ class RpcService:
         if known is not None:
             old = known.asked.request
             served = self._engine.resolve(old.route, old.version)
-            if served.manifest is known.manifest:
+            if served.manifest.digest == known.digest:
                 return known.read(raw, start)
             message = self._parse(raw)
         served, asked = self._read(message, stream=False)

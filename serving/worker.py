@@ -57,19 +57,29 @@ class Worker:
         self._thread.join(timeout=5.0)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            lane, flights = job
-            started, began_s = time.perf_counter(), time.thread_time()
-            done_s, _ = self._progress
-            self._progress = done_s, began_s
-            steps = run_batch(self._device, lane, flights)
-            cpu_s = time.thread_time() - began_s
-            seconds = time.perf_counter() - started
-            self._progress = done_s + cpu_s, None
-            try:
-                self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds, cpu_s)
-            except RuntimeError:  # the loop has been closed: nobody is left to answer
-                return
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Wait for a batch and run it; false when there will be no more. A function of its own, so
+        that a waiting thread refers to no route, which may have been replaced.
+        """
+        job = self._jobs.get()
+        if job is None:
+            return False
+        lane, flights = job
+        started, began_s = time.perf_counter(), time.thread_time()
+        done_s, _ = self._progress
+        self._progress = done_s, began_s
+        steps = run_batch(self._device, lane, flights)
+        cpu_s = time.thread_time() - began_s
+        seconds = time.perf_counter() - started
+        self._progress = done_s + cpu_s, None
+        try:
+            self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds, cpu_s)
+        except RuntimeError:  # the loop has been closed: no caller is left
+            return False
+        return True
 
 
 def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence[Step]:

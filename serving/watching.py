@@ -1,0 +1,44 @@
+"""Looks for changed routes at intervals, on a thread of its own.
+
+A daemon thread, not the event loop's pool: a look at a mount that hangs may never return, and the
+end of the process must not wait for it.
+"""
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger("sparing.routes")
+
+
+class Watcher:
+    """Calls `refresh`, which tells whether something has changed, until `stop`."""
+
+    def __init__(self, refresh: Callable[[], bool], interval_s: float) -> None:
+        self._refresh = refresh
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, name="reload", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Begin no further look; one that is under way is not waited for."""
+        self._stop.set()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                if self._refresh():
+                    return_free_memory()
+            except Exception:  # a full disk or a vanished mount must not end the watching
+                _log.exception("looking for changed routes failed; trying again")
+
+
+def return_free_memory() -> None:
+    """Give what a replaced model held back to the system, where the C library can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
