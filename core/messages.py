@@ -120,7 +120,7 @@ class Answer(NamedTuple):
     """What one row of a reply says: the outcome, why it stopped and what it cost."""
 
     outcome: Outcome
-    stopped_by: StoppedBy
+    stopped_by: StoppedBy | Literal[""]  # empty: in a stream, another one of the row may follow
     cached: bool
     macs: int
     energy_mj: float | None

@@ -15,6 +15,7 @@ from core.manifest import Manifest, TensorSpec
 from core.messages import Reply, Request
 from serving.outputs import OutputTensor, output_tensors, response_parameters, select_outputs
 from serving.rpc_messages import Message, MessageClass
+from serving.tensor_parameters import check_tensor_parameters
 from serving.tensors import (
     Tensor,
     as_bytes,
@@ -58,7 +59,7 @@ def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Ask
     """All that a request says, checked in full before it costs anything. Raises InvalidInput."""
     inputs = decode_inputs(message, manifest)
     parameters = read_parameters(decode_parameters(message))
-    outputs = [output.name for output in message.outputs]
+    outputs = [_name_output(output) for output in message.outputs]
     select_outputs(manifest, outputs)
     request = Request(
         message.model_name,
@@ -86,6 +87,8 @@ def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:
         spec = input_spec(manifest, given.name)
         if spec.name in inputs:
             raise InvalidInput(f"inputs: given {spec.name!r} twice, allowed once")
+        if given.parameters:
+            check_tensor_parameters("inputs", spec.name, decode_parameters(given))
         if not raws:
             inputs[spec.name] = _from_typed(spec, given)
             continue
@@ -103,13 +106,20 @@ def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:
 
 
 def decode_parameters(message: Message) -> dict[str, object]:
-    """The request's parameters as plain values; one that says nothing is left out."""
+    """A request's or tensor's parameters as plain values; one that says nothing is left out."""
     given: dict[str, object] = {}
     for name, parameter in message.parameters.items():
         choice = parameter.WhichOneof("parameter_choice")
         if choice is not None:
             given[name] = getattr(parameter, choice)
     return given
+
+
+def _name_output(output: Message) -> str:
+    name: str = output.name
+    if output.parameters:
+        check_tensor_parameters("outputs", name, decode_parameters(output))
+    return name
 
 
 def encode_reply(
@@ -183,11 +193,6 @@ def _check_field(spec: TensorSpec, given: Message, field: str) -> None:
     filled = [descriptor.name for descriptor, _ in given.contents.ListFields()]
     if filled == [field]:
         return
-    if "shared_memory_region" in given.parameters:
-        raise InvalidInput(
-            f"inputs.{spec.name}.parameters.shared_memory_region: given,"
-            " allowed only data in the request"
-        )
     raise InvalidInput(
         f"inputs.{spec.name}.contents: given {' and '.join(filled) or 'nothing'},"
         f" allowed {field} for {spec.datatype}, or raw_input_contents"

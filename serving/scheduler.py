@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
@@ -282,11 +283,15 @@ def _stream(flight: Flight, outcome: Outcome, now: float) -> None:
     """Show the answer so far to those who asked for every step's."""
     for waiting, row in flight.waiters:
         if waiting.streams:
-            waiting.progress(row, _answer(flight, outcome, "confidence", waiting, now))
+            waiting.progress(row, _answer(flight, outcome, "", waiting, now))
 
 
 def _answer(
-    flight: Flight, outcome: Outcome, stopped_by: StoppedBy, waiting: Waiting, now: float
+    flight: Flight,
+    outcome: Outcome,
+    stopped_by: StoppedBy | Literal[""],
+    waiting: Waiting,
+    now: float,
 ) -> Answer:
     energy_mj = flight.lane.metrics.energy.estimate_mj(flight.device_s - flight.told_s)
     return Answer(outcome, stopped_by, False, flight.macs, energy_mj, now - waiting.started)

@@ -78,6 +78,8 @@ def test_a_stream_gets_every_steps_answer_and_the_last_is_final() -> None:
         replies = [reply async for reply in engine.infer(ask(3, stream=True))]
         assert [tokens(reply) for reply in replies] == [[3], [3, 2], [3, 2, 1]]
         assert [reply.final for reply in replies] == [False, False, True]
+        stopped_by = [reply.answers[0].stopped_by for reply in replies]
+        assert stopped_by == ["", "", "last_stage"]  # those that go on were stopped by nothing
 
     with_engine(use, serve(Decode()))
 

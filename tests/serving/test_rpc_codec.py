@@ -11,7 +11,13 @@ from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply
-from serving.rpc_codec import FIELDS, decode_inputs, decode_parameters, encode_reply
+from serving.rpc_codec import (
+    FIELDS,
+    decode_inputs,
+    decode_parameters,
+    decode_request,
+    encode_reply,
+)
 from serving.rpc_messages import Message, Messages
 from serving.tensors import objects, pack_bytes
 
@@ -206,11 +212,23 @@ def test_typed_half_floats_are_refused_since_they_have_no_typed_form() -> None:
         decode_inputs(message, make_manifest("FP16"))
 
 
-def test_shared_memory_is_refused_by_name() -> None:
-    message = request()
-    message.inputs[0].parameters["shared_memory_region"].string_param = "elsewhere"
-    with pytest.raises(InvalidInput, match="shared_memory_region: given, allowed only data in"):
-        decode_inputs(message, make_manifest())
+@pytest.mark.parametrize("name", ["shared_memory_region", "classification"])
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+@pytest.mark.parametrize("raw", [bytes(4), None])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_http_refuses_of_a_tensor_is_refused_by_name(
+    name: str, field: str, raw: bytes | None, stream: bool
+) -> None:
+    message = request(raw=raw) if raw else request(uint_contents=[1] * 4)
+    message.outputs.add(name="y")
+    tensor = getattr(message, field)[0]
+    tensor.parameters["harmless"].int64_param = 1
+    assert decode_request(message, make_manifest(), stream=stream).outputs == ["y"]
+    tensor.parameters[name].SetInParent()  # says nothing
+    assert decode_request(message, make_manifest(), stream=stream).outputs == ["y"]
+    tensor.parameters[name].string_param = "elsewhere"
+    with pytest.raises(InvalidInput, match=f"{field}.'{tensor.name}'.parameters: given .*{name}"):
+        decode_request(message, make_manifest(), stream=stream)
 
 
 @given(
