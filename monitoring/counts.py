@@ -76,14 +76,34 @@ class Exit:
         self.exemplars: dict[int, Exemplar] = {}  # of latency, by bucket
 
 
-class Stage:
-    __slots__ = ("batch_rows", "escalated_rows", "queue", "run")
+class BatchSize:
+    """How many batches had this many rows, and how long all of them ran."""
+
+    __slots__ = ("batches", "run_s")
 
     def __init__(self) -> None:
-        self.batch_rows = Histogram(ROWS)
+        self.batches = 0
+        self.run_s = 0.0
+
+
+class Stage:
+    __slots__ = ("escalated_rows", "last_batch_at", "queue", "run", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, BatchSize] = {}  # at most as many as the stage's `max_batch`
+        self.last_batch_at = 0.0  # seconds since 1970
         self.queue = Histogram(SECONDS)
         self.run = Histogram(SECONDS)
         self.escalated_rows = 0
+
+    @property
+    def batch_rows(self) -> Histogram:
+        """Batches by their rows."""
+        histogram = Histogram(ROWS)
+        for rows, size in self.sizes.copy().items():
+            histogram.counts[bisect_left(ROWS, rows)] += size.batches
+            histogram.total += rows * size.batches
+        return histogram
 
 
 class Counts:
@@ -114,7 +134,12 @@ class Counts:
 
     def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         counts = self.stages[stage]
-        counts.batch_rows.observe(rows)
+        size = counts.sizes.get(rows)
+        if size is None:
+            size = counts.sizes[rows] = BatchSize()
+        size.batches += 1
+        size.run_s += run_s
+        counts.last_batch_at = time.time()
         counts.run.observe(run_s)
         queue = counts.queue
         for waited_s in queue_s:

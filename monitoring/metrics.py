@@ -55,6 +55,11 @@ class Metrics:
         key = (route if route in self._routes else "", result)
         self._requests[key] = self._requests.get(key, 0) + 1
 
+    def results(self, route: str) -> Mapping[str, int]:
+        """Requests of a route so far by their result."""
+        counted = self._requests.copy()
+        return {result: count for (name, result), count in counted.items() if name == route}
+
     def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
         """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
         unknown = sorted(read().keys() - MEMORY.keys())

@@ -43,6 +43,9 @@ class NoMetrics:
     def request(self, route: str | None, result: str) -> None:
         pass
 
+    def results(self, route: str) -> Mapping[str, int]:
+        return {}
+
     def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
         pass
 

@@ -8,8 +8,10 @@ import numpy as np
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply
 from serving.outputs import EXPLANATIONS, response_parameters
+from serving.statistics import BatchStatistics, Duration, InferStatistics, ModelStatistics
 from serving.tensors import as_bytes
 
+EXTENSIONS = ("binary_tensor_data", "statistics", "model_repository")
 Facts = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
 
 
@@ -61,6 +63,25 @@ def describe_reply(reply: Reply, manifest: Manifest) -> Facts:
     """What the picture endpoint answers: the same facts as the tensors, one object a picture."""
     answers = [_describe_answer(answer, manifest.labels) for answer in reply.answers]
     return {**response_parameters(reply), "answers": answers}
+
+
+def describe_statistics(found: ModelStatistics) -> Facts:
+    """As Triton's statistics extension writes one version of a model."""
+    return {
+        **found._asdict(),
+        "inference_stats": _describe_durations(found.inference_stats),
+        "batch_stats": [
+            {"batch_size": one.batch_size, **_describe_durations(one)} for one in found.batch_stats
+        ],
+    }
+
+
+def _describe_durations(found: InferStatistics | BatchStatistics) -> Facts:
+    return {
+        name: {"count": value.count, "ns": value.ns}
+        for name, value in found._asdict().items()
+        if isinstance(value, Duration)
+    }
 
 
 def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import orjson
 
+from core.errors import InvalidInput
 from core.version import read_version
 from serving.door_needs import Engine, Metrics
-from serving.facts import describe_model, describe_route
+from serving.facts import EXTENSIONS, describe_model, describe_route, describe_statistics
 from serving.http_paths import Endpoint, Visit
 from serving.http_status import Response
 from serving.oip_http import JSON_TYPE
 from serving.openapi import make_document
+from serving.statistics import READ_ONLY, read_index, read_statistics
 
 DRAINING = "the server is shutting down, send no new requests"
 
@@ -27,6 +29,9 @@ def make_pages(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
         "routes": Endpoint("GET", pages.routes),
         "metrics": Endpoint("GET", pages.metrics),
         "openapi": Endpoint("GET", pages.openapi),
+        "statistics": Endpoint("GET", pages.statistics),
+        "index": Endpoint("POST", pages.index),
+        "change": Endpoint("POST", pages.change),
     }
 
 
@@ -46,8 +51,7 @@ class _Pages:
         return self._readiness({"name": visit.place.route})
 
     async def server(self, _visit: Visit) -> Response:
-        extensions = ["binary_tensor_data"]
-        return _say({"name": "sparing", "version": read_version(), "extensions": extensions})
+        return _say({"name": "sparing", "version": read_version(), "extensions": EXTENSIONS})
 
     async def model(self, visit: Visit) -> Response:
         served = self._engine.resolve(visit.place.route, visit.place.version)
@@ -74,6 +78,20 @@ class _Pages:
 
     async def openapi(self, _visit: Visit) -> Response:
         return _say(make_document(read_version()))
+
+    async def statistics(self, visit: Visit) -> Response:
+        place = visit.place
+        found = read_statistics(
+            self._engine.catalog, self._metrics.results, place.route, place.version or ""
+        )
+        return _say({"model_stats": [describe_statistics(one) for one in found]})
+
+    async def index(self, _visit: Visit) -> Response:
+        entries = read_index(self._engine.catalog, ready=False, draining=self._engine.draining)
+        return 200, [JSON_TYPE], orjson.dumps([entry._asdict() for entry in entries])
+
+    async def change(self, _visit: Visit) -> Response:
+        raise InvalidInput(READ_ONLY)
 
     def _readiness(self, facts: Mapping[str, object]) -> Response:
         if self._engine.draining:

@@ -50,10 +50,17 @@ FIXED: Mapping[str, Place] = {
     "/openapi.json": Place("openapi"),
     "/v1/routes": Place("routes"),
     "/v2": Place("server"),
+    "/v2/models/stats": Place("statistics"),
+    "/v2/repository/index": Place("index"),
     "/v2/health/live": Place("live"),
     "/v2/health/ready": Place("ready"),
 }
-_MODEL_ENDPOINTS: Mapping[str, str] = {"": "model", "ready": "model_ready", "infer": "infer"}
+_MODEL_ENDPOINTS: Mapping[str, str] = {
+    "": "model",
+    "ready": "model_ready",
+    "infer": "infer",
+    "stats": "statistics",
+}
 
 
 def read_place(path: str) -> Place | None:
@@ -63,6 +70,8 @@ def read_place(path: str) -> Place | None:
     match path.split("/"):
         case ["", "v1", "routes", route, "predict"] if route:
             return Place("predict", route)
+        case ["", "v2", "repository", "models", route, "load" | "unload"] if route:
+            return Place("change")
         case ["", "v2", "models", route, "versions", version, *rest] if route and version:
             return _model(route, version, rest)
         case ["", "v2", "models", route, *rest] if route:

@@ -54,6 +54,13 @@ def _operations() -> Node:
         }
     }
     paths["/openapi.json"] = _get("This document.", {"type": "object"})
+    paths["/v2/models/stats"] = _get("Counts of every route.", _ref("Statistics"), "400")
+    paths["/v2/repository/index"] = {
+        "post": {
+            "summary": "What is served, by version. There is no load and no unload.",
+            "responses": _responses(_list(_ref("IndexEntry"))),
+        }
+    }
     paths["/v2"] = _get("Name, version and protocol extensions.", _ref("Server"))
     return paths
 
@@ -102,8 +109,9 @@ def _models() -> Node:
         paths[f"{prefix}/ready"] = _get(
             "The route takes requests.", _ref("Readiness"), "404", "503"
         )
+        paths[f"{prefix}/stats"] = _get("Counts of a route.", _ref("Statistics"), "400", "404")
         paths[f"{prefix}/infer"] = {"post": _infer()}
-        for path in (prefix, f"{prefix}/ready", f"{prefix}/infer"):
+        for path in (prefix, f"{prefix}/ready", f"{prefix}/stats", f"{prefix}/infer"):
             paths[path]["parameters"] = parameters
     return paths
 
@@ -181,6 +189,12 @@ _SIMILAR: Node = {
     "description": "Rows that another picture's answer was given for, which looks alike.",
 }
 _DATA: Node = {"type": "array"}
+_DURATION = _object(count=_COUNT, ns=_COUNT)
+_COMPUTE: Node = {
+    "compute_input": _DURATION,
+    "compute_infer": _DURATION,
+    "compute_output": _DURATION,
+}
 _PARAMETERS: Node = {"type": "object"}
 _STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "memory"]}
 
@@ -194,6 +208,27 @@ _SCHEMAS: Mapping[str, Node] = {
         platform=_TEXT,
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
+    ),
+    "IndexEntry": _object(name=_TEXT, version=_TEXT, state=_TEXT, reason=_TEXT),
+    "Statistics": _object(
+        model_stats=_list(
+            _object(
+                name=_TEXT,
+                version=_TEXT,
+                last_inference=_COUNT,
+                inference_count=_COUNT,
+                execution_count=_COUNT,
+                inference_stats=_object(
+                    success=_DURATION,
+                    fail=_DURATION,
+                    queue=_DURATION,
+                    cache_hit=_DURATION,
+                    cache_miss=_DURATION,
+                    **_COMPUTE,
+                ),
+                batch_stats=_list(_object(batch_size=_COUNT, **_COMPUTE)),
+            )
+        )
     ),
     "Route": _object(
         {"labels": _list(_TEXT), "picture": {"type": ["object", "null"]}},

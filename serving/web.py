@@ -216,6 +216,8 @@ class HttpDoor:
         place = read_place(path)
         if place is None:
             raise refuse_path(path)
+        if not place.route:
+            return place
         try:
             self._engine.resolve(place.route, place.version)
         except UnknownRoute as error:

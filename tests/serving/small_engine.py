@@ -9,7 +9,7 @@ import numpy as np
 from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics import Metrics
 from serving.admission import Admitted
 from serving.calls import Call
 from serving.catalog import AUTO, Catalog, ServedRoute
@@ -66,7 +66,8 @@ class SmallEngine:
     def __init__(self, *manifests: Manifest) -> None:
         given = manifests or (make_manifest(), make_manifest(version="2"))
         self.catalog = Catalog(
-            ServedRoute(manifest, _Shade(), NoMetrics().serve("", ())) for manifest in given
+            ServedRoute(manifest, _Shade(), Metrics().serve("small", ("shade",)))
+            for manifest in given
         )
         self.draining = False
         self.failure: Exception | None = None

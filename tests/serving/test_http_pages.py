@@ -14,7 +14,11 @@ from tests.serving.small_engine import SmallEngine
 
 def test_what_is_served_is_told() -> None:
     async def script(client: httpx.AsyncClient, _engine: SmallEngine) -> None:
-        assert (await client.get("/v2")).json()["extensions"] == ["binary_tensor_data"]
+        assert (await client.get("/v2")).json()["extensions"] == [
+            "binary_tensor_data",
+            "statistics",
+            "model_repository",
+        ]
         model = (await client.get("/v2/models/small")).json()
         assert (model["name"], model["versions"], model["platform"]) == (
             "small",

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
 
 from core.devices import CpuDevice
 from routes.loading import load_route
@@ -131,3 +132,36 @@ def test_the_task_chooses_a_route(server: LiveServer) -> None:
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def test_the_client_reads_statistics_and_the_index(server: LiveServer) -> None:
+    with triton_http.InferenceServerClient(f"127.0.0.1:{server.http_port}") as client:
+        before = _read_statistics(client)
+        rows = PICTURES[:3]
+        ask_http(server, rows, parameters={"no_cache": True})
+        after = _read_statistics(client)
+        assert after["inference_count"] - before["inference_count"] == 3
+        success = [one["inference_stats"]["success"] for one in (before, after)]
+        assert success[1]["count"] - success[0]["count"] == 1
+        assert success[1]["ns"] > success[0]["ns"]
+        assert after["last_inference"] >= before["last_inference"]
+        served = {(one["name"], one["version"]) for one in _all_statistics(client)}
+        assert served == {("tiny", "1"), ("tiny", "2")}
+        index = client.get_model_repository_index()
+        assert {(one["name"], one["version"], one["state"]) for one in index} == {
+            ("tiny", "1", "READY"),
+            ("tiny", "2", "READY"),
+        }
+        for change in (client.load_model, client.unload_model):
+            with pytest.raises(InferenceServerException, match="no load or unload"):
+                change("tiny")
+
+
+def _all_statistics(client: triton_http.InferenceServerClient) -> list[dict[str, Any]]:
+    stats: list[dict[str, Any]] = client.get_inference_statistics()["model_stats"]
+    return stats
+
+
+def _read_statistics(client: triton_http.InferenceServerClient) -> dict[str, Any]:
+    (found,) = client.get_inference_statistics("tiny", "2")["model_stats"]
+    return dict(found)
