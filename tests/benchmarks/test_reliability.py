@@ -1,0 +1,117 @@
+"""The long runs' own parts: what is said is repeatable, and what is wrong is noticed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from benchmarks.reliability import http2
+from benchmarks.reliability.conversation import Call, Conversation, HttpReply
+from benchmarks.reliability.judging import judge_http, judge_rpc
+from benchmarks.reliability.mix import MIX, make_conversation
+from benchmarks.reliability.rpc_wire import RpcReply
+from benchmarks.reliability.samples import make_samples
+from benchmarks.reliability.shrink import shrink
+from benchmarks.reliability.watch import Held, growth_bytes, slope_bytes_h
+from benchmarks.reliability.wire import Malformed, take_reply
+from tests.bad_input import write_text_route
+from tests.tiny_routes import write_route
+
+MIB = 2**20
+
+
+def answer(status: int, body: bytes, headers: bytes = b"") -> bytearray:
+    head = b"HTTP/1.1 %d Some\r\ncontent-length: %d\r\n%s\r\n" % (status, len(body), headers)
+    return bytearray(head + body)
+
+
+def test_a_number_and_a_seed_make_the_same_conversation_and_all_kinds_come(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    write_text_route(tmp_path)
+    samples = make_samples(tmp_path, 2)
+    kinds = set()
+    for number in range(300):
+        conversation = make_conversation(5, number, samples)
+        again = make_conversation(5, number, samples)
+        assert conversation.raw == again.raw
+        assert (conversation.kind, conversation.ends) == (again.kind, again.ends)
+        kinds.add(conversation.kind)
+    assert len(kinds) >= len(MIX) - 3  # several makers make valid ones
+
+
+def test_answers_are_read_one_by_one_and_strictly() -> None:
+    buffer = answer(200, b"abc") + answer(400, b"")
+    assert take_reply(buffer) == HttpReply(200, {b"content-length": b"3"}, b"abc")
+    assert take_reply(buffer) == HttpReply(400, {b"content-length": b"0"}, b"")
+    assert take_reply(buffer) is None
+    assert take_reply(answer(200, b"abc")[:-1]) is None
+    for bad in (
+        bytearray(b"HTTP/1.1 200 OK\r\n\r\n"),
+        bytearray(b"abc\r\n\r\n"),
+        answer(200, b"", b"content-length: 5\r\n"),
+        answer(200, b"", b"a b: c\r\n"),
+    ):
+        with pytest.raises(Malformed):
+            take_reply(bad)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "timed", "word"),
+    [
+        (200, b"", False, ""),
+        (400, b'{"error":"a sentence of words"}', False, ""),
+        (400, b"no", False, "without a sentence"),
+        (400, b'{"error":"a line\\nand another"}', False, "characters"),
+        (500, b'{"error":"the server failed"}', False, "status 500"),
+        (504, b'{"error":"a sentence of words"}', True, ""),
+        (504, b'{"error":"a sentence of words"}', False, "status 504"),
+    ],
+)
+def test_answers_outside_of_the_allowed_set_are_faults(
+    status: int, body: bytes, timed: bool, word: str
+) -> None:
+    conversation = Conversation("x", [b""], timed=timed)
+    fault = judge_http(conversation, [HttpReply(status, {}, body)], lost=False)
+    assert (fault == "") == (word == "")
+    assert word in fault
+
+
+def test_a_valid_request_that_gets_another_answer_or_none_is_a_fault() -> None:
+    right = Conversation("valid", [b""], rights=[lambda reply: "" if reply.body == b"a" else "no"])
+    assert judge_http(right, [HttpReply(200, {}, b"a")], lost=False) == ""
+    assert judge_http(right, [HttpReply(200, {}, b"b")], lost=False) == "wrong: no"
+    assert "lost" in judge_http(right, [], lost=True)
+    refused = HttpReply(400, {}, b'{"error":"a sentence of words"}')
+    assert "wrong" in judge_http(right, [refused], lost=False)
+
+
+def test_calls_without_an_end_a_status_or_with_a_failure_are_faults() -> None:
+    call = Conversation("grpc fields", grpc=True, call=Call((), ()))
+    assert judge_rpc(call, RpcReply(grpc_status=3)) == ""
+    assert "hang" in judge_rpc(call, RpcReply(hung=True))
+    assert "without a status" in judge_rpc(call, RpcReply(lost=True))
+    assert "status 13" in judge_rpc(call, RpcReply(grpc_status=13))
+
+
+def test_headers_written_without_a_table_are_read_back() -> None:
+    headers = [(b"grpc-status", b"12"), (b"grpc-message", b"m" * 300)]
+    block = b"\x20\x88" + http2.pack_headers(headers)
+    assert http2.read_headers(block) == {b":status": b"200", **dict(headers)}
+    with pytest.raises(ValueError, match="no block"):
+        http2.read_headers(block[:-400] + b"\x00\xff")
+
+
+def test_a_conversation_is_made_smaller_while_it_goes_wrong_alike() -> None:
+    async def hold(conversation: Conversation) -> str:
+        return "status 500: x" if b"!" in conversation.raw else ""
+
+    long = Conversation("x", [b"a" * 500 + b"!", b"b" * 500])
+    small = asyncio.run(shrink(long, "status 500: y", hold))
+    assert b"!" in small.raw
+    assert len(small.raw) < 50
+
+
+def test_growth_and_slope_leave_out_the_warm_up() -> None:
+    looks = [Held(float(s), (900 if s < 10 else 100 + s) * MIB, 1, 1, 0.0) for s in range(100)]
+    assert growth_bytes(looks, 10.0) == pytest.approx(81 * MIB, rel=0.01)
+    assert slope_bytes_h(looks, 10.0) == pytest.approx(3600 * MIB, rel=0.01)
