@@ -7,15 +7,17 @@ What a request means is left to `serving.web`; the size of its body to `serving.
 another's server the door stands in the lifespan's state (`serving.guest`).
 """
 
-import sys
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import cast
 
+import httptools
 from uvicorn._types import ASGI3Application, ASGISendCallable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.calls import Call
+from serving.http_head import Fault, Head, find_fault, read_target, write_without_offers
 from serving.http_paths import Known
 from serving.http_status import CLOSE, say, write_response
 from serving.oip_http import JSON_TYPE
@@ -51,11 +53,19 @@ class Turn:
         self.response_complete = False
 
 
+class _HeadRefused(Exception):
+    """Ends the parser's work on what the connection has refused."""
+
+
 class HttpConnection(HttpToolsProtocol):
     """Counts the bytes that were neither a whole head nor a piece of a body."""
 
     _loose_bytes = 0
     _deaf = False
+    _in_body = False  # a head was read whole, and its body was not
+    _offers_upgrade = False  # a head was read whole that is to be read again without its offer
+    _host = b"\0"  # that was found right, which need not be looked at again
+    _named: Mapping[bytes, bytes]  # the headers of the last head
     _held: list[bytes] | None = None  # the pieces of a body that is held back
     _turn: Turn | None = None  # the held request under way, of which there is one at the most
 
@@ -78,20 +88,76 @@ class HttpConnection(HttpToolsProtocol):
         if self._deaf:
             return
         self._loose_bytes += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data, offer)
+        except httptools.HttpParserError as error:
+            self._refuse_bytes(error)
         if self._loose_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"headers: given {self._loose_bytes} bytes or more, allowed {MAX_HEAD_BYTES}",
             )
 
+    def _decline(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
+        """Read on as if no other protocol had been offered: at such a head the parser stops."""
+        rest = memoryview(data)
+        try:
+            while True:
+                rest = rest[offer.args[0] :]
+                head = write_without_offers(self._read_head())
+                self._offers_upgrade = False
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as another:
+                    offer = another
+        except httptools.HttpParserError as error:
+            self._refuse_bytes(error)
+
+    def _read_head(self) -> Head:
+        parser = self.parser
+        return Head(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+
     def on_headers_complete(self) -> None:
         self._loose_bytes = 0
         self._unset_keepalive_if_required()  # an answer to one packet's first request set it
-        if self._may_hold():
+        named = self._named = dict(self.headers)
+        parser = self.parser
+        version = parser.get_http_version()
+        if (
+            parser.should_upgrade()
+            or version != "1.1"
+            or named.get(b"host") != self._host
+            or len(named) != len(self.headers)
+            or not self.url.startswith(b"/")
+        ) and not self._accept_head():
+            return
+        self._in_body = True
+        if version == "1.1" and self._may_hold():
             self._held = []
         else:
             super().on_headers_complete()
+            self.headers = []  # for trailers, which are no headers
+
+    def _accept_head(self) -> bool:
+        """False where the head is to be read again, without its offer."""
+        head = self._read_head()
+        if self.parser.should_upgrade() and head.method != b"CONNECT":
+            self._offers_upgrade = True
+            return False
+        fault = find_fault(head, self._named)
+        if fault is not None:
+            self._refuse_head(fault)
+        self._host = self._named.get(b"host", self._host)
+        self.url = read_target(head.target) or b"/"
+        if head.version == "1.0":
+            self.expect_100_continue = False
+        return True
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
@@ -101,6 +167,9 @@ class HttpConnection(HttpToolsProtocol):
             self._held.append(body)
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade:
+            return
+        self._in_body = False
         if self._held is not None and self._take_up():
             return
         super().on_message_complete()
@@ -118,20 +187,16 @@ class HttpConnection(HttpToolsProtocol):
             (cycle is None or cycle.response_complete)
             and self.url in self._door.recallable
             and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and self._is_short()
             and not self.expect_100_continue
-            and not self.parser.should_upgrade()
             and not self.flow.write_paused
         )
 
     def _is_short(self) -> bool:
         """Whether the head declares a body that may be held."""
-        for name, value in self.headers:
-            if name == b"content-length":
-                return len(value) < 8 and value.isdigit() and int(value) <= MAX_HELD_BYTES
-        return False
+        length = self._named.get(b"content-length", b"")
+        return len(length) < 8 and length.isdigit() and int(length) <= MAX_HELD_BYTES
 
     def _let_go(self) -> None:
         """Send what is held, and the rest of it, its ordinary way."""
@@ -139,6 +204,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         pieces, self._held = self._held, None
         super().on_headers_complete()
+        self.headers = []
         for piece in pieces:
             super().on_body(piece)
 
@@ -148,7 +214,7 @@ class HttpConnection(HttpToolsProtocol):
         pieces = self._held
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         address = read_address(self.client)
-        answer, known = self._door.recall(self.url, self.headers, body, address)
+        answer, known = self._door.recall(self.url, self.headers, self._named, body, address)
         if answer is None and known is not None:
             turn = Turn(known, body)
             done = partial(self.loop.call_soon, self._finish, turn)
@@ -181,22 +247,33 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Called while the parser's error is handled; it says more than the message."""
-        reason = sys.exc_info()[1] or msg
-        self._refuse(HTTPStatus.BAD_REQUEST, f"request: not HTTP/1.1: {reason}")
+    def _refuse_head(self, fault: Fault) -> None:
+        """Answer this head in its turn, and read nothing that comes behind it."""
+        self._deaf = True
+        app, self.app = self.app, _make_refusal(fault.status, fault.sentence)
+        self.url = b"/"
+        super().on_headers_complete()
+        self.app = app
+        self.cycle.keep_alive = False
+        raise _HeadRefused
+
+    def _refuse_bytes(self, error: httptools.HttpParserError) -> None:
+        if not self._deaf:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"request: not HTTP/1.1: {error}")
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         """Answer and close; a whole request that came before is answered instead."""
         self._deaf = True
         cycle = self.cycle
-        if cycle is not None and not cycle.more_body and not cycle.response_complete:
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False
             return
         if self.pipeline:  # a request before it is still to be answered
             self.pipeline[0] = (cycle, _make_refusal(status, sentence))
             return
-        self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
+        answered = self._in_body and self._held is None and cycle.response_complete
+        if not answered:
+            self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
         self.transport.close()
 
 

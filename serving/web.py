@@ -109,7 +109,7 @@ class HttpDoor:
         return _NOTHING if tokens or self._engine.draining else self._urls
 
     def recall(
-        self, url: bytes, pairs: HeaderPairs, body: bytes, address: str
+        self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
     ) -> "tuple[bytes | None, Known | None]":
         """The whole response to an infer request of one row that memory knows.
 
@@ -121,7 +121,6 @@ class HttpDoor:
         if place is None:
             return None, None
         try:
-            headers = dict(pairs)
             self._bodies.check_headers(headers)
             caller = self._callers.find(pairs, address)
             known = self._admit(place, headers, body, caller, self._tracing.of_headers(headers))

@@ -43,7 +43,6 @@ SAME: Mapping[str, tuple[Packets, int]] = {
         1,
     ),
     "an expectation": ([post(write_body(1.0), b"expect: 100-continue")], 1),
-    "an upgrade": ([post(write_body(1.0), b"connection: upgrade", b"upgrade: h2c")], 1),
     "a last request": ([post(write_body(1.0), b"connection: close")], 1),
     "HTTP/1.0": ([post(write_body(1.0), version=b"1.0")], 1),
     "GET": ([post(write_body(1.0), method=b"GET")], 1),

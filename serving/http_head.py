@@ -1,0 +1,117 @@
+"""What a request's head must be before the request means anything: its version, host and target.
+
+RFC 9112, sections 2.3, 3.2 and 6.1. What the parser refuses by itself, such as characters and
+contradicting lengths, is not checked again here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+import httptools
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_MAX_SHOWN = 80
+# A second line with one of these names would leave it open which of the two counts.
+_ONCE = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
+        b"inference-header-content-length",
+    }
+)
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
+_HOST = re.compile(rb"[^\x00-\x20\x7f-\xff\"#/<>?@\\^`{|}]*")
+
+
+class Head(NamedTuple):
+    """A head as the parser read it; names are in lower case."""
+
+    method: bytes
+    target: bytes
+    version: str
+    headers: Headers
+
+
+class Fault(NamedTuple):
+    """Why a head is refused."""
+
+    status: HTTPStatus
+    sentence: str
+
+
+def find_fault(head: Head, named: Mapping[bytes, bytes]) -> Fault | None:
+    """`named` holds the last value of each header."""
+    if head.version not in {"1.0", "1.1"}:
+        return Fault(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+            f"request: not HTTP/1.1: given HTTP/{head.version}, allowed HTTP/1.0 and HTTP/1.1",
+        )
+    if head.version == "1.0" and b"transfer-encoding" in named:
+        return _refuse("Transfer-Encoding: given in HTTP/1.0, allowed in HTTP/1.1")
+    if len(named) != len(head.headers) and (repeated := _find_repeated(head.headers)):
+        return _refuse(f"{repeated.decode().title()}: given more than once, allowed once")
+    return _check_host(head.version, named.get(b"host")) or _check_target(head)
+
+
+def _find_repeated(headers: Headers) -> bytes | None:
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in _ONCE and name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _check_host(version: str, host: bytes | None) -> Fault | None:
+    if host is None:
+        return _refuse("Host: not given, needed in HTTP/1.1") if version == "1.1" else None
+    if _HOST.fullmatch(host) is None:
+        return _refuse(f"Host: given {_show(host)}, allowed a name or an address, and a port")
+    return None
+
+
+def _check_target(head: Head) -> Fault | None:
+    if head.method == b"CONNECT":
+        return _refuse("request: not HTTP/1.1 of a server: CONNECT is for proxies")
+    if head.target == b"*" and head.method == b"OPTIONS":
+        return Fault(
+            HTTPStatus.METHOD_NOT_ALLOWED, "method: given OPTIONS, allowed GET, HEAD or POST"
+        )
+    if read_target(head.target) is None:
+        return _refuse(f"target: given {_show(head.target)}, allowed a path, such as /v2")
+    return None
+
+
+def read_target(target: bytes) -> bytes | None:
+    """The path and query of a target in origin form or in absolute form; None: it has neither."""
+    try:
+        parsed = httptools.parse_url(target)
+    except httptools.HttpParserError:
+        return None
+    if target.startswith(b"/"):
+        return target if parsed.path else None
+    if (parsed.schema or b"").lower() not in {b"http", b"https"} or not parsed.host:
+        return None
+    query = b"" if parsed.query is None else b"?" + parsed.query
+    path: bytes = parsed.path or b"/"
+    return path + query
+
+
+def write_without_offers(head: Head) -> bytes:
+    """The head as it goes over the wire, without what it says of other protocols."""
+    lines = [b"%s: %s\r\n" % (name, value) for name, value in head.headers if name not in _OFFERS]
+    line = b"%s %s HTTP/%s\r\n" % (head.method, head.target, head.version.encode())
+    return b"%s%s\r\n" % (line, b"".join(lines))
+
+
+def _refuse(sentence: str) -> Fault:
+    return Fault(HTTPStatus.BAD_REQUEST, sentence)
+
+
+def _show(value: bytes) -> str:
+    return repr(value[:_MAX_SHOWN].decode("latin-1"))
