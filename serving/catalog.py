@@ -117,5 +117,6 @@ def _make_lanes(
             remember_s=remember_s,
             row_cost=row_cost,
             full_macs=count_full_macs(manifest),
+            route=manifest.route,
         )
     return lanes

@@ -17,11 +17,13 @@ from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
 from serving.lookup import Lookup, SecondTier
+from serving.progress import Health
 from serving.router import choose_route
-from serving.scheduler import Scheduler
+from serving.scheduler import MakeWorker, Scheduler
 from serving.settings import EngineSettings
 from serving.similar_recall import recall_similar
 from serving.traced_rows import note_recall
+from serving.worker import Worker
 
 
 class Engine:
@@ -36,6 +38,9 @@ class Engine:
         *,
         second_tier: SecondTier | None = None,
         secret: bytes | None = None,  # of fingerprints; None: one that nobody shares
+        loop: asyncio.AbstractEventLoop | None = None,  # None: the running one
+        clock: Callable[[], float] = time.monotonic,
+        make_worker: MakeWorker = Worker,
     ) -> None:
         self.catalog = catalog
         self.memory = memory
@@ -44,7 +49,8 @@ class Engine:
         self._admission = Admission(settings.max_rows_per_request, secret)
         self._flights: dict[Key, Flight] = {}
         self._calls = 0
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._loop = loop or asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._scheduler = Scheduler(
             device,
@@ -53,7 +59,11 @@ class Engine:
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
             gather_s=settings.gather_s,
+            stalled_after_s=settings.stalled_after_s,
+            clock=clock,
+            make_worker=make_worker,
         )
+        self._watching: asyncio.Handle = self._loop.call_soon(self._watch)
         self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
         self.lookup: Lookup | None = None
         if second_tier is not None:
@@ -62,7 +72,7 @@ class Engine:
 
     def admit(self, request: Request) -> Admitted:
         """Choose the route and fingerprint the rows; a malformed or late request is refused."""
-        now = check_in_time(request)
+        now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
         return Admitted(served, self._admission.fingerprint(request, served, rows), now)
@@ -184,10 +194,20 @@ class Engine:
             return False
         return True
 
+    def health(self) -> Health:
+        """Whether batches end while rows wait, for probes."""
+        return self._scheduler.health()
+
     def close(self) -> None:
+        self._watching.cancel()
         if self.lookup is not None:
             self.lookup.close()
         self._scheduler.close()
+
+    def _watch(self) -> None:
+        """Have a stall logged also where no probe asks."""
+        self._scheduler.health()
+        self._watching = self._loop.call_later(self._settings.stalled_after_s / 4, self._watch)
 
     # Admission ------------------------------------------------------------------------------------
 
@@ -206,7 +226,7 @@ class Engine:
             if known is None or known.confidence < least:
                 answers.append(None)
                 continue
-            latency_s = time.monotonic() - arrived
+            latency_s = self._clock() - arrived
             served.metrics.row(known.exit, "memory", latency_s)
             answers.append(Answer(known, "memory", True, 0, nothing_mj, latency_s))
         if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
@@ -262,7 +282,7 @@ class Engine:
         self._calls += 1
         self._scheduler.traced += call.trace.on
         if call.deadline is not None:
-            left_s = call.deadline - self._settings.reply_margin_s - time.monotonic()
+            left_s = call.deadline - self._settings.reply_margin_s - self._clock()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
 
     def _expire(self, call: Call) -> None:
@@ -289,7 +309,7 @@ class Engine:
             self.lookup.keep(key, outcome, flight.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
-        now = time.monotonic()
+        now = self._clock()
         due = min(due, now + self._settings.patience_s)
         return self._scheduler.predict_s(served.entry, due, now, rows)
 

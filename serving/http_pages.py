@@ -41,6 +41,9 @@ class _Pages:
         self._metrics = metrics
 
     async def live(self, _visit: Visit) -> Response:
+        health = self._engine.health()
+        if not health.live:
+            return _refuse({"live": False, "error": health.why})
         return _say({"live": True})
 
     async def ready(self, _visit: Visit) -> Response:
@@ -95,9 +98,14 @@ class _Pages:
 
     def _readiness(self, facts: Mapping[str, object]) -> Response:
         if self._engine.draining:
-            body = orjson.dumps({**facts, "ready": False, "error": DRAINING})
-            return 503, [JSON_TYPE], body
+            return _refuse({**facts, "ready": False, "error": DRAINING})
+        if not (health := self._engine.health()).ready:
+            return _refuse({**facts, "ready": False, "error": health.why})
         return _say({**facts, "ready": True})
+
+
+def _refuse(facts: Mapping[str, object]) -> Response:
+    return 503, [JSON_TYPE], orjson.dumps(facts)
 
 
 def _say(facts: Mapping[str, object]) -> Response:

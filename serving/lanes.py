@@ -45,7 +45,7 @@ class Flight:
     __slots__ = (
         "answer", "arrived", "controls", "device_s", "done", "due", "inputs", "key", "lane",
         "lanes", "macs", "probe", "queued", "queued_at", "running", "spent_macs", "state",
-        "state_bytes", "told_s", "waiters",
+        "state_bytes", "steps", "told_s", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class Flight:
         self.spent_macs = 0
         self.device_s = 0.0  # CPU time of the device
         self.told_s = 0.0  # of it, in answers
+        self.steps = 0  # to a next stage, so far
         self.running = False
         self.done = False
 
@@ -102,7 +103,7 @@ class Lane:
 
     __slots__ = (
         "_heap", "_lanes", "_order", "full_macs", "is_first", "is_last", "looked_up", "max_batch",
-        "metrics", "remember_s", "row_cost", "rows", "stage", "times",
+        "metrics", "remember_s", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -117,8 +118,10 @@ class Lane:
         remember_s: float | None,
         row_cost: UnitCost,
         full_macs: int = 0,
+        route: str = "",
     ) -> None:
         self.stage = stage
+        self.route = route
         self.full_macs = full_macs  # of the route's full model, which alone could answer
         self.row_cost = row_cost  # device time of a row of the route, all stages together
         self.remember_s = remember_s  # how long a final answer is kept; None: not at all

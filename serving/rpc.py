@@ -239,7 +239,8 @@ class RpcDoor:
         def state(request: Message) -> Message:
             if request.service not in known:
                 return states(status=states.SERVICE_UNKNOWN)
-            return states(status=states.NOT_SERVING if self._draining.is_set() else states.SERVING)
+            ready = self._service.ready and not self._draining.is_set()
+            return states(status=states.SERVING if ready else states.NOT_SERVING)
 
         async def check(request: Message, context: Context) -> Message:
             if request.service not in known:

@@ -19,6 +19,7 @@ from serving.admission import Admitted
 from serving.callers import UNKNOWN, Caller
 from serving.catalog import Catalog, ServedRoute
 from serving.outputs import select_outputs
+from serving.progress import Health
 from serving.rpc_codec import Asked, decode_request, encode_reply
 from serving.rpc_messages import Message, Messages, Method
 from serving.rpc_repeats import Known, RepeatedReplies, RepeatedRequests, find_raw_input
@@ -35,6 +36,7 @@ class Engine(Protocol):
     def catalog(self) -> Catalog: ...
     @property
     def draining(self) -> bool: ...
+    def health(self) -> Health: ...
     def resolve(self, route: str, version: str | None) -> ServedRoute: ...
     def admit(self, request: Request) -> Admitted: ...
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
@@ -70,18 +72,23 @@ class RpcService:
             **{name: _procedure(methods[name], answer) for name, answer in answers.items()},
         }
 
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+        return not self._engine.draining and self._engine.health().ready
+
     def server_live(self, _request: Message) -> Message:
-        return self._messages.server_live(live=True)
+        return self._messages.server_live(live=self._engine.health().live)
 
     def server_ready(self, _request: Message) -> Message:
-        return self._messages.server_ready(ready=not self._engine.draining)
+        return self._messages.server_ready(ready=self.ready)
 
     def model_ready(self, request: Message) -> Message:
         try:
             self._engine.resolve(request.name, request.version or None)
         except UnknownRoute:
             return self._messages.model_ready(ready=False)
-        return self._messages.model_ready(ready=not self._engine.draining)
+        return self._messages.model_ready(ready=self.ready)
 
     def server_metadata(self, _request: Message) -> Message:
         return self._messages.server_metadata(name="sparing", version=read_version())

@@ -10,25 +10,34 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
+from serving.company import Company
 from serving.lanes import Flight, Lane, Waiting
+from serving.progress import Health, Progress
 from serving.spending import find_overdrawn, share, spend
 from serving.states import StateLedger
 from serving.traced_rows import note_batch
 from serving.turns import Turns
-from serving.worker import Worker
+from serving.worker import Done, Worker
 
 _log = logging.getLogger("sparing.scheduler")
 
-# Handing a batch to the device's thread and back costs about as much as a few rows of a small net.
-# So before a batch shorter than this the loop goes round, until it has brought nothing new for some
-# passes (a gRPC call takes about five). That is no waiting time: an idle loop goes round at once.
-_WORTH_IT_S = 0.0005
-_QUIET_PASSES = 16
+MOST_STEPS = 2**16  # of one row: a pipeline that sends it on for ever fails it
+
+
+class DeviceThread(Protocol):
+    """What runs batches, one at a time, and tells the loop of each when it is done."""
+
+    def submit(self, lane: Lane, flights: list[Flight], /) -> None: ...
+    def device_s(self) -> float: ...
+    def close(self) -> None: ...
+
+
+MakeWorker = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
 
 # Called once for every flight that has ended: its final answer, or None when there is none to
 # remember.
@@ -47,19 +56,26 @@ class Scheduler:
         reply_margin_s: float,
         rebatch_stages: bool,
         gather_s: float,
+        stalled_after_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        make_worker: MakeWorker = Worker,
     ) -> None:
         self._loop = loop
         self._landed = landed
         self._margin_s = reply_margin_s
         self._rebatch = rebatch_stages
-        self._turns = Turns(gather_s if rebatch_stages else 0.0)
+        self._clock = clock
+        self._turns = Turns(gather_s if rebatch_stages else 0.0, clock)
+        self._company = Company()
+        self._progress = Progress(stalled_after_s)
+        self._running: Lane | None = None  # whose batch is on the device
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
         self._pump_is_due = False
         self._busy_until: float | None = None  # predicted end of the batch that runs now
         self._closed = False
         self.traced = 0  # calls under way that are followed
         self.states = StateLedger(device.state_limit_bytes)
-        self._worker = Worker(device, loop, self._done)
+        self._worker: DeviceThread = make_worker(device, loop, self._done)
 
     def close(self) -> None:
         self._closed = True
@@ -68,10 +84,14 @@ class Scheduler:
     def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
         """Put a row into a lane; an idle device takes it at the end of this loop iteration."""
         lane.push(flight, now)
+        idle = self._busy_until is None
+        if idle and not self._waiting:
+            self._progress.begin(now)
         self._waiting[lane] = None
-        if not self._pump_is_due and self._busy_until is None:
+        if idle and not self._pump_is_due:
             self._pump_is_due = True
-            self._loop.call_soon(self._pump, _QUIET_PASSES, 0)
+            self._company.begin(now)
+            self._loop.call_soon(self._pump)
 
     def leave(self, flight: Flight, waiting: Waiting) -> None:
         """One of those who wait for a flight goes away; without anybody left, it is given up."""
@@ -86,7 +106,7 @@ class Scheduler:
         if flight.answer is None:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
-            _tell(flight, waiting, row, flight.answer, "deadline", time.monotonic())
+            _tell(flight, waiting, row, flight.answer, "deadline", self._clock())
         self._let_go(flight, waiting, row)
 
     def _let_go(self, flight: Flight, waiting: Waiting, row: int) -> None:
@@ -96,7 +116,7 @@ class Scheduler:
 
     def recall(self, flight: Flight, outcome: Outcome) -> None:
         """End a row that memory knows after all: all who wait are told, nothing is computed."""
-        now, nothing_mj = time.monotonic(), flight.lane.metrics.energy.nothing_mj
+        now, nothing_mj = self._clock(), flight.lane.metrics.energy.nothing_mj
         for waiting, row in flight.waiters:
             answer = Answer(outcome, "memory", True, 0, nothing_mj, now - waiting.started)
             waiting.deliver(row, answer)
@@ -114,30 +134,51 @@ class Scheduler:
 
     # The device's turn --------------------------------------------------------------------------
 
-    def _pump(self, passes: int, rows: int) -> None:
-        """Give the idle device a batch; a small one when the loop brings no more rows to it."""
+    def _pump(self) -> None:
+        """Give the idle device a batch; a small one when the loop brings no more rows to it. Every
+        pass of this loop takes rows out of a lane, so it ends.
+        """
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
             lane = self._turns.choose(self._waiting)
             if lane is None:
                 self._waiting.clear()
                 return
-            passes = passes - 1 if lane.rows == rows else _QUIET_PASSES
-            if passes and lane.times.predict_s(min(lane.rows, lane.max_batch)) < _WORTH_IT_S:
+            if self._company.comes(lane, self._clock()):
                 self._pump_is_due = True
-                self._loop.call_soon(self._pump, passes, lane.rows)
+                self._loop.call_soon(self._pump)
                 return
             batch = lane.take(one_call=not self._rebatch and not lane.is_first)
             if lane.rows == 0:
                 del self._waiting[lane]
-            now = time.monotonic()
-            batch_s = lane.times.predict_s(len(batch))
-            batch = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
-            if batch:
-                for flight in batch:
-                    flight.running = True
-                self._busy_until = now + batch_s
-                self._worker.submit(lane, batch)
+            try:
+                self._begin(lane, batch)
+            except Exception:
+                self._fail_all(lane, batch)
+
+    def _begin(self, lane: Lane, batch: list[Flight]) -> None:
+        """Give the device those rows of a batch that can still be in time, if there are any."""
+        now = self._clock()
+        batch_s = lane.times.predict_s(len(batch))
+        fit = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
+        if not fit:
+            return
+        for flight in fit:
+            flight.running = True
+        self._busy_until = now + batch_s
+        self._running = lane
+        self._progress.begin(now, batch_s)
+        self._worker.submit(lane, fit)
+
+    def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
+        """A fault of ours, or of what a stage returned: it costs these rows, and nothing else."""
+        _log.exception("a batch of stage %s failed", lane.stage.name)
+        for flight in batch:
+            flight.running = False
+            if flight.done:  # given up while it ran
+                self.states.exchange(flight, None)
+            else:
+                self._fail(flight, StageFailed(f"stage {lane.stage.name} failed on this input"))
 
     def _too_late(self, flight: Flight, done_at: float) -> bool:
         """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
@@ -153,14 +194,23 @@ class Scheduler:
     def _done(
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, cpu_s: float
     ) -> None:
-        now = time.monotonic()
-        self._busy_until = None
+        now = self._clock()
+        self._busy_until = self._running = None
+        self._progress.begin(now)
+        self._company.begin(now)
         self._pump_is_due = True  # survivors are queued first, then the device is given away once
         try:
             share(batch, steps, cpu_s)
             self._land(lane, batch, steps, run_s, now)
+        except Exception:
+            self._fail_all(lane, [flight for flight in batch if flight.running])
         finally:
-            self._pump(_QUIET_PASSES, 0)
+            self._pump()
+
+    def health(self) -> Health:
+        """Whether batches end, for probes; to be asked now and then, so that the log says it."""
+        lane = self._running or next((one for one in self._waiting if one.rows), None)
+        return self._progress.judge(lane, self._clock())
 
     def _land(
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
@@ -202,8 +252,7 @@ class Scheduler:
         if goes_on is None:
             self._finish(flight, lane, step.answer, now)
             return False
-        if (next_lane := lane.lanes.get(goes_on.stage)) is None:
-            raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
+        next_lane = _find_next(flight, lane, goes_on.stage)
         if step.answer is not None:
             _stream(flight, step.answer, now)
         flight.inputs = goes_on.inputs
@@ -259,6 +308,16 @@ class Scheduler:
         self.states.exchange(flight, None)
         spend(flight, outcome or flight.answer)
         self._landed(flight, outcome)
+
+
+def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
+    """The lane of the row's next stage. Raises StageFailed."""
+    flight.steps += 1
+    if flight.steps > MOST_STEPS:
+        raise StageFailed(f"stage {lane.stage.name} sends rows on for ever")
+    if (following := lane.lanes.get(stage)) is None:
+        raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
+    return following
 
 
 def _drain_s(lane: Lane, rows: int) -> float:

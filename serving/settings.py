@@ -71,6 +71,9 @@ class EngineSettings(_Frozen):
     gather_s: float = Field(
         ge=0, le=1, default=0.005
     )  # so long may few survivors wait for company while full batches run; 0: never
+    stalled_after_s: float = Field(
+        gt=0, default=10.0
+    )  # rows wait and no batch ends: not ready then, not live after twice as long
     rebatch_stages: bool = True  # off only to measure what re-batching is worth
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 

@@ -7,7 +7,7 @@ if company makes them cheaper, that batch is short, and nothing of theirs is due
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from serving.lanes import Flight, Lane
 
@@ -18,8 +18,9 @@ _SOON = 20.0  # times `gather_s`
 class Turns:
     """Chooses among lanes; keeps nothing between two choices."""
 
-    def __init__(self, gather_s: float) -> None:
+    def __init__(self, gather_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._gather_s = gather_s
+        self._clock = clock
 
     def choose(self, lanes: Iterable[Lane]) -> Lane | None:
         """The lane whose turn it is; None where no row waits."""
@@ -36,7 +37,7 @@ class Turns:
         gather_s = self._gather_s
         if gather_s == 0.0 or lane.is_first or lane.rows >= lane.max_batch:
             return lane
-        now = time.monotonic()
+        now = self._clock()
         if now - first.queued_at >= gather_s or first.due - now <= _SOON * gather_s:
             return lane
         if _cost_s(lane, lane.rows) <= _WORTH_IT * _cost_s(lane, lane.max_batch):

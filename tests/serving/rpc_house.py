@@ -16,6 +16,7 @@ from core.messages import Answer, Outcome, Reply, Request, Stage
 from monitoring.no_metrics import NoMetrics
 from serving.admission import Admitted
 from serving.catalog import Catalog, ServedRoute
+from serving.progress import HEALTHY, Health
 from serving.rpc import RpcDoor
 from serving.settings import DoorSettings
 
@@ -71,11 +72,15 @@ class SumEngine:
     def __init__(self) -> None:
         self.catalog = Catalog([serve_route("sum", "1"), serve_route("slow", "2")])
         self.draining = False
+        self.state = HEALTHY
         self.gate = asyncio.Event()
         self.requests: list[Request] = []
         self.cancelled = 0
         self.arrived = asyncio.Condition()
         self.failure: Exception | None = None
+
+    def health(self) -> Health:
+        return self.state
 
     def resolve(self, route: str, version: str | None) -> ServedRoute:
         return self.catalog.resolve("sum" if route == "auto:sums" else route, version)

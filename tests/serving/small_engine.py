@@ -13,6 +13,7 @@ from monitoring.metrics import Metrics
 from serving.admission import Admitted
 from serving.calls import Call
 from serving.catalog import AUTO, Catalog, ServedRoute
+from serving.progress import HEALTHY, Health
 
 
 def make_manifest(**changes: Any) -> Manifest:
@@ -70,11 +71,15 @@ class SmallEngine:
             for manifest in given
         )
         self.draining = False
+        self.state = HEALTHY
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.requests: list[Request] = []
         self.cancelled = asyncio.Event()
+
+    def health(self) -> Health:
+        return self.state
 
     def resolve(self, route: str, version: str | None) -> ServedRoute:
         if not route.startswith(AUTO):
