@@ -7,6 +7,7 @@ SparingError
 ├── Unauthorized            a bearer token is demanded and was not given
 ├── UnknownRoute            no such route or version
 ├── Overloaded              a queue or the memory for states is full; try again later
+├── RequestTimeout          the caller did not send its whole request in time
 ├── DeadlineExceeded        the answer could not be had in time
 ├── RouteUnavailable        the route is served but cannot answer now (draining, loading)
 ├── StageFailed             the model raised, or answered with something that is not a number
@@ -44,6 +45,10 @@ class Overloaded(SparingError):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RequestTimeout(SparingError):
+    """The request did not arrive in time."""
 
 
 class DeadlineExceeded(SparingError):

@@ -12,6 +12,7 @@ from core.errors import (
     InvalidInput,
     ModelDirectoryError,
     Overloaded,
+    RequestTimeout,
     RouteUnavailable,
     SparingError,
     StageFailed,
@@ -28,6 +29,7 @@ STATUS: Mapping[type[SparingError], int] = {
     Unauthorized: 401,
     UnknownRoute: 404,
     Overloaded: 429,
+    RequestTimeout: 408,
     DeadlineExceeded: 504,
     RouteUnavailable: 503,
     StageFailed: 500,
@@ -74,6 +76,8 @@ def refuse(error: SparingError) -> Response:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     elif isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
+    elif isinstance(error, RequestTimeout):
+        headers.append(CLOSE)  # what comes behind it is the rest of this request
     return status, headers, say(str(error))
 
 

@@ -34,6 +34,8 @@ class DoorSettings(_Frozen):
     max_picture_pixels: int = Field(gt=0, default=16_000_000)
     drain_s: float = Field(ge=0, default=0.5)  # answering with "connection: close" before closing
     drain_timeout_s: float = Field(gt=0, default=30.0)
+    body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
+    min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
     bearer_token: str = ""  # empty: no token is asked for
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],

@@ -39,6 +39,7 @@ from serving.oip_repeats import RepeatedHeaders
 from serving.picture_request import read_picture_request
 from serving.settings import DoorSettings
 from serving.traced_requests import end_answered, follow
+from serving.uploads import Pace
 
 # ASGI's messages hold values of many types.
 Scope = MutableMapping[str, Any]
@@ -69,7 +70,12 @@ class HttpDoor:
         self._tracing = tracing
         self._max_pixels = settings.max_picture_pixels
         self._callers = Callers(settings)
-        self._bodies = BodyBudget(settings.max_body_bytes, settings.max_body_bytes_in_flight)
+        self._bodies = BodyBudget(
+            settings.max_body_bytes,
+            settings.max_body_bytes_in_flight,
+            Pace(settings.body_timeout_s, settings.min_body_bytes_per_s, settings.drain_s),
+            lambda: engine.draining,
+        )
         self._departures = Departures()
         self._headers = RepeatedHeaders()
         self._places: dict[str, Place] = dict(FIXED)
@@ -133,18 +139,18 @@ class HttpDoor:
 
     def begin(self, known: Known, body: bytes, done: Callable[[], object]) -> Call | bytes | None:
         """Begin the call that `recall` admitted, or refuse it; None: no room for its body."""
-        if not self._bodies.try_take(body):
+        if not self._bodies.try_take(body, known.asked.request.caller):
             return None
         try:
             return self._engine.submit(known.asked.request, known.admitted, done)
         except SparingError as error:
-            self._bodies.give_back(body)
+            self._bodies.give_back(body, known.asked.request.caller)
             return write_response(*self._fail(known, error))
 
     def finish(self, known: Known, body: bytes, call: Call, *, close: bool) -> bytes:
         """The whole response of a call that is over; with `close` the connection's last."""
         self._engine.leave(call)
-        self._bodies.give_back(body)
+        self._bodies.give_back(body, known.asked.request.caller)
         status, headers, answer = self._write(known, call)
         if close:
             headers.append(CLOSE)
@@ -153,7 +159,7 @@ class HttpDoor:
     def leave(self, known: Known, body: bytes, call: Call) -> None:
         """The client is gone before its call was over."""
         self._engine.leave(call)
-        self._bodies.give_back(body)
+        self._bodies.give_back(body, known.asked.request.caller)
         self._count_failure(known.asked.request.route, ClientGone(), known.admitted.trace)
 
     def _write(self, known: Known, found: Reply | Call) -> Response:
@@ -236,7 +242,7 @@ class HttpDoor:
         place, known, headers = visit.place, visit.known, visit.headers
         trace = known.admitted.trace if known else self._tracing.of_headers(headers)
         try:
-            body = await self._bodies.read(headers, visit.receive)
+            body = await self._bodies.read(headers, visit.receive, visit.caller.name)
             try:
                 asked, admitted = known or self._admit(place, headers, body, visit.caller, trace)
                 reply = await self._departures.wait(
@@ -245,7 +251,7 @@ class HttpDoor:
                 trace.touch()
                 head, answer = self._headers.write(reply, admitted.served.manifest, asked)
             finally:
-                self._bodies.give_back(body)
+                self._bodies.give_back(body, visit.caller.name)
         except Exception as error:
             self._count_failure(place.route, error, trace)
             raise
@@ -258,7 +264,7 @@ class HttpDoor:
         trace = self._tracing.of_headers(visit.headers)
         try:
             query = dict(parse_qsl(visit.query.decode("latin-1"), keep_blank_values=True))
-            body = await self._bodies.read(visit.headers, visit.receive)
+            body = await self._bodies.read(visit.headers, visit.receive, visit.caller.name)
             try:
                 served = self._engine.resolve(route, query.get("version"))
                 request = await read_picture_request(
@@ -271,7 +277,7 @@ class HttpDoor:
                     self._engine.answer(request, admitted), visit.receive
                 )
             finally:
-                self._bodies.give_back(body)
+                self._bodies.give_back(body, visit.caller.name)
             trace.touch()
             facts = describe_reply(reply, admitted.served.manifest)
             answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
