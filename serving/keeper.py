@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.one_line import one_line
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.ports import listen_alone
@@ -59,7 +60,7 @@ class Terminal:
         return listen_alone(host, port)
 
     def refuse(self, why: str) -> None:
-        print(f"sparing: {why}", file=sys.stderr, flush=True)
+        print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
 
     async def attend(
         self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event

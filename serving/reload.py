@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.devices import Device
 from core.errors import ModelDirectoryError
+from monitoring.log_limit import UNLIMITED
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from routes.loading import find_routes, load_route
@@ -86,9 +87,10 @@ class Reloader:
             why = f"{directory}: could not be loaded: {type(error).__name__}: {error}"
         else:
             self.refused.pop(directory, None)
-            _log.info("serving %s version %s (%s)", served.name, served.version, served.digest[:12])
+            place = (served.name, served.version, served.digest[:12])
+            _log.info("serving %s version %s (%s)", *place, extra=UNLIMITED)
             return _Loaded(signature, served)
-        _log.error("route refused: %s", why)
+        _log.error("route refused: %s", why, extra=UNLIMITED)
         self.refused[directory] = why
         return _Loaded(signature, old.served if old is not None else None)
 

@@ -6,11 +6,11 @@ and ends.
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 
 from core.errors import Overloaded, RouteUnavailable
+from monitoring.log_limit import configure_logging
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.host import run
@@ -93,10 +93,7 @@ def main() -> None:
     if not first:
         sys.exit(1)  # the supervisor is gone already
     message = read_line(first)
-    logging.basicConfig(
-        level=message["log_level"],
-        format=f"%(asctime)s %(levelname)s worker {message['number']} %(name)s: %(message)s",
-    )
+    configure_logging(message["log_level"], message["number"])
     sys.exit(
         run(Settings.model_validate_json(message["settings"]), Supervisor(line, message["number"]))
     )

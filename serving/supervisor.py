@@ -13,6 +13,8 @@ import sys
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from core.one_line import one_line
+from monitoring.log_limit import UNLIMITED
 from monitoring.sums import Sums
 from serving.keeper import Started
 from serving.ports import reserve
@@ -104,7 +106,7 @@ class _Supervisor:
             elif failed == TRIES:
                 self._fail(f"worker {number} could not be replaced in {TRIES} tries: {end.why}")
             else:
-                _log.error("%s; replacing it", end.why)
+                _log.error("%s; replacing it", end.why, extra=UNLIMITED)
                 await self._pause(early)
 
     async def _live(self, number: int) -> _End:
@@ -129,7 +131,7 @@ class _Supervisor:
     async def _welcome(self, number: int, worker: WorkerProcess) -> None:
         await worker.ready.wait()
         if self._announced:
-            _log.info("worker %d is process %d now", number, worker.pid)
+            _log.info("worker %d is process %d now", number, worker.pid, extra=UNLIMITED)
             return
         workers = [self._workers[number] for number in sorted(self._workers)]
         if len(workers) == self._settings.workers.count and all(
@@ -176,5 +178,5 @@ def _describe_end(code: int) -> str:
 
 
 def _refuse(why: str) -> int:
-    print(f"sparing: {why}", file=sys.stderr, flush=True)
+    print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
     return 1

@@ -100,7 +100,7 @@ class HttpDoor:
         except ClientGone:
             return
         except Exception:
-            _log.exception("%s %s failed", scope["method"], scope["path"])
+            _log.exception("an HTTP request failed")
             status, headers, body = 500, [JSON_TYPE], say(_FAILED)
         headers.append((b"content-length", b"%d" % len(body)))
         if self._engine.draining:

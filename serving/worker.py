@@ -16,6 +16,7 @@ import numpy as np
 
 from core.devices import Device
 from core.messages import Batch, Step
+from monitoring.log_lines import describe_error
 from serving.lanes import Flight, Lane
 
 FAILED = Step(0, None, None)  # neither answer nor next: the row has failed
@@ -91,13 +92,21 @@ def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence
         return steps
     except BaseException as error:  # somebody's model, a native one's panic: it fails its rows only
         if len(flights) == 1:
-            _log.error("stage %s failed: %s: %s", lane.stage.name, type(error).__name__, error)
+            name = lane.stage.name
+            _log.error("stage %s failed: %s", name, _tell(error, flights), extra={"about": name})
             return [FAILED]
         half = len(flights) // 2
         return [
             *run_batch(device, lane, flights[:half]),
             *run_batch(device, lane, flights[half:]),
         ]
+
+
+def _tell(error: BaseException, flights: Sequence[Flight]) -> str:
+    """For the log. A runtime may quote texts that it was given: those are the caller's alone."""
+    rows = (np.asarray(array).dtype for one in flights for array in one.inputs.values())
+    has_texts = any(dtype.kind in "OSU" for dtype in rows)
+    return type(error).__name__ if has_texts else describe_error(error)
 
 
 def collate(device: Device, flights: Sequence[Flight]) -> Batch:

@@ -4,7 +4,6 @@ Commands only read options; what they need is imported when they run, so `--help
 a runtime. A failure is one sentence on stderr: exit code 1, or 2 where it was asked wrongly.
 """
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -128,6 +127,7 @@ def serve(
     [bold]sparing serve --workers 2[/]  two processes; one that dies is replaced
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come as ours, said once
+    from monitoring.log_limit import configure_logging
     from sparing.options import choose_settings
 
     chosen = choose_settings(
@@ -139,9 +139,7 @@ def serve(
         models=models,
         workers=workers,
     )
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure_logging(log_level.upper())
     if chosen.workers.count > 1:
         from serving.supervisor import supervise as host_routes
     else:
@@ -280,7 +278,9 @@ def run_benchmarks(
 
 
 def _complain(sentence: str, exit_code: int) -> int:
-    print(f"sparing: {sentence}", file=sys.stderr)
+    from core.one_line import one_line
+
+    print(f"sparing: {one_line(sentence)}", file=sys.stderr)
     return exit_code
 
 

@@ -62,3 +62,26 @@ def test_a_stage_that_panics_fails_its_row_and_the_thread_goes_on() -> None:
         assert (await engine.answer(ask(2))).answers[0].outcome.exit == "only"
 
     with_engine(use, serve_toy(ToyStage("only", step)))
+
+
+@pytest.mark.parametrize(
+    ("value", "is_told"),
+    [
+        (np.asarray(1.0), True),
+        (np.asarray(b"my words", dtype=object), False),
+        (np.asarray("my words"), False),
+    ],
+)
+def test_what_a_runtime_quotes_of_a_callers_text_is_not_logged(
+    value: np.ndarray, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def step(_value: float) -> Step:
+        raise ValueError("cannot read 'my words'\n")
+
+    lane = serve_toy(ToyStage("only", step)).entry
+    flight = Flight(lane, {"x": np.asarray(1.0), "text": value}, {}, None, 0.0, 0.0)
+    assert run_batch(CpuDevice(), lane, [flight]) == [FAILED]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("stage only failed: ValueError")
+    assert ("my words" in record.getMessage()) is is_told
+    assert "\n" not in record.getMessage()

@@ -1,0 +1,119 @@
+"""A log that callers cannot fill: a few lines a minute from each place in the code.
+
+What a request can cause, it can cause a thousand times a second. So each place that logs writes
+some lines an interval; the rest is counted, and one line says how many there were. A place is a
+line of source, ours or a library's, and where the record has `about`, such as a stage's name, that
+too. Records below INFO, and those made with `extra=UNLIMITED`, are always written.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from monitoring.log_lines import LineFormatter
+
+LINES = 5
+INTERVAL_S = 60.0
+UNLIMITED: Mapping[str, object] = {"limited": False}  # for what an operator's act causes
+_MAX_PLACES = 1024  # more share one count
+_TEMPLATE_LIMIT = 120  # characters
+
+Place = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Count:
+    since: float
+    record: logging.LogRecord  # the first
+    written: int = 0
+    suppressed: int = 0
+
+
+class LimitedHandler(logging.StreamHandler[TextIO]):
+    """Writes to a stream, stderr by default."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        lines: int = LINES,
+        interval_s: float = INTERVAL_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(stream or sys.stderr)
+        self._lines = lines
+        self._interval_s = interval_s
+        self._clock = clock
+        self._counts: dict[Place, _Count] = {}
+        self._ends_at = 0.0  # of the interval that ends first, among those that are counted
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = self._clock()
+        if self._counts and now >= self._ends_at:
+            self._end_intervals(now)
+        if record.levelno < logging.INFO or not getattr(record, "limited", True):
+            super().emit(record)
+            return
+        count = self._find(record, now)
+        if count.written < self._lines:
+            count.written += 1
+            super().emit(record)
+        else:
+            count.suppressed += 1
+
+    def close(self) -> None:
+        """Say what has been suppressed and not yet told."""
+        self._end_intervals(float("inf"))
+        super().close()
+
+    def _find(self, record: logging.LogRecord, now: float) -> _Count:
+        place: Place = (record.name, record.pathname, record.lineno, getattr(record, "about", ""))
+        count = self._counts.get(place)
+        if count is None:
+            if len(self._counts) >= _MAX_PLACES:
+                place = ()
+            if not self._counts:
+                self._ends_at = now + self._interval_s
+            count = self._counts.setdefault(place, _Count(now, record))
+        return count
+
+    def _end_intervals(self, now: float) -> None:
+        """Forget the counts whose time is over, and tell those that held something back."""
+        over = [place for place, one in self._counts.items() if now - one.since >= self._interval_s]
+        for place in over:
+            count = self._counts.pop(place)
+            if count.suppressed:
+                super().emit(self._summarise(count))
+        self._ends_at = min(
+            (one.since + self._interval_s for one in self._counts.values()), default=now
+        )
+
+    def _summarise(self, count: _Count) -> logging.LogRecord:
+        first = count.record
+        message = "%d more lines like this one were suppressed within %g s: %s"
+        template = str(first.msg)[:_TEMPLATE_LIMIT]
+        about = getattr(first, "about", "")
+        return logging.LogRecord(
+            first.name,
+            first.levelno,
+            first.pathname,
+            first.lineno,
+            message,
+            (count.suppressed, self._interval_s, f"{template} ({about})" if about else template),
+            None,
+        )
+
+
+def configure_logging(level: int | str, worker: int = 0) -> None:
+    """The root logger of a serving process; nothing where it has handlers already."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = LimitedHandler()
+    handler.setFormatter(LineFormatter(worker))
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(True)

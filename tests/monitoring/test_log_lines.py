@@ -1,0 +1,58 @@
+"""A record is one line of bounded length; a traceback after it cannot be taken for a record."""
+
+import logging
+
+from monitoring.log_lines import LineFormatter, describe_error
+
+
+def write(message: str, *args: object, error: BaseException | None = None) -> str:
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("sparing.x", logging.ERROR, "x.py", 1, message, args, info)
+    return LineFormatter().format(record)
+
+
+def test_a_name_cannot_forge_a_second_line() -> None:
+    line = write("route refused: %s", "a\n2026-01-01 00:00:00,000 INFO sparing: \x1b[1mstopped")
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert line.endswith("route refused: a\\n2026-01-01 00:00:00,000 INFO sparing: \\x1b[1mstopped")
+
+
+def test_a_line_has_a_bounded_length() -> None:
+    assert len(write("%s", "x" * 1_000_000)) < 2200
+
+
+def test_a_process_among_several_says_its_number() -> None:
+    record = logging.LogRecord("sparing", logging.INFO, "x.py", 1, "draining", (), None)
+    assert LineFormatter(3).format(record).endswith(" INFO worker 3 sparing: draining")
+
+
+def test_a_traceback_is_indented_bounded_and_names_its_causes() -> None:
+    def fail(depth: int) -> None:
+        if depth:
+            fail(depth - 1)
+        raise KeyError("first\n2026-01-01 INFO forged " + "x" * 10_000)
+
+    try:
+        try:
+            fail(100)
+        except KeyError as error:
+            raise ValueError("second") from error
+    except ValueError as error:
+        text = write("failed", error=error)
+    first, *others = text.splitlines()
+    assert first.endswith("failed")
+    assert all(line.startswith("  ") for line in others)
+    assert others[-1] == "  ValueError: second"
+    assert any(line.startswith("  KeyError: 'first\\n2026-01-01") for line in others)
+    assert "test_log_lines.py" in text
+    assert len(text) < 10_000
+
+
+def test_an_exception_that_cannot_be_spelt_is_named() -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert describe_error(Unspeakable()) == "Unspeakable"
+    assert describe_error(KeyError()) == "KeyError"
