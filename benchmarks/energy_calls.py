@@ -45,7 +45,7 @@ async def _time_readings(settings: EnergySettings) -> float:
     spent_s = 0.0
     for reading in range(1, READINGS + 1):
         set_uj(folder, ZONE, reading * STEP_UJ)
-        counts.spend(STAGE, 1e-3, 1, 1)
+        counts.spend(STAGE, 1e-3, 1)
         began_s = time.process_time()
         await sampler.sample()
         spent_s += time.process_time() - began_s

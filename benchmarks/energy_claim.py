@@ -37,7 +37,7 @@ def measure_claim(
 ) -> Iterator[Sample]:
     """Joules a picture with and without the idle machine's, CPU, and who told."""
     twice = np.repeat(colour, 2, axis=0)
-    watts = Watts()
+    watts = Watts(5.0, 4.0, 3.0)
     energy = (
         f"[energy.model]\nidle_w = {watts.idle_w}\nbusy_core_w = {watts.busy_core_w}\n"
         f"dram_w = {watts.dram_w}\n"

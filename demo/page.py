@@ -59,7 +59,7 @@ def draw_dashboards(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing: demo</title>"
         f"<style>{STYLE}</style><h1>Sparing: what the dashboards say</h1>"
         f"<p><a href=report.html>What was served, saved and spent</a>. "
-        f"Joules here are a model's.</p>"
+        f"Energy values are estimates, not measurements, where their source is model.</p>"
         f"{''.join(parts)}</html>"
     )
     (folder / "index.html").write_text(page)

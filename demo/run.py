@@ -41,10 +41,6 @@ secret = "{secret}"
 [energy]
 carbon_grams_per_kwh = 380.0
 embodied_grams_per_hour = 2.0
-[energy.model]
-idle_w = 5.0
-busy_core_w = 4.0
-dram_w = 3.0
 """
 
 

@@ -26,8 +26,8 @@ class RouteMetrics(Protocol):
     @property
     def energy(self) -> EnergyRate: ...
 
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
-        """One row was answered."""
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+        """One row was answered, by whatever; the full model alone would have taken `full_macs`."""
 
     def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         """A stage ran a batch: how long each row had queued and how long the stage took."""
@@ -35,8 +35,8 @@ class RouteMetrics(Protocol):
     def escalation(self, stage: str, rows: int) -> None:
         """This many rows left the stage for another one."""
 
-    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
-        """A row ended: its device time and MACs, and the MACs of the last stage alone."""
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
+        """A row ended: its device time and MACs."""
 
     def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         """A row that was counted belongs to this trace, which shows where its time went."""
@@ -123,7 +123,8 @@ class Counts:
             self.stages.setdefault(stage, Stage())
             self.exits.setdefault(stage, Exit())
 
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+        self.full_macs += full_macs
         counts = self.exits.get(exit)
         if counts is None:
             counts = self.exits[OTHER]
@@ -148,13 +149,12 @@ class Counts:
     def escalation(self, stage: str, rows: int) -> None:
         self.stages[stage].escalated_rows += rows
 
-    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
         counts = self.exits.get(exit)
         if counts is None:
             counts = self.exits[OTHER]
         counts.device_s += device_s
         counts.macs += macs
-        self.full_macs += full_macs
 
     def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         counts = self.exits.get(exit) or self.exits[OTHER]

@@ -76,12 +76,12 @@ class Metrics:
         self._watched.append(read)
 
     def spent_s(self) -> Mapping[tuple[str, str], float]:
-        """Device seconds so far of rows that ended, by route and exit."""
+        """Device seconds so far of rows that ended, by route and exit; 0 where none did."""
         return {
             (route, exit): of_exit.device_s
             for route, counts in self._routes.copy().items()
             for exit, of_exit in counts.exits.copy().items()
-            if of_exit.device_s
+            if exit in counts.stages or of_exit.device_s
         }
 
     def render(self) -> tuple[bytes, str]:
@@ -172,7 +172,7 @@ def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
     full = Family(
         "sparing_full_macs",
         "counter",
-        "MACs of the same rows on the last stage alone.",
+        "MACs that the full model alone would have taken for all rows answered.",
         ("route",),
     )
     for route, counts in routes.copy().items():

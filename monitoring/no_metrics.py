@@ -13,7 +13,7 @@ class _NoCounts:
 
     energy = EnergyRate()
 
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         pass
 
     def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
@@ -22,7 +22,7 @@ class _NoCounts:
     def escalation(self, stage: str, rows: int) -> None:
         pass
 
-    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
         pass
 
     def exemplar(self, exit: str, latency_s: float, trace: str) -> None:

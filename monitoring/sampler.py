@@ -15,6 +15,7 @@ from typing import NamedTuple
 from monitoring.energy import EnergyRate
 from monitoring.ledger import ACCOUNTS, Interval, Ledger, Spent
 from monitoring.meters.meter import Meter, MeterFailed
+from monitoring.meters.model import ModelMeter
 
 RETRY_S = 5.0
 QUICK_S = 0.0005  # to read: then handing it to a thread would cost more
@@ -62,6 +63,7 @@ class Sampler:
         self.degraded = False
         self._place = -1
         self._quick = False
+        self._fixed: float | None = None  # joules of a core-second, where a model tells them
         self._retry_at = 0.0
         self._still_s = 0.0
         self._first_j = 0.0  # of the first meter, when it was last tried
@@ -155,7 +157,15 @@ class Sampler:
             if meter.source not in self.books:
                 self.books[meter.source] = Book(Ledger(idle_w), {})
             self._rate.source = meter.source
+            self._fixed = self._tell(meter) if isinstance(meter, ModelMeter) else None
+            self._rate.joules_per_s = self._fixed
             return
+
+    def _tell(self, model: ModelMeter) -> float:
+        """Joules of a core-second, which a model knows before anything was counted."""
+        if "idle" in self._accounts:  # of several processes, one says it
+            _log.info("Energy values are estimates, not measurements: %s", model.basis)
+        return model.watts.busy_core_w
 
     async def _try_first(self) -> bool:
         """Go back to the first meter if it can be read again and does not stand still."""
@@ -192,13 +202,15 @@ class Sampler:
         ledger.add(interval, ended)
         for name, step_j in steps.items():
             components[name] = components.get(name, 0.0) + max(0.0, step_j)
-        self._rate.joules_per_s = ledger.joules_per_s
+        self._rate.joules_per_s = ledger.joules_per_s if self._fixed is None else self._fixed
 
     def counts(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
         """As `labelled` names them."""
         rows: dict[tuple[str, ...], float] = {}
         accounts: dict[tuple[str, ...], float] = {}
         parts: dict[tuple[str, ...], float] = {}
+        if self._place >= 0:  # series begin at 0, else their first growth is not seen
+            rows = {(*key, self._rate.source): 0.0 for key in self._spent}
         for source, (ledger, components) in self.books.items():
             rows |= {(*key, source): joules for key, joules in ledger.rows.items()}
             accounts |= {(name, source): ledger.accounts[name] for name in self._accounts}

@@ -69,7 +69,9 @@ class Call:
             return
         self.answers[row] = answer
         self.missing -= 1
-        self.served.metrics.row(answer.outcome.exit, answer.stopped_by, answer.latency_s)
+        served = self.served
+        exit = answer.outcome.exit
+        served.metrics.row(exit, answer.stopped_by, answer.latency_s, served.full_macs)
         if self.replies is not None:
             final = self.missing == 0
             self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))

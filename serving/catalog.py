@@ -22,6 +22,7 @@ class ServedRoute:
     __slots__ = (
         "digest",
         "entry",
+        "full_macs",
         "lanes",
         "manifest",
         "metrics",
@@ -45,6 +46,7 @@ class ServedRoute:
         self.remembers = remembers and manifest.memory.enabled
         self.similar = similar
         self.digest = pipeline.digest.hex()
+        self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer
         self.lanes = _make_lanes(
             manifest, pipeline, metrics, manifest.memory.ttl_s if self.remembers else None
         )
@@ -116,7 +118,6 @@ def _make_lanes(
             metrics=metrics,
             remember_s=remember_s,
             row_cost=row_cost,
-            full_macs=count_full_macs(manifest),
             route=manifest.route,
         )
     return lanes

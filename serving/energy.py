@@ -1,7 +1,8 @@
 """Opens the meters that the settings name and enters what they say into the ledger, beside serving.
 
-Where nothing can be read nothing is guessed: replies say `energy_source: none`, unless the settings
-give watts for the model.
+Where no meter can be read the model stands in, with the watts of the settings or else with those
+that are published of this processor: estimates, which replies, metrics and one line of the log call
+so. The source `none` counts nothing.
 """
 
 import logging
@@ -13,10 +14,12 @@ from pathlib import Path
 
 from monitoring.labelled import Labelled
 from monitoring.ledger import ACCOUNTS
+from monitoring.meters.busy import BusyTime, Quota, find_quota, read_busy_s
+from monitoring.meters.estimate import estimate
 from monitoring.meters.finding import AUTOMATIC, OPEN
 from monitoring.meters.late import LateMeter
 from monitoring.meters.meter import Meter, MeterDenied, MeterFailed
-from monitoring.meters.model import ModelMeter, Watts, read_busy_s
+from monitoring.meters.model import ModelMeter, Watts
 from monitoring.meters.replay import ReplayMeter
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
@@ -24,9 +27,13 @@ from monitoring.sampler import CpuTimes, Sampler
 from serving.settings import EnergySettings
 
 _log = logging.getLogger("sparing.energy")
-_STAT = Path("/proc/stat")
+_PROC = Path("/proc")
 JOULES_PER_KWH = 3.6e6
 OWN_ACCOUNTS = ("rows", "overhead")
+# Of a machine's processor, which the model can stand in for without watts of the settings.
+_OF_A_PROCESSOR = ("auto", "model", "rapl", "ina3221", "pmic")
+
+Meters = list[tuple[Meter, float | None]]  # each with its idle watts where these are known
 
 
 def open_sampler(
@@ -34,16 +41,30 @@ def open_sampler(
     metrics: Metrics | NoMetrics,
     device_s: Callable[[], float],
     worker: int = 0,  # of several, the first of which accounts for the machine; 0: alone
+    proc: Path = _PROC,
 ) -> Sampler | None:
     """None where there is nothing to read. Raises ValueError with one sentence for a source that
     was asked for by name and cannot be had.
     """
-    meters = _open_meters(settings)
-    if not meters or isinstance(metrics, NoMetrics):
+    if settings.source == "none" or isinstance(metrics, NoMetrics):
+        return None
+    measured = _open_measured(settings)
+    # Meters and watts of the settings are a whole machine's; else a container is estimated alone.
+    whole = bool(measured or settings.model.busy_core_w)
+    quota = None if whole else find_quota(proc, settings.sysfs)
+    try:
+        busy = BusyTime(
+            quota.read_busy_s if quota else partial(read_busy_s, proc / "stat"), time.process_time
+        )
+    except MeterFailed as error:
+        _log.warning("Energy is not counted: %s", error)
+        return None
+    meters = [*measured, *_open_model(settings, proc, quota, busy)]
+    if not meters:
         return None
     sampler = Sampler(
         meters,
-        partial(read_cpu, device_s, find_siblings if worker else list),
+        partial(read_cpu, busy, device_s, find_siblings if worker else list),
         metrics.spent_s,
         metrics.energy,
         accounts=ACCOUNTS if worker <= 1 else OWN_ACCOUNTS,
@@ -52,10 +73,12 @@ def open_sampler(
     return sampler
 
 
-def read_cpu(device_s: Callable[[], float], siblings: Callable[[], list[int]] = list) -> CpuTimes:
+def read_cpu(
+    busy: BusyTime, device_s: Callable[[], float], siblings: Callable[[], list[int]] = list
+) -> CpuTimes:
     """Core-seconds so far; `siblings` names the processes that serve with this one."""
     beside_s = sum(map(read_process_s, siblings()))
-    return CpuTimes(read_busy_s(_STAT), time.process_time(), device_s(), beside_s)
+    return CpuTimes(busy.read_s(), time.process_time(), device_s(), beside_s)
 
 
 def find_siblings() -> list[int]:
@@ -77,21 +100,36 @@ def read_process_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _open_meters(settings: EnergySettings) -> list[tuple[Meter, float | None]]:
-    """The meter and what stands in for it, each with its idle watts where these are known."""
-    meters: list[tuple[Meter, float | None]] = []
+def _open_measured(settings: EnergySettings) -> Meters:
+    """The meter that the settings name, or the first that can be read."""
     idle_w = settings.idle_w or None
     if settings.source == "replay":
-        meters.append((_open("replay", partial(ReplayMeter, Path(settings.replay))), idle_w))
-    elif (make := OPEN.get(settings.source)) is not None:
-        meters.append((_open(settings.source, partial(make, settings.sysfs)), idle_w))
-    elif settings.source == "auto":
-        meters += [(meter, idle_w) for meter in _find_first(settings.sysfs)]
-    watts = settings.model
-    if watts.busy_core_w and settings.source != "none":
-        model = ModelMeter(Watts(watts.idle_w, watts.busy_core_w, watts.dram_w))
-        meters.append((model, watts.idle_w + watts.dram_w))
-    return meters
+        return [(_open("replay", partial(ReplayMeter, Path(settings.replay))), idle_w)]
+    if (make := OPEN.get(settings.source)) is not None:
+        return [(_open(settings.source, partial(make, settings.sysfs)), idle_w)]
+    if settings.source == "auto":
+        return [(meter, idle_w) for meter in _find_first(settings.sysfs)]
+    return []
+
+
+def _open_model(
+    settings: EnergySettings, proc: Path, quota: Quota | None, busy: BusyTime
+) -> Meters:
+    """What stands in where the meter fails, or where there is none."""
+    given = settings.model
+    if given.busy_core_w:
+        watts, basis = Watts(given.idle_w, given.busy_core_w, given.dram_w), "the settings' watts"
+    elif settings.source not in _OF_A_PROCESSOR:
+        return []
+    else:
+        try:
+            found = estimate(proc, quota)
+        except MeterFailed as error:
+            _log.warning("There are no watts for the model: %s", error)
+            return []
+        basis = found.describe()
+        watts = Watts(given.idle_w or found.watts.idle_w, found.watts.busy_core_w, given.dram_w)
+    return [(ModelMeter(watts, busy.read_s, basis=basis), watts.idle_w + watts.dram_w)]
 
 
 def _open(source: str, make: Callable[[], Meter]) -> Meter:

@@ -227,7 +227,7 @@ class Engine:
                 answers.append(None)
                 continue
             latency_s = self._clock() - arrived
-            served.metrics.row(known.exit, "memory", latency_s)
+            served.metrics.row(known.exit, "memory", latency_s, served.full_macs)
             answers.append(Answer(known, "memory", True, 0, nothing_mj, latency_s))
         if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
             note_recall(trace, answers)

@@ -102,7 +102,7 @@ class Lane:
     """Rows waiting for one stage, in the order in which they are due."""
 
     __slots__ = (
-        "_heap", "_lanes", "_order", "full_macs", "is_first", "is_last", "looked_up", "max_batch",
+        "_heap", "_lanes", "_order", "is_first", "is_last", "looked_up", "max_batch",
         "metrics", "remember_s", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -117,12 +117,10 @@ class Lane:
         metrics: RouteMetrics,
         remember_s: float | None,
         row_cost: UnitCost,
-        full_macs: int = 0,
         route: str = "",
     ) -> None:
         self.stage = stage
         self.route = route
-        self.full_macs = full_macs  # of the route's full model, which alone could answer
         self.row_cost = row_cost  # device time of a row of the route, all stages together
         self.remember_s = remember_s  # how long a final answer is kept; None: not at all
         self.max_batch = max_batch

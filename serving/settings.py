@@ -151,10 +151,12 @@ class MetricsSettings(_Frozen):
 
 
 class ModelSettings(_Frozen):
-    """Watts assumed where nothing measures them; `sparing meter calibrate` fits them."""
+    """Watts assumed where nothing measures them; `sparing meter calibrate` fits them. Without
+    `busy_core_w` they are those published of the processor.
+    """
 
     idle_w: float = Field(ge=0, le=1e5, default=0.0)
-    busy_core_w: float = Field(ge=0, le=1e4, default=0.0)  # 0: there is no model
+    busy_core_w: float = Field(ge=0, le=1e4, default=0.0)
     dram_w: float = Field(ge=0, le=1e4, default=0.0)
 
 
@@ -174,8 +176,6 @@ class EnergySettings(_Frozen):
     def _source_has_what_it_needs(self) -> "EnergySettings":
         if self.source == "replay" and not self.replay:
             raise ValueError("replay: not given, needed for source = 'replay'")
-        if self.source == "model" and not self.model.busy_core_w:
-            raise ValueError("model.busy_core_w: not given, needed for source = 'model'")
         return self
 
 

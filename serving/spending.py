@@ -45,5 +45,4 @@ def spend(flight: Flight, outcome: Outcome | None) -> None:
         return
     lane = flight.lane
     exit = FAILED if outcome is None else outcome.exit
-    full_macs = 0 if outcome is None else lane.full_macs  # who failed has saved nothing
-    lane.metrics.spend(exit, flight.device_s, flight.spent_macs, full_macs)
+    lane.metrics.spend(exit, flight.device_s, flight.spent_macs)

@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sparing.failure import Failure
-
 meter = typer.Typer(rich_markup_mode="rich")
 SysfsOption = Annotated[Path, typer.Option("--sysfs", help="What stands for /sys.")]
 
@@ -18,7 +16,7 @@ def show_meters(context: typer.Context, sysfs: SysfsOption = Path("/sys")) -> No
 
     [bold]sparing meter[/]  a table
 
-    [bold]sparing meter calibrate[/]  watts for the model, by a meter or a wall plug
+    [bold]sparing meter calibrate[/]  watts for the model, by a meter, a wall plug or a table
     """
     from sparing import metering
 
@@ -29,29 +27,35 @@ def show_meters(context: typer.Context, sysfs: SysfsOption = Path("/sys")) -> No
 @meter.command("calibrate")
 def calibrate_model(
     by: Annotated[
-        str, typer.Option(help="rapl, ina3221, pmic, nvml; or plug: you type watts.")
-    ] = "plug",
+        str,
+        typer.Option(
+            help="auto, table, plug, rapl, ina3221, pmic or nvml; auto: a meter that can be read, "
+            "else a plug if somebody can type its watts, else the table."
+        ),
+    ] = "auto",
     seconds: Annotated[float, typer.Option(min=1.0, help="Of each load.")] = 20.0,
+    idle_watts: Annotated[
+        float | None, typer.Option(min=0.0, help="What a plug showed when nothing ran.")
+    ] = None,
+    busy_watts: Annotated[
+        float | None, typer.Option(min=0.0, help="What it showed with all cores busy.")
+    ] = None,
     sysfs: SysfsOption = Path("/sys"),
 ) -> None:
     """Fit the model's watts to this machine: cores are kept busy, power is read.
 
     What it prints goes into settings.toml; where no meter can be read, the model then
-    stands in, and what it says is labelled as a model's.
+    stands in, and what it says is labelled as a model's. Without a terminal:
+
+    [bold]sparing meter calibrate --idle-watts 21.5 --busy-watts 48[/]  of a plug, no load is run
+
+    [bold]sparing meter calibrate --by table[/]  published figures of the processor, not measured
     """
-    from monitoring.meters.finding import find_meters
-    from sparing import metering
+    from sparing import calibrating
 
     console = Console(stderr=True)
-    if by == "plug":
-        ask = metering.ask_person(console)
-    else:
-        found = {str(one.source): one for one in find_meters(sysfs)}.get(by)
-        if found is None:
-            raise Failure(f"--by {by}: given, allowed are rapl, ina3221, pmic, nvml and plug", 2)
-        if found.meter is None:
-            raise Failure(f"{by}: {found.why_not}")
-        ask = metering.ask_meter(found.meter)
-    fit = metering.calibrate(ask, seconds, console)
-    console.print(f"at most {fit.residual_w:.2f} W beside the line")
+    fit = calibrating.calibrate(
+        calibrating.Wanted(by, seconds, idle_watts, busy_watts, sysfs), console
+    )
+    console.print(fit.note, soft_wrap=True, highlight=False)
     print(fit.as_toml(), end="")

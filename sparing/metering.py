@@ -1,4 +1,4 @@
-"""`sparing meter`: what can tell joules here; and `calibrate`, which fits the model's watts."""
+"""`sparing meter`: what can tell joules here; and the loads that fit the model's watts."""
 
 import math
 import multiprocessing
@@ -15,14 +15,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from monitoring.meters.busy import find_quota, read_busy_s
+from monitoring.meters.estimate import estimate
 from monitoring.meters.finding import find_meters
 from monitoring.meters.meter import Meter, MeterFailed
-from monitoring.meters.model import read_busy_s
 from sparing.failure import Failure
 
 READS = 20
 STAT = Path("/proc/stat")
 START_S = 1.0  # until all cores are busy
+NO_TERMINAL = "give --idle-watts and --busy-watts of the plug, or --by table"
 AskPower = Callable[[int, float], float]  # busy cores, seconds -> mean watts
 
 
@@ -40,11 +42,11 @@ class Fit:
 
     idle_w: float
     busy_core_w: float
-    residual_w: float  # the largest
+    note: str  # how good it is, or what it assumes
 
     def as_toml(self) -> str:
         return (
-            "[energy.model]\n"
+            f"# {self.note}\n[energy.model]\n"
             f"idle_w = {self.idle_w:.2f}\nbusy_core_w = {self.busy_core_w:.2f}\ndram_w = 0.0\n"
         )
 
@@ -62,11 +64,26 @@ def show_meters(sysfs: Path, console: Console) -> None:
             table.add_row(found.source, "", "", str(error))
         else:
             table.add_row(found.source, ", ".join(names), f"{cost_us:.0f} µs", "")
-    table.add_row("model", "cpu, dram", "", "an estimate: set \\[energy.model], or calibrate it")
+    table.add_row("model", "cpu, dram", "", "an estimate, not a measurement: see below")
     console.print(table)
+    console.print(
+        f"\nThe model's watts: {describe_model()}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
-def calibrate(ask: AskPower, seconds: float, console: Console) -> Fit:
+def describe_model() -> str:
+    """What stands in where no meter can be read, and on what basis."""
+    try:
+        found = estimate(quota=find_quota(Path("/proc"), Path("/sys")))
+    except MeterFailed as error:
+        return f"no estimate, {error}; set [energy.model]"
+    return (
+        f"unless [energy.model] is set, {found.describe()}. "
+        "`sparing meter calibrate` fits it to this machine."
+    )
+
+
+def run_loads(ask: AskPower, seconds: float, console: Console) -> Fit:
     """Keep 0, 1, half and all cores busy, `seconds` each, and fit what power is told."""
     cores = os.cpu_count() or 1
     loads = sorted({0, 1, cores // 2, cores})
@@ -106,7 +123,7 @@ def fit(points: Sequence[Point]) -> Fit:
             "the machine busy with something else?"
         )
     residual_w = float(np.abs(powers - (idle_w + slope * cores)).max())
-    return Fit(float(idle_w), float(slope), residual_w)
+    return Fit(float(idle_w), float(slope), f"Fitted: at most {residual_w:.2f} W beside the line.")
 
 
 def ask_meter(meter: Meter) -> AskPower:
@@ -131,7 +148,10 @@ def ask_person(console: Console) -> AskPower:
 def _ask_person(console: Console, load: int, seconds: float) -> float:
     time.sleep(min(seconds, 3.0))  # until the plug has seen it
     while True:
-        text = console.input(f"{load} cores are busy. What does the plug show, in watts? ")
+        try:
+            text = console.input(f"{load} cores are busy. What does the plug show, in watts? ")
+        except EOFError:
+            raise Failure(f"nobody answered; {NO_TERMINAL}") from None
         try:
             power_w = float(text.replace(",", "."))
         except ValueError:

@@ -20,7 +20,7 @@ COURSES = (
     ("answers a second", "sum by (route) (rate(sparing_rows_total[5m]))"),
     ("joules an answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
      "sum by (route) (rate(sparing_rows_total[5m]))"),
-    ("work saved of what was computed, %", "100 * (1 - sum by (route) "
+    ("work saved, %", "100 * (1 - sum by (route) "
      "(rate(sparing_macs_total[5m])) / sum by (route) (rate(sparing_full_macs_total[5m])))"),
 )  # fmt: skip
 

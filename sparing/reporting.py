@@ -1,10 +1,11 @@
 """`sparing report`: what each route served, saved and cost, against everything on the full model.
 
-The full model is the route's last stage, or all stages where they are parts of one net. What was
-answered from memory would have been computed, too. Joules of the full model: as if every answer had
-taken the time of a row of the route's dearest stage, at the joules that the route's time really
-took; an estimate, and called so.
-Not in proportion to MACs, of which a small network's take more joules each.
+Saved is one figure here, on dashboards and in recording rules: 1 - MACs / full MACs, where the
+server counts the full model's MACs for every row that it answered, from the cache too. The full
+model is the route's last stage, or all stages where they are parts of one net. Joules of the full
+model: as if every answer had taken the time of a row of the route's dearest stage, at the joules
+that the route's time really took; an estimate, and called so. Not in proportion to MACs, of which
+a small network's take more joules each.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,6 @@ def gather(figures: Figures) -> list[RouteFigures]:
         for (exit, _), count in own.items():
             exits[exit] = exits.get(exit, 0.0) + count
         measured = {key[1]: value for key, value in joules.items() if key[0] == route}
-        computed = total - remembered
         spent_j = sum(measured.values()) if measured else None
         found.append(
             RouteFigures(
@@ -77,7 +77,7 @@ def gather(figures: Figures) -> list[RouteFigures]:
                 exits=exits,
                 device_s=device.get((route,), 0.0),
                 macs=macs.get((route,), 0.0),
-                full_macs=full.get((route,), 0.0) * (total / computed if computed else 0.0),
+                full_macs=full.get((route,), 0.0),
                 joules=spent_j,
                 full_joules=stages.estimate_full_joules(route, total, spent_j),
                 sources=tuple(sorted(source for source, value in measured.items() if value)),

@@ -21,15 +21,15 @@ def find_block(language: str) -> str:
 
 def test_the_picture_gets_the_answer_of_the_readme() -> None:
     picture = (ROOT / "docs" / "pictures" / "coat.png").read_bytes()
-    with LiveServer(ROOT / "models") as server:
+    with LiveServer(ROOT / "models", '[energy]\nsource = "model"\n') as server:
         url = server.url + "/v1/routes/fashion-mnist/predict"
         with urllib.request.urlopen(urllib.request.Request(url, picture), timeout=10) as reply:
             given = json.loads(reply.read())
     promised = json.loads(find_block("json"))
     [answer], [wanted] = given.pop("answers"), promised.pop("answers")
     assert given == promised
-    assert answer.pop("latency_ms") > 0
-    wanted.pop("latency_ms")
+    for name in ("latency_ms", "energy_mj"):  # of the machine
+        assert answer.pop(name) > 0 and wanted.pop(name) > 0
     for name in ("probabilities", "confidence"):  # the last digits are the processor's
         assert answer.pop(name) == pytest.approx(wanted.pop(name), abs=1e-4)
     assert answer == wanted

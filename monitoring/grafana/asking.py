@@ -16,7 +16,7 @@ class Source:
     """A Prometheus, and the time to look at: so long back, in so many steps."""
 
     def __init__(self, url: str, back_s: float, steps: int) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self.end_s = time.time()
         self.start_s = self.end_s - back_s
         self._step_s = back_s / steps
@@ -29,7 +29,7 @@ class Source:
         return self._ask("query_range", {"query": expr, **options})
 
     def _ask(self, what: str, options: dict[str, object]) -> list[dict[str, Any]]:
-        url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(options)}"
+        url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(options)}"
         try:
             with urllib.request.urlopen(url, timeout=60) as reply:
                 found: list[dict[str, Any]] = json.load(reply)["data"]["result"]

@@ -62,7 +62,9 @@ def slow(by: str = "", window: str = WINDOW) -> str:
 
 
 def saved(by: str = "") -> str:
-    """The share of MACs spared against the full model alone; below 0 where it costs more."""
+    """The share of MACs spared against the full model alone, for every row answered, from the
+    cache too; below 0 where it costs more. `sparing report` says the same.
+    """
     return f"1 - {rate('sparing_macs_total', by=by)} / {rate('sparing_full_macs_total', by=by)}"
 
 
@@ -73,14 +75,14 @@ def joules_a_request(by: str = "") -> str:
 
 
 def saved_watts() -> str:
-    """What the computed rows would have drawn, had each taken the time of a row of its route's
+    """What all answered rows would have drawn, had each taken the time of a row of its route's
     dearest stage, less what they drew. Not by MACs: a small network takes more joules for one.
     """
     joules = rate("sparing_energy_joules_total", by="route")
     seconds = rate("sparing_stage_seconds_sum", by="route")
     a_row = f"max by (route) ({mean_row_seconds()})"
-    computed = rate("sparing_rows_total", 'stopped_by!="memory"', by="route")
-    each = f"{joules} / {seconds} * {a_row} * {computed} - {joules}"
+    answered = rate("sparing_rows_total", by="route")
+    each = f"{joules} / {seconds} * {a_row} * {answered} - {joules}"
     return f"sum(({each}) > -1000000) or vector(0)"  # without traffic a route is 0 / 0: no number
 
 

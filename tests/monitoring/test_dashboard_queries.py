@@ -9,6 +9,11 @@ import pytest
 from benchmarks.prometheus_server import PrometheusServer
 from monitoring.grafana.asking import QueryError, Source
 from monitoring.grafana.questions import FOLDER, Question, fill, list_questions, read_variables
+from monitoring.prometheus.options import Options
+from monitoring.prometheus.traffic_rules import make_traffic_groups
+from sparing.report_page import COURSES
+from sparing.report_sources import PrometheusFigures
+from sparing.reporting import gather, judge
 from tests.monitoring.metrics_page import read_families, render
 from tests.one_page import serve_page
 
@@ -81,3 +86,30 @@ def test_the_service_fails_where_requests_do_or_no_server_is(source: Source) -> 
     well = gone.replace("absent(sparing_gone_build_info)", "absent(sparing_build_info)")
     told = [source.ask(expr, True)[0]["value"][1] for expr in (failing, gone, well)]
     assert told == ["2", "2", "0"]
+
+
+def read_routes(source: Source, expr: str) -> dict[str, float]:
+    """By route, "" for all together."""
+    return {
+        series["metric"].get("route", ""): float(series["value"][1])
+        for series in source.ask(expr, True)
+    }
+
+
+def test_report_page_dashboards_and_rules_say_one_figure_of_saved(source: Source) -> None:
+    routes = gather(PrometheusFigures(source.url, 60))
+    wanted = {one.route: one.saved for one in routes if one.route}
+    wanted[""] = 1 - sum(one.macs for one in routes) / sum(one.full_macs for one in routes)
+    assert f"{wanted['']:.1%} of the work was saved" in judge(routes)
+    rules = [rule for group in make_traffic_groups(Options()) for rule in group.rules]
+    told = [write(question) for question in QUESTIONS if "saved" in question.panel.lower()]
+    told = [expr for expr in told if "joules" not in expr]
+    told += [write(one) for one in QUESTIONS if one.panel == "Routes" and "full_macs" in one.expr]
+    told += [rule.expr for rule in rules if "macs_saved" in getattr(rule, "record", "")]
+    assert len(told) == 6  # three tiles, lines, the table of routes, a recording rule
+    told += [f"({query}) / 100" for name, query in COURSES if "saved" in name]
+    for expr in told:
+        assert "full_macs" in expr
+        every = expr.replace('route=~"fashion-mnist"', 'route=~".+"')  # Route shows one alone
+        for route, share in read_routes(source, every).items():
+            assert share == pytest.approx(wanted[route], rel=0.01), expr

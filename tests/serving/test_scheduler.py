@@ -39,7 +39,7 @@ class Counts:
         self.escalated: list[int] = []
         self._broken = broken
 
-    def row(self, exit: str, stopped_by: str, latency_s: float) -> None:
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         pass
 
     def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
@@ -52,7 +52,7 @@ class Counts:
     def escalation(self, stage: str, rows: int) -> None:
         self.escalated.append(rows)
 
-    def spend(self, exit: str, device_s: float, macs: int, full_macs: int) -> None:
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
         pass
 
 

@@ -1,4 +1,4 @@
-"""A batch's time goes to its rows by their MACs, a failed one's too; who failed saved nothing."""
+"""A batch's time goes to its rows by their MACs, a failed one's too; only answers save work."""
 
 import asyncio
 

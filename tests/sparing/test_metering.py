@@ -1,16 +1,20 @@
 """`sparing meter`: what is found is shown, and the model's watts are fitted to loads really run."""
 
+import io
+import os
+import tomllib
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from benchmarks.fake_rapl import FakeRapl
 from monitoring.meters.rapl import RaplMeter
+from serving.settings import ModelSettings
 from sparing.cli import app
 from sparing.failure import Failure
-from sparing.metering import Point, ask_meter, fit, measure
+from sparing.metering import Point, ask_meter, ask_person, fit, measure
 
 QUIET = Console(quiet=True)
 
@@ -22,13 +26,14 @@ def test_the_table_says_what_is_there_and_why_the_rest_is_not(tmp_path: Path) ->
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert "package-0" in lines["rapl"] and "µs" in lines["rapl"]
     assert "Jetson" in lines["ina3221"]
+    assert "not a measurement" in lines["model"] and "https://" in done.stdout
 
 
 def test_a_line_through_exact_points_is_found() -> None:
     found = fit([Point(0.0, 7.0), Point(1.0, 11.0), Point(4.0, 23.0)])
     assert found.idle_w == pytest.approx(7.0)
     assert found.busy_core_w == pytest.approx(4.0)
-    assert found.residual_w == pytest.approx(0.0, abs=1e-9)
+    assert "at most 0.00 W" in found.note
     assert "busy_core_w = 4.00" in found.as_toml()
 
 
@@ -69,3 +74,43 @@ def test_a_meter_that_is_not_there_cannot_calibrate(tmp_path: Path) -> None:
     command = ["meter", "calibrate", "--by", "rapl", "--sysfs", str(tmp_path)]
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, Failure) and "no energy counters" in str(done.exception)
+
+
+def calibrate(*options: str) -> Result:
+    """Without a terminal, as scripts do."""
+    return CliRunner().invoke(app, ["meter", "calibrate", *options])
+
+
+def test_without_a_terminal_and_a_meter_the_table_is_assumed_and_said_so(tmp_path: Path) -> None:
+    done = calibrate("--sysfs", str(tmp_path))
+    assert done.exit_code == 0
+    assert done.stdout.startswith("# Not measured, assumed: ")
+    model = tomllib.loads(done.stdout)["energy"]["model"]
+    assert model["busy_core_w"] > 0.0 and ModelSettings.model_validate(model)
+
+
+def test_what_a_plug_showed_may_be_given_instead_of_typed() -> None:
+    done = calibrate("--idle-watts", "20", "--busy-watts", "60")
+    model = tomllib.loads(done.stdout)["energy"]["model"]
+    assert model["idle_w"] == 20.0
+    assert model["busy_core_w"] == pytest.approx(40 / (os.cpu_count() or 1), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--by", "plug"], "no terminal"),
+        (["--by", "magic"], "allowed are auto"),
+        (["--idle-watts", "20"], "both together"),
+        (["--idle-watts", "20", "--busy-watts", "20"], "above the first"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(options: list[str], why: str) -> None:
+    done = calibrate(*options)
+    assert isinstance(done.exception, Failure) and why in str(done.exception)
+
+
+def test_a_plug_whose_reader_hangs_up_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(Failure, match="nobody answered"):
+        ask_person(QUIET)(0, 0.0)

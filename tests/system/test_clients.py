@@ -90,7 +90,7 @@ def test_the_explanation_says_what_ran_and_why(server: LiveServer) -> None:
     got = ask_http(server, PICTURES[:8], parameters={"no_cache": True})
     assert {_text(reason) for reason in got["stopped_by"]} <= {"confidence", "last_stage"}
     assert not got["cached"].any()
-    assert np.isnan(got["energy_mj"].astype(float)).all()
+    assert (got["energy_mj"].astype(float) > 0).all()
     assert (got["macs"].astype(int) > 0).all()
     assert (got["latency_ms"].astype(float) > 0).all()
 

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,12 +33,14 @@ def settings(root: Path) -> str:
     return f'[memory]\nenabled = false\n[energy]\nsysfs = "{root}"\nidle_w = {IDLE_W}\n'
 
 
-async def ask_all(server: LiveServer, times: int) -> list[dict[str, object]]:
-    """Each picture so many times, and the last answers."""
+async def ask_all(server: LiveServer, times: int, outputs: Sequence[str] = ()) -> list[Any]:
+    """Each picture so many times, and the answers."""
     replies = []
+    wanted = {"outputs": [{"name": name} for name in outputs]} if outputs else {}
     async with RawClient(server.http_port) as client:
         for picture in [*PICTURES] * times:
-            body = json.dumps({"inputs": [{**TENSOR, "data": picture.ravel().tolist()}]}).encode()
+            tensor = {**TENSOR, "data": picture.ravel().tolist()}
+            body = json.dumps({"inputs": [tensor], **wanted}).encode()
             reply = await client.post("/v2/models/tiny/infer", body)
             replies.append(json.loads(reply.body))
     return replies
@@ -71,7 +74,7 @@ def test_the_accounts_of_a_live_server_sum_to_the_meter_and_rows_get_their_part(
         assert sum(rows.values()) == pytest.approx(accounts["rows", "rapl"], rel=0.05)
         device_s = sum(read_joules(server, "sparing_device_seconds_total").values())
         assert accounts["rows", "rapl"] == pytest.approx(BUSY_CORE_W * device_s, rel=0.25)
-        assert replies[-1]["parameters"]["energy_source"] == "rapl"  # type: ignore[index]
+        assert replies[-1]["parameters"]["energy_source"] == "rapl"
 
 
 def test_a_meter_that_vanishes_is_said_and_comes_back(tmp_path: Path) -> None:
@@ -92,10 +95,27 @@ def test_a_meter_that_vanishes_is_said_and_comes_back(tmp_path: Path) -> None:
         assert server.metric("sparing_energy_degraded") == 0.0
 
 
-def test_a_machine_without_meters_says_none(tmp_path: Path) -> None:
+def test_a_machine_without_meters_estimates_from_the_first_reply_on(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_route(models)
     with LiveServer(models, f'[energy]\nsysfs = "{tmp_path}"\n') as server:
+        before = read_joules(server, "sparing_energy_joules_total")
+        [first, *_] = asyncio.run(ask_all(server, 1, ["label", "energy_mj"]))
+        assert first["parameters"]["energy_source"] == "model"
+        [given] = [out["data"] for out in first["outputs"] if out["name"] == "energy_mj"]
+        assert given[0] > 0.0
+        again = asyncio.run(ask_all(server, 1, ["energy_mj"]))[0]
+        assert again["outputs"][0]["data"] == [0.0]  # from the cache
+        time.sleep(0.5)
+        rows = read_joules(server, "sparing_energy_joules_total")
+    assert {source for *_, source in before} == {"model"} and not any(before.values())
+    assert sum(rows.values()) > 0.0
+
+
+def test_none_means_none(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_route(models)
+    with LiveServer(models, '[energy]\nsource = "none"\n') as server:
         reply = asyncio.run(ask_all(server, 1))[-1]
-        assert reply["parameters"]["energy_source"] == "none"  # type: ignore[index]
+        assert reply["parameters"]["energy_source"] == "none"
         assert "sparing_energy_account_joules_total" not in server.get("/metrics").decode()

@@ -1,10 +1,12 @@
 """The other meters: known steps in, exact joules out; and what each says when it cannot."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmarks.fake_rapl import write_rapl
+from monitoring.meters.busy import read_busy_s
 from monitoring.meters.finding import find_meters
 from monitoring.meters.ina3221 import Ina3221Meter
 from monitoring.meters.meter import MeterFailed
@@ -118,10 +120,12 @@ def test_rails_with_volts_alone_have_no_watts() -> None:
 
 def test_the_model_is_linear_in_busy_core_seconds(tmp_path: Path) -> None:
     clock = Clock()
-    (tmp_path / "stat").write_text("cpu  100 0 100 9000 50 0 0 77 0 0\ncpu0 1 1\n")
-    meter = ModelMeter(Watts(idle_w=5.0, busy_core_w=4.0, dram_w=1.0), tmp_path, clock)
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 100 9000 50 0 0 77 0 0\ncpu0 1 1\n")
+    watts = Watts(idle_w=5.0, busy_core_w=4.0, dram_w=1.0)
+    meter = ModelMeter(watts, partial(read_busy_s, stat), clock)
     clock.now_s += 10.0
-    (tmp_path / "stat").write_text("cpu  400 0 200 9000 990 50 50 99 0 0\ncpu0 1 1\n")
+    stat.write_text("cpu  400 0 200 9000 990 50 50 99 0 0\ncpu0 1 1\n")
     assert meter.read() == {"cpu": pytest.approx(50.0 + 4.0 * 5.0), "dram": 10.0}
 
 
