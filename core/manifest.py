@@ -45,6 +45,7 @@ class PictureSpec(_Frozen):
     width: int = Field(gt=0, le=4096)
     channels: Literal[1, 3]
     resize: bool = True  # else a picture of another size is refused
+    background: int = Field(ge=0, le=255, default=0)  # the grey behind transparent pictures: black
 
 
 class StageSpec(_Frozen):

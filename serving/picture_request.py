@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Request
-from serving.pictures import read_pictures, split_body
+from serving.picture_body import split_body
+from serving.pictures import PictureLimits, read_pictures
 from serving.tensors import Tensor, check_inputs, input_spec, read_parameters
 
 
 async def read_picture_request(
-    body: bytes, manifest: Manifest, route: str, query: Mapping[str, str], max_pixels: int
+    body: bytes, manifest: Manifest, route: str, query: Mapping[str, str], limits: PictureLimits
 ) -> Request:
     """Parameters stand in the query. Raises InvalidInput or BodyTooLarge."""
     arrived = time.monotonic()
@@ -21,7 +22,7 @@ async def read_picture_request(
             f"route {route} takes no pictures, allowed POST /v2/models/{route}/infer"
         )
     name = manifest.picture.input
-    rows: Tensor = await read_pictures(split_body(body), manifest.picture, max_pixels)
+    rows: Tensor = await read_pictures(split_body(body), manifest.picture, limits)
     if rows.ndim < len(input_spec(manifest, name).shape):
         rows = rows[..., None]  # grey with a dimension of channels
     check_inputs(manifest, {name: rows})

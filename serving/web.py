@@ -37,6 +37,7 @@ from serving.http_status import (
 from serving.oip_http import JSON_TYPE
 from serving.oip_repeats import RepeatedHeaders
 from serving.picture_request import read_picture_request
+from serving.pictures import PictureLimits
 from serving.settings import DoorSettings
 from serving.traced_requests import end_answered, follow
 from serving.uploads import Pace
@@ -68,7 +69,7 @@ class HttpDoor:
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
-        self._max_pixels = settings.max_picture_pixels
+        self._pictures = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
         self._callers = Callers(settings)
         self._bodies = BodyBudget(
             settings.max_body_bytes,
@@ -268,7 +269,7 @@ class HttpDoor:
             try:
                 served = self._engine.resolve(route, query.get("version"))
                 request = await read_picture_request(
-                    body, served.manifest, route, query, self._max_pixels
+                    body, served.manifest, route, query, self._pictures
                 )
                 caller = visit.caller
                 request = request._replace(tenant=caller.tenant, caller=caller.name)

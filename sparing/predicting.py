@@ -112,8 +112,8 @@ def _name(manifest: Manifest, outcome: Outcome) -> str:
 
 def _decode(picture: Path, spec: PictureSpec, max_pixels: int) -> Row:
     try:
-        opened = open_picture(_read(picture))
-        if opened.width * opened.height > max_pixels:
+        opened = open_picture(_read(picture), spec)
+        if opened.pixels > max_pixels:
             raise Failure(
                 f"{picture}: given {opened.width}×{opened.height} pixels, allowed {max_pixels}"
             )
