@@ -15,10 +15,13 @@ from core.messages import Key, Request
 from monitoring.traces import NO_TRACE, Trace
 from serving.calls import Call
 from serving.catalog import ServedRoute
+from serving.prediction import drain_s, waiting_s
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
+from serving.shares import Claim
 
 _PREFIXES = 1024
+OF_FREE = 8  # times the free room that one caller's rows may take: 8 of 9 parts, if it is alone
 
 
 class Admitted(NamedTuple):
@@ -69,6 +72,20 @@ class Admission:
         return prefix
 
 
+def _check_wait(
+    call: Call, own_s: float, more_s: float, scheduler: Scheduler, settings: EngineSettings
+) -> None:
+    """A caller may have so many seconds of work waiting for a route, or a single request."""
+    if own_s + more_s <= settings.max_queued_s:
+        return
+    callers = max(1, scheduler.shares.device.waiting)
+    raise Overloaded(
+        f"route {call.served.name!r} has {own_s:.1f} s of this caller's work waiting, with this"
+        f" request {own_s + more_s:.1f} s, allowed {settings.max_queued_s:g} s",
+        retry_after_s=max(1.0, (own_s + more_s - settings.max_queued_s) * callers),
+    )
+
+
 def check_in_time(request: Request, now: float) -> float:
     """The instant of arrival. Raises DeadlineExceeded for a request that came too late."""
     if request.deadline is not None and request.deadline <= now:
@@ -77,23 +94,36 @@ def check_in_time(request: Request, now: float) -> float:
 
 
 def check_room(
-    call: Call, rows: int, due: float, now: float, scheduler: Scheduler, settings: EngineSettings
+    call: Call,
+    claim: Claim,
+    rows: int,
+    due: float,
+    now: float,
+    scheduler: Scheduler,
+    settings: EngineSettings,
 ) -> None:
     """Raises Overloaded where so many more rows have no room before the first stage, and
     DeadlineExceeded where it is predicted to come too late for them.
     """
     lane = call.served.entry
+    own = [
+        queue
+        for one in call.served.lanes.values()
+        if (queue := one.queue_of(claim.share)) is not None
+    ]
     waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
-    if waiting + rows > settings.max_queued_rows:
-        wait_s = scheduler.predict_s(lane, now, now, waiting)
+    free = settings.max_queued_rows - waiting
+    if rows > free or (own and sum([queue.rows for queue in own]) + rows > OF_FREE * free):
         raise Overloaded(
-            f"route {call.served.name!r} has {waiting} rows waiting, "
-            f"at most {settings.max_queued_rows} may wait",
-            retry_after_s=max(1.0, wait_s),
+            f"route {call.served.name!r} has {waiting} rows waiting, at most"
+            f" {settings.max_queued_rows} may wait, and of one caller fewer",
+            retry_after_s=max(1.0, waiting_s(own)),
         )
+    if own:
+        _check_wait(call, waiting_s(own), drain_s(lane, rows), scheduler, settings)
     if call.deadline is None:
         return
-    needed_s = scheduler.predict_s(lane, due, now, rows)
+    needed_s = scheduler.predict_s(lane, due, now, rows, claim)
     left_s = call.deadline - settings.reply_margin_s - now
     if needed_s > left_s:
         raise DeadlineExceeded(

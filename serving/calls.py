@@ -8,14 +8,15 @@ from core.messages import Answer, Reply, Request
 from monitoring.traces import NO_TRACE, Trace
 from serving.catalog import ServedRoute
 from serving.lanes import Flight
+from serving.shares import Claim
 
 
 class Call:
     """Collects the answers of one request; fails as a whole when one of its rows fails."""
 
     __slots__ = (
-        "answers", "deadline", "done", "energy_mj", "error", "flights", "missing", "replies",
-        "request", "served", "started", "timer", "trace",
+        "answers", "claim", "deadline", "done", "energy_mj", "error", "flights", "missing",
+        "replies", "request", "served", "started", "timer", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +35,7 @@ class Call:
         self.energy_mj = request.energy_mj
         self.answers = answers
         self.missing = answers.count(None)
+        self.claim: Claim | None = None  # its place in its caller's share, while rows are computed
         self.flights: list[tuple[Flight, int]] = []
         self.error: SparingError | None = None
         self.done = done

@@ -6,7 +6,7 @@ their way through stages are the scheduler's; which route answers a task is the 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 
 from cache.local import LocalMemory
@@ -21,6 +21,8 @@ from serving.progress import Health
 from serving.router import choose_route
 from serving.scheduler import MakeWorker, Scheduler
 from serving.settings import EngineSettings
+from serving.shares import Claim
+from serving.similar import Probe
 from serving.similar_recall import recall_similar
 from serving.traced_rows import note_recall
 from serving.worker import Worker
@@ -129,6 +131,8 @@ class Engine:
             self._idle.set()
         if call.timer is not None:
             call.timer.cancel()
+        if call.claim is not None:
+            self._scheduler.shares.release(call.claim)
         if call.missing:
             for flight, row in call.flights:
                 if call.answers[row] is None:
@@ -160,7 +164,7 @@ class Engine:
     def resolve(self, route: str, version: str | None) -> ServedRoute:
         """The served route of that name and version, or one of a task's for `auto:<task>`."""
         if route.startswith(AUTO):
-            return choose_route(self.catalog, route, None, self._predict_s)
+            return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
         return self.catalog.resolve(route, version)
 
     def profile(self, served: ServedRoute) -> dict[str, object]:
@@ -239,7 +243,7 @@ class Engine:
         due = request.deadline
         if due is not None:
             due -= self._settings.reply_margin_s
-        predict_s = partial(self._predict_s, rows=rows)
+        predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
 
     def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
@@ -247,6 +251,16 @@ class Engine:
         probes = recall_similar(call, keys, self._flights)
         if call.over:
             return
+        call.claim = self._scheduler.shares.claim(call.request.caller, call.served.name)
+        try:
+            self._fly(call, call.claim, keys, probes)
+        except BaseException:
+            self._scheduler.shares.release(call.claim)
+            raise
+
+    def _fly(
+        self, call: Call, claim: Claim, keys: Sequence[Key | None], probes: Mapping[int, Probe]
+    ) -> None:
         now = call.started
         rows = [row for row, answer in enumerate(call.answers) if answer is None]
         due = now + self._settings.patience_s
@@ -255,22 +269,24 @@ class Engine:
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
         if fresh:  # identical rows fly once
             more = len(fresh if fresh[0] is None else set(fresh))
-            check_room(call, more, due, now, self._scheduler, self._settings)
+            check_room(call, claim, more, due, now, self._scheduler, self._settings)
         for row in rows:
             key = keys[row]
             flight = None if key is None else self._flights.get(key)
             if flight is None:
-                flight = self._start(call, key, row, due, now)
+                flight = self._start(call, claim, key, row, due, now)
                 flight.probe = probes.get(row)
-            elif due < flight.due:
-                flight.lane.hasten(flight, due)
+            else:
+                flight.lane.join(flight, due, claim)
             flight.waiters.append((call, row))
             call.flights.append((flight, row))
 
-    def _start(self, call: Call, key: Key | None, row: int, due: float, now: float) -> Flight:
+    def _start(
+        self, call: Call, claim: Claim, key: Key | None, row: int, due: float, now: float
+    ) -> Flight:
         lane = call.served.entry
         inputs = {name: array[row] for name, array in call.request.inputs.items()}
-        flight = Flight(lane, inputs, call.request.controls, key, due, now)
+        flight = Flight(lane, inputs, call.request.controls, key, due, now, claim)
         if key is not None:
             self._flights[key] = flight
         self._enqueue(flight, lane, now)
@@ -308,10 +324,14 @@ class Engine:
         if self.lookup is not None:
             self.lookup.keep(key, outcome, flight.lane)
 
-    def _predict_s(self, served: ServedRoute, due: float, rows: int = 1) -> float:
+    def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
         now = self._clock()
         due = min(due, now + self._settings.patience_s)
-        return self._scheduler.predict_s(served.entry, due, now, rows)
+        claim = self._scheduler.shares.claim(caller, served.name)
+        try:
+            return self._scheduler.predict_s(served.entry, due, now, rows, claim)
+        finally:
+            self._scheduler.shares.release(claim)
 
 
 def _settle(over: "asyncio.Future[None]") -> None:

@@ -7,8 +7,10 @@ scheduler's decision.
 """
 
 import heapq
+import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from core.errors import SparingError
@@ -16,9 +18,12 @@ from core.messages import Answer, Array, Handle, Key, Outcome, Stage
 from monitoring.counts import RouteMetrics
 from monitoring.traces import Trace
 from serving.profile import BatchTimes, UnitCost
+from serving.shares import SLACK_S, Bill, Claim, Share
 from serving.similar import Probe
 
 _SMALL_HEAP = 64
+MOST_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive
+NO_GUESTS: Mapping[int, Claim] = MappingProxyType({})
 
 
 class Waiting(Protocol):
@@ -43,9 +48,9 @@ class Flight:
     """One row being computed: where it is, what it has, who waits for it."""
 
     __slots__ = (
-        "answer", "arrived", "controls", "device_s", "done", "due", "inputs", "key", "lane",
-        "lanes", "macs", "probe", "queued", "queued_at", "running", "spent_macs", "state",
-        "state_bytes", "steps", "told_s", "waiters",
+        "answer", "arrived", "claim", "controls", "device_s", "done", "due", "guests", "inputs",
+        "key", "lane", "lanes", "macs", "order", "probe", "queued", "queued_at", "running",
+        "spent_macs", "start", "state", "state_bytes", "steps", "told_s", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +61,12 @@ class Flight:
         key: Key | None,
         due: float,
         now: float,
+        claim: Claim | None = None,  # None: of the lane's own
     ) -> None:
+        self.claim = claim or lane.claim  # of the call that pays
+        self.guests: Mapping[int, Claim] = NO_GUESTS  # other callers' calls that joined, by place
+        self.start = 0  # its place in its caller's queue: then it is to start
+        self.order = 0
         self.lane = lane
         self.lanes = lane.lanes  # a replaced route's lanes live as long as its rows do
         self.inputs = inputs
@@ -84,6 +94,12 @@ class Flight:
         """Its answer is wanted even when nobody waits for it any more."""
         return self.probe is not None and self.probe.audited is not None
 
+    def shares(self) -> Sequence[Share]:
+        """Of all callers in whose queues it waits."""
+        if not self.guests:
+            return (self.claim.share,)
+        return (self.claim.share, *[guest.share for guest in self.guests.values()])
+
     def is_of_the_call_of(self, other: "Flight") -> bool:
         """The same call waits for both."""
         mine, theirs = self.waiters[:1], other.waiters[:1]
@@ -99,11 +115,11 @@ class Lanes(dict[str, "Lane"]):
 
 
 class Lane:
-    """Rows waiting for one stage, in the order in which they are due."""
+    """Rows waiting for one stage: of each caller in the order in which they are due."""
 
     __slots__ = (
-        "_heap", "_lanes", "_order", "is_first", "is_last", "looked_up", "max_batch",
-        "metrics", "remember_s", "route", "row_cost", "rows", "stage", "times",
+        "_lanes", "_order", "bills", "claim", "is_first", "is_last", "looked_up", "max_batch",
+        "metrics", "queues", "remember_s", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -130,8 +146,10 @@ class Lane:
         self._lanes = weakref.ref(lanes)
         self.times = BatchTimes()
         self.looked_up = 0  # rows that will come here unless another memory knows them
-        self.rows = 0  # waiting and wanted; the heap may also hold rows nobody waits for any more
-        self._heap: list[tuple[float, int, Flight]] = []
+        self.rows = 0  # waiting and wanted
+        self.queues: dict[Share, Queue] = {}  # of callers with rows here
+        self.bills: Sequence[Bill] = ()  # of the batch taken last
+        self.claim = Claim(Share(route, Share()))  # of rows that come without a caller's
         self._order = 0
 
     @property
@@ -139,73 +157,235 @@ class Lane:
         """All of the route's, held by its catalog entry and its rows; none once those are gone."""
         return self._lanes() or Lanes()
 
+    @property
+    def row_s(self) -> float:
+        """Predicted seconds of a row in a full batch."""
+        return self.times.predict_s(self.max_batch) / self.max_batch
+
+    def queue_of(self, share: Share) -> "Queue | None":
+        """The rows that wait here for a caller; None where there are none."""
+        return self.queues.get(share)
+
     def push(self, flight: Flight, now: float) -> None:
         flight.lane = self
         flight.queued = True
         flight.queued_at = now
+        claim = flight.claim
+        flight.start = claim.start(self.row_s)
         self._order += 1
+        flight.order = self._order
         self.rows += 1
-        heapq.heappush(self._heap, (flight.due, self._order, flight))
+        self._open(claim.share).add(flight, flight.start, flight.due, self._order)
+        if flight.guests:
+            guests, flight.guests = flight.guests, {}
+            for guest in guests.values():
+                self._invite(flight, guest, flight.due)
 
     def forget(self, flight: Flight) -> None:
-        """Nobody wants this waiting row any more; the heap passes over it when it comes up."""
-        flight.queued = False
-        self.rows -= 1
-        self._tidy()
+        """No caller wants this waiting row any more; its queue passes over it when it comes up."""
+        self._leave(flight)
+        for share in flight.shares():
+            if (queue := self.queues.get(share)) is not None:
+                queue.tidy()
+
+    def join(self, flight: Flight, due: float, claim: Claim) -> None:
+        """Another call wants a row of this lane, or of one that it will come to: it waits no longer
+        than that call would for a row of its own.
+        """
+        self.hasten(flight, due)
+        if claim.share is flight.claim.share:
+            if flight.queued and (start := claim.peek()) < flight.start:
+                flight.start = start
+                self._move(flight)
+        elif all(guest.share is not claim.share for guest in flight.guests.values()):
+            self._invite(flight, claim, due)
 
     def hasten(self, flight: Flight, due: float) -> None:
         """Move a row forward, in this queue if it waits here and in those it will come to; its old
-        place in the heap is passed over when it comes up.
+        place is passed over when it comes up.
         """
-        flight.due = due
-        if flight.queued:
-            self._order += 1
-            heapq.heappush(self._heap, (due, self._order, flight))
-            self._tidy()
+        if due < flight.due:
+            flight.due = due
+            if flight.queued:
+                self._move(flight)
 
     def head(self) -> Flight | None:
-        """The first row that waits."""
+        """The first row that waits, of whichever caller."""
+        heads = [head for queue in self.queues.values() if (head := queue.head()) is not None]
+        return min(heads, key=lambda head: (head.due, head.arrived), default=None)
+
+    def take(self, first: "Queue | None" = None, *, one_call: bool = False) -> list[Flight]:
+        """The next batch, out of the lane: rows of the first queue, then of those that have spent
+        least; with `one_call` only rows of the first row's call. Who pays stands in `bills`.
+        """
+        taken: list[Flight] = []
+        self.bills = []
+        for queue in self._order_queues(first):
+            begun = len(taken)
+            start_s = queue.start_s()
+            queue.take(taken, self.max_batch, one_call=one_call)
+            if len(taken) > begun:
+                self.bills.append(Bill(queue.share, len(taken) - begun, start_s))
+                self._leave_all(queue, taken[begun:])
+            if len(taken) == self.max_batch or one_call:
+                break
+        return taken
+
+    def drop(self, queue: "Queue") -> None:
+        """A queue that gives no rows, which cannot be."""
+        self.rows -= queue.rows
+        self._close(queue.share)
+
+    def rows_before(self, due: float) -> int:
+        """About how many rows are due earlier; exact up to 64 waiting rows, then from a sample."""
+        return sum([queue.rows_before(due) for queue in self.queues.values()])
+
+    def _order_queues(self, first: "Queue | None") -> "list[Queue]":
+        queues = list(self.queues.values())
+        if len(queues) == 1:
+            return queues
+        if self.rows <= self.max_batch or len(queues) > MOST_COMPARED:
+            return (
+                queues if first is None else [first, *[one for one in queues if one is not first]]
+            )
+        queues.sort(key=lambda queue: (queue is not first, queue.share.rank(), queue.due()))
+        return queues
+
+    def _open(self, share: Share) -> "Queue":
+        queue = self.queues.get(share)
+        if queue is None:
+            queue = self.queues[share] = Queue(self, share)
+            share.wait()
+        return queue
+
+    def _move(self, flight: Flight) -> None:
+        """A better place in its own queue."""
+        self._order += 1
+        flight.order = self._order
+        queue = self.queues[flight.claim.share]
+        queue.push(flight, flight.start, flight.due, self._order)
+        queue.tidy()
+
+    def _invite(self, flight: Flight, claim: Claim, due: float) -> None:
+        """Let the row wait in another caller's queue, too."""
+        self._order += 1
+        flight.guests = {**flight.guests, self._order: claim}
+        if flight.queued:
+            self._open(claim.share).add(flight, claim.peek(), due, self._order)
+
+    def _leave_all(self, queue: "Queue", flights: Sequence[Flight]) -> None:
+        """They have been taken out of this queue."""
+        rows = 0
+        for flight in flights:
+            if flight.guests:
+                self._leave(flight)
+            else:
+                rows += 1
+        self.rows -= rows
+        queue.rows -= rows
+        if rows and not queue.rows:
+            self._close(queue.share)
+
+    def _close(self, share: Share) -> None:
+        del self.queues[share]
+        share.rest()
+
+    def _leave(self, flight: Flight) -> None:
+        """It waits no more, in no queue."""
+        flight.queued = False
+        self.rows -= 1
+        for share in flight.shares():
+            queue = self.queues[share]
+            queue.rows -= 1
+            if not queue.rows:
+                self._close(share)
+
+
+Entry = tuple[int, float, int, Flight]
+
+
+class Queue:
+    """The rows of one caller's route in a lane: by their start, then in the order in which they are
+    due.
+    """
+
+    __slots__ = ("_heap", "lane", "rows", "share")
+
+    def __init__(self, lane: Lane, share: Share) -> None:
+        self.lane = lane
+        self.share = share
+        self.rows = 0  # the heap may also hold rows that wait no more
+        self._heap: list[Entry] = []
+
+    def add(self, flight: Flight, start: int, due: float, order: int) -> None:
+        self.rows += 1
+        heapq.heappush(self._heap, (start, due, order, flight))
+
+    def push(self, flight: Flight, start: int, due: float, order: int) -> None:
+        """A better place for a row that is in the queue."""
+        heapq.heappush(self._heap, (start, due, order, flight))
+
+    def entry(self) -> Entry | None:
+        """The first row that waits and its place."""
         heap = self._heap
         while heap:
-            due, _, flight = heap[0]
-            if flight.queued and flight.lane is self and due == flight.due:
-                return flight
+            if self._waits(heap[0]):
+                return heap[0]
             heapq.heappop(heap)
         return None
 
-    def take(self, *, one_call: bool = False) -> list[Flight]:
-        """The next batch, out of the queue; with `one_call` only rows of the first row's call."""
-        taken: list[Flight] = []
+    def head(self) -> Flight | None:
+        entry = self.entry()
+        return None if entry is None else entry[3]
+
+    def start_s(self) -> float:
+        entry = self.entry()
+        return 0.0 if entry is None else entry[0] * SLACK_S
+
+    def due(self) -> tuple[float, float]:
+        """Of the first row: when it is due, and when it came."""
+        entry = self.entry()
+        return (math.inf, math.inf) if entry is None else (entry[1], entry[3].arrived)
+
+    def take(self, taken: list[Flight], most: int, *, one_call: bool) -> None:
+        """Move rows into the batch, up to so many; the lane is to be told of them."""
         heap = self._heap
-        while len(taken) < self.max_batch and (flight := self.head()) is not None:
+        while len(taken) < most and (entry := self.entry()) is not None:
+            flight = entry[3]
             if one_call and taken and not flight.is_of_the_call_of(taken[0]):
                 break
             heapq.heappop(heap)
             flight.queued = False
             taken.append(flight)
-        self.rows -= len(taken)
-        if not self.rows:
-            heap.clear()  # what is left are old places of rows, which refer to this lane
-        return taken
 
     def rows_before(self, due: float) -> int:
-        """About how many rows are due earlier; exact up to 64 waiting rows, then from a sample."""
-        heap: Sequence[tuple[float, int, Flight]] = self._heap
+        """About how many rows are due earlier."""
+        return self._count(lambda entry: entry[1] <= due)
+
+    def rows_ahead(self, start: int, due: float) -> int:
+        """About how many rows a new one with this place finds before it."""
+        return self._count(lambda entry: entry[:2] <= (start, due))
+
+    def _count(self, counts: Callable[[Entry], bool]) -> int:
+        """Exact up to 64 waiting rows, then from a sample."""
+        heap: Sequence[Entry] = self._heap
         if not heap or self.rows == 0:
             return 0
         stride = 1 + len(heap) // 64
         sample = heap[::stride]
-        earlier = sum(1 for entry in sample if entry[0] <= due)
+        earlier = sum(1 for entry in sample if counts(entry))
         return min(self.rows, earlier * self.rows // len(sample))
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Let go of what the heap would pass over, once that is more than what waits."""
-        if not self.rows:
-            self._heap.clear()
-        elif len(self._heap) > 2 * self.rows + _SMALL_HEAP:
-            self._heap = [
-                (due, order, flight)
-                for due, order, flight in self._heap
-                if flight.queued and flight.lane is self and due == flight.due
-            ]
+        if len(self._heap) > 2 * self.rows + _SMALL_HEAP:
+            self._heap = [entry for entry in self._heap if self._waits(entry)]
             heapq.heapify(self._heap)
+
+    def _waits(self, entry: Entry) -> bool:
+        flight, order = entry[3], entry[2]
+        return (
+            flight.queued
+            and flight.lane is self.lane
+            and (flight.order == order or order in flight.guests)
+        )

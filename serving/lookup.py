@@ -162,7 +162,9 @@ class Lookup:
         deadlines = [one.deadline for one, _ in flight.waiters if one.deadline is not None]
         if deadlines:
             left_s = min(deadlines) - self._margin_s - now
-            if left_s < timeout_s + self._scheduler.predict_s(flight.lane, flight.due, now):
+            if left_s < timeout_s + self._scheduler.predict_s(
+                flight.lane, flight.due, now, claim=flight.claim
+            ):
                 self._release(flight, now)
                 return False
         return True

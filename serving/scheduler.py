@@ -1,9 +1,10 @@
 """Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
 
-When the device is free a lane is chosen (`serving.turns`) by when its first row is due, at its
-deadline or a fixed patience after its arrival, whichever is earlier, so nobody starves. The device
-takes what is queued and never idles for more. Survivors of a stage join the next stage's lane,
-beside rows of any other request: this re-batching is what an adaptive route lives from.
+When the device is free `serving.turns` chooses whose rows it gets: fairly among callers and their
+routes (`serving.shares`), then by when a row is due, at its deadline or a fixed patience after its
+arrival, whichever is earlier. The device takes what is queued and never idles for more. Survivors
+of a stage join the next stage's lane, beside rows of any other request: this re-batching is what an
+adaptive route lives from.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
 from serving.company import Company
 from serving.lanes import Flight, Lane, Waiting
+from serving.prediction import predict_wait_s
 from serving.progress import Health, Progress
+from serving.shares import Bill, Claim, Shares
 from serving.spending import find_overdrawn, share, spend
 from serving.states import StateLedger
 from serving.traced_rows import note_batch
@@ -74,6 +77,9 @@ class Scheduler:
         self._busy_until: float | None = None  # predicted end of the batch that runs now
         self._closed = False
         self.traced = 0  # calls under way that are followed
+        self.shares = Shares()
+        self._bills: Sequence[Bill] = ()  # who has paid for the batch that runs
+        self._charged_s = 0.0
         self.states = StateLedger(device.state_limit_bytes)
         self._worker: DeviceThread = make_worker(device, loop, self._done)
 
@@ -122,15 +128,14 @@ class Scheduler:
             waiting.deliver(row, answer)
         self._end(flight, None)
 
-    def predict_s(self, lane: Lane, due: float, now: float, rows: int = 1) -> float:
+    def predict_s(
+        self, lane: Lane, due: float, now: float, rows: int = 1, claim: Claim | None = None
+    ) -> float:
         """Seconds until `rows` rows that enter this lane now, due then, have been through its
-        stage.
+        stage; `claim` is their call's.
         """
-        seconds = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
-        for other in self._waiting:
-            if other is not lane:
-                seconds += _drain_s(other, other.rows_before(due))
-        return seconds + _drain_s(lane, lane.rows_before(due) + rows)
+        busy_s = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
+        return busy_s + predict_wait_s(self._waiting, lane, claim or lane.claim, due, rows)
 
     # The device's turn --------------------------------------------------------------------------
 
@@ -140,15 +145,18 @@ class Scheduler:
         """
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
-            lane = self._turns.choose(self._waiting)
-            if lane is None:
+            queue = self._turns.choose(self._waiting)
+            if queue is None:
                 self._waiting.clear()
                 return
+            lane = queue.lane
             if self._company.comes(lane, self._clock()):
                 self._pump_is_due = True
                 self._loop.call_soon(self._pump)
                 return
-            batch = lane.take(one_call=not self._rebatch and not lane.is_first)
+            batch = lane.take(queue, one_call=not self._rebatch and not lane.is_first)
+            if not batch:
+                lane.drop(queue)  # so that this loop ends whatever happens
             if lane.rows == 0:
                 del self._waiting[lane]
             try:
@@ -165,10 +173,25 @@ class Scheduler:
             return
         for flight in fit:
             flight.running = True
+        self._charge(lane.bills, batch_s)
         self._busy_until = now + batch_s
         self._running = lane
         self._progress.begin(now, batch_s)
         self._worker.submit(lane, fit)
+
+    def _charge(self, bills: Sequence[Bill], batch_s: float) -> None:
+        self._bills, self._charged_s = bills, batch_s
+        rows = sum([bill.rows for bill in bills])
+        for bill in bills:
+            bill.share.charge(batch_s * bill.rows / rows, bill.start_s)
+
+    def _settle(self, run_s: float) -> None:
+        """Make what was charged for a batch as much as it took."""
+        bills, more_s = self._bills, run_s - self._charged_s
+        self._bills = ()
+        rows = sum([bill.rows for bill in bills])
+        for bill in bills:
+            bill.share.correct(more_s * bill.rows / rows)
 
     def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
         """A fault of ours, or of what a stage returned: it costs these rows, and nothing else."""
@@ -196,6 +219,7 @@ class Scheduler:
     ) -> None:
         now = self._clock()
         self._busy_until = self._running = None
+        self._settle(run_s)
         self._progress.begin(now)
         self._company.begin(now)
         self._pump_is_due = True  # survivors are queued first, then the device is given away once
@@ -264,7 +288,9 @@ class Scheduler:
     def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:
         if all(waiting.deadline is None for waiting, _ in flight.waiters):
             return False
-        return self._too_late(flight, now + self.predict_s(lane, flight.due, now))
+        return self._too_late(
+            flight, now + self.predict_s(lane, flight.due, now, claim=flight.claim)
+        )
 
     def _overdraws(self, flight: Flight, lane: Lane, now: float) -> bool:
         """Release those whose joules would not last for the next stage with the answer they have;
@@ -318,13 +344,6 @@ def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
     if (following := lane.lanes.get(stage)) is None:
         raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
     return following
-
-
-def _drain_s(lane: Lane, rows: int) -> float:
-    """Seconds for so many rows of a lane, in full batches and a rest."""
-    batches, rest = divmod(rows, lane.max_batch)
-    seconds = batches * lane.times.predict_s(lane.max_batch)
-    return seconds + lane.times.predict_s(rest) if rest else seconds
 
 
 def _tell(

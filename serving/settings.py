@@ -65,6 +65,9 @@ class EngineSettings(_Frozen):
 
     max_rows_per_request: int = Field(gt=0, default=256)
     max_queued_rows: int = Field(gt=0, default=4096)  # in all lanes of one route version
+    max_queued_s: float = Field(
+        gt=0, default=10.0
+    )  # predicted, of the work that one caller has waiting for one route
     patience_s: float = Field(
         gt=0, default=1.0
     )  # a row is due this long after its arrival, or at its deadline if that is earlier

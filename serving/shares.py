@@ -1,0 +1,152 @@
+"""Fair shares of the device's time: per caller, below a caller per route, below a route per call.
+
+Start-time fair queueing (Goyal, Vin and Cheng, *Start-time Fair Queueing*, 1997) at each of these
+levels. A share has spent the device's seconds that its rows were charged with; who has spent least
+is served first. A share that begins to wait is lifted to its level's virtual time, so that an idle
+one saves nothing up. Virtual time is what the share in service had spent, and runs on with every
+second of the device divided by how many shares wait: so newcomers cannot hold back for ever those
+who were there before. What was spent beyond the virtual time is remembered also while a caller has
+no rows, as long as others have some.
+
+Differences of up to `SLACK_S` do not count: among those the earliest due row is first, so that
+under light load rows go in the order in which they are due.
+"""
+
+from typing import NamedTuple
+
+SLACK_S = 0.02
+_TAGS_A_SECOND = 1 / SLACK_S
+MOST_CALLERS = 1024  # remembered; of those without rows the oldest are forgotten beyond
+
+
+class Share:
+    """Of the device (the root), of a caller, or of a caller's route."""
+
+    __slots__ = ("calls", "name", "now_s", "parent", "shares", "spent_s", "waiting")
+
+    def __init__(self, name: str = "", parent: "Share | None" = None) -> None:
+        self.name = name
+        self.parent = parent
+        self.shares: dict[str, Share] = {}  # below this one
+        self.spent_s = 0.0
+        self.now_s = 0.0  # the virtual time of what is below
+        self.waiting = 0  # shares below that have rows waiting; of a route: lanes
+        self.calls = 0  # not over yet
+
+    def wait(self) -> None:
+        """One more below has rows waiting."""
+        self.waiting += 1
+        if self.waiting == 1 and self.parent is not None:
+            self.spent_s = max(self.spent_s, self.parent.now_s)
+            self.parent.wait()
+
+    def rest(self) -> None:
+        """One fewer below has rows waiting."""
+        self.waiting -= 1
+        if self.waiting == 0 and self.parent is not None:
+            self.parent.rest()
+
+    def rank(self) -> int:
+        """What the caller of this route has spent, in units of `SLACK_S`."""
+        spent_s = self.spent_s if self.parent is None else self.parent.spent_s
+        return int(spent_s * _TAGS_A_SECOND)
+
+    def charge(self, seconds: float, start_s: float) -> None:
+        """A route pays for rows that go to the device; `start_s` is the first one's start."""
+        self.now_s = max(self.now_s, start_s) + seconds / max(self.calls, 1)
+        share = self
+        while (parent := share.parent) is not None:
+            parent.now_s = max(parent.now_s, share.spent_s) + seconds / max(parent.waiting, 1)
+            share.spent_s += seconds
+            share = parent
+
+    def correct(self, seconds: float) -> None:
+        """It took so much longer, or shorter, than was charged."""
+        share = self
+        while (parent := share.parent) is not None:
+            parent.now_s += seconds / max(parent.waiting, 1)
+            share.spent_s += seconds
+            share = parent
+
+    def start_s(self) -> float:
+        """What counts as spent when its next row comes."""
+        if self.waiting or self.parent is None:
+            return self.spent_s
+        return max(self.spent_s, self.parent.now_s)
+
+
+class Claim:
+    """A call's place in the share of its caller's route: each of its rows starts where the one
+    before ends.
+    """
+
+    __slots__ = ("_end_s", "share")
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self._end_s = 0.0
+
+    def start(self, row_s: float) -> int:
+        """The start of the call's next row, which costs so much, in units of `SLACK_S`."""
+        start_s = max(self._end_s, self.share.now_s)
+        self._end_s = start_s + row_s
+        return int(start_s * _TAGS_A_SECOND)
+
+    def peek(self) -> int:
+        """As `start`, without a row."""
+        return int(max(self._end_s, self.share.now_s) * _TAGS_A_SECOND)
+
+
+class Shares:
+    """The callers of one device that have calls, or that have spent more than others."""
+
+    def __init__(self) -> None:
+        self.device = Share()
+
+    def claim(self, caller: str, route: str) -> Claim:
+        """Begin a call; `release` is to follow."""
+        callers = self.device.shares
+        of_caller = callers.get(caller)
+        if of_caller is None:
+            if len(callers) >= MOST_CALLERS:
+                self._forget()
+            of_caller = callers[caller] = Share(caller, self.device)
+        share = of_caller.shares.get(route)
+        if share is None:
+            share = of_caller.shares[route] = Share(route, of_caller)
+        share.calls += 1
+        of_caller.calls += 1
+        self.device.calls += 1
+        return Claim(share)
+
+    def release(self, claim: Claim) -> None:
+        """The call is over."""
+        device, share, of_caller = self.device, claim.share, claim.share.parent
+        assert of_caller is not None
+        share.calls -= 1
+        of_caller.calls -= 1
+        device.calls -= 1
+        if device.calls == 0 and device.waiting == 0:  # nothing that anybody could owe
+            device.shares.clear()
+            device.now_s = 0.0
+        elif _is_idle(of_caller) and of_caller.spent_s <= device.now_s:
+            device.shares.pop(of_caller.name, None)
+
+    def _forget(self) -> None:
+        """Let go of idle callers: of those that owe nothing, else of the half that came first."""
+        idle = [one for one in self.device.shares.values() if _is_idle(one)]
+        clear = [one for one in idle if one.spent_s <= self.device.now_s]
+        for one in clear or idle[: len(idle) // 2 + 1]:
+            del self.device.shares[one.name]
+
+
+class Bill(NamedTuple):
+    """Who pays for rows of a batch."""
+
+    share: Share
+    rows: int
+    start_s: float  # of the first of them
+
+
+def _is_idle(share: Share) -> bool:
+    return share.calls == 0 and share.waiting == 0
