@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 
 from core.errors import ModelDirectoryError
+from core.files import read_regular
 from core.messages import Array
 
 
@@ -55,7 +56,7 @@ def open_onnx(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # what fails is raised; it must not fill the log as well
     try:
         return onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            read_regular(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # the runtime's own exception classes share no root but Exception
         raise ModelDirectoryError(f"{path}: ONNX Runtime refuses it: {error}") from error

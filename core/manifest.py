@@ -6,16 +6,20 @@ pipeline's own options mean is left to the pipeline (`options`); building it to 
 """
 
 import hashlib
+import os
 import tomllib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ModelDirectoryError
+from core.files import open_regular, read_regular
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILES = 1000  # of a version's directory
 MAX_TTL_S = 10 * 365 * 86400.0  # every store can count it in milliseconds
 
 Datatype = Literal[
@@ -97,12 +101,15 @@ def read_manifest(directory: Path) -> Manifest:
     fault.
     """
     try:
-        with (directory / "route.toml").open("rb") as file:
-            raw = file.read(MAX_MANIFEST_BYTES + 1)
+        with os.scandir(directory) as entries:
+            files = sum(1 for _ in islice(entries, MAX_FILES + 1))
+        raw = read_regular(directory / "route.toml", MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ModelDirectoryError(
             f"{directory}: cannot read route.toml: {error.strerror}"
         ) from error
+    if files > MAX_FILES:
+        raise ModelDirectoryError(f"{directory}: holds more than {MAX_FILES} files")
     if len(raw) > MAX_MANIFEST_BYTES:
         raise ModelDirectoryError(
             f"{directory}: route.toml is larger than {MAX_MANIFEST_BYTES} bytes"
@@ -131,18 +138,21 @@ def _verify_files(directory: Path, manifest: Manifest) -> None:
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
             raise ModelDirectoryError(f"{directory}: file name {name!r} leaves the directory")
-        path = directory / name
-        try:
-            size_bytes = path.stat().st_size
+        _verify_file(directory / name, spec)
+
+
+def _verify_file(path: Path, spec: FileSpec) -> None:
+    try:
+        with open_regular(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes != spec.size_bytes:
                 raise ModelDirectoryError(
                     f"{path}: {size_bytes} bytes, route.toml says {spec.size_bytes}"
                 )
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ModelDirectoryError(f"{path}: {error.strerror}") from error
-        if found != spec.sha256:
-            raise ModelDirectoryError(
-                f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…"
-            )
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelDirectoryError(f"{path}: {error.strerror}") from error
+    if found != spec.sha256:
+        raise ModelDirectoryError(
+            f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…"
+        )

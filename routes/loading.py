@@ -16,6 +16,7 @@ from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import Outcome, Pipeline
+from routes.finding import scan_routes
 from routes.offline import run_offline
 from routes.table import PIPELINES
 
@@ -30,14 +31,7 @@ class LoadedRoute:
 
 def find_routes(root: Path) -> list[Path]:
     """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
-    if not root.is_dir():
-        raise ModelDirectoryError(
-            f"{root.absolute()}: no such directory; --models (Bento: SPARING_MODELS) names another"
-        )
-    routes = [folder for folder in sorted(root.iterdir()) if _is_folder(folder)]
-    return [
-        version for route in routes for version in sorted(route.iterdir()) if _is_folder(version)
-    ]
+    return scan_routes(root).directories
 
 
 def load_route(directory: Path, device: Device) -> LoadedRoute:
@@ -59,10 +53,6 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
         raise ModelDirectoryError(f"{directory}: changed while it was loaded")
     _try_out(directory, manifest, pipeline, device)
     return LoadedRoute(manifest, pipeline)
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
 
 
 def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:

@@ -6,16 +6,20 @@ served from it before goes on.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from core.devices import Device
 from core.errors import ModelDirectoryError
+from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
-from routes.loading import find_routes, load_route
+from routes.finding import scan_routes
+from routes.loading import load_route
 from serving.catalog import Catalog, ServedRoute
 from serving.similar import SimilarRoutes
 from serving.warmup import warm_up
@@ -52,22 +56,30 @@ class Reloader:
         self._similar = similar or SimilarRoutes({})
         self._loaded: Mapping[Path, _Loaded] = {}
         self._counted: set[str] = set()  # routes that have metric series
+        self._faults: set[Path] = set()  # folders that could not be looked into
         self.refused: dict[Path, str] = {}
 
     def refresh(self) -> bool:
         """Load what is new or changed; true when something other is served than before."""
         loaded: dict[Path, _Loaded] = {}
-        for directory in self._directories():
+        directories, faults = self._scan()
+        for directory in directories:
             signature = _sign(directory)
             old = self._loaded.get(directory)
             if old is None or old.signature != signature:
                 loaded[directory] = self._load(directory, signature, old)
             else:
                 loaded[directory] = old
+        self._note_faults(faults)
+        for directory, old in self._loaded.items():
+            if not faults.keys().isdisjoint(directory.parents):
+                loaded.setdefault(directory, old)
         changed = loaded != self._loaded
         if changed:
             self._loaded = loaded
-            self.refused = {path: why for path, why in self.refused.items() if path in loaded}
+            self.refused = {
+                path: why for path, why in self.refused.items() if path in loaded or path in faults
+            }
             served = _one_a_version(loaded)
             self._catalog.replace(served)
             names = {one.name for one in served}
@@ -75,8 +87,26 @@ class Reloader:
             self._similar.note_served(names)
         return changed
 
-    def _directories(self) -> list[Path]:
-        return [directory for root in self._roots for directory in find_routes(root)]
+    def _scan(self) -> tuple[list[Path], dict[Path, str]]:
+        """All directories, and what could not be looked into; what was served from there stays."""
+        found = [scan_routes(root) for root in self._roots]
+        return (
+            [directory for one in found for directory in one.directories],
+            {path: why for one in found for path, why in one.faults.items()},
+        )
+
+    def _note_faults(self, faults: Mapping[Path, str]) -> None:
+        """Say what is new, and forget what is mended."""
+        for path, why in faults.items():
+            if self.refused.get(path) != why:
+                self._refuse(path, why)
+        for path in self._faults - faults.keys():
+            self.refused.pop(path, None)
+        self._faults = set(faults)
+
+    def _refuse(self, path: Path, why: str) -> None:
+        _log.error("route refused: %s", why, extra=UNLIMITED)
+        self.refused[path] = why
 
     def _load(self, directory: Path, signature: Signature, old: _Loaded | None) -> _Loaded:
         try:
@@ -90,8 +120,7 @@ class Reloader:
             place = (served.name, served.version, served.digest[:12])
             _log.info("serving %s version %s (%s)", *place, extra=UNLIMITED)
             return _Loaded(signature, served)
-        _log.error("route refused: %s", why, extra=UNLIMITED)
-        self.refused[directory] = why
+        self._refuse(directory, why)
         return _Loaded(signature, old.served if old is not None else None)
 
     def _open(self, directory: Path) -> ServedRoute:
@@ -118,14 +147,20 @@ class Reloader:
 
 def _sign(directory: Path) -> Signature:
     """Names, sizes and times of the files: cheap to compare, changed by any write."""
-    entries = []
     try:
-        for path in sorted(directory.iterdir()):
-            stat = path.stat()
-            entries.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    except OSError:  # it is being replaced right now: the next look sees it whole
+        with os.scandir(directory) as entries:
+            first = sorted(islice(entries, MAX_FILES + 1), key=lambda entry: entry.name)
+    except OSError:  # it is being replaced right now, or cannot be read
         return ()
-    return tuple(entries)
+    return tuple(_sign_file(entry) for entry in first)
+
+
+def _sign_file(entry: "os.DirEntry[str]") -> tuple[str, int, int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # gone, or a link that leads nowhere
+        return entry.name, -1, 0, 0
+    return entry.name, status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _one_a_version(loaded: Mapping[Path, _Loaded]) -> list[ServedRoute]:

@@ -9,6 +9,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from core.errors import ModelDirectoryError
+
 _log = logging.getLogger("sparing.routes")
 
 
@@ -33,6 +35,8 @@ class Watcher:
             try:
                 if self._refresh():
                     return_free_memory()
+            except ModelDirectoryError as error:
+                _log.error("routes are not looked at: %s", error)
             except Exception:  # a full disk or a vanished mount must not end the watching
                 _log.exception("looking for changed routes failed; trying again")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, read_manifest
-from routes.loading import find_routes
+from routes.finding import scan_routes
 
 
 def read_directories(roots: Iterable[Path]) -> tuple[list[Manifest], list[str]]:
@@ -13,7 +13,9 @@ def read_directories(roots: Iterable[Path]) -> tuple[list[Manifest], list[str]]:
     manifests: list[Manifest] = []
     faults: list[str] = []
     for root in roots:
-        for directory in find_routes(root):
+        found = scan_routes(root)
+        faults.extend(found.faults.values())
+        for directory in found.directories:
             try:
                 manifests.append(read_manifest(directory))
             except ModelDirectoryError as error:

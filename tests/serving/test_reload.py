@@ -4,7 +4,9 @@ load.
 
 import asyncio
 import logging
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ import pytest
 
 from core.devices import CpuDevice
 from core.errors import UnknownRoute
+from core.manifest import MAX_FILES
 from core.messages import Reply, Request
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
+from routes import finding
 from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.reload import Reloader
@@ -156,3 +160,65 @@ def test_a_route_that_is_no_longer_served_has_no_series(tmp_path: Path) -> None:
     text = metrics.render()[0]
     assert b'route="gone"' not in text
     assert b'route="kept"' in text
+
+
+def _make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _link_to_zeros(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def _fill(path: Path) -> None:
+    for number in range(MAX_FILES):
+        (path.parent / f"{number}").touch()
+
+
+@pytest.mark.parametrize("damage", [_make_fifo, _link_to_itself, _link_to_zeros, _fill])
+@pytest.mark.parametrize("file", ["route.toml", "stage1.onnx"])
+def test_what_cannot_be_read_is_refused_and_another_route_loads(
+    tmp_path: Path, damage: Callable[[Path], None], file: str
+) -> None:
+    bad = write_route(tmp_path, route="bad")
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+    damage(bad / file)
+    write_route(tmp_path, route="good")
+    assert loading.refresh()
+    assert [served.name for served in catalog.routes()] == ["bad", "good"]  # as it was
+    assert str(bad) in loading.refused[bad]
+    assert not loading.refresh()
+    shutil.rmtree(bad)
+    write_route(tmp_path, route="bad", seed=1)
+    loading.refresh()
+    assert loading.refused == {}
+
+
+def test_a_route_whose_folder_cannot_be_listed_goes_on_and_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_route(tmp_path, route="kept")
+    catalog = Catalog()
+    loading = reloader(tmp_path, catalog)
+    loading.refresh()
+    monkeypatch.setattr(finding, "MAX_ENTRIES", 2)
+    for number in range(3):
+        (tmp_path / "kept" / f"{number}.txt").touch()
+    write_route(tmp_path, route="new")
+    for _ in range(3):
+        loading.refresh()
+    assert [served.name for served in catalog.routes()] == ["kept", "new"]
+    assert caplog.text.count("holds more than 2 entries") == 1
+    for path in (tmp_path / "kept").glob("*.txt"):
+        path.unlink()
+    loading.refresh()
+    assert loading.refused == {}

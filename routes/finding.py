@@ -1,0 +1,64 @@
+"""Finds route directories below a models directory; nothing is opened but folders.
+
+A folder that cannot be listed, or holds too much to be one of ours, is a fault with a sentence, and
+the others are found.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from core.errors import ModelDirectoryError
+
+MAX_ENTRIES = 10_000  # of a models directory or a route's folder
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
+
+    directories: list[Path] = field(default_factory=list)
+    faults: dict[Path, str] = field(default_factory=dict)
+
+
+def scan_routes(root: Path) -> Found:
+    """Raises ModelDirectoryError where there is no such directory, or it cannot be listed."""
+    if not root.is_dir():
+        raise ModelDirectoryError(
+            f"{root.absolute()}: no such directory; --models (Bento: SPARING_MODELS) names another"
+        )
+    found = Found()
+    try:
+        routes = _list_folders(root, found.faults)
+    except OSError as error:
+        raise ModelDirectoryError(f"{root.absolute()}: {error.strerror}") from error
+    for route in routes:
+        try:
+            found.directories.extend(_list_folders(route, found.faults))
+        except OSError as error:
+            found.faults[route] = f"{route}: {error.strerror}"
+    return found
+
+
+def _list_folders(folder: Path, faults: dict[Path, str]) -> list[Path]:
+    with os.scandir(folder) as entries:
+        first = list(islice(entries, MAX_ENTRIES + 1))
+    if len(first) > MAX_ENTRIES:
+        raise OSError(0, f"holds more than {MAX_ENTRIES} entries")
+    return sorted(_choose_folders(folder, first, faults))
+
+
+def _choose_folders(
+    folder: Path, entries: list["os.DirEntry[str]"], faults: dict[Path, str]
+) -> Iterator[Path]:
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        try:
+            if entry.is_dir():
+                yield path
+        except OSError as error:  # a loop of links
+            faults[path] = f"{path}: {error.strerror}"
