@@ -55,7 +55,8 @@ class Assembly:
     ) -> None:
         self.engine = engine
         self.metrics = metrics
-        self.web = HttpDoor(engine, settings.doors, metrics, tracing)
+        max_rows = settings.engine.max_rows_per_request
+        self.web = HttpDoor(engine, settings.doors, metrics, tracing, max_rows=max_rows)
         self.grpc_port = 0  # before `open`
         self._doors = settings.doors
         self._rpc = RpcDoor(

@@ -9,6 +9,7 @@ from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.counts import RouteMetrics
 from routes.table import count_full_macs
+from serving.json_sizes import measure_row
 from serving.lanes import Lane, Lanes
 from serving.profile import UnitCost
 from serving.similar import SimilarRoute
@@ -28,6 +29,7 @@ class ServedRoute:
         "metrics",
         "pipeline",
         "remembers",
+        "row_json_bytes",
         "similar",
     )
 
@@ -44,6 +46,7 @@ class ServedRoute:
         self.pipeline = pipeline
         self.metrics = metrics
         self.remembers = remembers and manifest.memory.enabled
+        self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()
         self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer

@@ -47,14 +47,20 @@ class BodyBudget:
         self.in_flight_bytes = 0
         self.uploads = Uploads(pace, draining)
 
-    async def read(self, headers: HeaderMap, receive: Receive, caller: str = "") -> bytes:
+    async def read(
+        self,
+        headers: HeaderMap,
+        receive: Receive,
+        caller: str = "",
+        max_bytes: int | None = None,  # a limit under the server's own
+    ) -> bytes:
         """The whole body, whose length counts as in flight until `give_back`. Raises RequestTimeout
         and ClientGone beside what its size and its headers raise.
         """
-        self.check_headers(headers, caller)
+        self.check_headers(headers, caller, max_bytes)
         upload = self.uploads.begin(caller)
         try:
-            return await self._read_chunks(upload, receive)
+            return await self._read_chunks(upload, receive, max_bytes)
         except BaseException as error:
             self._release(upload)
             verdict = upload.take_verdict() if isinstance(error, asyncio.CancelledError) else None
@@ -74,7 +80,7 @@ class BodyBudget:
     def give_back(self, body: bytes, caller: str = "") -> None:
         self._add(-len(body), caller)
 
-    async def _read_chunks(self, upload: Upload, receive: Receive) -> bytes:
+    async def _read_chunks(self, upload: Upload, receive: Receive, max_bytes: int | None) -> bytes:
         chunks = bytearray()
         while True:
             message = await receive()
@@ -83,7 +89,7 @@ class BodyBudget:
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             if chunk:
-                self._take(len(chunk), upload)
+                self._take(len(chunk), upload, max_bytes)
             if not more:
                 if not chunks:
                     return chunk
@@ -91,8 +97,8 @@ class BodyBudget:
                 return bytes(chunks)
             chunks += chunk
 
-    def _take(self, new_bytes: int, upload: Upload) -> None:
-        self._check_size(upload.held_bytes + new_bytes)
+    def _take(self, new_bytes: int, upload: Upload, max_bytes: int | None) -> None:
+        self._check_size(upload.held_bytes + new_bytes, max_bytes)
         upload.moved_s = self.uploads.sweep.now_s
         if self._lacks(new_bytes, upload.caller) > 0:
             giving_way = self._find_room(new_bytes, upload.caller)
@@ -152,7 +158,9 @@ class BodyBudget:
             " again"
         )
 
-    def check_headers(self, headers: HeaderMap, caller: str = "") -> None:
+    def check_headers(
+        self, headers: HeaderMap, caller: str = "", max_bytes: int | None = None
+    ) -> None:
         """What can be refused before the body is read."""
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in {b"identity", b""}:
@@ -172,13 +180,18 @@ class BodyBudget:
                 f"Content-Length: given {declared[:40].decode('latin-1')!r}, allowed a number up to"
                 f" {self._max_body_bytes}"
             )
-        self._check_size(int(declared))
+        self._check_size(int(declared), max_bytes)
         length = int(declared)
         if self._lacks(length, caller) > 0 and not self._find_room(length, caller):
             raise self._say_full(length, caller)
 
-    def _check_size(self, body_bytes: int) -> None:
+    def _check_size(self, body_bytes: int, max_bytes: int | None) -> None:
         if body_bytes > self._max_body_bytes:
             raise BodyTooLarge(
                 f"body: given {body_bytes} bytes or more, allowed {self._max_body_bytes}"
+            )
+        if max_bytes is not None and body_bytes > max_bytes:
+            raise BodyTooLarge(
+                f"body: given {body_bytes} bytes or more, a request of this route has {max_bytes}"
+                " at the most"
             )

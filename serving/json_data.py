@@ -16,7 +16,7 @@ from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.outputs import OutputTensor
-from serving.tensors import Tensor, objects, shown
+from serving.tensors import Tensor, check_texts, objects, shown
 
 _TYPECODES: Mapping[str, str] = {
     "INT8": "b",
@@ -34,6 +34,8 @@ def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: objec
     """The array of a shape that was checked before."""
     if not isinstance(data, list):
         raise InvalidInput(f"inputs.{spec.name}.data: given {shown(data)}, allowed a list")
+    if spec.datatype == "BYTES":
+        check_texts(spec.name, elements)
     if data and type(data[0]) is list and shape:
         data = _flatten(spec, shape, data)
     if len(data) != elements:
@@ -42,7 +44,7 @@ def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: objec
             f" has {elements}"
         )
     try:
-        return _convert(spec.datatype, data).reshape(shape)
+        return convert(spec.datatype, data).reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(
             f"inputs.{spec.name}.data: an element is not {spec.datatype}: {error}"
@@ -75,7 +77,8 @@ def _flatten(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> list[An
     return data
 
 
-def _convert(datatype: str, data: list[Any]) -> Tensor:
+def convert(datatype: str, data: list[Any]) -> Tensor:
+    """A flat array; TypeError, ValueError or OverflowError where an element is another type's."""
     dtype = DATATYPES[datatype]
     if not data:
         return np.empty(0, dtype)

@@ -15,11 +15,21 @@ from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.json_data import read_data, write_data
-from serving.outputs import OutputTensor, output_tensors, response_parameters, select_outputs
+from serving.json_large import LARGE_BYTES, read_large
+from serving.json_numbers import NumberText, read_numbers
+from serving.outputs import (
+    EXPLANATIONS,
+    OutputTensor,
+    output_tensors,
+    response_parameters,
+    select_outputs,
+)
 from serving.tensor_parameters import check_tensor_parameters
 from serving.tensors import (
     Tensor,
+    check_count,
     check_declared,
+    check_id,
     check_rows,
     input_spec,
     pack_bytes,
@@ -55,11 +65,12 @@ def read_request(
     version: str | None,
 ) -> Asked:
     """Parse a body and check it against the manifest. Raises InvalidInput with a sentence."""
-    if header_length is None:
-        json_bytes = len(body)
+    json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
+    if json_bytes > LARGE_BYTES:
+        table = read_large(body, json_bytes, manifest)
+    elif header_length is None:
         table = _read_whole(body)
     else:
-        json_bytes = _read_length(header_length, len(body))
         table = _read_table(memoryview(body)[:json_bytes])
     given = table.get("parameters") or _NOTHING
     if not isinstance(given, dict):
@@ -81,6 +92,8 @@ def read_request(
         identity = ""
     elif not isinstance(identity, str):
         raise InvalidInput(f"id: given {shown(identity)}, allowed a string")
+    else:
+        check_id(identity)
     return Asked(request, identity, names, binary, timeout_s)
 
 
@@ -150,7 +163,7 @@ def _read_table(raw: bytes | memoryview) -> Table:
 
 def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
-    for entry in _tables("inputs", entries):
+    for entry in _tables("inputs", entries, len(manifest.inputs)):
         spec = input_spec(manifest, entry.get("name"))
         if spec.name in inputs:
             raise InvalidInput(f"inputs: given {spec.name!r} twice, allowed once")
@@ -161,7 +174,11 @@ def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -
         datatype = entry.get("datatype")
         if size_bytes is None:
             elements = check_declared(spec, datatype, shape)
-            inputs[spec.name] = read_data(spec, shape, elements, entry.get("data"))
+            data = entry.get("data")
+            if isinstance(data, NumberText):
+                inputs[spec.name] = read_numbers(spec, shape, elements, data)
+            else:
+                inputs[spec.name] = read_data(spec, shape, elements, data)
             continue
         if type(size_bytes) is not int or not 0 <= size_bytes <= len(body) - start:
             raise InvalidInput(
@@ -189,7 +206,7 @@ def _read_outputs(
     if not entries and (entries is None or isinstance(entries, list)):
         names = select_outputs(manifest, ())
         return names, names if everything else ()
-    tables = _tables("outputs", entries)
+    tables = _tables("outputs", entries, len(manifest.outputs) + len(EXPLANATIONS))
     names = select_outputs(manifest, [table.get("name") for table in tables])
     binary: list[str] = []
     for name, table in zip(names, tables, strict=True):
@@ -204,7 +221,9 @@ def _read_outputs(
     return names, binary
 
 
-def _tables(field: str, entries: object) -> Sequence[Table]:
+def _tables(field: str, entries: object, declared: int) -> Sequence[Table]:
+    if isinstance(entries, list):
+        check_count(field, len(entries), declared)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInput(f"{field}: given {shown(entries)}, allowed a list of objects")
     return entries

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.datatypes import DATATYPES
-from core.errors import InvalidInput
+from core.errors import BodyTooLarge, InvalidInput
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
 
@@ -23,6 +23,8 @@ Tensor = npt.NDArray[Any]
 
 MAX_TIMEOUT_S = 86_400.0
 MAX_ENERGY_MJ = 1e9
+MAX_TEXTS = 16_384  # elements of one BYTES input: each is an object, however short
+MAX_ID_CHARS = 1024
 CONTROLS: Mapping[str, tuple[float, float]] = {"min_confidence": (0.0, 1.0)}
 
 _BOOL = DATATYPES["BOOL"]
@@ -132,6 +134,24 @@ def tensor_from_raw(
     return array
 
 
+def check_texts(name: str, elements: int) -> None:
+    """Raises BodyTooLarge for more elements of a BYTES input than are allowed."""
+    if elements > MAX_TEXTS:
+        raise BodyTooLarge(f"inputs.{name}: given {elements} BYTES elements, allowed {MAX_TEXTS}")
+
+
+def check_id(identity: str) -> None:
+    """A request's id comes back in its reply."""
+    if len(identity) > MAX_ID_CHARS:
+        raise InvalidInput(f"id: given {len(identity)} characters, allowed {MAX_ID_CHARS}")
+
+
+def check_count(field: str, given: int, declared: int) -> None:
+    """Tensors of a request, before anything is made of them; a few too many are named later."""
+    if given > declared + 16:
+        raise InvalidInput(f"{field}: given {given} tensors, allowed {declared}")
+
+
 def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
     """BYTES elements, each after its length in four little-endian bytes."""
     if elements * 4 > len(raw):
@@ -139,6 +159,7 @@ def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
             f"inputs.{name}: given {len(raw)} bytes, {elements} BYTES elements need"
             f" {elements * 4} or more"
         )
+    check_texts(name, elements)
     found: list[bytes] = []
     place = 0
     while place + 4 <= len(raw) and len(found) < elements:

@@ -5,14 +5,16 @@ It decides nothing about routing, caching or thresholds. Tensors are `serving.oi
 framework stands between the server and the infer endpoint, where the microseconds go.
 """
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import orjson
 
-from core.errors import SparingError, UnknownRoute
+from core.errors import InvalidInput, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.sampling import NO_TRACING, Tracing
 from monitoring.traces import NO_TRACE, Trace
@@ -34,7 +36,9 @@ from serving.http_status import (
     say,
     write_response,
 )
-from serving.oip_http import JSON_TYPE
+from serving.json_large import LARGE_BYTES, takes_text
+from serving.json_sizes import limit_body
+from serving.oip_http import JSON_TYPE, read_request
 from serving.oip_repeats import RepeatedHeaders
 from serving.picture_request import read_picture_request
 from serving.pictures import PictureLimits
@@ -47,6 +51,8 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+MAX_QUERY_BYTES = 4096
+MAX_QUERY_FIELDS = 64
 _MAX_PLACES = 1024
 _MAX_PATH = 512
 _NOTHING: Mapping[bytes, Place] = {}
@@ -65,6 +71,8 @@ class HttpDoor:
         settings: DoorSettings,
         metrics: Metrics,
         tracing: Tracing = NO_TRACING,
+        *,
+        max_rows: int = 256,  # of a request
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -77,6 +85,9 @@ class HttpDoor:
             Pace(settings.body_timeout_s, settings.min_body_bytes_per_s, settings.drain_s),
             lambda: engine.draining,
         )
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_rows = max_rows
+        self._aside = asyncio.Semaphore(1)  # long texts that are parsed at once
         self._departures = Departures()
         self._headers = RepeatedHeaders()
         self._places: dict[str, Place] = dict(FIXED)
@@ -243,8 +254,15 @@ class HttpDoor:
         place, known, headers = visit.place, visit.known, visit.headers
         trace = known.admitted.trace if known else self._tracing.of_headers(headers)
         try:
-            body = await self._bodies.read(headers, visit.receive, visit.caller.name)
+            body = await self._bodies.read(
+                headers,
+                visit.receive,
+                visit.caller.name,
+                None if known else self._limit_body(place),
+            )
             try:
+                if known is None and len(body) > LARGE_BYTES:
+                    known = await self._admit_large(place, headers, body, visit.caller, trace)
                 asked, admitted = known or self._admit(place, headers, body, visit.caller, trace)
                 reply = await self._departures.wait(
                     self._engine.answer(asked.request, admitted), visit.receive
@@ -260,11 +278,41 @@ class HttpDoor:
         end_answered(admitted, reply.answers)
         return 200, head, answer
 
+    def _limit_body(self, place: Place) -> int:
+        served = self._engine.resolve(place.route, place.version)
+        return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
+
+    async def _admit_large(
+        self, place: Place, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
+    ) -> Known | None:
+        """As `_admit`, where reading the body takes long: in a thread. None: it does not."""
+        manifest = self._engine.resolve(place.route, place.version).manifest
+        length = headers.get(b"inference-header-content-length")
+        if (
+            length is not None
+            and len(length) < len(b"%d" % LARGE_BYTES)
+            and not takes_text(manifest)
+        ):
+            return None
+        arrived = time.monotonic()
+        async with self._aside:
+            asked = await asyncio.to_thread(
+                read_request, body, length, manifest, place.route, place.version
+            )
+        timeout_s = asked.timeout_s
+        request = asked.request._replace(
+            deadline=None if timeout_s is None else arrived + timeout_s,
+            tenant=caller.tenant,
+            caller=caller.name,
+        )
+        asked = asked._replace(request=request)
+        return Known(asked, follow(trace, self._engine.admit(request)))
+
     async def _predict(self, visit: Visit) -> Response:
         route = visit.place.route
         trace = self._tracing.of_headers(visit.headers)
         try:
-            query = dict(parse_qsl(visit.query.decode("latin-1"), keep_blank_values=True))
+            query = _read_query(visit.query)
             body = await self._bodies.read(visit.headers, visit.receive, visit.caller.name)
             try:
                 served = self._engine.resolve(route, query.get("version"))
@@ -301,6 +349,15 @@ class HttpDoor:
 def read_address(client: tuple[str, int] | None) -> str:
     """The peer's address, as ASGI servers give it; empty where they know none."""
     return client[0] if client else ""
+
+
+def _read_query(query: bytes) -> Mapping[str, str]:
+    if len(query) > MAX_QUERY_BYTES or query.count(b"&") >= MAX_QUERY_FIELDS:
+        raise InvalidInput(
+            f"query: given {len(query)} bytes in {query.count(b'&') + 1} fields, allowed"
+            f" {MAX_QUERY_BYTES} bytes in {MAX_QUERY_FIELDS}"
+        )
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
