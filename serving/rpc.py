@@ -3,21 +3,20 @@
 The only module that imports grpc. It carries bytes between the wire and `serving.rpc_service`,
 turns errors into statuses and drains; what a call means is not its business. Compressed messages
 are refused by the transport before they are unpacked, so no small message becomes a large one.
+Every call is opened before its message is read, so that one that never sends any is counted too.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from core.errors import (
     BodyTooLarge,
@@ -35,9 +34,23 @@ from core.errors import (
 )
 from monitoring.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
-from serving.rpc_messages import SERVICE, Message, Messages, Method
+from serving.rpc_calls import (
+    CHECKS,
+    INFER,
+    REFLECTIONS,
+    STREAMS,
+    WATCHES,
+    Kind,
+    OpenCall,
+    OpenCalls,
+    Why,
+)
+from serving.rpc_health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
+from serving.rpc_messages import Messages, Method
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
+from serving.rpc_sweep import INTERVAL_S, Sweeper, read_address, read_place
+from serving.rpc_unread import Unread, received_bytes
 from serving.settings import DoorSettings
 
 STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
@@ -54,18 +67,30 @@ STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
     ModelDirectoryError: grpc.StatusCode.UNAVAILABLE,
 }
 
-MAX_CALLS = 4096  # of all connections at once; more are refused with RESOURCE_EXHAUSTED
+ENDS: Mapping[Why, grpc.StatusCode] = {
+    Why.CROWDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Why.UNFINISHED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Why.LATE_MESSAGE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Why.UNREAD: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Why.IDLE: grpc.StatusCode.UNAVAILABLE,
+    Why.DRAINING: grpc.StatusCode.UNAVAILABLE,
+}
+
 MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
 TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
-DRAINING = "the server is draining, ask another one"
+STOP_S = 1.0  # for statuses to leave after the last call
 FAILED = "the server failed on this request, its log says why"
 
-_HEALTH = "/grpc.health.v1.Health/"
+_HEALTH = f"/{HEALTH}/"
+_NEVER_MS = 2**31 - 1
+_HANDSHAKE_TIMEOUT_MS = 10_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
 _log = logging.getLogger(__name__)
 
 # grpc has no types: contexts and method handlers are Any.
 Context = Any
 Handler = Any
+StreamHandler = Callable[[object, Context], Awaitable[None]]
 
 
 class RpcDoor:
@@ -89,21 +114,24 @@ class RpcDoor:
         self._bytes_in_flight = 0
         self._draining = asyncio.Event()
         self._server: Any = None
-        self._refused = grpc.stream_stream_rpc_method_handler(self._refuse_token)
+        self._port = 0
+        self._calls = OpenCalls(
+            self._end,
+            message_timeout_s=settings.grpc_message_timeout_s,
+            idle_s=settings.grpc_stream_idle_s,
+        )
+        self._unread = Unread(lambda: received_bytes(self._port))
+        self._sweeping: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._no_token = grpc.stream_stream_rpc_method_handler(_refuse_token)
+        self._no_more = grpc.stream_stream_rpc_method_handler(_refuse_draining)
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         host, port = self._settings.host, self._settings.grpc_port
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", int(self._shares_port)),
-                ("grpc.max_receive_message_length", self._settings.max_body_bytes),
-                ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
-            ],
-            maximum_concurrent_rpcs=MAX_CALLS,
-        )
+        self._server = grpc.aio.server(options=_options(self._settings, self._shares_port))
         self._server.add_generic_rpc_handlers([self])
         try:
             bound: int = self._server.add_insecure_port(
@@ -114,75 +142,109 @@ class RpcDoor:
                 errno.EADDRINUSE,
                 "the address is in use or not one of this machine",
             ) from error
+        self._port = bound
         await self._server.start()
+        self._sweeping = asyncio.create_task(self._sweep())
         return bound
 
     async def drain(self, timeout_s: float) -> None:
-        """Accept nothing more; return when all accepted calls are answered or the time is over."""
+        """Accept nothing more; return when all accepted calls are answered or the time is over.
+
+        New calls are told for `drain_s` to go elsewhere, then the port is closed. What is not
+        answered in time ends as UNAVAILABLE, and so does a call whose message is not here by then.
+        """
         self._draining.set()
-        if self._server is not None:
-            await self._server.stop(timeout_s)
+        if self._server is None:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        await asyncio.sleep(min(self._settings.drain_s, timeout_s))
+        self._calls.end_all(self._calls.waiting(), Why.DRAINING)
+        await self._calls.empty(deadline - loop.time())
+        self._calls.end_all(self._calls, Why.DRAINING)
+        await asyncio.gather(*self._endings)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self._server.stop(STOP_S)
 
     def service(self, call: Any) -> Handler | None:
         """Grpc asks who handles a call; the token is looked at before a body is read."""
-        if self._callers.asks_token and not call.method.startswith(_HEALTH):
+        if call.method.startswith(_HEALTH):
+            return self._handlers.get(call.method)
+        if self._draining.is_set():
+            return self._no_more
+        if self._callers.asks_token:
             try:
                 self._callers.authorize(_encode(call.invocation_metadata))
             except Unauthorized:
-                return self._refused
+                return self._no_token
         return self._handlers.get(call.method)
 
     def _make_handlers(self) -> Mapping[str, Handler]:
+        """All read for themselves: the library's unary handlers begin when a message is whole."""
         handlers: dict[str, Handler] = {}
         for method in self._messages.methods():
             if method.streams:
                 handlers[method.path] = grpc.stream_stream_rpc_method_handler(self._stream(method))
             else:
                 work = self._service.unary[method.name]
-                handlers[method.path] = grpc.unary_unary_rpc_method_handler(
+                handlers[method.path] = grpc.stream_unary_rpc_method_handler(
                     self._unary(method, work)
                 )
-        return handlers | self._health_handlers() | self._reflection_handlers()
+        health = Health(self._draining, lambda: self._service.ready)
+        handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(self._check(health))
+        handlers[_HEALTH + "Watch"] = grpc.stream_stream_rpc_method_handler(self._watch(health))
+        reflect = grpc.stream_stream_rpc_method_handler(self._reflect(Reflection(self._messages)))
+        for name in (REFLECTION, REFLECTION_ALPHA):
+            handlers[f"/{name}/ServerReflectionInfo"] = reflect
+        return handlers
 
     # Calls ----------------------------------------------------------------------------------------
 
     def _unary(
         self, method: Method, work: Procedure
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def call(raw: bytes, context: Context) -> bytes:
-            trace = self._tracing.of_metadata(context.invocation_metadata)
+    ) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def call(_requests: object, context: Context) -> bytes:
+            opened = None
             try:
+                opened, caller = self._open(INFER, context)
+                raw = await self._read_one(opened)
+                trace = self._tracing.of_metadata(context.invocation_metadata)
                 self._admit(raw)
                 try:
-                    caller = self._find_caller(context)
                     return await work(raw, _remaining_s(context), trace, caller)
                 finally:
                     self._bytes_in_flight -= len(raw)
             except SparingError as error:
                 await _refuse(context, error)
+            except grpc.aio.AbortError:
+                raise  # ended by the server
             except Exception:
                 _log.exception("%s failed", method.path)
                 await context.abort(grpc.StatusCode.INTERNAL, FAILED)
+            finally:
+                if opened is not None:
+                    self._calls.close(opened)
             raise AssertionError("abort raises")
 
         return call
 
-    def _stream(self, method: Method) -> Callable[[object, Context], Awaitable[None]]:
-        async def call(_requests: object, context: Context) -> None:
-            async def read() -> bytes | None:
-                raw: bytes | None = await context.read()
-                return None if raw is grpc.aio.EOF else raw
+    def _stream(self, method: Method) -> StreamHandler:
+        async def serve(opened: OpenCall, caller: Caller) -> None:
+            context = opened.context
+            wire = _Wire(opened, self._calls, self._hear)
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
-                return self._respond(method, raw, context)
+                return self._respond(method, raw, context, caller)
 
-            if not await StreamCall(read, context.write, respond).run(self._draining):
-                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+            stream = StreamCall(wire.read, wire.write, respond, wire.rest)
+            if not await stream.run(self._draining):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
 
-        return call
+        return self._streaming(STREAMS, serve)
 
     async def _respond(
-        self, method: Method, raw: bytes, context: Context
+        self, method: Method, raw: bytes, context: Context, caller: Caller
     ) -> AsyncGenerator[bytes, None]:
         """The responses to one request of a stream; an error is a response too."""
         trace = self._tracing.of_metadata(context.invocation_metadata)
@@ -192,7 +254,6 @@ class RpcDoor:
             try:
                 message = method.parse(raw)
                 request_id = message.id
-                caller = self._find_caller(context)
                 left_s = _remaining_s(context)
                 replies = self._service.infer_stream(message, left_s, trace, caller)
                 async with aclosing(replies):
@@ -211,9 +272,47 @@ class RpcDoor:
         failure.infer_response.id = request_id
         yield failure.SerializeToString()
 
-    def _find_caller(self, context: Context) -> Caller:
-        headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
-        return self._callers.find(headers, read_address(context.peer()))
+    def _streaming(
+        self, kind: Kind, serve: Callable[[OpenCall, Caller], Awaitable[None]]
+    ) -> StreamHandler:
+        """A handler that opens the call and turns errors into statuses."""
+
+        async def call(_requests: object, context: Context) -> None:
+            opened = None
+            try:
+                opened, caller = self._open(kind, context)
+                await serve(opened, caller)
+            except SparingError as error:
+                await _refuse(context, error)
+            finally:
+                if opened is not None:
+                    self._calls.close(opened)
+
+        return call
+
+    def _open(self, kind: Kind, context: Context) -> tuple[OpenCall, Caller]:
+        """Count the call, which waits for its first message. Raises SparingError."""
+        peer = context.peer()
+        if kind is CHECKS or kind is WATCHES:  # no token is asked for
+            caller = self._callers.of_address(read_address(peer))
+        else:
+            headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
+            caller = self._callers.find(headers, read_address(peer))
+        return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
+
+    async def _read_one(self, opened: OpenCall) -> bytes:
+        """The message of a call that has one. Raises InvalidInput."""
+        raw: Any = await opened.context.read()
+        if raw is grpc.aio.EOF:
+            raise InvalidInput("the call: ended without a message, allowed is one")
+        self._hear(opened, raw)
+        found: bytes = raw
+        return found
+
+    def _hear(self, opened: OpenCall, raw: bytes) -> None:
+        opened.since = None
+        if self._unread.watches:
+            self._unread.hear(read_place(opened.connection), len(raw))
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
@@ -225,72 +324,151 @@ class RpcDoor:
             )
         self._bytes_in_flight += len(raw)
 
-    async def _refuse_token(self, _requests: object, context: Context) -> None:
-        await _refuse(
-            context,
-            Unauthorized("metadata authorization: not given or wrong, allowed 'Bearer <token>'"),
+    # Calls that the server ends -------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        sweeper = Sweeper(
+            self._calls,
+            self._unread,
+            limit_bytes=self._settings.max_body_bytes_in_flight,
+            max_message_bytes=self._settings.max_body_bytes,
         )
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                sweeper.sweep()
+            except Exception:
+                _log.exception("looking after open gRPC calls failed")
+
+    def _end(self, call: OpenCall, why: Why) -> None:
+        async def abort() -> None:
+            if not call.context.done():
+                with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
+                    await call.context.abort(ENDS[why], why.value)
+
+        ending = asyncio.create_task(abort())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        call.task.cancel()
 
     # Health and reflection ------------------------------------------------------------------------
 
-    def _health_handlers(self) -> dict[str, Handler]:
-        """Ours, since the library's watchers neither end with a drain nor survive each other."""
-        states = health_pb2.HealthCheckResponse
-        known = {"", SERVICE, "grpc.health.v1.Health"}
+    def _check(self, health: Health) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def call(_requests: object, context: Context) -> bytes:
+            opened = None
+            try:
+                opened, _ = self._open(CHECKS, context)
+                found = health.check(await self._read_one(opened))
+                if found is None:
+                    await context.abort(grpc.StatusCode.NOT_FOUND, "service: no such service")
+                else:
+                    return found
+            except SparingError as error:
+                await _refuse(context, error)
+            finally:
+                if opened is not None:
+                    self._calls.close(opened)
+            raise AssertionError("abort raises")
 
-        def state(request: Message) -> Message:
-            if request.service not in known:
-                return states(status=states.SERVICE_UNKNOWN)
-            ready = self._service.ready and not self._draining.is_set()
-            return states(status=states.SERVING if ready else states.NOT_SERVING)
+        return call
 
-        async def check(request: Message, context: Context) -> Message:
-            if request.service not in known:
-                await context.abort(
-                    grpc.StatusCode.NOT_FOUND, f"service: no such {request.service[:80]!r}"
-                )
-            return state(request)
+    def _watch(self, health: Health) -> StreamHandler:
+        async def serve(opened: OpenCall, _caller: Caller) -> None:
+            raw = await self._read_one(opened)
+            async with aclosing(health.watch(raw)) as states:
+                async for state in states:
+                    await opened.context.write(state)
 
-        async def watch(request: Message, context: Context) -> None:
-            await context.write(state(request))
-            await self._draining.wait()
-            await context.write(state(request))
+        return self._streaming(WATCHES, serve)
 
-        coding = {
-            "request_deserializer": health_pb2.HealthCheckRequest.FromString,
-            "response_serializer": states.SerializeToString,
-        }
-        return {
-            _HEALTH + "Check": grpc.unary_unary_rpc_method_handler(check, **coding),
-            _HEALTH + "Watch": grpc.unary_stream_rpc_method_handler(watch, **coding),
-        }
+    def _reflect(self, reflection: Reflection) -> StreamHandler:
+        async def serve(opened: OpenCall, _caller: Caller) -> None:
+            wire = _Wire(opened, self._calls, self._hear)
 
-    def _reflection_handlers(self) -> dict[str, Handler]:
-        for file in (health_pb2, reflection_pb2):
-            self._messages.add(file.DESCRIPTOR.serialized_pb)
-        names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        servicer = reflection.aio.ReflectionServicer(names, pool=self._messages.pool)
+            async def requests() -> AsyncGenerator[bytes, None]:
+                while (raw := await wire.read()) is not None:
+                    yield raw
 
-        async def reflect(requests: object, context: Context) -> None:
             async def answer() -> None:
-                async for reply in servicer.ServerReflectionInfo(requests, context):
-                    await context.write(reply)
+                async for reply in reflection.answer(requests()):
+                    await wire.write(reply)
+                    wire.rest()
 
             if not await run_before(self._draining, answer()):
-                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+                await opened.context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
 
-        handler = grpc.stream_stream_rpc_method_handler(
-            reflect,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        return {f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": handler}
+        return self._streaming(REFLECTIONS, serve)
 
 
-def read_address(peer: str) -> str:
-    """The address in what grpc says of a peer, such as `ipv4:127.0.0.1:50051`."""
-    kind, _, place = peer.partition(":")
-    return unquote(place.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else peer
+class _Wire:
+    """Both ways of a stream. It waits for its client while it has no request under way, and while
+    an answer is to be taken.
+    """
+
+    def __init__(
+        self, opened: OpenCall, calls: OpenCalls, hear: Callable[[OpenCall, bytes], None]
+    ) -> None:
+        self._opened = opened
+        self._calls = calls
+        self._hear = hear
+        self._requests = 0
+        calls.wait(opened, Why.IDLE)
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end."""
+        raw: Any = await self._opened.context.read()
+        if raw is grpc.aio.EOF:
+            return None
+        self._requests += 1
+        self._hear(self._opened, raw)
+        found: bytes = raw
+        return found
+
+    async def write(self, raw: bytes) -> None:
+        self._calls.wait(self._opened, Why.UNREAD)
+        await self._opened.context.write(raw)
+        self._opened.since = None
+
+    def rest(self) -> None:
+        """A request is answered."""
+        self._requests -= 1
+        if not self._requests:
+            self._calls.wait(self._opened, Why.IDLE)
+
+
+def _options(settings: DoorSettings, shares_port: bool) -> list[tuple[str, int]]:
+    """What the library is to be told. 0 seconds mean never, which it has no word for."""
+    options = [
+        ("grpc.so_reuseport", int(shares_port)),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
+        ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            round(settings.grpc_min_ping_interval_s * 1e3),
+        ),
+    ]
+    for name, value_s in (
+        ("grpc.max_connection_idle_ms", settings.grpc_max_connection_idle_s),
+        ("grpc.max_connection_age_ms", settings.grpc_max_connection_age_s),
+        ("grpc.keepalive_time_ms", settings.grpc_keepalive_s),
+    ):
+        options.append((name, math.ceil(value_s * 1e3) or _NEVER_MS))
+    return options
+
+
+async def _refuse_token(_requests: object, context: Context) -> None:
+    await _refuse(
+        context,
+        Unauthorized("metadata authorization: not given or wrong, allowed 'Bearer <token>'"),
+    )
+
+
+async def _refuse_draining(_requests: object, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
 
 
 def _encode(metadata: Iterable[tuple[str, str | bytes]]) -> Sequence[tuple[bytes, bytes]]:

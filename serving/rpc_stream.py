@@ -14,15 +14,17 @@ MAX_REQUESTS = 32  # of one stream at once; more wait unread
 Read = Callable[[], Awaitable[bytes | None]]  # None: the caller has sent everything
 Write = Callable[[bytes], Awaitable[None]]
 Respond = Callable[[bytes], AsyncGenerator[bytes, None]]  # the responses to one request
+Answered = Callable[[], None]  # a request has all its responses
 
 
 class StreamCall:
     """Run once; everything under way ends with the task that runs it."""
 
-    def __init__(self, read: Read, write: Write, respond: Respond) -> None:
+    def __init__(self, read: Read, write: Write, respond: Respond, answered: Answered) -> None:
         self._read = read
         self._write = write
         self._respond = respond
+        self._answered = answered
         self._room = asyncio.Semaphore(MAX_REQUESTS)
         self._turn = asyncio.Lock()  # one response is written at a time
 
@@ -47,6 +49,7 @@ class StreamCall:
                         await self._write(response)
         finally:
             self._room.release()
+            self._answered()
 
 
 async def run_before(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:

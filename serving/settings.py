@@ -37,6 +37,13 @@ class DoorSettings(_Frozen):
     drain_timeout_s: float = Field(gt=0, default=30.0)
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
     min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
+    grpc_message_timeout_s: float = Field(gt=0, default=30.0)  # of a message on its way, each way
+    grpc_stream_idle_s: float = Field(gt=0, default=600.0)  # of a stream without a request
+    grpc_max_concurrent_streams: int = Field(ge=1, le=2**20, default=1024)  # of one connection
+    grpc_max_connection_idle_s: float = Field(ge=0, le=1e6, default=300.0)  # 0: for ever
+    grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: for ever
+    grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: none are sent
+    grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # of clients' pings
     bearer_token: str = ""  # empty: no token is asked for
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],

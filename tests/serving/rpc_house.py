@@ -171,7 +171,9 @@ class House:
 def run(test: Callable[[House], Awaitable[T]], **settings: Any) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
-        door = RpcDoor(engine, DoorSettings(grpc_port=0, **settings), counts)
+        door = RpcDoor(
+            engine, DoorSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}), counts
+        )
         port = await door.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
             try:

@@ -12,7 +12,7 @@ import pytest
 from core.errors import InvalidInput, Unauthorized
 from monitoring.metrics import Metrics
 from serving.callers import Caller, Callers, name_address
-from serving.rpc import read_address
+from serving.rpc_sweep import read_address
 from serving.settings import DoorSettings, Settings, write_settings
 from serving.web import HttpDoor
 from tests.serving.door_client import BRIGHT, INFER

@@ -17,11 +17,12 @@ class Wire:
         self.unread = [b"%d" % number for number in range(count)]
         self.begun = 0
         self.left = 0
+        self.answered = 0
         self.full = asyncio.Event()
         self.gate = asyncio.Event()
         self.silence = asyncio.Event()  # set: the caller has no more to say
         self.written: list[bytes] = []
-        self.call = StreamCall(self.read, self.write, self.respond)
+        self.call = StreamCall(self.read, self.write, self.respond, self.answer)
 
     async def read(self) -> bytes | None:
         if self.unread:
@@ -31,6 +32,9 @@ class Wire:
 
     async def write(self, raw: bytes) -> None:
         self.written.append(raw)
+
+    def answer(self) -> None:
+        self.answered += 1
 
     async def respond(self, raw: bytes) -> AsyncGenerator[bytes, None]:
         self.begun += 1

@@ -1,0 +1,196 @@
+"""The gRPC calls that are open: how many of each kind a caller may have, and which of them wait for
+their client.
+
+A caller's calls are counted over all its connections, so that more connections never make a larger
+share; a connection has a share of its caller's. Where there is no room, a call whose client has
+sent nothing for a while makes room for the new one. How a call is ended is left to `serving.rpc`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+from core.errors import Overloaded
+
+GRACE_S = 1.0  # a call that waited this long for its client may be ended to make room
+
+
+class Kind(NamedTuple):
+    """How many calls of one kind may be open at once."""
+
+    name: str
+    total: int
+    per_caller: int
+    per_connection: int
+
+
+INFER = Kind("calls", 4096, 2048, 1024)
+STREAMS = Kind("ModelStreamInfer calls", 1024, 512, 128)
+CHECKS = Kind("Health/Check calls", 512, 128, 32)
+WATCHES = Kind("Health/Watch calls", 256, 64, 8)
+REFLECTIONS = Kind("reflection calls", 64, 16, 8)
+
+
+class Why(Enum):
+    """Why a call is ended by the server."""
+
+    CROWDED = "ended for a call of another client, since this one had sent nothing for a while"
+    UNFINISHED = "the unfinished messages of this client hold too many bytes"
+    LATE_MESSAGE = "the request's message did not arrive in time"
+    IDLE = "the stream was idle for too long"
+    UNREAD = "the client did not read its answers in time"
+    DRAINING = "the server is draining, ask another one"
+
+
+class OpenCall:
+    """One call. `since` is when it began to wait for its client; None while the server works."""
+
+    __slots__ = ("caller", "connection", "context", "kind", "open", "since", "task", "why")
+
+    def __init__(self, kind: Kind, caller: str, connection: str, context: Any, task: Any) -> None:
+        self.kind = kind
+        self.caller = caller
+        self.connection = connection
+        self.context = context  # grpc has no types
+        self.task = task
+        self.since: float | None = None
+        self.why = Why.LATE_MESSAGE  # if it waits for too long
+        self.open = True
+
+
+End = Callable[[OpenCall, Why], None]
+
+
+class OpenCalls:
+    """All of one endpoint. `end` is to end a call that is open no more."""
+
+    def __init__(
+        self,
+        end: End,
+        *,
+        message_timeout_s: float,
+        idle_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._end = end
+        self._message_timeout_s = message_timeout_s
+        self._idle_s = idle_s
+        self._clock = clock
+        # By kind and caller, in the order of their beginning.
+        self._calls: dict[str, dict[str, dict[OpenCall, None]]] = {}
+        self._totals: dict[str, int] = {}
+        self._connections: dict[tuple[str, str], int] = {}
+        self._emptied: asyncio.Event | None = None
+
+    def begin(
+        self, kind: Kind, caller: str, connection: str, context: Any = None, task: Any = None
+    ) -> OpenCall:
+        """A call that waits for its first message. Raises Overloaded."""
+        name = kind.name
+        place = name, connection
+        mine = self._connections.get(place, 0)
+        if mine >= kind.per_connection:
+            raise _full(kind, kind.per_connection, "of one connection")
+        callers = self._calls.get(name)
+        if callers is None:
+            callers = self._calls[name] = {}
+        calls = callers.get(caller)
+        if calls is None:
+            calls = callers[caller] = {}
+        if len(calls) >= kind.per_caller and not self._make_room(calls):
+            raise _full(kind, kind.per_caller, "of one caller")
+        if self._totals.get(name, 0) >= kind.total:
+            most = max(callers.values(), key=len)
+            if not self._make_room(most):
+                if not calls:
+                    del callers[caller]
+                raise _full(kind, kind.total, "of all callers")
+        call = OpenCall(kind, caller, connection, context, task)
+        call.since = self._clock()
+        callers.setdefault(caller, calls)[call] = None
+        self._totals[name] = self._totals.get(name, 0) + 1
+        self._connections[place] = self._connections.get(place, 0) + 1
+        return call
+
+    def close(self, call: OpenCall) -> None:
+        """The call is over; closing twice is safe."""
+        if not call.open:
+            return
+        call.open = False
+        name = call.kind.name
+        callers = self._calls[name]
+        calls = callers[call.caller]
+        del calls[call]
+        if not calls:
+            del callers[call.caller]
+        self._totals[name] -= 1
+        place = name, call.connection
+        left = self._connections[place] - 1
+        if left:
+            self._connections[place] = left
+        else:
+            del self._connections[place]
+        if self._emptied is not None and not len(self):
+            self._emptied.set()
+
+    async def empty(self, timeout_s: float) -> None:
+        """Until no call is open, or the time is over."""
+        self._emptied = asyncio.Event()
+        if len(self):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), max(timeout_s, 0.0))
+
+    def wait(self, call: OpenCall, why: Why) -> None:
+        """From now on the call waits for its client."""
+        call.since = self._clock()
+        call.why = why
+
+    def sweep(self) -> None:
+        """End what has waited for its client for too long."""
+        now = self._clock()
+        for call in self.waiting():
+            assert call.since is not None
+            limit_s = self._idle_s if call.why is Why.IDLE else self._message_timeout_s
+            if now - call.since >= limit_s:
+                self.end(call, call.why)
+
+    def waiting(self, at_least_s: float = 0.0) -> list[OpenCall]:
+        """Those that have waited for their clients so long."""
+        latest = self._clock() - at_least_s
+        return [one for one in self if one.since is not None and one.since <= latest]
+
+    def end(self, call: OpenCall, why: Why) -> None:
+        if call.open:
+            self.close(call)
+            self._end(call, why)
+
+    def end_all(self, calls: Iterable[OpenCall], why: Why) -> None:
+        for call in list(calls):
+            self.end(call, why)
+
+    def __iter__(self) -> Iterator[OpenCall]:
+        for callers in self._calls.values():
+            for calls in callers.values():
+                yield from calls
+
+    def __len__(self) -> int:
+        return sum(self._totals.values())
+
+    def _make_room(self, calls: Iterable[OpenCall]) -> bool:
+        """End one of these that has waited for its client; the connection with most such pays."""
+        latest = self._clock() - GRACE_S
+        stalled = [one for one in calls if one.since is not None and one.since <= latest]
+        if not stalled:
+            return False
+        place = stalled[0].kind.name
+        self.end(
+            max(stalled, key=lambda one: self._connections[place, one.connection]), Why.CROWDED
+        )
+        return True
+
+
+def _full(kind: Kind, limit: int, of_whom: str) -> Overloaded:
+    return Overloaded(f"{kind.name}: {limit} {of_whom} are open, which is the limit; try again")
