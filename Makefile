@@ -6,13 +6,14 @@
 #   make bento   build the Bento: docs/bentoml.md
 #   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
+#   make bench-long  fuzz, soak, fairness and handed cases for about two hours: docs/reliability.md
 #   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
 #   make setup   install everything, run nothing
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench bento demo servers
+.PHONY: setup serve check test bench bench-long bento demo servers
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -37,6 +38,9 @@ test: $(VENV)/.everything servers
 
 bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
+
+bench-long: $(VENV)/.everything
+	@exec $(BIN)/python -m benchmarks.reliability.long $(ARGS)
 
 demo: $(VENV)/.everything servers
 	@exec $(BIN)/python -m demo.run $(ARGS)

@@ -57,6 +57,8 @@ class Conversation:
     rpc_right: RpcRight | None = None
     grpc: bool = False
     timed: bool = False  # has a time limit, so it may be too late
+    refusable: bool = False  # the server may be too busy for it
+    pause_s: float = 0.001  # between packets, and before it is abandoned
     bodiless: bool = False  # a HEAD: its answer has a length and no body
 
     @property

@@ -88,7 +88,8 @@ WRONG_FIELDS = (
     b"Authorization: Bearer x\r\n", b"Authorization: " + b"B" * 5000 + b"\r\n",
 )  # fmt: skip
 LINES = (
-    b"GET / HTTP/1.1", b"POST  /v2 HTTP/1.1", b"GET /v2 HTTP/1.0", b"GET /v2 HTTP/0.9", b"GET /v2",
+    b"HEAD /livez HTTP/1.1", b"HEAD /v1/routes HTTP/1.1", b"GET / HTTP/1.1", b"POST  /v2 HTTP/1.1",
+    b"GET /v2 HTTP/1.0", b"GET /v2 HTTP/0.9", b"GET /v2",
     b"GET /v2 HTTP/2.0", b"GET /v2 HTTP/1.10", b"get /v2 HTTP/1.1", b"BREW /v2 HTTP/1.1",
     b"OPTIONS * HTTP/1.1", b"CONNECT a:80 HTTP/1.1", b"TRACE /v2 HTTP/1.1", b"PUT /v2 HTTP/1.1",
     b"DELETE /v1/routes HTTP/1.1", b"GET http://t/v2 HTTP/1.1", b"GET http://t HTTP/1.1",
@@ -176,6 +177,4 @@ def abandon(rng: Random, samples: Sequence[Sample]) -> Conversation:
 def _closed(rng: Random, kind: str, raw: bytes) -> Conversation:
     packets = split(rng, raw) if rng.random() < 0.2 else [raw]
     timed = any(name in raw for name in (b"timeout", b"energy_mj"))
-    return Conversation(
-        kind, packets, Ends.CLOSED, timed=timed, bodiless=b"HEAD" in raw or b"HTTP/0.9" in raw
-    )
+    return Conversation(kind, packets, Ends.CLOSED, timed=timed, bodiless=raw.startswith(b"HEAD "))

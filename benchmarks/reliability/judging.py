@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import orjson
 
-from benchmarks.reliability.conversation import Conversation, Ends, HttpReply
+from benchmarks.reliability.conversation import Conversation, Ends, HttpReply, Right
 from benchmarks.reliability.rpc_wire import RpcReply
 
 ALLOWED = frozenset({200, 400, 401, 404, 405, 408, 411, 413, 414, 415, 417, 422, 429, 431})
+NOT_OFFERED = frozenset({501, 505})  # a coding or a version that HTTP knows and we do not
 TOO_LATE = 504
+REFUSALS = frozenset({429, 503})
 OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED = 0, 3, 4, 5, 8
-UNIMPLEMENTED, INTERNAL, UNAUTHENTICATED = 12, 13, 16
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 RPC_ALLOWED = frozenset(
     {OK, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAUTHENTICATED}
 )
@@ -30,17 +32,32 @@ def judge_http(conversation: Conversation, replies: Sequence[HttpReply], lost: b
         return ""
     if len(final) < conversation.answers and lost:
         return f"lost: {len(final)} of {conversation.answers} answers, and the connection is closed"
-    for right, reply in zip(conversation.rights, final, strict=False):
-        if reply.status != 200:
-            return f"wrong: a valid request was answered {reply.status} {reply.body[:200]!r}"
-        if fault := right(reply):
-            return f"wrong: {fault}"
-    return ""
+    faults = (
+        _judge_right(conversation, right, reply)
+        for right, reply in zip(conversation.rights, final, strict=False)
+    )
+    return next((fault for fault in faults if fault), "")
+
+
+def _judge_right(conversation: Conversation, right: Right, reply: HttpReply) -> str:
+    late = conversation.timed and reply.status == TOO_LATE
+    if late or (conversation.refusable and _is_refusal(reply)):
+        return ""
+    if reply.status != 200:
+        return f"wrong: a valid request was answered {reply.status} {reply.body[:200]!r}"
+    fault = right(reply)
+    return fault and f"wrong: {fault}"
+
+
+def _is_refusal(reply: HttpReply) -> bool:
+    """Under load: to be asked again later."""
+    return reply.status in REFUSALS and reply.headers.get(b"retry-after", b"").isdigit()
 
 
 def _judge_status(conversation: Conversation, reply: HttpReply) -> str:
     late = reply.status == TOO_LATE and conversation.timed
-    if reply.status not in ALLOWED and not late:
+    refused = conversation.refusable and _is_refusal(reply)
+    if reply.status not in ALLOWED | NOT_OFFERED and not late and not refused:
         return f"status {reply.status} {reply.body[:200]!r}"
     if reply.status == 200 or conversation.bodiless:
         return ""
@@ -71,6 +88,9 @@ def judge_rpc(conversation: Conversation, reply: RpcReply) -> str:
     if reply.grpc_status is None:
         refused = reply.reset is not None or reply.lost or reply.http_status not in {b"", b"200"}
         return "" if transport and refused else f"lost: the call ended without a status: {reply}"
+    late = conversation.timed and reply.grpc_status == DEADLINE_EXCEEDED
+    if conversation.valid and (late or _is_rpc_refusal(conversation, reply)):
+        return ""
     if conversation.rpc_right is None:
         return _judge_rpc_status(conversation, reply, transport)
     if reply.grpc_status != OK:
@@ -80,6 +100,10 @@ def judge_rpc(conversation: Conversation, reply: RpcReply) -> str:
     except ValueError as error:
         fault = str(error)
     return fault and f"wrong: {fault}"
+
+
+def _is_rpc_refusal(conversation: Conversation, reply: RpcReply) -> bool:
+    return conversation.refusable and reply.grpc_status in {RESOURCE_EXHAUSTED, UNAVAILABLE}
 
 
 def _judge_rpc_status(conversation: Conversation, reply: RpcReply, transport: bool) -> str:

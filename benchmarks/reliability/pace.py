@@ -9,17 +9,16 @@ from contextlib import contextmanager
 class Pace:
     """How many, how fast, how long still."""
 
-    def __init__(self, total: float, done: float = 0, unit: str = "") -> None:
+    def __init__(self, total: float, done: float = 0) -> None:
         self._total = total
         self._first = done
-        self._unit = unit
         self._began = time.monotonic()
 
     def line(self, done: float) -> str:
         passed_s = time.monotonic() - self._began
         rate = (done - self._first) / passed_s if passed_s else 0.0
         left = f"{(self._total - done) / rate / 60:.1f} min left" if rate else "no rate yet"
-        return f"{done:,.0f} of {self._total:,.0f}{self._unit}, {rate:,.0f}/s, {left}"
+        return f"{done:,.0f} of {self._total:,.0f}, {rate:,.0f}/s, {left}"
 
 
 class Stop:

@@ -141,6 +141,10 @@ def cancel(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def mutate_stream(rng: Random, samples: Sequence[Sample]) -> Conversation:
+    return make_stream(rng, samples, bad=0.5)
+
+
+def make_stream(rng: Random, samples: Sequence[Sample], bad: float) -> Conversation:
     """Good and bad requests on one stream: the good ones must be answered rightly."""
     good: dict[str, Sequence[Sample]] = {}
     sent: list[bytes] = []
@@ -148,7 +152,7 @@ def mutate_stream(rng: Random, samples: Sequence[Sample]) -> Conversation:
         rows = choose_rows(rng, samples)
         request_id = f"id{place}"
         fields: Sequence[Field] = make_fields(rng, rows, request_id)
-        if rng.random() < 0.5:
+        if rng.random() >= bad:
             good[request_id] = rows
             sent.append(envelope(write(fields)))
         else:

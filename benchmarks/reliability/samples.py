@@ -14,6 +14,7 @@ import numpy.typing as npt
 from core.datatypes import DATATYPES
 from core.devices import CpuDevice
 from core.manifest import Manifest, TensorSpec
+from core.messages import NO_CONTROLS
 from routes.loading import find_routes, load_route
 from routes.offline import run_offline
 
@@ -40,16 +41,20 @@ class Sample(NamedTuple):
         return [1, *self.row.shape]
 
 
-def make_samples(root: Path, count: int, seed: int = 0) -> list[Sample]:
+def make_samples(
+    root: Path, count: int, seed: int = 0, controls: Mapping[str, float] = NO_CONTROLS
+) -> list[Sample]:
     """`count` samples of each route with one input; of a route with several versions the newest."""
     newest = {path.parent: path for path in sorted(find_routes(root), key=lambda p: int(p.name))}
     found: list[Sample] = []
     for directory in newest.values():
-        found += _sample_route(directory, count, seed)
+        found += _sample_route(directory, count, seed, controls)
     return found
 
 
-def _sample_route(directory: Path, count: int, seed: int) -> list[Sample]:
+def _sample_route(
+    directory: Path, count: int, seed: int, controls: Mapping[str, float]
+) -> list[Sample]:
     device = CpuDevice()
     route = load_route(directory, device)
     if len(route.manifest.inputs) != 1:
@@ -60,7 +65,9 @@ def _sample_route(directory: Path, count: int, seed: int) -> list[Sample]:
     if spec.datatype == "BYTES":
         given = np.vectorize(bytes.decode, otypes=[object])(rows)  # as endpoints give it
     samples: list[Sample] = []
-    for row, ran in zip(rows, run_offline(route.pipeline, {spec.name: given}, device), strict=True):
+    for row, ran in zip(
+        rows, run_offline(route.pipeline, {spec.name: given}, device, controls), strict=True
+    ):
         assert ran.outcome is not None
         stages = {
             step.answer.exit: step.answer.outputs for step in ran.steps if step.answer is not None

@@ -13,7 +13,6 @@ from benchmarks.reliability.rpc_wire import RpcWire
 from benchmarks.reliability.wire import Malformed, Wire, connect, take_reply
 
 QUIET_S = 0.05  # so long without an answer, and we send no more
-BETWEEN_PACKETS_S = 0.001
 FRESH = 0.04  # share of conversations behind which a connection is given up
 _PING = http2.frame(http2.PING, 0, 0, struct.pack(">Q", 12))
 
@@ -100,6 +99,7 @@ class Talker:
             await _write(wire, conversation)
             if conversation.ends is Ends.ABANDONED:
                 self._count("abandoned")
+                await asyncio.sleep(conversation.pause_s)
                 return ""
             if conversation.grpc:
                 wire.write(_PING)
@@ -145,5 +145,5 @@ class Talker:
 async def _write(wire: Wire, conversation: Conversation) -> None:
     for place, packet in enumerate(conversation.packets):
         if place:
-            await asyncio.sleep(BETWEEN_PACKETS_S)
+            await asyncio.sleep(conversation.pause_s)
         wire.write(packet)

@@ -128,7 +128,7 @@ def read_outputs(reply: HttpReply) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in orjson.loads(reply.body[:end])["outputs"]:
         if "data" in one:
-            found[one["name"]] = np.array(one["data"]).reshape(one["shape"])
+            found[one["name"]] = np.array(one["data"]).reshape(one["shape"])  # texts stay texts
             continue
         size = one["parameters"]["binary_data_size"]
         dtype = {"INT64": "<i8", "FP32": "<f4"}[one["datatype"]]

@@ -2,18 +2,24 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.reliability import http2
 from benchmarks.reliability.conversation import Call, Conversation, HttpReply
 from benchmarks.reliability.judging import judge_http, judge_rpc
+from benchmarks.reliability.long import find_cases, run_case
 from benchmarks.reliability.mix import MIX, make_conversation
+from benchmarks.reliability.reloads import Reloads
 from benchmarks.reliability.rpc_wire import RpcReply
 from benchmarks.reliability.samples import make_samples
 from benchmarks.reliability.shrink import shrink
+from benchmarks.reliability.soak_asks import Rows, check_rows
 from benchmarks.reliability.watch import Held, growth_bytes, slope_bytes_h
 from benchmarks.reliability.wire import Malformed, take_reply
+from core.devices import CpuDevice
+from routes.loading import find_routes, load_route
 from tests.bad_input import write_text_route
 from tests.tiny_routes import write_route
 
@@ -115,3 +121,51 @@ def test_growth_and_slope_leave_out_the_warm_up() -> None:
     looks = [Held(float(s), (900 if s < 10 else 100 + s) * MIB, 1, 1, 0.0) for s in range(100)]
     assert growth_bytes(looks, 10.0) == pytest.approx(81 * MIB, rel=0.01)
     assert slope_bytes_h(looks, 10.0) == pytest.approx(3600 * MIB, rel=0.01)
+
+
+def test_a_deadline_may_give_any_stage_that_was_passed_and_nothing_else_may(
+    tmp_path: Path,
+) -> None:
+    write_route(tmp_path, thresholds=[1.0])
+    (sample,) = make_samples(tmp_path, 1)
+    assert list(sample.stages) == ["stage0", "stage1"]
+
+    def answer_of(stage: str, stopped_by: str) -> dict[str, Any]:
+        outputs = {name: array[None] for name, array in sample.stages[stage].items()}
+        return outputs | {"exit": [stage], "stopped_by": [stopped_by]}
+
+    cut, plain = Rows([sample], {"timeout_ms": 5.0}), Rows([sample], {})
+    assert check_rows(answer_of("stage1", "last_stage"), plain) == ""
+    assert check_rows(answer_of("stage0", "deadline"), cut) == ""
+    assert "nothing asked for" in check_rows(answer_of("stage0", "deadline"), plain)
+    assert "right is" in check_rows(answer_of("stage0", "confidence"), cut)
+    assert "does not pass" in check_rows(answer_of("stage0", "energy") | {"exit": ["stage9"]}, cut)
+
+
+def test_reloads_touch_add_and_remove_whole_versions(tmp_path: Path) -> None:
+    root, spare = tmp_path / "models", tmp_path / "spare"
+    write_route(root)
+    spare.mkdir()
+    reloads = Reloads(root, spare)
+    done = {reloads.step().split()[0] for _ in range(20)}
+    assert done == {"touched", "added", "removed"}
+    for directory in find_routes(root):
+        assert load_route(directory, CpuDevice()).manifest.version == directory.name
+    assert list(spare.iterdir()) == []
+
+
+def test_cases_are_right_by_their_exit_code_and_have_a_time_limit(tmp_path: Path) -> None:
+    for name, code in {
+        "a/01_right.py": "",
+        "02_wrong.py": "print('because'); raise SystemExit(1)",
+        "03_long.py": "import time; time.sleep(60)",
+        "helper.py": "raise SystemExit(1)",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    found = [path.name for path in find_cases(tmp_path)]
+    assert found == ["02_wrong.py", "03_long.py", "01_right.py"]
+    assert run_case(tmp_path / "a" / "01_right.py", 30.0) == ""
+    assert run_case(tmp_path / "02_wrong.py", 30.0) == "exit code 1: because"
+    assert "not over" in run_case(tmp_path / "03_long.py", 0.5)
