@@ -111,8 +111,11 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
             assembly = Assembly(
                 settings, engine, reloader, metrics, tracing=tracing, shares_ports=worker > 0
             )
-            await assembly.open()
-            yield assembly
+            try:
+                await assembly.open()
+                yield assembly
+            finally:
+                assembly.web.close()
     finally:
         await close_tracing()
 

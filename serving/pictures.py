@@ -5,7 +5,6 @@ left out: Pillow sees only what passed the limits. What is transparent is compos
 background, so that the colours hidden beneath decide nothing.
 """
 
-import asyncio
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,7 +22,6 @@ from core.manifest import PictureSpec
 from serving import jpeg_segments, png_chunks
 from serving.picture_file import PIXEL_BYTES, Damaged, PictureFile, image_bytes
 
-AT_ONCE_PIXELS = 128 * 128  # about 0.3 ms of decoding
 PIECE_BYTES = 4096  # that Pillow unpacks at once: no more than 4 MB of a PNG's pixels
 STRIP_PIXELS = 2**18  # composed at once
 
@@ -75,16 +73,8 @@ class PictureLimits(NamedTuple):
     max_decode_bytes: int  # of memory while one of them is decoded
 
 
-async def read_pictures(files: Sequence[bytes], spec: PictureSpec, limits: PictureLimits) -> Row:
-    """UINT8 [N,H,W], or [N,H,W,3] for colour."""
-    pictures = [open_picture(file, spec, place) for place, file in enumerate(files)]
-    if check_room(pictures, spec, limits) <= AT_ONCE_PIXELS:
-        return _read_rows(pictures, spec)
-    return await asyncio.to_thread(_read_rows, pictures, spec)
-
-
 def check_room(pictures: Sequence[PictureFile], spec: PictureSpec, limits: PictureLimits) -> int:
-    """The pixels of all pictures together. Raises BodyTooLarge."""
+    """The bytes that decoding all of them takes, one after another. Raises BodyTooLarge."""
     pixels = sum(picture.pixels for picture in pictures)
     if pixels > limits.max_pixels:
         raise BodyTooLarge(
@@ -97,6 +87,7 @@ def check_room(pictures: Sequence[PictureFile], spec: PictureSpec, limits: Pictu
             f"pictures: given {len(pictures)}, which become {made} pixels of the route's size,"
             f" allowed {limits.max_pixels}"
         )
+    all_bytes = 0
     for place, picture in enumerate(pictures):
         needed = count_bytes(picture, spec)
         if needed > limits.max_decode_bytes:
@@ -104,11 +95,8 @@ def check_room(pictures: Sequence[PictureFile], spec: PictureSpec, limits: Pictu
                 f"pictures[{place}]: decoding {picture.width}×{picture.height} pixels of this kind"
                 f" takes {needed} bytes, allowed {limits.max_decode_bytes}"
             )
-    return pixels
-
-
-def _read_rows(pictures: Sequence[PictureFile], spec: PictureSpec) -> Row:
-    return np.stack([read_row(picture, spec, place) for place, picture in enumerate(pictures)])
+        all_bytes += needed
+    return all_bytes
 
 
 def read_row(

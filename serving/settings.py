@@ -33,6 +33,8 @@ class DoorSettings(_Frozen):
     max_body_bytes_in_flight: int = Field(gt=0, default=256 * 2**20)
     max_picture_pixels: int = Field(gt=0, default=16_000_000)
     max_decode_bytes: int = Field(ge=2**20, default=176 * 2**20)  # 11 bytes a pixel allowed above
+    decode_threads: int = Field(ge=0, le=256, default=0)  # 0: one for each core
+    max_decode_wait_s: float = Field(gt=0, default=10.0)  # predicted, of all pictures that wait
     drain_s: float = Field(ge=0, default=0.5)  # answering with "connection: close" before closing
     drain_timeout_s: float = Field(gt=0, default=30.0)
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body

@@ -18,8 +18,11 @@ from core.errors import InvalidInput, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.sampling import NO_TRACING, Tracing
 from monitoring.traces import NO_TRACE, Trace
+from serving.admission import Admitted
 from serving.callers import UNKNOWN, Caller, Callers
 from serving.calls import Call
+from serving.catalog import ServedRoute
+from serving.decode_pool import open_decode_pool
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
 from serving.facts import describe_reply
@@ -40,6 +43,7 @@ from serving.json_large import LARGE_BYTES, takes_text
 from serving.json_sizes import limit_body
 from serving.oip_http import JSON_TYPE, read_request
 from serving.oip_repeats import RepeatedHeaders
+from serving.picture_reader import PictureReader
 from serving.picture_request import read_picture_request
 from serving.pictures import PictureLimits
 from serving.settings import DoorSettings
@@ -77,7 +81,9 @@ class HttpDoor:
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
-        self._pictures = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
+        self._decoding = open_decode_pool(settings)
+        limits = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
+        self._pictures = PictureReader(limits, self._decoding)
         self._callers = Callers(settings)
         self._bodies = BodyBudget(
             settings.max_body_bytes,
@@ -97,6 +103,10 @@ class HttpDoor:
             "predict": Endpoint("POST", self._predict),
             **make_pages(engine, metrics),
         }
+
+    def close(self) -> None:
+        """End the threads that decode."""
+        self._decoding.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -316,14 +326,8 @@ class HttpDoor:
             body = await self._bodies.read(visit.headers, visit.receive, visit.caller.name)
             try:
                 served = self._engine.resolve(route, query.get("version"))
-                request = await read_picture_request(
-                    body, served.manifest, route, query, self._pictures
-                )
-                caller = visit.caller
-                request = request._replace(tenant=caller.tenant, caller=caller.name)
-                admitted = follow(trace, self._engine.admit(request))
-                reply = await self._departures.wait(
-                    self._engine.answer(request, admitted), visit.receive
+                admitted, reply = await self._departures.wait(
+                    self._answer_pictures(served, body, query, visit, trace), visit.receive
                 )
             finally:
                 self._bodies.give_back(body, visit.caller.name)
@@ -336,6 +340,22 @@ class HttpDoor:
         self._metrics.request(reply.route, "ok")
         end_answered(admitted, reply.answers)
         return 200, [JSON_TYPE], answer
+
+    async def _answer_pictures(
+        self,
+        served: ServedRoute,
+        body: bytes,
+        query: Mapping[str, str],
+        visit: Visit,
+        trace: Trace,
+    ) -> tuple[Admitted, Reply]:
+        """Decoding and all that follows: the whole of it ends when the client goes."""
+        route = visit.place.route
+        request = await read_picture_request(
+            body, served.manifest, route, query, self._pictures, visit.caller
+        )
+        admitted = follow(trace, self._engine.admit(request))
+        return admitted, await self._engine.answer(request, admitted)
 
     def _count_failure(self, route: str, error: Exception, trace: Trace = NO_TRACE) -> None:
         if isinstance(error, ClientGone):

@@ -16,8 +16,10 @@ from PIL import Image
 
 from core.errors import BodyTooLarge, InvalidInput
 from core.manifest import PictureSpec
+from serving.decode_pool import DecodePool, PoolLimits
 from serving.picture_body import split_body
-from serving.pictures import PictureLimits, Row, read_pictures
+from serving.picture_reader import PictureReader
+from serving.pictures import PictureLimits, Row
 
 GREY = PictureSpec(height=4, width=6, channels=1)
 COLOUR = PictureSpec(height=4, width=6, channels=3)
@@ -35,7 +37,17 @@ def make_picture(height: int = 4, width: int = 6, seed: int = 0) -> Image.Image:
 
 
 def read(*files: bytes, spec: PictureSpec = GREY, max_pixels: int = 1_000_000) -> Row:
-    return asyncio.run(read_pictures(files, spec, PictureLimits(max_pixels, 2**27)))
+    body = orjson.dumps([base64.b64encode(file).decode() for file in files])
+
+    async def read_body() -> Row:
+        pool = DecodePool(PoolLimits(1, 10.0, 2**27, 2**27))
+        reader = PictureReader(PictureLimits(max_pixels, 2**27), pool)
+        try:
+            return await reader.read(body if len(files) > 1 else files[0], spec, "", None)
+        finally:
+            pool.close()
+
+    return asyncio.run(read_body())
 
 
 def make_png_that_declares(width: int, height: int) -> bytes:

@@ -1,0 +1,120 @@
+"""Pictures that wait to be decoded, shared fairly between callers.
+
+The next picture is the oldest one of the caller who has used the least of the decoder's time, as
+start-time fair queuing counts it. Seconds are of the whole pool. Knows no threads and no clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+_MAX_IDLE = 1024  # callers that are remembered though none of their pictures waits
+
+
+class Waiting(Protocol):
+    """What waits."""
+
+    @property
+    def caller(self) -> str: ...
+    @property
+    def share_s(self) -> float: ...
+    @property
+    def file_bytes(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Waiting)
+
+
+class _Line(Generic[Item]):
+    """What waits of one caller."""
+
+    __slots__ = ("items", "wait_s")
+
+    def __init__(self) -> None:
+        self.items: OrderedDict[Item, None] = OrderedDict()
+        self.wait_s = 0.0
+
+
+class DecodeQueue(Generic[Item]):
+    """First come, first served for each caller; fair between them."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, _Line[Item]] = {}
+        self._used_s: dict[str, float] = {}
+        self._now_s = 0.0  # what the caller had used whose picture was taken last
+        self.wait_s = 0.0
+        self.file_bytes = 0
+
+    def push(self, item: Item) -> None:
+        caller = item.caller
+        line = self._lines.get(caller)
+        if line is None:
+            self._forget()
+            line = self._lines[caller] = _Line()
+            self._used_s[caller] = max(self._used_s.get(caller, 0.0), self._now_s)
+        line.items[item] = None
+        line.wait_s += item.share_s
+        self.wait_s += item.share_s
+        self.file_bytes += item.file_bytes
+
+    def first(self) -> Item | None:
+        """What is next; it stays until it is removed or taken."""
+        if not self._lines:
+            return None
+        caller = min(self._lines, key=self._used_s.__getitem__)
+        return next(iter(self._lines[caller].items))
+
+    def take(self, item: Item) -> None:
+        """It is begun: its caller pays for it."""
+        self._now_s = self._used_s[item.caller]
+        self._used_s[item.caller] += item.share_s
+        self.remove(item)
+
+    def remove(self, item: Item) -> None:
+        """Nothing, where it does not wait any more."""
+        line = self._lines.get(item.caller)
+        if line is None or item not in line.items:
+            return
+        del line.items[item]
+        line.wait_s -= item.share_s
+        self.wait_s -= item.share_s
+        self.file_bytes -= item.file_bytes
+        if not line.items:
+            del self._lines[item.caller]
+        if not self._lines:
+            self.wait_s = 0.0  # no rounding is left
+
+    def predict_s(self, caller: str, more_s: float) -> float:
+        """How long so much more of this caller's waits: behind its own, and behind no more of
+        another's than it has itself.
+        """
+        own = self._lines.get(caller)
+        own_s = more_s + (own.wait_s if own is not None else 0.0)
+        others_s = sum(
+            min(line.wait_s, own_s) for name, line in self._lines.items() if name != caller
+        )
+        return own_s - more_s + others_s
+
+    def newest_of_largest(self, caller: str, more_s: float) -> Item | None:
+        """The newest of the caller who has most waiting, if that is more than this one would."""
+        if not self._lines:
+            return None
+        own = self._lines.get(caller)
+        own_s = more_s + (own.wait_s if own is not None else 0.0)
+        largest = max(self._lines.values(), key=lambda line: line.wait_s)
+        if largest is own or largest.wait_s <= own_s:
+            return None
+        return next(reversed(largest.items))
+
+    def __iter__(self) -> Iterator[Item]:
+        for line in self._lines.values():
+            yield from line.items
+
+    def _forget(self) -> None:
+        """Callers who have used no more than a new one is taken to have."""
+        if len(self._used_s) >= _MAX_IDLE + len(self._lines):
+            self._used_s = {
+                name: used_s
+                for name, used_s in self._used_s.items()
+                if name in self._lines or used_s > self._now_s
+            }
