@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from core.errors import ModelDirectoryError
 from core.files import open_regular, read_regular
@@ -39,6 +40,15 @@ class TensorSpec(_Frozen):
     name: Name
     datatype: Datatype
     shape: tuple[int, ...]
+    finite: bool = False  # of an input: NaN and infinities are refused
+
+    @model_validator(mode="after")
+    def _only_floats_are_finite(self) -> "TensorSpec":
+        if self.finite and not self.datatype.startswith("FP"):
+            raise PydanticCustomError(
+                "finite", f"finite: given for {self.datatype}, allowed for FP16, FP32 and FP64"
+            )
+        return self
 
 
 class PictureSpec(_Frozen):
@@ -94,6 +104,15 @@ class Manifest(_Frozen):
     files: dict[str, FileSpec]
     provenance: dict[str, Any]
     digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
+
+    @model_validator(mode="after")
+    def _only_inputs_are_finite(self) -> "Manifest":
+        for spec in self.outputs:
+            if spec.finite:
+                raise PydanticCustomError(
+                    "finite", f"outputs.{spec.name}.finite: given, allowed for inputs only"
+                )
+        return self
 
 
 def read_manifest(directory: Path) -> Manifest:

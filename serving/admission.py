@@ -86,6 +86,18 @@ def _check_wait(
     )
 
 
+def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+    """Raises InvalidInput naming the first row with a NaN or an infinity that the route refuses."""
+    for name in served.finite_inputs:
+        sound = np.isfinite(inputs[name])
+        if not sound.all():
+            row = int(np.argmin(sound.reshape(len(sound), -1).all(axis=1)))
+            raise InvalidInput(
+                f"inputs.{name}: row {row} has NaN or an infinity, route {served.name} allows"
+                " finite numbers only"
+            )
+
+
 def check_in_time(request: Request, now: float) -> float:
     """The instant of arrival. Raises DeadlineExceeded for a request that came too late."""
     if request.deadline is not None and request.deadline <= now:

@@ -23,6 +23,7 @@ class ServedRoute:
     __slots__ = (
         "digest",
         "entry",
+        "finite_inputs",
         "full_macs",
         "lanes",
         "manifest",
@@ -46,6 +47,7 @@ class ServedRoute:
         self.pipeline = pipeline
         self.metrics = metrics
         self.remembers = remembers and manifest.memory.enabled
+        self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()

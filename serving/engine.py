@@ -12,7 +12,13 @@ from functools import partial
 from cache.local import LocalMemory
 from core.devices import Device
 from core.messages import Answer, Key, Outcome, Reply, Request
-from serving.admission import Admission, Admitted, check_in_time, check_room
+from serving.admission import (
+    Admission,
+    Admitted,
+    check_finite,
+    check_in_time,
+    check_room,
+)
 from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
 from serving.lanes import Flight
@@ -77,6 +83,8 @@ class Engine:
         now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
+        if served.finite_inputs:
+            check_finite(request.inputs, served)
         return Admitted(served, self._admission.fingerprint(request, served, rows), now)
 
     def recall(self, request: Request, admitted: Admitted) -> Reply | None:
