@@ -3,8 +3,8 @@
 After "Reducing Inference Energy Consumption Using Dual Complementary CNNs" (arXiv 2412.01039), with
 any number of stages, calibrated scores and three rules for combining answers. A row stops where its
 stage's own score reaches the stage's threshold and the combined answer's confidence reaches the
-request's `min_confidence`. What earlier stages said travels with the row, in `so_far`. Queues,
-batches and deadlines are the engine's.
+request's `min_confidence`; with 1 the last stage answers alone and is run alone. What earlier
+stages said travels with the row, in `so_far`. Queues, batches and deadlines are the engine's.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from core.classifier import (
 )
 from core.classifier_route import read_classifier
 from core.devices import Device
+from core.direct import LAST_STAGE_ONLY
 from core.messages import Batch, Next, Step
 from core.scores import SCORES, Floats, Score, log_softmax
 
@@ -71,6 +72,8 @@ class CascadeStage:
         if self.index:
             so_far = _unpack(np.asarray(rows.inputs[SO_FAR]))
             verdict = self.rule(so_far, own, self.index, self.score)
+            if self.threshold is None:
+                verdict = _answer_alone(rows, own, verdict)
         steps = self._make_steps(rows, verdict, self._find_survivors(rows, own, verdict))
         for row in np.flatnonzero(~sound).tolist():
             steps[row] = Step(self.macs, None, None)
@@ -129,7 +132,24 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
         )
         for index, spec in enumerate(specs)
     }
-    return Classifier(route.manifest.digest, names[0], stages)
+    direct = None
+    if len(names) > 1:
+        direct = Next(names[-1], {SO_FAR: np.zeros(route.classes + 2)})
+    return Classifier(route.manifest.digest, names[0], stages, direct)
+
+
+def _answer_alone(rows: Batch, own: Verdict, verdict: Verdict) -> Verdict:
+    """The last stage's own answer for rows that ask for it, which may have skipped the others."""
+    least = rows.controls.get("min_confidence")
+    if least is None or not (alone := least == LAST_STAGE_ONLY).any():
+        return verdict
+    column = alone[:, None]
+    return Verdict(
+        np.where(column, own.probabilities, verdict.probabilities),
+        np.where(alone, own.scores, verdict.scores),
+        np.where(alone, own.exits, verdict.exits),
+        verdict.evidence,
+    )
 
 
 def _pack(verdict: Verdict) -> Floats:

@@ -129,7 +129,7 @@ def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertSta
         convert.name: ConvertStage(convert.name, convert_net, options.max_distance, options.agree),
         full.name: route.open_final(full, score),
     }
-    return Classifier(route.manifest.digest, light.name, stages)
+    return Classifier(route.manifest.digest, light.name, stages, Next(full.name, {}))
 
 
 def _open_net(

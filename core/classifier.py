@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from core.messages import Batch, Outcome, Stage, Step
+from core.direct import LAST_STAGE_ONLY
+from core.messages import Batch, Next, Outcome, Stage, Step
 from core.scores import Floats, Score, softmax
 
 Logits = npt.NDArray[np.float32]  # [N, K]
@@ -45,11 +46,12 @@ def find_unsure(rows: Batch, scores: Floats, threshold: float) -> Bools:
 
 
 def find_demanding(rows: Batch, confidences: Floats) -> Bools:
-    """Rows that ask for more confidence than their answer has."""
+    """Rows that ask for more confidence than their answer has, or for the last stage's answer."""
     least = rows.controls.get("min_confidence")
     if least is None:
         return np.zeros(len(confidences), dtype=np.bool_)
-    return np.asarray(confidences < least)  # False where NaN: the row does not set it
+    # False where NaN: the row does not set it.
+    return np.asarray((confidences < least) | (least == LAST_STAGE_ONLY))
 
 
 def make_outcomes(
@@ -135,3 +137,4 @@ class Classifier(Generic[S]):
     digest: bytes
     first: str
     stages: Mapping[str, S]
+    direct: Next | None = None  # where rows enter that the last stage alone may answer

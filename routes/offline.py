@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.devices import Device
+from core.direct import find_direct, wants_last
 from core.messages import NO_CONTROLS, Array, Batch, Handle, Outcome, Pipeline, Step
 
 
@@ -45,6 +46,9 @@ def _run_row(
     controls: Mapping[str, np.ndarray],
 ) -> OfflineRow:
     stage: str | None = pipeline.first
+    direct = find_direct(pipeline)
+    if direct is not None and wants_last({name: float(one[0]) for name, one in controls.items()}):
+        stage, inputs = direct.stage, {**inputs, **direct.inputs}
     state: Handle | None = None
     outcome: Outcome | None = None
     stages: list[str] = []

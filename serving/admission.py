@@ -15,6 +15,7 @@ from core.messages import Key, Request
 from monitoring.traces import NO_TRACE, Trace
 from serving.calls import Call
 from serving.catalog import ServedRoute
+from serving.lanes import Lane
 from serving.prediction import drain_s, waiting_s
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
@@ -107,6 +108,7 @@ def check_in_time(request: Request, now: float) -> float:
 
 def check_room(
     call: Call,
+    lane: Lane,
     claim: Claim,
     rows: int,
     due: float,
@@ -114,10 +116,9 @@ def check_room(
     scheduler: Scheduler,
     settings: EngineSettings,
 ) -> None:
-    """Raises Overloaded where so many more rows have no room before the first stage, and
-    DeadlineExceeded where it is predicted to come too late for them.
+    """Raises Overloaded where so many more rows have no room before the stage that they enter at,
+    and DeadlineExceeded where it is predicted to come too late for them.
     """
-    lane = call.served.entry
     own = [
         queue
         for one in call.served.lanes.values()

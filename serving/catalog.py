@@ -4,6 +4,7 @@ change.
 
 from collections.abc import Iterable
 
+from core.direct import find_direct
 from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Pipeline
@@ -22,6 +23,7 @@ class ServedRoute:
 
     __slots__ = (
         "digest",
+        "direct",
         "entry",
         "finite_inputs",
         "full_macs",
@@ -56,6 +58,7 @@ class ServedRoute:
             manifest, pipeline, metrics, manifest.memory.ttl_s if self.remembers else None
         )
         self.entry = self.lanes[pipeline.first]
+        self.direct = find_direct(pipeline)
 
     @property
     def name(self) -> str:

@@ -8,10 +8,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 from cache.local import LocalMemory
 from core.devices import Device
-from core.messages import Answer, Key, Outcome, Reply, Request
+from core.direct import wants_last
+from core.messages import Answer, Array, Key, Outcome, Reply, Request
 from serving.admission import (
     Admission,
     Admitted,
@@ -21,7 +24,7 @@ from serving.admission import (
 )
 from serving.calls import Call, make_reply
 from serving.catalog import AUTO, Catalog, ServedRoute
-from serving.lanes import Flight
+from serving.lanes import Flight, Lane
 from serving.lookup import Lookup, SecondTier
 from serving.progress import Health
 from serving.router import choose_route
@@ -32,6 +35,15 @@ from serving.similar import Probe
 from serving.similar_recall import recall_similar
 from serving.traced_rows import note_recall
 from serving.worker import Worker
+
+_NOTHING: Mapping[str, Array] = MappingProxyType({})
+
+
+class Place(NamedTuple):
+    """Where rows enter a route, and with what beside their own inputs."""
+
+    lane: Lane
+    beside: Mapping[str, Array]
 
 
 class Engine:
@@ -274,26 +286,47 @@ class Engine:
         due = now + self._settings.patience_s
         if call.deadline is not None and call.deadline < due:
             due = call.deadline
+        place = Place(call.served.entry, _NOTHING)
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
         if fresh:  # identical rows fly once
             more = len(fresh if fresh[0] is None else set(fresh))
-            check_room(call, claim, more, due, now, self._scheduler, self._settings)
+            place = self._enter(call, claim, more, due)
+            check_room(call, place.lane, claim, more, due, now, self._scheduler, self._settings)
         for row in rows:
             key = keys[row]
             flight = None if key is None else self._flights.get(key)
             if flight is None:
-                flight = self._start(call, claim, key, row, due, now)
+                flight = self._start(call, claim, place, key, row, due)
                 flight.probe = probes.get(row)
             else:
                 flight.lane.join(flight, due, claim)
             flight.waiters.append((call, row))
             call.flights.append((flight, row))
 
+    def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> Place:
+        """Where rows of the call enter: at the last stage, where it alone may answer and nothing is
+        wanted of earlier ones, else at the first.
+        """
+        served, direct = call.served, call.served.direct
+        if direct is None or not wants_last(call.request.controls):
+            return Place(served.entry, _NOTHING)
+        if call.streams or call.energy_mj is not None:
+            return Place(served.entry, _NOTHING)
+        lane = served.lanes[direct.stage]
+        if call.deadline is not None:  # an answer cut short is better than none
+            needed_s = self._scheduler.predict_s(lane, due, call.started, rows, claim)
+            if call.started + needed_s > call.deadline - self._settings.reply_margin_s:
+                return Place(served.entry, _NOTHING)
+        return Place(lane, direct.inputs)
+
     def _start(
-        self, call: Call, claim: Claim, key: Key | None, row: int, due: float, now: float
+        self, call: Call, claim: Claim, place: Place, key: Key | None, row: int, due: float
     ) -> Flight:
-        lane = call.served.entry
+        lane, beside = place
+        now = call.started
         inputs = {name: array[row] for name, array in call.request.inputs.items()}
+        if beside:
+            inputs.update(beside)
         flight = Flight(lane, inputs, call.request.controls, key, due, now, claim)
         if key is not None:
             self._flights[key] = flight

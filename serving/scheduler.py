@@ -240,7 +240,8 @@ class Scheduler:
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
     ) -> None:
         lane.times.observe(len(batch), run_s)
-        lane.row_cost.observe(len(batch) if lane.is_first else 0, run_s)
+        begun = len(batch) if lane.is_first else sum([not flight.steps for flight in batch])
+        lane.row_cost.observe(begun, run_s)
         started = now - run_s
         if self.traced:
             note_batch(lane, batch, started, now)
