@@ -60,7 +60,12 @@ class Assembly:
         self.grpc_port = 0  # before `open`
         self._doors = settings.doors
         self._rpc = RpcDoor(
-            engine, settings.doors, metrics, tracing=tracing, shares_port=shares_ports
+            engine,
+            settings.doors,
+            metrics,
+            tracing=tracing,
+            shares_port=shares_ports,
+            max_rows=max_rows,
         )
         self._watcher = Watcher(reloader.refresh, settings.routes.reload_interval_s)
         self._draining: asyncio.Task[None] | None = None

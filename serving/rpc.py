@@ -46,12 +46,13 @@ from serving.rpc_calls import (
     Why,
 )
 from serving.rpc_health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
-from serving.rpc_messages import Messages, Method
+from serving.rpc_messages import SERVICE, Messages, Method
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
 from serving.rpc_sweep import INTERVAL_S, Sweeper, read_address, read_place
 from serving.rpc_unread import Unread, received_bytes
 from serving.settings import DoorSettings
+from serving.statistics import READ_ONLY
 
 STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -81,6 +82,19 @@ TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen 
 STOP_S = 1.0  # for statuses to leave after the last call
 FAILED = "the server failed on this request, its log says why"
 
+NO_TOKEN = "metadata authorization: not given or wrong, allowed 'Bearer <token>'"
+NO_SHARED_MEMORY = "shared memory: this server does not offer it, send tensors in the request"
+# Methods of Triton's that clients ask for and this server does not have.
+REFUSED_METHODS: Mapping[str, str] = {
+    "RepositoryModelLoad": READ_ONLY,
+    "RepositoryModelUnload": READ_ONLY,
+    **{
+        f"{kind}SharedMemory{deed}": NO_SHARED_MEMORY
+        for kind in ("System", "Cuda")
+        for deed in ("Status", "Register", "Unregister")
+    },
+}
+
 _HEALTH = f"/{HEALTH}/"
 _NEVER_MS = 2**31 - 1
 _HANDSHAKE_TIMEOUT_MS = 10_000
@@ -104,13 +118,20 @@ class RpcDoor:
         *,
         tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
+        max_rows: int = 256,  # of a request
     ) -> None:
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that say so too
         self._callers = Callers(settings)
         self._messages = Messages()
-        self._service = RpcService(engine, metrics, self._messages)
+        self._service = RpcService(
+            engine,
+            metrics,
+            self._messages,
+            max_rows=max_rows,
+            max_body_bytes=settings.max_body_bytes,
+        )
         self._bytes_in_flight = 0
         self._draining = asyncio.Event()
         self._server: Any = None
@@ -123,8 +144,8 @@ class RpcDoor:
         self._unread = Unread(lambda: received_bytes(self._port))
         self._sweeping: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
-        self._no_token = grpc.stream_stream_rpc_method_handler(_refuse_token)
-        self._no_more = grpc.stream_stream_rpc_method_handler(_refuse_draining)
+        self._no_token = _refusing(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
+        self._no_more = _refusing(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
@@ -191,6 +212,8 @@ class RpcDoor:
                 handlers[method.path] = grpc.stream_unary_rpc_method_handler(
                     self._unary(method, work)
                 )
+        for name, sentence in REFUSED_METHODS.items():
+            handlers[f"/{SERVICE}/{name}"] = _refusing(grpc.StatusCode.UNIMPLEMENTED, sentence)
         health = Health(self._draining, lambda: self._service.ready)
         handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(self._check(health))
         handlers[_HEALTH + "Watch"] = grpc.stream_stream_rpc_method_handler(self._watch(health))
@@ -252,7 +275,7 @@ class RpcDoor:
         try:
             self._admit(raw)
             try:
-                message = method.parse(raw)
+                message = self._service.parse(raw)
                 request_id = message.id
                 left_s = _remaining_s(context)
                 replies = self._service.infer_stream(message, left_s, trace, caller)
@@ -460,15 +483,13 @@ def _options(settings: DoorSettings, shares_port: bool) -> list[tuple[str, int]]
     return options
 
 
-async def _refuse_token(_requests: object, context: Context) -> None:
-    await _refuse(
-        context,
-        Unauthorized("metadata authorization: not given or wrong, allowed 'Bearer <token>'"),
-    )
+def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
+    """A handler that ends every call so, before a message is read."""
 
+    async def call(_requests: object, context: Context) -> None:
+        await context.abort(code, sentence)
 
-async def _refuse_draining(_requests: object, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+    return grpc.stream_stream_rpc_method_handler(call)
 
 
 def _encode(metadata: Iterable[tuple[str, str | bytes]]) -> Sequence[tuple[bytes, bytes]]:

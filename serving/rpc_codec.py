@@ -20,7 +20,9 @@ from serving.tensors import (
     Tensor,
     as_bytes,
     check_declared,
+    check_id,
     check_rows,
+    check_texts,
     input_spec,
     pack_bytes,
     read_parameters,
@@ -61,6 +63,7 @@ def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Ask
     parameters = read_parameters(decode_parameters(message))
     outputs = [_name_output(output) for output in message.outputs]
     select_outputs(manifest, outputs)
+    check_id(message.id)
     request = Request(
         message.model_name,
         inputs,
@@ -181,6 +184,7 @@ def _from_typed(spec: TensorSpec, given: Message) -> Tensor:
             f" shape {list(shape)} needs {elements}"
         )
     if spec.datatype == "BYTES":
+        check_texts(spec.name, elements)
         return read_texts(spec.name, values).reshape(shape)
     array = np.fromiter(values, DATATYPES[wire], elements)
     if wire != spec.datatype:

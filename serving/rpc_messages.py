@@ -4,6 +4,7 @@ A private pool lets a client library with the same names live in the same proces
 messages mean is left to `serving.rpc_codec`; how they travel, to `serving.rpc`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ DESCRIPTORS = Path(__file__).with_name("oip.binpb")
 # protobuf makes message classes at run time, so no checker knows their fields.
 Message = Any
 MessageClass = Any
+# Of a large ModelInferRequest: its route, its version, its size. Raises SparingError.
+CheckSize = Callable[[str, str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,12 @@ class Method:
     streams: bool
     infers: bool  # its request is a ModelInferRequest
 
-    def parse(self, raw: bytes) -> Message:
+    def parse(self, raw: bytes, check_size: CheckSize | None = None) -> Message:
         """Raises InvalidInput, also for a message of too many parts."""
         if self.infers and len(raw) > SMALL_BYTES:
-            check_counts(raw)
+            route, version = check_counts(raw)
+            if check_size is not None:
+                check_size(route, version, len(raw))
         try:
             message = self.request.FromString(raw)
         except DecodeError as error:
@@ -61,6 +66,8 @@ class Messages:
         self.model_metadata = self._find("ModelMetadataResponse")
         self.infer_request = self._find("ModelInferRequest")
         self.infer_response = self._find("ModelInferResponse")
+        self.model_statistics = self._find("ModelStatisticsResponse")
+        self.repository_index = self._find("RepositoryIndexResponse")
         self.stream_response = self._find("ModelStreamInferResponse")
 
     def add(self, serialized_file: bytes) -> None:

@@ -10,7 +10,9 @@ from contextlib import aclosing
 from itertools import count
 from typing import Protocol
 
-from core.errors import SparingError, UnknownRoute
+from google.protobuf.json_format import ParseDict
+
+from core.errors import BodyTooLarge, SparingError, UnknownRoute
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply, Request
 from core.version import read_version
@@ -18,11 +20,14 @@ from monitoring.traces import NO_TRACE, Trace
 from serving.admission import Admitted
 from serving.callers import UNKNOWN, Caller
 from serving.catalog import Catalog, ServedRoute
+from serving.facts import describe_statistics
+from serving.json_sizes import limit_body
 from serving.outputs import select_outputs
 from serving.progress import Health
 from serving.rpc_codec import Asked, decode_request, encode_reply
 from serving.rpc_messages import Message, Messages, Method
 from serving.rpc_repeats import Known, RepeatedReplies, RepeatedRequests, find_raw_input
+from serving.statistics import read_index, read_statistics
 from serving.traced_requests import end_answered, follow
 
 # The float: seconds left.
@@ -47,25 +52,38 @@ class RequestCounts(Protocol):
     """Where answered requests are counted; `result` is "ok" or the error's class name."""
 
     def request(self, route: str | None, result: str, /) -> None: ...
+    def results(self, route: str, /) -> Mapping[str, int]: ...
 
 
 class RpcService:
     """One object for all calls; of them it keeps only what comes again."""
 
-    def __init__(self, engine: Engine, metrics: RequestCounts, messages: Messages) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: RequestCounts,
+        messages: Messages,
+        *,
+        max_rows: int = 256,  # of a request
+        max_body_bytes: int = 16 * 2**20,
+    ) -> None:
         self._engine = engine
+        self._max_rows = max_rows
+        self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         self._messages = messages
         self._requests = RepeatedRequests()
         self._replies = RepeatedReplies(messages.infer_response)
         methods = {method.name: method for method in messages.methods()}
-        self._parse = methods["ModelInfer"].parse
+        self._infer_method = methods["ModelInfer"]
         answers = {
             "ServerLive": self.server_live,
             "ServerReady": self.server_ready,
             "ModelReady": self.model_ready,
             "ServerMetadata": self.server_metadata,
             "ModelMetadata": self.model_metadata,
+            "ModelStatistics": self.model_statistics,
+            "RepositoryIndex": self.repository_index,
         }
         self.unary: Mapping[str, Procedure] = {
             "ModelInfer": self.infer,
@@ -110,6 +128,33 @@ class RpcService:
                 tensors.add(**_describe(spec))
         return message
 
+    def model_statistics(self, request: Message) -> Message:
+        message = self._messages.model_statistics()
+        for found in read_statistics(
+            self._engine.catalog, self._metrics.results, request.name, request.version
+        ):
+            ParseDict(describe_statistics(found), message.model_stats.add())
+        return message
+
+    def repository_index(self, request: Message) -> Message:
+        message = self._messages.repository_index()
+        draining = self._engine.draining
+        for entry in read_index(self._engine.catalog, ready=request.ready, draining=draining):
+            message.models.add(**entry._asdict())
+        return message
+
+    def parse(self, raw: bytes) -> Message:
+        """A ModelInferRequest. Raises SparingError, also for more bytes than its route takes."""
+        return self._infer_method.parse(raw, self._check_size)
+
+    def _check_size(self, route: str, version: str, size_bytes: int) -> None:
+        served = self._engine.resolve(route, version or None)
+        limit = limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
+        if size_bytes > limit:
+            raise BodyTooLarge(
+                f"the request: given {size_bytes} bytes, route {served.name} takes at most {limit}"
+            )
+
     async def infer(
         self,
         raw: bytes,
@@ -120,7 +165,7 @@ class RpcService:
         """ModelInfer. Raises SparingError."""
         start = find_raw_input(raw)
         known = self._requests.find(raw, start)
-        message: Message = None if known is not None else self._parse(raw)
+        message: Message = None if known is not None else self.parse(raw)
         route = message.model_name if known is None else known.asked.request.route
         try:
             asked = self._read_raw(raw, start, known, message)
@@ -182,7 +227,7 @@ class RpcService:
             served = self._engine.resolve(old.route, old.version)
             if served.manifest.digest == known.digest:
                 return known.read(raw, start)
-            message = self._parse(raw)
+            message = self.parse(raw)
         served, asked = self._read(message, stream=False)
         self._requests.remember(raw, start, asked, served.manifest)
         return asked

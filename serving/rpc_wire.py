@@ -21,7 +21,7 @@ _MAX_VARINT_BYTES = 10
 # Fields by number: of ModelInferRequest, of its tensors.
 _NAMES = {4: "parameters", 5: "inputs", 6: "outputs", 7: "raw_input_contents"}
 _LIMITS = {4: MAX_PARAMETERS, 5: MAX_TENSORS, 6: MAX_TENSORS, 7: MAX_TENSORS}
-_ROUTE, _INPUT, _OUTPUT = 1, 5, 6
+_ROUTE, _VERSION, _INPUT, _OUTPUT = 1, 2, 5, 6
 _NAME, _MAX_NAME_BYTES = 1, 80
 _CONTENTS = 5
 # Parts of a tensor by number: name, limit, and how many bytes of a field hold one more at least.
@@ -46,18 +46,19 @@ class _Budget:
             raise InvalidInput(f"the request: given more than {MAX_FIELDS} fields, allowed so many")
 
 
-def check_counts(raw: bytes) -> bytes:
-    """Refuse a ModelInferRequest of too many parts; returns the route's name. Raises InvalidInput.
+def check_counts(raw: bytes) -> tuple[str, str]:
+    """Refuse a ModelInferRequest of too many parts; returns its route and version. Raises
+    InvalidInput.
 
     What is no protobuf message is refused here or when it is parsed.
     """
     budget = _Budget()
     counts = dict.fromkeys(_NAMES, 0)
-    route = b""
+    names = {_ROUTE: b"", _VERSION: b""}
     for field in _read_fields(raw, 0, len(raw), budget):
         number, start, size = field
-        if number == _ROUTE:
-            route = raw[start : start + size]
+        if number in names:
+            names[number] = raw[start : start + size]
         if number not in counts:
             continue
         counts[number] += 1
@@ -65,7 +66,7 @@ def check_counts(raw: bytes) -> bytes:
             raise too_many(_NAMES[number], _LIMITS[number])
         if number in _PARTS:
             _check_tensor(raw, field, budget)
-    return route
+    return names[_ROUTE].decode(errors="replace"), names[_VERSION].decode(errors="replace")
 
 
 def check_parsed(message: Any) -> None:
@@ -113,6 +114,8 @@ def _read_fields(raw: bytes, place: int, end: int, budget: _Budget) -> Iterator[
         budget.spend()
         tag, place = _read_varint(raw, place, end)
         kind = tag & 7
+        if tag < 8:  # there is no field 0
+            raise _broken()
         if kind == _LENGTH:
             size, place = _read_varint(raw, place, end)
             if size > end - place:

@@ -1,7 +1,8 @@
 """An open gRPC door for tests: a real port, a small engine behind it, raw calls in front."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -142,6 +143,9 @@ class Counts:
 
     def request(self, route: str | None, result: str, /) -> None:
         self.seen.append((route, result))
+
+    def results(self, route: str, /) -> Mapping[str, int]:
+        return Counter(result for seen, result in self.seen if seen == route)
 
 
 @dataclass

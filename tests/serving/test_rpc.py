@@ -15,9 +15,10 @@ from core import errors
 from core.errors import SparingError
 from serving.rpc import STATUS, RpcDoor
 from serving.settings import DoorSettings
+from tests.raw_http2 import RawHttp2, half_message
 from tests.serving.rpc_house import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
-REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+REFLECTION = "/grpc.reflection.{}.ServerReflection/ServerReflectionInfo"
 
 
 def leaves(root: type[SparingError]) -> Iterator[type[SparingError]]:
@@ -114,6 +115,53 @@ def test_a_fault_of_ours_is_logged_and_not_told(caplog: pytest.LogCaptureFixture
     assert "a secret" in caplog.text
 
 
+def test_a_message_larger_than_its_route_takes_is_refused_unread() -> None:
+    async def test(house: House) -> None:
+        request = infer_request(raw=False)
+        request.inputs[0].contents.uint_contents.extend([1] * 2_000_000)
+        refusal = await house.refusal(request)
+        assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "route sum takes at most 1048576" in refusal.details()
+        assert (await house.refusal(infer_request("nobody", id="x" * 5000))).code() is (
+            grpc.StatusCode.NOT_FOUND
+        )
+        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
+        await stream.write(request.SerializeToString())
+        answer = service_pb2.ModelStreamInferResponse.FromString(await stream.read())
+        assert "route sum takes at most 1048576" in answer.error_message
+        await house.answered()
+
+    run(test)
+
+
+def test_an_id_that_is_too_long_is_refused_as_over_http() -> None:
+    async def test(house: House) -> None:
+        refusal = await house.refusal(infer_request(id="x" * 1025))
+        assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "id: given 1025 characters" in refusal.details()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("RepositoryModelLoad", "no load or unload"),
+        ("RepositoryModelUnload", "no load or unload"),
+        ("SystemSharedMemoryRegister", "shared memory"),
+        ("CudaSharedMemoryStatus", "shared memory"),
+    ],
+)
+def test_what_is_not_offered_is_refused_in_words(method: str, words: str) -> None:
+    async def test(house: House) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await house.channel.unary_unary(SERVICE + method)(b"", timeout=PATIENCE_S)
+        assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert words in refusal.value.details()
+
+    run(test)
+
+
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
 def test_a_caller_who_goes_away_cancels_the_work(method: str) -> None:
     async def test(house: House) -> None:
@@ -156,10 +204,11 @@ def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
     run(test)
 
 
-def test_reflection_describes_every_service_it_lists() -> None:
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_describes_every_service_it_lists(version: str) -> None:
     async def test(house: House) -> None:
         stream = house.channel.stream_stream(
-            REFLECTION,
+            REFLECTION.format(version),
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         )(timeout=PATIENCE_S)
@@ -167,6 +216,7 @@ def test_reflection_describes_every_service_it_lists() -> None:
         names = [one.name for one in (await stream.read()).list_services_response.service]
         assert "inference.GRPCInferenceService" in names
         assert "grpc.health.v1.Health" in names
+        assert f"grpc.reflection.{version}.ServerReflection" in names
         for name in names:
             await stream.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
             files = (await stream.read()).file_descriptor_response.file_descriptor_proto
@@ -215,6 +265,29 @@ def test_a_drain_answers_what_was_accepted_and_accepts_nothing_more() -> None:
         assert await stream.code() is grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(drain, PATIENCE_S / 2)
         assert len(house.engine.requests) == 41
+
+    run(test)
+
+
+def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
+    async def test(house: House) -> None:
+        slow = house.call("ModelInfer", infer_request("slow"))
+        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
+        await stream.write(infer_request("slow").SerializeToString())
+        half = await RawHttp2.connect(house.port)
+        call = half.call(SERVICE + "ModelInfer")
+        await half.send(call, half_message(1000))
+        await house.engine.wait_for(lambda: len(house.engine.requests) == 2)
+        drain = asyncio.create_task(house.door.drain(0.5))
+        await half.until_ended(call)  # at once: no message of it is waited for
+        refusal = await house.refusal(infer_request())  # a new call on an old connection
+        assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+        assert not slow.done()
+        assert await slow.code() is grpc.StatusCode.UNAVAILABLE
+        assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+        await asyncio.wait_for(drain, PATIENCE_S / 2)
+        assert house.engine.cancelled == 2
+        half.close()
 
     run(test)
 

@@ -61,6 +61,7 @@ ATTACKS = {
         field(5, field(5, fill(b"\x42\x00"))),
         f"given more than {MAX_FIELDS} fields",
     ),
+    "zeros": (bytes(LARGE), "no protobuf message for ModelInfer"),
     "groups": (fill(b"\x0b\x0c"), "no protobuf message for ModelInfer"),
     "a number without end": (fill(b"\xff"), "no protobuf message for ModelInfer"),
 }
@@ -91,7 +92,7 @@ def test_a_small_one_too(unit: bytes, words: str) -> None:
 
 
 def good(size: int) -> Any:
-    message = MESSAGES.infer_request(model_name="the route", id="x" * size)
+    message = MESSAGES.infer_request(model_name="the route", model_version="7", id="x" * size)
     for number in range(MAX_PARAMETERS):
         message.parameters[str(number)].int64_param = -number
     for number in range(MAX_TENSORS):
@@ -106,7 +107,7 @@ def good(size: int) -> Any:
 def test_what_is_within_the_limits_passes_and_tells_its_route() -> None:
     message = good(1000)
     raw = message.SerializeToString()
-    assert check_counts(raw) == b"the route"
+    assert check_counts(raw) == ("the route", "7")
     assert INFER.parse(raw) == message
 
 

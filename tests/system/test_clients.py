@@ -157,6 +157,36 @@ def test_the_client_reads_statistics_and_the_index(server: LiveServer) -> None:
                 change("tiny")
 
 
+def test_the_grpc_client_reads_the_same(server: LiveServer) -> None:
+    with (
+        triton_http.InferenceServerClient(f"127.0.0.1:{server.http_port}") as http,
+        triton_grpc.InferenceServerClient(server.grpc_address) as grpc,
+    ):
+        ask_grpc(server, PICTURES[:2])
+        read = grpc.get_inference_statistics("tiny", "2", as_json=True)
+        (found,) = read["model_stats"]
+        told = _read_statistics(http)
+        for name in ("inference_count", "execution_count", "last_inference"):
+            assert int(found[name]) == told[name]
+        for name, duration in told["inference_stats"].items():
+            assert _numbers(found["inference_stats"][name]) == duration
+        sizes = [int(one["batch_size"]) for one in found["batch_stats"]]
+        assert sizes == [one["batch_size"] for one in told["batch_stats"]]
+        assert len(grpc.get_inference_statistics().model_stats) == 2
+        index = grpc.get_model_repository_index().models
+        assert {(one.name, one.version, one.state) for one in index} == {
+            ("tiny", "1", "READY"),
+            ("tiny", "2", "READY"),
+        }
+        for change in (grpc.load_model, grpc.unload_model):
+            with pytest.raises(InferenceServerException, match="no load or unload"):
+                change("tiny")
+
+
+def _numbers(duration: dict[str, str]) -> dict[str, int]:
+    return {name: int(duration.get(name, 0)) for name in ("count", "ns")}
+
+
 def _all_statistics(client: triton_http.InferenceServerClient) -> list[dict[str, Any]]:
     stats: list[dict[str, Any]] = client.get_inference_statistics()["model_stats"]
     return stats
