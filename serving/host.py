@@ -20,7 +20,7 @@ import uvloop
 from serving.assembly import Assembly, CannotServe, assemble
 from serving.http_connection import KEEP_ALIVE_S, HttpConnection
 from serving.keeper import Keeper, Started, Terminal
-from serving.ports import BACKLOG
+from serving.ports import BACKLOG, allow_connections
 from serving.settings import DoorSettings, Settings
 
 _log = logging.getLogger("sparing")
@@ -54,6 +54,14 @@ async def _serve_http(
     doors: DoorSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
 ) -> int:
     listener.listen(BACKLOG)
+    allowed = allow_connections(doors.max_connections)
+    assembly.web.connections.bound(allowed)
+    if allowed < doors.max_connections:
+        _log.warning(
+            "doors.max_connections: given %d, but the limit of open files allows %d",
+            doors.max_connections,
+            allowed,
+        )
     web = _QuietServer(
         uvicorn.Config(
             assembly.web,

@@ -7,18 +7,21 @@ What a request means is left to `serving.web`; the size of its body to `serving.
 another's server the door stands in the lifespan's state (`serving.guest`).
 """
 
+import asyncio
+import socket
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import cast
 
 import httptools
-from uvicorn._types import ASGI3Application, ASGISendCallable
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.calls import Call
+from serving.connections import Place, State
+from serving.http_cycles import Turn, make_refusal
 from serving.http_head import Fault, Head, find_fault, read_target, write_without_offers
-from serving.http_paths import Known
 from serving.http_status import CLOSE, say, write_response
 from serving.oip_http import JSON_TYPE
 from serving.web import KNOWN, HttpDoor, Scope, read_address
@@ -27,30 +30,8 @@ MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
 KEEP_ALIVE_S = 75  # that a connection stays open between requests
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
+_TCP_CLOSE = 7  # the kernel's state of a connection that was reset
 DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it
-
-
-class _Nobody:
-    """Whom the server wakes when a client goes away: a turn has its own way of learning it."""
-
-    def set(self) -> None:
-        pass
-
-
-class Turn:
-    """A held request that the engine works on; to the server it stands for its own cycle."""
-
-    __slots__ = ("body", "call", "disconnected", "keep_alive", "known", "response_complete")
-    more_body = False
-    message_event = _Nobody()
-
-    def __init__(self, known: Known, body: bytes) -> None:
-        self.known = known
-        self.body = body
-        self.call: Call | None = None
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_complete = False
 
 
 class _HeadRefused(Exception):
@@ -58,31 +39,125 @@ class _HeadRefused(Exception):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Counts the bytes that were neither a whole head nor a piece of a body."""
+    """Counts the bytes that were neither a whole head nor a piece of a body; says what it waits
+    for, and ends when told to.
+    """
+
+    _door: HttpDoor
 
     _loose_bytes = 0
-    _deaf = False
+    _deaf = False  # nothing more is read
+    _ended = False  # the client sends no more, and is still to be answered
     _in_body = False  # a head was read whole, and its body was not
     _offers_upgrade = False  # a head was read whole that is to be read again without its offer
+    _headed: object = None  # the scope of the last head that was read whole
     _host = b"\0"  # that was found right, which need not be looked at again
     _named: Mapping[bytes, bytes]  # the headers of the last head
+    _requests = 0  # that were read whole
     _held: list[bytes] | None = None  # the pieces of a body that is held back
+    _held_bytes = 0
+    _queued_bytes = 0  # that came while requests waited for the one before them
     _turn: Turn | None = None  # the held request under way, of which there is one at the most
+    _running: RequestResponseCycle | None = None  # the other request that was begun last
+    _place: Place | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        door = self.app_state.get(DOOR, self.app)
+        assert isinstance(door, HttpDoor)
+        self._door = door
+        self._place = door.connections.add(self, door.name_caller(read_address(self.client)))
+        if self._place is None:
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"connections: {len(door.connections)} have requests under way, which is all that"
+                " are allowed; try again",
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._place is not None:
+            self._door.connections.remove(self._place)
         turn, self._turn = self._turn, None
         if turn is not None and turn.call is not None:
             self._door.leave(turn.known, turn.body, turn.call)
         self._let_go()
+        running = self._running
+        if running is not None and running is not self.cycle and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True while the requests that were read whole are still to be answered."""
+        if self._in_body and self._held is None:
+            if not self.pipeline:
+                return False
+            self.cycle.disconnected = True  # it waits for the one before, and is not there in full
+        self._ended = self._deaf = self._is_answering()
+        return self._ended
 
     def shutdown(self) -> None:
         self._let_go()  # a request whose head is there is answered before the connection closes
-        unused = self.cycle is None
-        if unused:  # just accepted, perhaps: its first request may be on the way
-            self.loop.call_later(LAST_WORDS_S, super().shutdown)
+        if self.observe()[0] in {State.NEW, State.HEAD}:  # a request may be on the way
+            self.loop.call_later(LAST_WORDS_S, self._shut)
         else:
             super().shutdown()
+
+    def _shut(self) -> None:
+        self._let_go()
+        super().shutdown()
+
+    def observe(self) -> tuple[State, int]:
+        return self._find_state(), self._requests
+
+    def _find_state(self) -> State:
+        if self.transport.is_closing():
+            return State.CLOSING
+        if self.flow.write_paused:
+            return State.WRITING
+        if self._is_answering():
+            return State.HALF_CLOSED if self._ended else State.ANSWER
+        if self._held is not None:
+            return State.HELD
+        if self._in_body:
+            return State.REST
+        if self.scope is not self._headed:
+            return State.HEAD
+        return State.IDLE if self._requests else State.NEW
+
+    def _is_answering(self) -> bool:
+        cycle = self.cycle
+        return bool(self.pipeline) or (cycle is not None and not cycle.response_complete)
+
+    def pending_bytes(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def is_lost(self) -> bool:
+        connected: socket.socket | None = self.transport.get_extra_info("socket")
+        if connected is None:
+            return False
+        return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+
+    def time_out(self, state: State, after_s: float) -> None:
+        if state is State.HELD:
+            self._let_go()
+        elif state is State.HEAD and self.headers:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"head: not there in full in {after_s:g} s")
+        elif state in {State.NEW, State.HEAD, State.IDLE, State.REST}:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def give_way(self) -> None:
+        state = self._find_state()
+        self._deaf = True
+        if state in {State.HEAD, State.HELD}:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "request: others need its room; try again")
+            self._held = None
+        elif state in {State.NEW, State.IDLE}:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -99,6 +174,22 @@ class HttpConnection(HttpToolsProtocol):
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"headers: given {self._loose_bytes} bytes or more, allowed {MAX_HEAD_BYTES}",
             )
+        place = self._place
+        if place is not None and (
+            place.unread_bytes
+            or self._held is not None
+            or self.pipeline
+            or self.scope is not self._headed
+        ):
+            self._count_unread(place, len(data))
+
+    def _count_unread(self, place: Place, new_bytes: int) -> None:
+        self._queued_bytes = self._queued_bytes + new_bytes if self.pipeline else 0
+        unread_bytes = self._queued_bytes + (self._held_bytes if self._held is not None else 0)
+        if self.scope is not self._headed:
+            unread_bytes += self._loose_bytes or new_bytes
+        if not self.transport.is_closing():
+            self._door.connections.count_unread(place, unread_bytes)
 
     def _decline(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
         """Read on as if no other protocol had been offered: at such a head the parser stops."""
@@ -125,7 +216,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._loose_bytes = 0
-        self._unset_keepalive_if_required()  # an answer to one packet's first request set it
+        self._headed = self.scope
         named = self._named = dict(self.headers)
         parser = self.parser
         version = parser.get_http_version()
@@ -140,6 +231,7 @@ class HttpConnection(HttpToolsProtocol):
         self._in_body = True
         if version == "1.1" and self._may_hold():
             self._held = []
+            self._held_bytes = 0
         else:
             super().on_headers_complete()
             self.headers = []  # for trailers, which are no headers
@@ -165,20 +257,36 @@ class HttpConnection(HttpToolsProtocol):
             super().on_body(body)
         else:
             self._held.append(body)
+            self._held_bytes += len(body)
 
     def on_message_complete(self) -> None:
         if self._offers_upgrade:
             return
         self._in_body = False
+        self._requests += 1
         if self._held is not None and self._take_up():
             return
         super().on_message_complete()
 
-    @property
-    def _door(self) -> HttpDoor:
-        door = self.app_state.get(DOOR, self.app)
-        assert isinstance(door, HttpDoor)
-        return door
+    def on_response_complete(self) -> None:
+        """Begin the next request that waits; without one, the sweep waits for the client."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            if self._queued_bytes and not self.pipeline and self._place is not None:
+                self._count_unread(self._place, 0)
+            if not cycle.disconnected:
+                self._start_asgi_task(cycle, app)
+                return
+        if self._ended:
+            self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _may_hold(self) -> bool:
         """An infer request with nobody before it on this connection, and nothing special to it."""
@@ -250,7 +358,8 @@ class HttpConnection(HttpToolsProtocol):
     def _refuse_head(self, fault: Fault) -> None:
         """Answer this head in its turn, and read nothing that comes behind it."""
         self._deaf = True
-        app, self.app = self.app, _make_refusal(fault.status, fault.sentence)
+        self._door.refuse_unread(fault.status)
+        app, self.app = self.app, make_refusal(fault.status, fault.sentence)
         self.url = b"/"
         super().on_headers_complete()
         self.app = app
@@ -264,26 +373,15 @@ class HttpConnection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         """Answer and close; a whole request that came before is answered instead."""
         self._deaf = True
+        self._door.refuse_unread(status)
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False
             return
         if self.pipeline:  # a request before it is still to be answered
-            self.pipeline[0] = (cycle, _make_refusal(status, sentence))
+            self.pipeline[0] = (cycle, make_refusal(status, sentence))
             return
         answered = self._in_body and self._held is None and cycle.response_complete
         if not answered:
             self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
         self.transport.close()
-
-
-def _make_refusal(status: HTTPStatus, sentence: str) -> ASGI3Application:
-    """The same answer for a request that waits for its turn."""
-    body = say(sentence)
-    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), CLOSE]
-
-    async def refuse(_scope: object, _receive: object, send: ASGISendCallable) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return refuse

@@ -5,8 +5,10 @@ share; only then sharing is switched on, for processes of the same user that ask
 `SO_REUSEPORT`. The kernel gives each new connection to one of those that listen. Linux.
 """
 
+import resource
 import socket
 
+_OTHER_FILES = 256  # of routes, gRPC and libraries
 BACKLOG = 2048
 
 
@@ -26,6 +28,18 @@ def reserve(host: str, port: int) -> socket.socket:
 def share(host: str, port: int) -> socket.socket:
     """One of the sockets of a reserved port; it gets its share from `listen` on."""
     return _bind(host, port, shares=True)
+
+
+def allow_connections(wanted: int) -> int:
+    """Raise the limit of open files as far as may be; how many connections there can be now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    needed = wanted + _OTHER_FILES
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(1, min(wanted, max(soft, allowed) - _OTHER_FILES))
 
 
 def _bind(host: str, port: int, *, shares: bool = False, listens: bool = False) -> socket.socket:

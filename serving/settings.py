@@ -37,8 +37,13 @@ class DoorSettings(_Frozen):
     max_decode_wait_s: float = Field(gt=0, default=10.0)  # predicted, of all pictures that wait
     drain_s: float = Field(ge=0, default=0.5)  # answering with "connection: close" before closing
     drain_timeout_s: float = Field(gt=0, default=30.0)
+    head_timeout_s: float = Field(gt=0, default=30.0)  # of a request's head, a first one included
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
     min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
+    idle_timeout_s: float = Field(gt=0, default=75.0)  # of a connection between two requests
+    write_timeout_s: float = Field(gt=0, default=30.0)  # of a client that does not read its answer
+    max_connections: int = Field(gt=0, default=32768)  # over HTTP, in each process
+    max_unread_bytes: int = Field(gt=0, default=64 * 2**20)  # of heads and bodies not there in full
     grpc_message_timeout_s: float = Field(gt=0, default=30.0)  # of a message on its way, each way
     grpc_stream_idle_s: float = Field(gt=0, default=600.0)  # of a stream without a request
     grpc_max_concurrent_streams: int = Field(ge=1, le=2**20, default=1024)  # of one connection

@@ -9,12 +9,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import orjson
 
-from core.errors import InvalidInput, SparingError, UnknownRoute
+from core.errors import InvalidInput, RouteUnavailable, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.sampling import NO_TRACING, Tracing
 from monitoring.traces import NO_TRACE, Trace
@@ -22,6 +23,7 @@ from serving.admission import Admitted
 from serving.callers import UNKNOWN, Caller, Callers
 from serving.calls import Call
 from serving.catalog import ServedRoute
+from serving.connections import Connections, Limits
 from serving.decode_pool import open_decode_pool
 from serving.departures import Departures
 from serving.door_needs import Engine, Metrics
@@ -63,6 +65,8 @@ _NOTHING: Mapping[bytes, Place] = {}
 KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
 _FAILED = "the server failed; its log says why"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
+_UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
+_ENDED = "server: it shuts down, and the answer was not there in time"
 _log = logging.getLogger("sparing.http")
 
 
@@ -94,6 +98,18 @@ class HttpDoor:
         self._max_body_bytes = settings.max_body_bytes
         self._max_rows = max_rows
         self._aside = asyncio.Semaphore(1)  # long texts that are parsed at once
+        self.connections = Connections(
+            Limits(
+                settings.head_timeout_s,
+                settings.body_timeout_s,
+                settings.idle_timeout_s,
+                settings.write_timeout_s,
+                settings.min_body_bytes_per_s,
+                settings.max_connections,
+                settings.max_unread_bytes,
+            ),
+            lambda: engine.draining,
+        )
         self._departures = Departures()
         self._headers = RepeatedHeaders()
         self._places: dict[str, Place] = dict(FIXED)
@@ -113,22 +129,32 @@ class HttpDoor:
             await _refuse_protocol(scope["type"], receive, send)
             return
         try:
-            endpoint, visit = self._enter(scope, receive)
-            status, headers, body = await endpoint.answer(visit)
-        except SparingError as error:
-            status, headers, body = refuse(error)
-        except Refused as refused:
-            status, headers, body = refused.response
+            status, headers, body = await self._answer(scope, receive)
         except ClientGone:
             return
-        except Exception:
-            _log.exception("an HTTP request failed")
-            status, headers, body = 500, [JSON_TYPE], say(_FAILED)
+        except asyncio.CancelledError:
+            if not self._engine.draining:
+                raise
+            status, headers, body = refuse(RouteUnavailable(_ENDED))
         headers.append((b"content-length", b"%d" % len(body)))
         if self._engine.draining:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            endpoint, visit = self._enter(scope, receive)
+            return await endpoint.answer(visit)
+        except SparingError as error:
+            return refuse(error)
+        except Refused as refused:
+            return refused.response
+        except ClientGone:
+            raise
+        except Exception:
+            _log.exception("an HTTP request failed")
+            return 500, [JSON_TYPE], say(_FAILED)
 
     @property
     def recallable(self) -> Mapping[bytes, Place]:
@@ -206,6 +232,15 @@ class HttpDoor:
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
         return 500, [JSON_TYPE], say(_FAILED)
+
+    def name_caller(self, address: str) -> str:
+        """Whose connection one from this address is."""
+        return self._callers.of_address(address).name
+
+    def refuse_unread(self, status: HTTPStatus) -> None:
+        """Count a request that its connection refused, for what is no request of this server's."""
+        self._metrics.request("", _UNREAD.get(status, "InvalidInput"))
+        self.connections.note(f"refused with {status.value}")
 
     @property
     def draining(self) -> bool:

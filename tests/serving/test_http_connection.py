@@ -12,6 +12,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.messages import Outcome, Step
+from serving.connections import State
 from serving.http_connection import MAX_HELD_BYTES, HttpConnection
 from tests.bad_input import GOOD
 from tests.bad_input import post as post_tiny
@@ -206,7 +207,8 @@ def test_garbage_behind_requests_never_takes_the_answer_of_an_earlier_one() -> N
 
 
 def is_idle(protocol: HttpToolsProtocol) -> bool:
-    return protocol.timeout_keep_alive_task is not None
+    assert isinstance(protocol, HttpConnection)
+    return protocol.observe()[0] is State.IDLE
 
 
 def test_a_connection_is_not_idle_while_a_request_is_under_way() -> None:

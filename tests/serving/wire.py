@@ -53,6 +53,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closing = False
+        self.unread_bytes = 0  # that the client has not read
         self.protocol: HttpToolsProtocol | None = None
 
     def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
@@ -62,6 +63,12 @@ class Wire(asyncio.Transport):
         if not self.closing:
             self.closing = True
             asyncio.get_running_loop().call_soon(self._lose)
+
+    def abort(self) -> None:
+        self.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread_bytes
 
     def is_closing(self) -> bool:
         return self.closing
