@@ -59,6 +59,7 @@ class Conversation:
     timed: bool = False  # has a time limit, so it may be too late
     refusable: bool = False  # the server may be too busy for it
     pause_s: float = 0.001  # between packets, and before it is abandoned
+    half_closes: bool = False  # we send no more, and still want the answers
     bodiless: bool = False  # a HEAD: its answer has a length and no body
 
     @property

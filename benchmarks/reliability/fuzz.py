@@ -32,7 +32,7 @@ from benchmarks.reliability.pace import Pace, Stop, catch_stop
 from benchmarks.reliability.samples import Sample, make_samples
 from benchmarks.reliability.shrink import shrink
 from benchmarks.reliability.talk import Ports, Talker
-from benchmarks.reliability.watch import Watch, growth_bytes
+from benchmarks.reliability.watch import Watch, find_errors, growth_bytes
 from benchmarks.results import FOLDER, write_results
 from benchmarks.results import Sample as Number
 from tests.bad_input import write_text_route
@@ -71,9 +71,7 @@ def judge(tally: Tally, watch: Watch, log: str) -> list[str]:
     grown = growth_bytes(watch.looks, watch.looks[-1].at_s * WARM_UP)
     if grown >= MAX_GROWTH_BYTES:
         found.append(f"the server grew by {grown / 1e6:.1f} MB")
-    if "Traceback" in log:
-        at = log.index("Traceback")
-        found.append(f"a traceback in the server's log: ...{log[max(0, at - 200) : at + 1500]}")
+    found += find_errors(log)
     return found
 
 

@@ -43,7 +43,8 @@ def make_benign(rng: Random, samples: Sequence[Sample]) -> Conversation:
     if rng.random() < 0.2:
         packets[-1] += b"GET /livez HTTP/1.1\r\nhost: t\r\n\r\n"
         return Conversation("http benign", packets, answers=2, rights=[right, expect_page])
-    return Conversation("http benign", packets, rights=[right])
+    half_closes = rng.random() < 0.1
+    return Conversation("http benign", packets, rights=[right], half_closes=half_closes)
 
 
 def _by_length(rng: Random, body: bytes) -> tuple[bytes, bytes]:
@@ -100,6 +101,8 @@ LINES = (
     b"PRI * HTTP/2.0", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"", b"\r\n\r\n", b" ",
     b"GET /v1/routes?" + b"a&" * 400 + b" HTTP/1.1", b"QUERY /v2 HTTP/1.1", b"GET", b"\0" * 20,
     b"GET /v2/models/x/versions/" + b"9" * 300 + b"/infer HTTP/1.1", b"GET *",
+    b"POST /v2/repository/index HTTP/1.1", b"GET /v2/models/stats HTTP/1.1",
+    b"POST /v2/repository/models/x/unload HTTP/1.1",
 )  # fmt: skip
 CHUNK_FAULTS: Mapping[bytes, bytes] = {
     b"negative": b"-5\r\nhello\r\n0\r\n\r\n", b"huge": b"f" * 17 + b"\r\nhello\r\n",

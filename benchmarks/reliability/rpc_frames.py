@@ -118,7 +118,7 @@ def continued(rng: Random, frames: list[bytes]) -> list[bytes]:
 
 def many_streams(rng: Random, frames: list[bytes]) -> list[bytes]:
     """Calls opened and reset at once, or never finished."""
-    count = rng.choice((5, 50, 150))
+    count = rng.choice((5, 20, 120))
     opened = [_headers(rng.choice((INFER, STREAM)), 2 * n + 1) for n in range(count)]
     if rng.random() < 0.3:
         return opened

@@ -25,7 +25,13 @@ from benchmarks.reliability.samples import make_samples
 from benchmarks.reliability.soak_asks import SURENESS, Pool
 from benchmarks.reliability.soaking import Soaked, ask_for
 from benchmarks.reliability.talk import Ports
-from benchmarks.reliability.watch import Held, Watch, growth_bytes, slope_bytes_h
+from benchmarks.reliability.watch import (
+    Held,
+    Watch,
+    find_errors,
+    growth_bytes,
+    slope_bytes_h,
+)
 from benchmarks.results import Sample as Number
 from benchmarks.results import write_results
 from tests.live import LiveServer
@@ -108,9 +114,7 @@ def judge(soaked: Soaked, watch: Watch, log: str, warm_up_s: float) -> list[str]
     found += judge_levels(watch.looks, warm_up_s)
     if soaked.refused > MAX_REFUSED * soaked.asked:
         found.append(f"{soaked.refused} of {soaked.asked} requests were refused")
-    if "Traceback" in log:
-        at = log.index("Traceback")
-        found.append(f"a traceback in the server's log: ...{log[max(0, at - 200) : at + 1500]}")
+    found += find_errors(log)
     return found
 
 

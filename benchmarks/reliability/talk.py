@@ -54,21 +54,41 @@ class Talker:
         return fault
 
     def close(self) -> None:
-        if self._http is not None:
-            self._http.abort()
+        self._drop_http()
         if self._rpc is not None:
             self._rpc.close()
-        self._http = self._rpc = None
+        self._rpc = None
+
+    def _drop_http(self) -> None:
+        if self._http is not None:
+            self._http.abort()
+        self._http = None
 
     def _count(self, what: str) -> None:
         self._ended[what] += 1
 
     async def _ask(self, conversation: Conversation) -> str:
         """On the connection that is open; as many answers as are due."""
+        if conversation.half_closes:
+            self._drop_http()
+        if self._http is None or self._http.over:
+            self._http = await connect(self._ports.http)
         wire = self._http
-        if wire is None or wire.over:
-            wire = self._http = await connect(self._ports.http)
         await _write(wire, conversation)
+        if conversation.half_closes:
+            wire.half_close()
+        replies = await self._read_replies(wire, conversation)
+        if replies is None:
+            return "hang: an answer is missing"
+        fault = judge_http(conversation, replies, wire.over)
+        if not fault and wire.buffer:
+            fault = f"more answers than requests: {bytes(wire.buffer[:200])!r}"
+        if conversation.half_closes or (replies and replies[-1].closes):
+            self._drop_http()
+        return fault
+
+    async def _read_replies(self, wire: Wire, conversation: Conversation) -> list[HttpReply] | None:
+        """Until all that are due are here or the server has closed; None: too late."""
         replies: list[HttpReply] = []
         left = conversation.answers
         deadline = asyncio.get_running_loop().time() + self._limit_s
@@ -78,18 +98,11 @@ class Talker:
                 replies.append(reply)
                 left -= reply.status >= 200
                 self._count(f"http {reply.status}")
-                continue
-            if wire.over:
+            elif wire.over:
                 break
-            if not await wire.more(deadline - asyncio.get_running_loop().time()):
-                return "hang: an answer is missing"
-        fault = judge_http(conversation, replies, wire.over)
-        if not fault and wire.buffer:
-            fault = f"more answers than requests: {bytes(wire.buffer[:200])!r}"
-        if replies and replies[-1].closes:
-            wire.close()
-            self._http = None
-        return fault
+            elif not await wire.more(deadline - asyncio.get_running_loop().time()):
+                return None
+        return replies
 
     async def _say(self, conversation: Conversation) -> str:
         """On a connection of its own. What is due is unknown, but the server has to end it."""

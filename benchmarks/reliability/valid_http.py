@@ -147,7 +147,10 @@ def ask_json(rng: Random, samples: Sequence[Sample]) -> tuple[bytes, Right]:
     table = write_table(samples, nested=rng.random() < 0.3)
     if rng.random() < 0.3:
         table["id"] = str(rng.random())
-    return post(infer_path(samples[0]), orjson.dumps(table)), expect_rows(samples)
+    if rng.random() < 0.2:  # what is null is absent, and what is unknown is no matter
+        table |= rng.choice(({"parameters": None}, {"outputs": None}, {"id": None}, {"x": [1]}))
+    option = rng.choice((0, 0, orjson.OPT_INDENT_2, orjson.OPT_SORT_KEYS))
+    return post(infer_path(samples[0]), orjson.dumps(table, option=option)), expect_rows(samples)
 
 
 def ask_uncached(rng: Random, samples: Sequence[Sample]) -> tuple[bytes, Right]:

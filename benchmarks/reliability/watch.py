@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.process_tree import find_tree, read_cpu_s, read_resident_bytes
 from benchmarks.reliability.wire import connect, take_reply
 
+_ERROR = re.compile(r" (ERROR|CRITICAL) |^Traceback")
 LIVE = b"GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"
 
 
@@ -92,6 +94,14 @@ class Watch:
                 wire.abort()
         if reply.status != 200:
             raise ConnectionError(f"status {reply.status}")
+
+
+def find_errors(log: str) -> list[str]:
+    """What no client may cause: errors and tracebacks in a server's log, the first three."""
+    lines = log.splitlines()
+    places = [n for n, line in enumerate(lines) if _ERROR.search(line)]
+    shown = ["\n  ".join(lines[place : place + 12])[:2000] for place in places[:3]]
+    return [f"{len(places)} errors in the server's log, such as {text}" for text in shown]
 
 
 def growth_bytes(looks: Sequence[Held], from_s: float) -> int:

@@ -16,7 +16,7 @@ from benchmarks.reliability.rpc_wire import RpcReply
 from benchmarks.reliability.samples import make_samples
 from benchmarks.reliability.shrink import shrink
 from benchmarks.reliability.soak_asks import Rows, check_rows
-from benchmarks.reliability.watch import Held, growth_bytes, slope_bytes_h
+from benchmarks.reliability.watch import Held, find_errors, growth_bytes, slope_bytes_h
 from benchmarks.reliability.wire import Malformed, take_reply
 from core.devices import CpuDevice
 from routes.loading import find_routes, load_route
@@ -169,3 +169,10 @@ def test_cases_are_right_by_their_exit_code_and_have_a_time_limit(tmp_path: Path
     assert run_case(tmp_path / "a" / "01_right.py", 30.0) == ""
     assert run_case(tmp_path / "02_wrong.py", 30.0) == "exit code 1: because"
     assert "not over" in run_case(tmp_path / "03_long.py", 0.5)
+
+
+def test_errors_in_a_log_are_found_and_warnings_are_not() -> None:
+    log = "12:00:00 INFO a: b\n12:00:01 WARNING a: ERRORS\n"
+    assert find_errors(log) == []
+    assert "1 errors" in find_errors(log + "12:00:02 ERROR a: b\n  line")[0]
+    assert len(find_errors(log + "Traceback (most recent call last):\n" * 5)) == 3
