@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.audit import Audit
+from cache.audits import Audits
 from cache.perceptual import Bounds, Pictures, Sketch, sketch_pictures
 from cache.similar import Entry, SimilarMemory
 from core.errors import ModelDirectoryError
@@ -49,6 +50,7 @@ class Probe(NamedTuple):
     namespace: tuple[object, ...]
     sketch: Sketch
     audited: Entry | None
+    caller: str = ""  # whose hit it audits
 
     def land(self, outcome: Outcome, ttl_s: float) -> None:
         """The row's final answer, computed and not cut short; it may be kept for `ttl_s`."""
@@ -72,25 +74,21 @@ class SimilarRoute:
         self._settings = settings
         self._bounds = Bounds(settings.max_distance, settings.max_difference)
         self._sketch = sketch
-        self._audit = Audit(
-            rate=settings.audit_rate,
-            burn_in=settings.audit_burn_in,
-            seed=settings.audit_seed,
-            max_wrong=settings.max_wrong,
-            delta=settings.delta,
-        )
+        self._audits = Audits(self._make_audit)
         self.counts = counts
         self.memory = SimilarMemory(settings.limit_bytes)
 
     @property
     def on(self) -> bool:
-        return self._audit.on
+        """For every caller so far."""
+        return self._audits.off == 0
 
     def look_up(
         self, request: Request, rows: Sequence[int]
     ) -> tuple[Mapping[int, Outcome], Mapping[int, Probe]]:
         """Rows that have an answer; and those that are to be computed and told of."""
-        if not self.on or not rows:
+        audit = self._audits.of(request.caller)
+        if not audit.on or not rows:
             return {}, {}
         pictures = request.inputs[self._input]
         rows = rows[: MAX_SKETCHED_VALUES // pictures[0].size] if pictures.size else ()
@@ -111,9 +109,9 @@ class SimilarRoute:
             self.counts.refused += refused
             if entry is None or entry.outcome.confidence < least:
                 self.counts.misses += 1
-                probes[row] = Probe(self, namespace, sketch, None)
-            elif self._audit.draw():
-                probes[row] = Probe(self, namespace, sketch, entry)
+                probes[row] = Probe(self, namespace, sketch, None, request.caller)
+            elif audit.draw():
+                probes[row] = Probe(self, namespace, sketch, entry, request.caller)
             else:
                 self.counts.hits += 1
                 known[row] = entry.outcome
@@ -122,22 +120,34 @@ class SimilarRoute:
     def learn(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
         """Judge what the probe audits by the computed answer; keep the answer, if it is sure."""
         if probe.audited is not None:
-            self._judge(probe.audited, outcome)
-        if self.on and outcome.confidence >= self._settings.least_confidence:
+            self._judge(probe.audited, outcome, probe.caller)
+        sure = outcome.confidence >= self._settings.least_confidence
+        if sure and self._audits.of(probe.caller).on:
             self.memory.put(probe.namespace, probe.sketch, outcome, ttl_s)
 
     def describe(self) -> dict[str, object]:
         """For `GET /v1/routes`: of this version, since it was loaded."""
-        audit = self._audit
+        audits = self._audits
         return {
-            "on": audit.on,
-            "audits": audit.audits,
-            "wrong": audit.wrong,
-            "wrong_rate_at_least": audit.lower_bound(),
+            "on": self.on,
+            "callers_off": audits.off,
+            "audits": audits.audits,
+            "wrong": audits.wrong,
+            "wrong_rate_at_least": audits.lower_bound(),
             **self._settings.model_dump(),
         }
 
-    def _judge(self, audited: Entry, outcome: Outcome) -> None:
+    def _make_audit(self) -> Audit:
+        settings = self._settings
+        return Audit(
+            rate=settings.audit_rate,
+            burn_in=settings.audit_burn_in,
+            seed=settings.audit_seed,
+            max_wrong=settings.max_wrong,
+            delta=settings.delta,
+        )
+
+    def _judge(self, audited: Entry, outcome: Outcome, caller: str) -> None:
         wrong = not all(
             np.array_equal(audited.outcome.outputs[name], outcome.outputs[name])
             for name in self._compared
@@ -146,15 +156,17 @@ class SimilarRoute:
         self.counts.wrong += wrong
         if wrong:
             self.memory.forget(audited)
-        if self._audit.record(wrong=wrong):
+        if self._audits.record(caller, wrong=wrong):
             self.memory.clear()
+            audit = self._audits.of(caller)
             _log.error(
-                "similar memory of route %s is off until the route reloads: %d of %d audited hits"
-                " were wrong, so the rate is at least %.2g, allowed is %.2g",
+                "similar memory of route %s is off for caller %r until the route reloads: %d of %d"
+                " audited hits were wrong, so the rate is at least %.2g, allowed is %.2g",
                 self._route,
-                self._audit.wrong,
-                self._audit.audits,
-                self._audit.lower_bound(),
+                caller,
+                audit.wrong,
+                audit.audits,
+                audit.lower_bound(),
                 self._settings.max_wrong,
             )
 

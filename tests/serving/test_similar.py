@@ -255,7 +255,7 @@ def test_a_reloaded_route_is_on_again_and_its_counts_go_on() -> None:
     old, new = (routes.open(make_manifest()) for _ in range(2))
     assert old is not None and new is not None
     for _ in range(10):
-        old._audit.record(wrong=True)
+        old._audits.record("", wrong=True)
     old.counts.hits += 3
     assert not old.on and new.on
     assert new.counts.hits == 3

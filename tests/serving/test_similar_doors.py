@@ -219,7 +219,7 @@ def test_a_tier_that_is_too_loose_is_switched_off_and_says_so(server: LiveServer
     audits, wrong = read("audits_total"), read("wrong_total")
     assert wrong / audits > 0.001
     assert read("entries") == 0
-    sentence = "similar memory of route loose version 1 is off until the route reloads"
+    sentence = "similar memory of route loose version 1 is off for caller 'address 127.0.0.1'"
     assert server.log.read_text().count(sentence) == 1
     facts = client.infer(*pictures[:, ::-1].copy(), route="loose")
     again = client.infer(*pictures[:, ::-1] + np.uint8(1), route="loose")
