@@ -93,12 +93,16 @@ class Assembly:
         if self._draining is None:
             self._draining = asyncio.create_task(self._rpc.drain(self._doors.drain_timeout_s))
 
-    async def end_drain(self) -> bool:
-        """Wait until every accepted request is answered; false when time was over before."""
+    async def end_drain(self, deadline: float | None = None) -> bool:
+        """Wait until every accepted request is answered; false when time was over before. The
+        deadline is an instant of the loop; None: a whole drain from now on.
+        """
         self.begin_drain()
         assert self._draining is not None
         await self._draining
-        return await self.engine.drain(self._doors.drain_timeout_s)
+        if deadline is None:
+            return await self.engine.drain(self._doors.drain_timeout_s)
+        return await self.engine.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
 
 
 @asynccontextmanager

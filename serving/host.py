@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 
 from serving.assembly import Assembly, CannotServe, assemble
+from serving.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
 from serving.http_connection import KEEP_ALIVE_S, HttpConnection
 from serving.keeper import Keeper, Started, Terminal
 from serving.ports import BACKLOG, allow_connections
@@ -85,17 +86,30 @@ async def _serve_http(
     started = Started(
         assembly.list_routes(), doors.host, listener.getsockname()[1], assembly.grpc_port
     )
-    attending = asyncio.create_task(keeper.attend(started, assembly.metrics, stop))
+    attending = asyncio.create_task(_attend(keeper, started, assembly, stop))
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
+    limit_s = doors.drain_s + doors.drain_timeout_s
+    ExitGuard().arm(limit_s + EXIT_GRACE_S)
+    deadline = asyncio.get_running_loop().time() + limit_s
     assembly.begin_drain()
     await asyncio.sleep(doors.drain_s)
     web.should_exit = True
     await serving
-    clean = await assembly.end_drain()
+    clean = await assembly.end_drain(deadline)
     attending.cancel()
-    _log.info("stopped%s", "" if clean else " with requests unanswered")
-    return 0 if clean else 1
+    await asyncio.wait([attending])
+    if not clean:
+        _log.warning("stopped with requests unanswered")
+        end_process(1)  # what hangs, such as a model's native call, is not waited for
+    _log.info("stopped")
+    return 0
+
+
+async def _attend(
+    keeper: Keeper, started: Started, assembly: Assembly, stop: asyncio.Event
+) -> None:
+    await keeper.attend(started, assembly.metrics, stop, lambda: assembly.engine.health().why)
 
 
 class _QuietServer(uvicorn.Server):

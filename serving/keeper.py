@@ -8,6 +8,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,9 @@ class Started:
         )
 
 
+FindFault = Callable[[], str]  # what of the process is stuck, in a sentence; empty: nothing
+
+
 class Keeper(Protocol):
     """Asked in this order: `listen`, then `refuse` and the end, or `attend`."""
 
@@ -46,7 +50,11 @@ class Keeper(Protocol):
         """The process ends before it has served; `why` is one sentence."""
 
     async def attend(
-        self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event
+        self,
+        started: Started,
+        metrics: Metrics | NoMetrics,
+        stop: asyncio.Event,
+        find_fault: FindFault,
     ) -> None:
         """Hear that it serves, and keep in touch; `stop` may be set to end it."""
 
@@ -63,6 +71,10 @@ class Terminal:
         print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
 
     async def attend(
-        self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event
+        self,
+        started: Started,
+        metrics: Metrics | NoMetrics,
+        stop: asyncio.Event,
+        find_fault: FindFault,
     ) -> None:
         print(started.describe(f"process {os.getpid()}"), flush=True)

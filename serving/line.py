@@ -4,6 +4,8 @@
 |---|---|---|
 | none, the first | worker | its number, log level and settings |
 | `ready`, `refused` | supervisor | the worker serves, or never will |
+| `check` | worker | a question for a sign of life |
+| `alive` | supervisor | the answer: empty, or what is stuck |
 | `count` | worker | a question for its own scrape |
 | `counts` | supervisor | the answer; once more, unasked, when the worker ends |
 | `sum` | supervisor | a question for the scrape of all workers |

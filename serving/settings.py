@@ -209,6 +209,9 @@ class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a memory of its own."""
 
     count: int = Field(ge=1, le=256, default=1)
+    check_interval_s: float = Field(ge=0.05, le=60, default=1.0)  # between signs of life
+    max_missed_checks: int = Field(ge=2, le=1000, default=6)  # in a row; then it is replaced
+    start_timeout_s: float = Field(gt=0, le=86400, default=600.0)  # until it is ready
 
 
 class Settings(_Frozen):

@@ -14,7 +14,7 @@ from monitoring.log_limit import configure_logging
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.host import run
-from serving.keeper import Started
+from serving.keeper import FindFault, Started
 from serving.line import Message, open_line, read_line, read_message, write_message
 from serving.ports import share
 from serving.settings import Settings
@@ -41,7 +41,11 @@ class Supervisor:
             self._line.sendall(write_message({"kind": "refused", "why": why}))
 
     async def attend(
-        self, started: Started, metrics: Metrics | NoMetrics, stop: asyncio.Event
+        self,
+        started: Started,
+        metrics: Metrics | NoMetrics,
+        stop: asyncio.Event,
+        find_fault: FindFault,
     ) -> None:
         reader, self._writer = await open_line(self._line)
         metrics.scrape_by(self._ask_sums)
@@ -49,13 +53,15 @@ class Supervisor:
         self._tell_counts(metrics)  # that it has begun is counted from now on
         try:
             while (message := await read_message(reader)) is not None:
-                self._hear(message, metrics)
+                self._hear(message, metrics, find_fault)
         finally:
             stop.set()
             self._tell_counts(metrics)  # the last ones
 
-    def _hear(self, message: Message, metrics: Metrics | NoMetrics) -> None:
-        if message["kind"] == "count":
+    def _hear(self, message: Message, metrics: Metrics | NoMetrics, find_fault: FindFault) -> None:
+        if message["kind"] == "check":
+            self._tell({"kind": "alive", "stuck": find_fault()})
+        elif message["kind"] == "count":
             self._tell_counts(metrics)
         elif message["kind"] == "sums":
             question = self._questions.get(message["number"])

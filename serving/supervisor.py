@@ -16,9 +16,11 @@ from typing import NamedTuple
 from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.sums import Sums
+from serving.exit_guard import EXIT_GRACE_S
 from serving.keeper import Started
 from serving.ports import reserve
 from serving.settings import Settings
+from serving.watchdog import Watchdog
 from serving.worker_process import WorkerProcess
 
 _log = logging.getLogger("sparing.supervisor")
@@ -28,7 +30,7 @@ SETTLED_S = 1.0  # who lived for so long is replaced without delay
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
 COUNT_INTERVAL_S = 5.0  # what a killed worker counted since is lost
 COUNT_TIMEOUT_S = 2.0
-_LAST_GRACE_S = 5.0
+_LAST_GRACE_S = EXIT_GRACE_S + 3.0
 
 
 def supervise(settings: Settings) -> int:
@@ -61,6 +63,7 @@ class _Supervisor:
         self._settings = settings
         self._stop = asyncio.Event()
         self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
+        self._watchdogs: dict[int, Watchdog] = {}  # likewise
         self._sums = Sums()
         self._announced = False
         self._failure = ""
@@ -74,19 +77,23 @@ class _Supervisor:
             asyncio.create_task(self._keep(number))
             for number in range(1, self._settings.workers.count + 1)
         ]
-        counting = asyncio.create_task(self._count_regularly())
+        regularly = [
+            asyncio.create_task(self._count_regularly()),
+            asyncio.create_task(self._check_regularly()),
+        ]
         await self._stop.wait()
         for worker in self._workers.values():
             worker.end(signal.SIGTERM)
         doors = self._settings.doors
-        grace_s = doors.drain_s + 2 * doors.drain_timeout_s + _LAST_GRACE_S
+        grace_s = doors.drain_s + doors.drain_timeout_s + _LAST_GRACE_S
         _, late = await asyncio.wait(keeping, timeout=grace_s)
         if late:
             self._clean = False
             for worker in self._workers.values():
                 worker.end(signal.SIGKILL)
         await asyncio.gather(*keeping)
-        counting.cancel()
+        for task in regularly:
+            task.cancel()
         if self._failure:
             return _refuse(self._failure)
         return 0 if self._clean else 1
@@ -116,6 +123,7 @@ class _Supervisor:
         except OSError as error:
             return _End(f"worker {number} cannot be started: {error}", False, False, False)
         self._workers[number] = worker
+        self._watchdogs[number] = self._make_watchdog()
         if self._stop.is_set():
             worker.end(signal.SIGTERM)
         welcoming = asyncio.create_task(self._welcome(number, worker))
@@ -126,7 +134,9 @@ class _Supervisor:
         ready = worker.ready.is_set()
         age_s = asyncio.get_running_loop().time() - worker.ready_at
         why = f"worker {number} (process {worker.pid}) {_describe_end(code)}"
-        return _End(worker.refusal or why, code == 0, ready, ready and age_s >= SETTLED_S)
+        return _End(
+            worker.refusal or worker.fault or why, code == 0, ready, ready and age_s >= SETTLED_S
+        )
 
     async def _welcome(self, number: int, worker: WorkerProcess) -> None:
         await worker.ready.wait()
@@ -158,6 +168,31 @@ class _Supervisor:
         while True:
             await asyncio.sleep(COUNT_INTERVAL_S)
             await self._count()
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.workers.check_interval_s)
+            now = asyncio.get_running_loop().time()
+            for number, worker in self._workers.items():
+                fault = self._watchdogs[number].look(
+                    now,
+                    ready=worker.ready.is_set(),
+                    answered=worker.answered,
+                    stuck=worker.stuck,
+                )
+                if fault:
+                    worker.kill(fault)
+                worker.answered = False
+                worker.check()
+
+    def _make_watchdog(self) -> Watchdog:
+        workers = self._settings.workers
+        return Watchdog(
+            asyncio.get_running_loop().time(),
+            interval_s=workers.check_interval_s,
+            max_missed=workers.max_missed_checks,
+            start_timeout_s=workers.start_timeout_s,
+        )
 
     async def _sum_up(self) -> bytes:
         """A scrape of all workers together."""

@@ -38,6 +38,9 @@ class WorkerProcess:
         self.ready_at = 0.0
         self.refusal = ""  # why it could not start, in its own words
         self.counts = b""  # its last scrape
+        self.answered = False  # something has come since this was last set to False
+        self.stuck = ""  # what it last said is stuck in it
+        self.fault = ""  # why it was killed
         self._process = process
         self._handle = os.pidfd_open(process.pid)
         self._reader = reader
@@ -86,6 +89,15 @@ class WorkerProcess:
             self._tell({"kind": "count"})
         await asyncio.wait([self._questions[-1]], timeout=timeout_s)
 
+    def check(self) -> None:
+        """Ask for a sign of life."""
+        if self.ready.is_set():
+            self._tell({"kind": "check"})
+
+    def kill(self, fault: str) -> None:
+        self.fault = f"worker process {self.pid} {fault} and was killed"
+        self.end(signal.SIGKILL)
+
     def end(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -101,7 +113,10 @@ class WorkerProcess:
 
     def _hear(self, message: Message, sum_up: Sum) -> None:
         kind = message["kind"]
-        if kind == "ready":
+        self.answered = True
+        if kind == "alive":
+            self.stuck = message["stuck"]
+        elif kind == "ready":
             self.routes = message["routes"]
             self.ready_at = asyncio.get_running_loop().time()
             self.ready.set()
