@@ -59,10 +59,13 @@ class Reloader(assembly.Reloader):
         super().__init__(*args, **kwargs)
         reloader = self
 assembly.Reloader = Reloader
-host.EXIT_GRACE_S = 0.5
+if kind == "threads":
+    host.EXIT_GRACE_S = 0.5
 settings = Settings.model_validate({
-    "doors": {"http_port": 0, "grpc_port": 0, "drain_s": 0.0, "drain_timeout_s": 0.2},
+    "doors": {"http_port": 0, "grpc_port": 0, "drain_s": 0.0, "drain_timeout_s": 0.2,
+              "max_connections": 100},
     "routes": {"directories": [models]},
+    "energy": {"source": "none"},
 })
 sys.exit(host.run(settings, Terminal()))
 """
