@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from core.errors import DeadlineExceeded, Overloaded, RouteUnavailable
+from core.errors import DeadlineExceeded, Overloaded, RouteUnavailable, SparingError
 from serving.decode_queue import DecodeQueue
 from serving.decode_times import DecodeTimes
 from serving.settings import DoorSettings
@@ -54,10 +54,17 @@ class _Order:
         self.jobs: list[_Job] = []
         self.left = 0
         self.ended = False
+        self.error: Exception | None = None
 
     def pause(self) -> None:
         if self.ended:
             raise _Ended
+
+    def take_error(self) -> Exception:
+        """Left nowhere else: an error that is raised refers to all that its frames do."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
 
 
 class _Job:
@@ -118,11 +125,14 @@ class DecodePool:
         try:
             self._begin_next(loop)
             await order.over
+            if order.error is not None:
+                raise order.take_error()
             return [job.result for job in order.jobs]
         finally:
             if timer is not None:
                 timer.cancel()
             self._end(order)
+            order.jobs.clear()  # with what they hold: files, rows, and the order itself
             self._begin_next(loop)
 
     def close(self) -> None:
@@ -213,11 +223,14 @@ class DecodePool:
         try:
             job.order.pause()
             result = job.work.run(job.order.pause)
+        except SparingError as raised:
+            error = raised.with_traceback(None)  # which holds what the work held
         except Exception as raised:
             error = raised
         spent_s = time.thread_time() - began_s
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all that waited
             loop.call_soon_threadsafe(self._finish, job, result, error, spent_s, loop)
+        del job, result, error  # no cycle with an error's frames, of which this is one
 
     def _finish(
         self,
@@ -251,7 +264,8 @@ class DecodePool:
         for job in order.jobs:
             self._queue.remove(job)
         if error is not None and not order.over.done():
-            order.over.set_exception(error)
+            order.error = error
+            order.over.set_result(None)
 
 
 def _too_late() -> DeadlineExceeded:

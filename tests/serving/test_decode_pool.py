@@ -1,13 +1,16 @@
 """The pool that decodes: what it lets in, what it ends, and what it never holds at once."""
 
 import asyncio
+import contextlib
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from core.errors import DeadlineExceeded, Overloaded, RouteUnavailable
+from core.errors import DeadlineExceeded, InvalidInput, Overloaded, RouteUnavailable
 from serving.decode_pool import DecodePool, Pause, PoolLimits, Work
 
 LIMITS = PoolLimits(threads=2, max_wait_s=10.0, max_memory_bytes=100, max_file_bytes=1000)
@@ -192,6 +195,35 @@ def test_an_error_ends_the_other_work_of_its_request_alone() -> None:
         assert gate.ended == 1
 
     play(scene)
+
+
+def test_nothing_of_a_request_stays_until_a_collection() -> None:
+    class Held:
+        pass
+
+    def make(fails: bool) -> tuple[Work[Held], weakref.ref[Held]]:
+        held = Held()
+
+        def run(pause: Pause, held: Held = held) -> Held:
+            if fails:
+                raise InvalidInput("wrong")
+            return held
+
+        return Work(run, "PNG", 1000.0, 1, 10), weakref.ref(held)
+
+    async def scene(pool: DecodePool, gate: Gate) -> None:
+        for fails in (False, True):
+            work, held = make(fails)
+            with contextlib.suppress(InvalidInput):
+                await pool.run([work], "a", None)
+            del work
+            await until(lambda held=held: held() is None)  # type: ignore[misc]
+
+    gc.disable()
+    try:
+        play(scene)
+    finally:
+        gc.enable()
 
 
 def test_closing_waits_for_nothing() -> None:
