@@ -20,6 +20,7 @@ from core.messages import Reply
 from monitoring.sampling import NO_TRACING, Tracing
 from monitoring.traces import NO_TRACE, Trace
 from serving.admission import Admitted
+from serving.aside import Aside
 from serving.callers import UNKNOWN, Caller, Callers
 from serving.calls import Call
 from serving.catalog import ServedRoute
@@ -97,7 +98,7 @@ class HttpDoor:
         )
         self._max_body_bytes = settings.max_body_bytes
         self._max_rows = max_rows
-        self._aside = asyncio.Semaphore(1)  # long texts that are parsed at once
+        self._aside = Aside()
         self.connections = Connections(
             Limits(
                 settings.head_timeout_s,
@@ -306,12 +307,17 @@ class HttpDoor:
                 None if known else self._limit_body(place),
             )
             try:
-                if known is None and len(body) > LARGE_BYTES:
-                    known = await self._admit_large(place, headers, body, visit.caller, trace)
-                asked, admitted = known or self._admit(place, headers, body, visit.caller, trace)
-                reply = await self._departures.wait(
-                    self._engine.answer(asked.request, admitted), visit.receive
-                )
+                if known is None and len(body) > LARGE_BYTES and self._is_long(place, headers):
+                    (asked, admitted), reply = await self._departures.wait(
+                        self._answer_long(visit, body, trace), visit.receive
+                    )
+                else:
+                    asked, admitted = known or self._admit(
+                        place, headers, body, visit.caller, trace
+                    )
+                    reply = await self._departures.wait(
+                        self._engine.answer(asked.request, admitted), visit.receive
+                    )
                 trace.touch()
                 head, answer = self._headers.write(reply, admitted.served.manifest, asked)
             finally:
@@ -327,23 +333,21 @@ class HttpDoor:
         served = self._engine.resolve(place.route, place.version)
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
-    async def _admit_large(
-        self, place: Place, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
-    ) -> Known | None:
-        """As `_admit`, where reading the body takes long: in a thread. None: it does not."""
-        manifest = self._engine.resolve(place.route, place.version).manifest
+    def _is_long(self, place: Place, headers: HeaderMap) -> bool:
+        """Whether a large body takes long to read: not where it is bytes of numbers."""
         length = headers.get(b"inference-header-content-length")
-        if (
-            length is not None
-            and len(length) < len(b"%d" % LARGE_BYTES)
-            and not takes_text(manifest)
-        ):
-            return None
+        manifest = self._engine.resolve(place.route, place.version).manifest
+        return length is None or len(length) > 4 or takes_text(manifest)
+
+    async def _answer_long(self, visit: Visit, body: bytes, trace: Trace) -> tuple[Known, Reply]:
+        """As `_admit` and what follows, with the body read in a thread."""
+        place, caller = visit.place, visit.caller
+        manifest = self._engine.resolve(place.route, place.version).manifest
+        length = visit.headers.get(b"inference-header-content-length")
         arrived = time.monotonic()
-        async with self._aside:
-            asked = await asyncio.to_thread(
-                read_request, body, length, manifest, place.route, place.version
-            )
+        asked = await self._aside.run(
+            caller.name, read_request, body, length, manifest, place.route, place.version
+        )
         timeout_s = asked.timeout_s
         request = asked.request._replace(
             deadline=None if timeout_s is None else arrived + timeout_s,
@@ -351,7 +355,8 @@ class HttpDoor:
             caller=caller.name,
         )
         asked = asked._replace(request=request)
-        return Known(asked, follow(trace, self._engine.admit(request)))
+        known = Known(asked, follow(trace, self._engine.admit(request)))
+        return known, await self._engine.answer(request, known.admitted)
 
     async def _predict(self, visit: Visit) -> Response:
         route = visit.place.route
