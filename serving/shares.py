@@ -3,10 +3,10 @@
 Start-time fair queueing (Goyal, Vin and Cheng, *Start-time Fair Queueing*, 1997) at each of these
 levels. A share has spent the device's seconds that its rows were charged with; who has spent least
 is served first. A share that begins to wait is lifted to its level's virtual time, so that an idle
-one saves nothing up. Virtual time is what the share in service had spent, and runs on with every
-second of the device divided by how many shares wait: so newcomers cannot hold back for ever those
-who were there before. What was spent beyond the virtual time is remembered also while a caller has
-no rows, as long as others have some.
+one saves nothing up. Virtual time is what the share in service had spent, and drifts on with every
+second of the device: so an endless stream of newcomers cannot hold back for ever those who were
+there before. What was spent beyond the virtual time is remembered also while a caller has no rows,
+as long as others have some.
 
 Differences of up to `SLACK_S` do not count: among those the earliest due row is first, so that
 under light load rows go in the order in which they are due.
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 SLACK_S = 0.02
 _TAGS_A_SECOND = 1 / SLACK_S
+_DRIFT = 1 / 32  # of virtual time, a second of the device
 MOST_CALLERS = 1024  # remembered; of those without rows the oldest are forgotten beyond
 
 
@@ -56,7 +57,7 @@ class Share:
         self.now_s = max(self.now_s, start_s) + seconds / max(self.calls, 1)
         share = self
         while (parent := share.parent) is not None:
-            parent.now_s = max(parent.now_s, share.spent_s) + seconds / max(parent.waiting, 1)
+            parent.now_s = max(parent.now_s, share.spent_s) + seconds * _DRIFT
             share.spent_s += seconds
             share = parent
 
@@ -64,7 +65,6 @@ class Share:
         """It took so much longer, or shorter, than was charged."""
         share = self
         while (parent := share.parent) is not None:
-            parent.now_s += seconds / max(parent.waiting, 1)
             share.spent_s += seconds
             share = parent
 

@@ -50,15 +50,19 @@ class Closed:
         for _ in range(connections):
             self._open.append(([], make))
 
+    def refill(self) -> None:
+        """Have every connection ask that was answered."""
+        for held, make in self._open:
+            if not held or held[0] not in self.stepped.open:
+                held[:] = [self.stepped.submit(make())]
+        self.stepped.spin()
+
     def run(self, seconds: float) -> Mapping[str, float]:
         """Device seconds by caller."""
         spent: dict[str, float] = {}
         until = self.stepped.clock.now + seconds
         while self.stepped.clock.now < until:
-            for held, make in self._open:
-                if not held or held[0] not in self.stepped.open:
-                    held[:] = [self.stepped.submit(make())]
-            self.stepped.spin()
+            self.refill()
             if self.stepped.thread.job is None:
                 continue
             lane, flights = self.stepped.thread.job
@@ -151,6 +155,31 @@ def test_an_idle_caller_saves_nothing_up() -> None:
     clients.add("late", "large", connections=4, rows=32)
     spent = clients.run(5.0)
     assert 0.8 < spent["busy"] / spent["late"] < 1.25
+
+
+def test_a_caller_that_comes_again_and_again_is_served_as_soon_each_time() -> None:
+    stepped = make_stepped()
+    clients = Closed(stepped)
+    clients.add("neighbour", "large", connections=16, rows=256)
+    clients.run(1.0)
+    for value in range(-1, -60, -1):
+        stepped.submit(ask(value, route="large", caller="victim", no_cache=True))
+        clients.refill()
+        assert count_batches(stepped, value) <= 2
+        stepped.end_batch()
+
+
+def test_newcomers_do_not_hold_back_a_caller_for_ever() -> None:
+    stepped = make_stepped()
+    call = stepped.submit(ask(*range(64), route="large", caller="first", no_cache=True))
+    for index in range(4000):
+        now = stepped.clock.now
+        stepped.submit(ask(index, route="small", caller=f"new {index}", deadline=now + 0.3))
+        stepped.spin()
+        stepped.end_batch(0.02)
+        if call not in stepped.open:
+            break
+    assert call not in stepped.open
 
 
 def test_small_calls_do_not_starve_a_large_one_of_the_same_caller() -> None:
