@@ -47,12 +47,12 @@ from serving.rpc_calls import (
 )
 from serving.rpc_health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
 from serving.rpc_messages import SERVICE, Messages, Method
+from serving.rpc_options import NO_TOKEN, REFUSED_METHODS, list_options
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
 from serving.rpc_sweep import INTERVAL_S, Sweeper, read_address, read_place
 from serving.rpc_unread import Unread, received_bytes
 from serving.settings import DoorSettings
-from serving.statistics import READ_ONLY
 
 STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -82,23 +82,7 @@ TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen 
 STOP_S = 1.0  # for statuses to leave after the last call
 FAILED = "the server failed on this request, its log says why"
 
-NO_TOKEN = "metadata authorization: not given or wrong, allowed 'Bearer <token>'"
-NO_SHARED_MEMORY = "shared memory: this server does not offer it, send tensors in the request"
-# Methods of Triton's that clients ask for and this server does not have.
-REFUSED_METHODS: Mapping[str, str] = {
-    "RepositoryModelLoad": READ_ONLY,
-    "RepositoryModelUnload": READ_ONLY,
-    **{
-        f"{kind}SharedMemory{deed}": NO_SHARED_MEMORY
-        for kind in ("System", "Cuda")
-        for deed in ("Status", "Register", "Unregister")
-    },
-}
-
 _HEALTH = f"/{HEALTH}/"
-_NEVER_MS = 2**31 - 1
-_HANDSHAKE_TIMEOUT_MS = 10_000
-_KEEPALIVE_TIMEOUT_MS = 20_000
 _log = logging.getLogger(__name__)
 
 # grpc has no types: contexts and method handlers are Any.
@@ -152,7 +136,7 @@ class RpcDoor:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         host, port = self._settings.host, self._settings.grpc_port
-        self._server = grpc.aio.server(options=_options(self._settings, self._shares_port))
+        self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
         self._server.add_generic_rpc_handlers([self])
         try:
             bound: int = self._server.add_insecure_port(
@@ -457,30 +441,6 @@ class _Wire:
         self._requests -= 1
         if not self._requests:
             self._calls.wait(self._opened, Why.IDLE)
-
-
-def _options(settings: DoorSettings, shares_port: bool) -> list[tuple[str, int]]:
-    """What the library is to be told. 0 seconds mean never, which it has no word for."""
-    options = [
-        ("grpc.so_reuseport", int(shares_port)),
-        ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
-        ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
-        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        (
-            "grpc.http2.min_ping_interval_without_data_ms",
-            round(settings.grpc_min_ping_interval_s * 1e3),
-        ),
-    ]
-    for name, value_s in (
-        ("grpc.max_connection_idle_ms", settings.grpc_max_connection_idle_s),
-        ("grpc.max_connection_age_ms", settings.grpc_max_connection_age_s),
-        ("grpc.keepalive_time_ms", settings.grpc_keepalive_s),
-    ):
-        options.append((name, math.ceil(value_s * 1e3) or _NEVER_MS))
-    return options
 
 
 def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:

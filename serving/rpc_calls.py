@@ -9,7 +9,7 @@ sent nothing for a while makes room for the new one. How a call is ended is left
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -48,10 +48,12 @@ class Why(Enum):
 class OpenCall:
     """One call. `since` is when it began to wait for its client; None while the server works."""
 
-    __slots__ = ("caller", "connection", "context", "kind", "open", "since", "task", "why")
+    __slots__ = ("caller", "connection", "context", "open", "shares", "since", "task", "why")
 
-    def __init__(self, kind: Kind, caller: str, connection: str, context: Any, task: Any) -> None:
-        self.kind = kind
+    def __init__(
+        self, shares: "_Shares", caller: str, connection: str, context: Any, task: Any
+    ) -> None:
+        self.shares = shares
         self.caller = caller
         self.connection = connection
         self.context = context  # grpc has no types
@@ -62,6 +64,17 @@ class OpenCall:
 
 
 End = Callable[[OpenCall, Why], None]
+
+
+class _Shares:
+    """The open calls of one kind."""
+
+    __slots__ = ("callers", "connections", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.callers: dict[str, dict[OpenCall, None]] = {}  # in the order of their beginning
+        self.connections: dict[str, int] = {}
 
 
 class OpenCalls:
@@ -79,40 +92,32 @@ class OpenCalls:
         self._message_timeout_s = message_timeout_s
         self._idle_s = idle_s
         self._clock = clock
-        # By kind and caller, in the order of their beginning.
-        self._calls: dict[str, dict[str, dict[OpenCall, None]]] = {}
-        self._totals: dict[str, int] = {}
-        self._connections: dict[tuple[str, str], int] = {}
+        self._shares: dict[str, _Shares] = {}
         self._emptied: asyncio.Event | None = None
 
     def begin(
         self, kind: Kind, caller: str, connection: str, context: Any = None, task: Any = None
     ) -> OpenCall:
         """A call that waits for its first message. Raises Overloaded."""
-        name = kind.name
-        place = name, connection
-        mine = self._connections.get(place, 0)
-        if mine >= kind.per_connection:
+        shares = self._shares.get(kind.name)
+        if shares is None:
+            shares = self._shares[kind.name] = _Shares()
+        if shares.connections.get(connection, 0) >= kind.per_connection:
             raise _full(kind, kind.per_connection, "of one connection")
-        callers = self._calls.get(name)
-        if callers is None:
-            callers = self._calls[name] = {}
-        calls = callers.get(caller)
-        if calls is None:
-            calls = callers[caller] = {}
+        calls = shares.callers.get(caller, {})
         if len(calls) >= kind.per_caller and not self._make_room(calls):
             raise _full(kind, kind.per_caller, "of one caller")
-        if self._totals.get(name, 0) >= kind.total:
-            most = max(callers.values(), key=len)
-            if not self._make_room(most):
-                if not calls:
-                    del callers[caller]
-                raise _full(kind, kind.total, "of all callers")
-        call = OpenCall(kind, caller, connection, context, task)
+        if shares.total >= kind.total and not self._make_room(
+            max(shares.callers.values(), key=len)
+        ):
+            raise _full(kind, kind.total, "of all callers")
+        call = OpenCall(shares, caller, connection, context, task)
         call.since = self._clock()
-        callers.setdefault(caller, calls)[call] = None
-        self._totals[name] = self._totals.get(name, 0) + 1
-        self._connections[place] = self._connections.get(place, 0) + 1
+        if not calls:
+            shares.callers[caller] = calls
+        calls[call] = None
+        shares.total += 1
+        shares.connections[connection] = shares.connections.get(connection, 0) + 1
         return call
 
     def close(self, call: OpenCall) -> None:
@@ -120,19 +125,17 @@ class OpenCalls:
         if not call.open:
             return
         call.open = False
-        name = call.kind.name
-        callers = self._calls[name]
-        calls = callers[call.caller]
+        shares = call.shares
+        calls = shares.callers[call.caller]
         del calls[call]
         if not calls:
-            del callers[call.caller]
-        self._totals[name] -= 1
-        place = name, call.connection
-        left = self._connections[place] - 1
+            del shares.callers[call.caller]
+        shares.total -= 1
+        left = shares.connections[call.connection] - 1
         if left:
-            self._connections[place] = left
+            shares.connections[call.connection] = left
         else:
-            del self._connections[place]
+            del shares.connections[call.connection]
         if self._emptied is not None and not len(self):
             self._emptied.set()
 
@@ -172,23 +175,21 @@ class OpenCalls:
             self.end(call, why)
 
     def __iter__(self) -> Iterator[OpenCall]:
-        for callers in self._calls.values():
-            for calls in callers.values():
+        for shares in self._shares.values():
+            for calls in shares.callers.values():
                 yield from calls
 
     def __len__(self) -> int:
-        return sum(self._totals.values())
+        return sum(shares.total for shares in self._shares.values())
 
-    def _make_room(self, calls: Iterable[OpenCall]) -> bool:
+    def _make_room(self, calls: Collection[OpenCall]) -> bool:
         """End one of these that has waited for its client; the connection with most such pays."""
         latest = self._clock() - GRACE_S
         stalled = [one for one in calls if one.since is not None and one.since <= latest]
         if not stalled:
             return False
-        place = stalled[0].kind.name
-        self.end(
-            max(stalled, key=lambda one: self._connections[place, one.connection]), Why.CROWDED
-        )
+        connections = stalled[0].shares.connections
+        self.end(max(stalled, key=lambda one: connections[one.connection]), Why.CROWDED)
         return True
 
 
