@@ -1,7 +1,7 @@
 """Inputs with their right answers, computed without a server, row by row.
 
 Takes every route of a models directory that has one input. `stages` holds the answer of each stage
-that ran, because a deadline or an energy budget may end a row at any of them.
+on a row's way to the last one, because a deadline or an energy budget may end it at any of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from core.datatypes import DATATYPES
 from core.devices import CpuDevice
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
-from routes.loading import find_routes, load_route
+from routes.loading import SURER_THAN_ANYTHING, find_routes, load_route
 from routes.offline import run_offline
 
 Array = npt.NDArray[Any]
@@ -64,15 +64,18 @@ def _sample_route(
     given = rows
     if spec.datatype == "BYTES":
         given = np.vectorize(bytes.decode, otypes=[object])(rows)  # as endpoints give it
+    inputs = {spec.name: given}
+    walked = run_offline(route.pipeline, inputs, device, {"min_confidence": SURER_THAN_ANYTHING})
+    ran = run_offline(route.pipeline, inputs, device, controls)
     samples: list[Sample] = []
-    for row, ran in zip(
-        rows, run_offline(route.pipeline, {spec.name: given}, device, controls), strict=True
-    ):
-        assert ran.outcome is not None
+    for row, whole, asked in zip(rows, walked, ran, strict=True):
+        assert asked.outcome is not None
         stages = {
-            step.answer.exit: step.answer.outputs for step in ran.steps if step.answer is not None
+            step.answer.exit: step.answer.outputs
+            for step in (*whole.steps, *asked.steps)
+            if step.answer is not None
         }
-        samples.append(Sample(route.manifest, spec, row, ran.outcome.outputs, stages))
+        samples.append(Sample(route.manifest, spec, row, asked.outcome.outputs, stages))
     return samples
 
 
