@@ -245,7 +245,11 @@ class RpcDoor:
                 return self._respond(method, raw, context, caller)
 
             stream = StreamCall(wire.read, wire.write, respond, wire.rest)
-            if not await stream.run(self._draining):
+            try:
+                is_read = await stream.run(self._draining)
+            except ExceptionGroup as failed:  # such as that the client is gone, as grpc says it
+                raise failed.exceptions[0] from None
+            if not is_read:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
 
         return self._streaming(STREAMS, serve)

@@ -1,7 +1,8 @@
 """How the gRPC door carries calls: limits, statuses, tokens, health, reflection, drain."""
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import grpc.aio
@@ -300,3 +301,27 @@ def test_a_port_in_use_is_an_os_error() -> None:
         await house.answered()
 
     run(test)
+
+
+def test_clients_that_leave_their_streams_write_nothing(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def test(house: House) -> None:
+        async def requests() -> AsyncIterator[bytes]:
+            for _ in range(12):
+                yield infer_request().SerializeToString()
+
+        async def leave() -> None:  # each a connection that ends with its stream
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{house.port}") as channel:
+                stream = channel.stream_stream(SERVICE + "ModelStreamInfer")(requests())
+                async for _ in stream:
+                    stream.cancel()
+                    break
+
+        for _ in range(5):
+            await asyncio.gather(*[leave() for _ in range(8)])
+        await house.answered()
+
+    run(test)
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO] == []
+    assert capfd.readouterr().err == ""
