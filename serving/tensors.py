@@ -8,7 +8,7 @@ what a reply says to `serving.outputs`.
 import math
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,8 +175,9 @@ def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
     return found
 
 
-def read_texts(name: str, items: Iterable[bytes]) -> Tensor:
+def read_texts(name: str, items: Sequence[bytes]) -> Tensor:
     """The elements of a BYTES input as text, which is what models take; flat."""
+    check_texts(name, len(items))
     found: list[str] = []
     for item in items:
         try:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.datatypes import DATATYPES
-from core.errors import InvalidInput
+from core.errors import BodyTooLarge, InvalidInput
 from core.manifest import TensorSpec
 from serving.tensors import (
     NO_PARAMETERS,
@@ -181,6 +181,10 @@ def test_bytes_elements_are_text_and_what_is_no_text_is_named() -> None:
     assert read_texts("x", [b"yes", b"y\0", "ä".encode(), b""]).tolist() == ["yes", "y\0", "ä", ""]
     with pytest.raises(InvalidInput, match=r"inputs\.x: element 1 of BYTES is not UTF-8"):
         read_texts("x", [b"yes", b"b\xff"])
+    with pytest.raises(BodyTooLarge, match=r"inputs\.x: given 16385 BYTES elements"):
+        read_texts("x", [b""] * 16_385)
+    with pytest.raises(BodyTooLarge, match=r"inputs\.x: given 20000 BYTES elements"):
+        unpack_bytes("x", bytes(80_000), 20_000)
 
 
 def test_min_confidence_is_at_most_1() -> None:
