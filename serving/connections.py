@@ -16,6 +16,7 @@ from serving.sweeps import SWEEP_INTERVAL_S, Sweep
 _HALF_CLOSED_S = 60.0  # that an answer is worked on for a client which sends no more
 _DRAIN_S = 1.0  # for writing and for a client that sends no more, while the server drains
 _LOG_INTERVAL_S = 60.0
+_LOOKS = 4096  # in one turn of the sweep: with more connections each is looked at less often
 _log = logging.getLogger("sparing.http")
 
 
@@ -102,6 +103,7 @@ class Connections:
         self._limits = limits
         self._draining = draining
         self._places: set[Place] = set()
+        self._round: list[Place] = []  # that this round of looks has not come to
         self._unread_bytes = 0
         self._full_at_s = -1.0  # when none was found that could give way
         self._noted: Counter[str] = Counter()
@@ -188,8 +190,11 @@ class Connections:
 
     def _look(self) -> bool:
         draining = self._draining()
-        for place in list(self._places):
-            self._look_at(place, draining)
+        self._round = self._round or list(self._places)
+        for place in self._round[-_LOOKS:]:
+            if place in self._places:
+                self._look_at(place, draining)
+        del self._round[-_LOOKS:]
         self._log_noted()
         return bool(self._places or self._noted)
 

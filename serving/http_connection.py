@@ -28,7 +28,7 @@ from serving.web import KNOWN, HttpDoor, Scope, read_address
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
-KEEP_ALIVE_S = 75  # that a connection stays open between requests
+KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `doors.idle_timeout_s`
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
 _TCP_CLOSE = 7  # the kernel's state of a connection that was reset
 DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it

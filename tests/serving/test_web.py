@@ -5,6 +5,7 @@ import base64
 import contextlib
 import logging
 import socket
+from typing import Any
 
 import httpx
 import numpy as np
@@ -247,3 +248,31 @@ def test_under_a_real_server_answers_arrive_and_a_leaving_client_cancels_its_cal
         await serving
 
     asyncio.run(run())
+
+
+def test_a_request_cut_off_by_the_end_of_a_shutdown_is_told_so() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": BRIGHT}
+
+    async def run() -> None:
+        engine = SmallEngine()
+        engine.gate.clear()
+        door = HttpDoor(engine, DoorSettings(), Metrics())
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": INFER, "client": None}
+        scope |= {"headers": [], "query_string": b""}
+        task = asyncio.create_task(door(scope, receive, send))
+        while not engine.requests:
+            await asyncio.sleep(0)
+        engine.draining = True
+        task.cancel()
+        await task
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 503
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert b"server: it shuts down" in sent[1]["body"]
