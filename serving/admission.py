@@ -126,14 +126,17 @@ def check_room(
     ]
     waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
     free = settings.max_queued_rows - waiting
-    if rows > free or (own and sum([queue.rows for queue in own]) + rows > OF_FREE * free):
+    calls = max(1, claim.share.calls)  # a small one finds room beside the large ones of its caller
+    is_small = rows * calls <= free
+    own_rows = sum([queue.rows for queue in own])
+    if rows > free or (own and not is_small and own_rows + rows > OF_FREE * free):
         raise Overloaded(
             f"route {call.served.name!r} has {waiting} rows waiting, at most"
             f" {settings.max_queued_rows} may wait, and of one caller fewer",
             retry_after_s=max(1.0, waiting_s(own)),
         )
-    if own:
-        _check_wait(call, waiting_s(own), drain_s(lane, rows), scheduler, settings)
+    if own and (more_s := drain_s(lane, rows)) * calls > settings.max_queued_s:
+        _check_wait(call, waiting_s(own), more_s, scheduler, settings)
     if call.deadline is None:
         return
     needed_s = scheduler.predict_s(lane, due, now, rows, claim)

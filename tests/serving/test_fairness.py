@@ -269,6 +269,16 @@ def test_what_a_caller_has_waiting_for_a_route_is_bounded_in_seconds() -> None:
     assert stepped.submit(ask(*range(2000, 2256), route="large", caller="two"))
 
 
+def test_a_small_call_finds_room_beside_the_large_ones_of_its_caller() -> None:
+    stepped = make_stepped(max_queued_s=2.0, max_queued_rows=1000)
+    for call in range(8):
+        stepped.submit(ask(*range(256 * call, 256 * call + 256), route="large", caller="one"))
+    assert stepped.ends.count("Overloaded") == 7
+    now = stepped.clock.now
+    for value in range(5000, 5020):
+        assert stepped.submit(ask(value, route="large", caller="one", deadline=now + 0.5))
+
+
 def test_a_single_request_may_be_longer_than_what_may_wait() -> None:
     stepped = make_stepped(max_queued_s=0.5)
     assert stepped.submit(ask(*range(256), route="large", caller="one"))
