@@ -86,7 +86,7 @@ class _Job:
 def open_decode_pool(settings: DoorSettings) -> "DecodePool":
     """As many threads as this process may use cores, unless a number is given."""
     limits = PoolLimits(
-        settings.decode_threads or len(os.sched_getaffinity(0)),
+        settings.decode_threads or _count_cores(),
         settings.max_decode_wait_s,
         settings.max_decode_bytes,
         settings.max_decode_bytes,
@@ -266,6 +266,12 @@ class DecodePool:
         if error is not None and not order.over.done():
             order.error = error
             order.over.set_result(None)
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _too_late() -> DeadlineExceeded:

@@ -59,7 +59,7 @@ def check_equal(file: bytes) -> None:
         assert np.array_equal(read(file, spec, pauses=pauses), read_plainly(file, spec))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(KINDS),
     st.booleans(),
@@ -73,7 +73,7 @@ def test_a_png_gives_the_pixels_that_pillow_sees(
     check_equal(write_random_png(width, height, *kind, interlaced=interlaced, seed=seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["L", "RGB", "CMYK"]), st.booleans(), st.integers(0, 2), st.integers(1, 95),
     st.integers(1, 8), st.integers(0, 3), st.integers(0, 99),

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.bad_input import MIB, PICTURE, PREDICT, Victim, make_png, post
+from tests.picture_files import chunk, write_png
 
 
 def write(form: str) -> bytes:
@@ -96,6 +97,18 @@ def test_small_bombs_are_counted_together(victim: Victim) -> None:
     body = json.dumps([file] * 17).encode()
     with victim.bounded(16 * MIB):
         victim.check_refused(post(PREDICT, body), 413, "17000000 pixels in 17 pictures")
+
+
+def test_packed_text_is_not_unpacked_and_leaves_no_mark(victim: Victim) -> None:
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * (MIB - 1), 9)) * 63
+    file = base64.b64encode(write_png(28, 28, bytes(29 * 28), before=text)).decode()
+    body = json.dumps([file] * 24).encode()
+    log_bytes = victim.server.log.stat().st_size
+    with victim.bounded(40 * MIB):
+        reply = victim.send(post(PREDICT, body))
+    assert reply.status == 200, reply.body
+    assert victim.server.log.stat().st_size == log_bytes
+    victim.check_unharmed()
 
 
 @pytest.mark.parametrize(("given", "words"), LISTS.values(), ids=LISTS.keys())
