@@ -20,7 +20,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-INSTALL := $(BIN)/python -m pip install -q -c constraints.txt -e
+# Third-party packages by their hashes, all of them named in the lock, so that nothing is resolved and
+# no package's build runs before it was checked: docs/dependencies.md. Then the project itself.
+INSTALL := $(BIN)/python -m pip install -qq --no-deps
+LOCKED := $(INSTALL) --require-hashes -r
 
 setup: $(VENV)/.everything
 
@@ -72,14 +75,25 @@ servers:
 	fi
 
 # One stamp a set of packages: the second call installs nothing.
-$(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing what serving needs into $(VENV) ..."
-	@$(INSTALL) .
+$(VENV)/.tools: requirements/tools.txt | $(BIN)/pip
+	@$(LOCKED) requirements/tools.txt
 	@touch $@
 
-$(VENV)/.everything: pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/.serving: pyproject.toml requirements/serve.txt $(VENV)/.tools
+	@echo "Installing what serving needs into $(VENV) ..."
+	@$(LOCKED) requirements/serve.txt
+	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+# torch: the build for CPUs where one is offered, else the index's own with CUDA's libraries.
+TORCH := requirements/torch-cpu.txt requirements/torch-cuda.txt
+
+$(VENV)/.everything: pyproject.toml requirements/test.txt $(TORCH) $(VENV)/.tools
 	@echo "Installing everything into $(VENV) ..."
-	@$(INSTALL) '.[test]'
+	@$(LOCKED) requirements/test.txt
+	@$(LOCKED) requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) requirements/torch-cuda.txt
+	@$(INSTALL) --no-build-isolation -e .
+	@$(BIN)/python -m pip check -q || { $(BIN)/python -m pip check; exit 1; }
 	@touch $@ $(VENV)/.serving
 
 $(BIN)/pip:

@@ -219,7 +219,7 @@ def _train_options() -> None:
 
     [bold]sparing train dual-cnn --data fashion-mnist --out models[/]
 
-    Needs the train extra: [bold]pip install -c constraints.txt -e '.\\[train]'[/]
+    Needs the train extra: [bold]make setup[/], or [bold]pip install '.\\[train]'[/]
     """
 
 

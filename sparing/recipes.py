@@ -21,7 +21,7 @@ def import_recipe(name: str) -> ModuleType:
             raise
         raise Failure(
             f"training needs {package}, which is not installed: "
-            "run pip install -c constraints.txt -e '.[train]'"
+            "run make setup, or pip install '.[train]'"
         ) from error
 
 

@@ -28,7 +28,7 @@ COURSES = (
 def write_page(path: Path, routes: Sequence[RouteFigures], figures: Figures) -> None:
     """Raises Failure without matplotlib, or where the page cannot be written."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise Failure("--html draws with matplotlib: pip install -c constraints.txt matplotlib")
+        raise Failure("--html draws with matplotlib: make setup, or pip install matplotlib")
     title = f"What was served, saved and spent: {figures.span}"
     plots = [_draw_exits(routes), _draw_work(routes)]
     if isinstance(figures, PrometheusFigures):

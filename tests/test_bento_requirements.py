@@ -7,7 +7,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from requirements.lock import read_lock
+
 ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements" / "test.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.14"}  # whatever runs the test
 
@@ -46,6 +49,6 @@ def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
 def test_the_bento_lists_what_serving_and_its_host_need_and_no_more() -> None:
     host = [line for line in PROJECT["optional-dependencies"]["bento"] if line.startswith("bento")]
     needed = find_needed([*PROJECT["dependencies"], *host])
-    pins = read_pins(ROOT / "constraints.txt")
+    pins = {pin.name: f"{pin.name}{pin.requirement.specifier}" for pin in read_lock(LOCK)}
     listed = read_pins(ROOT / "bento-requirements.txt")
     assert listed == {name: pins[name] for name in needed}

@@ -1,0 +1,142 @@
+"""`python -m requirements.lock [--upgrade]`: writes the lock files here, and the Bento's list.
+
+Versions and hashes come from the package index that uv is set up for, for all platforms and
+versions of Python that the project runs on. Versions that stand in the files already stay;
+`--upgrade` looks for newer ones. Installing takes pip alone: docs/dependencies.md.
+
+torch has two builds of one version: with CUDA, from the index, and for CPUs alone, `+cpu`, where
+somebody offers it beside the index. Each stands in a file of its own, the first with CUDA's
+libraries; the second is written where pip finds that build.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+
+FOLDER = Path(__file__).parent
+PROJECT = FOLDER.parent / "pyproject.toml"
+BENTO = FOLDER.parent / "bento-requirements.txt"
+OLDEST_PYTHON = "3.11"
+TOOLS = ("pip", "setuptools", "wheel")  # what installs the rest
+HEAD = "# Made by `python -m requirements.lock`; how to renew it: docs/dependencies.md.\n"
+BENTO_IMAGE = {"python_version": "3.11", "python_full_version": "3.11.14",
+               "sys_platform": "linux", "platform_system": "Linux"}  # fmt: skip
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One package of a lock file: `name==version`, where it applies, and its files' hashes."""
+
+    requirement: Requirement
+    hashes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.requirement.name
+
+    def write(self) -> str:
+        return " \\\n".join([str(self.requirement), *(f"    --hash={one}" for one in self.hashes)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--upgrade", action="store_true", help="look for newer versions")
+    upgrade = parser.parse_args().upgrade
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    serving, extras = project["dependencies"], project["optional-dependencies"]
+    everything = [
+        line for extra in extras.values() for line in extra if not line.startswith("sparing[")
+    ]
+    known, cuda, cpu, tools = (
+        FOLDER / f"{name}.txt" for name in ("test", "torch-cuda", "torch-cpu", "tools")
+    )
+    whole = resolve([*serving, *everything], *(() if upgrade else (known, cuda)))
+    write(known, [pin for pin in whole if not is_of_cuda_build(pin.name)])
+    write(cuda, [pin for pin in whole if is_of_cuda_build(pin.name)])
+    write(cpu, find_cpu_build(str(next(pin for pin in whole if pin.name == "torch").requirement)))
+    write(FOLDER / "serve.txt", resolve(serving, known))
+    write(tools, resolve([*TOOLS, *_of_build()], *(() if upgrade else (tools,)), known))
+    host = [line for line in extras["bento"] if line.startswith("bentoml")]
+    BENTO.write_text("".join(_list_bento(resolve([*serving, *host], known))))
+
+
+def resolve(lines: Iterable[str], *known: Path) -> list[Pin]:
+    """These requirements and all of theirs. Versions in `known` are kept, the last file's first."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, found = Path(folder, "asked.in"), Path(folder, "found.txt")
+        asked.write_text("\n".join(lines))
+        pins = {pin.name: pin for path in known for pin in read_lock(path)}
+        found.write_text("".join(f"{pin.requirement}\n" for pin in pins.values()))
+        command = [
+            sys.executable, "-m", "uv", "pip", "compile", str(asked), "--output-file", str(found),
+            "--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header",
+            "--no-annotate", "--system-certs", "--quiet",
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+        return read_lock(found)
+
+
+def read_lock(path: Path) -> list[Pin]:
+    """Nothing where the file is not there yet."""
+    text = path.read_text() if path.exists() else ""
+    entries = text.replace(" \\\n", " ").splitlines()
+    return [
+        Pin(Requirement(entry.partition("--hash")[0]), tuple(_HASH.findall(entry)))
+        for entry in entries
+        if entry and not entry.startswith("#")
+    ]
+
+
+def write(path: Path, pins: Sequence[Pin]) -> None:
+    """Nothing where there is nothing: the file stays as it is."""
+    if pins:
+        path.write_text(HEAD + "".join(pin.write() + "\n" for pin in pins))
+
+
+def is_of_cuda_build(name: str) -> bool:
+    """Whether it is torch's build of the index, or only that one needs it."""
+    of_cuda = name.startswith(("cuda-", "nvidia-")) and name != "nvidia-ml-py"
+    return of_cuda or name in ("torch", "triton")
+
+
+def find_cpu_build(requirement: str) -> list[Pin]:
+    """The build for CPUs, if pip takes one here."""
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps",
+        "--ignore-installed", "--report", "-", requirement,
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    [taken] = json.loads(done.stdout)["install"]
+    version, archive = taken["metadata"]["version"], taken["download_info"]["archive_info"]
+    if not version.endswith("+cpu"):
+        print(f"no build of {requirement} for CPUs is offered here: torch-cpu.txt stays as it is")
+        return []
+    return [Pin(Requirement(f"torch=={version}"), (f"sha256:{archive['hashes']['sha256']}",))]
+
+
+def _of_build() -> list[str]:
+    lines: list[str] = tomllib.loads(PROJECT.read_text())["build-system"]["requires"]
+    return lines
+
+
+def _list_bento(pins: Iterable[Pin]) -> Iterable[str]:
+    """Names and versions for the image, which is Linux with one version of Python."""
+    for pin in pins:
+        marker: Marker | None = pin.requirement.marker
+        if marker is None or marker.evaluate({**BENTO_IMAGE}):
+            yield f"{pin.name}{pin.requirement.specifier}\n"
+
+
+if __name__ == "__main__":
+    main()
