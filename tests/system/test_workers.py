@@ -165,7 +165,7 @@ def test_a_second_server_is_refused_a_port_that_workers_share(
     port = str(server.http_port if door == "http" else server.grpc_port)
     ports = {"--http-port": "0", "--grpc-port": "0", f"--{door}-port": port}
     done = start_in_vain(models, "--workers", workers, *(x for pair in ports.items() for x in pair))
-    lines = [line for line in done.stderr.decode().splitlines() if "serving " not in line]
+    lines = [line for line in done.stderr.decode().splitlines() if " INFO " not in line]
     assert len(lines) == 1
     assert f"cannot listen on 127.0.0.1:{port}" in lines[0]
 
