@@ -118,8 +118,9 @@ class Lane:
     """Rows waiting for one stage: of each caller in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "bills", "claim", "is_first", "is_last", "looked_up", "max_batch",
-        "metrics", "queues", "remember_s", "route", "row_cost", "rows", "stage", "times",
+        "_lanes", "_order", "_row_s", "bills", "claim", "is_first", "is_last", "looked_up",
+        "max_batch", "metrics", "queues", "remember_s", "route", "row_cost", "rows", "stage",
+        "times",
     )  # fmt: skip
 
     def __init__(
@@ -151,6 +152,7 @@ class Lane:
         self.bills: Sequence[Bill] = ()  # of the batch taken last
         self.claim = Claim(Share(route, Share()))  # of rows that come without a caller's
         self._order = 0
+        self._row_s = 0.0
 
     @property
     def lanes(self) -> Lanes:
@@ -171,11 +173,12 @@ class Lane:
         flight.queued = True
         flight.queued_at = now
         claim = flight.claim
-        flight.start = claim.start(self.row_s)
-        self._order += 1
-        flight.order = self._order
+        start = flight.start = claim.start(self._row_s or self.row_s)
+        order = flight.order = self._order = self._order + 1
         self.rows += 1
-        self._open(claim.share).add(flight, flight.start, flight.due, self._order)
+        queue = self.queues.get(claim.share) or self._open(claim.share)
+        queue.rows += 1
+        heapq.heappush(queue.heap, (start, flight.due, order, flight))
         if flight.guests:
             guests, flight.guests = flight.guests, {}
             for guest in guests.values():
@@ -220,6 +223,7 @@ class Lane:
         """
         taken: list[Flight] = []
         self.bills = []
+        self._row_s = self.row_s  # as exact as needed until the next batch
         for queue in self._order_queues(first):
             begun = len(taken)
             start_s = queue.start_s()
@@ -309,28 +313,31 @@ class Queue:
     due.
     """
 
-    __slots__ = ("_heap", "lane", "rows", "share")
+    __slots__ = ("heap", "lane", "rows", "share")
 
     def __init__(self, lane: Lane, share: Share) -> None:
         self.lane = lane
         self.share = share
         self.rows = 0  # the heap may also hold rows that wait no more
-        self._heap: list[Entry] = []
+        self.heap: list[Entry] = []
 
     def add(self, flight: Flight, start: int, due: float, order: int) -> None:
         self.rows += 1
-        heapq.heappush(self._heap, (start, due, order, flight))
+        heapq.heappush(self.heap, (start, due, order, flight))
 
     def push(self, flight: Flight, start: int, due: float, order: int) -> None:
         """A better place for a row that is in the queue."""
-        heapq.heappush(self._heap, (start, due, order, flight))
+        heapq.heappush(self.heap, (start, due, order, flight))
 
     def entry(self) -> Entry | None:
         """The first row that waits and its place."""
-        heap = self._heap
+        heap, lane = self.heap, self.lane
         while heap:
-            if self._waits(heap[0]):
-                return heap[0]
+            entry = heap[0]
+            _, _, order, flight = entry
+            here = flight.queued and flight.lane is lane
+            if here and (flight.order == order or order in flight.guests):
+                return entry
             heapq.heappop(heap)
         return None
 
@@ -349,14 +356,16 @@ class Queue:
 
     def take(self, taken: list[Flight], most: int, *, one_call: bool) -> None:
         """Move rows into the batch, up to so many; the lane is to be told of them."""
-        heap = self._heap
-        while len(taken) < most and (entry := self.entry()) is not None:
-            flight = entry[3]
-            if one_call and taken and not flight.is_of_the_call_of(taken[0]):
-                break
+        heap, lane = self.heap, self.lane
+        while heap and len(taken) < most:
+            _, _, order, flight = heap[0]
+            here = flight.queued and flight.lane is lane
+            if here and (flight.order == order or order in flight.guests):
+                if one_call and taken and not flight.is_of_the_call_of(taken[0]):
+                    return
+                flight.queued = False
+                taken.append(flight)
             heapq.heappop(heap)
-            flight.queued = False
-            taken.append(flight)
 
     def rows_before(self, due: float) -> int:
         """About how many rows are due earlier."""
@@ -368,7 +377,7 @@ class Queue:
 
     def _count(self, counts: Callable[[Entry], bool]) -> int:
         """Exact up to 64 waiting rows, then from a sample."""
-        heap: Sequence[Entry] = self._heap
+        heap: Sequence[Entry] = self.heap
         if not heap or self.rows == 0:
             return 0
         stride = 1 + len(heap) // 64
@@ -378,9 +387,9 @@ class Queue:
 
     def tidy(self) -> None:
         """Let go of what the heap would pass over, once that is more than what waits."""
-        if len(self._heap) > 2 * self.rows + _SMALL_HEAP:
-            self._heap = [entry for entry in self._heap if self._waits(entry)]
-            heapq.heapify(self._heap)
+        if len(self.heap) > 2 * self.rows + _SMALL_HEAP:
+            self.heap = [entry for entry in self.heap if self._waits(entry)]
+            heapq.heapify(self.heap)
 
     def _waits(self, entry: Entry) -> bool:
         flight, order = entry[3], entry[2]

@@ -88,7 +88,8 @@ class Claim:
 
     def start(self, row_s: float) -> int:
         """The start of the call's next row, which costs so much, in units of `SLACK_S`."""
-        start_s = max(self._end_s, self.share.now_s)
+        start_s, now_s = self._end_s, self.share.now_s
+        start_s = start_s if start_s > now_s else now_s
         self._end_s = start_s + row_s
         return int(start_s * _TAGS_A_SECOND)
 

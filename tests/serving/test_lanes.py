@@ -68,7 +68,7 @@ def test_rows_that_are_given_up_behind_others_hold_no_memory() -> None:
     for due in range(1000):
         lane.hasten(kept, 2.9 - due / 1000)
     (waiting,) = lane.queues.values()
-    assert len(waiting._heap) < 100
+    assert len(waiting.heap) < 100
     assert [flight.due for flight in lane.take()] == [1.0, kept.due]
 
 
