@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.reliability.conversation import Conversation
 from benchmarks.reliability.mix import make_conversation
 from benchmarks.reliability.samples import Sample
 from benchmarks.reliability.talk import Ports, Talker
@@ -76,6 +77,7 @@ async def run_fuzz(
     samples: Sequence[Sample],
     tally: Tally,
     stopping: Callable[[], bool] = lambda: False,
+    make: Callable[[int, int, Sequence[Sample]], Conversation] = make_conversation,
 ) -> None:
     """Hold all conversations of the plan, until too many faults are found or somebody stops it."""
     numbers = itertools.count(plan.first)
@@ -87,7 +89,7 @@ async def run_fuzz(
                 number = next(numbers)
                 if number >= plan.count:
                     return
-                conversation = make_conversation(plan.seed, number, samples)
+                conversation = make(plan.seed, number, samples)
                 sentence = await talker.hold(conversation)
                 tally.done += 1
                 tally.kinds[conversation.kind] += 1

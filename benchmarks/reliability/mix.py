@@ -50,6 +50,21 @@ _MAKERS = [make for _, make in MIX]
 _SUMS = [sum(weight for weight, _ in MIX[: place + 1]) for place in range(len(MIX))]
 
 
+HEAVY: Sequence[Make] = (
+    http_bodies.mutate_deep,
+    http_pictures.mutate_list,
+    http_pictures.mutate_picture,
+    http_heads.mutate_pipeline,
+    rpc_calls.mutate_stream,
+    rpc_calls.mutate_message,
+)
+
+
+def make_heavy(seed: int, number: int, samples: Sequence[Sample]) -> Conversation:
+    """Of what takes most memory alone: a server that has seen it all at once has grown up."""
+    return HEAVY[number % len(HEAVY)](Random(seed << 40 | number), samples)
+
+
 def make_conversation(seed: int, number: int, samples: Sequence[Sample]) -> Conversation:
     rng = Random(seed << 40 | number)
     (make,) = rng.choices(_MAKERS, cum_weights=_SUMS)

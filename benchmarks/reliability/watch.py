@@ -50,6 +50,7 @@ class Watch:
     port: int
     interval_s: float = 1.0
     limit_s: float = 30.0
+    warm_s: float = 0.0  # since the watch began: growth is measured from here
     looks: list[Held] = field(default_factory=list)
     live_s: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # of /livez
