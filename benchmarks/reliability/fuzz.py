@@ -33,7 +33,7 @@ from benchmarks.reliability.pace import Pace, Stop, catch_stop
 from benchmarks.reliability.samples import Sample, make_samples
 from benchmarks.reliability.shrink import shrink
 from benchmarks.reliability.talk import Ports, Talker
-from benchmarks.reliability.watch import Watch, find_errors, growth_bytes
+from benchmarks.reliability.watch import Watch, find_errors
 from benchmarks.results import FOLDER, write_results
 from benchmarks.results import Sample as Number
 from tests.bad_input import write_text_route
@@ -45,7 +45,7 @@ SHIPPED = (
 )  # fmt: skip
 SETTINGS = "[memory]\nlimit_bytes = 1048576\n"  # full soon, so that growth is something else
 MAX_GROWTH_BYTES = 20 * 2**20
-WARM_UP = 600  # conversations before those that count and before growth is measured
+WARM_UP = 1500  # heavy conversations, and as many of the mix, before growth is measured
 SAVED = Path("runs/reliability/fuzz.json")
 SAVE_S = 10.0
 
@@ -69,7 +69,7 @@ def judge(tally: Tally, watch: Watch, log: str) -> list[str]:
     """Everything that is not as it should be, one sentence each."""
     found = [f"conversation {one.number} ({one.kind}): {one.sentence}" for one in tally.faults]
     found += watch.failures
-    grown = growth_bytes(watch.looks, watch.warm_s)
+    grown = watch.grown_bytes
     if grown >= MAX_GROWTH_BYTES:
         found.append(f"the server grew by {grown / 1e6:.1f} MB")
     found += find_errors(log)
@@ -91,7 +91,7 @@ async def fuzz(
     async def report() -> None:
         while True:
             await asyncio.sleep(SAVE_S)
-            grown = growth_bytes(watch.looks, watch.warm_s) / 1e6
+            grown = watch.grown_bytes / 1e6
             print(
                 f"{pace.line(tally.done)}, {len(tally.faults)} faults, {grown:+.1f} MB", flush=True
             )
@@ -102,11 +102,11 @@ async def fuzz(
         ports = Ports(server.http_port, server.grpc_port)
         first = replace(plan, first=0, count=WARM_UP)
         await run_fuzz(first, ports, samples, warm, stop, make_heavy)
-        watch.warm_s = time.monotonic() - watch.began
+        await run_fuzz(replace(first, seed=plan.seed + 1), ports, samples, warm, stop)
+        await watch.calm_down()
         reporting = asyncio.create_task(report())
         await run_fuzz(plan, ports, samples, tally, stop)
         reporting.cancel()
-        await asyncio.sleep(1.0)  # what the last conversations held is let go
     tally.faults += [replace(one, number=-1) for one in warm.faults]
     if saved is not None:
         tally.save(saved, plan.seed)
@@ -130,7 +130,7 @@ def write_numbers(tally: Tally, watch: Watch, seconds: float, log_bytes: int) ->
         "conversations": tally.done,
         "faults": len(tally.faults),
         "seconds": seconds,
-        "growth_mb": growth_bytes(watch.looks, watch.warm_s) / 1e6,
+        "growth_mb": watch.grown_bytes / 1e6,
         "highest_mb": max(one.resident_bytes for one in watch.looks) / 1e6,
         "server_cpu_s": watch.looks[-1].cpu_s,
         "livez_p99_ms": float(np.percentile(watch.live_s, 99)) * 1e3 if watch.live_s else 0.0,
@@ -172,7 +172,7 @@ def main() -> None:
     if options.write:
         print(f"wrote {write_numbers(tally, watch, seconds, len(log))}")
     print("\n".join(faults[:30]))
-    grown = growth_bytes(watch.looks, watch.warm_s) / 1e6
+    grown = watch.grown_bytes / 1e6
     print(
         f"{'WRONG' if faults else 'right'}: {tally.done:,} conversations in {seconds:,.0f} s,"
         f" {len(faults)} faults, {grown:+.1f} MB, {len(log):,} bytes of log"

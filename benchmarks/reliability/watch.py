@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.process_tree import find_tree, read_cpu_s, read_resident_bytes
 from benchmarks.reliability.wire import connect, take_reply
 
+CALM_S = 1.0  # in which a server lets go what requests held
 _ERROR = re.compile(r" (ERROR|CRITICAL) |^Traceback")
 LIVE = b"GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"
 
@@ -50,7 +51,7 @@ class Watch:
     port: int
     interval_s: float = 1.0
     limit_s: float = 30.0
-    warm_s: float = 0.0  # since the watch began: growth is measured from here
+    calm_bytes: int = 0  # held when nothing was asked, after the warm-up
     looks: list[Held] = field(default_factory=list)
     live_s: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # of /livez
@@ -61,6 +62,17 @@ class Watch:
         self._task = asyncio.create_task(self._run())
         return self
 
+    async def calm_down(self) -> None:
+        """Look at what is held when no request is under way; growth is measured from here."""
+        await asyncio.sleep(CALM_S)
+        self.looks.append(look(self.pid, self.began))
+        self.calm_bytes = self.looks[-1].resident_bytes
+
+    @property
+    def grown_bytes(self) -> int:
+        """Since the server was calm. While it works, what requests hold counts too."""
+        return self.looks[-1].resident_bytes - self.calm_bytes
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -69,6 +81,7 @@ class Watch:
     ) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.sleep(CALM_S)
         self.looks.append(look(self.pid, self.began))
 
     async def _run(self) -> None:
