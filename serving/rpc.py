@@ -478,7 +478,9 @@ async def _refuse(context: Context, error: SparingError) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not that a call's client was gone when its end was to be written: anybody could fill the log
-    with that.
+    """Not that a call's client was gone when its end was to be written, and not that its method's
+    name or its metadata is no text: anybody could fill the log with that.
     """
-    return not str(record.msg).startswith("ExecuteBatchError")
+    error = record.exc_info[1] if record.exc_info else None
+    told = type(error).__name__ in {"ExecuteBatchError", "UnicodeDecodeError"}
+    return not told and not str(record.msg).startswith("ExecuteBatchError")

@@ -150,9 +150,10 @@ def make_stream(rng: Random, samples: Sequence[Sample], bad: float) -> Conversat
     sent: list[bytes] = []
     for place in range(rng.choice((1, 2, 4, 8))):
         rows = choose_rows(rng, samples)
-        request_id = f"id{place}"
+        whole = rng.random() >= bad
+        request_id = f"id{place}" if whole else f"no-such-{place}"  # no damage makes them alike
         fields: Sequence[Field] = make_fields(rng, rows, request_id)
-        if rng.random() >= bad:
+        if whole:
             good[request_id] = rows
             sent.append(envelope(write(fields)))
         else:

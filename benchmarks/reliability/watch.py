@@ -113,9 +113,19 @@ class Watch:
 def find_errors(log: str) -> list[str]:
     """What no client may cause: errors and tracebacks in a server's log, the first three."""
     lines = log.splitlines()
-    places = [n for n, line in enumerate(lines) if _ERROR.search(line)]
+    places = [
+        n for n, line in enumerate(lines) if _ERROR.search(line) and not _is_grpcs_own(lines[n:])
+    ]
     shown = ["\n  ".join(lines[place : place + 12])[:2000] for place in places[:3]]
     return [f"{len(places)} errors in the server's log, such as {text}" for text in shown]
+
+
+def _is_grpcs_own(lines: Sequence[str]) -> bool:
+    """What gRPC's library prints past every logger: a client was gone before its call's status."""
+    if not lines[0].startswith("Traceback"):
+        return False
+    last = next((line for line in lines[1:] if not line.startswith(" ")), "")
+    return last.startswith("grpc._cython.cygrpc.ExecuteBatchError")
 
 
 def growth_bytes(looks: Sequence[Held], from_s: float) -> int:

@@ -175,4 +175,6 @@ def test_errors_in_a_log_are_found_and_warnings_are_not() -> None:
     log = "12:00:00 INFO a: b\n12:00:01 WARNING a: ERRORS\n"
     assert find_errors(log) == []
     assert "1 errors" in find_errors(log + "12:00:02 ERROR a: b\n  line")[0]
-    assert len(find_errors(log + "Traceback (most recent call last):\n" * 5)) == 3
+    traceback = "Traceback (most recent call last):\n  File\n"
+    assert len(find_errors(log + (traceback + "KeyError\n") * 5)) == 3
+    assert find_errors(traceback + "grpc._cython.cygrpc.ExecuteBatchError: Failed\n") == []
