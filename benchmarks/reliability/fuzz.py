@@ -45,7 +45,7 @@ SHIPPED = (
 )  # fmt: skip
 SETTINGS = "[memory]\nlimit_bytes = 1048576\n"  # full soon, so that growth is something else
 MAX_GROWTH_BYTES = 20 * 2**20
-WARM_UP = 1500  # heavy conversations, and as many of the mix, before growth is measured
+WARM_UP = 500  # heavy conversations, and as many of the mix, before growth is measured
 SAVED = Path("runs/reliability/fuzz.json")
 SAVE_S = 10.0
 
