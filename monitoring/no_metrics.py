@@ -1,4 +1,4 @@
-"""Metrics switched off."""
+"""Metrics switched off: nothing is counted; replies still say what their rows cost."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -11,7 +11,8 @@ from monitoring.memory_counts import MemoryCounts
 class _NoCounts:
     """RouteMetrics which count nothing."""
 
-    energy = EnergyRate()
+    def __init__(self, energy: EnergyRate) -> None:
+        self.energy = energy
 
     def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         pass
@@ -34,8 +35,11 @@ class NoMetrics:
 
     enabled = False
 
+    def __init__(self) -> None:
+        self.energy = EnergyRate()
+
     def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
-        return _NoCounts()
+        return _NoCounts(self.energy)
 
     def forget(self, route: str) -> None:
         pass
@@ -54,6 +58,9 @@ class NoMetrics:
 
     def watch(self, read: Callable[[], Labelled]) -> None:
         pass
+
+    def spent_s(self) -> Mapping[tuple[str, str], float]:
+        return {}
 
     def render(self) -> tuple[bytes, str]:
         return b"", "text/plain; charset=utf-8"

@@ -2,7 +2,7 @@
 
 Where no meter can be read the model stands in, with the watts of the settings or else with those
 that are published of this processor: estimates, which replies, metrics and one line of the log call
-so. The source `none` counts nothing.
+so. The source `none` counts nothing. Replies have their joules with metrics switched off, too.
 """
 
 import logging
@@ -46,7 +46,7 @@ def open_sampler(
     """None where there is nothing to read. Raises ValueError with one sentence for a source that
     was asked for by name and cannot be had.
     """
-    if settings.source == "none" or isinstance(metrics, NoMetrics):
+    if settings.source == "none":
         return None
     measured = _open_measured(settings)
     # Meters and watts of the settings are a whole machine's; else a container is estimated alone.

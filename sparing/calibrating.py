@@ -1,5 +1,6 @@
-"""`sparing meter calibrate`: by a meter, by a plug that somebody reads, or by published figures."""
+"""`sparing meter calibrate`: by a meter, by a plug that a person reads, or by published figures."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -55,11 +56,11 @@ def _choose(meters: dict[str, Found]) -> str:
 
 def fit_plug(idle_w: float | None, busy_w: float | None) -> Fit:
     """Of what a plug showed with no core busy and with all of them."""
-    if idle_w is None or busy_w is None or busy_w <= idle_w:
+    if idle_w is None or busy_w is None:
+        raise Failure("give both --idle-watts and --busy-watts; only one is given", 2)
+    if not idle_w < busy_w < math.inf:
         raise Failure(
-            f"--idle-watts {idle_w} --busy-watts {busy_w}: given, allowed are both together, the "
-            "second above the first",
-            2,
+            f"--busy-watts: given {busy_w:g}, allowed is more than --idle-watts {idle_w:g}", 2
         )
     cores = os.cpu_count() or 1
     note = f"Of a plug: {idle_w:g} W idle, {busy_w:g} W with all {cores} cores busy."
@@ -67,7 +68,7 @@ def fit_plug(idle_w: float | None, busy_w: float | None) -> Fit:
 
 
 def fit_table(proc: Path = Path("/proc")) -> Fit:
-    """What the server assumes by itself where nothing is set."""
+    """What the server assumes of this machine, all of it, where nothing is set."""
     try:
         found = estimate(proc)
     except MeterFailed as error:

@@ -39,7 +39,11 @@ app = typer.Typer(
 )
 app.command("report")(report)
 app.command("compare")(compare)
-app.add_typer(meter, name="meter", help="What can tell joules here, and what it costs to read.")
+app.add_typer(
+    meter,
+    name="meter",
+    help="Show which energy meters can be read here; calibrate the model.",
+)
 
 
 class LogLevel(StrEnum):

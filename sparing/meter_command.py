@@ -12,7 +12,7 @@ SysfsOption = Annotated[Path, typer.Option("--sysfs", help="What stands for /sys
 
 @meter.callback(invoke_without_command=True)
 def show_meters(context: typer.Context, sysfs: SysfsOption = Path("/sys")) -> None:
-    """What can tell joules here, what each costs to read, and why the others cannot.
+    """Show which meters can be read here, what a reading costs, and why the others cannot.
 
     [bold]sparing meter[/]  a table
 
@@ -29,25 +29,25 @@ def calibrate_model(
     by: Annotated[
         str,
         typer.Option(
-            help="auto, table, plug, rapl, ina3221, pmic or nvml; auto: a meter that can be read, "
-            "else a plug if somebody can type its watts, else the table."
+            help="auto, table, plug, rapl, ina3221, pmic or nvml. auto: a meter that can be read; "
+            "else, at a terminal, a wall plug; else the table."
         ),
     ] = "auto",
-    seconds: Annotated[float, typer.Option(min=1.0, help="Of each load.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each load runs.")] = 20.0,
     idle_watts: Annotated[
-        float | None, typer.Option(min=0.0, help="What a plug showed when nothing ran.")
+        float | None, typer.Option(min=0.0, help="What a wall plug showed when nothing ran.")
     ] = None,
     busy_watts: Annotated[
         float | None, typer.Option(min=0.0, help="What it showed with all cores busy.")
     ] = None,
     sysfs: SysfsOption = Path("/sys"),
 ) -> None:
-    """Fit the model's watts to this machine: cores are kept busy, power is read.
+    """Fit the model's watts to this machine: keep cores busy and read the power.
 
-    What it prints goes into settings.toml; where no meter can be read, the model then
-    stands in, and what it says is labelled as a model's. Without a terminal:
+    Copy what it prints into settings.toml. Where no meter can be read, the server then
+    estimates with these watts, and labels the estimates as such. Without a terminal:
 
-    [bold]sparing meter calibrate --idle-watts 21.5 --busy-watts 48[/]  of a plug, no load is run
+    [bold]sparing meter calibrate --idle-watts 21.5 --busy-watts 48[/]  a wall plug; no load is run
 
     [bold]sparing meter calibrate --by table[/]  published figures of the processor, not measured
     """

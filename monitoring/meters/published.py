@@ -200,6 +200,7 @@ EPYC_1 = Family("AMD EPYC, 1st generation", 0.85, 2.60, 2, _CCF)
 EPYC_2 = Family("AMD EPYC, 2nd generation", 0.47, 1.69, 2, _CCF)
 EPYC_3 = Family("AMD EPYC, 3rd generation", 0.46, 1.96, 2, _CCF)
 EPYC_4 = Family("AMD EPYC, 4th generation", 0.74, 2.28, 2, _CCF)
+# Of Graviton there are no results; the source takes it for an EPYC of the 2nd generation.
 NEOVERSE = Family("Arm Neoverse, as AWS Graviton", 0.47, 1.69, 1, _CCF)
 APPLE = Family("Apple silicon, as a Mac mini M1", 0.85, 4.88, 1, _MAC_MINI)
 

@@ -85,10 +85,18 @@ def test_a_machine_that_tells_no_cpu_time_counts_nothing(tmp_path: Path) -> None
     assert metrics.energy.estimate_mj(1.0) is None
 
 
-def test_none_and_metrics_switched_off_read_nothing(tmp_path: Path) -> None:
-    write_rapl(tmp_path, {"intel-rapl:0": "package-0"})
+def test_none_reads_nothing() -> None:
     assert open_sampler(EnergySettings(source="none"), Metrics(), no_device) is None
-    assert open_sampler(EnergySettings(sysfs=tmp_path), NoMetrics(), no_device) is None
+
+
+def test_replies_have_their_joules_with_metrics_switched_off_too(tmp_path: Path) -> None:
+    metrics = NoMetrics()
+    route = metrics.serve("a", ["one"])
+    settings = EnergySettings(sysfs=tmp_path, model=ModelSettings(busy_core_w=4.0))
+    sampler = open_sampler(settings, metrics, no_device, proc=write_proc(tmp_path))
+    assert sampler is not None
+    asyncio.run(sampler.sample())
+    assert (route.energy.source, route.energy.estimate_mj(1.0)) == ("model", 4000.0)
 
 
 def test_grams_are_energy_times_intensity_and_the_hardwares_share() -> None:

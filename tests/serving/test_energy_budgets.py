@@ -2,10 +2,14 @@
 
 import asyncio
 import threading
+from pathlib import Path
 
 from core.messages import Answer
 from monitoring.metrics import Metrics
+from serving.energy import open_sampler
 from serving.engine import Engine
+from serving.settings import EnergySettings
+from tests.monitoring.fake_sys import write_proc
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
 
 LARGE_S = 0.01  # what the large stage is believed to take
@@ -41,7 +45,16 @@ def test_a_row_goes_on_where_they_last_or_where_it_has_no_budget() -> None:
         assert (answer.stopped_by, answer.outcome.exit) == ("last_stage", "large")
 
 
-def test_without_a_meter_nothing_stops() -> None:
+def test_a_row_stops_on_an_estimate_as_on_a_measurement(tmp_path: Path) -> None:
+    metrics = Metrics()
+    settings = EnergySettings(sysfs=tmp_path)  # no meter there: 1.5 W a busy CPU, so 15 mJ
+    assert open_sampler(settings, metrics, float, proc=write_proc(tmp_path))
+    for energy_mj, exit in ((1.0, "light"), (1000.0, "large")):
+        answer, _ = answer_within(energy_mj, metrics)
+        assert answer.outcome.exit == exit and answer.energy_mj is not None
+
+
+def test_where_nothing_is_known_nothing_stops() -> None:
     answer, _ = answer_within(0.0, meter(None))
     assert answer.outcome.exit == "large"
 

@@ -101,8 +101,9 @@ def test_what_a_plug_showed_may_be_given_instead_of_typed() -> None:
     [
         (["--by", "plug"], "no terminal"),
         (["--by", "magic"], "allowed are auto"),
-        (["--idle-watts", "20"], "both together"),
-        (["--idle-watts", "20", "--busy-watts", "20"], "above the first"),
+        (["--idle-watts", "20"], "give both"),
+        (["--idle-watts", "20", "--busy-watts", "20"], "more than --idle-watts 20"),
+        (["--idle-watts", "20", "--busy-watts", "inf"], "given inf"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(options: list[str], why: str) -> None:
