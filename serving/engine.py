@@ -156,7 +156,7 @@ class Engine:
         if call.missing:
             for flight, row in call.flights:
                 if call.answers[row] is None:
-                    self._scheduler.leave(flight, call)
+                    self._scheduler.leave(flight, call, row)
         call.flights.clear()  # they refer to the call: without a cycle it is freed at once
 
     async def infer(
@@ -300,7 +300,7 @@ class Engine:
                 flight.probe = probes.get(row)
             else:
                 flight.lane.join(flight, due, claim)
-            flight.waiters.append((call, row))
+            flight.waiters[call, row] = None
             call.flights.append((flight, row))
 
     def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> Place:

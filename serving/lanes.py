@@ -77,7 +77,7 @@ class Flight:
         self.arrived = now
         self.queued_at = now
         self.queued = False
-        self.waiters: list[tuple[Waiting, int]] = []
+        self.waiters: dict[tuple[Waiting, int], None] = {}  # in order; left in constant time
         self.answer: Outcome | None = None
         self.state: Handle | None = None
         self.state_bytes = 0  # as counted when the state was taken over
@@ -102,8 +102,8 @@ class Flight:
 
     def is_of_the_call_of(self, other: "Flight") -> bool:
         """The same call waits for both."""
-        mine, theirs = self.waiters[:1], other.waiters[:1]
-        return bool(mine and theirs) and mine[0][0] is theirs[0][0]
+        mine, theirs = next(iter(self.waiters), None), next(iter(other.waiters), None)
+        return mine is not None and theirs is not None and mine[0] is theirs[0]
 
 
 class Lanes(dict[str, "Lane"]):

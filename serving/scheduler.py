@@ -99,12 +99,10 @@ class Scheduler:
             self._company.begin(now)
             self._loop.call_soon(self._pump)
 
-    def leave(self, flight: Flight, waiting: Waiting) -> None:
+    def leave(self, flight: Flight, waiting: Waiting, row: int) -> None:
         """One of those who wait for a flight goes away; without anybody left, it is given up."""
-        if flight.done:
-            return
-        flight.waiters = [one for one in flight.waiters if one[0] is not waiting]
-        if not flight.waiters:
+        flight.waiters.pop((waiting, row), None)
+        if not flight.waiters and not flight.done:
             self._give_up(flight)
 
     def cut_short(self, flight: Flight, waiting: Waiting, row: int) -> None:
@@ -113,12 +111,7 @@ class Scheduler:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
             _tell(flight, waiting, row, flight.answer, "deadline", self._clock())
-        self._let_go(flight, waiting, row)
-
-    def _let_go(self, flight: Flight, waiting: Waiting, row: int) -> None:
-        flight.waiters = [one for one in flight.waiters if one != (waiting, row)]
-        if not flight.waiters and not flight.done:
-            self._give_up(flight)
+        self.leave(flight, waiting, row)
 
     def recall(self, flight: Flight, outcome: Outcome) -> None:
         """End a row that memory knows after all: all who wait are told, nothing is computed."""
@@ -205,9 +198,13 @@ class Scheduler:
 
     def _too_late(self, flight: Flight, done_at: float) -> bool:
         """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
-        for waiting, row in flight.waiters:
-            if waiting.deadline is not None and done_at > waiting.deadline - self._margin_s:
-                self.cut_short(flight, waiting, row)
+        late = [
+            one
+            for one in flight.waiters
+            if one[0].deadline is not None and done_at > one[0].deadline - self._margin_s
+        ]
+        for waiting, row in late:
+            self.cut_short(flight, waiting, row)
         return flight.done
 
     def device_s(self) -> float:
@@ -300,7 +297,7 @@ class Scheduler:
         for waiting, row in find_overdrawn(flight, lane):
             assert flight.answer is not None
             _tell(flight, waiting, row, flight.answer, "energy", now)
-            self._let_go(flight, waiting, row)
+            self.leave(flight, waiting, row)
         return flight.done
 
     # The end of a flight --------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Closed:
                 continue
             lane, flights = self.stepped.thread.job
             for flight in flights:
-                caller = flight.waiters[0][0].request.caller  # type: ignore[attr-defined]
+                caller = next(iter(flight.waiters))[0].request.caller  # type: ignore[attr-defined]
                 spent[caller] = spent.get(caller, 0.0) + lane.row_s
             self.stepped.end_batch()
         return spent

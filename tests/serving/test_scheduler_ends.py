@@ -1,5 +1,6 @@
 """Whatever comes in whatever order, the scheduler comes to rest and each call ends exactly once."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,3 +153,19 @@ def test_a_row_that_a_pipeline_sends_on_for_ever_fails(monkeypatch: pytest.Monke
     stepped.submit(ask(1))
     assert stepped.finish() == ["StageFailed"]
     assert len(circle.batches) == 11
+
+
+def test_calls_that_want_one_row_many_times_leave_it_in_linear_time() -> None:
+    stepped = Stepped(make_route("a", TIMES_S[:2], 1))
+    stepped.submit(ask(2, route="a"))
+    stepped.spin()  # the device is busy
+    begun_s = time.process_time()
+    calls = [stepped.submit(ask(*[4] * 256, route="a", deadline=1005.0)) for _ in range(64)]
+    for call in calls[::2]:
+        assert call is not None
+        stepped.cancel(call)
+    stepped.clock.now += 6.0  # the deadlines of the others pass
+    stepped.spin()
+    assert time.process_time() - begun_s < 1.0  # 0.1 s, and 5 s where each looks at all others
+    assert stepped.ends == ["cancelled"] * 32 + ["DeadlineExceeded"] * 32
+    assert stepped.finish()[-1] == "ok"
