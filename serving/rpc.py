@@ -51,7 +51,7 @@ from serving.rpc_options import NO_TOKEN, REFUSED_METHODS, list_options
 from serving.rpc_service import Engine, Procedure, RequestCounts, RpcService
 from serving.rpc_stream import StreamCall, run_before
 from serving.rpc_sweep import INTERVAL_S, Sweeper, read_address, read_place
-from serving.rpc_unread import Unread, received_bytes
+from serving.rpc_unread import Place, Unread, close_connections, received_bytes
 from serving.settings import DoorSettings
 
 STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
@@ -128,6 +128,7 @@ class RpcDoor:
         self._unread = Unread(lambda: received_bytes(self._port))
         self._sweeping: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
+        self._unreading: set[Place] = set()  # connections that are to be closed
         self._no_token = _refusing(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
         self._no_more = _refusing(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
         self._handlers = self._make_handlers()
@@ -164,7 +165,7 @@ class RpcDoor:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         await asyncio.sleep(min(self._settings.drain_s, timeout_s))
-        self._calls.end_all(self._calls.waiting(), Why.DRAINING)
+        self._calls.end_all(self._calls.stalled(), Why.DRAINING)
         await self._calls.empty(deadline - loop.time())
         self._calls.end_all(self._calls, Why.DRAINING)
         await asyncio.gather(*self._endings)
@@ -219,9 +220,12 @@ class RpcDoor:
                 trace = self._tracing.of_metadata(context.invocation_metadata)
                 self._admit(raw)
                 try:
-                    return await work(raw, _remaining_s(context), trace, caller)
+                    answer = await work(raw, _remaining_s(context), trace, caller)
                 finally:
                     self._bytes_in_flight -= len(raw)
+                self._close_when_read(opened)
+                opened = None
+                return answer
             except SparingError as error:
                 await _refuse(context, error)
             except grpc.aio.AbortError:
@@ -316,12 +320,17 @@ class RpcDoor:
         raw: Any = await opened.context.read()
         if raw is grpc.aio.EOF:
             raise InvalidInput("the call: ended without a message, allowed is one")
+        opened.since = None
         self._hear(opened, raw)
         found: bytes = raw
         return found
 
+    def _close_when_read(self, opened: OpenCall) -> None:
+        """The library sends the answer, and is done when the client has taken it."""
+        self._calls.wait(opened, Why.UNREAD)
+        opened.context.add_done_callback(lambda _context: self._calls.close(opened))
+
     def _hear(self, opened: OpenCall, raw: bytes) -> None:
-        opened.since = None
         if self._unread.watches:
             self._unread.hear(read_place(opened.connection), len(raw))
 
@@ -348,10 +357,18 @@ class RpcDoor:
             await asyncio.sleep(INTERVAL_S)
             try:
                 sweeper.sweep()
+                if self._unreading:
+                    close_connections(self._port, self._unreading)
+                    self._unreading.clear()
             except Exception:
                 _log.exception("looking after open gRPC calls failed")
 
     def _end(self, call: OpenCall, why: Why) -> None:
+        """A status comes after the answers, so who reads none loses the connection."""
+        place = read_place(call.connection)
+        if place is not None and (why is Why.UNREAD or call.context.done()):
+            self._unreading.add(place)
+
         async def abort() -> None:
             if not call.context.done():
                 with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
@@ -373,6 +390,8 @@ class RpcDoor:
                 if found is None:
                     await context.abort(grpc.StatusCode.NOT_FOUND, "service: no such service")
                 else:
+                    self._close_when_read(opened)
+                    opened = None
                     return found
             except SparingError as error:
                 await _refuse(context, error)
@@ -388,7 +407,9 @@ class RpcDoor:
             raw = await self._read_one(opened)
             async with aclosing(health.watch(raw)) as states:
                 async for state in states:
+                    self._calls.wait(opened, Why.UNREAD)
                     await opened.context.write(state)
+                    opened.since = None
 
         return self._streaming(WATCHES, serve)
 
@@ -423,6 +444,7 @@ class _Wire:
         self._calls = calls
         self._hear = hear
         self._requests = 0
+        self._writes = False
         calls.wait(opened, Why.IDLE)
 
     async def read(self) -> bytes | None:
@@ -431,13 +453,17 @@ class _Wire:
         if raw is grpc.aio.EOF:
             return None
         self._requests += 1
+        if not self._writes:  # else it goes on waiting for its client to read
+            self._opened.since = None
         self._hear(self._opened, raw)
         found: bytes = raw
         return found
 
     async def write(self, raw: bytes) -> None:
+        self._writes = True
         self._calls.wait(self._opened, Why.UNREAD)
         await self._opened.context.write(raw)
+        self._writes = False
         self._opened.since = None
 
     def rest(self) -> None:

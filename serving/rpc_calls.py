@@ -165,6 +165,11 @@ class OpenCalls:
         latest = self._clock() - at_least_s
         return [one for one in self if one.since is not None and one.since <= latest]
 
+    def stalled(self) -> list[OpenCall]:
+        """Those that wait for their clients, but for answers that are just being sent."""
+        late = {*self.waiting(GRACE_S)}
+        return [one for one in self.waiting() if one.why is not Why.UNREAD or one in late]
+
     def end(self, call: OpenCall, why: Why) -> None:
         if call.open:
             self.close(call)

@@ -5,11 +5,12 @@ of the kernel (Linux, `TCP_INFO`); less the whole messages since, that is what i
 connections with a call that waits for its client are looked at.
 """
 
+import contextlib
 import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = 128  # where the number lies in the kernel's struct tcp_info
@@ -55,30 +56,49 @@ def received_bytes(port: int) -> dict[Place, int]:
     does not tell.
     """
     found: dict[Place, int] = {}
+    for place, connection in _list_connections(port):
+        try:
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            (found[place],) = struct.unpack_from("Q", told, _BYTES_RECEIVED)
+        except (OSError, struct.error):  # it has ended, or an older kernel
+            continue
+    return found
+
+
+def close_connections(port: int, places: Container[Place]) -> None:
+    """End these connections to the port; the library notices."""
+    for place, connection in _list_connections(port):
+        if place in places:
+            with contextlib.suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _list_connections(port: int) -> Iterator[tuple[Place, socket.socket]]:
+    """Who is at the other end of each, and a copy that is good until the next one."""
     try:
         numbers = [int(name) for name in os.listdir(_DESCRIPTORS)]
     except OSError:
-        return found
+        return
     for number in numbers:
         try:
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
-            with socket.socket(fileno=os.dup(number)) as copy:
-                told = _ask(copy, port)
-        except (OSError, struct.error):  # one that listens or has ended, or an older kernel
+            copy = socket.socket(fileno=os.dup(number))
+        except OSError:
             continue
-        if told is not None:
-            place, size_bytes = told
-            found[place] = size_bytes
-    return found
+        with copy:
+            place = _find_peer(copy, port)
+            if place is not None:
+                yield place, copy
 
 
-def _ask(connection: socket.socket, port: int) -> tuple[Place, int] | None:
+def _find_peer(connection: socket.socket, port: int) -> Place | None:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    if connection.type != socket.SOCK_STREAM or connection.getsockname()[1] != port:
+    try:
+        if connection.type != socket.SOCK_STREAM or connection.getsockname()[1] != port:
+            return None
+        address, peer_port = connection.getpeername()[:2]
+    except OSError:  # one that listens or has ended
         return None
-    address, peer_port = connection.getpeername()[:2]
-    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    (size_bytes,) = struct.unpack_from("Q", told, _BYTES_RECEIVED)
-    return (address.removeprefix("::ffff:"), peer_port), size_bytes
+    return address.removeprefix("::ffff:"), peer_port

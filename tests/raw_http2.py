@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
+FIRST_WINDOW = 4  # among the settings: of every stream
 _MAX_FRAME = 16384
 PATIENCE_S = 20.0
 
@@ -96,7 +97,7 @@ class RawHttp2:
 
     def _take_settings(self, content: bytes) -> None:
         for name, value in struct.iter_unpack(">HI", content):
-            if name == 4:  # the first window of every stream
+            if name == FIRST_WINDOW:
                 for stream in self.room:
                     self.room[stream] += (value - self.first_room) if stream else 0
                 self.first_room = value

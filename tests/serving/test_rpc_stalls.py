@@ -1,6 +1,7 @@
 """Clients that do not go on keep no other client from being served, and are let go in time."""
 
 import asyncio
+import struct
 
 import grpc
 import grpc.aio
@@ -8,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from serving.rpc_calls import REFLECTIONS, STREAMS, WATCHES
-from tests.raw_http2 import GOAWAY, PING, RawHttp2, half_message
+from tests.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
 from tests.serving.rpc_house import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -71,6 +72,36 @@ def test_a_message_that_is_never_finished_ends_its_call_and_nothing_else() -> No
         await raw.until_ended(*streams)
         await served(house)
         raw.close()
+
+    run(test, grpc_message_timeout_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("path", "requests"),
+    [
+        (SERVICE + "ModelInfer", 1),
+        (STREAM, 1),
+        (STREAM, 40),  # more than a stream may have under way
+        ("/grpc.health.v1.Health/Check", 1),
+        (WATCH, 1),
+    ],
+)
+def test_who_reads_no_answers_loses_the_connection_and_holds_nothing(
+    path: str, requests: int
+) -> None:
+    message = infer_request().SerializeToString() if SERVICE in path else b""
+    whole = b"\0" + struct.pack(">I", len(message)) + message
+
+    async def test(house: House) -> None:
+        raw = await RawHttp2.connect(house.port)
+        raw.write(SETTINGS, 0, 0, struct.pack(">HI", FIRST_WINDOW, 0))
+        stream = raw.call(path)
+        for _ in range(requests):
+            await raw.send(stream, whole, end=path != STREAM)
+        while await raw.read() >= 0:
+            assert stream not in raw.ended
+        raw.close()
+        await served(house)
 
     run(test, grpc_message_timeout_s=0.2)
 
