@@ -25,6 +25,8 @@ from serving.keeper import Keeper, Started, Terminal
 from serving.ports import BACKLOG, allow_connections
 from serving.settings import DoorSettings, Settings
 
+_FEW_CONNECTIONS = 1024
+
 _log = logging.getLogger("sparing")
 
 
@@ -60,11 +62,7 @@ async def _serve_http(
     allowed = allow_connections(doors.max_connections)
     assembly.web.connections.bound(allowed)
     if allowed < doors.max_connections:
-        _log.warning(
-            "doors.max_connections: given %d, but the limit of open files allows %d",
-            doors.max_connections,
-            allowed,
-        )
+        _tell_fewer(doors.max_connections, allowed)
     web = _QuietServer(
         uvicorn.Config(
             assembly.web,
@@ -106,6 +104,17 @@ async def _serve_http(
         end_process(1)  # what hangs, such as a model's native call, is not waited for
     _log.info("stopped")
     return 0
+
+
+def _tell_fewer(wanted: int, allowed: int) -> None:
+    """The default is more than many machines can give, which nobody needs to be warned of."""
+    is_given = wanted != DoorSettings().max_connections
+    _log.log(
+        logging.WARNING if is_given or allowed < _FEW_CONNECTIONS else logging.INFO,
+        "doors.max_connections: %d, but the limit of open files allows %d",
+        wanted,
+        allowed,
+    )
 
 
 async def _attend(
