@@ -80,7 +80,7 @@ $(VENV)/.tools: requirements/tools.txt | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.serving: pyproject.toml requirements/serve.txt $(VENV)/.tools
-	@echo "Installing what serving needs into $(VENV) ..."
+	@echo "Installing what serving needs into $(VENV); this may take some minutes ..."
 	@$(LOCKED) requirements/serve.txt
 	@$(INSTALL) --no-build-isolation -e .
 	@touch $@
@@ -89,7 +89,7 @@ $(VENV)/.serving: pyproject.toml requirements/serve.txt $(VENV)/.tools
 TORCH := requirements/torch-cpu.txt requirements/torch-cuda.txt
 
 $(VENV)/.everything: pyproject.toml requirements/test.txt $(TORCH) $(VENV)/.tools
-	@echo "Installing everything into $(VENV) ..."
+	@echo "Installing everything into $(VENV); this may take some minutes ..."
 	@$(LOCKED) requirements/test.txt
 	@$(LOCKED) requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) requirements/torch-cuda.txt
 	@$(INSTALL) --no-build-isolation -e .
