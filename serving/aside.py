@@ -29,9 +29,16 @@ class Aside:
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:
-        """`work(...)`, which may run on in its thread when the wait for it is cancelled."""
+        """`work(...)`. Work that has begun is waited for also where this is cancelled: until it
+        ends in its thread, its slot is taken and what it was given is held.
+        """
         turn = self._turns.get(caller)
         if turn is None:
             turn = self._turns[caller] = asyncio.Lock()
         async with turn, self._slots:
-            return await asyncio.to_thread(work, *args, **kwargs)
+            thread = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+            try:
+                return await asyncio.shield(thread)
+            except asyncio.CancelledError:
+                await asyncio.wait([thread])
+                raise

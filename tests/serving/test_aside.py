@@ -43,3 +43,29 @@ def test_what_is_cancelled_while_it_waits_never_begins() -> None:
         assert await aside.run("b", int, "3") == 3
 
     asyncio.run(run())
+
+
+def test_what_is_cancelled_while_it_runs_keeps_its_slot_until_it_ends() -> None:
+    async def run() -> None:
+        aside = Aside(slots=1)
+        gate, begun = threading.Event(), threading.Event()
+        order: list[str] = []
+
+        def work() -> None:
+            begun.set()
+            assert gate.wait(10)
+            order.append("first")
+
+        first = asyncio.create_task(aside.run("a", work))
+        await asyncio.to_thread(begun.wait, 10)
+        first.cancel()
+        second = asyncio.create_task(aside.run("b", order.append, "second"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not first.done()
+        gate.set()
+        await second
+        assert first.cancelled()
+        assert order == ["first", "second"]
+
+    asyncio.run(run())
