@@ -115,14 +115,14 @@ class DecodePool:
         order = _Order(caller, loop.create_future())
         order.jobs = [self._make_job(order, work) for work in works]
         order.left = len(order.jobs)
-        self._admit(order, deadline)
-        for job in order.jobs:
-            self._queue.push(job)
         timer = None
-        if deadline is not None:
-            left_s = max(0.0, deadline - self._clock())
-            timer = loop.call_later(left_s, self._end, order, _too_late())
         try:
+            self._admit(order, deadline)
+            for job in order.jobs:
+                self._queue.push(job)
+            if deadline is not None:
+                left_s = max(0.0, deadline - self._clock())
+                timer = loop.call_later(left_s, self._end, order, _too_late())
             self._begin_next(loop)
             await order.over
             if order.error is not None:

@@ -212,10 +212,10 @@ def test_nothing_of_a_request_stays_until_a_collection() -> None:
         return Work(run, "PNG", 1000.0, 1, 10), weakref.ref(held)
 
     async def scene(pool: DecodePool, gate: Gate) -> None:
-        for fails in (False, True):
+        for fails, deadline in ((False, None), (True, None), (False, 0.0)):
             work, held = make(fails)
-            with contextlib.suppress(InvalidInput):
-                await pool.run([work], "a", None)
+            with contextlib.suppress(InvalidInput, DeadlineExceeded):
+                await pool.run([work], "a", deadline)
             del work
             await until(lambda held=held: held() is None)  # type: ignore[misc]
 
