@@ -19,6 +19,7 @@ from core.errors import (
 from serving.uploads import Pace, Upload, Uploads
 
 _MOST_OF_ONE_CALLER = 0.75  # of the room; the rest is left for others
+_MAX_SEARCHES = 16  # for bodies that could give way, of callers who find none, in half a second
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages: values of many types
 HeaderMap = Mapping[bytes, bytes]
@@ -43,7 +44,8 @@ class BodyBudget:
         self._max_in_flight_bytes = max_in_flight_bytes
         self._max_of_caller = max(max_body_bytes, int(_MOST_OF_ONE_CALLER * max_in_flight_bytes))
         self._held: dict[str, int] = {}  # bytes by caller
-        self._full_at_s = -1.0  # when nothing was found that could give way
+        self._full: set[str] = set()  # callers for whom nothing was found that could give way,
+        self._full_at_s = 0.0  # at this time of the sweep
         self.in_flight_bytes = 0
         self.uploads = Uploads(pace, draining)
 
@@ -99,9 +101,8 @@ class BodyBudget:
 
     def _take(self, new_bytes: int, upload: Upload, max_bytes: int | None) -> None:
         self._check_size(upload.held_bytes + new_bytes, max_bytes)
-        upload.moved_s = self.uploads.sweep.now_s
         if self._lacks(new_bytes, upload.caller) > 0:
-            giving_way = self._find_room(new_bytes, upload.caller)
+            giving_way = self._find_room(new_bytes, upload.caller, upload)
             if not giving_way:
                 raise self._say_full(new_bytes, upload.caller)
             for other in giving_way:
@@ -110,7 +111,7 @@ class BodyBudget:
                     RequestTimeout("body: arrived too slowly while other requests wait for room")
                 )
         self._add(new_bytes, upload.caller)
-        upload.held_bytes += new_bytes
+        self.uploads.move(upload, new_bytes)
 
     def _release(self, upload: Upload) -> None:
         self._add(-upload.held_bytes, upload.caller)
@@ -131,10 +132,15 @@ class BodyBudget:
             self._held.get(caller, 0) + new_bytes - self._max_of_caller,
         )
 
-    def _find_room(self, new_bytes: int, caller: str) -> Sequence[Upload]:
+    def _find_room(
+        self, new_bytes: int, caller: str, upload: Upload | None = None
+    ) -> Sequence[Upload]:
         """Other uploads that may be ended for these bytes; none where it would not be enough."""
         now_s = self.uploads.sweep.now_s
-        if self._full_at_s == now_s:
+        if self._full_at_s != now_s:
+            self._full_at_s = now_s
+            self._full.clear()
+        if caller in self._full or len(self._full) >= _MAX_SEARCHES:
             return ()
         wanted_bytes = self._held.get(caller, 0) + new_bytes
         found = self.uploads.choose(
@@ -142,10 +148,11 @@ class BodyBudget:
             self._held,
             caller,
             wanted_bytes,
+            upload,
             of_caller=wanted_bytes > self._max_of_caller,
         )
         if not found:
-            self._full_at_s = now_s
+            self._full.add(caller)
         return found
 
     def _say_full(self, new_bytes: int, caller: str) -> RouteUnavailable:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from core.errors import RequestTimeout, SparingError
 from serving.sweeps import Sweep
 
-STALLED_S = 2.0  # a body without a new byte for so long gives way first
+STALLED_S = 2.0  # a body slower than the least rate for so long gives way first
 _DRAIN_S = 1.0  # the least that a silent body gets while the server drains
 
 
@@ -26,13 +26,17 @@ class Pace(NamedTuple):
 class Upload:
     """One body that is arriving."""
 
-    __slots__ = ("_task", "began_s", "caller", "held_bytes", "moved_s", "verdict")
+    __slots__ = (
+        "_task", "began_s", "caller", "held_bytes", "moved_s", "paced_bytes", "paced_s", "verdict",
+    )  # fmt: skip
 
     def __init__(self, caller: str, task: asyncio.Task[Any], now_s: float) -> None:
         self.caller = caller
         self.held_bytes = 0
         self.began_s = now_s
         self.moved_s = now_s  # when a byte came last
+        self.paced_s = now_s  # when it had come at the least rate last,
+        self.paced_bytes = 0  # and how much was there
         self.verdict: SparingError | None = None  # why it was ended
         self._task = task
 
@@ -68,17 +72,27 @@ class Uploads:
     def discard(self, upload: Upload) -> None:
         self._all.discard(upload)
 
+    def move(self, upload: Upload, new_bytes: int) -> None:
+        """Bytes of a body have come."""
+        now_s = upload.moved_s = self.sweep.now_s
+        upload.held_bytes += new_bytes
+        came_bytes = upload.held_bytes - upload.paced_bytes
+        if came_bytes >= self._pace.min_bytes_per_s * (now_s - upload.paced_s):
+            upload.paced_s, upload.paced_bytes = now_s, upload.held_bytes
+
     def choose(
         self,
         short_bytes: int,
         held: Mapping[str, int],
         caller: str,
         wanted_bytes: int,
+        but: Upload | None = None,
         *,
         of_caller: bool,
     ) -> list[Upload]:
-        """Which to end so that this caller gets a body in and then holds `wanted_bytes`; none
-        where that is not enough. With `of_caller` only its own, where its own share is full.
+        """Which to end so that this caller gets a body in and then holds `wanted_bytes`, `but` the
+        body itself; none where that is not enough. With `of_caller` only its own, where its own
+        share is full.
 
         Stalled ones first, of the caller that holds most; then slow ones of callers that hold more
         than their share and more than this one would.
@@ -89,7 +103,7 @@ class Uploads:
         for upload, stalled in self._rank(held):
             if short_bytes <= 0:
                 break
-            if of_caller and upload.caller != caller:
+            if upload is but or (of_caller and upload.caller != caller):
                 continue
             if stalled or left[upload.caller] > max(fair_bytes, wanted_bytes):
                 chosen.append(upload)
@@ -100,9 +114,9 @@ class Uploads:
     def _rank(self, held: Mapping[str, int]) -> list[tuple[Upload, bool]]:
         now_s = self.sweep.now_s
         holding = [one for one in self._all if one.held_bytes and one.verdict is None]
-        stalled = [one for one in holding if now_s - one.moved_s >= STALLED_S]
-        moving = [one for one in holding if now_s - one.moved_s < STALLED_S]
-        stalled.sort(key=lambda one: (-held[one.caller], one.moved_s))
+        stalled = [one for one in holding if now_s - one.paced_s >= STALLED_S]
+        moving = [one for one in holding if now_s - one.paced_s < STALLED_S]
+        stalled.sort(key=lambda one: (-held[one.caller], one.paced_s))
         moving.sort(key=lambda one: one.held_bytes / (now_s - one.began_s + 1.0))
         return [(one, True) for one in stalled] + [(one, False) for one in moving]
 

@@ -149,6 +149,46 @@ def test_a_caller_over_its_share_gives_way_although_it_moves() -> None:
     play(script)
 
 
+def test_a_body_that_drips_gives_way_as_one_that_stalls() -> None:
+    async def script(budget: BodyBudget) -> None:
+        dripping, quick = Sending(budget), Sending(budget)
+        await dripping.send(b"x" * 70)
+        await quick.send(b"x" * 10)
+        for _ in range(4):
+            budget.uploads.sweep.advance(0.5)
+            await dripping.send(b"x")
+            await quick.send(b"x" * 15)
+        await quick.send(b"x" * 10, more=False)  # over the share of their caller
+        assert "arrived too slowly while other requests wait" in await dripping.refused()
+        budget.give_back(await quick.task)
+
+    play(script)
+
+
+def test_that_one_caller_finds_no_room_keeps_none_from_another() -> None:
+    async def script(budget: BodyBudget) -> None:
+        hogs = [Sending(budget, "hog") for _ in range(2)]
+        other = Sending(budget, "other")
+        for one in hogs:
+            await one.send(b"x" * 75)
+        await other.send(b"x" * 50)
+        third = Sending(budget, "hog")
+        await third.send(b"x", more=False)
+        with pytest.raises(RouteUnavailable, match="hold 200 bytes"):
+            await third.task
+        late = Sending(budget, "late")
+        await late.send(b"x" * 20, more=False)
+        budget.give_back(await late.task, "late")
+        for one, caller in ((hogs[0], "hog"), (hogs[1], "hog"), (other, "other")):
+            if not one.task.done():
+                await one.send(b"", more=False)
+                budget.give_back(await one.task, caller)
+            else:
+                await one.refused()
+
+    play(script)
+
+
 def test_a_caller_of_many_bodies_leaves_room_for_others() -> None:
     async def script(budget: BodyBudget) -> None:
         assert budget.try_take(b"x" * 100, "hog")
