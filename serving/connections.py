@@ -15,6 +15,7 @@ from serving.sweeps import SWEEP_INTERVAL_S, Sweep
 
 _HALF_CLOSED_S = 60.0  # that an answer is worked on for a client which sends no more
 _DRAIN_S = 1.0  # for writing and for a client that sends no more, while the server drains
+_REFUSED_S = 2.0  # that a client may send on behind its last answer
 _LOG_INTERVAL_S = 60.0
 _LOOKS = 4096  # in one turn of the sweep: with more connections each is looked at less often
 _log = logging.getLogger("sparing.http")
@@ -32,6 +33,7 @@ class State(Enum):
     WRITING = "the client to read"
     IDLE = "another request"
     CLOSING = "the client to read the last answer"
+    REFUSED = "a client that was refused to end"
 
 
 _WRITES = frozenset({State.WRITING, State.CLOSING})
@@ -54,7 +56,7 @@ class Watched(Protocol):
     """What is asked of a connection."""
 
     def observe(self) -> tuple[State, int]:
-        """What it waits for, and how many requests it has read."""
+        """What it waits for, and how many requests it has read and answered."""
 
     def pending_bytes(self) -> int:
         """Of answers, that the client has not read."""
@@ -76,9 +78,9 @@ class Place:
         "caller",
         "connection",
         "pending_bytes",
-        "requests",
         "since_s",
         "state",
+        "steps",
         "unread_bytes",
     )
 
@@ -86,7 +88,7 @@ class Place:
         self.connection = connection
         self.caller = caller
         self.state = State.NEW
-        self.requests = 0
+        self.steps = 0
         self.since_s = now_s  # when this state was first seen
         self.pending_bytes = 0
         self.unread_bytes = 0
@@ -117,6 +119,7 @@ class Connections:
             State.WRITING: limits.write_s,
             State.IDLE: limits.idle_s,
             State.CLOSING: limits.write_s,
+            State.REFUSED: _REFUSED_S,
         }
         self.sweep = Sweep(self._look)
 
@@ -200,9 +203,9 @@ class Connections:
 
     def _look_at(self, place: Place, draining: bool) -> None:
         now_s = self.sweep.now_s
-        state, requests = place.connection.observe()
-        if state is not place.state or requests != place.requests:
-            place.state, place.requests, place.since_s = state, requests, now_s
+        state, steps = place.connection.observe()
+        if state is not place.state or steps != place.steps:
+            place.state, place.steps, place.since_s = state, steps, now_s
             place.pending_bytes = place.connection.pending_bytes() if state in _WRITES else 0
             return
         limit_s = self._limit_s.get(state)

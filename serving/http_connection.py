@@ -9,7 +9,7 @@ another's server the door stands in the lifespan's state (`serving.guest`).
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import cast
@@ -30,6 +30,8 @@ MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
 KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `doors.idle_timeout_s`
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
+QUEUED_BYTES = 2048  # of memory for a request that waits for the one before it, its text aside
+MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends on after it was refused
 _TCP_CLOSE = 7  # the kernel's state of a connection that was reset
 DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it
 
@@ -38,22 +40,35 @@ class _HeadRefused(Exception):
     """Ends the parser's work on what the connection has refused."""
 
 
+class _Exit:
+    """What a cycle uses of its connection's transport."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.close = close
+        self.is_closing = transport.is_closing
+
+
 class HttpConnection(HttpToolsProtocol):
     """Counts the bytes that were neither a whole head nor a piece of a body; says what it waits
     for, and ends when told to.
     """
 
     _door: HttpDoor
+    _exit: _Exit
 
     _loose_bytes = 0
     _deaf = False  # nothing more is read
     _ended = False  # the client sends no more, and is still to be answered
+    _dropped_bytes: int | None = None  # that came after the last answer was written
     _in_body = False  # a head was read whole, and its body was not
     _offers_upgrade = False  # a head was read whole that is to be read again without its offer
     _headed: object = None  # the scope of the last head that was read whole
     _host = b"\0"  # that was found right, which need not be looked at again
     _named: Mapping[bytes, bytes]  # the headers of the last head
-    _requests = 0  # that were read whole
+    _steps = 0  # requests that were read whole, and answers
     _held: list[bytes] | None = None  # the pieces of a body that is held back
     _held_bytes = 0
     _queued_bytes = 0  # that came while requests waited for the one before them
@@ -66,6 +81,7 @@ class HttpConnection(HttpToolsProtocol):
         door = self.app_state.get(DOOR, self.app)
         assert isinstance(door, HttpDoor)
         self._door = door
+        self._exit = _Exit(transport, self._hang_up)
         self._place = door.connections.add(self, door.name_caller(read_address(self.client)))
         if self._place is None:
             self._refuse(
@@ -73,22 +89,30 @@ class HttpConnection(HttpToolsProtocol):
                 f"connections: {len(door.connections)} have requests under way, which is all that"
                 " are allowed; try again",
             )
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._place is not None:
             self._door.connections.remove(self._place)
+            self._place = None
         turn, self._turn = self._turn, None
         if turn is not None and turn.call is not None:
             self._door.leave(turn.known, turn.body, turn.call)
         self._let_go()
+        self._exit.close = self.transport.close  # without a cycle both are freed at once
         running = self._running
         if running is not None and running is not self.cycle and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
         super().connection_lost(exc)
+        if self.pipeline:  # nothing of what was never begun waits for a collection
+            self.pipeline.clear()
+            self.cycle.on_response = self.transport.close
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """True while the requests that were read whole are still to be answered."""
+        if self._dropped_bytes is not None:
+            return False
         if self._in_body and self._held is None:
             if not self.pipeline:
                 return False
@@ -108,11 +132,13 @@ class HttpConnection(HttpToolsProtocol):
         super().shutdown()
 
     def observe(self) -> tuple[State, int]:
-        return self._find_state(), self._requests
+        return self._find_state(), self._steps
 
     def _find_state(self) -> State:
         if self.transport.is_closing():
             return State.CLOSING
+        if self._dropped_bytes is not None:
+            return State.REFUSED
         if self.flow.write_paused:
             return State.WRITING
         if self._is_answering():
@@ -123,7 +149,7 @@ class HttpConnection(HttpToolsProtocol):
             return State.REST
         if self.scope is not self._headed:
             return State.HEAD
-        return State.IDLE if self._requests else State.NEW
+        return State.IDLE if self._steps else State.NEW
 
     def _is_answering(self) -> bool:
         cycle = self.cycle
@@ -143,7 +169,8 @@ class HttpConnection(HttpToolsProtocol):
             self._let_go()
         elif state is State.HEAD and self.headers:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"head: not there in full in {after_s:g} s")
-        elif state in {State.NEW, State.HEAD, State.IDLE, State.REST}:
+            self.transport.close()
+        elif state in {State.NEW, State.HEAD, State.IDLE, State.REST, State.REFUSED}:
             self.transport.close()
         else:
             self.transport.abort()
@@ -154,13 +181,15 @@ class HttpConnection(HttpToolsProtocol):
         if state in {State.HEAD, State.HELD}:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "request: others need its room; try again")
             self._held = None
-        elif state in {State.NEW, State.IDLE}:
-            self.transport.close()
-        else:
+        elif state not in {State.NEW, State.IDLE}:
             self.transport.abort()
+            return
+        self.transport.close()
+        self.loop.call_later(LAST_WORDS_S, self.transport.abort)  # where the client does not read
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
+            self._drop(len(data))
             return
         self._loose_bytes += len(data)
         try:
@@ -169,7 +198,7 @@ class HttpConnection(HttpToolsProtocol):
             self._decline(data, offer)
         except httptools.HttpParserError as error:
             self._refuse_bytes(error)
-        if self._loose_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._loose_bytes > MAX_HEAD_BYTES and not self._deaf:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"headers: given {self._loose_bytes} bytes or more, allowed {MAX_HEAD_BYTES}",
@@ -185,10 +214,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def _count_unread(self, place: Place, new_bytes: int) -> None:
         self._queued_bytes = self._queued_bytes + new_bytes if self.pipeline else 0
-        unread_bytes = self._queued_bytes + (self._held_bytes if self._held is not None else 0)
+        unread_bytes = self._queued_bytes + QUEUED_BYTES * len(self.pipeline)
+        if self._held is not None:
+            unread_bytes += self._held_bytes
         if self.scope is not self._headed:
             unread_bytes += self._loose_bytes or new_bytes
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and self._dropped_bytes is None:
             self._door.connections.count_unread(place, unread_bytes)
 
     def _decline(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
@@ -233,8 +264,12 @@ class HttpConnection(HttpToolsProtocol):
             self._held = []
             self._held_bytes = 0
         else:
-            super().on_headers_complete()
+            self._begin_cycle()
             self.headers = []  # for trailers, which are no headers
+
+    def _begin_cycle(self) -> None:
+        super().on_headers_complete()
+        self.cycle.transport = cast(asyncio.Transport, self._exit)
 
     def _accept_head(self) -> bool:
         """False where the head is to be read again, without its offer."""
@@ -263,15 +298,16 @@ class HttpConnection(HttpToolsProtocol):
         if self._offers_upgrade:
             return
         self._in_body = False
-        self._requests += 1
+        self._steps += 1
         if self._held is not None and self._take_up():
             return
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Begin the next request that waits; without one, the sweep waits for the client."""
+        self._steps += 1
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._dropped_bytes is not None:
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -311,7 +347,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._held is None:
             return
         pieces, self._held = self._held, None
-        super().on_headers_complete()
+        self._begin_cycle()
         self.headers = []
         for piece in pieces:
             super().on_body(piece)
@@ -361,7 +397,7 @@ class HttpConnection(HttpToolsProtocol):
         self._door.refuse_unread(fault.status)
         app, self.app = self.app, make_refusal(fault.status, fault.sentence)
         self.url = b"/"
-        super().on_headers_complete()
+        self._begin_cycle()
         self.app = app
         self.cycle.keep_alive = False
         raise _HeadRefused
@@ -384,4 +420,32 @@ class HttpConnection(HttpToolsProtocol):
         answered = self._in_body and self._held is None and cycle.response_complete
         if not answered:
             self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
-        self.transport.close()
+        if cycle is not None and not cycle.response_complete:  # its body will not come
+            cycle.disconnected = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close behind the last answer. Where the client may still be sending, its bytes are
+        dropped for a moment: the kernel would answer them with a reset, and the client might see
+        that alone.
+        """
+        if (
+            self._ended
+            or not (self._in_body or self._deaf)
+            or self.transport.is_closing()
+            or not self.transport.can_write_eof()
+        ):
+            self.transport.close()
+        elif self._dropped_bytes is None:
+            self._deaf = True
+            self._dropped_bytes = 0
+            self.transport.write_eof()
+            self.flow.resume_reading()
+
+    def _drop(self, new_bytes: int) -> None:
+        if self._dropped_bytes is not None:
+            self._dropped_bytes += new_bytes
+            if self._dropped_bytes > MAX_DROPPED_BYTES:
+                self.transport.close()

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from serving.connections import Connections, Limits, State
-from serving.http_connection import HttpConnection
+from serving.http_connection import MAX_DROPPED_BYTES, QUEUED_BYTES, HttpConnection
 from tests.serving.conversations import CHUNKED, KNOWN, NEW
 from tests.serving.wire import INFER, Scene, Wire, label, play, post, read, split, write_body
 from tests.toys import ToyStage, final, until
@@ -150,6 +150,66 @@ def test_a_client_that_does_not_read_its_answer_is_ended() -> None:
         assert wire.closing
 
     play(script, write_timeout_s=10.0)
+
+
+def test_a_client_that_reads_one_answer_after_another_is_left_alone() -> None:
+    async def script(scene: Scene) -> None:
+        protocol, wire = connect(scene)
+        wire.unread_bytes = 1_000_000  # all the time: what was read is written anew
+        protocol.pause_writing()
+        protocol.data_received(GET * 2)
+        for _ in range(3):
+            wait(scene, 9.9)
+            protocol.resume_writing()
+            await read(wire, 2)
+            protocol.pause_writing()
+            protocol.data_received(GET * 2)
+            wire.written = b""
+            find_connections(scene).sweep.advance(0.1)
+            assert not wire.closing
+        find_connections(scene).sweep.advance(10.0)
+        assert wire.closing
+
+    play(script, write_timeout_s=10.0)
+
+
+REFUSED = [
+    post(b"x", url=b"/nowhere", version=b"1.0", length=b"1000"),
+    post(b"x", b"connection: close", url=b"/nowhere", length=b"1000"),
+    post(b"x", url=b"/v2/models/toy/infer?", length=b"200000000", version=b"1.0"),
+    post(b"x", b"host: again"),
+    post(b"zz", CHUNKED, b"expect: 100-continue", url=b"/v1/routes/toy/predict", length=b""),
+    b"GET /v2 HTTP/1.1\r\nx: " + b"v" * 70_000,
+]
+
+
+@pytest.mark.parametrize("packet", REFUSED, ids=["1.0", "last", "413", "400", "chunk", "431"])
+def test_a_refused_client_that_sends_on_is_heard_out_for_a_moment(packet: bytes) -> None:
+    async def script(scene: Scene) -> None:
+        for ends in ("in time", "by bytes", "by itself"):
+            protocol, wire = connect(scene)
+            wire.hears_end = False
+            protocol.data_received(packet)
+            ((status, answer),) = await read(wire, 1)
+            assert status in {400, 404, 413, 431}
+            assert b"\r\nconnection: close\r\n" in answer
+            await until(lambda: protocol.observe()[0] is State.REFUSED)  # noqa: B023
+            protocol.data_received(KNOWN * 10)
+            wait(scene, 1.9)
+            assert not wire.closing
+            if ends == "in time":
+                find_connections(scene).sweep.advance(0.1)
+                assert wire.closing
+            elif ends == "by bytes":
+                protocol.data_received(bytes(MAX_DROPPED_BYTES))
+                assert wire.closing
+            else:
+                assert not protocol.eof_received()
+                wire.close()
+            assert len(split(wire.written)) == 1
+            await until(lambda: not scene.state.tasks)
+
+    play(script)
 
 
 def test_a_client_that_sends_no_more_gets_its_answers_and_is_closed() -> None:
@@ -298,6 +358,36 @@ def test_heads_and_bodies_that_are_not_there_in_full_are_bounded_together() -> N
         assert connections._unread_bytes == 0
 
     play(script, max_unread_bytes=4096)
+
+
+def test_requests_that_wait_for_another_count_with_the_memory_they_take() -> None:
+    gate = threading.Event()
+    stage = ToyStage("a", lambda value: final(value, "a"), gate=gate)
+
+    async def script(scene: Scene) -> None:
+        _, few = connect(scene, NEW + GET * 90)
+        assert not few.closing
+        gate.set()
+        assert len(await read(few, 91)) == 91
+        gate.clear()
+        _, many = connect(scene, post(write_body(4.0)) + GET * 100)
+        assert many.closing
+        gate.set()
+
+    play(script, stage=stage, max_unread_bytes=100 * QUEUED_BYTES)
+
+
+def test_who_gives_way_and_does_not_read_is_reset() -> None:
+    async def script(scene: Scene) -> None:
+        protocol, wire = connect(scene, GET)
+        await read(wire, 1)
+        aborted: list[bool] = []
+        wire.abort = lambda: aborted.append(True)  # type: ignore[method-assign]
+        protocol.give_way()
+        assert (wire.closing, aborted) == (True, [])
+        await until(lambda: bool(aborted))
+
+    play(script)
 
 
 def test_what_clients_do_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:

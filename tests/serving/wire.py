@@ -53,10 +53,13 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closing = False
+        self.ended = False
+        self.hears_end = True
         self.unread_bytes = 0  # that the client has not read
         self.protocol: HttpToolsProtocol | None = None
 
     def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
+        assert not self.ended
         self.written += data
 
     def close(self) -> None:
@@ -72,6 +75,20 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """A client that hears the end closes, and one that sends on does not."""
+        self.ended = True
+        if self.hears_end:
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        assert isinstance(self.protocol, HttpConnection)
+        if not self.protocol.eof_received():
+            self.close()
 
     def pause_reading(self) -> None:
         pass
