@@ -83,6 +83,7 @@ class Engine:
             clock=clock,
             make_worker=make_worker,
         )
+        self._watch_at = clock()
         self._watching: asyncio.Handle = self._loop.call_soon(self._watch)
         self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
         self.lookup: Lookup | None = None
@@ -230,8 +231,13 @@ class Engine:
 
     def _watch(self) -> None:
         """Have a stall logged also where no probe asks."""
+        interval_s, now = self._settings.stalled_after_s / 4, self._clock()
+        late_s = now - self._watch_at
+        if late_s > interval_s:
+            self._scheduler.excuse(late_s)
         self._scheduler.health()
-        self._watching = self._loop.call_later(self._settings.stalled_after_s / 4, self._watch)
+        self._watch_at = now + interval_s
+        self._watching = self._loop.call_later(interval_s, self._watch)
 
     # Admission ------------------------------------------------------------------------------------
 

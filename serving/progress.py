@@ -42,6 +42,10 @@ class Progress:
         self._since = now
         self._allowed_s = self._stalled_after_s + _SLACK * batch_s
 
+    def excuse(self, seconds: float) -> None:
+        """The whole process did not run for so long: the machine or the process was suspended."""
+        self._since += seconds
+
     def judge(self, lane: Lane | None, now: float) -> Health:
         """`lane`: where rows wait or run; None where there are none."""
         waited_s = now - self._since

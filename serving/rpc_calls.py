@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from core.errors import Overloaded
 
+_OF_FREE = 8  # times the free calls that one caller may have open: some are left for others
 GRACE_S = 1.0  # a call that waited this long for its client may be ended to make room
 
 
@@ -105,8 +106,9 @@ class OpenCalls:
         if shares.connections.get(connection, 0) >= kind.per_connection:
             raise _full(kind, kind.per_connection, "of one connection")
         calls = shares.callers.get(caller, {})
-        if len(calls) >= kind.per_caller and not self._make_room(calls):
-            raise _full(kind, kind.per_caller, "of one caller")
+        most = min(kind.per_caller, _OF_FREE * (kind.total - shares.total))
+        if calls and len(calls) >= most and not self._make_room(calls):
+            raise _full(kind, len(calls), "of one caller")
         if shares.total >= kind.total and not self._make_room(
             max(shares.callers.values(), key=len)
         ):

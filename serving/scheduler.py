@@ -228,6 +228,10 @@ class Scheduler:
         finally:
             self._pump()
 
+    def excuse(self, seconds: float) -> None:
+        """For so long this loop could not run at all, which says nothing about batches."""
+        self._progress.excuse(seconds)
+
     def health(self) -> Health:
         """Whether batches end, for probes; to be asked now and then, so that the log says it."""
         lane = self._running or next((one for one in self._waiting if one.rows), None)

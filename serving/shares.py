@@ -129,7 +129,6 @@ class Shares:
         device.calls -= 1
         if device.calls == 0 and device.waiting == 0:  # nothing that anybody could owe
             device.shares.clear()
-            device.now_s = 0.0
         elif _is_idle(of_caller) and of_caller.spent_s <= device.now_s:
             device.shares.pop(of_caller.name, None)
 

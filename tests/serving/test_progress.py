@@ -50,6 +50,23 @@ def test_a_stall_is_logged_without_a_probe(caplog: pytest.LogCaptureFixture) -> 
     assert len(caplog.records) == 1
 
 
+def test_a_process_that_was_suspended_says_nothing_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    stepped = make_stepped()
+    stepped.spin()
+    stepped.submit(ask(1))
+    stepped.spin()
+    for suspended_s in (3600.0, 2.5, 3600.0, 2.5):
+        stepped.clock.now += suspended_s
+        stepped.spin()
+        assert stepped.engine.health() == HEALTHY
+    stepped.clock.now += 2.5
+    stepped.spin()
+    stepped.clock.now += 2.5
+    stepped.spin()
+    assert not stepped.engine.health().ready  # all other time counts
+    assert len(caplog.records) == 1
+
+
 def test_a_server_without_work_is_healthy_for_ever() -> None:
     stepped = make_stepped()
     stepped.submit(ask(1))

@@ -1,5 +1,7 @@
 """Shares of open calls, and which calls are ended to make room."""
 
+import contextlib
+
 import pytest
 
 from core.errors import Overloaded
@@ -47,6 +49,28 @@ def test_a_connection_a_caller_and_all_together_have_their_limits_and_get_their_
     book.calls.end_all(second, Why.DRAINING)
     assert [call for call, _ in book.ended] == second
     assert len(book.calls) == 4
+
+
+def test_two_callers_with_all_the_calls_they_may_have_leave_some_for_others() -> None:
+    book = Book()
+    kind = Kind("calls", total=400, per_caller=200, per_connection=400)
+
+    def take_all(caller: str) -> list[OpenCall]:
+        taken: list[OpenCall] = []
+        with contextlib.suppress(Overloaded):
+            while True:
+                taken.append(book.calls.begin(kind, caller, caller))
+                taken[-1].since = None  # the server works on it
+        return taken
+
+    first, second = take_all("a"), take_all("b")
+    assert len(first) == 200
+    assert 160 < len(second) < 200
+    assert len(take_all("c")) >= 10
+    for call in first[:10]:
+        book.calls.close(call)
+    assert take_all("a") == []
+    assert len(take_all("d")) >= 5
 
 
 def test_a_call_that_its_client_does_not_go_on_with_makes_room() -> None:

@@ -189,7 +189,7 @@ def test_ten_thousand_random_route_names_add_no_metric_series(tmp_path: Path) ->
                 reply = await client.post(f"/v2/models/r{name}/infer", BODIES[0])
                 assert reply.status == 404
 
-    with LiveServer(tmp_path) as server:
+    with LiveServer(tmp_path, '[energy]\nsource = "none"\n') as server:  # whose series come later
         asyncio.run(_one_right_and_one_wrong(server))
         before = series_of(server)
         asyncio.run(main(server))
@@ -246,7 +246,7 @@ async def _refused_at_once(client: RawClient, large_ms: float) -> None:
 
 
 def test_a_client_that_goes_away_costs_no_more(tmp_path: Path) -> None:
-    write_route(tmp_path, width=SLOW_WIDTH, thresholds=[1.0], max_batch=1)
+    write_route(tmp_path, width=SLOWER_WIDTH, thresholds=[1.0], max_batch=1)
     bodies = [
         json.dumps({"inputs": [{**TENSOR, "data": picture.ravel().tolist()}]}).encode()
         for picture in make_pictures(300, seed=8)
