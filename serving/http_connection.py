@@ -302,6 +302,10 @@ class HttpConnection(HttpToolsProtocol):
         if self._held is not None and self._take_up():
             return
         super().on_message_complete()
+        if not self.parser.should_keep_alive():  # also where only a trailer says so
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
 
     def on_response_complete(self) -> None:
         """Begin the next request that waits; without one, the sweep waits for the client."""

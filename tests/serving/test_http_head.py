@@ -6,7 +6,7 @@ import pytest
 
 from serving.http_head import read_target
 from tests.serving.conversations import KNOWN
-from tests.serving.wire import Scene, play, post
+from tests.serving.wire import Scene, play, post, read
 from tests.toys import until
 
 HOST = b"host: t\r\n"
@@ -181,3 +181,23 @@ def test_targets_are_brought_to_their_path_and_query() -> None:
     assert read_target(b"https://t:1?x=1") == b"/?x=1"
     for target in (b"*", b"", b"http:///v2", b"mailto:x", b"http://t:99999999/v2"):
         assert read_target(target) is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_trailer_may_say_that_a_request_is_the_last(at_once: bool) -> None:
+    last = frame(CHUNKED, b"1\r\na\r\n0\r\nconnection: close\r\n\r\n")
+
+    async def script(scene: Scene) -> None:
+        if at_once:
+            answers = await scene.talk(last + KNOWN, answers=None)
+            assert b"\r\nconnection: close\r\n" in answers[0][1]
+        else:  # answered before its trailers are here
+            protocol, wire = scene.connect()
+            protocol.data_received(last[:-4])
+            answers = await read(wire, 1)
+            assert not wire.closing
+            protocol.data_received(last[-4:] + KNOWN)
+            assert wire.closing
+        assert [status for status, _ in answers] == [405]
+
+    play(script)
