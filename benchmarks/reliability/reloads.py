@@ -4,33 +4,42 @@ A version under another number has the same weights, so its answers stay the rig
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from routes.loading import find_routes
 
+MOST_ADDED = 2
+
 
 class Reloads:
-    """`step` does one change after the other; each is one move, so that nothing half is seen."""
+    """`step` does one change after the other by moving folders, so that nothing half is seen."""
 
-    def __init__(self, root: Path, spare: Path, seed: int = 0) -> None:
+    def __init__(self, root: Path, spare: Path, adding: Sequence[str], seed: int = 0) -> None:
         self._root = root
         self._spare = spare  # of the same file system
+        self._adding = adding  # routes that get versions, best alike in size
         self._rng = Random(seed)
         self._added: list[Path] = []
         self._next_version = 100
 
+    def fill(self) -> None:
+        """As many versions more as there will ever be, so that memory is level from the start."""
+        while len(self._added) < MOST_ADDED:
+            self._add(self._rng.choice(self._adding))
+
     def step(self) -> str:
         """What was done, in words."""
-        if len(self._added) >= 2:
-            return self._remove(self._added.pop(0))
-        route = self._rng.choice(find_routes(self._root))
-        if self._rng.random() < 0.5 or route in self._added:
+        if self._rng.random() < 0.5:
+            route = self._rng.choice(find_routes(self._root))
             (route / "route.toml").touch()
             return f"touched {route.parent.name}/{route.name}"
-        return self._add(route)
+        said = [self._remove(self._added.pop(0))] if len(self._added) >= MOST_ADDED else []
+        return ", ".join([*said, self._add(self._rng.choice(self._adding))])
 
-    def _add(self, directory: Path) -> str:
+    def _add(self, name: str) -> str:
+        directory = self._root / name / "1"
         version = str(self._next_version)
         self._next_version += 1
         made = self._spare / version

@@ -40,6 +40,7 @@ ROUTES = (
     "fashion-mnist", "fashion-mnist-large", "fashion-mnist-exits", "fashion-mnist-cbnet",
     "mnist-cbnet", "cifar10",
 )  # fmt: skip
+ADDING = ("fashion-mnist-exits", "fashion-mnist-cbnet", "mnist-cbnet")  # small, and alike
 SETTINGS = "[memory]\nlimit_bytes = 4194304\n"
 SHARE = 0.5  # of the measured capacity
 CAPACITY_S = 10.0
@@ -182,8 +183,9 @@ def main() -> None:
             least: make_samples(root, 12, controls={"min_confidence": least} if least else {})
             for least in SURENESS
         }
+        reloads = Reloads(root, spare, ADDING)
+        reloads.fill()
         with LiveServer(root, SETTINGS) as server:
-            reloads = Reloads(root, spare)
             watch = uvloop.run(soak(server, pool, reloads, options.minutes, soaked, stop))
             faults = judge(soaked, watch, server.log.read_text(errors="replace"), warm_up * 60)
             code = server.stop(60.0)
