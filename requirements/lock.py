@@ -4,9 +4,9 @@ Versions and hashes come from the package index that uv is set up for, for all p
 versions of Python that the project runs on. Versions that stand in the files already stay;
 `--upgrade` looks for newer ones. Installing takes pip alone: docs/dependencies.md.
 
-torch has two builds of one version: with CUDA, from the index, and for CPUs alone, `+cpu`, where
-somebody offers it beside the index. Each stands in a file of its own, the first with CUDA's
-libraries; the second is written where pip finds that build.
+torch has two builds of one version: with CUDA, from the index, and for CPUs alone, `+cpu`, which
+some indexes offer. Each stands in a file of its own, the first with CUDA's libraries; the second is
+written where pip finds that build.
 """
 
 import argparse

@@ -141,7 +141,7 @@ def ask_meter(meter: Meter) -> AskPower:
 
 
 def ask_person(console: Console) -> AskPower:
-    """The power that somebody reads off a wall plug."""
+    """The power that a person reads off a wall plug."""
     return partial(_ask_person, console)
 
 
@@ -151,7 +151,7 @@ def _ask_person(console: Console, load: int, seconds: float) -> float:
         try:
             text = console.input(f"{load} cores are busy. What does the plug show, in watts? ")
         except EOFError:
-            raise Failure(f"nobody answered; {NO_TERMINAL}") from None
+            raise Failure(f"no watts were typed in; {NO_TERMINAL}") from None
         try:
             power_w = float(text.replace(",", "."))
         except ValueError:

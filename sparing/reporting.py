@@ -3,7 +3,7 @@
 Saved is one figure here, on dashboards and in recording rules: 1 - MACs / full MACs, where the
 server counts the full model's MACs for every row that it answered, from the cache too. The full
 model is the route's last stage, or all stages where they are parts of one net. Joules of the full
-model: as if every answer had taken the time of a row of the route's dearest stage, at the joules
+model: as if every answer had taken the time of a row of the route's costliest stage, at the joules
 that the route's time really took; an estimate, and called so. Not in proportion to MACs, of which
 a small network's take more joules each.
 """
@@ -100,7 +100,7 @@ class _Stages(NamedTuple):
     rows: Sums
 
     def estimate_full_joules(self, route: str, rows: float, spent_j: float | None) -> float | None:
-        """So many rows in the dearest stage; None where nothing ran."""
+        """So many rows in the costliest stage; None where nothing ran."""
         seconds = {key: value for key, value in self.seconds.items() if key[0] == route}
         a_row = [value / self.rows[key] for key, value in seconds.items() if self.rows.get(key)]
         total_s = sum(seconds.values())

@@ -1,4 +1,4 @@
-"""The lock files name everything that is installed, by version and hash, and nobody's index."""
+"""The lock files name everything that is installed, by version and hash, and no index."""
 
 import tomllib
 from pathlib import Path

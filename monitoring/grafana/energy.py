@@ -55,7 +55,7 @@ def _first_look() -> Iterator[Tile]:
     share = f"{rows} / {ours}"
     yield tile("Goes to rows", "Of idle, overhead and rows.", share, "percentunit")
     yield tile(
-        "Power saved, estimated", "Against the dearest stage alone.", q.saved_watts(), "watt"
+        "Power saved, estimated", "Against the costliest stage alone.", q.saved_watts(), "watt"
     )
     yield tile("Compute saved", "Against the full model alone.", q.saved(), "percentunit", SAVED)
 

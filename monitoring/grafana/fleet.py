@@ -53,7 +53,7 @@ def _first_look() -> Iterator[Tile]:
     )
     yield tile(
         "Power saved, estimated",
-        "Against the time of a row of the dearest stage, for every row that was answered.",
+        "Against the time of a row of the costliest stage, for every row that was answered.",
         q.saved_watts(),
         "watt",
         ((None, RED), (0.0, GREEN)),

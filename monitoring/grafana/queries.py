@@ -76,7 +76,7 @@ def joules_a_request(by: str = "") -> str:
 
 def saved_watts() -> str:
     """What all answered rows would have drawn, had each taken the time of a row of its route's
-    dearest stage, less what they drew. Not by MACs: a small network takes more joules for one.
+    costliest stage, less what they drew. Not by MACs: a small network takes more joules for one.
     """
     joules = rate("sparing_energy_joules_total", by="route")
     seconds = rate("sparing_stage_seconds_sum", by="route")

@@ -46,7 +46,10 @@ class Estimate(NamedTuple):
 
     def describe(self) -> str:
         """One line for the log: the range and the basis."""
-        full = f"{self.watts.idle_w:.2g} W idle to {self.full_w:.3g} W with {self.cpus:g} CPUs busy"
+        noun = "CPU" if self.cpus == 1 else "CPUs"
+        full = (
+            f"{self.watts.idle_w:.2g} W idle to {self.full_w:.3g} W with {self.cpus:g} {noun} busy"
+        )
         spread = f" ({self.low_w:.3g} to {self.high_w:.3g} W)" if self.low_w < self.high_w else ""
         return f"{full}{spread}, from {self.basis}"
 

@@ -113,5 +113,5 @@ def test_what_cannot_be_done_is_one_sentence(options: list[str], why: str) -> No
 
 def test_a_plug_whose_reader_hangs_up_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    with pytest.raises(Failure, match="nobody answered"):
+    with pytest.raises(Failure, match="no watts were typed in"):
         ask_person(QUIET)(0, 0.0)
