@@ -15,7 +15,7 @@ from monitoring.prometheus.rules import Severity
 # answered with 4xx, and callers who left. Overloaded (429) and DeadlineExceeded (504) are ours.
 CALLERS_FAULT = (
     "InvalidInput", "BodyTooLarge", "UnsupportedEncoding", "Unauthorized", "UnknownRoute",
-    "ClientGone",
+    "RequestTimeout", "ClientGone",
 )  # fmt: skip
 
 
