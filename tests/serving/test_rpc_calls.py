@@ -1,8 +1,11 @@
 """Shares of open calls, and which calls are ended to make room."""
 
 import contextlib
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import Overloaded
 from serving.rpc_calls import GRACE_S, Kind, OpenCall, OpenCalls, Why
@@ -117,3 +120,44 @@ def test_what_waits_for_its_client_for_too_long_is_ended() -> None:
     book.calls.sweep()
     assert book.ended[1:] == [(idle, Why.IDLE), (unread, Why.UNREAD)]
     assert works.open
+
+
+MOVES = st.tuples(
+    st.sampled_from(["begin", "begin", "begin", "works", "waits", "close", "end", "later"]),
+    st.sampled_from("abc"),
+    st.integers(0, 40),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MOVES, max_size=40))
+def test_whatever_begins_and_ends_in_whatever_order_is_counted_once(
+    moves: list[tuple[str, str, int]],
+) -> None:
+    book = Book()
+    begun: list[OpenCall] = []
+    for move, caller, number in moves:
+        if move == "begin":
+            with contextlib.suppress(Overloaded):
+                begun.append(book.begin(caller, f"{caller}{number % 3}"))
+        elif move == "later":
+            book.now += number
+            book.calls.sweep()
+        elif begun:
+            call = begun[number % len(begun)]
+            if move == "works":
+                call.since = None
+            elif move == "waits":
+                book.calls.wait(call, Why.UNREAD)
+            elif move == "close":
+                book.calls.close(call)
+            else:
+                book.calls.end(call, Why.DRAINING)
+        held = [one for one in begun if one.open]
+        assert {*book.calls} == {*held}
+        assert len(book.calls) == len(held) <= KIND.total
+        assert max(Counter(one.caller for one in held).values(), default=0) <= KIND.per_caller
+        places = Counter(one.connection for one in held)
+        assert max(places.values(), default=0) <= KIND.per_connection
+        assert not held or held[0].shares.connections == places
+    assert len({id(call) for call, _ in book.ended}) == len(book.ended)

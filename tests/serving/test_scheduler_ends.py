@@ -107,6 +107,10 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     assert len(stepped.ends) == begun
     assert not stepped.open and not stepped.engine._flights and not stepped.engine.state_bytes
     assert all(lane.rows == 0 for route in routes for lane in route.lanes.values())
+    assert not any(lane.queues for route in routes for lane in route.lanes.values())
+    device = stepped.engine._scheduler.shares.device
+    assert (device.waiting, device.calls) == (0, 0)
+    assert all(one.waiting == one.calls == 0 for one in device.shares.values())
     assert stepped.engine.health().ready
     assert not stepped.loop.ready
 
