@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -42,6 +44,14 @@ class RawClient:
     def close(self) -> None:
         if self._streams is not None:
             self._streams[1].close()
+            self._streams = None
+
+    def reset(self) -> None:
+        """Hang up in a way that cannot be taken for the end of what this side sends."""
+        if self._streams is not None:
+            connection = self._streams[1].get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._streams[1].transport.abort()
             self._streams = None
 
     async def post(self, path: str, body: bytes) -> RawReply:

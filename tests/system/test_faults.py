@@ -261,7 +261,7 @@ def test_a_client_that_goes_away_costs_no_more(tmp_path: Path) -> None:
         await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
         for task, client in zip(asking, clients, strict=True):
             task.cancel()
-            client.close()
+            client.reset()
         await asyncio.gather(*asking, return_exceptions=True)
         end = time.monotonic() + 10.0
         while sum(stage["waiting_rows"] for stage in profile_of(server).values()):
