@@ -27,6 +27,20 @@ _PIECE_BYTES = 2**18  # of base64, decoded at once; a multiple of 4
 _EXPLAINED_BYTES = 2**18  # of a list that is wrong: a longer one is not parsed to say in what
 
 
+def is_list(body: bytes) -> bool:
+    return body[:1] in b" \t\r\n["
+
+
+def count_pictures(body: bytes) -> int:
+    """How many a body may hold, by the first quotes of a list."""
+    if not is_list(body):
+        return 1
+    quotes = at = 0
+    while quotes < 2 * MAX_PICTURES and (at := body.find(b'"', at) + 1) > 0:
+        quotes += 1
+    return max(1, quotes // 2)
+
+
 class _Wrong(Exception):
     """The body is not a list of base64 texts from this byte on."""
 

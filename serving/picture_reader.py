@@ -12,7 +12,7 @@ import numpy as np
 
 from core.manifest import PictureSpec
 from serving.decode_pool import DecodePool, Pause, Work
-from serving.picture_body import split_body
+from serving.picture_body import count_pictures, is_list, split_body
 from serving.picture_file import PictureFile
 from serving.pictures import PictureLimits, Row, check_room, count_bytes, open_picture, read_row
 
@@ -21,6 +21,7 @@ AT_ONCE_LIST_BYTES = 4 * 2**10
 AT_ONCE_PICTURES = 4
 AT_ONCE_PIXELS = 128 * 128  # times the passes over them
 AT_ONCE_DECODE_BYTES = 2**20
+_TABLE_UNITS = 10_000  # bytes of a body that take as long as the tables of one picture
 _TOGETHER_PIXELS = 2**18  # of small pictures in one piece of work, a few milliseconds
 
 
@@ -35,12 +36,11 @@ class PictureReader:
         self, body: bytes, spec: PictureSpec, caller: str, deadline: float | None
     ) -> Row:
         """UINT8 [N,H,W], or [N,H,W,3] for colour. Raises a leaf of the error tree."""
-        if len(body) <= (AT_ONCE_LIST_BYTES if body[:1] in b" \t\r\n[" else AT_ONCE_FILE_BYTES):
+        if len(body) <= (AT_ONCE_LIST_BYTES if is_list(body) else AT_ONCE_FILE_BYTES):
             pictures = _open_all(body, spec, None)
         else:
-            looking = Work(
-                partial(_open_all, body, spec), "body", len(body), 3 * len(body), len(body)
-            )
+            units = len(body) + _TABLE_UNITS * count_pictures(body)
+            looking = Work(partial(_open_all, body, spec), "body", units, 3 * len(body), len(body))
             (pictures,) = await self._pool.run([looking], caller, deadline)
         decode_bytes = check_room(pictures, spec, self._limits)
         if _is_small(pictures, decode_bytes):

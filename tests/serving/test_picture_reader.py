@@ -15,7 +15,8 @@ from PIL import Image
 from core.errors import DeadlineExceeded, InvalidInput
 from core.manifest import PictureSpec
 from serving.decode_pool import DecodePool, PoolLimits
-from serving.picture_body import split_body
+from serving.decode_times import FIRST_GUESSES
+from serving.picture_body import MAX_PICTURES, count_pictures, split_body
 from serving.picture_reader import PictureReader
 from serving.pictures import PictureLimits, Row
 from tests.picture_files import SIGNATURE, chunk, write_file, write_png
@@ -87,6 +88,23 @@ def test_a_long_list_gives_what_its_pictures_give() -> None:
         assert np.array_equal(rows, np.concatenate(alone))
 
     play(scene)
+
+
+def test_lists_of_small_pictures_make_no_large_body_seem_slow() -> None:
+    tiny = write_file(Image.new("L", (1, 1)), "JPEG")
+    guessed_s = FIRST_GUESSES["body"] * 10**7
+
+    async def scene(reader: PictureReader, pool: DecodePool) -> None:
+        for _ in range(8):
+            await reader.read(encode(*[tiny] * 256), SPEC, "", None)
+        assert pool.times.predict_s("body", 10**7) < 5 * guessed_s
+
+    play(scene)
+
+
+def test_pictures_of_a_body_are_counted_by_its_first_quotes() -> None:
+    bodies = (b"", b"[", SMALL, b'""' * 9, encode(SMALL), encode(*[b"x"] * 7), b'["' * 10**6)
+    assert [count_pictures(body) for body in bodies] == [1, 1, 1, 1, 1, 7, MAX_PICTURES]
 
 
 def test_the_picture_that_is_wrong_is_named_wherever_it_stands() -> None:
