@@ -7,6 +7,7 @@ their way through stages are the scheduler's; which route answers a task is the 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -140,7 +141,7 @@ class Engine:
     def take(self, call: Call) -> Reply:
         """The reply of a call that is over, or its error raised."""
         if call.error is not None:
-            raise call.error.with_traceback(None)
+            raise copy(call.error)  # the raised one holds frames, and they the call
         return make_reply(call.served, call.answers)
 
     def leave(self, call: Call) -> None:
@@ -180,7 +181,7 @@ class Engine:
         finally:
             self.leave(call)
         if call.error is not None:
-            raise call.error.with_traceback(None)
+            raise copy(call.error)  # the raised one holds frames, and they the call
 
     def resolve(self, route: str, version: str | None) -> ServedRoute:
         """The served route of that name and version, or one of a task's for `auto:<task>`."""

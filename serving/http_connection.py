@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from serving.calls import Call
 from serving.connections import Place, State
-from serving.http_cycles import Turn, make_refusal
+from serving.http_cycles import Turn, Work, make_refusal
 from serving.http_head import Fault, Head, find_fault, read_target, write_without_offers
 from serving.http_status import CLOSE, say, write_response
 from serving.oip_http import JSON_TYPE
@@ -96,8 +96,8 @@ class HttpConnection(HttpToolsProtocol):
             self._door.connections.remove(self._place)
             self._place = None
         turn, self._turn = self._turn, None
-        if turn is not None and turn.call is not None:
-            self._door.leave(turn.known, turn.body, turn.call)
+        if turn is not None and turn.work is not None:
+            self._door.leave(*turn.work)
         self._let_go()
         self._exit.close = self.transport.close  # without a cycle both are freed at once
         running = self._running
@@ -364,12 +364,12 @@ class HttpConnection(HttpToolsProtocol):
         address = read_address(self.client)
         answer, known = self._door.recall(self.url, self.headers, self._named, body, address)
         if answer is None and known is not None:
-            turn = Turn(known, body)
+            turn = Turn()
             done = partial(self.loop.call_soon, self._finish, turn)
             begun = self._door.begin(known, body, done)
             if isinstance(begun, Call):
                 self._held = None
-                turn.call = begun
+                turn.work = Work(known, body, begun)
                 self._turn = turn
                 self.cycle = cast(RequestResponseCycle, turn)
                 return True
@@ -384,11 +384,12 @@ class HttpConnection(HttpToolsProtocol):
         return True
 
     def _finish(self, turn: Turn) -> None:
-        if self._turn is not turn or turn.call is None:  # the client has gone
+        work, turn.work = turn.work, None
+        if self._turn is not turn or work is None:  # the client has gone
             return
         self._turn = None
         close = self._door.draining or not turn.keep_alive
-        answer = self._door.finish(turn.known, turn.body, turn.call, close=close)
+        answer = self._door.finish(*work, close=close)
         turn.response_complete = True
         self.transport.write(answer)
         if close:

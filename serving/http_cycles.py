@@ -1,6 +1,7 @@
 """What stands for a request at its connection, besides uvicorn's own cycle."""
 
 from http import HTTPStatus
+from typing import NamedTuple
 
 from uvicorn._types import ASGI3Application, ASGISendCallable
 
@@ -17,17 +18,26 @@ class _Nobody:
         pass
 
 
-class Turn:
-    """A held request that the engine works on; to the server it stands for its own cycle."""
+class Work(NamedTuple):
+    """What the engine does for a held request."""
 
-    __slots__ = ("body", "call", "disconnected", "keep_alive", "known", "response_complete")
+    known: Known
+    body: bytes
+    call: Call
+
+
+class Turn:
+    """A held request that the engine works on; to the server it stands for its own cycle.
+
+    Its connection keeps it until the next request comes, so it lets go of its work once answered.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "work")
     more_body = False
     message_event = _Nobody()
 
-    def __init__(self, known: Known, body: bytes) -> None:
-        self.known = known
-        self.body = body
-        self.call: Call | None = None
+    def __init__(self) -> None:
+        self.work: Work | None = None
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False

@@ -223,6 +223,7 @@ class RpcDoor:
                     answer = await work(raw, _remaining_s(context), trace, caller)
                 finally:
                     self._bytes_in_flight -= len(raw)
+                    raw = b""  # the library keeps this frame of a call that was refused
                 self._close_when_read(opened)
                 opened = None
                 return answer
@@ -369,10 +370,12 @@ class RpcDoor:
         if place is not None and (why is Why.UNREAD or call.context.done()):
             self._unreading.add(place)
 
+        context = call.context
+
         async def abort() -> None:
-            if not call.context.done():
+            if not context.done():
                 with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
-                    await call.context.abort(ENDS[why], why.value)
+                    await context.abort(ENDS[why], why.value)
 
         ending = asyncio.create_task(abort())
         self._endings.add(ending)
@@ -404,17 +407,19 @@ class RpcDoor:
 
     def _watch(self, health: Health) -> StreamHandler:
         async def serve(opened: OpenCall, _caller: Caller) -> None:
+            context = opened.context
             raw = await self._read_one(opened)
             async with aclosing(health.watch(raw)) as states:
                 async for state in states:
                     self._calls.wait(opened, Why.UNREAD)
-                    await opened.context.write(state)
+                    await context.write(state)
                     opened.since = None
 
         return self._streaming(WATCHES, serve)
 
     def _reflect(self, reflection: Reflection) -> StreamHandler:
         async def serve(opened: OpenCall, _caller: Caller) -> None:
+            context = opened.context
             wire = _Wire(opened, self._calls, self._hear)
 
             async def requests() -> AsyncGenerator[bytes, None]:
@@ -427,7 +432,7 @@ class RpcDoor:
                     wire.rest()
 
             if not await run_before(self._draining, answer()):
-                await opened.context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
 
         return self._streaming(REFLECTIONS, serve)
 
@@ -441,6 +446,7 @@ class _Wire:
         self, opened: OpenCall, calls: OpenCalls, hear: Callable[[OpenCall, bytes], None]
     ) -> None:
         self._opened = opened
+        self._context = opened.context
         self._calls = calls
         self._hear = hear
         self._requests = 0
@@ -449,7 +455,7 @@ class _Wire:
 
     async def read(self) -> bytes | None:
         """The next message; None at the end."""
-        raw: Any = await self._opened.context.read()
+        raw: Any = await self._context.read()
         if raw is grpc.aio.EOF:
             return None
         self._requests += 1
@@ -462,7 +468,7 @@ class _Wire:
     async def write(self, raw: bytes) -> None:
         self._writes = True
         self._calls.wait(self._opened, Why.UNREAD)
-        await self._opened.context.write(raw)
+        await self._context.write(raw)
         self._writes = False
         self._opened.since = None
 
@@ -497,6 +503,7 @@ def _remaining_s(context: Context) -> float | None:
 
 async def _refuse(context: Context, error: SparingError) -> None:
     """End the call with the error's status; raises."""
+    error.__traceback__ = None  # the library keeps the error, which would keep all that it saw
     trailing: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded | RouteUnavailable):
         trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)

@@ -64,7 +64,7 @@ class OpenCall:
         self.open = True
 
 
-End = Callable[[OpenCall, Why], None]
+End = Callable[[OpenCall, Why], None]  # may only schedule something
 
 
 class _Shares:
@@ -127,6 +127,7 @@ class OpenCalls:
         if not call.open:
             return
         call.open = False
+        call.context = call.task = None  # which hold the call, too
         shares = call.shares
         calls = shares.callers[call.caller]
         del calls[call]
@@ -174,8 +175,8 @@ class OpenCalls:
 
     def end(self, call: OpenCall, why: Why) -> None:
         if call.open:
-            self.close(call)
             self._end(call, why)
+            self.close(call)
 
     def end_all(self, calls: Iterable[OpenCall], why: Why) -> None:
         for call in list(calls):

@@ -128,9 +128,12 @@ class Shares:
         of_caller.calls -= 1
         device.calls -= 1
         if device.calls == 0 and device.waiting == 0:  # nothing that anybody could owe
+            for one in device.shares.values():
+                one.shares.clear()  # which hold it, too
             device.shares.clear()
         elif _is_idle(of_caller) and of_caller.spent_s <= device.now_s:
             device.shares.pop(of_caller.name, None)
+            of_caller.shares.clear()
 
     def _forget(self) -> None:
         """Let go of idle callers: of those that owe nothing, else of the half that came first."""

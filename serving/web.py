@@ -271,7 +271,8 @@ class HttpDoor:
         method = scope["method"]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        visit = Visit(place, headers, receive, scope["query_string"], scope.get(KNOWN), caller)
+        known = scope.pop(KNOWN, None)  # the connection keeps its last scope
+        visit = Visit(place, headers, receive, scope["query_string"], known, caller)
         return endpoint, visit
 
     def _find(self, path: str) -> Place:

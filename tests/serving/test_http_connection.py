@@ -6,6 +6,7 @@ import socket
 import threading
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from core.messages import Outcome, Step
 from serving.connections import State
 from serving.http_connection import MAX_HELD_BYTES, HttpConnection
+from serving.http_cycles import Turn
 from tests.bad_input import GOOD
 from tests.bad_input import post as post_tiny
 from tests.live import LiveServer
@@ -65,6 +67,18 @@ def test_a_known_answer_needs_no_task_and_a_new_one_neither() -> None:
         protocol.data_received(NEW)
         assert not scene.state.tasks
         assert [label(one) for one in await read(wire, 2)] == [1.0, 3.0]
+
+    play(script)
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
+    async def script(scene: Scene) -> None:
+        await scene.teach(1.0)
+        protocol, wire = scene.connect()
+        protocol.data_received(NEW)
+        await read(wire, 1)
+        turn = cast(object, protocol.cycle)
+        assert isinstance(turn, Turn) and turn.work is None
 
     play(script)
 

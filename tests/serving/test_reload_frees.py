@@ -1,6 +1,7 @@
 """What a reload replaces is freed with its last request, by reference counts alone."""
 
 import asyncio
+import contextlib
 import gc
 import shutil
 import weakref
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from core.devices import CpuDevice
+from core.errors import DeadlineExceeded
 from core.messages import Request
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
@@ -18,9 +20,10 @@ from serving.catalog import Catalog
 from serving.engine import Engine
 from serving.reload import Reloader
 from serving.settings import SimilarRouteSettings
+from serving.shares import Share, Shares
 from serving.similar import SimilarRoutes
 from tests.tiny_routes import make_pictures, write_route
-from tests.toys import with_engine
+from tests.toys import until, with_engine
 
 PICTURES = make_pictures(8)
 
@@ -155,3 +158,38 @@ def test_series_of_a_route_do_not_grow_with_its_versions(tmp_path: Path) -> None
         touch(tmp_path, number)
         loading.refresh()
     assert metrics.render()[0].count(b"\n") == lines
+
+
+def test_a_request_that_failed_keeps_nothing_of_its_route(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    catalog = Catalog()
+    loading = open_reloader(tmp_path, catalog)
+    loading.refresh()
+
+    async def fail(engine: Engine) -> None:
+        engine.catalog = catalog
+        left = watch(catalog)
+        request = Request("tiny", {"image": PICTURES})
+        call = engine.submit(request, engine.admit(request), lambda: None)
+        call.fail(DeadlineExceeded("too late"))
+        engine.leave(call)
+        with contextlib.suppress(DeadlineExceeded):
+            engine.take(call)
+        del call
+        touch(tmp_path, 0)
+        loading.refresh()
+        await engine.drain(5.0)
+        await until(lambda: left() == [])
+
+    with_engine(fail)
+
+
+def test_a_caller_without_requests_leaves_no_shares() -> None:
+    shares = Shares()
+    stays = shares.claim("stays", "tiny")
+    for name in "abc":
+        shares.release(shares.claim(name, "tiny"))
+    shares.release(stays)
+    del stays
+    found = [one for one in gc.get_objects() if isinstance(one, Share)]
+    assert len([one for one in found if one.name in ("a", "b", "c", "stays")]) == 0

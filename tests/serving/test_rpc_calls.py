@@ -161,3 +161,10 @@ def test_whatever_begins_and_ends_in_whatever_order_is_counted_once(
         assert max(places.values(), default=0) <= KIND.per_connection
         assert not held or held[0].shares.connections == places
     assert len({id(call) for call, _ in book.ended}) == len(book.ended)
+
+
+def test_a_call_that_is_over_holds_neither_its_context_nor_its_task() -> None:
+    book = Book()
+    call = book.calls.begin(KIND, "a", "1", context=object(), task=object())
+    book.calls.end(call, Why.IDLE)
+    assert (call.context, call.task) == (None, None)
