@@ -329,7 +329,7 @@ class RpcDoor:
     def _close_when_read(self, opened: OpenCall) -> None:
         """The library sends the answer, and is done when the client has taken it."""
         self._calls.wait(opened, Why.UNREAD)
-        opened.context.add_done_callback(lambda _context: self._calls.close(opened))
+        opened.task.add_done_callback(lambda _task: self._calls.close(opened))
 
     def _hear(self, opened: OpenCall, raw: bytes) -> None:
         if self._unread.watches:
