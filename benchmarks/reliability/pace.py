@@ -32,6 +32,7 @@ class Stop:
 
     def _ask(self, number: int, frame: object) -> None:
         self.asked = True
+        print(f"{signal.Signals(number).name}: ending early with what was done", flush=True)
 
 
 @contextmanager
