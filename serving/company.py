@@ -17,21 +17,32 @@ LONGEST_S = 0.005  # a pass can be long: the device does not wait for a large bo
 class Company:
     """One for a device; `begin` whenever it becomes free or gets its first row."""
 
-    __slots__ = ("_lane", "_passes", "_quiet", "_rows", "_until")
+    __slots__ = ("_arrived", "_lane", "_passes", "_quiet", "_rows", "_until")
 
     def __init__(self) -> None:
         self._lane = 0  # its identity: a replaced route's lane must not be kept alive
         self._rows = 0
+        self._arrived = -1
         self._quiet = self._passes = 0
         self._until = 0.0
 
     def begin(self, now: float) -> None:
         self._lane = 0
+        self._arrived = -1
         self._quiet, self._passes = QUIET_PASSES, MOST_PASSES
         self._until = now + LONGEST_S
 
-    def comes(self, lane: Lane, now: float) -> bool:
+    def is_quiet(self, arrived: int) -> bool:
+        """Whether the waiting goes on with nothing to look at: `arrived` rows so far, none new."""
+        if arrived != self._arrived or self._quiet <= 1 or self._passes <= 1:
+            return False
+        self._quiet -= 1
+        self._passes -= 1
+        return True
+
+    def comes(self, lane: Lane, arrived: int, now: float) -> bool:
         """Whether this lane's batch is to wait for one more pass of the loop."""
+        self._arrived = arrived
         rows = lane.rows
         if rows >= lane.max_batch or lane.times.predict_s(rows) >= WORTH_IT_S:
             return False

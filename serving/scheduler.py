@@ -74,6 +74,7 @@ class Scheduler:
         self._running: Lane | None = None  # whose batch is on the device
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
         self._pump_is_due = False
+        self._arrived = 0  # rows in lanes so far
         self._busy_until: float | None = None  # predicted end of the batch that runs now
         self._closed = False
         self.traced = 0  # calls under way that are followed
@@ -90,6 +91,7 @@ class Scheduler:
     def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
         """Put a row into a lane; an idle device takes it at the end of this loop iteration."""
         lane.push(flight, now)
+        self._arrived += 1
         idle = self._busy_until is None
         if idle and not self._waiting:
             self._progress.begin(now)
@@ -138,12 +140,16 @@ class Scheduler:
         """
         self._pump_is_due = False
         while self._busy_until is None and not self._closed:
+            if self._company.is_quiet(self._arrived):
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump)
+                return
             queue = self._turns.choose(self._waiting)
             if queue is None:
                 self._waiting.clear()
                 return
             lane = queue.lane
-            if self._company.comes(lane, self._clock()):
+            if self._company.comes(lane, self._arrived, self._clock()):
                 self._pump_is_due = True
                 self._loop.call_soon(self._pump)
                 return
