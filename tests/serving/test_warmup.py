@@ -60,4 +60,4 @@ def test_a_text_input_is_warmed_up_with_empty_text() -> None:
         ServedRoute(manifest, ToyPipeline("reading", {"reading": Reading()}), toy.metrics),
         CpuDevice(),
     )
-    assert set(seen) == {b""}
+    assert set(seen) == {""}
