@@ -40,6 +40,7 @@ BAD: Mapping[tuple[str, bytes], tuple[int, str]] = {
     (INFER, make_body(PICTURES[0], datatype="FP32")): (400, "inputs.image.datatype"),
     (INFER, b"[" * 100_000): (400, "lists, allowed 1024 in JSON"),
     (INFER, bytes(2**15)): (400, "body: not JSON"),
+    (INFER, bytes(2 * 2**20)): (413, "a request of this route has"),
     (PREDICT, BOMB): (413, "pixels"),
     (PREDICT, BOMB[:40]): (400, "pictures[0]"),
     ("/v2/models/nothing/infer", make_body(PICTURES[0])): (404, "'nothing'"),
