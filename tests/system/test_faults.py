@@ -153,7 +153,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path: Path, door: str) ->
         command = [sys.executable, "-m", "sparing.cli", "serve", "--models", str(tmp_path), *ports]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)
     assert ended.returncode == 1
-    lines = [line for line in ended.stderr.decode().splitlines() if "serving " not in line]
+    lines = [line for line in ended.stderr.decode().splitlines() if " INFO " not in line]
     assert len(lines) == 1
     assert port in lines[0]
 
