@@ -15,7 +15,7 @@ from core.messages import Key, Request
 from monitoring.traces import NO_TRACE, Trace
 from serving.calls import Call
 from serving.catalog import ServedRoute
-from serving.lanes import Lane
+from serving.lanes import Lane, Queue
 from serving.prediction import drain_s, waiting_s
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
@@ -119,12 +119,11 @@ def check_room(
     """Raises Overloaded where so many more rows have no room before the stage that they enter at,
     and DeadlineExceeded where it is predicted to come too late for them.
     """
-    own = [
-        queue
-        for one in call.served.lanes.values()
-        if (queue := one.queue_of(claim.share)) is not None
-    ]
-    waiting = sum([one.rows + one.looked_up for one in call.served.lanes.values()])
+    lanes = call.served.lanes.values()
+    waiting = sum([one.rows + one.looked_up for one in lanes])
+    own: list[Queue] = []
+    if waiting:
+        own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
     free = settings.max_queued_rows - waiting
     calls = max(1, claim.share.calls)  # a small one finds room beside the large ones of its caller
     is_small = rows * calls <= free

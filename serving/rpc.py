@@ -79,6 +79,7 @@ ENDS: Mapping[Why, grpc.StatusCode] = {
 
 MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
 TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
+MAX_PEERS = 4096  # remembered
 STOP_S = 1.0  # for statuses to leave after the last call
 FAILED = "the server failed on this request, its log says why"
 
@@ -108,6 +109,7 @@ class RpcDoor:
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that say so too
         self._callers = Callers(settings)
+        self._peers: dict[str, Caller] = {}  # by what grpc says of a connection's other end
         self._messages = Messages()
         self._service = RpcService(
             engine,
@@ -175,16 +177,16 @@ class RpcDoor:
 
     def service(self, call: Any) -> Handler | None:
         """Grpc asks who handles a call; the token is looked at before a body is read."""
-        if call.method.startswith(_HEALTH):
-            return self._handlers.get(call.method)
-        if self._draining.is_set():
-            return self._no_more
-        if self._callers.asks_token:
+        method: str = call.method
+        draining = self._draining.is_set()
+        if (draining or self._callers.asks_token) and not method.startswith(_HEALTH):
+            if draining:
+                return self._no_more
             try:
                 self._callers.authorize(_encode(call.invocation_metadata))
             except Unauthorized:
                 return self._no_token
-        return self._handlers.get(call.method)
+        return self._handlers.get(method)
 
     def _make_handlers(self) -> Mapping[str, Handler]:
         """All read for themselves: the library's unary handlers begin when a message is whole."""
@@ -216,7 +218,8 @@ class RpcDoor:
             opened = None
             try:
                 opened, caller = self._open(INFER, context)
-                raw = await self._read_one(opened)
+                raw = await context.read()
+                self._hear_one(opened, raw)
                 trace = self._tracing.of_metadata(context.invocation_metadata)
                 self._admit(raw)
                 try:
@@ -236,7 +239,7 @@ class RpcDoor:
                 await context.abort(grpc.StatusCode.INTERNAL, FAILED)
             finally:
                 if opened is not None:
-                    self._calls.close(opened)
+                    opened.close()
             raise AssertionError("abort raises")
 
         return call
@@ -302,38 +305,43 @@ class RpcDoor:
                 await _refuse(context, error)
             finally:
                 if opened is not None:
-                    self._calls.close(opened)
+                    opened.close()
 
         return call
 
     def _open(self, kind: Kind, context: Context) -> tuple[OpenCall, Caller]:
         """Count the call, which waits for its first message. Raises SparingError."""
-        peer = context.peer()
-        if kind is CHECKS or kind is WATCHES:  # no token is asked for
-            caller = self._callers.of_address(read_address(peer))
-        else:
-            headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
-            caller = self._callers.find(headers, read_address(peer))
+        peer: str = context.peer()
+        caller = self._peers.get(peer)
+        if caller is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            caller = self._peers[peer] = self._callers.of_address(read_address(peer))
+        if self._callers.reads_headers and kind is not CHECKS and kind is not WATCHES:
+            caller = self._callers.find(_encode(context.invocation_metadata()), read_address(peer))
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
     async def _read_one(self, opened: OpenCall) -> bytes:
         """The message of a call that has one. Raises InvalidInput."""
-        raw: Any = await opened.context.read()
-        if raw is grpc.aio.EOF:
+        raw: bytes = await opened.context.read()
+        self._hear_one(opened, raw)
+        return raw
+
+    def _hear_one(self, opened: OpenCall, raw: object) -> None:
+        """A call's only message is here. Raises InvalidInput where the call ended without."""
+        if not isinstance(raw, bytes):
             raise InvalidInput("the call: ended without a message, allowed is one")
         opened.since = None
-        self._hear(opened, raw)
-        found: bytes = raw
-        return found
+        if self._unread.watches:
+            self._hear(opened, raw)
 
     def _close_when_read(self, opened: OpenCall) -> None:
         """The library sends the answer, and is done when the client has taken it."""
         self._calls.wait(opened, Why.UNREAD)
-        opened.task.add_done_callback(lambda _task: self._calls.close(opened))
+        opened.task.add_done_callback(opened.close)
 
     def _hear(self, opened: OpenCall, raw: bytes) -> None:
-        if self._unread.watches:
-            self._unread.hear(read_place(opened.connection), len(raw))
+        self._unread.hear(read_place(opened.connection), len(raw))
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
@@ -400,7 +408,7 @@ class RpcDoor:
                 await _refuse(context, error)
             finally:
                 if opened is not None:
-                    self._calls.close(opened)
+                    opened.close()
             raise AssertionError("abort raises")
 
         return call

@@ -49,19 +49,35 @@ class Why(Enum):
 class OpenCall:
     """One call. `since` is when it began to wait for its client; None while the server works."""
 
-    __slots__ = ("caller", "connection", "context", "open", "shares", "since", "task", "why")
+    __slots__ = ("caller", "connection", "context", "shares", "since", "task", "why")
 
     def __init__(
-        self, shares: "_Shares", caller: str, connection: str, context: Any, task: Any
+        self,
+        shares: "_Shares",
+        caller: str,
+        connection: str,
+        context: Any,
+        task: Any,
+        since: float | None,
     ) -> None:
-        self.shares = shares
+        self.shares: _Shares | None = shares  # None: it is over
         self.caller = caller
         self.connection = connection
         self.context = context  # grpc has no types
         self.task = task
-        self.since: float | None = None
+        self.since = since
         self.why = Why.LATE_MESSAGE  # if it waits for too long
-        self.open = True
+
+    @property
+    def open(self) -> bool:
+        return self.shares is not None
+
+    def close(self, _task: object = None) -> None:
+        """The call is over; closing twice is safe."""
+        shares = self.shares
+        if shares is not None:
+            self.context = self.task = self.shares = None  # which hold the call, too
+            shares.remove(self)
 
 
 End = Callable[[OpenCall, Why], None]  # may only schedule something
@@ -70,12 +86,36 @@ End = Callable[[OpenCall, Why], None]  # may only schedule something
 class _Shares:
     """The open calls of one kind."""
 
-    __slots__ = ("callers", "connections", "total")
+    __slots__ = ("callers", "connections", "emptied", "kind", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind, emptied: Callable[[], None]) -> None:
+        self.kind = kind
+        self.emptied = emptied
         self.total = 0
         self.callers: dict[str, dict[OpenCall, None]] = {}  # in the order of their beginning
         self.connections: dict[str, int] = {}
+
+    def add(self, call: OpenCall) -> None:
+        self.total += 1
+        calls = self.callers.get(call.caller)
+        if calls is None:
+            calls = self.callers[call.caller] = {}
+        calls[call] = None
+        self.connections[call.connection] = self.connections.get(call.connection, 0) + 1
+
+    def remove(self, call: OpenCall) -> None:
+        self.total -= 1
+        calls = self.callers[call.caller]
+        del calls[call]
+        if not calls:
+            del self.callers[call.caller]
+        left = self.connections[call.connection] - 1
+        if left:
+            self.connections[call.connection] = left
+        else:
+            del self.connections[call.connection]
+        if not self.total:
+            self.emptied()
 
 
 class OpenCalls:
@@ -102,43 +142,28 @@ class OpenCalls:
         """A call that waits for its first message. Raises Overloaded."""
         shares = self._shares.get(kind.name)
         if shares is None:
-            shares = self._shares[kind.name] = _Shares()
+            shares = self._shares[kind.name] = _Shares(kind, self._note_empty)
+        self._find_room(shares, caller, connection)
+        call = OpenCall(shares, caller, connection, context, task, self._clock())
+        shares.add(call)
+        return call
+
+    def _find_room(self, shares: _Shares, caller: str, connection: str) -> None:
+        """Raises Overloaded."""
+        kind = shares.kind
         if shares.connections.get(connection, 0) >= kind.per_connection:
             raise _full(kind, kind.per_connection, "of one connection")
-        calls = shares.callers.get(caller, {})
-        most = min(kind.per_caller, _OF_FREE * (kind.total - shares.total))
-        if calls and len(calls) >= most and not self._make_room(calls):
-            raise _full(kind, len(calls), "of one caller")
+        calls = shares.callers.get(caller)
+        if calls:
+            most = min(kind.per_caller, _OF_FREE * (kind.total - shares.total))
+            if len(calls) >= most and not self._make_room(calls):
+                raise _full(kind, len(calls), "of one caller")
         if shares.total >= kind.total and not self._make_room(
             max(shares.callers.values(), key=len)
         ):
             raise _full(kind, kind.total, "of all callers")
-        call = OpenCall(shares, caller, connection, context, task)
-        call.since = self._clock()
-        if not calls:
-            shares.callers[caller] = calls
-        calls[call] = None
-        shares.total += 1
-        shares.connections[connection] = shares.connections.get(connection, 0) + 1
-        return call
 
-    def close(self, call: OpenCall) -> None:
-        """The call is over; closing twice is safe."""
-        if not call.open:
-            return
-        call.open = False
-        call.context = call.task = None  # which hold the call, too
-        shares = call.shares
-        calls = shares.callers[call.caller]
-        del calls[call]
-        if not calls:
-            del shares.callers[call.caller]
-        shares.total -= 1
-        left = shares.connections[call.connection] - 1
-        if left:
-            shares.connections[call.connection] = left
-        else:
-            del shares.connections[call.connection]
+    def _note_empty(self) -> None:
         if self._emptied is not None and not len(self):
             self._emptied.set()
 
@@ -176,7 +201,7 @@ class OpenCalls:
     def end(self, call: OpenCall, why: Why) -> None:
         if call.open:
             self._end(call, why)
-            self.close(call)
+            call.close()
 
     def end_all(self, calls: Iterable[OpenCall], why: Why) -> None:
         for call in list(calls):
@@ -196,7 +221,9 @@ class OpenCalls:
         stalled = [one for one in calls if one.since is not None and one.since <= latest]
         if not stalled:
             return False
-        connections = stalled[0].shares.connections
+        shares = stalled[0].shares
+        assert shares is not None
+        connections = shares.connections
         self.end(max(stalled, key=lambda one: connections[one.connection]), Why.CROWDED)
         return True
 

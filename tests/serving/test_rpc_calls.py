@@ -44,8 +44,8 @@ def test_a_connection_a_caller_and_all_together_have_their_limits_and_get_their_
     with pytest.raises(Overloaded, match="8 of all callers are open"):
         book.begin("c", "6")
     for call in first:
-        book.calls.close(call)
-        book.calls.close(call)
+        call.close()
+        call.close()
     assert len(book.calls) == 4
     for connection in "1122":
         book.begin("a", connection)
@@ -71,7 +71,7 @@ def test_two_callers_with_all_the_calls_they_may_have_leave_some_for_others() ->
     assert 160 < len(second) < 200
     assert len(take_all("c")) >= 10
     for call in first[:10]:
-        book.calls.close(call)
+        call.close()
     assert take_all("a") == []
     assert len(take_all("d")) >= 5
 
@@ -150,7 +150,7 @@ def test_whatever_begins_and_ends_in_whatever_order_is_counted_once(
             elif move == "waits":
                 book.calls.wait(call, Why.UNREAD)
             elif move == "close":
-                book.calls.close(call)
+                call.close()
             else:
                 book.calls.end(call, Why.DRAINING)
         held = [one for one in begun if one.open]
