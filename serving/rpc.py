@@ -362,10 +362,12 @@ class RpcDoor:
             limit_bytes=self._settings.max_body_bytes_in_flight,
             max_message_bytes=self._settings.max_body_bytes,
         )
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + INTERVAL_S
             await asyncio.sleep(INTERVAL_S)
             try:
-                sweeper.sweep()
+                sweeper.sweep(late_s=loop.time() - due)
                 if self._unreading:
                     close_connections(self._port, self._unreading)
                     self._unreading.clear()

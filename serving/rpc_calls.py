@@ -188,6 +188,13 @@ class OpenCalls:
             if now - call.since >= limit_s:
                 self.end(call, call.why)
 
+    def excuse(self, seconds: float) -> None:
+        """For so long nothing that clients sent was read."""
+        now = self._clock()
+        for call in self.waiting():
+            assert call.since is not None
+            call.since = min(call.since + seconds, now)
+
     def waiting(self, at_least_s: float = 0.0) -> list[OpenCall]:
         """Those that have waited for their clients so long."""
         latest = self._clock() - at_least_s

@@ -26,8 +26,16 @@ class Sweeper:
         self._per_connection = max(max_message_bytes, limit_bytes // 4)
         self._per_caller = max(max_message_bytes, limit_bytes // 2)
 
-    def sweep(self) -> None:
+    def sweep(self, late_s: float = 0.0) -> None:
+        """`late_s` is how much later than due this comes: no client is blamed for a loop that
+        stalled, and did not read.
+        """
+        stalled = late_s > INTERVAL_S
+        if stalled:
+            self._calls.excuse(late_s - INTERVAL_S)
         self._calls.sweep()
+        if stalled:
+            return
         waiting: dict[Place, list[OpenCall]] = defaultdict(list)
         for call in self._calls.waiting(INTERVAL_S):
             place = read_place(call.connection)

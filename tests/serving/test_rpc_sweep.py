@@ -92,6 +92,37 @@ def test_whole_messages_are_no_unfinished_ones_and_give_no_credit() -> None:
     assert not desk.unread.watches
 
 
+def test_no_client_is_blamed_for_a_loop_that_stalled() -> None:
+    desk = Desk()
+    call = desk.begin("a", 1)
+    desk.sweep()
+    desk.sweep(a1=100)
+    desk.received["a", 1] += 5000  # not read yet
+    desk.now += 40.0
+    desk.sweeper.sweep(late_s=40.0)
+    assert desk.ended == []
+    desk.unread.hear(("a", 1), 5000)
+    call.since = desk.now
+    for _ in range(58):
+        desk.sweep()
+    assert desk.ended == []
+
+
+def test_clients_wait_no_longer_for_a_loop_that_is_always_late() -> None:
+    ended: list[Why] = []
+    now = 0.0
+    calls = OpenCalls(
+        lambda _call, why: ended.append(why), message_timeout_s=30, idle_s=600, clock=lambda: now
+    )
+    calls.begin(INFER, "a", "ipv4:a:1")
+    unread = Unread(lambda: {})
+    sweeper = Sweeper(calls, unread, limit_bytes=LIMIT, max_message_bytes=100)
+    for _ in range(30):
+        now += 2.0
+        sweeper.sweep(late_s=2.0 - INTERVAL_S)
+    assert ended == [Why.LATE_MESSAGE]
+
+
 def test_the_kernel_tells_what_a_connection_has_received() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
