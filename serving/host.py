@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from serving.allocator import return_large_blocks
+from serving.allocator import tune_allocator
 from serving.assembly import Assembly, CannotServe, assemble
 from serving.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
 from serving.http_connection import KEEP_ALIVE_S, HttpConnection
@@ -41,7 +41,7 @@ def run(settings: Settings, keeper: Keeper | None = None) -> int:
     except OSError as error:
         keeper.refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
         return 1
-    return_large_blocks()
+    tune_allocator()
     with listener:
         return uvloop.run(_serve(settings, listener, keeper))
 

@@ -11,8 +11,8 @@ from tests.live import ROOT
 # Blocks of all sizes up to 24 MB, freed while a small one behind each lives on.
 SCRIPT = """
 import sys, threading
-from serving.allocator import return_large_blocks
-if sys.argv[1] == "yes" and not return_large_blocks():
+from serving.allocator import tune_allocator
+if sys.argv[1] == "yes" and not tune_allocator():
     sys.exit("cannot be said here")
 
 def resident_kb():
