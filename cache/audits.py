@@ -3,7 +3,7 @@ another's.
 
 A caller who sends many easy pictures cannot make the hits of others look right, nor be spared
 audits for them; one who sends pictures made to be answered wrongly switches the tier off for itself
-alone. Bounded: the callers who asked last are remembered, and whoever has been forgotten, or was
+alone. Bounded: the callers who asked last are remembered, and one that has been forgotten, or was
 never seen, is audited in full again.
 """
 

@@ -107,7 +107,7 @@ async def _serve_http(
 
 
 def _tell_fewer(wanted: int, allowed: int) -> None:
-    """The default is more than many machines can give, which nobody needs to be warned of."""
+    """The default is more than many machines can give, which needs no warning."""
     is_given = wanted != DoorSettings().max_connections
     _log.log(
         logging.WARNING if is_given or allowed < _FEW_CONNECTIONS else logging.INFO,

@@ -240,10 +240,6 @@ class Lane:
         self.rows -= queue.rows
         self._close(queue.share)
 
-    def rows_before(self, due: float) -> int:
-        """About how many rows are due earlier; exact up to 64 waiting rows, then from a sample."""
-        return sum([queue.rows_before(due) for queue in self.queues.values()])
-
     def _order_queues(self, first: "Queue | None") -> "list[Queue]":
         queues = list(self.queues.values())
         if len(queues) == 1:

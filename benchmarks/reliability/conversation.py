@@ -30,7 +30,7 @@ class Ends(Enum):
     """How a conversation is over."""
 
     ANSWERED = "answered"  # so many answers are due, and the connection goes on
-    CLOSED = "closed"  # nobody knows what is due: we stop sending, and the server has to close
+    CLOSED = "closed"  # no answer can be expected: we stop sending, and the server has to close
     ABANDONED = "abandoned"  # we go away in the middle
 
 

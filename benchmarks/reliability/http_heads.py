@@ -1,5 +1,5 @@
-"""Heads and framing: benign spellings, whose answer is known, and wrong ones, after which nobody
-knows where the next request begins.
+"""Heads and framing: benign spellings, whose answer is known, and wrong ones, after which it is
+unknown where the next request begins.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which conversation has which number: the same for a seed, whoever asks and whenever.
+"""Which conversation has which number: always the same for a seed.
 
 Weights follow what a kind costs: most conversations are cheap, and of the dear ones there are
 enough.

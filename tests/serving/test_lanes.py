@@ -47,15 +47,17 @@ def test_a_hastened_row_is_taken_once_and_earlier() -> None:
 def test_rows_before_counts_what_is_due_earlier() -> None:
     lane = make_lane()
     queue(lane, *[float(due) for due in range(40)])
-    assert lane.rows_before(9.5) == 10
-    assert lane.rows_before(-1.0) == 0
-    assert lane.rows_before(1e9) == 40
+    (only,) = lane.queues.values()
+    assert only.rows_before(9.5) == 10
+    assert only.rows_before(-1.0) == 0
+    assert only.rows_before(1e9) == 40
 
 
 def test_rows_before_is_close_in_long_queues() -> None:
     lane = make_lane()
     queue(lane, *[float(due % 100) for due in range(4000)])
-    assert 1500 <= lane.rows_before(49.5) <= 2500
+    (only,) = lane.queues.values()
+    assert 1500 <= only.rows_before(49.5) <= 2500
 
 
 def test_rows_that_are_given_up_behind_others_hold_no_memory() -> None:
