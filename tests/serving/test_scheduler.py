@@ -87,28 +87,28 @@ def test_a_follower_hastens_a_row_that_is_on_the_device() -> None:
     gate = threading.Event()
     order: list[str] = []
 
-    def last(name: str) -> ToyStage:
-        def step(value: float) -> Step:
-            order.append(name)
-            return final(value, name)
+    def light_step(value: float) -> Step:
+        order.append(f"light {value:g}")
+        return onward(value, "light", "large")
 
-        return ToyStage(name, step)
+    def large_step(value: float) -> Step:
+        order.append(f"large {value:g}")
+        return final(value, "large")
 
-    light = ToyStage("light", lambda x: onward(x, "light", "large"), gate=gate)
+    light = ToyStage("light", light_step, gate=gate)
 
     async def use(engine: Engine) -> None:
         leader = asyncio.create_task(engine.answer(ask(1)))
         await until(lambda: len(light.batches) == 1)
-        soon = time.monotonic() + 2.0
+        soon = time.monotonic() + 20.0
         follower = asyncio.create_task(engine.answer(ask(1, deadline=soon)))
-        other = asyncio.create_task(engine.answer(ask(1, route="other", deadline=soon + 5.0)))
-        await until(lambda: engine.catalog.resolve("other", None).entry.rows == 1)
+        other = asyncio.create_task(engine.answer(ask(2, deadline=soon + 5.0)))
+        await until(lambda: engine.catalog.resolve("toy", None).entry.rows == 1)
         gate.set()
         await asyncio.gather(leader, follower, other)
 
-    routes = (serve_toy(light, last("large")), serve_toy(last("other"), route="other"))
-    with_engine(use, *routes, patience_s=30.0)
-    assert order == ["large", "other"]
+    with_engine(use, serve_toy(light, ToyStage("large", large_step)), patience_s=300.0)
+    assert order == ["light 1", "large 1", "light 2", "large 2"]
 
 
 def test_a_row_released_when_its_batch_is_taken_leaves_no_state() -> None:
