@@ -66,6 +66,7 @@ class RpcWire:
     async def call(self, call: Call, limit_s: float) -> RpcReply:
         """Send it all and wait until its stream or the connection is over."""
         deadline = asyncio.get_running_loop().time() + limit_s
+        self._take_all()  # such as room in the windows that came after the last call's answer
         self._stream += 2
         self._reply = reply = RpcReply()
         self._block = b""
@@ -124,10 +125,13 @@ class RpcWire:
         if left_s <= 0 or not await wire.more(left_s):
             self._reply.hung = True
             return
-        for one in http2.split_frames(wire.buffer):
-            self._take(one)
+        self._take_all()
         if wire.over and not self._reply.ended:
             self._reply.lost = True
+
+    def _take_all(self) -> None:
+        for one in http2.split_frames(self._wire.buffer):
+            self._take(one)
 
     def _take(self, one: Frame) -> None:
         if one.kind == http2.SETTINGS and not one.flags & http2.ACK:

@@ -12,12 +12,12 @@ from benchmarks.reliability.judging import judge_http, judge_rpc
 from benchmarks.reliability.long import find_cases, run_case
 from benchmarks.reliability.mix import MIX, make_conversation
 from benchmarks.reliability.reloads import Reloads
-from benchmarks.reliability.rpc_wire import RpcReply
+from benchmarks.reliability.rpc_wire import RpcReply, RpcWire
 from benchmarks.reliability.samples import make_samples
 from benchmarks.reliability.shrink import shrink
 from benchmarks.reliability.soak_asks import Rows, check_rows
 from benchmarks.reliability.watch import Held, find_errors, growth_bytes, slope_bytes_h
-from benchmarks.reliability.wire import Malformed, take_reply
+from benchmarks.reliability.wire import Malformed, Wire, take_reply
 from core.devices import CpuDevice
 from routes.loading import find_routes, load_route
 from tests.bad_input import write_text_route
@@ -180,3 +180,28 @@ def test_errors_in_a_log_are_found_and_warnings_are_not() -> None:
     traceback = "Traceback (most recent call last):\n  File\n"
     assert len(find_errors(log + (traceback + "KeyError\n") * 5)) == 3
     assert find_errors(traceback + "grpc._cython.cygrpc.ExecuteBatchError: Failed\n") == []
+
+
+def test_room_in_the_windows_that_came_after_a_call_is_there_for_the_next() -> None:
+    sent = bytearray()
+
+    class Still(Wire):
+        """A server that has said all that it has to say."""
+
+        def write(self, data: bytes) -> None:
+            sent.extend(data)
+
+        async def more(self, timeout_s: float) -> bool:
+            return False
+
+    async def call() -> None:
+        wire = Still()
+        client = RpcWire(wire)
+        sent.clear()
+        wire.buffer += http2.settings([(http2.INITIAL_WINDOW_SIZE, 2**20)])
+        wire.buffer += http2.window_update(0, 2**20)
+        await client.call(Call([(b":method", b"POST")], [bytes(100_000)]), 1.0)
+
+    asyncio.run(call())
+    data = [one for one in http2.split_frames(sent) if one.kind == http2.DATA]
+    assert sum(len(one.payload) for one in data) == 100_000
