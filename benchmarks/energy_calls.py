@@ -15,10 +15,10 @@ from core.messages import Step
 from monitoring.counts import RouteMetrics
 from monitoring.metrics import Metrics
 from serving.energy import open_sampler
-from serving.lanes import Flight, Lane, Lanes
-from serving.profile import UnitCost
+from serving.scheduling.lanes import Flight, Lane, Lanes
+from serving.scheduling.profile import UnitCost
+from serving.scheduling.spending import share, spend
 from serving.settings import EnergySettings
-from serving.spending import share, spend
 
 ROUNDS, READINGS, REQUESTS = 5, 300, 20_000
 ZONE, STEP_UJ = "intel-rapl:0", 1_000_000

@@ -18,7 +18,7 @@ import uvloop
 
 from benchmarks.loadgen import Load, Plan, Window, measure
 from benchmarks.traffic import Pictures, Traffic, encode_label
-from serving.rpc_messages import SERVICE, Messages
+from serving.grpc.messages import SERVICE, Messages
 
 INFER = f"/{SERVICE}/ModelInfer"
 _RAW_LABEL = b"\x32\x08"  # ModelInferResponse.raw_output_contents, eight bytes

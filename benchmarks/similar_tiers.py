@@ -11,8 +11,8 @@ from benchmarks.traffic import Labels, Pictures
 from cache.perceptual import Sketch, hash_pictures
 from core.messages import Outcome, Request
 from routes.loading import LoadedRoute
+from serving.engine.similar import RouteCounts, SimilarRoute
 from serving.settings import SimilarRouteSettings
-from serving.similar import RouteCounts, SimilarRoute
 
 INPUT = "image"
 BATCH_ROWS = 32

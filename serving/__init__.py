@@ -1,1 +1,1 @@
-"""Floor 3: doors, engine, lanes, router and settings."""
+"""The server: endpoints, engine, scheduling, processes and settings."""

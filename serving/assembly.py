@@ -1,7 +1,7 @@
 """Puts a server together from its settings: engine, memory, reloader and both doors, on one loop.
 
 Every host opens this same assembly; which process, sockets and signals stand around it is the
-host's: `serving.host` for `sparing serve`, `serving.guest` inside another's server.
+host's: `serving.process.host` for `sparing serve`, `serving.process.guest` inside another's server.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from monitoring.memory_counts import MemoryCounts
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from monitoring.sampling import NO_TRACING, Tracing
-from serving.catalog import Catalog
 from serving.energy import open_sampler
-from serving.engine import Engine
+from serving.engine.catalog import Catalog
+from serving.engine.engine import Engine
+from serving.engine.second_tier import count_second_tier, open_second_tier
+from serving.engine.similar import SimilarRoutes
+from serving.engine.similar_recall import count_similar
+from serving.grpc.rpc import RpcDoor
+from serving.http.web import HttpDoor
 from serving.open_tracing import open_tracing
 from serving.reload import Reloader
-from serving.rpc import RpcDoor
-from serving.second_tier import count_second_tier, open_second_tier
 from serving.settings import Settings
-from serving.similar import SimilarRoutes
-from serving.similar_recall import count_similar
 from serving.watching import Watcher
-from serving.web import HttpDoor
 
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
 # long.

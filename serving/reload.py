@@ -20,8 +20,8 @@ from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from routes.finding import scan_routes
 from routes.loading import load_route
-from serving.catalog import Catalog, ServedRoute
-from serving.similar import SimilarRoutes
+from serving.engine.catalog import Catalog, ServedRoute
+from serving.engine.similar import SimilarRoutes
 from serving.warmup import warm_up
 
 _log = logging.getLogger("sparing.routes")

@@ -13,8 +13,8 @@ from core.datatypes import DATATYPES
 from core.devices import Device
 from core.manifest import Manifest, TensorSpec
 from core.messages import Array, Batch, Handle, Step
-from serving.catalog import ServedRoute
-from serving.lanes import Lane
+from serving.engine.catalog import ServedRoute
+from serving.scheduling.lanes import Lane
 
 _MOST_STEPS = 16
 _REPEATS = 3

@@ -145,9 +145,9 @@ def serve(
     )
     configure_logging(log_level.upper())
     if chosen.workers.count > 1:
-        from serving.supervisor import supervise as host_routes
+        from serving.process.supervisor import supervise as host_routes
     else:
-        from serving.host import run as host_routes
+        from serving.process.host import run as host_routes
     raise typer.Exit(host_routes(chosen))
 
 

@@ -19,7 +19,7 @@ from core.manifest import Manifest, PictureSpec
 from core.messages import Outcome
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
-from serving.pictures import Row, open_picture, read_row
+from serving.pictures.pictures import Row, open_picture, read_row
 from sparing.client import ask
 from sparing.failure import Failure
 

@@ -15,12 +15,12 @@ import pytest
 from core.devices import CpuDevice
 from monitoring.metrics import Metrics
 from routes.offline import run_offline
-from serving.http_status import STATUS as HTTP_STATUS
-from serving.openapi import make_document
-from serving.outputs import EXPLANATIONS
-from serving.rpc import STATUS as RPC_STATUS
+from serving.grpc.rpc import STATUS as RPC_STATUS
+from serving.http.openapi import make_document
+from serving.http.status import STATUS as HTTP_STATUS
+from serving.oip.outputs import EXPLANATIONS
+from serving.oip.tensors import CONTROLS
 from serving.settings import Settings, SimilarRouteSettings
-from serving.tensors import CONTROLS
 from tests.tiny_routes import make_pictures, make_poison, write_route
 
 ROOT = Path(__file__).parents[1]

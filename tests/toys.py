@@ -16,8 +16,8 @@ from core.manifest import Manifest
 from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
-from serving.catalog import Catalog, ServedRoute
-from serving.engine import Engine
+from serving.engine.catalog import Catalog, ServedRoute
+from serving.engine.engine import Engine
 from serving.settings import EngineSettings
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from benchmarks.reliability.rpc_messages import (
 )
 from benchmarks.reliability.samples import Sample
 from benchmarks.reliability.valid_http import choose_rows, compare
-from serving.rpc_messages import SERVICE
+from serving.grpc.messages import SERVICE
 
 INFER = f"/{SERVICE}/ModelInfer".encode()
 STREAM = f"/{SERVICE}/ModelStreamInfer".encode()

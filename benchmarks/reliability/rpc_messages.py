@@ -11,7 +11,7 @@ from benchmarks.reliability.conversation import RpcRight
 from benchmarks.reliability.protobuf import BYTES, VARINT, Field, text, varint
 from benchmarks.reliability.samples import Sample, stack
 from benchmarks.reliability.valid_http import compare, write_blob
-from serving.rpc_messages import Messages
+from serving.grpc.messages import Messages
 
 MESSAGES = Messages()
 _VARINTS = [varint(n) for n in range(256)]

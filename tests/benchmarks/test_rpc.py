@@ -10,7 +10,7 @@ from benchmarks.loadgen import Plan
 from benchmarks.rpc import INFER, call_once, encode_grpc, expect_label, load_grpc
 from benchmarks.servers import run_no_op
 from benchmarks.traffic import Traffic, encode_label
-from serving.rpc_messages import Messages
+from serving.grpc.messages import Messages
 
 PLAN = Plan(connections=4, seconds=20.0, warm_up_s=0.0, count=40)
 PICTURE = np.arange(784, dtype=np.uint8).reshape(28, 28)

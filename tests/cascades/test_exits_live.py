@@ -12,8 +12,8 @@ from core.messages import Batch, Request, Stage, Step
 from monitoring.no_metrics import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
-from serving.catalog import ServedRoute
-from serving.engine import Engine
+from serving.engine.catalog import ServedRoute
+from serving.engine.engine import Engine
 from tests.tiny_kinds import write_exits
 from tests.tiny_routes import make_pictures
 from tests.toys import ToyPipeline, ToyStage, final, serve_toy, until, with_engine

@@ -20,8 +20,8 @@ from core.scores import SCORES, Floats, softmax
 from monitoring.no_metrics import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
-from serving.catalog import ServedRoute
-from serving.engine import Engine
+from serving.engine.catalog import ServedRoute
+from serving.engine.engine import Engine
 from tests.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
 from tests.tiny_routes import make_net, make_pictures, make_poison
 from tests.toys import with_engine

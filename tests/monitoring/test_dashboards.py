@@ -12,7 +12,7 @@ from monitoring.counts import SECONDS
 from monitoring.grafana.make_dashboards import DASHBOARDS, FOLDER, render
 from monitoring.grafana.questions import FILES, Question, fill, list_questions, read, read_variables
 from monitoring.prometheus.objectives import CALLERS_FAULT
-from serving.http_status import STATUS
+from serving.http.status import STATUS
 from tests.monitoring.metrics_page import read_families
 
 ROOT = Path(__file__).parents[2]

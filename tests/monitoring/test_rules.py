@@ -13,7 +13,7 @@ from monitoring.prometheus.objectives import CALLERS_FAULT, Objectives
 from monitoring.prometheus.options import Options
 from monitoring.prometheus.rules import Alert, Group, Recording, write_rules
 from monitoring.prometheus.windows import Windows
-from serving.http_status import STATUS
+from serving.http.status import STATUS
 from tests.programs import run_program
 
 ROOT = Path(__file__).parents[2]

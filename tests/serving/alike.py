@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from core.messages import Answer, Batch, Next, Outcome, Request, Step
 from monitoring.no_metrics import NoMetrics
-from serving.catalog import ServedRoute
-from serving.engine import Engine
+from serving.engine.catalog import ServedRoute
+from serving.engine.engine import Engine
+from serving.engine.similar import RouteCounts, SimilarRoute
 from serving.settings import SimilarRouteSettings
-from serving.similar import RouteCounts, SimilarRoute
 from tests.serving.small_engine import make_manifest
 from tests.toys import ToyPipeline
 

@@ -10,8 +10,8 @@ import orjson
 from PIL import Image
 
 from monitoring.metrics import Metrics
+from serving.http.web import HttpDoor
 from serving.settings import DoorSettings
-from serving.web import HttpDoor
 from tests.serving.small_engine import SmallEngine
 
 INFER = "/v2/models/small/infer"

@@ -10,10 +10,10 @@ from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
 from monitoring.metrics import Metrics
-from serving.admission import Admitted
-from serving.calls import Call
-from serving.catalog import AUTO, Catalog, ServedRoute
-from serving.progress import HEALTHY, Health
+from serving.engine.admission import Admitted
+from serving.engine.calls import Call
+from serving.engine.catalog import AUTO, Catalog, ServedRoute
+from serving.scheduling.progress import HEALTHY, Health
 
 
 def make_manifest(**changes: Any) -> Manifest:

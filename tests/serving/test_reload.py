@@ -19,8 +19,8 @@ from core.messages import Reply, Request
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from routes import finding
-from serving.catalog import Catalog
-from serving.engine import Engine
+from serving.engine.catalog import Catalog
+from serving.engine.engine import Engine
 from serving.reload import Reloader
 from tests.tiny_routes import make_pictures, write_route
 from tests.toys import with_engine

@@ -16,12 +16,12 @@ from core.errors import DeadlineExceeded
 from core.messages import Request
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
-from serving.catalog import Catalog
-from serving.engine import Engine
+from serving.engine.catalog import Catalog
+from serving.engine.engine import Engine
+from serving.engine.similar import SimilarRoutes
 from serving.reload import Reloader
+from serving.scheduling.shares import Share, Shares
 from serving.settings import SimilarRouteSettings
-from serving.shares import Share, Shares
-from serving.similar import SimilarRoutes
 from tests.tiny_routes import make_pictures, write_route
 from tests.toys import until, with_engine
 

@@ -7,9 +7,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from monitoring.no_metrics import NoMetrics
-from serving.engine import Engine
-from serving.rpc_messages import Messages
-from serving.rpc_service import RpcService
+from serving.engine.engine import Engine
+from serving.grpc.messages import Messages
+from serving.grpc.service import RpcService
 from tests.toys import ToyStage, final, serve_toy, until, with_engine
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.devices import CpuDevice
 from core.messages import Batch, Next, Step
-from serving.catalog import ServedRoute
+from serving.engine.catalog import ServedRoute
 from serving.warmup import warm_up
 from tests.toys import (
     CountingHandle,

@@ -7,8 +7,8 @@ from typing import Any
 from cache.local import LocalMemory
 from cache.remote import RemoteMemory
 from core.devices import CpuDevice
-from serving.catalog import Catalog, ServedRoute
-from serving.engine import Engine
+from serving.engine.catalog import Catalog, ServedRoute
+from serving.engine.engine import Engine
 from serving.settings import EngineSettings
 from tests.toys import until
 

@@ -19,7 +19,9 @@ CHECKED = "[workers]\ncount = 2\ncheck_interval_s = 0.1\nmax_missed_checks = 20\
 SERVER = """
 import asyncio, sys, threading
 from pathlib import Path
-from serving import assembly, host, reload, worker
+from serving import assembly, reload
+from serving.process import host
+from serving.scheduling import worker
 from serving.settings import Settings
 
 kind, models = sys.argv[1:]

@@ -12,7 +12,7 @@ from tests.tiny_routes import write_route
 
 OPENED = """
 import asyncio, sys
-import serving.host, sparing.cli
+import serving.process.host, sparing.cli
 from serving.assembly import assemble
 from serving.settings import Settings
 

@@ -1,0 +1,147 @@
+"""Admission: which route answers a request and what its rows' fingerprints are, or why neither.
+
+Whatever can be refused is refused here, before it costs anything.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cache.fingerprint import Fingerprinter, Prefix
+from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
+from core.messages import Key, Request
+from monitoring.traces import NO_TRACE, Trace
+from serving.engine.calls import Call
+from serving.engine.catalog import ServedRoute
+from serving.scheduling.lanes import Lane, Queue
+from serving.scheduling.prediction import drain_s, waiting_s
+from serving.scheduling.scheduler import Scheduler
+from serving.scheduling.shares import Claim
+from serving.settings import EngineSettings
+
+_PREFIXES = 1024
+OF_FREE = 8  # times the free room that one caller's rows may take: 8 of 9 parts, if it is alone
+
+
+class Admitted(NamedTuple):
+    """A well-formed request in time, before anything is spent on it."""
+
+    served: ServedRoute
+    keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
+    arrived: float
+    trace: Trace = NO_TRACE
+
+
+class Admission:
+    """Counts and fingerprints rows under a secret, of this process unless one is given."""
+
+    def __init__(self, max_rows: int, secret: bytes | None = None) -> None:
+        self._max_rows = max_rows
+        self._fingerprinter = Fingerprinter(secret or secrets.token_bytes(32))
+        self._prefixes: dict[tuple[object, ...], Prefix] = {}
+
+    def count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
+        """Raises InvalidInput or BodyTooLarge for none, too many, or different numbers of rows."""
+        arrays = iter(inputs.values())
+        rows = len(next(arrays))
+        if any(len(array) != rows for array in arrays):
+            raise InvalidInput("inputs must have the same number of rows, theirs differ")
+        if rows > self._max_rows:
+            raise BodyTooLarge(f"inputs: given {rows} rows, allowed {self._max_rows}")
+        if rows == 0:
+            raise InvalidInput("inputs: given 0 rows, allowed 1 or more")
+        return rows
+
+    def fingerprint(self, request: Request, served: ServedRoute, rows: int) -> Sequence[Key | None]:
+        """The rows' keys, or Nones for a request that wants nothing remembered."""
+        if request.no_cache:
+            return [None] * rows
+        return self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
+
+    def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
+        controls = tuple(sorted(request.controls.items())) if request.controls else ()
+        name = (served.digest, served.name, request.tenant, controls)
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            prefix = self._prefixes[name] = self._fingerprinter.prefix(
+                request.tenant, served.name, served.pipeline.digest, request.controls
+            )
+        return prefix
+
+
+def _check_wait(
+    call: Call, own_s: float, more_s: float, scheduler: Scheduler, settings: EngineSettings
+) -> None:
+    """A caller may have so many seconds of work waiting for a route, or a single request."""
+    if own_s + more_s <= settings.max_queued_s:
+        return
+    callers = max(1, scheduler.shares.device.waiting)
+    raise Overloaded(
+        f"route {call.served.name!r} has {own_s:.1f} s of this caller's work waiting, with this"
+        f" request {own_s + more_s:.1f} s, allowed {settings.max_queued_s:g} s",
+        retry_after_s=max(1.0, (own_s + more_s - settings.max_queued_s) * callers),
+    )
+
+
+def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+    """Raises InvalidInput naming the first row with a NaN or an infinity that the route refuses."""
+    for name in served.finite_inputs:
+        sound = np.isfinite(inputs[name])
+        if not sound.all():
+            row = int(np.argmin(sound.reshape(len(sound), -1).all(axis=1)))
+            raise InvalidInput(
+                f"inputs.{name}: row {row} has NaN or an infinity, route {served.name} allows"
+                " finite numbers only"
+            )
+
+
+def check_in_time(request: Request, now: float) -> float:
+    """The instant of arrival. Raises DeadlineExceeded for a request that came too late."""
+    if request.deadline is not None and request.deadline <= now:
+        raise DeadlineExceeded("the request's deadline had passed when it arrived")
+    return now
+
+
+def check_room(
+    call: Call,
+    lane: Lane,
+    claim: Claim,
+    rows: int,
+    due: float,
+    now: float,
+    scheduler: Scheduler,
+    settings: EngineSettings,
+) -> None:
+    """Raises Overloaded where so many more rows have no room before the stage that they enter at,
+    and DeadlineExceeded where it is predicted to come too late for them.
+    """
+    lanes = call.served.lanes.values()
+    waiting = sum([one.rows + one.looked_up for one in lanes])
+    own: list[Queue] = []
+    if waiting:
+        own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
+    free = settings.max_queued_rows - waiting
+    calls = max(1, claim.share.calls)  # a small one finds room beside the large ones of its caller
+    is_small = rows * calls <= free
+    own_rows = sum([queue.rows for queue in own])
+    if rows > free or (own and not is_small and own_rows + rows > OF_FREE * free):
+        raise Overloaded(
+            f"route {call.served.name!r} has {waiting} rows waiting, at most"
+            f" {settings.max_queued_rows} may wait, and of one caller fewer",
+            retry_after_s=max(1.0, waiting_s(own)),
+        )
+    if own and (more_s := drain_s(lane, rows)) * calls > settings.max_queued_s:
+        _check_wait(call, waiting_s(own), more_s, scheduler, settings)
+    if call.deadline is None:
+        return
+    needed_s = scheduler.predict_s(lane, due, now, rows, claim)
+    left_s = call.deadline - settings.reply_margin_s - now
+    if needed_s > left_s:
+        raise DeadlineExceeded(
+            f"the first stage is predicted to need {needed_s * 1e3:.1f} ms, "
+            f"the request's deadline leaves {max(0.0, left_s) * 1e3:.1f} ms"
+        )

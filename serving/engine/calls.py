@@ -1,0 +1,118 @@
+"""A call: one request in flight, its rows' answers as they come, the door that waits for them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from core.errors import DeadlineExceeded, SparingError
+from core.messages import Answer, Reply, Request
+from monitoring.traces import NO_TRACE, Trace
+from serving.engine.catalog import ServedRoute
+from serving.scheduling.lanes import Flight
+from serving.scheduling.shares import Claim
+
+
+class Call:
+    """Collects the answers of one request; fails as a whole when one of its rows fails."""
+
+    __slots__ = (
+        "answers", "claim", "deadline", "done", "energy_mj", "error", "flights", "missing",
+        "replies", "request", "served", "started", "timer", "trace",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        served: ServedRoute,
+        answers: list[Answer | None],  # by row; None where it is still to come
+        started: float,
+        done: Callable[[], object] | None,  # told once, when the call is over
+        trace: Trace = NO_TRACE,
+    ) -> None:
+        self.request = request
+        self.served = served
+        self.started = started
+        self.deadline = request.deadline
+        self.energy_mj = request.energy_mj
+        self.answers = answers
+        self.missing = answers.count(None)
+        self.claim: Claim | None = None  # its place in its caller's share, while rows are computed
+        self.flights: list[tuple[Flight, int]] = []
+        self.error: SparingError | None = None
+        self.done = done
+        self.trace = trace
+        self.timer: asyncio.TimerHandle | None = None
+        self.replies: asyncio.Queue[Reply | None] | None = None  # of a stream; None ends it
+
+    def stream(self) -> "asyncio.Queue[Reply | None]":
+        """From now on every step's answer is a reply; those that are known already come first."""
+        self.replies = asyncio.Queue()
+        known = [(row, answer) for row, answer in enumerate(self.answers) if answer is not None]
+        for row, answer in known:
+            final = self.missing == 0 and row == known[-1][0]
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
+        if self.missing == 0:
+            self._wake()
+        return self.replies
+
+    @property
+    def streams(self) -> bool:
+        return self.replies is not None
+
+    @property
+    def over(self) -> bool:
+        return self.missing == 0 or self.error is not None
+
+    def deliver(self, row: int, answer: Answer) -> None:
+        """The last word on one row."""
+        if self.answers[row] is not None or self.error is not None:
+            return
+        if self.deadline is not None and self.started + answer.latency_s > self.deadline:
+            self.fail(DeadlineExceeded("the answer came after the request's deadline"))
+            return
+        self.answers[row] = answer
+        self.missing -= 1
+        served = self.served
+        exit = answer.outcome.exit
+        served.metrics.row(exit, answer.stopped_by, answer.latency_s, served.full_macs)
+        if self.replies is not None:
+            final = self.missing == 0
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
+        if self.missing == 0:
+            self._wake()
+
+    def progress(self, row: int, answer: Answer) -> None:
+        """A better answer for one row, with more to come; only streams hear of it."""
+        if self.replies is not None and not self.over:
+            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=False))
+
+    def fail(self, error: SparingError) -> None:
+        if not self.over:
+            self.error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.replies is not None:
+            self.replies.put_nowait(None)
+        if self.done is not None:
+            self.done()
+
+
+def make_reply(
+    served: ServedRoute,
+    answers: Sequence[Answer | None],
+    *,
+    rows: Sequence[int] | None = None,
+    final: bool = True,
+) -> Reply:
+    """Who answered, and the answers, all of which are there."""
+    manifest = served.manifest
+    return Reply(
+        manifest.route,
+        manifest.version,
+        served.digest,
+        manifest.certificate,
+        served.metrics.energy.source,
+        [answer for answer in answers if answer is not None],
+        rows,
+        final,
+    )

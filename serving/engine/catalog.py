@@ -1,0 +1,131 @@
+"""What is served: versions of routes, each with its lanes. Replaced as a whole when directories
+change.
+"""
+
+from collections.abc import Iterable
+
+from core.direct import find_direct
+from core.errors import UnknownRoute
+from core.manifest import Manifest
+from core.messages import Pipeline
+from monitoring.counts import RouteMetrics
+from routes.table import count_full_macs
+from serving.engine.json_sizes import measure_row
+from serving.engine.similar import SimilarRoute
+from serving.scheduling.lanes import Lane, Lanes
+from serving.scheduling.profile import UnitCost
+
+AUTO = "auto:"
+
+
+class ServedRoute:
+    """One version of a route, ready to run."""
+
+    __slots__ = (
+        "digest",
+        "direct",
+        "entry",
+        "finite_inputs",
+        "full_macs",
+        "lanes",
+        "manifest",
+        "metrics",
+        "pipeline",
+        "remembers",
+        "row_json_bytes",
+        "similar",
+    )
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        pipeline: Pipeline,
+        metrics: RouteMetrics,
+        *,
+        remembers: bool = True,
+        similar: SimilarRoute | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.pipeline = pipeline
+        self.metrics = metrics
+        self.remembers = remembers and manifest.memory.enabled
+        self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
+        self.row_json_bytes = measure_row(manifest)
+        self.similar = similar
+        self.digest = pipeline.digest.hex()
+        self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer
+        self.lanes = _make_lanes(
+            manifest, pipeline, metrics, manifest.memory.ttl_s if self.remembers else None
+        )
+        self.entry = self.lanes[pipeline.first]
+        self.direct = find_direct(pipeline)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.route
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+
+class Catalog:
+    """Looks a route up by name and version; the newest version answers for the bare name."""
+
+    def __init__(self, served: Iterable[ServedRoute] = ()) -> None:
+        self._index: dict[tuple[str, str | None], ServedRoute] = {}
+        self._routes: list[ServedRoute] = []
+        self.replace(served)
+
+    def replace(self, served: Iterable[ServedRoute]) -> None:
+        """Serve exactly these from now on; requests under way keep what they started with."""
+        routes = sorted(served, key=lambda one: (one.name, -int(one.version)))
+        index: dict[tuple[str, str | None], ServedRoute] = {}
+        for route in routes:
+            index[route.name, route.version] = route
+            index.setdefault((route.name, None), route)
+        self._routes, self._index = routes, index
+
+    def resolve(self, route: str, version: str | None) -> ServedRoute:
+        served = self._index.get((route, version))
+        if served is not None:
+            return served
+        if (newest := self._index.get((route, None))) is None:
+            raise UnknownRoute(f"no route is named {route[:128]!r}; GET /v1/routes lists them")
+        versions = [one.version for one in self._routes if one.name == newest.name]
+        raise UnknownRoute(
+            f"route {route!r} has no version {str(version)[:32]!r}, it has {versions}"
+        )
+
+    def routes(self) -> list[ServedRoute]:
+        """All versions, by name, newest first."""
+        return list(self._routes)
+
+    def newest(self) -> list[ServedRoute]:
+        """The version of each route that answers for its bare name."""
+        return [route for (_, version), route in self._index.items() if version is None]
+
+    def tasks(self) -> set[str]:
+        return {route.manifest.task for route in self._routes}
+
+
+def _make_lanes(
+    manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, remember_s: float | None
+) -> Lanes:
+    max_batch = {stage.name: stage.max_batch for stage in manifest.stages}
+    last = manifest.stages[-1].name
+    lanes = Lanes()
+    row_cost = UnitCost()
+    for name, stage in pipeline.stages.items():
+        lanes[name] = Lane(
+            stage,
+            max_batch=max_batch.get(name, 32),
+            is_first=name == pipeline.first,
+            is_last=name == last,
+            lanes=lanes,
+            metrics=metrics,
+            remember_s=remember_s,
+            row_cost=row_cost,
+            route=manifest.route,
+        )
+    return lanes

@@ -1,0 +1,387 @@
+"""The engine: admits requests, recalls what was answered before, computes each distinct row once.
+
+Doors give it a `Request` and get `Reply`s or an error of the tree; it knows no transport. Rows on
+their way through stages are the scheduler's; which route answers a task is the router's.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from copy import copy
+from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
+
+from cache.local import LocalMemory
+from core.devices import Device
+from core.direct import wants_last
+from core.messages import Answer, Array, Key, Outcome, Reply, Request
+from serving.engine.admission import (
+    Admission,
+    Admitted,
+    check_finite,
+    check_in_time,
+    check_room,
+)
+from serving.engine.calls import Call, make_reply
+from serving.engine.catalog import AUTO, Catalog, ServedRoute
+from serving.engine.lookup import Lookup, SecondTier
+from serving.engine.router import choose_route
+from serving.engine.similar import Probe
+from serving.engine.similar_recall import recall_similar
+from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.progress import Health
+from serving.scheduling.scheduler import MakeWorker, Scheduler
+from serving.scheduling.shares import Claim
+from serving.scheduling.traced_rows import note_recall
+from serving.scheduling.worker import Worker
+from serving.settings import EngineSettings
+
+_NOTHING: Mapping[str, Array] = MappingProxyType({})
+
+
+class Place(NamedTuple):
+    """Where rows enter a route, and with what beside their own inputs."""
+
+    lane: Lane
+    beside: Mapping[str, Array]
+
+
+class Engine:
+    """One event loop, one device. Make it inside the running loop; `close` ends its thread."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: EngineSettings,
+        memory: LocalMemory,
+        device: Device,
+        *,
+        second_tier: SecondTier | None = None,
+        secret: bytes | None = None,  # of fingerprints; None: one that nobody shares
+        loop: asyncio.AbstractEventLoop | None = None,  # None: the running one
+        clock: Callable[[], float] = time.monotonic,
+        make_worker: MakeWorker = Worker,
+    ) -> None:
+        self.catalog = catalog
+        self.memory = memory
+        self.draining = False
+        self._settings = settings
+        self._admission = Admission(settings.max_rows_per_request, secret)
+        self._flights: dict[Key, Flight] = {}
+        self._calls = 0
+        self._clock = clock
+        self._loop = loop or asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._scheduler = Scheduler(
+            device,
+            self._loop,
+            self._landed,
+            reply_margin_s=settings.reply_margin_s,
+            rebatch_stages=settings.rebatch_stages,
+            gather_s=settings.gather_s,
+            stalled_after_s=settings.stalled_after_s,
+            clock=clock,
+            make_worker=make_worker,
+        )
+        self._watch_at = clock()
+        self._watching: asyncio.Handle = self._loop.call_soon(self._watch)
+        self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
+        self.lookup: Lookup | None = None
+        if second_tier is not None:
+            self.lookup = Lookup(second_tier, memory, self._scheduler, settings.reply_margin_s)
+        self._enqueue = (self.lookup or self._scheduler).enqueue
+
+    def admit(self, request: Request) -> Admitted:
+        """Choose the route and fingerprint the rows; a malformed or late request is refused."""
+        now = check_in_time(request, self._clock())
+        rows = self._admission.count_rows(request.inputs)
+        served = self._choose(request, rows)
+        if served.finite_inputs:
+            check_finite(request.inputs, served)
+        return Admitted(served, self._admission.fingerprint(request, served, rows), now)
+
+    def recall(self, request: Request, admitted: Admitted) -> Reply | None:
+        """The reply, if it is one row that memory knows; otherwise `answer` is to follow.
+
+        Never with `min_confidence`: what is found and is not enough would be found twice.
+        """
+        if len(admitted.keys) > 1 or not admitted.served.remembers:
+            return None
+        if request.controls and "min_confidence" in request.controls:
+            return None
+        answers = self._recall(request, admitted, count_misses=False)
+        return None if answers[0] is None else make_reply(admitted.served, answers)
+
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
+        """The answers of all rows, each the last one. Raises a leaf of the error tree."""
+        over: asyncio.Future[None] = self._loop.create_future()
+        call = self.submit(request, admitted or self.admit(request), partial(_settle, over))
+        try:
+            await over
+        finally:
+            self.leave(call)
+        return self.take(call)
+
+    def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
+        """Begin what `answer` awaits, without a task. Raises what can be refused at once.
+
+        `done` is called when the call is over, in the middle of the engine's work: it may only
+        schedule something. After that, or when nobody waits any more, `leave` is to be called.
+        """
+        answers = self._recall(request, admitted)
+        call = Call(request, admitted.served, answers, admitted.arrived, done, admitted.trace)
+        if call.missing:
+            self._launch(call, admitted.keys)
+        else:
+            done()
+        self._begin(call)
+        return call
+
+    def take(self, call: Call) -> Reply:
+        """The reply of a call that is over, or its error raised."""
+        if call.error is not None:
+            raise copy(call.error)  # the raised one holds frames, and they the call
+        return make_reply(call.served, call.answers)
+
+    def leave(self, call: Call) -> None:
+        """The call is over, failed, or its caller is gone: nothing of it stays behind."""
+        call.done = None
+        self._calls -= 1
+        self._scheduler.traced -= call.trace.on
+        if self._calls == 0:
+            self._idle.set()
+        if call.timer is not None:
+            call.timer.cancel()
+        if call.claim is not None:
+            self._scheduler.shares.release(call.claim)
+        if call.missing:
+            for flight, row in call.flights:
+                if call.answers[row] is None:
+                    self._scheduler.leave(flight, call, row)
+        call.flights.clear()  # they refer to the call: without a cycle it is freed at once
+
+    async def infer(
+        self, request: Request, admitted: Admitted | None = None
+    ) -> AsyncIterator[Reply]:
+        """Replies as steps finish when the request streams, else the one reply."""
+        if not request.stream:
+            yield await self.answer(request, admitted)
+            return
+        admitted = admitted or self.admit(request)
+        answers = self._recall(request, admitted)
+        call = Call(request, admitted.served, answers, admitted.arrived, None, admitted.trace)
+        replies = call.stream()
+        if call.missing:
+            self._launch(call, admitted.keys)
+        self._begin(call)
+        try:
+            while (reply := await replies.get()) is not None:
+                yield reply
+        finally:
+            self.leave(call)
+        if call.error is not None:
+            raise copy(call.error)  # the raised one holds frames, and they the call
+
+    def resolve(self, route: str, version: str | None) -> ServedRoute:
+        """The served route of that name and version, or one of a task's for `auto:<task>`."""
+        if route.startswith(AUTO):
+            return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
+        return self.catalog.resolve(route, version)
+
+    def profile(self, served: ServedRoute) -> dict[str, object]:
+        """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full
+        batch.
+        """
+        return {
+            name: {
+                "waiting_rows": lane.rows,
+                "max_batch": lane.max_batch,
+                "one_row_ms": lane.times.predict_s(1) * 1e3,
+                "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
+            }
+            for name, lane in served.lanes.items()
+        }
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that rows' states hold on the device now."""
+        return self._scheduler.states.used_bytes
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until every call has its answer; false when some had none after `timeout_s`."""
+        self.draining = True
+        if self._calls == 0:
+            return True
+        self._idle.clear()
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def health(self) -> Health:
+        """Whether batches end while rows wait, for probes."""
+        return self._scheduler.health()
+
+    def close(self) -> None:
+        self._watching.cancel()
+        if self.lookup is not None:
+            self.lookup.close()
+        self._scheduler.close()
+
+    def _watch(self) -> None:
+        """Have a stall logged also where no probe asks."""
+        interval_s, now = self._settings.stalled_after_s / 4, self._clock()
+        late_s = now - self._watch_at
+        if late_s > interval_s:
+            self._scheduler.excuse(late_s)
+        self._scheduler.health()
+        self._watch_at = now + interval_s
+        self._watching = self._loop.call_later(interval_s, self._watch)
+
+    # Admission ------------------------------------------------------------------------------------
+
+    def _recall(
+        self, request: Request, admitted: Admitted, *, count_misses: bool = True
+    ) -> list[Answer | None]:
+        """What memory knows of the rows."""
+        served, keys, arrived, trace = admitted
+        if not served.remembers or request.no_cache:
+            return [None] * len(keys)
+        least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
+        nothing_mj = served.metrics.energy.nothing_mj
+        answers: list[Answer | None] = []
+        for key in keys:
+            known = None if key is None else self.memory.get(key, count_miss=count_misses)
+            if known is None or known.confidence < least:
+                answers.append(None)
+                continue
+            latency_s = self._clock() - arrived
+            served.metrics.row(known.exit, "memory", latency_s, served.full_macs)
+            answers.append(Answer(known, "memory", True, 0, nothing_mj, latency_s))
+        if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
+            note_recall(trace, answers)
+        return answers
+
+    def _choose(self, request: Request, rows: int) -> ServedRoute:
+        if not request.route.startswith(AUTO):
+            return self.catalog.resolve(request.route, request.version)
+        due = request.deadline
+        if due is not None:
+            due -= self._settings.reply_margin_s
+        predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
+        return choose_route(self.catalog, request.route, due, predict_s)
+
+    def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
+        """Join flights under way for the rows that have no answer, start the others."""
+        probes = recall_similar(call, keys, self._flights)
+        if call.over:
+            return
+        call.claim = self._scheduler.shares.claim(call.request.caller, call.served.name)
+        try:
+            self._fly(call, call.claim, keys, probes)
+        except BaseException:
+            self._scheduler.shares.release(call.claim)
+            raise
+
+    def _fly(
+        self, call: Call, claim: Claim, keys: Sequence[Key | None], probes: Mapping[int, Probe]
+    ) -> None:
+        now = call.started
+        rows = [row for row, answer in enumerate(call.answers) if answer is None]
+        due = now + self._settings.patience_s
+        if call.deadline is not None and call.deadline < due:
+            due = call.deadline
+        place = Place(call.served.entry, _NOTHING)
+        fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
+        if fresh:  # identical rows fly once
+            more = len(fresh if fresh[0] is None else set(fresh))
+            place = self._enter(call, claim, more, due)
+            check_room(call, place.lane, claim, more, due, now, self._scheduler, self._settings)
+        for row in rows:
+            key = keys[row]
+            flight = None if key is None else self._flights.get(key)
+            if flight is None:
+                flight = self._start(call, claim, place, key, row, due)
+                flight.probe = probes.get(row)
+            else:
+                flight.lane.join(flight, due, claim)
+            flight.waiters[call, row] = None
+            call.flights.append((flight, row))
+
+    def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> Place:
+        """Where rows of the call enter: at the last stage, where it alone may answer and nothing is
+        wanted of earlier ones, else at the first.
+        """
+        served, direct = call.served, call.served.direct
+        if direct is None or not wants_last(call.request.controls):
+            return Place(served.entry, _NOTHING)
+        if call.streams or call.energy_mj is not None:
+            return Place(served.entry, _NOTHING)
+        lane = served.lanes[direct.stage]
+        if call.deadline is not None:  # an answer cut short is better than none
+            needed_s = self._scheduler.predict_s(lane, due, call.started, rows, claim)
+            if call.started + needed_s > call.deadline - self._settings.reply_margin_s:
+                return Place(served.entry, _NOTHING)
+        return Place(lane, direct.inputs)
+
+    def _start(
+        self, call: Call, claim: Claim, place: Place, key: Key | None, row: int, due: float
+    ) -> Flight:
+        lane, beside = place
+        now = call.started
+        inputs = {name: array[row] for name, array in call.request.inputs.items()}
+        if beside:
+            inputs.update(beside)
+        flight = Flight(lane, inputs, call.request.controls, key, due, now, claim)
+        if key is not None:
+            self._flights[key] = flight
+        self._enqueue(flight, lane, now)
+        return flight
+
+    # Waiting --------------------------------------------------------------------------------------
+
+    def _begin(self, call: Call) -> None:
+        self._calls += 1
+        self._scheduler.traced += call.trace.on
+        if call.deadline is not None:
+            left_s = call.deadline - self._settings.reply_margin_s - self._clock()
+            call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
+
+    def _expire(self, call: Call) -> None:
+        """The deadline is here: the best answers so far, or none."""
+        for flight, row in call.flights:
+            if call.over:
+                return
+            if call.answers[row] is None:
+                self._scheduler.cut_short(flight, call, row)
+
+    def _landed(self, flight: Flight, outcome: Outcome | None) -> None:
+        key = flight.key
+        if key is None:
+            return
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        ttl_s = flight.lane.remember_s
+        if outcome is None or ttl_s is None:
+            return
+        self.memory.put(key, outcome, ttl_s)
+        if flight.probe is not None:
+            flight.probe.land(outcome, ttl_s)
+        if self.lookup is not None:
+            self.lookup.keep(key, outcome, flight.lane)
+
+    def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
+        now = self._clock()
+        due = min(due, now + self._settings.patience_s)
+        claim = self._scheduler.shares.claim(caller, served.name)
+        try:
+            return self._scheduler.predict_s(served.entry, due, now, rows, claim)
+        finally:
+            self._scheduler.shares.release(claim)
+
+
+def _settle(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)

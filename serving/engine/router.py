@@ -1,0 +1,43 @@
+"""Chooses the route that answers `auto:<task>`: the cheapest one that can be in time.
+
+Cheapest by the mean MACs counted on held-out data; where a deadline rules that route out, the next
+one, and when none can be in time, the one that is predicted to be done first.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from core.errors import UnknownRoute
+from serving.engine.catalog import AUTO, Catalog, ServedRoute
+
+# seconds that a route is predicted to need for a row that arrives now, due at that instant
+PredictSeconds = Callable[[ServedRoute, float], float]
+
+
+def choose_route(
+    catalog: Catalog, name: str, deadline: float | None, predict_s: PredictSeconds
+) -> ServedRoute:
+    """Raises UnknownRoute when no route serves the task."""
+    task = name.removeprefix(AUTO)
+    routes = [route for route in catalog.newest() if route.manifest.task == task]
+    if not routes:
+        raise UnknownRoute(
+            f"no route serves the task {task[:128]!r}; there are {sorted(catalog.tasks())[:20]}"
+        )
+    cheapest_first = sorted(routes, key=lambda route: route.manifest.expected_macs)
+    inputs = cheapest_first[0].manifest.inputs  # what doors check requests of this task against
+    cheapest_first = [route for route in cheapest_first if route.manifest.inputs == inputs]
+    if deadline is None:
+        return cheapest_first[0]
+    return _first_in_time(cheapest_first, deadline, predict_s)
+
+
+def _first_in_time(
+    routes: Sequence[ServedRoute], deadline: float, predict_s: PredictSeconds
+) -> ServedRoute:
+    left_s = deadline - time.monotonic()
+    needed_s = [predict_s(route, deadline) for route in routes]
+    for route, seconds in zip(routes, needed_s, strict=True):
+        if seconds <= left_s:
+            return route
+    return routes[needed_s.index(min(needed_s))]

@@ -1,0 +1,65 @@
+"""Opens the second tier of memory where the settings name one, and gathers what it counts.
+
+Its client library is imported only then: a server with the first tier alone starts without it.
+"""
+
+from typing import NamedTuple
+
+from cache.remote_counts import REASONS
+from cache.secret import derive_key
+from monitoring.memory_counts import MemoryCounts
+from serving.engine.lookup import Lookup, SecondTier
+from serving.settings import MemorySettings
+
+
+class Opened(NamedTuple):
+    """What the engine is given; nothing where there is no second tier."""
+
+    tier: SecondTier | None
+    secret: bytes | None  # of fingerprints, shared by all processes with this tier
+
+
+def open_second_tier(settings: MemorySettings) -> Opened:
+    """Call it inside the running loop. Raises ValueError with one sentence for a URL or a secret
+    that cannot be used.
+    """
+    remote = settings.remote
+    url = remote.url.get_secret_value()
+    if not settings.enabled or not url:
+        return Opened(None, None)
+    from cache.remote import RemoteMemory
+
+    try:
+        secret = remote.read_secret()
+        tier = RemoteMemory(
+            url,
+            derive_key(secret, "sparing values"),
+            timeout_s=remote.timeout_ms / 1e3,
+            prefix=remote.prefix,
+            max_connections=remote.max_connections,
+        )
+    except ValueError as error:
+        raise ValueError(f"memory.remote: {error}") from None
+    tier.connect()
+    return Opened(tier, derive_key(secret, "sparing keys"))
+
+
+def count_second_tier(lookup: Lookup | None) -> MemoryCounts:
+    """As `metrics` names it; a key's time is NaN while nothing is known of it. Nothing of none."""
+    if lookup is None:
+        return {}
+    counts, key_s = lookup.tier.counts(), lookup.key_s()
+    return {
+        "remote_hits": counts.hits,
+        "remote_misses": counts.misses,
+        "remote_stores": counts.stores,
+        "remote_errors": {reason: counts.errors.get(reason, 0) for reason in REASONS},
+        "remote_lookups": counts.lookups,
+        "remote_lookup_seconds": counts.lookup_s,
+        "remote_key_seconds": float("nan") if key_s is None else key_s,
+        "remote_breaker_open": {
+            "recall": counts.recalling != "closed",
+            "store": counts.storing != "closed",
+        },
+        "remote_pending_bytes": counts.pending_bytes,
+    }

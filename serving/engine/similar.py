@@ -1,0 +1,218 @@
+"""Similar memory: a route that was opted in answers a picture as it answered one that looks alike.
+
+Joins the perceptual memory, the audit and the counts of one version of a route. Its answers are
+given again only where they were sure, and never stored anywhere: not here, so that likeness cannot
+drift from picture to picture, and not in exact memory. Who asks, and when, is left to
+`serving.engine.similar_recall`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cache.audit import Audit
+from cache.audits import Audits
+from cache.perceptual import Bounds, Pictures, Sketch, sketch_pictures
+from cache.similar import Entry, SimilarMemory
+from core.errors import ModelDirectoryError
+from core.manifest import Manifest
+from core.messages import Outcome, Request
+from serving.settings import SimilarRouteSettings
+
+_log = logging.getLogger("sparing.similar")
+
+# A large picture takes a millisecond to sketch, on the event loop: so many values in one request,
+# the rows after them are computed unasked.
+MAX_SKETCHED_VALUES = 2**20
+
+_CHANNELS = ((), (1,), (3,))
+
+
+@dataclass(slots=True)
+class RouteCounts:
+    """What similar memory did for a route, all versions together, since the server started."""
+
+    hits: int = 0  # answered; audited hits are not
+    misses: int = 0
+    guarded: int = 0  # too flat to be compared
+    refused: int = 0  # misses where the hash agreed and the signature did not
+    audits: int = 0
+    wrong: int = 0  # audits that found another answer
+
+
+class Probe(NamedTuple):
+    """A row that is computed: what it looks like, and whose answer is audited by it, if any."""
+
+    owner: "SimilarRoute"
+    namespace: tuple[object, ...]
+    sketch: Sketch
+    audited: Entry | None
+    caller: str = ""  # whose hit it audits
+
+    def land(self, outcome: Outcome, ttl_s: float) -> None:
+        """The row's final answer, computed and not cut short; it may be kept for `ttl_s`."""
+        self.owner.learn(self, outcome, ttl_s)
+
+
+class SimilarRoute:
+    """One version of a route. Used from the event loop only."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        settings: SimilarRouteSettings,
+        counts: RouteCounts,
+        *,
+        sketch: Callable[[Pictures], Sequence[Sketch]] = sketch_pictures,
+    ) -> None:
+        self._route = f"{manifest.route} version {manifest.version}"
+        self._input = _find_input(manifest)
+        self._compared = _find_compared(manifest)
+        self._settings = settings
+        self._bounds = Bounds(settings.max_distance, settings.max_difference)
+        self._sketch = sketch
+        self._audits = Audits(self._make_audit)
+        self.counts = counts
+        self.memory = SimilarMemory(settings.limit_bytes)
+
+    @property
+    def on(self) -> bool:
+        """For every caller so far."""
+        return self._audits.off == 0
+
+    def look_up(
+        self, request: Request, rows: Sequence[int]
+    ) -> tuple[Mapping[int, Outcome], Mapping[int, Probe]]:
+        """Rows that have an answer; and those that are to be computed and told of."""
+        audit = self._audits.of(request.caller)
+        if not audit.on or not rows:
+            return {}, {}
+        pictures = request.inputs[self._input]
+        rows = rows[: MAX_SKETCHED_VALUES // pictures[0].size] if pictures.size else ()
+        if not rows:
+            return {}, {}
+        if len(rows) < len(pictures):
+            pictures = pictures[list(rows)]
+        controls = tuple(sorted(request.controls.items())) if request.controls else ()
+        namespace = (request.tenant, controls)
+        least = request.controls.get("min_confidence", 0.0) if controls else 0.0
+        known: dict[int, Outcome] = {}
+        probes: dict[int, Probe] = {}
+        for row, sketch in zip(rows, self._sketch(pictures), strict=True):
+            if not sketch.textured:
+                self.counts.guarded += 1
+                continue
+            entry, refused = self.memory.find(namespace, sketch, self._bounds)
+            self.counts.refused += refused
+            if entry is None or entry.outcome.confidence < least:
+                self.counts.misses += 1
+                probes[row] = Probe(self, namespace, sketch, None, request.caller)
+            elif audit.draw():
+                probes[row] = Probe(self, namespace, sketch, entry, request.caller)
+            else:
+                self.counts.hits += 1
+                known[row] = entry.outcome
+        return known, probes
+
+    def learn(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
+        """Judge what the probe audits by the computed answer; keep the answer, if it is sure."""
+        if probe.audited is not None:
+            self._judge(probe.audited, outcome, probe.caller)
+        sure = outcome.confidence >= self._settings.least_confidence
+        if sure and self._audits.of(probe.caller).on:
+            self.memory.put(probe.namespace, probe.sketch, outcome, ttl_s)
+
+    def describe(self) -> dict[str, object]:
+        """For `GET /v1/routes`: of this version, since it was loaded."""
+        audits = self._audits
+        return {
+            "on": self.on,
+            "callers_off": audits.off,
+            "audits": audits.audits,
+            "wrong": audits.wrong,
+            "wrong_rate_at_least": audits.lower_bound(),
+            **self._settings.model_dump(),
+        }
+
+    def _make_audit(self) -> Audit:
+        settings = self._settings
+        return Audit(
+            rate=settings.audit_rate,
+            burn_in=settings.audit_burn_in,
+            seed=settings.audit_seed,
+            max_wrong=settings.max_wrong,
+            delta=settings.delta,
+        )
+
+    def _judge(self, audited: Entry, outcome: Outcome, caller: str) -> None:
+        wrong = not all(
+            np.array_equal(audited.outcome.outputs[name], outcome.outputs[name])
+            for name in self._compared
+        )
+        self.counts.audits += 1
+        self.counts.wrong += wrong
+        if wrong:
+            self.memory.forget(audited)
+        if self._audits.record(caller, wrong=wrong):
+            self.memory.clear()
+            audit = self._audits.of(caller)
+            _log.error(
+                "similar memory of route %s is off for caller %r until the route reloads: %d of %d"
+                " audited hits were wrong, so the rate is at least %.2g, allowed is %.2g",
+                self._route,
+                caller,
+                audit.wrong,
+                audit.audits,
+                audit.lower_bound(),
+                self._settings.max_wrong,
+            )
+
+
+class SimilarRoutes:
+    """What the settings opt in, and what came of it."""
+
+    def __init__(self, settings: Mapping[str, SimilarRouteSettings]) -> None:
+        self._settings = settings
+        self._counts: dict[str, RouteCounts] = {route: RouteCounts() for route in settings}
+        self._missed: set[str] = set()
+
+    def open(self, manifest: Manifest) -> SimilarRoute | None:
+        """For a route that loads; None for one that is not opted in. Raises ModelDirectoryError."""
+        settings = self._settings.get(manifest.route)
+        if settings is None:
+            return None
+        return SimilarRoute(manifest, settings, self._counts[manifest.route])
+
+    def note_served(self, routes: set[str]) -> None:
+        """Say once which of the named routes are not served."""
+        missed = self._settings.keys() - routes
+        for route in sorted(missed - self._missed):
+            _log.warning("memory.similar.routes.%s: no route of this name is served", route)
+        self._missed = missed
+
+
+def _find_input(manifest: Manifest) -> str:
+    """The only input, which is a picture. Raises ModelDirectoryError."""
+    spec, *others = manifest.inputs
+    picture = manifest.picture
+    pictures = picture is not None and picture.input == spec.name and spec.datatype == "UINT8"
+    if others or not pictures or len(spec.shape) not in {3, 4} or spec.shape[3:] not in _CHANNELS:
+        raise _refuse(manifest, "allowed is one UINT8 picture, grey or of three colours, as input")
+    if not manifest.memory.enabled:
+        raise _refuse(manifest, "its route.toml says that it has no memory")
+    return spec.name
+
+
+def _find_compared(manifest: Manifest) -> list[str]:
+    """The outputs that a wrong answer is told by. Raises ModelDirectoryError."""
+    names = [spec.name for spec in manifest.outputs if not spec.datatype.startswith("FP")]
+    if not names:
+        raise _refuse(manifest, "without a label or another output of whole numbers no audit works")
+    return names
+
+
+def _refuse(manifest: Manifest, why: str) -> ModelDirectoryError:
+    return ModelDirectoryError(f"memory.similar.routes.{manifest.route}: {why}")

@@ -1,0 +1,53 @@
+"""Between the engine and similar memory: which rows of a call it is asked for."""
+
+import time
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from core.messages import Answer, Key
+from serving.engine.calls import Call
+from serving.engine.catalog import ServedRoute
+from serving.engine.similar import Probe, SimilarRoute
+
+NO_PROBES: Mapping[int, Probe] = {}
+
+
+def recall_similar(
+    call: Call, keys: Sequence[Key | None], flying: Container[Key | None]
+) -> Mapping[int, Probe]:
+    """Answer the rows that exact memory missed, that do not fly already, and that look like one
+    answered before. What the others look like goes with their flights.
+    """
+    similar = call.served.similar
+    if similar is None:
+        return NO_PROBES
+    rows = [
+        row
+        for row, answer in enumerate(call.answers)
+        if answer is None and keys[row] is not None and keys[row] not in flying
+    ]
+    known, probes = similar.look_up(call.request, rows)
+    nothing_mj = call.served.metrics.energy.nothing_mj
+    for row, outcome in known.items():
+        latency_s = time.monotonic() - call.started
+        call.deliver(row, Answer(outcome, "memory", True, 0, nothing_mj, latency_s, similar=True))
+    return probes
+
+
+def count_similar(routes: Iterable[ServedRoute]) -> Mapping[str, Mapping[str, int]]:
+    """What every opted-in route has counted; its versions hold together what they hold."""
+    versions: dict[str, list[SimilarRoute]] = {}
+    for served in routes:
+        if served.similar is not None:
+            versions.setdefault(served.name, []).append(served.similar)
+    return {route: _count(similars) for route, similars in versions.items()}
+
+
+def _count(similars: Sequence[SimilarRoute]) -> Mapping[str, int]:
+    held = [similar.memory.counts() for similar in similars]
+    return {
+        **asdict(similars[0].counts),
+        "off": sum(not similar.on for similar in similars),
+        "entries": sum(counts.entries for counts in held),
+        "bytes": sum(counts.size_bytes for counts in held),
+    }

@@ -1,0 +1,1 @@
+"""The gRPC endpoint: the Open Inference Protocol, health and reflection."""

@@ -1,0 +1,1 @@
+"""The HTTP endpoint: connections, heads and bodies, paths, pages."""

@@ -1,0 +1,204 @@
+"""Reading request bodies within the server's limits, counted while they arrive.
+
+Limits: what one body may be (413), what all bodies together may hold until they are answered, and
+of that each caller (503). How long a body may take, and which gives way to others (408), is left to
+`serving.http.uploads`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from core.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    RequestTimeout,
+    RouteUnavailable,
+    UnsupportedEncoding,
+)
+from serving.http.uploads import Pace, Upload, Uploads
+
+_MOST_OF_ONE_CALLER = 0.75  # of the room; the rest is left for others
+_MAX_SEARCHES = 16  # for bodies that could give way, of callers who find none, in half a second
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages: values of many types
+HeaderMap = Mapping[bytes, bytes]
+HeaderPairs = Sequence[tuple[bytes, bytes]]  # names in lower case
+
+
+class ClientGone(Exception):
+    """Nobody is left to answer."""
+
+
+class BodyBudget:
+    """Bytes held by requests under way. Who reads a body gives its bytes back when answered."""
+
+    def __init__(
+        self,
+        max_body_bytes: int,
+        max_in_flight_bytes: int,
+        pace: Pace = Pace(),  # noqa: B008
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._max_in_flight_bytes = max_in_flight_bytes
+        self._max_of_caller = max(max_body_bytes, int(_MOST_OF_ONE_CALLER * max_in_flight_bytes))
+        self._held: dict[str, int] = {}  # bytes by caller
+        self._full: set[str] = set()  # callers for whom nothing was found that could give way,
+        self._full_at_s = 0.0  # at this time of the sweep
+        self.in_flight_bytes = 0
+        self.uploads = Uploads(pace, draining)
+
+    async def read(
+        self,
+        headers: HeaderMap,
+        receive: Receive,
+        caller: str = "",
+        max_bytes: int | None = None,  # a limit under the server's own
+    ) -> bytes:
+        """The whole body, whose length counts as in flight until `give_back`. Raises RequestTimeout
+        and ClientGone beside what its size and its headers raise.
+        """
+        self.check_headers(headers, caller, max_bytes)
+        upload = self.uploads.begin(caller)
+        try:
+            return await self._read_chunks(upload, receive, max_bytes)
+        except BaseException as error:
+            self._release(upload)
+            verdict = upload.take_verdict() if isinstance(error, asyncio.CancelledError) else None
+            if verdict is not None:
+                raise verdict from None
+            raise
+        finally:
+            self.uploads.discard(upload)
+
+    def try_take(self, body: bytes, caller: str = "") -> bool:
+        """Count a body that is there already; false when there is no room for it."""
+        if self._lacks(len(body), caller) > 0:
+            return False
+        self._add(len(body), caller)
+        return True
+
+    def give_back(self, body: bytes, caller: str = "") -> None:
+        self._add(-len(body), caller)
+
+    async def _read_chunks(self, upload: Upload, receive: Receive, max_bytes: int | None) -> bytes:
+        chunks = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            if chunk:
+                self._take(len(chunk), upload, max_bytes)
+            if not more:
+                if not chunks:
+                    return chunk
+                chunks += chunk
+                return bytes(chunks)
+            chunks += chunk
+
+    def _take(self, new_bytes: int, upload: Upload, max_bytes: int | None) -> None:
+        self._check_size(upload.held_bytes + new_bytes, max_bytes)
+        if self._lacks(new_bytes, upload.caller) > 0:
+            giving_way = self._find_room(new_bytes, upload.caller, upload)
+            if not giving_way:
+                raise self._say_full(new_bytes, upload.caller)
+            for other in giving_way:
+                self._release(other)
+                other.end(
+                    RequestTimeout("body: arrived too slowly while other requests wait for room")
+                )
+        self._add(new_bytes, upload.caller)
+        self.uploads.move(upload, new_bytes)
+
+    def _release(self, upload: Upload) -> None:
+        self._add(-upload.held_bytes, upload.caller)
+        upload.held_bytes = 0
+
+    def _add(self, new_bytes: int, caller: str) -> None:
+        self.in_flight_bytes += new_bytes
+        held = self._held.get(caller, 0) + new_bytes
+        if held:
+            self._held[caller] = held
+        else:
+            self._held.pop(caller, None)
+
+    def _lacks(self, new_bytes: int, caller: str) -> int:
+        """By how many bytes the room is too short for this caller."""
+        return max(
+            self.in_flight_bytes + new_bytes - self._max_in_flight_bytes,
+            self._held.get(caller, 0) + new_bytes - self._max_of_caller,
+        )
+
+    def _find_room(
+        self, new_bytes: int, caller: str, upload: Upload | None = None
+    ) -> Sequence[Upload]:
+        """Other uploads that may be ended for these bytes; none where it would not be enough."""
+        now_s = self.uploads.sweep.now_s
+        if self._full_at_s != now_s:
+            self._full_at_s = now_s
+            self._full.clear()
+        if caller in self._full or len(self._full) >= _MAX_SEARCHES:
+            return ()
+        wanted_bytes = self._held.get(caller, 0) + new_bytes
+        found = self.uploads.choose(
+            self._lacks(new_bytes, caller),
+            self._held,
+            caller,
+            wanted_bytes,
+            upload,
+            of_caller=wanted_bytes > self._max_of_caller,
+        )
+        if not found:
+            self._full.add(caller)
+        return found
+
+    def _say_full(self, new_bytes: int, caller: str) -> RouteUnavailable:
+        if self.in_flight_bytes + new_bytes > self._max_in_flight_bytes:
+            who, held, allowed = "", self.in_flight_bytes, self._max_in_flight_bytes
+        else:
+            who, held, allowed = " of this caller", self._held.get(caller, 0), self._max_of_caller
+        return RouteUnavailable(
+            f"body: requests{who} under way hold {held} bytes, allowed {allowed} together; try"
+            " again"
+        )
+
+    def check_headers(
+        self, headers: HeaderMap, caller: str = "", max_bytes: int | None = None
+    ) -> None:
+        """What can be refused before the body is read."""
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in {b"identity", b""}:
+            raise UnsupportedEncoding(
+                f"Content-Encoding: given {encoding[:40].decode('latin-1')!r}, allowed 'identity'"
+            )
+        coding = headers.get(b"transfer-encoding", b"chunked")
+        if coding.strip().lower() != b"chunked":
+            raise UnsupportedEncoding(
+                f"Transfer-Encoding: given {coding[:40].decode('latin-1')!r}, allowed 'chunked'"
+            )
+        declared = headers.get(b"content-length")
+        if declared is None:
+            return
+        if not declared.isdigit() or len(declared) > 18:
+            raise InvalidInput(
+                f"Content-Length: given {declared[:40].decode('latin-1')!r}, allowed a number up to"
+                f" {self._max_body_bytes}"
+            )
+        self._check_size(int(declared), max_bytes)
+        length = int(declared)
+        if self._lacks(length, caller) > 0 and not self._find_room(length, caller):
+            raise self._say_full(length, caller)
+
+    def _check_size(self, body_bytes: int, max_bytes: int | None) -> None:
+        if body_bytes > self._max_body_bytes:
+            raise BodyTooLarge(
+                f"body: given {body_bytes} bytes or more, allowed {self._max_body_bytes}"
+            )
+        if max_bytes is not None and body_bytes > max_bytes:
+            raise BodyTooLarge(
+                f"body: given {body_bytes} bytes or more, a request of this route has {max_bytes}"
+                " at the most"
+            )

@@ -1,0 +1,1 @@
+"""Infer requests over HTTP: JSON and the binary tensor extension, both ways."""

@@ -1,0 +1,112 @@
+"""The endpoints that only tell: health, metadata, what is served, metrics, the OpenAPI document."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from core.errors import InvalidInput
+from core.version import read_version
+from serving.http.door_needs import Engine, Metrics
+from serving.http.infer.oip_http import JSON_TYPE
+from serving.http.openapi import make_document
+from serving.http.paths import Endpoint, Visit
+from serving.http.status import Response
+from serving.oip.facts import EXTENSIONS, describe_model, describe_route, describe_statistics
+from serving.oip.statistics import READ_ONLY, read_index, read_statistics
+
+DRAINING = "the server is shutting down, send no new requests"
+
+
+def make_pages(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
+    """The endpoints by name, as `serving.http.paths` names them."""
+    pages = _Pages(engine, metrics)
+    return {
+        "live": Endpoint("GET", pages.live),
+        "ready": Endpoint("GET", pages.ready),
+        "model": Endpoint("GET", pages.model),
+        "model_ready": Endpoint("GET", pages.model_ready),
+        "server": Endpoint("GET", pages.server),
+        "routes": Endpoint("GET", pages.routes),
+        "metrics": Endpoint("GET", pages.metrics),
+        "openapi": Endpoint("GET", pages.openapi),
+        "statistics": Endpoint("GET", pages.statistics),
+        "index": Endpoint("POST", pages.index),
+        "change": Endpoint("POST", pages.change),
+    }
+
+
+class _Pages:
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+
+    async def live(self, _visit: Visit) -> Response:
+        health = self._engine.health()
+        if not health.live:
+            return _refuse({"live": False, "error": health.why})
+        return _say({"live": True})
+
+    async def ready(self, _visit: Visit) -> Response:
+        return self._readiness({})
+
+    async def model_ready(self, visit: Visit) -> Response:
+        self._engine.resolve(visit.place.route, visit.place.version)
+        return self._readiness({"name": visit.place.route})
+
+    async def server(self, _visit: Visit) -> Response:
+        return _say({"name": "sparing", "version": read_version(), "extensions": EXTENSIONS})
+
+    async def model(self, visit: Visit) -> Response:
+        served = self._engine.resolve(visit.place.route, visit.place.version)
+        routes = self._engine.catalog.routes()
+        versions = [one.version for one in routes if one.name == served.name]
+        return _say(describe_model(visit.place.route, served.manifest, versions))
+
+    async def routes(self, _visit: Visit) -> Response:
+        facts = [
+            describe_route(
+                served.manifest,
+                served.digest,
+                self._engine.profile(served),
+                None if served.similar is None else served.similar.describe(),
+            )
+            for served in self._engine.catalog.routes()
+        ]
+        return _say({"routes": facts})
+
+    async def metrics(self, visit: Visit) -> Response:
+        accept = visit.headers.get(b"accept", b"").decode("latin-1")
+        body, content_type = await self._metrics.scrape(accept)
+        return 200, [(b"content-type", content_type.encode())], body
+
+    async def openapi(self, _visit: Visit) -> Response:
+        return _say(make_document(read_version()))
+
+    async def statistics(self, visit: Visit) -> Response:
+        place = visit.place
+        found = read_statistics(
+            self._engine.catalog, self._metrics.results, place.route, place.version or ""
+        )
+        return _say({"model_stats": [describe_statistics(one) for one in found]})
+
+    async def index(self, _visit: Visit) -> Response:
+        entries = read_index(self._engine.catalog, ready=False, draining=self._engine.draining)
+        return 200, [JSON_TYPE], orjson.dumps([entry._asdict() for entry in entries])
+
+    async def change(self, _visit: Visit) -> Response:
+        raise InvalidInput(READ_ONLY)
+
+    def _readiness(self, facts: Mapping[str, object]) -> Response:
+        if self._engine.draining:
+            return _refuse({**facts, "ready": False, "error": DRAINING})
+        if not (health := self._engine.health()).ready:
+            return _refuse({**facts, "ready": False, "error": health.why})
+        return _say({**facts, "ready": True})
+
+
+def _refuse(facts: Mapping[str, object]) -> Response:
+    return 503, [JSON_TYPE], orjson.dumps(facts)
+
+
+def _say(facts: Mapping[str, object]) -> Response:
+    return 200, [JSON_TYPE], orjson.dumps(facts)

@@ -1,0 +1,86 @@
+"""What each error of the tree is in HTTP. The one place where an error meets a status."""
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+
+from core.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelDirectoryError,
+    Overloaded,
+    RequestTimeout,
+    RouteUnavailable,
+    SparingError,
+    StageFailed,
+    Unauthorized,
+    UnknownRoute,
+    UnsupportedEncoding,
+)
+from serving.http.infer.oip_http import JSON_TYPE, Headers
+
+STATUS: Mapping[type[SparingError], int] = {
+    InvalidInput: 400,
+    BodyTooLarge: 413,
+    UnsupportedEncoding: 415,
+    Unauthorized: 401,
+    UnknownRoute: 404,
+    Overloaded: 429,
+    RequestTimeout: 408,
+    DeadlineExceeded: 504,
+    RouteUnavailable: 503,
+    StageFailed: 500,
+    ModelDirectoryError: 503,
+}
+
+CLOSE = (b"connection", b"close")
+_STATUS_LINES = {
+    one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus
+}
+Response = tuple[int, Headers, bytes]  # status, headers without content length, body
+
+
+class Refused(Exception):
+    """A response that ends a request before any endpoint is visited."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response[0])
+        self.response = response
+
+
+def refuse_path(path: str) -> Refused:
+    sentence = f"{path[:200]}: no such path, GET /openapi.json lists them"
+    return Refused((404, [JSON_TYPE], say(sentence)))
+
+
+def refuse_method(given: str, allowed: str) -> Refused:
+    sentence = f"method: given {given[:20]}, allowed {allowed}"
+    return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], say(sentence)))
+
+
+def write_response(status: int, headers: Headers, body: bytes) -> bytes:
+    """A response as it goes over the wire of HTTP/1.1."""
+    head = b"".join([b"%s: %s\r\n" % header for header in headers])
+    line = _STATUS_LINES[status]
+    return b"%s%scontent-length: %d\r\n\r\n%s" % (line, head, len(body), body)
+
+
+def refuse(error: SparingError) -> Response:
+    """The response for an error that a caller may be told."""
+    status = STATUS[type(error)]
+    headers = [JSON_TYPE]
+    if isinstance(error, Overloaded | RouteUnavailable):
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    elif isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
+    elif isinstance(error, RequestTimeout):
+        headers.append(CLOSE)  # what comes behind it is the rest of this request
+    return status, headers, say(str(error))
+
+
+def say(sentence: str) -> bytes:
+    """An error's body."""
+    return orjson.dumps({"error": sentence.encode(errors="replace").decode()})

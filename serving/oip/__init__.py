@@ -1,0 +1,1 @@
+"""What both endpoints share of the Open Inference Protocol: tensors, parameters, outputs."""

@@ -1,0 +1,114 @@
+"""What is said about routes and answers in JSON, outside of tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.manifest import Manifest, TensorSpec
+from core.messages import Answer, Reply
+from serving.oip.outputs import EXPLANATIONS, response_parameters
+from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, ModelStatistics
+from serving.oip.tensors import as_bytes
+
+EXTENSIONS = ("binary_tensor_data", "statistics", "model_repository")
+Facts = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
+
+
+def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> Facts:
+    """The protocol's model metadata."""
+    return {
+        "name": name,
+        "versions": versions,
+        "platform": manifest.pipeline,
+        "inputs": [_describe_tensor(spec) for spec in manifest.inputs],
+        "outputs": [_describe_tensor(spec) for spec in manifest.outputs],
+    }
+
+
+def describe_route(
+    manifest: Manifest,
+    digest: str,
+    profile: Mapping[str, object],
+    similar: Mapping[str, object] | None = None,
+) -> Facts:
+    """What is served: kind, stages, thresholds, certificate and the live profile."""
+    return {
+        "route": manifest.route,
+        "version": manifest.version,
+        "task": manifest.task,
+        "pipeline": manifest.pipeline,
+        "description": manifest.description,
+        "digest": digest,
+        "certificate": manifest.certificate,
+        "expected_macs": manifest.expected_macs,
+        "stages": [
+            stage.model_dump(include={"name", "macs", "max_batch", "temperature", "threshold"})
+            for stage in manifest.stages
+        ],
+        "inputs": [_describe_tensor(spec) for spec in manifest.inputs],
+        "outputs": [_describe_tensor(spec) for spec in manifest.outputs],
+        "explanations": [
+            {"name": name, "datatype": fact.datatype, "shape": [-1]}
+            for name, fact in EXPLANATIONS.items()
+        ],
+        "labels": manifest.labels,
+        "picture": None if manifest.picture is None else manifest.picture.model_dump(),
+        "memory": {**manifest.memory.model_dump(), "similar": similar},
+        "profile": profile,
+    }
+
+
+def describe_reply(reply: Reply, manifest: Manifest) -> Facts:
+    """What the picture endpoint answers: the same facts as the tensors, one object a picture."""
+    answers = [_describe_answer(answer, manifest.labels) for answer in reply.answers]
+    return {**response_parameters(reply), "answers": answers}
+
+
+def describe_statistics(found: ModelStatistics) -> Facts:
+    """As Triton's statistics extension writes one version of a model."""
+    return {
+        **found._asdict(),
+        "inference_stats": _describe_durations(found.inference_stats),
+        "batch_stats": [
+            {"batch_size": one.batch_size, **_describe_durations(one)} for one in found.batch_stats
+        ],
+    }
+
+
+def _describe_durations(found: InferStatistics | BatchStatistics) -> Facts:
+    return {
+        name: {"count": value.count, "ns": value.ns}
+        for name, value in found._asdict().items()
+        if isinstance(value, Duration)
+    }
+
+
+def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
+    facts: Facts = {
+        "confidence": answer.outcome.confidence,
+        "exit": answer.outcome.exit,
+        "stopped_by": answer.stopped_by,
+        "cached": answer.cached,
+        "macs": answer.macs,
+        "energy_mj": answer.energy_mj,
+        "latency_ms": round(answer.latency_s * 1e3, 3),
+    }
+    if answer.similar:
+        facts["similar"] = True
+    outputs: Facts = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
+    label = outputs.get("label")
+    if isinstance(label, int) and 0 <= label < len(labels):
+        outputs = {"label_name": labels[label], **outputs}
+    return {**facts, **outputs}
+
+
+def _plain(array: Any) -> object:  # an array or one of numpy's scalars
+    whole = np.asarray(array)
+    if whole.dtype == np.object_:
+        return [as_bytes(item).decode(errors="replace") for item in whole.flat]
+    return whole.item() if whole.ndim == 0 else np.ascontiguousarray(whole)
+
+
+def _describe_tensor(spec: TensorSpec) -> Facts:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

@@ -1,0 +1,1 @@
+"""Picture files of clients as inputs of a route: read, checked, decoded beside the event loop."""

@@ -1,0 +1,278 @@
+"""Decoding beside the event loop: a few threads, a bounded queue, deadlines and cancellation.
+
+Work is admitted by its predicted seconds, the bytes of its files and the memory it takes while it
+runs. What cannot be done in time is refused at once, what is not done in time ends on time, and
+what no client waits for any more ends at its next pause. Callers share the threads fairly.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from core.errors import DeadlineExceeded, Overloaded, RouteUnavailable, SparingError
+from serving.pictures.decode_queue import DecodeQueue
+from serving.pictures.decode_times import DecodeTimes
+from serving.settings import DoorSettings
+
+Pause = Callable[[], object]
+Result = TypeVar("Result")
+
+
+class Work(NamedTuple, Generic[Result]):
+    """A piece of work, and what it is predicted to take."""
+
+    run: Callable[[Pause], Result]  # calls what it is given between its steps
+    kind: str  # of `DecodeTimes`
+    units: float
+    memory_bytes: int  # while it runs
+    file_bytes: int  # as long as it waits
+
+
+class PoolLimits(NamedTuple):
+    """What may run and wait at once."""
+
+    threads: int
+    max_wait_s: float
+    max_memory_bytes: int
+    max_file_bytes: int
+
+
+class _Ended(Exception):
+    """No client waits for this work any more."""
+
+
+class _Order:
+    """The work of one request: done, refused or given up together."""
+
+    def __init__(self, caller: str, over: "asyncio.Future[None]") -> None:
+        self.caller = caller
+        self.over = over
+        self.jobs: list[_Job] = []
+        self.left = 0
+        self.ended = False
+        self.error: Exception | None = None
+
+    def pause(self) -> None:
+        if self.ended:
+            raise _Ended
+
+    def take_error(self) -> Exception:
+        """Left nowhere else: an error that is raised refers to all that its frames do."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
+
+
+class _Job:
+    """One work on its way."""
+
+    __slots__ = ("began_s", "caller", "cost_s", "file_bytes", "order", "result", "share_s", "work")
+
+    def __init__(self, order: _Order, work: Work[Any], cost_s: float, share: float) -> None:
+        self.order = order
+        self.work = work
+        self.caller = order.caller
+        self.cost_s = cost_s
+        self.share_s = cost_s * share
+        self.file_bytes = work.file_bytes
+        self.began_s = 0.0
+        self.result: Any = None  # of any kind of work
+
+
+def open_decode_pool(settings: DoorSettings) -> "DecodePool":
+    """As many threads as this process may use cores, unless a number is given."""
+    limits = PoolLimits(
+        settings.decode_threads or _count_cores(),
+        settings.max_decode_wait_s,
+        settings.max_decode_bytes,
+        settings.max_decode_bytes,
+    )
+    return DecodePool(limits)
+
+
+class DecodePool:
+    """Threads of their own for one event loop; `close` ends them."""
+
+    def __init__(self, limits: PoolLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.times = DecodeTimes()
+        self._limits = limits
+        self._clock = clock
+        self._queue: DecodeQueue[_Job] = DecodeQueue()
+        self._running: set[_Job] = set()
+        self._memory_bytes = 0
+        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
+        self._closed = False
+
+    async def run(
+        self, works: Sequence[Work[Result]], caller: str, deadline: float | None
+    ) -> list[Result]:
+        """The results in order. Raises DeadlineExceeded, Overloaded, or what the work raises."""
+        loop = asyncio.get_running_loop()
+        order = _Order(caller, loop.create_future())
+        order.jobs = [self._make_job(order, work) for work in works]
+        order.left = len(order.jobs)
+        timer = None
+        try:
+            self._admit(order, deadline)
+            for job in order.jobs:
+                self._queue.push(job)
+            if deadline is not None:
+                left_s = max(0.0, deadline - self._clock())
+                timer = loop.call_later(left_s, self._end, order, _too_late())
+            self._begin_next(loop)
+            await order.over
+            if order.error is not None:
+                raise order.take_error()
+            return [job.result for job in order.jobs]
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._end(order)
+            order.jobs.clear()  # with what they hold: files, rows, and the order itself
+            self._begin_next(loop)
+
+    def close(self) -> None:
+        """Give everything up; threads end at their next pause."""
+        self._closed = True
+        for job in [*self._running, *self._queue]:
+            self._end(job.order, RouteUnavailable("the server is shutting down"))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def counts(self) -> tuple[int, int]:
+        """Pieces of work that run, and that wait."""
+        return len(self._running), sum(1 for _ in self._queue)
+
+    def _make_job(self, order: _Order, work: Work[Any]) -> _Job:
+        limits = self._limits
+        share = max(1 / limits.threads, work.memory_bytes / limits.max_memory_bytes)
+        return _Job(order, work, self.times.predict_s(work.kind, work.units), min(1.0, share))
+
+    def _admit(self, order: _Order, deadline: float | None) -> None:
+        more_s = sum(job.share_s for job in order.jobs)
+        if deadline is not None:
+            self._check_in_time(order, more_s, deadline)
+        more_bytes = sum(job.file_bytes for job in order.jobs)
+        while not self._has_room(more_s, more_bytes):
+            loser = self._queue.newest_of_largest(order.caller, more_s)
+            if loser is None:
+                raise self._overloaded()
+            self._end(loser.order, self._overloaded())
+
+    def _check_in_time(self, order: _Order, more_s: float, deadline: float) -> None:
+        now = self._clock()
+        own_s = max(more_s, *(job.cost_s for job in order.jobs))
+        wait_s = self._queue.predict_s(order.caller, more_s) + self._busy_s(now)
+        left_s = deadline - now
+        if wait_s + own_s > left_s:
+            if own_s > left_s > 0:
+                self.times.learn_refused(order.jobs[0].work.kind)
+            raise DeadlineExceeded(
+                f"pictures: decoding is predicted to need {(wait_s + own_s) * 1e3:.0f} ms, the"
+                f" request's deadline leaves {max(0.0, left_s) * 1e3:.0f} ms"
+            )
+
+    def _busy_s(self, now: float) -> float:
+        """Until a thread is free, or the memory that what runs takes."""
+        if not self._queue.wait_s and len(self._running) < self._limits.threads:
+            return 0.0
+        return sum(
+            max(0.0, job.cost_s - (now - job.began_s)) * job.share_s / job.cost_s
+            for job in self._running
+        )
+
+    def _has_room(self, more_s: float, more_bytes: int) -> bool:
+        queue, limits = self._queue, self._limits
+        if not queue.wait_s:
+            return True  # even what alone takes longer
+        return (
+            queue.wait_s + more_s <= limits.max_wait_s
+            and queue.file_bytes + more_bytes <= limits.max_file_bytes
+        )
+
+    def _overloaded(self) -> Overloaded:
+        wait_s = self._queue.wait_s
+        return Overloaded(
+            f"pictures: those that wait take {wait_s:.1f} s and {self._queue.file_bytes} bytes,"
+            f" allowed {self._limits.max_wait_s:.1f} s and {self._limits.max_file_bytes} bytes",
+            retry_after_s=max(1.0, wait_s),
+        )
+
+    def _begin_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._closed and len(self._running) < self._limits.threads:
+            job = self._queue.first()
+            if job is None:
+                return
+            memory_bytes = self._memory_bytes + job.work.memory_bytes
+            if self._running and memory_bytes > self._limits.max_memory_bytes:
+                return
+            self._queue.take(job)
+            self._running.add(job)
+            self._memory_bytes = memory_bytes
+            job.began_s = self._clock()
+            self._threads.submit(self._work, job, loop)
+
+    def _work(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread."""
+        began_s = time.thread_time()
+        error: Exception | None = None
+        result = None
+        try:
+            job.order.pause()
+            result = job.work.run(job.order.pause)
+        except SparingError as raised:
+            error = raised.with_traceback(None)  # which holds what the work held
+        except Exception as raised:
+            error = raised
+        spent_s = time.thread_time() - began_s
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all that waited
+            loop.call_soon_threadsafe(self._finish, job, result, error, spent_s, loop)
+        del job, result, error  # no cycle with an error's frames, of which this is one
+
+    def _finish(
+        self,
+        job: _Job,
+        result: object,
+        error: Exception | None,
+        spent_s: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._running.discard(job)
+        self._memory_bytes -= job.work.memory_bytes
+        order, work = job.order, job.work
+        if isinstance(error, _Ended):
+            self.times.learn_more(work.kind, work.units, spent_s)
+        elif error is None:
+            self.times.learn(work.kind, work.units, spent_s)
+        if not order.ended:
+            job.result = result
+            order.left -= 1
+            if error is not None:
+                self._end(order, error)
+            elif order.left == 0 and not order.over.done():
+                order.over.set_result(None)
+        self._begin_next(loop)
+
+    def _end(self, order: _Order, error: Exception | None = None) -> None:
+        """Nothing more is done for it; with an error, that is what its request is told."""
+        if order.ended:
+            return
+        order.ended = True
+        for job in order.jobs:
+            self._queue.remove(job)
+        if error is not None and not order.over.done():
+            order.error = error
+            order.over.set_result(None)
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("pictures: they were not decoded before the request's deadline")

@@ -1,0 +1,133 @@
+"""The picture files of a body: one PNG or JPEG, or a JSON list of them in base64.
+
+A list is split by its quotes, never parsed whole: what it holds is counted before anything of it
+is built, and each step of the work is small, so that other threads run between.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+import orjson
+
+from core.errors import InvalidInput
+from serving.oip.tensors import shown
+from serving.pictures.pictures import Pause
+
+MAX_PICTURES = 256  # in one request
+
+_BLANKS = re.compile(rb"[ \t\n\r]*")
+_ESCAPES = [
+    (b"\\/", b"/"), (b"\\u002f", b"/"), (b"\\u002F", b"/"), (b"\\u002b", b"+"), (b"\\u002B", b"+"),
+    (b"\\u003d", b"="), (b"\\u003D", b"="),
+]  # fmt: skip
+_WINDOW_BYTES = 2**20  # of blanks, passed over at once
+_PIECE_BYTES = 2**18  # of base64, decoded at once; a multiple of 4
+_EXPLAINED_BYTES = 2**18  # of a list that is wrong: a longer one is not parsed to say in what
+
+
+def is_list(body: bytes) -> bool:
+    return body[:1] in b" \t\r\n["
+
+
+def count_pictures(body: bytes) -> int:
+    """How many a body may hold, by the first quotes of a list."""
+    if not is_list(body):
+        return 1
+    quotes = at = 0
+    while quotes < 2 * MAX_PICTURES and (at := body.find(b'"', at) + 1) > 0:
+        quotes += 1
+    return max(1, quotes // 2)
+
+
+class _Wrong(Exception):
+    """The body is not a list of base64 texts from this byte on."""
+
+
+def split_body(body: bytes, pause: Pause | None = None) -> list[bytes]:
+    """Raises InvalidInput."""
+    start = _pass_blanks(body, 0)
+    if body[start : start + 1] != b"[":
+        return [body]
+    files: list[bytes] = []
+    try:
+        for text in _split_list(body, start + 1):
+            if len(files) == MAX_PICTURES:
+                raise _Wrong
+            files.append(_decode(text, pause))
+    except _Wrong:
+        raise _explain(body, len(files)) from None
+    return files
+
+
+def _split_list(body: bytes, at: int) -> Iterator[memoryview]:
+    """The texts between quotes, `at` being behind the opening bracket."""
+    view = memoryview(body)
+    while True:
+        at = _pass_blanks(body, at)
+        end = body.find(b'"', at + 1)
+        if body[at : at + 1] != b'"' or end < 0:
+            raise _Wrong
+        yield view[at + 1 : end]
+        at = _pass_blanks(body, end + 1)
+        mark = body[at : at + 1]
+        if mark == b"]" and _pass_blanks(body, at + 1) == len(body):
+            return
+        if mark != b",":
+            raise _Wrong
+        at += 1
+
+
+def _pass_blanks(body: bytes, at: int) -> int:
+    while True:
+        found = _BLANKS.match(body, at, at + _WINDOW_BYTES)
+        assert found is not None
+        if found.end() < at + _WINDOW_BYTES:
+            return found.end()
+        at = found.end()
+
+
+def _decode(text: memoryview, pause: Pause | None) -> bytes:
+    """A file from base64, which has no quotes; what JSON may escape in it is unescaped."""
+    escaped = bytes(text)
+    if b"\\" in escaped:
+        text = memoryview(_unescape(escaped))
+    pieces: list[bytes] = []
+    for at in range(0, len(text), _PIECE_BYTES):
+        if pause is not None:
+            pause()
+        try:
+            piece = base64.b64decode(text[at : at + _PIECE_BYTES], validate=True)
+        except (binascii.Error, ValueError):
+            raise _Wrong from None
+        if at + _PIECE_BYTES < len(text) and len(piece) < _PIECE_BYTES // 4 * 3:
+            raise _Wrong  # padded in the middle
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _unescape(text: bytes) -> bytes:
+    """Encoders escape no letters or digits."""
+    for escape, character in _ESCAPES:
+        text = text.replace(escape, character)
+    return text
+
+
+def _explain(body: bytes, place: int) -> InvalidInput:
+    """What is wrong with a list, of which `place` pictures were right."""
+    if len(body) > _EXPLAINED_BYTES:
+        if place == MAX_PICTURES:
+            return InvalidInput(f"pictures: given more than {place}, allowed 1 to {place}")
+        return InvalidInput(f"pictures[{place}]: not a text in base64, or the list is not JSON")
+    try:
+        items = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return InvalidInput(f"body: not JSON: {error}")
+    if not 0 < len(items) <= MAX_PICTURES:
+        return InvalidInput(f"pictures: given {len(items)}, allowed 1 to {MAX_PICTURES}")
+    for number, item in enumerate(items):
+        if not isinstance(item, str):
+            return InvalidInput(f"pictures[{number}]: given {shown(item)}, allowed base64 text")
+    place = min(place, len(items) - 1)
+    return InvalidInput(f"pictures[{place}]: given {shown(items[place])}, not base64")

@@ -1,0 +1,51 @@
+"""Settings where there is no command line: a settings file and a few environment variables.
+
+    SPARING_SETTINGS    a TOML file; without it the project's settings.toml, if it is there
+    SPARING_MODELS      directories of routes, separated as in PATH
+    SPARING_HOST        the address that gRPC listens on
+    SPARING_GRPC_PORT   0: any free port
+
+Relative paths are looked for in the project's folder, wherever the process was started: inside a
+Bento these are the Bento's own files.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serving.settings import DoorSettings, Settings, read_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+_DOORS = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
+
+
+def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Settings:
+    """Raises ValueError with one line that names the file or variable and what is wrong."""
+    given = environment.get("SPARING_SETTINGS")
+    default = root / "settings.toml"
+    if given:
+        settings = read_settings(root / given)
+    else:
+        settings = read_settings(default) if default.is_file() else Settings()
+    models = environment.get("SPARING_MODELS")
+    folders = models.split(os.pathsep) if models else settings.routes.directories
+    routes = settings.routes.model_copy(
+        update={"directories": tuple(root / folder for folder in folders)}
+    )
+    return settings.model_copy(
+        update={"doors": _read_doors(environment, settings.doors), "routes": routes}
+    )
+
+
+def _read_doors(environment: Mapping[str, str], doors: DoorSettings) -> DoorSettings:
+    given = {
+        key: environment[variable] for variable, key in _DOORS.items() if environment.get(variable)
+    }
+    try:
+        return DoorSettings.model_validate({**doors.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = next(name for name, key in _DOORS.items() if key == first["loc"][0])
+        raise ValueError(f"{variable}: {first['msg']}, given {environment[variable]!r}") from error

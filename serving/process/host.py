@@ -1,0 +1,139 @@
+"""Hosts engine and doors in one process: sockets first, then routes, then doors; and drains at the
+end.
+
+On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with
+`connection: close` for a short while and then closes; every accepted request is answered before the
+process ends. What is hosted is `serving.assembly`'s.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from serving.assembly import Assembly, CannotServe, assemble
+from serving.http.connection import KEEP_ALIVE_S, HttpConnection
+from serving.process.allocator import tune_allocator
+from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
+from serving.process.keeper import Keeper, Started, Terminal
+from serving.process.ports import BACKLOG, allow_connections
+from serving.settings import DoorSettings, Settings
+
+_FEW_CONNECTIONS = 1024
+
+_log = logging.getLogger("sparing")
+
+
+def run(settings: Settings, keeper: Keeper | None = None) -> int:
+    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (the keeper,
+    by default the terminal, is told why in one line).
+    """
+    keeper = keeper or Terminal()
+    doors = settings.doors
+    try:
+        listener = keeper.listen(doors.host, doors.http_port)
+    except OSError as error:
+        keeper.refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        return 1
+    tune_allocator()
+    with listener:
+        return uvloop.run(_serve(settings, listener, keeper))
+
+
+async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
+    try:
+        async with assemble(settings, worker=keeper.worker) as assembly:
+            return await _serve_http(settings.doors, listener, keeper, assembly)
+    except CannotServe as error:
+        keeper.refuse(str(error))
+        return 1
+
+
+async def _serve_http(
+    doors: DoorSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
+) -> int:
+    listener.listen(BACKLOG)
+    allowed = allow_connections(doors.max_connections)
+    assembly.web.connections.bound(allowed)
+    if allowed < doors.max_connections:
+        _tell_fewer(doors.max_connections, allowed)
+    web = _QuietServer(
+        uvicorn.Config(
+            assembly.web,
+            loop="none",
+            http=HttpConnection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            date_header=False,
+            log_config=None,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
+        )
+    )
+    serving = asyncio.create_task(web.serve(sockets=[listener]))
+    stop = _stop_signal()
+    started = Started(
+        assembly.list_routes(), doors.host, listener.getsockname()[1], assembly.grpc_port
+    )
+    attending = asyncio.create_task(_attend(keeper, started, assembly, stop))
+    await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
+    _log.info("draining")
+    limit_s = doors.drain_s + doors.drain_timeout_s
+    ExitGuard().arm(limit_s + EXIT_GRACE_S)
+    deadline = asyncio.get_running_loop().time() + limit_s
+    assembly.begin_drain()
+    await asyncio.sleep(doors.drain_s)
+    web.should_exit = True
+    await serving
+    clean = await assembly.end_drain(deadline)
+    attending.cancel()
+    await asyncio.wait([attending])
+    if not clean:
+        _log.warning("stopped with requests unanswered")
+        end_process(1)  # what hangs, such as a model's native call, is not waited for
+    _log.info("stopped")
+    return 0
+
+
+def _tell_fewer(wanted: int, allowed: int) -> None:
+    """The default is more than many machines can give, which needs no warning."""
+    is_given = wanted != DoorSettings().max_connections
+    _log.log(
+        logging.WARNING if is_given or allowed < _FEW_CONNECTIONS else logging.INFO,
+        "doors.max_connections: %d, but the limit of open files allows %d",
+        wanted,
+        allowed,
+    )
+
+
+async def _attend(
+    keeper: Keeper, started: Started, assembly: Assembly, stop: asyncio.Event
+) -> None:
+    await keeper.attend(started, assembly.metrics, stop, lambda: assembly.engine.health().why)
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to this module."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

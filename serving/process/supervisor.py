@@ -1,0 +1,217 @@
+"""Several workers on the same two ports, each a whole server; one that dies is replaced at once.
+
+The supervisor serves nothing itself: it reserves the ports, starts the workers, adds up what they
+counted, and passes the wish to stop on to them. It has no framework and loads no runtime. A worker
+that cannot start at first ends the server; one that later cannot, after a few tries.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from core.one_line import one_line
+from monitoring.log_limit import UNLIMITED
+from monitoring.sums import Sums
+from serving.process.exit_guard import EXIT_GRACE_S
+from serving.process.keeper import Started
+from serving.process.ports import reserve
+from serving.process.watchdog import Watchdog
+from serving.process.worker_process import WorkerProcess
+from serving.settings import Settings
+
+_log = logging.getLogger("sparing.supervisor")
+
+TRIES = 5  # to replace a worker, before the server gives up
+SETTLED_S = 1.0  # who lived for so long is replaced without delay
+FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
+COUNT_INTERVAL_S = 5.0  # what a killed worker counted since is lost
+COUNT_TIMEOUT_S = 2.0
+_LAST_GRACE_S = EXIT_GRACE_S + 3.0
+
+
+def supervise(settings: Settings) -> int:
+    """Serve until told to stop; exit codes as those of one process."""
+    doors = settings.doors
+    with ExitStack() as stack:
+        ports = {}
+        for door, port in (("http", doors.http_port), ("grpc", doors.grpc_port)):
+            try:
+                reserved = stack.enter_context(reserve(doors.host, port))
+            except OSError as error:
+                name = {"http": "HTTP", "grpc": "gRPC"}[door]
+                return _refuse(f"cannot listen on {doors.host}:{port} ({name}): {error.strerror}")
+            ports[f"{door}_port"] = reserved.getsockname()[1]
+        update = {"doors": doors.model_copy(update=ports)}
+        return asyncio.run(_Supervisor(settings.model_copy(update=update)).run())
+
+
+class _End(NamedTuple):
+    """How one process of a worker ended."""
+
+    why: str
+    clean: bool
+    was_ready: bool
+    was_settled: bool
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
+        self._watchdogs: dict[int, Watchdog] = {}  # likewise
+        self._sums = Sums()
+        self._announced = False
+        self._failure = ""
+        self._clean = True
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        keeping = [
+            asyncio.create_task(self._keep(number))
+            for number in range(1, self._settings.workers.count + 1)
+        ]
+        regularly = [
+            asyncio.create_task(self._count_regularly()),
+            asyncio.create_task(self._check_regularly()),
+        ]
+        await self._stop.wait()
+        for worker in self._workers.values():
+            worker.end(signal.SIGTERM)
+        doors = self._settings.doors
+        grace_s = doors.drain_s + doors.drain_timeout_s + _LAST_GRACE_S
+        _, late = await asyncio.wait(keeping, timeout=grace_s)
+        if late:
+            self._clean = False
+            for worker in self._workers.values():
+                worker.end(signal.SIGKILL)
+        await asyncio.gather(*keeping)
+        for task in regularly:
+            task.cancel()
+        if self._failure:
+            return _refuse(self._failure)
+        return 0 if self._clean else 1
+
+    async def _keep(self, number: int) -> None:
+        """Start a worker and, whenever it ends, another one in its place."""
+        early = failed = 0  # in a row: ended early, ended before they were ready
+        while not self._stop.is_set():
+            end = await self._live(number)
+            if self._stop.is_set():
+                self._clean &= end.clean or not end.was_ready
+                return
+            early = 0 if end.was_settled else early + 1
+            failed = 0 if end.was_ready else failed + 1
+            if failed and not self._announced:
+                self._fail(end.why)
+            elif failed == TRIES:
+                self._fail(f"worker {number} could not be replaced in {TRIES} tries: {end.why}")
+            else:
+                _log.error("%s; replacing it", end.why, extra=UNLIMITED)
+                await self._pause(early)
+
+    async def _live(self, number: int) -> _End:
+        """One process, from its start to its end."""
+        try:
+            worker = await WorkerProcess.start(number, self._settings)
+        except OSError as error:
+            return _End(f"worker {number} cannot be started: {error}", False, False, False)
+        self._workers[number] = worker
+        self._watchdogs[number] = self._make_watchdog()
+        if self._stop.is_set():
+            worker.end(signal.SIGTERM)
+        welcoming = asyncio.create_task(self._welcome(number, worker))
+        code = await worker.listen(self._sum_up)
+        welcoming.cancel()
+        del self._workers[number]
+        self._sums.bury(worker.counts)
+        ready = worker.ready.is_set()
+        age_s = asyncio.get_running_loop().time() - worker.ready_at
+        why = f"worker {number} (process {worker.pid}) {_describe_end(code)}"
+        return _End(
+            worker.refusal or worker.fault or why, code == 0, ready, ready and age_s >= SETTLED_S
+        )
+
+    async def _welcome(self, number: int, worker: WorkerProcess) -> None:
+        await worker.ready.wait()
+        if self._announced:
+            _log.info("worker %d is process %d now", number, worker.pid, extra=UNLIMITED)
+            return
+        workers = [self._workers[number] for number in sorted(self._workers)]
+        if len(workers) == self._settings.workers.count and all(
+            one.ready.is_set() for one in workers
+        ):
+            self._announced = True
+            doors = self._settings.doors
+            started = Started(worker.routes, doors.host, doors.http_port, doors.grpc_port)
+            pids = ", ".join(str(one.pid) for one in workers)
+            print(started.describe(f"supervisor {os.getpid()}, workers {pids}"), flush=True)
+
+    async def _pause(self, early: int) -> None:
+        """The longer, the more workers ended early in a row."""
+        delay_s = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** (early - 1)) if early else 0.0
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([stopping], timeout=delay_s)
+        stopping.cancel()
+
+    def _fail(self, why: str) -> None:
+        self._failure = self._failure or why
+        self._stop.set()
+
+    async def _count_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_INTERVAL_S)
+            await self._count()
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.workers.check_interval_s)
+            now = asyncio.get_running_loop().time()
+            for number, worker in self._workers.items():
+                fault = self._watchdogs[number].look(
+                    now,
+                    ready=worker.ready.is_set(),
+                    answered=worker.answered,
+                    stuck=worker.stuck,
+                )
+                if fault:
+                    worker.kill(fault)
+                worker.answered = False
+                worker.check()
+
+    def _make_watchdog(self) -> Watchdog:
+        workers = self._settings.workers
+        return Watchdog(
+            asyncio.get_running_loop().time(),
+            interval_s=workers.check_interval_s,
+            max_missed=workers.max_missed_checks,
+            start_timeout_s=workers.start_timeout_s,
+        )
+
+    async def _sum_up(self) -> bytes:
+        """A scrape of all workers together."""
+        await self._count()
+        return self._sums.add_up([one.counts for one in self._workers.values()])
+
+    async def _count(self) -> None:
+        await asyncio.gather(*(one.count(COUNT_TIMEOUT_S) for one in self._workers.values()))
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"
+
+
+def _refuse(why: str) -> int:
+    print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
+    return 1

@@ -1,0 +1,147 @@
+"""One worker process as its supervisor sees it: started, heard, asked for its counts, ended.
+
+A fresh interpreter, never a fork of this one; at the other end of its line is
+`serving.process.supervised`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from serving.process.line import Message, open_line, read_message, write_message
+from serving.settings import Settings, write_settings
+
+Sum = Callable[[], Awaitable[bytes]]
+
+_ROOT = Path(__file__).parents[2]
+_MAX_QUESTIONS = 64  # for its counts, under way at once
+
+
+class WorkerProcess:
+    """`await WorkerProcess.start(...)`, then `listen` until it has ended."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.pid = process.pid
+        self.ready = asyncio.Event()
+        self.routes = ""  # once it is ready
+        self.ready_at = 0.0
+        self.refusal = ""  # why it could not start, in its own words
+        self.counts = b""  # its last scrape
+        self.answered = False  # something has come since this was last set to False
+        self.stuck = ""  # what it last said is stuck in it
+        self.fault = ""  # why it was killed
+        self._process = process
+        self._handle = os.pidfd_open(process.pid)
+        self._reader = reader
+        self._writer = writer
+        self._questions: deque[asyncio.Future[None]] = deque()
+        self._sums: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def start(cls, number: int, settings: Settings) -> "WorkerProcess":
+        """Raises OSError when there can be no further process."""
+        ours, theirs = socket.socketpair()
+        path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "serving.process.supervised",
+                        str(theirs.fileno()),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+                    process_group=0,  # Ctrl-C goes to the supervisor alone
+                )
+            except OSError:
+                ours.close()
+                raise
+        worker = cls(process, *await open_line(ours))
+        text = write_settings(settings)  # this way only: others can read a command line
+        level = logging.getLogger().level
+        worker._tell({"number": number, "log_level": level, "settings": text})
+        return worker
+
+    async def listen(self, sum_up: Sum) -> int:
+        """Until the process has ended; its exit code, or minus the signal that ended it."""
+        while (message := await read_message(self._reader)) is not None:
+            self._hear(message, sum_up)
+        self._writer.close()
+        while self._questions:
+            self._questions.popleft().set_result(None)
+        return await self._wait()
+
+    async def count(self, timeout_s: float) -> None:
+        """Bring `counts` up to date; they stay as they were when no answer comes in time."""
+        if self._writer.is_closing() or not self.ready.is_set():
+            return
+        if len(self._questions) < _MAX_QUESTIONS:
+            self._questions.append(asyncio.get_running_loop().create_future())
+            self._tell({"kind": "count"})
+        await asyncio.wait([self._questions[-1]], timeout=timeout_s)
+
+    def check(self) -> None:
+        """Ask for a sign of life."""
+        if self.ready.is_set():
+            self._tell({"kind": "check"})
+
+    def kill(self, fault: str) -> None:
+        self.fault = f"worker process {self.pid} {fault} and was killed"
+        self.end(signal.SIGKILL)
+
+    def end(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def _wait(self) -> int:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._handle)
+            os.close(self._handle)
+        return self._process.wait()
+
+    def _hear(self, message: Message, sum_up: Sum) -> None:
+        kind = message["kind"]
+        self.answered = True
+        if kind == "alive":
+            self.stuck = message["stuck"]
+        elif kind == "ready":
+            self.routes = message["routes"]
+            self.ready_at = asyncio.get_running_loop().time()
+            self.ready.set()
+        elif kind == "refused":
+            self.refusal = message["why"]
+        elif kind == "counts":
+            self.counts = message["text"].encode()
+            if self._questions:
+                self._questions.popleft().set_result(None)
+        elif kind == "sum":
+            answering = asyncio.create_task(self._answer(message["number"], sum_up))
+            self._sums.add(answering)
+            answering.add_done_callback(self._sums.discard)
+
+    async def _answer(self, number: int, sum_up: Sum) -> None:
+        text = await sum_up()
+        self._tell({"kind": "sums", "number": number, "text": text.decode()})
+
+    def _tell(self, message: Message) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(write_message(message))

@@ -1,0 +1,1 @@
+"""From rows to batches: lanes, fair shares of the device, its thread."""

@@ -1,0 +1,54 @@
+"""Whether a short batch waits for rows that the event loop is about to bring.
+
+Handing a batch to the device's thread and back costs about as much as a few rows of a small net. So
+before a batch shorter than that the loop goes round, until it has brought nothing new for some
+passes (a gRPC call takes about five). That is no waiting time: an idle loop goes round at once.
+However many rows come, the waiting ends after a fixed number of passes and a few milliseconds.
+"""
+
+from serving.scheduling.lanes import Lane
+
+WORTH_IT_S = 0.0005
+QUIET_PASSES = 16  # without a new row
+MOST_PASSES = 64
+LONGEST_S = 0.005  # a pass can be long: the device does not wait for a large body to be read
+
+
+class Company:
+    """One for a device; `begin` whenever it becomes free or gets its first row."""
+
+    __slots__ = ("_arrived", "_lane", "_passes", "_quiet", "_rows", "_until")
+
+    def __init__(self) -> None:
+        self._lane = 0  # its identity: a replaced route's lane must not be kept alive
+        self._rows = 0
+        self._arrived = -1
+        self._quiet = self._passes = 0
+        self._until = 0.0
+
+    def begin(self, now: float) -> None:
+        self._lane = 0
+        self._arrived = -1
+        self._quiet, self._passes = QUIET_PASSES, MOST_PASSES
+        self._until = now + LONGEST_S
+
+    def is_quiet(self, arrived: int) -> bool:
+        """Whether the waiting goes on with nothing to look at: `arrived` rows so far, none new."""
+        if arrived != self._arrived or self._quiet <= 1 or self._passes <= 1:
+            return False
+        self._quiet -= 1
+        self._passes -= 1
+        return True
+
+    def comes(self, lane: Lane, arrived: int, now: float) -> bool:
+        """Whether this lane's batch is to wait for one more pass of the loop."""
+        self._arrived = arrived
+        rows = lane.rows
+        if rows >= lane.max_batch or lane.times.predict_s(rows) >= WORTH_IT_S:
+            return False
+        if id(lane) == self._lane and rows == self._rows:
+            self._quiet -= 1
+        else:
+            self._lane, self._rows, self._quiet = id(lane), rows, QUIET_PASSES
+        self._passes -= 1
+        return self._quiet > 0 and self._passes > 0 and now < self._until

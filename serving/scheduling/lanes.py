@@ -1,0 +1,403 @@
+"""A lane is the queue of one stage of one route version; a flight is one row on its way through
+lanes.
+
+Identical rows in flight share one flight, while everyone who waits for it (`Waiting`) keeps a
+deadline, an answer cut short and a cancellation of his own. Which lane gets the device is the
+scheduler's decision.
+"""
+
+import heapq
+import math
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
+
+from core.errors import SparingError
+from core.messages import Answer, Array, Handle, Key, Outcome, Stage
+from monitoring.counts import RouteMetrics
+from monitoring.traces import Trace
+from serving.scheduling.profile import BatchTimes, UnitCost
+from serving.scheduling.shares import SLACK_S, Bill, Claim, Share
+
+_SMALL_HEAP = 64
+MOST_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive
+NO_GUESTS: Mapping[int, Claim] = MappingProxyType({})
+
+
+class Waiting(Protocol):
+    """Somebody to whom a flight's answers go."""
+
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def energy_mj(self) -> float | None: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def streams(self) -> bool: ...
+    @property
+    def trace(self) -> Trace: ...
+    def deliver(self, row: int, answer: Answer) -> None: ...
+    def progress(self, row: int, answer: Answer) -> None: ...
+    def fail(self, error: SparingError) -> None: ...
+
+
+class Probe(Protocol):
+    """What similar memory wants to know of a row that is computed."""
+
+    @property
+    def audited(self) -> object: ...
+    def land(self, outcome: Outcome, ttl_s: float) -> None: ...
+
+
+class Flight:
+    """One row being computed: where it is, what it has, who waits for it."""
+
+    __slots__ = (
+        "answer", "arrived", "claim", "controls", "device_s", "done", "due", "guests", "inputs",
+        "key", "lane", "lanes", "macs", "order", "probe", "queued", "queued_at", "running",
+        "spent_macs", "start", "state", "state_bytes", "steps", "told_s", "waiters",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        lane: "Lane",
+        inputs: Mapping[str, Array],
+        controls: Mapping[str, float],
+        key: Key | None,
+        due: float,
+        now: float,
+        claim: Claim | None = None,  # None: of the lane's own
+    ) -> None:
+        self.claim = claim or lane.claim  # of the call that pays
+        self.guests: Mapping[int, Claim] = NO_GUESTS  # other callers' calls that joined, by place
+        self.start = 0  # its place in its caller's queue: then it is to start
+        self.order = 0
+        self.lane = lane
+        self.lanes = lane.lanes  # a replaced route's lanes live as long as its rows do
+        self.inputs = inputs
+        self.controls = controls
+        self.key = key
+        self.probe: Probe | None = None  # for similar memory, which learns from the answer
+        self.due = due
+        self.arrived = now
+        self.queued_at = now
+        self.queued = False
+        self.waiters: dict[tuple[Waiting, int], None] = {}  # in order; left in constant time
+        self.answer: Outcome | None = None
+        self.state: Handle | None = None
+        self.state_bytes = 0  # as counted when the state was taken over
+        self.macs = 0  # that nobody has been told of yet
+        self.spent_macs = 0
+        self.device_s = 0.0  # CPU time of the device
+        self.told_s = 0.0  # of it, in answers
+        self.steps = 0  # to a next stage, so far
+        self.running = False
+        self.done = False
+
+    @property
+    def is_audit(self) -> bool:
+        """Its answer is wanted even when nobody waits for it any more."""
+        return self.probe is not None and self.probe.audited is not None
+
+    def shares(self) -> Sequence[Share]:
+        """Of all callers in whose queues it waits."""
+        if not self.guests:
+            return (self.claim.share,)
+        return (self.claim.share, *[guest.share for guest in self.guests.values()])
+
+    def is_of_the_call_of(self, other: "Flight") -> bool:
+        """The same call waits for both."""
+        mine, theirs = next(iter(self.waiters), None), next(iter(other.waiters), None)
+        return mine is not None and theirs is not None and mine[0] is theirs[0]
+
+
+class Lanes(dict[str, "Lane"]):
+    """All lanes of one version of a route, by stage name. A lane refers to these weakly: there is
+    no cycle, so a replaced route's models are freed with its last row, without a collection.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
+class Lane:
+    """Rows waiting for one stage: of each caller in the order in which they are due."""
+
+    __slots__ = (
+        "_lanes", "_order", "_row_s", "bills", "claim", "is_first", "is_last", "looked_up",
+        "max_batch", "metrics", "queues", "remember_s", "route", "row_cost", "rows", "stage",
+        "times",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        max_batch: int,
+        is_first: bool,
+        is_last: bool,
+        lanes: Lanes,
+        metrics: RouteMetrics,
+        remember_s: float | None,
+        row_cost: UnitCost,
+        route: str = "",
+    ) -> None:
+        self.stage = stage
+        self.route = route
+        self.row_cost = row_cost  # device time of a row of the route, all stages together
+        self.remember_s = remember_s  # how long a final answer is kept; None: not at all
+        self.max_batch = max_batch
+        self.metrics = metrics
+        self.is_first = is_first
+        self.is_last = is_last  # the route's last declared stage
+        self._lanes = weakref.ref(lanes)
+        self.times = BatchTimes()
+        self.looked_up = 0  # rows that will come here unless another memory knows them
+        self.rows = 0  # waiting and wanted
+        self.queues: dict[Share, Queue] = {}  # of callers with rows here
+        self.bills: Sequence[Bill] = ()  # of the batch taken last
+        self.claim = Claim(Share(route, Share()))  # of rows that come without a caller's
+        self._order = 0
+        self._row_s = 0.0
+
+    @property
+    def lanes(self) -> Lanes:
+        """All of the route's, held by its catalog entry and its rows; none once those are gone."""
+        return self._lanes() or Lanes()
+
+    @property
+    def row_s(self) -> float:
+        """Predicted seconds of a row in a full batch."""
+        return self.times.predict_s(self.max_batch) / self.max_batch
+
+    def queue_of(self, share: Share) -> "Queue | None":
+        """The rows that wait here for a caller; None where there are none."""
+        return self.queues.get(share)
+
+    def push(self, flight: Flight, now: float) -> None:
+        flight.lane = self
+        flight.queued = True
+        flight.queued_at = now
+        claim = flight.claim
+        start = flight.start = claim.start(self._row_s or self.row_s)
+        order = flight.order = self._order = self._order + 1
+        self.rows += 1
+        queue = self.queues.get(claim.share) or self._open(claim.share)
+        queue.rows += 1
+        heapq.heappush(queue.heap, (start, flight.due, order, flight))
+        if flight.guests:
+            guests, flight.guests = flight.guests, {}
+            for guest in guests.values():
+                self._invite(flight, guest, flight.due)
+
+    def forget(self, flight: Flight) -> None:
+        """No caller wants this waiting row any more; its queue passes over it when it comes up."""
+        self._leave(flight)
+        for share in flight.shares():
+            if (queue := self.queues.get(share)) is not None:
+                queue.tidy()
+
+    def join(self, flight: Flight, due: float, claim: Claim) -> None:
+        """Another call wants a row of this lane, or of one that it will come to: it waits no longer
+        than that call would for a row of its own.
+        """
+        self.hasten(flight, due)
+        if claim.share is flight.claim.share:
+            if flight.queued and (start := claim.peek()) < flight.start:
+                flight.start = start
+                self._move(flight)
+        elif all(guest.share is not claim.share for guest in flight.guests.values()):
+            self._invite(flight, claim, due)
+
+    def hasten(self, flight: Flight, due: float) -> None:
+        """Move a row forward, in this queue if it waits here and in those it will come to; its old
+        place is passed over when it comes up.
+        """
+        if due < flight.due:
+            flight.due = due
+            if flight.queued:
+                self._move(flight)
+
+    def head(self) -> Flight | None:
+        """The first row that waits, of whichever caller."""
+        heads = [head for queue in self.queues.values() if (head := queue.head()) is not None]
+        return min(heads, key=lambda head: (head.due, head.arrived), default=None)
+
+    def take(self, first: "Queue | None" = None, *, one_call: bool = False) -> list[Flight]:
+        """The next batch, out of the lane: rows of the first queue, then of those that have spent
+        least; with `one_call` only rows of the first row's call. Who pays stands in `bills`.
+        """
+        taken: list[Flight] = []
+        self.bills = []
+        self._row_s = self.row_s  # as exact as needed until the next batch
+        for queue in self._order_queues(first):
+            begun = len(taken)
+            start_s = queue.start_s()
+            queue.take(taken, self.max_batch, one_call=one_call)
+            if len(taken) > begun:
+                self.bills.append(Bill(queue.share, len(taken) - begun, start_s))
+                self._leave_all(queue, taken[begun:])
+            if len(taken) == self.max_batch or one_call:
+                break
+        return taken
+
+    def drop(self, queue: "Queue") -> None:
+        """A queue that gives no rows, which cannot be."""
+        self.rows -= queue.rows
+        self._close(queue.share)
+
+    def _order_queues(self, first: "Queue | None") -> "list[Queue]":
+        queues = list(self.queues.values())
+        if len(queues) == 1:
+            return queues
+        if self.rows <= self.max_batch or len(queues) > MOST_COMPARED:
+            return (
+                queues if first is None else [first, *[one for one in queues if one is not first]]
+            )
+        queues.sort(key=lambda queue: (queue is not first, queue.share.rank(), queue.due()))
+        return queues
+
+    def _open(self, share: Share) -> "Queue":
+        queue = self.queues.get(share)
+        if queue is None:
+            queue = self.queues[share] = Queue(self, share)
+            share.wait()
+        return queue
+
+    def _move(self, flight: Flight) -> None:
+        """A better place in its own queue."""
+        self._order += 1
+        flight.order = self._order
+        queue = self.queues[flight.claim.share]
+        queue.push(flight, flight.start, flight.due, self._order)
+        queue.tidy()
+
+    def _invite(self, flight: Flight, claim: Claim, due: float) -> None:
+        """Let the row wait in another caller's queue, too."""
+        self._order += 1
+        flight.guests = {**flight.guests, self._order: claim}
+        if flight.queued:
+            self._open(claim.share).add(flight, claim.peek(), due, self._order)
+
+    def _leave_all(self, queue: "Queue", flights: Sequence[Flight]) -> None:
+        """They have been taken out of this queue."""
+        rows = 0
+        for flight in flights:
+            if flight.guests:
+                self._leave(flight)
+            else:
+                rows += 1
+        self.rows -= rows
+        queue.rows -= rows
+        if rows and not queue.rows:
+            self._close(queue.share)
+
+    def _close(self, share: Share) -> None:
+        del self.queues[share]
+        share.rest()
+
+    def _leave(self, flight: Flight) -> None:
+        """It waits no more, in no queue."""
+        flight.queued = False
+        self.rows -= 1
+        for share in flight.shares():
+            queue = self.queues[share]
+            queue.rows -= 1
+            if not queue.rows:
+                self._close(share)
+
+
+Entry = tuple[int, float, int, Flight]
+
+
+class Queue:
+    """The rows of one caller's route in a lane: by their start, then in the order in which they are
+    due.
+    """
+
+    __slots__ = ("heap", "lane", "rows", "share")
+
+    def __init__(self, lane: Lane, share: Share) -> None:
+        self.lane = lane
+        self.share = share
+        self.rows = 0  # the heap may also hold rows that wait no more
+        self.heap: list[Entry] = []
+
+    def add(self, flight: Flight, start: int, due: float, order: int) -> None:
+        self.rows += 1
+        heapq.heappush(self.heap, (start, due, order, flight))
+
+    def push(self, flight: Flight, start: int, due: float, order: int) -> None:
+        """A better place for a row that is in the queue."""
+        heapq.heappush(self.heap, (start, due, order, flight))
+
+    def entry(self) -> Entry | None:
+        """The first row that waits and its place."""
+        heap, lane = self.heap, self.lane
+        while heap:
+            entry = heap[0]
+            _, _, order, flight = entry
+            here = flight.queued and flight.lane is lane
+            if here and (flight.order == order or order in flight.guests):
+                return entry
+            heapq.heappop(heap)
+        return None
+
+    def head(self) -> Flight | None:
+        entry = self.entry()
+        return None if entry is None else entry[3]
+
+    def start_s(self) -> float:
+        entry = self.entry()
+        return 0.0 if entry is None else entry[0] * SLACK_S
+
+    def due(self) -> tuple[float, float]:
+        """Of the first row: when it is due, and when it came."""
+        entry = self.entry()
+        return (math.inf, math.inf) if entry is None else (entry[1], entry[3].arrived)
+
+    def take(self, taken: list[Flight], most: int, *, one_call: bool) -> None:
+        """Move rows into the batch, up to so many; the lane is to be told of them."""
+        heap, lane = self.heap, self.lane
+        while heap and len(taken) < most:
+            _, _, order, flight = heap[0]
+            here = flight.queued and flight.lane is lane
+            if here and (flight.order == order or order in flight.guests):
+                if one_call and taken and not flight.is_of_the_call_of(taken[0]):
+                    return
+                flight.queued = False
+                taken.append(flight)
+            heapq.heappop(heap)
+
+    def rows_before(self, due: float) -> int:
+        """About how many rows are due earlier."""
+        return self._count(lambda entry: entry[1] <= due)
+
+    def rows_ahead(self, start: int, due: float) -> int:
+        """About how many rows a new one with this place finds before it."""
+        return self._count(lambda entry: entry[:2] <= (start, due))
+
+    def _count(self, counts: Callable[[Entry], bool]) -> int:
+        """Exact up to 64 waiting rows, then from a sample."""
+        heap: Sequence[Entry] = self.heap
+        if not heap or self.rows == 0:
+            return 0
+        stride = 1 + len(heap) // 64
+        sample = heap[::stride]
+        earlier = sum(1 for entry in sample if counts(entry))
+        return min(self.rows, earlier * self.rows // len(sample))
+
+    def tidy(self) -> None:
+        """Let go of what the heap would pass over, once that is more than what waits."""
+        if len(self.heap) > 2 * self.rows + _SMALL_HEAP:
+            self.heap = [entry for entry in self.heap if self._waits(entry)]
+            heapq.heapify(self.heap)
+
+    def _waits(self, entry: Entry) -> bool:
+        flight, order = entry[3], entry[2]
+        return (
+            flight.queued
+            and flight.lane is self.lane
+            and (flight.order == order or order in flight.guests)
+        )

@@ -1,0 +1,64 @@
+"""How long rows that come now will take, beside what waits already and shares the device fairly."""
+
+from collections.abc import Iterable, Sequence
+
+from serving.scheduling.lanes import Lane, Queue
+from serving.scheduling.shares import SLACK_S, Claim, Share
+
+_MOST_QUEUES = 64  # looked at; of more, every so many-th stands for those between
+
+
+def predict_wait_s(
+    lanes: Iterable[Lane], lane: Lane, claim: Claim, due: float, rows: int = 1
+) -> float:
+    """Seconds of the device until `rows` rows that enter the lane now, due then, have been through
+    its stage. Work of the same caller's route counts as far as it has its place before them; of
+    others what is due earlier, but no more than their share allows.
+    """
+    start, share = claim.peek(), claim.share
+    own_s = 0.0
+    others: dict[Share, dict[Share, list[Queue]]] = {}  # by caller and route
+    queues = [queue for one in lanes for queue in one.queues.values()]
+    stride = 1 + len(queues) // _MOST_QUEUES
+    for queue in queues[::stride]:
+        if queue.share is not share:
+            caller = queue.share.parent or queue.share
+            others.setdefault(caller, {}).setdefault(queue.share, []).append(queue)
+        elif queue.lane is not lane:
+            own_s += drain_s(queue.lane, queue.rows_ahead(start, due))
+    mine = lane.queue_of(share)
+    own_s += drain_s(lane, rows + (0 if mine is None else mine.rows_ahead(start, due)))
+    caller = share.parent or share
+    for other, siblings in others.pop(caller, {}).items():
+        own_s += stride * _ahead_s(other, share, siblings, due, own_s)
+    total_s = own_s
+    for other, routes in others.items():
+        all_of_it = [queue for queues in routes.values() for queue in queues]
+        total_s += stride * _ahead_s(other, caller, all_of_it, due, own_s)
+    return total_s
+
+
+def drain_s(lane: Lane, rows: int) -> float:
+    """Seconds for so many rows of a lane, in full batches and a rest."""
+    batches, rest = divmod(rows, lane.max_batch)
+    seconds = batches * lane.times.predict_s(lane.max_batch)
+    return seconds + lane.times.predict_s(rest) if rest else seconds
+
+
+def waiting_s(queues: Iterable[Queue]) -> float:
+    """Seconds for all that waits in these."""
+    return sum([drain_s(queue.lane, queue.rows) for queue in queues])
+
+
+def _ahead_s(
+    other: Share, share: Share, queues: Sequence[Queue], due: float, own_s: float
+) -> float:
+    """Of the other share's work, how much is done before `own_s` seconds of this share's are."""
+    lead_s = share.start_s() - other.spent_s  # the other is needier by so much
+    most_s = lead_s + own_s + SLACK_S
+    if most_s <= 0.0:
+        return 0.0
+    ahead_s = sum([drain_s(queue.lane, queue.rows_before(due)) for queue in queues])
+    if lead_s > SLACK_S:
+        ahead_s = max(ahead_s, min(lead_s, waiting_s(queues)))
+    return min(ahead_s, most_s)

@@ -1,0 +1,383 @@
+"""Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
+
+When the device is free `turns` chooses whose rows it gets: fairly among callers and their routes
+(`shares`), then by when a row is due, at its deadline or a fixed patience after its arrival,
+whichever is earlier. The device takes what is queued and never idles for more. Survivors of a stage
+join the next stage's lane, beside rows of any other request: this re-batching is what an adaptive
+route lives from.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+from core.devices import Device
+from core.errors import DeadlineExceeded, SparingError, StageFailed
+from core.messages import Answer, Outcome, Step, StoppedBy
+from serving.scheduling.company import Company
+from serving.scheduling.lanes import Flight, Lane, Waiting
+from serving.scheduling.prediction import predict_wait_s
+from serving.scheduling.progress import Health, Progress
+from serving.scheduling.shares import Bill, Claim, Shares
+from serving.scheduling.spending import find_overdrawn, share, spend
+from serving.scheduling.states import StateLedger
+from serving.scheduling.traced_rows import note_batch
+from serving.scheduling.turns import Turns
+from serving.scheduling.worker import Done, Worker
+
+_log = logging.getLogger("sparing.scheduler")
+
+MOST_STEPS = 2**16  # of one row: a pipeline that sends it on for ever fails it
+
+
+class DeviceThread(Protocol):
+    """What runs batches, one at a time, and tells the loop of each when it is done."""
+
+    def submit(self, lane: Lane, flights: list[Flight], /) -> None: ...
+    def device_s(self) -> float: ...
+    def close(self) -> None: ...
+
+
+MakeWorker = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
+
+# Called once for every flight that has ended: its final answer, or None when there is none to
+# remember.
+Landed = Callable[[Flight, Outcome | None], None]
+
+
+class Scheduler:
+    """One device's turn-taking. Lives on the event loop; only stages run on the worker's thread."""
+
+    def __init__(
+        self,
+        device: Device,
+        loop: asyncio.AbstractEventLoop,
+        landed: Landed,
+        *,
+        reply_margin_s: float,
+        rebatch_stages: bool,
+        gather_s: float,
+        stalled_after_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        make_worker: MakeWorker = Worker,
+    ) -> None:
+        self._loop = loop
+        self._landed = landed
+        self._margin_s = reply_margin_s
+        self._rebatch = rebatch_stages
+        self._clock = clock
+        self._turns = Turns(gather_s if rebatch_stages else 0.0, clock)
+        self._company = Company()
+        self._progress = Progress(stalled_after_s)
+        self._running: Lane | None = None  # whose batch is on the device
+        self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
+        self._pump_is_due = False
+        self._arrived = 0  # rows in lanes so far
+        self._busy_until: float | None = None  # predicted end of the batch that runs now
+        self._closed = False
+        self.traced = 0  # calls under way that are followed
+        self.shares = Shares()
+        self._bills: Sequence[Bill] = ()  # who has paid for the batch that runs
+        self._charged_s = 0.0
+        self.states = StateLedger(device.state_limit_bytes)
+        self._worker: DeviceThread = make_worker(device, loop, self._done)
+
+    def close(self) -> None:
+        self._closed = True
+        self._worker.close()
+
+    def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
+        """Put a row into a lane; an idle device takes it at the end of this loop iteration."""
+        lane.push(flight, now)
+        self._arrived += 1
+        idle = self._busy_until is None
+        if idle and not self._waiting:
+            self._progress.begin(now)
+        self._waiting[lane] = None
+        if idle and not self._pump_is_due:
+            self._pump_is_due = True
+            self._company.begin(now)
+            self._loop.call_soon(self._pump)
+
+    def leave(self, flight: Flight, waiting: Waiting, row: int) -> None:
+        """One of those who wait for a flight goes away; without anybody left, it is given up."""
+        flight.waiters.pop((waiting, row), None)
+        if not flight.waiters and not flight.done:
+            self._give_up(flight)
+
+    def cut_short(self, flight: Flight, waiting: Waiting, row: int) -> None:
+        """Tell one waiter the best answer so far, or that there is none in time."""
+        if flight.answer is None:
+            waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
+        else:
+            _tell(flight, waiting, row, flight.answer, "deadline", self._clock())
+        self.leave(flight, waiting, row)
+
+    def recall(self, flight: Flight, outcome: Outcome) -> None:
+        """End a row that memory knows after all: all who wait are told, nothing is computed."""
+        now, nothing_mj = self._clock(), flight.lane.metrics.energy.nothing_mj
+        for waiting, row in flight.waiters:
+            answer = Answer(outcome, "memory", True, 0, nothing_mj, now - waiting.started)
+            waiting.deliver(row, answer)
+        self._end(flight, None)
+
+    def predict_s(
+        self, lane: Lane, due: float, now: float, rows: int = 1, claim: Claim | None = None
+    ) -> float:
+        """Seconds until `rows` rows that enter this lane now, due then, have been through its
+        stage; `claim` is their call's.
+        """
+        busy_s = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
+        return busy_s + predict_wait_s(self._waiting, lane, claim or lane.claim, due, rows)
+
+    # The device's turn --------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Give the idle device a batch; a small one when the loop brings no more rows to it. Every
+        pass of this loop takes rows out of a lane, so it ends.
+        """
+        self._pump_is_due = False
+        while self._busy_until is None and not self._closed:
+            if self._company.is_quiet(self._arrived):
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump)
+                return
+            queue = self._turns.choose(self._waiting)
+            if queue is None:
+                self._waiting.clear()
+                return
+            lane = queue.lane
+            if self._company.comes(lane, self._arrived, self._clock()):
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump)
+                return
+            batch = lane.take(queue, one_call=not self._rebatch and not lane.is_first)
+            if not batch:
+                lane.drop(queue)  # so that this loop ends whatever happens
+            if lane.rows == 0:
+                del self._waiting[lane]
+            try:
+                self._begin(lane, batch)
+            except Exception:
+                self._fail_all(lane, batch)
+
+    def _begin(self, lane: Lane, batch: list[Flight]) -> None:
+        """Give the device those rows of a batch that can still be in time, if there are any."""
+        now = self._clock()
+        batch_s = lane.times.predict_s(len(batch))
+        fit = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
+        if not fit:
+            return
+        for flight in fit:
+            flight.running = True
+        self._charge(lane.bills, batch_s)
+        self._busy_until = now + batch_s
+        self._running = lane
+        self._progress.begin(now, batch_s)
+        self._worker.submit(lane, fit)
+
+    def _charge(self, bills: Sequence[Bill], batch_s: float) -> None:
+        self._bills, self._charged_s = bills, batch_s
+        rows = sum([bill.rows for bill in bills])
+        for bill in bills:
+            bill.share.charge(batch_s * bill.rows / rows, bill.start_s)
+
+    def _settle(self, run_s: float) -> None:
+        """Make what was charged for a batch as much as it took."""
+        bills, more_s = self._bills, run_s - self._charged_s
+        self._bills = ()
+        rows = sum([bill.rows for bill in bills])
+        for bill in bills:
+            bill.share.correct(more_s * bill.rows / rows)
+
+    def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
+        """A fault of ours, or of what a stage returned: it costs these rows, and nothing else."""
+        _log.exception("a batch of stage %s failed", lane.stage.name)
+        for flight in batch:
+            flight.running = False
+            if flight.done:  # given up while it ran
+                self.states.exchange(flight, None)
+            else:
+                self._fail(flight, StageFailed(f"stage {lane.stage.name} failed on this input"))
+
+    def _too_late(self, flight: Flight, done_at: float) -> bool:
+        """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
+        late = [
+            one
+            for one in flight.waiters
+            if one[0].deadline is not None and done_at > one[0].deadline - self._margin_s
+        ]
+        for waiting, row in late:
+            self.cut_short(flight, waiting, row)
+        return flight.done
+
+    def device_s(self) -> float:
+        """CPU seconds inside stages so far."""
+        return self._worker.device_s()
+
+    def _done(
+        self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, cpu_s: float
+    ) -> None:
+        now = self._clock()
+        self._busy_until = self._running = None
+        self._settle(run_s)
+        self._progress.begin(now)
+        self._company.begin(now)
+        self._pump_is_due = True  # survivors are queued first, then the device is given away once
+        try:
+            share(batch, steps, cpu_s)
+            self._land(lane, batch, steps, run_s, now)
+        except Exception:
+            self._fail_all(lane, [flight for flight in batch if flight.running])
+        finally:
+            self._pump()
+
+    def excuse(self, seconds: float) -> None:
+        """For so long this loop could not run at all, which says nothing about batches."""
+        self._progress.excuse(seconds)
+
+    def health(self) -> Health:
+        """Whether batches end, for probes; to be asked now and then, so that the log says it."""
+        lane = self._running or next((one for one in self._waiting if one.rows), None)
+        return self._progress.judge(lane, self._clock())
+
+    def _land(
+        self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
+    ) -> None:
+        lane.times.observe(len(batch), run_s)
+        begun = len(batch) if lane.is_first else sum([not flight.steps for flight in batch])
+        lane.row_cost.observe(begun, run_s)
+        started = now - run_s
+        if self.traced:
+            note_batch(lane, batch, started, now)
+        queued_s = [started - flight.queued_at for flight in batch]
+        escalated = 0
+        for flight, step in zip(batch, steps, strict=True):
+            try:
+                escalated += self._advance(flight, lane, step, now)
+            except SparingError as error:
+                self._fail(flight, error)
+            except Exception:  # a step that is no step fails its row, never the lane
+                _log.exception("stage %s returned something that is no step", lane.stage.name)
+                self._fail(flight, StageFailed(f"stage {lane.stage.name} returned no valid step"))
+        lane.metrics.batch(lane.stage.name, len(batch), queued_s, run_s)
+        if escalated:
+            lane.metrics.escalation(lane.stage.name, escalated)
+
+    def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
+        """Finish the row or queue it for its next stage; true when it goes to another stage."""
+        flight.running = False
+        flight.macs += step.macs
+        flight.spent_macs += step.macs
+        goes_on = step.next
+        self.states.exchange(flight, None if goes_on is None else goes_on.state)
+        if flight.done:  # given up while it ran
+            self.states.exchange(flight, None)
+            spend(flight, flight.answer)
+            return False
+        if step.answer is not None:
+            if not 0.0 <= step.answer.confidence <= 1.0:  # NaN too
+                raise StageFailed(f"stage {lane.stage.name} returned a confidence outside [0, 1]")
+            flight.answer = step.answer
+        if goes_on is None:
+            self._finish(flight, lane, step.answer, now)
+            return False
+        next_lane = _find_next(flight, lane, goes_on.stage)
+        if step.answer is not None:
+            _stream(flight, step.answer, now)
+        flight.inputs = goes_on.inputs
+        if self._misses_deadline(flight, next_lane, now) or self._overdraws(flight, next_lane, now):
+            return False
+        self.enqueue(flight, next_lane, now)
+        return next_lane is not lane
+
+    def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:
+        if all(waiting.deadline is None for waiting, _ in flight.waiters):
+            return False
+        return self._too_late(
+            flight, now + self.predict_s(lane, flight.due, now, claim=flight.claim)
+        )
+
+    def _overdraws(self, flight: Flight, lane: Lane, now: float) -> bool:
+        """Release those whose joules would not last for the next stage with the answer they have;
+        true when nobody is left.
+        """
+        for waiting, row in find_overdrawn(flight, lane):
+            assert flight.answer is not None
+            _tell(flight, waiting, row, flight.answer, "energy", now)
+            self.leave(flight, waiting, row)
+        return flight.done
+
+    # The end of a flight --------------------------------------------------------------------------
+
+    def _finish(self, flight: Flight, lane: Lane, answer: Outcome | None, now: float) -> None:
+        if answer is None:
+            raise StageFailed(f"stage {lane.stage.name} failed on this input")
+        stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
+        for waiting, row in flight.waiters:
+            _tell(flight, waiting, row, answer, stopped_by, now)
+        self._end(flight, answer)
+
+    def _fail(self, flight: Flight, error: SparingError) -> None:
+        for waiting, _ in flight.waiters:
+            waiting.fail(error)
+        if not flight.done:
+            self._end(flight, None)
+
+    def _give_up(self, flight: Flight) -> None:
+        if flight.is_audit:  # else only what is soon done would ever be audited
+            return
+        if flight.running:  # its batch is on the device: the step will be thrown away
+            flight.done = True
+            self._landed(flight, None)
+            return
+        if flight.queued:
+            flight.lane.forget(flight)
+        self._end(flight, None)
+
+    def _end(self, flight: Flight, outcome: Outcome | None) -> None:
+        flight.done = True
+        self.states.exchange(flight, None)
+        spend(flight, outcome or flight.answer)
+        self._landed(flight, outcome)
+
+
+def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
+    """The lane of the row's next stage. Raises StageFailed."""
+    flight.steps += 1
+    if flight.steps > MOST_STEPS:
+        raise StageFailed(f"stage {lane.stage.name} sends rows on for ever")
+    if (following := lane.lanes.get(stage)) is None:
+        raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
+    return following
+
+
+def _tell(
+    flight: Flight, waiting: Waiting, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
+) -> None:
+    """Deliver an answer; the first who is told pays for the work, so that sums over replies are
+    true.
+    """
+    waiting.deliver(row, _answer(flight, outcome, stopped_by, waiting, now))
+    flight.macs = 0
+    flight.told_s = flight.device_s
+
+
+def _stream(flight: Flight, outcome: Outcome, now: float) -> None:
+    """Show the answer so far to those who asked for every step's."""
+    for waiting, row in flight.waiters:
+        if waiting.streams:
+            waiting.progress(row, _answer(flight, outcome, "", waiting, now))
+
+
+def _answer(
+    flight: Flight,
+    outcome: Outcome,
+    stopped_by: StoppedBy | Literal[""],
+    waiting: Waiting,
+    now: float,
+) -> Answer:
+    energy_mj = flight.lane.metrics.energy.estimate_mj(flight.device_s - flight.told_s)
+    return Answer(outcome, stopped_by, False, flight.macs, energy_mj, now - waiting.started)

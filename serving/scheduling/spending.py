@@ -1,0 +1,48 @@
+"""What rows have taken of the device: shared out by batches, held to the caller's budget, counted
+when a row ends.
+"""
+
+from collections.abc import Sequence
+
+from core.messages import Outcome, Step
+from monitoring.counts import FAILED
+from serving.scheduling.lanes import Flight, Lane, Waiting
+
+
+def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
+    """A batch's CPU time among its rows, by the MACs of each; evenly where there are none. A row
+    that failed is taken for an average one.
+    """
+    told = [step.macs for step in steps if isinstance(step, Step)]
+    mean = sum(told) / len(told) if told else 0.0
+    work = [step.macs if isinstance(step, Step) else mean for step in steps]
+    total = sum(work)
+    for flight, macs in zip(batch, work, strict=True):
+        flight.device_s += cpu_s * macs / total if total > 0 else cpu_s / len(batch)
+
+
+def find_overdrawn(flight: Flight, lane: Lane) -> Sequence[tuple[Waiting, int]]:
+    """Whose joules would not last for a row of that lane, too: its time in the batch that it would
+    join is predicted. Nobody's while there is no answer, or no meter.
+    """
+    if flight.answer is None or all(one.energy_mj is None for one, _ in flight.waiters):
+        return ()
+    rows = min(lane.rows + 1, lane.max_batch)
+    device_s = flight.device_s + lane.times.predict_s(rows) / rows
+    energy_mj = lane.metrics.energy.estimate_mj(device_s)
+    if energy_mj is None:
+        return ()
+    return [
+        (waiting, row)
+        for waiting, row in flight.waiters
+        if waiting.energy_mj is not None and waiting.energy_mj < energy_mj
+    ]
+
+
+def spend(flight: Flight, outcome: Outcome | None) -> None:
+    """Count what a row that ended has taken, under the exit that answered."""
+    if flight.device_s == 0.0:
+        return
+    lane = flight.lane
+    exit = FAILED if outcome is None else outcome.exit
+    lane.metrics.spend(exit, flight.device_s, flight.spent_macs)

@@ -1,0 +1,48 @@
+"""Counts the bytes that rows' states hold on a device, and frees each state exactly once."""
+
+import logging
+
+from core.errors import Overloaded
+from core.messages import Handle
+from serving.scheduling.lanes import Flight
+
+_log = logging.getLogger("sparing.states")
+
+
+class StateLedger:
+    """The device's memory for states, up to a limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+
+    def exchange(self, flight: Flight, state: Handle | None) -> None:
+        """Give the flight its new state, which may be the old one grown, and free the old one;
+        Overloaded when the new one has no room.
+        """
+        old = flight.state
+        if old is None and state is None:
+            return
+        self.used_bytes -= flight.state_bytes
+        flight.state, flight.state_bytes = None, 0
+        if old is not None and old is not state:
+            _free(old)
+        if state is None:
+            return
+        size_bytes = state.size_bytes
+        if self.used_bytes + size_bytes > self.limit_bytes:
+            _free(state)
+            raise Overloaded(
+                f"the device has no room for another {size_bytes} bytes of state "
+                f"({self.used_bytes} of {self.limit_bytes} are in use)"
+            )
+        self.used_bytes += size_bytes
+        flight.state, flight.state_bytes = state, size_bytes
+
+
+def _free(state: Handle) -> None:
+    """A state that cannot be freed is the device's trouble, not that of the row or its lane."""
+    try:
+        state.free()
+    except Exception:
+        _log.exception("a state could not be freed")

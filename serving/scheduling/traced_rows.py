@@ -1,0 +1,47 @@
+"""What engine, lanes and look-ups note of traced requests; asked only where one is under way.
+
+Rows of one request that shared a batch or a look-up are one note, so that a large request is not
+hundreds of them.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from core.messages import Answer
+from monitoring.traces import Trace
+from serving.scheduling.lanes import Flight, Lane
+
+
+def note_recall(trace: Trace, answers: Sequence[Answer | None]) -> None:
+    """The first tier of memory was asked for a request's rows."""
+    misses = answers.count(None)
+    trace.mark("memory", tier=1, rows=len(answers), hits=len(answers) - misses)
+
+
+def note_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None:
+    """The second tier has answered: for each row since when it waited, and whether it is known."""
+    found: dict[Trace, list[tuple[float, bool]]] = {}
+    for flight, asked_at, known in asked:
+        for trace in _traces_of(flight):
+            found.setdefault(trace, []).append((asked_at, known))
+    for trace, rows in found.items():
+        hits = sum(known for _, known in rows)
+        began = min(asked_at for asked_at, _ in rows)
+        trace.note("memory", began, now, tier=2, rows=len(rows), hits=hits)
+
+
+def note_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) -> None:
+    """A stage ran a batch: what its rows waited for it, and how long it took."""
+    name = lane.stage.name
+    queued: dict[Trace, list[float]] = {}
+    for flight in batch:
+        for trace in _traces_of(flight):
+            queued.setdefault(trace, []).append(flight.queued_at)
+    for trace, since in queued.items():
+        rows = len(since)
+        trace.note("queue", min(since), began, stage=name, rows=rows)
+        trace.note(f"stage {name}", began, ended, stage=name, rows=rows, batch_rows=len(batch))
+
+
+def _traces_of(flight: Flight) -> set[Trace]:
+    """Of those who wait for a row; one may wait for it twice."""
+    return {waiting.trace for waiting, _ in flight.waiters if waiting.trace.on}

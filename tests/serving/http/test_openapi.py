@@ -1,0 +1,70 @@
+"""The OpenAPI document says what the door does."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import jsonschema
+import orjson
+
+from monitoring.metrics import Metrics
+from serving.http.openapi import make_document
+from serving.http.paths import FIXED, read_place
+from serving.http.web import HttpDoor
+from serving.settings import DoorSettings
+from tests.serving.door_client import BRIGHT, make_png
+from tests.serving.small_engine import SmallEngine
+
+DOCUMENT = make_document("1.2.3")
+
+
+def fill(path: str) -> str:
+    return path.replace("{route}", "small").replace("{version}", "1")
+
+
+def schema_of(operation: dict[str, Any], status: str) -> dict[str, Any]:
+    schema = operation["responses"][status]["content"]["application/json"]["schema"]
+    return {**schema, "components": DOCUMENT["components"]}
+
+
+def test_every_path_of_the_document_is_an_endpoint_and_the_other_way_round() -> None:
+    assert all(read_place(fill(path)) is not None for path in DOCUMENT["paths"])
+    assert set(FIXED) <= set(DOCUMENT["paths"])
+    families = [path for path in DOCUMENT["paths"] if "{" in path]
+    assert len({place.endpoint for path in families if (place := read_place(fill(path)))}) == 5
+
+
+def test_answers_and_refusals_have_the_documents_shape() -> None:
+    async def run() -> None:
+        door = HttpDoor(SmallEngine(), DoorSettings(), Metrics())
+        transport = httpx.ASGITransport(door)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            for path, methods in DOCUMENT["paths"].items():
+                for method in ("get", "post"):
+                    body = make_png() if path.endswith("predict") else BRIGHT
+                    content = body if method == "post" else None
+                    answer = await client.request(method, fill(path), content=content)
+                    if method not in methods:
+                        assert answer.status_code == 405
+                        continue
+                    assert answer.status_code == 200
+                    if path != "/metrics":
+                        jsonschema.validate(answer.json(), schema_of(methods[method], "200"))
+                    if method == "post":
+                        refused = await client.post(fill(path), content=b"{}")
+                        schema = schema_of(methods[method], str(refused.status_code))
+                        jsonschema.validate(refused.json(), schema)
+
+    asyncio.run(run())
+
+
+def test_the_requests_of_the_tests_have_the_documents_shape() -> None:
+    infer = DOCUMENT["paths"]["/v2/models/{route}/infer"]["post"]
+    schema = infer["requestBody"]["content"]["application/json"]["schema"]
+    jsonschema.validate(orjson.loads(BRIGHT), {**schema, "components": DOCUMENT["components"]})
+
+
+def test_every_reference_leads_somewhere() -> None:
+    text = orjson.dumps(DOCUMENT).decode()
+    for name in {piece.split('"')[0] for piece in text.split("#/components/schemas/")[1:]}:
+        assert name in DOCUMENT["components"]["schemas"]
