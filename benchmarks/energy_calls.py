@@ -15,9 +15,9 @@ from core.messages import Step
 from monitoring.counts import RouteMetrics
 from monitoring.metrics import Metrics
 from serving.energy import open_sampler
+from serving.scheduling.batch_times import UnitCost
+from serving.scheduling.costs import share, spend
 from serving.scheduling.lanes import Flight, Lane, Lanes
-from serving.scheduling.profile import UnitCost
-from serving.scheduling.spending import share, spend
 from serving.settings import EnergySettings
 
 ROUNDS, READINGS, REQUESTS = 5, 300, 20_000

@@ -1,7 +1,8 @@
 """Puts a server together from its settings: engine, memory, reloader and both doors, on one loop.
 
 Every host opens this same assembly; which process, sockets and signals stand around it is the
-host's: `serving.process.host` for `sparing serve`, `serving.process.guest` inside another's server.
+host's: `serving.process.host` for `sparing serve`, `serving.process.embedded_server` inside another
+server.
 """
 
 import asyncio
@@ -24,8 +25,8 @@ from serving.engine.engine import Engine
 from serving.engine.second_tier import count_second_tier, open_second_tier
 from serving.engine.similar import SimilarRoutes
 from serving.engine.similar_recall import count_similar
-from serving.grpc.rpc import RpcDoor
-from serving.http.web import HttpDoor
+from serving.grpc.endpoint import RpcDoor
+from serving.http.endpoint import HttpDoor
 from serving.open_tracing import open_tracing
 from serving.reload import Reloader
 from serving.settings import Settings

@@ -14,8 +14,8 @@ from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLConfigException
 
 from serving.assembly import CannotServe
+from serving.process.embedded_server import Entrance, Guest, check
 from serving.process.environment import read_environment
-from serving.process.guest import Entrance, Guest, check
 
 DO_NOT_TRACK = "BENTOML_DO_NOT_TRACK"
 

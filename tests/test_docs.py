@@ -15,7 +15,7 @@ import pytest
 from core.devices import CpuDevice
 from monitoring.metrics import Metrics
 from routes.offline import run_offline
-from serving.grpc.rpc import STATUS as RPC_STATUS
+from serving.grpc.endpoint import STATUS as RPC_STATUS
 from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS

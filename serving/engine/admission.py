@@ -15,10 +15,10 @@ from core.messages import Key, Request
 from monitoring.traces import NO_TRACE, Trace
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
+from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Lane, Queue
 from serving.scheduling.prediction import drain_s, waiting_s
 from serving.scheduling.scheduler import Scheduler
-from serving.scheduling.shares import Claim
 from serving.settings import EngineSettings
 
 _PREFIXES = 1024

@@ -10,10 +10,10 @@ from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.counts import RouteMetrics
 from routes.table import count_full_macs
-from serving.engine.json_sizes import measure_row
+from serving.engine.body_limits import measure_row
 from serving.engine.similar import SimilarRoute
+from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane, Lanes
-from serving.scheduling.profile import UnitCost
 
 AUTO = "auto:"
 

@@ -25,16 +25,16 @@ from serving.engine.admission import (
 )
 from serving.engine.calls import Call, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
-from serving.engine.lookup import Lookup, SecondTier
 from serving.engine.router import choose_route
+from serving.engine.second_tier_lookup import Lookup, SecondTier
 from serving.engine.similar import Probe
 from serving.engine.similar_recall import recall_similar
+from serving.scheduling.device_thread import Worker
+from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Flight, Lane
 from serving.scheduling.progress import Health
 from serving.scheduling.scheduler import MakeWorker, Scheduler
-from serving.scheduling.shares import Claim
 from serving.scheduling.traced_rows import note_recall
-from serving.scheduling.worker import Worker
 from serving.settings import EngineSettings
 
 _NOTHING: Mapping[str, Array] = MappingProxyType({})

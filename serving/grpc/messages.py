@@ -1,7 +1,7 @@
 """The protocol's message classes, built from `oip.binpb` in a descriptor pool of their own.
 
 A private pool lets a client library with the same names live in the same process. What the
-messages mean is left to `serving.grpc.codec`; how they travel, to `serving.grpc.rpc`.
+messages mean is left to `serving.grpc.codec`; how they travel, to `serving.grpc.endpoint`.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from core.errors import InvalidInput
-from serving.grpc.wire import SMALL_BYTES, check_counts, check_parsed
+from serving.grpc.message_counts import SMALL_BYTES, check_counts, check_parsed
 
 SERVICE = "inference.GRPCInferenceService"
 DESCRIPTORS = Path(__file__).with_name("oip.binpb")

@@ -3,8 +3,8 @@
 What is held back until its body is there goes to the engine at once, and its answer to the
 transport: that spares a request the task, the scope and the messages of ASGI, which cost more than
 a small network. Everything else, and whatever is refused, goes its ordinary way from its head on.
-What a request means is left to `serving.http.web`; the size of its body to `serving.http.body`. In
-another's server the door stands in the lifespan's state (`serving.process.guest`).
+What a request means is left to `endpoint`, the size of its body to `body`. Inside another server
+the endpoint is in the lifespan's state (`serving.process.embedded_server`).
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from serving.engine.calls import Call
 from serving.http.connections import Place, State
-from serving.http.cycles import Turn, Work, make_refusal
+from serving.http.endpoint import KNOWN, HttpDoor, Scope, read_address
+from serving.http.exchanges import Turn, Work, make_refusal
 from serving.http.head import Fault, Head, find_fault, read_target, write_without_offers
-from serving.http.infer.oip_http import JSON_TYPE
+from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.status import CLOSE, say, write_response
-from serving.http.web import KNOWN, HttpDoor, Scope, read_address
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top

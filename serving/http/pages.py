@@ -6,12 +6,12 @@ import orjson
 
 from core.errors import InvalidInput
 from core.version import read_version
-from serving.http.door_needs import Engine, Metrics
-from serving.http.infer.oip_http import JSON_TYPE
+from serving.http.infer.tensor_body import JSON_TYPE
+from serving.http.interfaces import Engine, Metrics
 from serving.http.openapi import make_document
 from serving.http.paths import Endpoint, Visit
 from serving.http.status import Response
-from serving.oip.facts import EXTENSIONS, describe_model, describe_route, describe_statistics
+from serving.oip.descriptions import EXTENSIONS, describe_model, describe_route, describe_statistics
 from serving.oip.statistics import READ_ONLY, read_index, read_statistics
 
 DRAINING = "the server is shutting down, send no new requests"

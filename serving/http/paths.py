@@ -6,7 +6,7 @@ from typing import NamedTuple
 from serving.callers import UNKNOWN, Caller
 from serving.engine.admission import Admitted
 from serving.http.body import HeaderMap, Receive
-from serving.http.infer.oip_http import Asked
+from serving.http.infer.tensor_body import Asked
 from serving.http.status import Response
 
 

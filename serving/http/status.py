@@ -20,7 +20,7 @@ from core.errors import (
     UnknownRoute,
     UnsupportedEncoding,
 )
-from serving.http.infer.oip_http import JSON_TYPE, Headers
+from serving.http.infer.tensor_body import JSON_TYPE, Headers
 
 STATUS: Mapping[type[SparingError], int] = {
     InvalidInput: 400,

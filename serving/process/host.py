@@ -21,7 +21,7 @@ from serving.assembly import Assembly, CannotServe, assemble
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.process.allocator import tune_allocator
 from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
-from serving.process.keeper import Keeper, Started, Terminal
+from serving.process.parent_process import Keeper, Started, Terminal
 from serving.process.ports import BACKLOG, allow_connections
 from serving.settings import DoorSettings, Settings
 

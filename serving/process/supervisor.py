@@ -17,7 +17,7 @@ from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.sums import Sums
 from serving.process.exit_guard import EXIT_GRACE_S
-from serving.process.keeper import Started
+from serving.process.parent_process import Started
 from serving.process.ports import reserve
 from serving.process.watchdog import Watchdog
 from serving.process.worker_process import WorkerProcess

@@ -1,7 +1,7 @@
 """One worker process as its supervisor sees it: started, heard, asked for its counts, ended.
 
 A fresh interpreter, never a fork of this one; at the other end of its line is
-`serving.process.supervised`.
+`serving.process.worker_main`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from serving.process.line import Message, open_line, read_message, write_message
+from serving.process.pipe import Message, open_line, read_message, write_message
 from serving.settings import Settings, write_settings
 
 Sum = Callable[[], Awaitable[bytes]]
@@ -61,7 +61,7 @@ class WorkerProcess:
                         sys.executable,
                         "-P",
                         "-m",
-                        "serving.process.supervised",
+                        "serving.process.worker_main",
                         str(theirs.fileno()),
                     ],
                     stdin=subprocess.DEVNULL,

@@ -17,8 +17,8 @@ from core.errors import SparingError
 from core.messages import Answer, Array, Handle, Key, Outcome, Stage
 from monitoring.counts import RouteMetrics
 from monitoring.traces import Trace
-from serving.scheduling.profile import BatchTimes, UnitCost
-from serving.scheduling.shares import SLACK_S, Bill, Claim, Share
+from serving.scheduling.batch_times import BatchTimes, UnitCost
+from serving.scheduling.fair_shares import SLACK_S, Bill, Claim, Share
 
 _SMALL_HEAP = 64
 MOST_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive

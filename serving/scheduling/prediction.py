@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from serving.scheduling.fair_shares import SLACK_S, Claim, Share
 from serving.scheduling.lanes import Lane, Queue
-from serving.scheduling.shares import SLACK_S, Claim, Share
 
 _MOST_QUEUES = 64  # looked at; of more, every so many-th stands for those between
 

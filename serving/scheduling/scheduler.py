@@ -16,16 +16,16 @@ from typing import Literal, Protocol
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
-from serving.scheduling.company import Company
+from serving.scheduling.batch_wait import Company
+from serving.scheduling.costs import find_overdrawn, share, spend
+from serving.scheduling.device_thread import Done, Worker
+from serving.scheduling.fair_shares import Bill, Claim, Shares
+from serving.scheduling.lane_choice import Turns
 from serving.scheduling.lanes import Flight, Lane, Waiting
 from serving.scheduling.prediction import predict_wait_s
 from serving.scheduling.progress import Health, Progress
-from serving.scheduling.shares import Bill, Claim, Shares
-from serving.scheduling.spending import find_overdrawn, share, spend
 from serving.scheduling.states import StateLedger
 from serving.scheduling.traced_rows import note_batch
-from serving.scheduling.turns import Turns
-from serving.scheduling.worker import Done, Worker
 
 _log = logging.getLogger("sparing.scheduler")
 

@@ -10,7 +10,7 @@ import orjson
 from PIL import Image
 
 from monitoring.metrics import Metrics
-from serving.http.web import HttpDoor
+from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.small_engine import SmallEngine
 

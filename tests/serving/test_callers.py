@@ -12,11 +12,11 @@ import pytest
 from core.errors import InvalidInput, Unauthorized
 from monitoring.metrics import Metrics
 from serving.callers import Caller, Callers, name_address
-from serving.grpc.sweep import read_address
-from serving.http.web import HttpDoor
+from serving.grpc.stalled_calls import read_address
+from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings, Settings, write_settings
 from tests.serving.door_client import BRIGHT, INFER
-from tests.serving.grpc.rpc_house import House, infer_request, run
+from tests.serving.grpc.open_endpoint import House, infer_request, run
 from tests.serving.small_engine import SmallEngine
 
 TENANTS: dict[str, Any] = {"tenants": {"shop": "s-token", "lab": "l-token"}}

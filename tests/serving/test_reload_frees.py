@@ -20,7 +20,7 @@ from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.engine.similar import SimilarRoutes
 from serving.reload import Reloader
-from serving.scheduling.shares import Share, Shares
+from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import SimilarRouteSettings
 from tests.tiny_routes import make_pictures, write_route
 from tests.toys import until, with_engine

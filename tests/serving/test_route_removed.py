@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2
 from monitoring.no_metrics import NoMetrics
 from serving.engine.engine import Engine
 from serving.grpc.messages import Messages
-from serving.grpc.service import RpcService
+from serving.grpc.procedures import RpcService
 from tests.toys import ToyStage, final, serve_toy, until, with_engine
 
 

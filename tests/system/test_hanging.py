@@ -21,7 +21,7 @@ import asyncio, sys, threading
 from pathlib import Path
 from serving import assembly, reload
 from serving.process import host
-from serving.scheduling import worker
+from serving.scheduling import device_thread
 from serving.settings import Settings
 
 kind, models = sys.argv[1:]
@@ -39,7 +39,7 @@ class Terminal(host.Terminal):
         if kind == "reload":
             reload.Reloader.refresh = hang
         if kind == "model":
-            worker.run_batch = hang
+            device_thread.run_batch = hang
             asyncio.create_task(ask())
 
 async def ask():

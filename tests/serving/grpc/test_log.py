@@ -5,7 +5,7 @@ from types import TracebackType
 
 import pytest
 
-from serving.grpc.rpc import _is_news
+from serving.grpc.endpoint import _is_news
 
 Told = tuple[type[BaseException], BaseException, TracebackType | None]
 

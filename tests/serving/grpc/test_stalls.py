@@ -8,9 +8,9 @@ import grpc.aio
 import pytest
 from tritonclient.grpc import service_pb2
 
-from serving.grpc.calls import REFLECTIONS, STREAMS, WATCHES
+from serving.grpc.open_calls import REFLECTIONS, STREAMS, WATCHES
 from tests.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
-from tests.serving.grpc.rpc_house import PATIENCE_S, SERVICE, House, infer_request, labels, run
+from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
 WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from core.messages import Outcome, Step
 from serving.http.connection import MAX_HELD_BYTES, HttpConnection
 from serving.http.connections import State
-from serving.http.cycles import Turn
+from serving.http.exchanges import Turn
 from tests.bad_input import GOOD
 from tests.bad_input import post as post_tiny
 from tests.live import LiveServer

@@ -8,9 +8,9 @@ import jsonschema
 import orjson
 
 from monitoring.metrics import Metrics
+from serving.http.endpoint import HttpDoor
 from serving.http.openapi import make_document
 from serving.http.paths import FIXED, read_place
-from serving.http.web import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.door_client import BRIGHT, make_png
 from tests.serving.small_engine import SmallEngine

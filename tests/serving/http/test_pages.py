@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from monitoring.metrics import Metrics
-from serving.http.web import HttpDoor
+from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, visit
 from tests.serving.small_engine import SmallEngine

@@ -17,7 +17,7 @@ from monitoring.metrics import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection
-from serving.http.web import HttpDoor
+from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings, EngineSettings
 from tests.toys import ToyPipeline, ToyStage, final, toy_manifest, until
 

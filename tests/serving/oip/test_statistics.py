@@ -8,7 +8,7 @@ from core.messages import Step
 from monitoring.metrics import Metrics
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
-from serving.oip.facts import describe_statistics
+from serving.oip.descriptions import describe_statistics
 from serving.oip.statistics import Duration, read_index, read_statistics
 from tests.toys import ToyStage, ask, final, onward, serve_toy, with_engine
 

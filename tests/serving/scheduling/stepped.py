@@ -13,8 +13,8 @@ from core.messages import Request
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
+from serving.scheduling.device_thread import Done, run_batch
 from serving.scheduling.lanes import Flight, Lane
-from serving.scheduling.worker import Done, run_batch
 from serving.settings import EngineSettings
 
 MOST_PASSES = 10_000

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 
 from serving.scheduling.progress import HEALTHY, Health, Progress
 from tests.serving.door_client import visit
-from tests.serving.grpc.rpc_house import House, run
+from tests.serving.grpc.open_endpoint import House, run
 from tests.serving.scheduling.stepped import Stepped
 from tests.serving.small_engine import SmallEngine
 from tests.toys import ToyStage, ask, cascade, final, serve_toy

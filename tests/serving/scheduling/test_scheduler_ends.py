@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.messages import Next, Step
 from serving.engine.catalog import ServedRoute
-from serving.scheduling.company import MOST_PASSES
+from serving.scheduling.batch_wait import MOST_PASSES
 from tests.serving.scheduling.stepped import Stepped
 from tests.toys import CountingHandle, ToyStage, ask, final, outcome, serve_toy
 

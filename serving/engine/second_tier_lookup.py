@@ -1,0 +1,231 @@
+"""Asks a second tier of memory, one that processes share, before a row costs device time.
+
+Rows that the first tier does not know wait here for one look-up together with all others that have
+come, and go on into their lane unless it knows them. Asked is only where a row's measured device
+time exceeds a key's measured look-up; otherwise now and then a few keys are looked up beside the
+rows, which do not wait, so that the measure stays true. The same keys without rows try out a tier
+that has failed. No row waits longer than the tier's timeout. What the tier is, and how it fails, is
+its own business: here it answers, or it does not.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from cache.breaker import State
+from cache.encoding import Recalled
+from cache.local import LocalMemory
+from cache.remote_counts import RemoteCounts
+from core.messages import Key, Outcome
+from serving.scheduling.batch_times import UnitCost
+from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.scheduler import Scheduler
+from serving.scheduling.traced_rows import note_lookup
+
+MAX_KEYS = 64  # of one look-up
+MAX_WAITING = 512
+MEASURE_EVERY_S = 1.0
+MEASURE_FOR_S = 0.01
+
+_log = logging.getLogger("sparing.memory")
+
+
+class SecondTier(Protocol):
+    """A memory out of the process, as far as the engine needs it. Nothing of it raises."""
+
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def look_ups(self) -> int:
+        """How many look-ups may be under way at once."""
+
+    def recalling(self) -> State: ...
+    async def look_up(
+        self, keys: Sequence[Key], within_s: float | None = None
+    ) -> Sequence[Recalled | None] | None:
+        """None: it could not be asked."""
+
+    def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None: ...
+    def counts(self) -> RemoteCounts: ...
+    async def close(self) -> None: ...
+
+
+class _Question(NamedTuple):
+    """A key to look up, and the row that waits for it; None: asked for the measure's sake."""
+
+    key: Key
+    asked_at: float
+    flight: Flight | None
+
+
+class Lookup:
+    """Stands before the scheduler's lanes; lives on the event loop."""
+
+    def __init__(
+        self,
+        tier: SecondTier,
+        memory: LocalMemory,
+        scheduler: Scheduler,
+        reply_margin_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.tier = tier
+        self._memory = memory
+        self._scheduler = scheduler
+        self._loop = asyncio.get_running_loop()
+        self._margin_s = reply_margin_s
+        self._clock = clock
+        self._key_cost = UnitCost(clock)
+        self._measured_at = 0.0
+        self._waiting: list[_Question] = []
+        self._asking: set[asyncio.Task[None]] = set()
+        self._ask_is_due = False
+
+    def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
+        """As the scheduler's: the row is on its way to the lane, though perhaps not at once."""
+        if flight.key is None or lane.remember_s is None:
+            self._scheduler.enqueue(flight, lane, now)
+            return
+        state = self.tier.recalling()
+        room = len(self._waiting) < MAX_WAITING
+        if state == "closed" and room and self._is_worth(lane):
+            lane.looked_up += 1
+            self._wait(_Question(flight.key, now, flight))
+            return
+        is_trial = state == "half-open" and not self._waiting
+        if room and (is_trial or (state == "closed" and self._measures(now))):
+            self._wait(_Question(flight.key, now, None))
+        self._scheduler.enqueue(flight, lane, now)
+
+    def keep(self, key: Key, outcome: Outcome, lane: Lane) -> None:
+        """A row has its final answer: other processes may want it."""
+        if lane.remember_s is not None and self._is_worth(lane):
+            self.tier.put(key, outcome, lane.remember_s)
+
+    def key_s(self) -> float | None:
+        """Measured seconds a key; None while nothing is known."""
+        return self._key_cost.unit_s()
+
+    def close(self) -> None:
+        for task in self._asking:
+            task.cancel()
+
+    # Is it worth it? -----------------------------------------------------------------------------
+
+    def _is_worth(self, lane: Lane) -> bool:
+        key_s = self._key_cost.unit_s()
+        if key_s is None:
+            return True
+        row_s = lane.row_cost.unit_s()
+        return (lane.times.predict_s(1) if row_s is None else row_s) > key_s
+
+    def _measures(self, now: float) -> bool:
+        """True for a moment every now and then."""
+        if now - self._measured_at >= MEASURE_EVERY_S:
+            self._measured_at = now
+        return now - self._measured_at < MEASURE_FOR_S
+
+    # Asking --------------------------------------------------------------------------------------
+
+    def _wait(self, question: _Question) -> None:
+        self._waiting.append(question)
+        if not self._ask_is_due:
+            self._ask_is_due = True
+            self._loop.call_soon(self._ask_all)
+
+    def _ask_all(self) -> None:
+        """Ask for what waits, as far as look-ups are free; each that ends comes here again."""
+        self._ask_is_due = False
+        while self._waiting and len(self._asking) < self.tier.look_ups:
+            batch, self._waiting = self._waiting[:MAX_KEYS], self._waiting[MAX_KEYS:]
+            batch = [question for question in batch if self._may_wait(question)]
+            if batch:
+                task = self._loop.create_task(self._ask(batch))
+                self._asking.add(task)
+                task.add_done_callback(self._asked)
+
+    def _may_wait(self, question: _Question) -> bool:
+        """False: nobody wants it any more, or it goes to its lane, since it has waited too long
+        already or has no time to.
+        """
+        flight = question.flight
+        if flight is None:
+            return True
+        now = self._clock()
+        timeout_s = self.tier.timeout_s
+        if flight.done or now - question.asked_at > timeout_s / 2:
+            self._release(flight, now)
+            return False
+        deadlines = [one.deadline for one, _ in flight.waiters if one.deadline is not None]
+        if deadlines:
+            left_s = min(deadlines) - self._margin_s - now
+            if left_s < timeout_s + self._scheduler.predict_s(
+                flight.lane, flight.due, now, claim=flight.claim
+            ):
+                self._release(flight, now)
+                return False
+        return True
+
+    async def _ask(self, batch: Sequence[_Question]) -> None:
+        found: Sequence[Recalled | None] | None = None
+        began = self._clock()
+        is_trial = self.tier.recalling() != "closed"  # which has to connect first
+        oldest = min(question.asked_at for question in batch)
+        try:
+            within_s = max(self.tier.timeout_s / 2, self.tier.timeout_s - (began - oldest))
+            found = await self.tier.look_up([question.key for question in batch], within_s)
+        finally:
+            now = self._clock()
+            if found is not None and not is_trial:
+                self._key_cost.observe(len(batch), now - began)
+            answers = found or [None] * len(batch)
+            if self._scheduler.traced:
+                note_lookup(_tell_rows(batch, answers), now)
+            for question, known in zip(batch, answers, strict=True):
+                if question.flight is not None:
+                    self._answer_safely(question.flight, question.key, known, now)
+
+    def _asked(self, task: "asyncio.Task[None]") -> None:
+        self._asking.discard(task)
+        self._ask_all()
+
+    def _answer_safely(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
+        """What goes wrong with one row keeps none of the others waiting."""
+        try:
+            self._answer(flight, key, known, now)
+        except Exception:
+            _log.exception("a row could not be answered from the second tier; it is computed")
+            if not flight.done:
+                self._scheduler.enqueue(flight, flight.lane, now)
+
+    def _answer(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
+        least = flight.controls.get("min_confidence", 0.0)
+        if flight.done or known is None or known.outcome.confidence < least:
+            self._release(flight, now)
+            return
+        flight.lane.looked_up -= 1
+        remember_s = flight.lane.remember_s
+        if remember_s is not None:
+            ttl_s = min(remember_s, known.left_s)
+            self._memory.put(key, known.outcome, ttl_s)
+            if flight.probe is not None:  # it was computed, if not here
+                flight.probe.land(known.outcome, ttl_s)
+        self._scheduler.recall(flight, known.outcome)
+
+    def _release(self, flight: Flight, now: float) -> None:
+        """Into its lane, if anybody still waits for it."""
+        flight.lane.looked_up -= 1
+        if not flight.done:
+            self._scheduler.enqueue(flight, flight.lane, now)
+
+
+def _tell_rows(
+    batch: Sequence[_Question], answers: Sequence[Recalled | None]
+) -> Iterator[tuple[Flight, float, bool]]:
+    """The rows that waited for a look-up, since when, and whether they are known."""
+    for question, known in zip(batch, answers, strict=True):
+        if question.flight is not None:
+            yield question.flight, question.asked_at, known is not None

@@ -1,0 +1,529 @@
+"""The gRPC door: the Open Inference Protocol, health and reflection on one grpc.aio server.
+
+The only module that imports grpc. It carries bytes between the wire and `serving.grpc.procedures`,
+turns errors into statuses and drains; what a call means is not its business. Compressed messages
+are refused by the transport before they are unpacked, so no small message becomes a large one.
+Every call is opened before its message is read, so that one that never sends any is counted too.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from core.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelDirectoryError,
+    Overloaded,
+    RequestTimeout,
+    RouteUnavailable,
+    SparingError,
+    StageFailed,
+    Unauthorized,
+    UnknownRoute,
+    UnsupportedEncoding,
+)
+from monitoring.sampling import NO_TRACING, Tracing
+from serving.callers import Caller, Callers
+from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
+from serving.grpc.messages import SERVICE, Messages, Method
+from serving.grpc.open_calls import (
+    CHECKS,
+    INFER,
+    REFLECTIONS,
+    STREAMS,
+    WATCHES,
+    Kind,
+    OpenCall,
+    OpenCalls,
+    Why,
+)
+from serving.grpc.options import NO_TOKEN, REFUSED_METHODS, list_options
+from serving.grpc.procedures import Engine, Procedure, RequestCounts, RpcService
+from serving.grpc.stalled_calls import INTERVAL_S, Sweeper, read_address, read_place
+from serving.grpc.stream import StreamCall, run_before
+from serving.grpc.unfinished_messages import Place, Unread, close_connections, received_bytes
+from serving.settings import DoorSettings
+
+STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
+    Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
+    UnknownRoute: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    RouteUnavailable: grpc.StatusCode.UNAVAILABLE,
+    StageFailed: grpc.StatusCode.INTERNAL,
+    ModelDirectoryError: grpc.StatusCode.UNAVAILABLE,
+}
+
+ENDS: Mapping[Why, grpc.StatusCode] = {
+    Why.CROWDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Why.UNFINISHED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Why.LATE_MESSAGE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Why.UNREAD: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Why.IDLE: grpc.StatusCode.UNAVAILABLE,
+    Why.DRAINING: grpc.StatusCode.UNAVAILABLE,
+}
+
+MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
+TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
+MAX_PEERS = 4096  # remembered
+STOP_S = 1.0  # for statuses to leave after the last call
+FAILED = "the server failed on this request, its log says why"
+
+_HEALTH = f"/{HEALTH}/"
+_log = logging.getLogger(__name__)
+
+# grpc has no types: contexts and method handlers are Any.
+Context = Any
+Handler = Any
+StreamHandler = Callable[[object, Context], Awaitable[None]]
+
+
+class RpcDoor:
+    """One listening server. `start` once, then `drain` once, on the same event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: DoorSettings,
+        metrics: RequestCounts,
+        *,
+        tracing: Tracing = NO_TRACING,
+        shares_port: bool = False,
+        max_rows: int = 256,  # of a request
+    ) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self._shares_port = shares_port  # with other processes that say so too
+        self._callers = Callers(settings)
+        self._peers: dict[str, Caller] = {}  # by what grpc says of a connection's other end
+        self._messages = Messages()
+        self._service = RpcService(
+            engine,
+            metrics,
+            self._messages,
+            max_rows=max_rows,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self._bytes_in_flight = 0
+        self._draining = asyncio.Event()
+        self._server: Any = None
+        self._port = 0
+        self._calls = OpenCalls(
+            self._end,
+            message_timeout_s=settings.grpc_message_timeout_s,
+            idle_s=settings.grpc_stream_idle_s,
+        )
+        self._unread = Unread(lambda: received_bytes(self._port))
+        self._sweeping: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._unreading: set[Place] = set()  # connections that are to be closed
+        self._no_token = _refusing(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
+        self._no_more = _refusing(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+        self._handlers = self._make_handlers()
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError when the address cannot be had."""
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+        host, port = self._settings.host, self._settings.grpc_port
+        self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
+        self._server.add_generic_rpc_handlers([self])
+        try:
+            bound: int = self._server.add_insecure_port(
+                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            )
+        except RuntimeError as error:
+            raise OSError(
+                errno.EADDRINUSE,
+                "the address is in use or not one of this machine",
+            ) from error
+        self._port = bound
+        await self._server.start()
+        self._sweeping = asyncio.create_task(self._sweep())
+        return bound
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more; return when all accepted calls are answered or the time is over.
+
+        New calls are told for `drain_s` to go elsewhere, then the port is closed. What is not
+        answered in time ends as UNAVAILABLE, and so does a call whose message is not here by then.
+        """
+        self._draining.set()
+        if self._server is None:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        await asyncio.sleep(min(self._settings.drain_s, timeout_s))
+        self._calls.end_all(self._calls.stalled(), Why.DRAINING)
+        await self._calls.empty(deadline - loop.time())
+        self._calls.end_all(self._calls, Why.DRAINING)
+        await asyncio.gather(*self._endings)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self._server.stop(STOP_S)
+
+    def service(self, call: Any) -> Handler | None:
+        """Grpc asks who handles a call; the token is looked at before a body is read."""
+        method: str = call.method
+        draining = self._draining.is_set()
+        if (draining or self._callers.asks_token) and not method.startswith(_HEALTH):
+            if draining:
+                return self._no_more
+            try:
+                self._callers.authorize(_encode(call.invocation_metadata))
+            except Unauthorized:
+                return self._no_token
+        return self._handlers.get(method)
+
+    def _make_handlers(self) -> Mapping[str, Handler]:
+        """All read for themselves: the library's unary handlers begin when a message is whole."""
+        handlers: dict[str, Handler] = {}
+        for method in self._messages.methods():
+            if method.streams:
+                handlers[method.path] = grpc.stream_stream_rpc_method_handler(self._stream(method))
+            else:
+                work = self._service.unary[method.name]
+                handlers[method.path] = grpc.stream_unary_rpc_method_handler(
+                    self._unary(method, work)
+                )
+        for name, sentence in REFUSED_METHODS.items():
+            handlers[f"/{SERVICE}/{name}"] = _refusing(grpc.StatusCode.UNIMPLEMENTED, sentence)
+        health = Health(self._draining, lambda: self._service.ready)
+        handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(self._check(health))
+        handlers[_HEALTH + "Watch"] = grpc.stream_stream_rpc_method_handler(self._watch(health))
+        reflect = grpc.stream_stream_rpc_method_handler(self._reflect(Reflection(self._messages)))
+        for name in (REFLECTION, REFLECTION_ALPHA):
+            handlers[f"/{name}/ServerReflectionInfo"] = reflect
+        return handlers
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    def _unary(
+        self, method: Method, work: Procedure
+    ) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def call(_requests: object, context: Context) -> bytes:
+            opened = None
+            try:
+                opened, caller = self._open(INFER, context)
+                raw = await context.read()
+                self._hear_one(opened, raw)
+                trace = self._tracing.of_metadata(context.invocation_metadata)
+                self._admit(raw)
+                try:
+                    answer = await work(raw, _remaining_s(context), trace, caller)
+                finally:
+                    self._bytes_in_flight -= len(raw)
+                    raw = b""  # the library keeps this frame of a call that was refused
+                self._close_when_read(opened)
+                opened = None
+                return answer
+            except SparingError as error:
+                await _refuse(context, error)
+            except grpc.aio.AbortError:
+                raise  # ended by the server
+            except Exception:
+                _log.exception("%s failed", method.path)
+                await context.abort(grpc.StatusCode.INTERNAL, FAILED)
+            finally:
+                if opened is not None:
+                    opened.close()
+            raise AssertionError("abort raises")
+
+        return call
+
+    def _stream(self, method: Method) -> StreamHandler:
+        async def serve(opened: OpenCall, caller: Caller) -> None:
+            context = opened.context
+            wire = _Wire(opened, self._calls, self._hear)
+
+            def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
+                return self._respond(method, raw, context, caller)
+
+            stream = StreamCall(wire.read, wire.write, respond, wire.rest)
+            try:
+                is_read = await stream.run(self._draining)
+            except ExceptionGroup as failed:  # such as that the client is gone, as grpc says it
+                raise failed.exceptions[0] from None
+            if not is_read:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+
+        return self._streaming(STREAMS, serve)
+
+    async def _respond(
+        self, method: Method, raw: bytes, context: Context, caller: Caller
+    ) -> AsyncGenerator[bytes, None]:
+        """The responses to one request of a stream; an error is a response too."""
+        trace = self._tracing.of_metadata(context.invocation_metadata)
+        request_id = ""
+        try:
+            self._admit(raw)
+            try:
+                message = self._service.parse(raw)
+                request_id = message.id
+                left_s = _remaining_s(context)
+                replies = self._service.infer_stream(message, left_s, trace, caller)
+                async with aclosing(replies):
+                    async for reply in replies:
+                        response = self._messages.stream_response(infer_response=reply)
+                        yield response.SerializeToString()
+            finally:
+                self._bytes_in_flight -= len(raw)
+            return
+        except SparingError as error:
+            sentence = str(error)[:MAX_SENTENCE]
+        except Exception:
+            _log.exception("a request of %s failed", method.path)
+            sentence = FAILED
+        failure = self._messages.stream_response(error_message=sentence)
+        failure.infer_response.id = request_id
+        yield failure.SerializeToString()
+
+    def _streaming(
+        self, kind: Kind, serve: Callable[[OpenCall, Caller], Awaitable[None]]
+    ) -> StreamHandler:
+        """A handler that opens the call and turns errors into statuses."""
+
+        async def call(_requests: object, context: Context) -> None:
+            opened = None
+            try:
+                opened, caller = self._open(kind, context)
+                await serve(opened, caller)
+            except SparingError as error:
+                await _refuse(context, error)
+            finally:
+                if opened is not None:
+                    opened.close()
+
+        return call
+
+    def _open(self, kind: Kind, context: Context) -> tuple[OpenCall, Caller]:
+        """Count the call, which waits for its first message. Raises SparingError."""
+        peer: str = context.peer()
+        caller = self._peers.get(peer)
+        if caller is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            caller = self._peers[peer] = self._callers.of_address(read_address(peer))
+        if self._callers.reads_headers and kind is not CHECKS and kind is not WATCHES:
+            caller = self._callers.find(_encode(context.invocation_metadata()), read_address(peer))
+        return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
+
+    async def _read_one(self, opened: OpenCall) -> bytes:
+        """The message of a call that has one. Raises InvalidInput."""
+        raw: bytes = await opened.context.read()
+        self._hear_one(opened, raw)
+        return raw
+
+    def _hear_one(self, opened: OpenCall, raw: object) -> None:
+        """A call's only message is here. Raises InvalidInput where the call ended without."""
+        if not isinstance(raw, bytes):
+            raise InvalidInput("the call: ended without a message, allowed is one")
+        opened.since = None
+        if self._unread.watches:
+            self._hear(opened, raw)
+
+    def _close_when_read(self, opened: OpenCall) -> None:
+        """The library sends the answer, and is done when the client has taken it."""
+        self._calls.wait(opened, Why.UNREAD)
+        opened.task.add_done_callback(opened.close)
+
+    def _hear(self, opened: OpenCall, raw: bytes) -> None:
+        self._unread.hear(read_place(opened.connection), len(raw))
+
+    def _admit(self, raw: bytes) -> None:
+        """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
+        limit = self._settings.max_body_bytes_in_flight
+        if self._bytes_in_flight + len(raw) > limit:
+            raise Overloaded(
+                f"requests under way hold {self._bytes_in_flight} bytes,"
+                f" allowed {limit} together; try again"
+            )
+        self._bytes_in_flight += len(raw)
+
+    # Calls that the server ends -------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        sweeper = Sweeper(
+            self._calls,
+            self._unread,
+            limit_bytes=self._settings.max_body_bytes_in_flight,
+            max_message_bytes=self._settings.max_body_bytes,
+        )
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + INTERVAL_S
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                sweeper.sweep(late_s=loop.time() - due)
+                if self._unreading:
+                    close_connections(self._port, self._unreading)
+                    self._unreading.clear()
+            except Exception:
+                _log.exception("looking after open gRPC calls failed")
+
+    def _end(self, call: OpenCall, why: Why) -> None:
+        """A status comes after the answers, so who reads none loses the connection."""
+        place = read_place(call.connection)
+        if place is not None and (why is Why.UNREAD or call.context.done()):
+            self._unreading.add(place)
+
+        context = call.context
+
+        async def abort() -> None:
+            if not context.done():
+                with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
+                    await context.abort(ENDS[why], why.value)
+
+        ending = asyncio.create_task(abort())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        call.task.cancel()
+
+    # Health and reflection ------------------------------------------------------------------------
+
+    def _check(self, health: Health) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def call(_requests: object, context: Context) -> bytes:
+            opened = None
+            try:
+                opened, _ = self._open(CHECKS, context)
+                found = health.check(await self._read_one(opened))
+                if found is None:
+                    await context.abort(grpc.StatusCode.NOT_FOUND, "service: no such service")
+                else:
+                    self._close_when_read(opened)
+                    opened = None
+                    return found
+            except SparingError as error:
+                await _refuse(context, error)
+            finally:
+                if opened is not None:
+                    opened.close()
+            raise AssertionError("abort raises")
+
+        return call
+
+    def _watch(self, health: Health) -> StreamHandler:
+        async def serve(opened: OpenCall, _caller: Caller) -> None:
+            context = opened.context
+            raw = await self._read_one(opened)
+            async with aclosing(health.watch(raw)) as states:
+                async for state in states:
+                    self._calls.wait(opened, Why.UNREAD)
+                    await context.write(state)
+                    opened.since = None
+
+        return self._streaming(WATCHES, serve)
+
+    def _reflect(self, reflection: Reflection) -> StreamHandler:
+        async def serve(opened: OpenCall, _caller: Caller) -> None:
+            context = opened.context
+            wire = _Wire(opened, self._calls, self._hear)
+
+            async def requests() -> AsyncGenerator[bytes, None]:
+                while (raw := await wire.read()) is not None:
+                    yield raw
+
+            async def answer() -> None:
+                async for reply in reflection.answer(requests()):
+                    await wire.write(reply)
+                    wire.rest()
+
+            if not await run_before(self._draining, answer()):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+
+        return self._streaming(REFLECTIONS, serve)
+
+
+class _Wire:
+    """Both ways of a stream. It waits for its client while it has no request under way, and while
+    an answer is to be taken.
+    """
+
+    def __init__(
+        self, opened: OpenCall, calls: OpenCalls, hear: Callable[[OpenCall, bytes], None]
+    ) -> None:
+        self._opened = opened
+        self._context = opened.context
+        self._calls = calls
+        self._hear = hear
+        self._requests = 0
+        self._writes = False
+        calls.wait(opened, Why.IDLE)
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end."""
+        raw: Any = await self._context.read()
+        if raw is grpc.aio.EOF:
+            return None
+        self._requests += 1
+        if not self._writes:  # else it goes on waiting for its client to read
+            self._opened.since = None
+        self._hear(self._opened, raw)
+        found: bytes = raw
+        return found
+
+    async def write(self, raw: bytes) -> None:
+        self._writes = True
+        self._calls.wait(self._opened, Why.UNREAD)
+        await self._context.write(raw)
+        self._writes = False
+        self._opened.since = None
+
+    def rest(self) -> None:
+        """A request is answered."""
+        self._requests -= 1
+        if not self._requests:
+            self._calls.wait(self._opened, Why.IDLE)
+
+
+def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
+    """A handler that ends every call so, before a message is read."""
+
+    async def call(_requests: object, context: Context) -> None:
+        await context.abort(code, sentence)
+
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+def _encode(metadata: Iterable[tuple[str, str | bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in metadata
+    ]
+
+
+def _remaining_s(context: Context) -> float | None:
+    """How long the caller still waits; None when it waits for ever."""
+    remaining_s: float | None = context.time_remaining()
+    return None if remaining_s is None else remaining_s * TIMEOUT_SHARE
+
+
+async def _refuse(context: Context, error: SparingError) -> None:
+    """End the call with the error's status; raises."""
+    error.__traceback__ = None  # the library keeps the error, which would keep all that it saw
+    trailing: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, Overloaded | RouteUnavailable):
+        trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
+    await context.abort(STATUS[type(error)], str(error)[:MAX_SENTENCE], trailing)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a call's client was gone when its end was to be written, and not that its method's
+    name or its metadata is no text: anybody could fill the log with that.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    told = type(error).__name__ in {"ExecuteBatchError", "UnicodeDecodeError"}
+    return not told and not str(record.msg).startswith("ExecuteBatchError")

@@ -1,0 +1,286 @@
+"""The procedures of the Open Inference Protocol, from bytes to bytes, without a transport.
+
+Asks the engine and converts; decides nothing about routing, caching or thresholds. How calls
+arrive, what an error's status is and how the server drains are left to `serving.grpc.endpoint`.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from itertools import count
+from typing import Protocol
+
+from google.protobuf.json_format import ParseDict
+
+from core.errors import BodyTooLarge, SparingError, UnknownRoute
+from core.manifest import Manifest, TensorSpec
+from core.messages import Answer, Reply, Request
+from core.version import read_version
+from monitoring.traces import NO_TRACE, Trace
+from serving.callers import UNKNOWN, Caller
+from serving.engine.admission import Admitted
+from serving.engine.body_limits import limit_body
+from serving.engine.catalog import Catalog, ServedRoute
+from serving.engine.traced_requests import end_answered, follow
+from serving.grpc.codec import Asked, decode_request, encode_reply
+from serving.grpc.messages import Message, Messages, Method
+from serving.grpc.repeated_messages import Known, RepeatedReplies, RepeatedRequests, find_raw_input
+from serving.oip.descriptions import describe_statistics
+from serving.oip.outputs import select_outputs
+from serving.oip.statistics import read_index, read_statistics
+from serving.scheduling.progress import Health
+
+# The float: seconds left.
+Procedure = Callable[[bytes, float | None, Trace, Caller], Awaitable[bytes]]
+
+
+class Engine(Protocol):
+    """What this door needs of the engine."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def draining(self) -> bool: ...
+    def health(self) -> Health: ...
+    def resolve(self, route: str, version: str | None) -> ServedRoute: ...
+    def admit(self, request: Request) -> Admitted: ...
+    async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
+    def infer(self, request: Request, admitted: Admitted | None = None) -> AsyncIterator[Reply]: ...
+
+
+class RequestCounts(Protocol):
+    """Where answered requests are counted; `result` is "ok" or the error's class name."""
+
+    def request(self, route: str | None, result: str, /) -> None: ...
+    def results(self, route: str, /) -> Mapping[str, int]: ...
+
+
+class RpcService:
+    """One object for all calls; of them it keeps only what comes again."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: RequestCounts,
+        messages: Messages,
+        *,
+        max_rows: int = 256,  # of a request
+        max_body_bytes: int = 16 * 2**20,
+    ) -> None:
+        self._engine = engine
+        self._max_rows = max_rows
+        self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
+        self._messages = messages
+        self._requests = RepeatedRequests()
+        self._replies = RepeatedReplies(messages.infer_response)
+        methods = {method.name: method for method in messages.methods()}
+        self._infer_method = methods["ModelInfer"]
+        answers = {
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ModelReady": self.model_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelMetadata": self.model_metadata,
+            "ModelStatistics": self.model_statistics,
+            "RepositoryIndex": self.repository_index,
+        }
+        self.unary: Mapping[str, Procedure] = {
+            "ModelInfer": self.infer,
+            **{name: _procedure(methods[name], answer) for name, answer in answers.items()},
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+        return not self._engine.draining and self._engine.health().ready
+
+    def server_live(self, _request: Message) -> Message:
+        return self._messages.server_live(live=self._engine.health().live)
+
+    def server_ready(self, _request: Message) -> Message:
+        return self._messages.server_ready(ready=self.ready)
+
+    def model_ready(self, request: Message) -> Message:
+        try:
+            self._engine.resolve(request.name, request.version or None)
+        except UnknownRoute:
+            return self._messages.model_ready(ready=False)
+        return self._messages.model_ready(ready=self.ready)
+
+    def server_metadata(self, _request: Message) -> Message:
+        return self._messages.server_metadata(name="sparing", version=read_version())
+
+    def model_metadata(self, request: Message) -> Message:
+        served = self._engine.resolve(request.name, request.version or None)
+        message = self._messages.model_metadata(
+            name=request.name,
+            versions=[
+                one.version for one in self._engine.catalog.routes() if one.name == served.name
+            ],
+            platform=served.manifest.pipeline,
+        )
+        for specs, tensors in (
+            (served.manifest.inputs, message.inputs),
+            (served.manifest.outputs, message.outputs),
+        ):
+            for spec in specs:
+                tensors.add(**_describe(spec))
+        return message
+
+    def model_statistics(self, request: Message) -> Message:
+        message = self._messages.model_statistics()
+        for found in read_statistics(
+            self._engine.catalog, self._metrics.results, request.name, request.version
+        ):
+            ParseDict(describe_statistics(found), message.model_stats.add())
+        return message
+
+    def repository_index(self, request: Message) -> Message:
+        message = self._messages.repository_index()
+        draining = self._engine.draining
+        for entry in read_index(self._engine.catalog, ready=request.ready, draining=draining):
+            message.models.add(**entry._asdict())
+        return message
+
+    def parse(self, raw: bytes) -> Message:
+        """A ModelInferRequest. Raises SparingError, also for more bytes than its route takes."""
+        return self._infer_method.parse(raw, self._check_size)
+
+    def _check_size(self, route: str, version: str, size_bytes: int) -> None:
+        served = self._engine.resolve(route, version or None)
+        limit = limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
+        if size_bytes > limit:
+            raise BodyTooLarge(
+                f"the request: given {size_bytes} bytes, route {served.name} takes at most {limit}"
+            )
+
+    async def infer(
+        self,
+        raw: bytes,
+        remaining_s: float | None,
+        trace: Trace = NO_TRACE,
+        caller: Caller = UNKNOWN,
+    ) -> bytes:
+        """ModelInfer. Raises SparingError."""
+        start = find_raw_input(raw)
+        known = self._requests.find(raw, start)
+        message: Message = None if known is not None else self.parse(raw)
+        route = message.model_name if known is None else known.asked.request.route
+        try:
+            asked = self._read_raw(raw, start, known, message)
+            request = _complete(asked, remaining_s, caller)
+            admitted = follow(trace, self._engine.admit(request))
+            reply = await self._engine.answer(request, admitted)
+            trace.touch()
+            response = self._write(asked, admitted.served.manifest, reply)
+        except Exception as error:
+            self._count_failure(route, error, trace)
+            raise
+        self._metrics.request(reply.route, "ok")
+        end_answered(admitted, reply.answers)
+        return response
+
+    async def infer_stream(
+        self,
+        message: Message,
+        remaining_s: float | None,
+        trace: Trace = NO_TRACE,
+        caller: Caller = UNKNOWN,
+    ) -> AsyncGenerator[Message, None]:
+        """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
+        try:
+            served, asked = self._read(message, stream=True)
+            request = _complete(asked, remaining_s, caller)
+            admitted = follow(trace, self._engine.admit(request))
+            answers: dict[int, Answer] = {}  # by row, the newest one
+            async with aclosing(self._follow(request, admitted)) as replies:
+                async for reply in replies:
+                    if trace.on:
+                        trace.touch()
+                        answers.update(zip(reply.rows or count(), reply.answers, strict=False))
+                    response = self._encode(asked, self._answering(served, reply), reply)
+                    response.parameters["triton_final_response"].bool_param = reply.final
+                    if reply.rows is not None:
+                        response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
+                    yield response
+        except Exception as error:
+            self._count_failure(message.model_name, error, trace)
+            raise
+        self._metrics.request(served.name, "ok")
+        end_answered(admitted, [*answers.values()])
+
+    async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
+        """The engine's replies; leaving early tells the engine so at once."""
+        replies = self._engine.infer(request, admitted)
+        try:
+            async for reply in replies:
+                yield reply
+        finally:
+            if isinstance(replies, AsyncGenerator):
+                await replies.aclose()
+
+    def _read_raw(self, raw: bytes, start: int, known: Known | None, message: Message) -> Asked:
+        """From what is known of the message, else from the message, which is then remembered."""
+        if known is not None:
+            old = known.asked.request
+            served = self._engine.resolve(old.route, old.version)
+            if served.manifest.digest == known.digest:
+                return known.read(raw, start)
+            message = self.parse(raw)
+        served, asked = self._read(message, stream=False)
+        self._requests.remember(raw, start, asked, served.manifest)
+        return asked
+
+    def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, Asked]:
+        served = self._engine.resolve(message.model_name, message.model_version or None)
+        return served, decode_request(message, served.manifest, stream=stream)
+
+    def _write(self, asked: Asked, manifest: Manifest, reply: Reply) -> bytes:
+        if asked.raw:
+            names = select_outputs(manifest, asked.outputs)
+            return self._replies.write(reply, manifest, names, asked.id)
+        return self._encode(asked, manifest, reply).SerializeToString()  # type: ignore[no-any-return]
+
+    def _encode(self, asked: Asked, manifest: Manifest, reply: Reply) -> Message:
+        return encode_reply(
+            self._messages.infer_response,
+            reply,
+            manifest,
+            select_outputs(manifest, asked.outputs),
+            request_id=asked.id,
+            raw=asked.raw,
+        )
+
+    def _answering(self, served: ServedRoute, reply: Reply) -> Manifest:
+        """Of the route that gave a stream's reply: `auto:<task>` may have chosen another."""
+        if (reply.route, reply.version) != (served.name, served.version):
+            served = self._engine.resolve(reply.route, reply.version)
+        return served.manifest
+
+    def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
+        result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
+        self._metrics.request(route, result)
+        trace.end(result)
+
+
+def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedure:
+    async def call(raw: bytes, _left_s: float | None, _trace: Trace, _caller: Caller) -> bytes:
+        return answer(method.parse(raw)).SerializeToString()  # type: ignore[no-any-return]
+
+    return call
+
+
+def _complete(asked: Asked, remaining_s: float | None, caller: Caller) -> Request:
+    """The request with its caller, and its deadline: what it says itself or how long the call may
+    last.
+    """
+    deadline = None
+    if asked.timeout_s is not None or remaining_s is not None:
+        timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
+        deadline = time.monotonic() + timeout_s
+    return asked.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)
+
+
+def _describe(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

@@ -1,0 +1,243 @@
+"""The Open Inference Protocol over HTTP: JSON and the binary tensor extension, both ways.
+
+A body is JSON, and behind it, when `Inference-Header-Content-Length` says where the JSON ends, the
+bytes of the inputs in their order. Checks are left to `serving.oip.tensors`, what JSON data may
+look like to `json_data`, and the connection to `serving.http.endpoint`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from core.errors import InvalidInput
+from core.manifest import Manifest
+from core.messages import Reply, Request
+from serving.http.infer.json_data import read_data, write_data
+from serving.http.infer.json_large import LARGE_BYTES, read_large
+from serving.http.infer.json_numbers import NumberText, read_numbers
+from serving.oip.outputs import (
+    EXPLANATIONS,
+    OutputTensor,
+    output_tensors,
+    response_parameters,
+    select_outputs,
+)
+from serving.oip.tensor_parameters import check_tensor_parameters
+from serving.oip.tensors import (
+    Tensor,
+    check_count,
+    check_declared,
+    check_id,
+    check_rows,
+    input_spec,
+    pack_bytes,
+    read_parameters,
+    shown,
+    tensor_from_raw,
+)
+
+Headers = list[tuple[bytes, bytes]]
+Table = dict[str, Any]  # a JSON object as orjson gives it
+
+JSON_TYPE = (b"content-type", b"application/json")
+BINARY_TYPE = (b"content-type", b"application/octet-stream")
+_NOTHING: Table = {}
+_LENGTH = "Inference-Header-Content-Length"
+
+
+class Asked(NamedTuple):
+    """One call of the infer endpoint: for the engine, and how to write its answer."""
+
+    request: Request
+    id: str
+    names: Sequence[str]
+    binary: Sequence[str]  # which of the names leave as bytes behind the JSON
+    timeout_s: float | None = None  # what the request's deadline was made from
+
+
+def read_request(
+    body: bytes,
+    header_length: bytes | None,
+    manifest: Manifest,
+    route: str,
+    version: str | None,
+) -> Asked:
+    """Parse a body and check it against the manifest. Raises InvalidInput with a sentence."""
+    json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
+    if json_bytes > LARGE_BYTES:
+        table = read_large(body, json_bytes, manifest)
+    elif header_length is None:
+        table = _read_whole(body)
+    else:
+        table = _read_table(memoryview(body)[:json_bytes])
+    given = table.get("parameters") or _NOTHING
+    if not isinstance(given, dict):
+        raise InvalidInput(f"parameters: given {shown(given)}, allowed an object")
+    parameters = read_parameters(given)
+    names, binary = _read_outputs(table.get("outputs"), manifest, given)
+    timeout_s = parameters.timeout_s
+    request = Request(
+        route,
+        _read_inputs(table.get("inputs"), manifest, body, json_bytes),
+        version=version,
+        deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+        energy_mj=parameters.energy_mj,
+        controls=parameters.controls,
+        no_cache=parameters.no_cache,
+    )
+    identity = table.get("id")
+    if identity is None:
+        identity = ""
+    elif not isinstance(identity, str):
+        raise InvalidInput(f"id: given {shown(identity)}, allowed a string")
+    else:
+        check_id(identity)
+    return Asked(request, identity, names, binary, timeout_s)
+
+
+def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers, bytes]:
+    """The response's headers, without its content length, and its body."""
+    binary = asked.binary
+    outputs: list[Table] = []
+    blobs: list[bytes] = []
+    for tensor in output_tensors(reply, manifest, asked.names):
+        entry: Table = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": tensor.array.shape,
+        }
+        if tensor.name in binary:
+            blob = write_blob(tensor)
+            blobs.append(blob)
+            entry["parameters"] = {"binary_data_size": len(blob)}
+        else:
+            entry["data"] = write_data(tensor)
+        outputs.append(entry)
+    table: Table = {"model_name": reply.route, "model_version": reply.version}
+    if asked.id:
+        table["id"] = asked.id
+    table["parameters"] = response_parameters(reply)
+    table["outputs"] = outputs
+    header = orjson.dumps(table, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not binary:
+        return [JSON_TYPE], header
+    length = (b"inference-header-content-length", b"%d" % len(header))
+    return [BINARY_TYPE, length], b"".join([header, *blobs])
+
+
+def _read_length(value: bytes, body_bytes: int) -> int:
+    if not value.isdigit() or len(value) > 18 or int(value) > body_bytes:
+        raise InvalidInput(
+            f"{_LENGTH}: given {shown(value.decode('latin-1'))}, allowed a"
+            f" number up to the body's {body_bytes} bytes"
+        )
+    return int(value)
+
+
+def _read_whole(body: bytes) -> Table:
+    """A body without the header that tells where its JSON ends; often a proxy has dropped it."""
+    try:
+        return _read_table(body)
+    except InvalidInput as error:
+        starts_as_json = body[:64].lstrip()[:1] in (b"{", b"[")
+        goes_on = "after document" in str(error) or b'"binary_data_size"' in body
+        if starts_as_json and body.isascii() and not goes_on:
+            raise
+        raise InvalidInput(
+            f"{error}; where bytes follow the JSON, the header {_LENGTH} must say where it ends,"
+            " and it was not given"
+        ) from None
+
+
+def _read_table(raw: bytes | memoryview) -> Table:
+    try:
+        table = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"body: not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise InvalidInput(f"body: given {shown(table)}, allowed an object")
+    return table
+
+
+def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -> dict[str, Tensor]:
+    inputs: dict[str, Tensor] = {}
+    for entry in _tables("inputs", entries, len(manifest.inputs)):
+        spec = input_spec(manifest, entry.get("name"))
+        if spec.name in inputs:
+            raise InvalidInput(f"inputs: given {spec.name!r} twice, allowed once")
+        shape = entry.get("shape")
+        if not isinstance(shape, list):
+            raise InvalidInput(f"inputs.{spec.name}.shape: given {shown(shape)}, allowed a list")
+        size_bytes = _tensor_parameters(entry, "inputs").get("binary_data_size")
+        datatype = entry.get("datatype")
+        if size_bytes is None:
+            elements = check_declared(spec, datatype, shape)
+            data = entry.get("data")
+            if isinstance(data, NumberText):
+                inputs[spec.name] = read_numbers(spec, shape, elements, data)
+            else:
+                inputs[spec.name] = read_data(spec, shape, elements, data)
+            continue
+        if type(size_bytes) is not int or not 0 <= size_bytes <= len(body) - start:
+            raise InvalidInput(
+                f"inputs.{spec.name}.parameters.binary_data_size: given {shown(size_bytes)}, behind"
+                f" the JSON there are {len(body) - start} bytes ({_LENGTH} says where it ends)"
+            )
+        inputs[spec.name] = tensor_from_raw(spec, datatype, shape, body, start, size_bytes)
+        start += size_bytes
+    if start != len(body):
+        raise InvalidInput(f"body: {len(body) - start} bytes behind the JSON belong to no input")
+    check_rows(manifest, inputs)
+    return inputs
+
+
+def _read_outputs(
+    entries: object, manifest: Manifest, given: Mapping[str, object]
+) -> tuple[Sequence[str], Sequence[str]]:
+    everything = given.get("binary_data_output")
+    if everything is None:
+        everything = False
+    elif not isinstance(everything, bool):
+        raise InvalidInput(
+            f"parameters.binary_data_output: given {shown(everything)}, allowed true or false"
+        )
+    if not entries and (entries is None or isinstance(entries, list)):
+        names = select_outputs(manifest, ())
+        return names, names if everything else ()
+    tables = _tables("outputs", entries, len(manifest.outputs) + len(EXPLANATIONS))
+    names = select_outputs(manifest, [table.get("name") for table in tables])
+    binary: list[str] = []
+    for name, table in zip(names, tables, strict=True):
+        wanted = _tensor_parameters(table, "outputs").get("binary_data", everything)
+        if not isinstance(wanted, bool):
+            raise InvalidInput(
+                f"outputs.{name}.parameters.binary_data: given {shown(wanted)}, allowed true or"
+                " false"
+            )
+        if wanted:
+            binary.append(name)
+    return names, binary
+
+
+def _tables(field: str, entries: object, declared: int) -> Sequence[Table]:
+    if isinstance(entries, list):
+        check_count(field, len(entries), declared)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidInput(f"{field}: given {shown(entries)}, allowed a list of objects")
+    return entries
+
+
+def _tensor_parameters(entry: Table, field: str) -> Mapping[str, object]:
+    parameters = entry.get("parameters")
+    if not parameters:
+        return _NOTHING
+    if not isinstance(parameters, dict):
+        raise InvalidInput(f"{field}.parameters: given {shown(parameters)}, allowed an object")
+    return check_tensor_parameters(field, entry.get("name"), parameters)
+
+
+def write_blob(tensor: OutputTensor) -> bytes:
+    """A tensor as the bytes behind the JSON."""
+    return pack_bytes(tensor.array) if tensor.datatype == "BYTES" else tensor.array.tobytes()

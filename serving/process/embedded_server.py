@@ -1,0 +1,160 @@
+"""An engine and its doors as guests in a server that somebody else runs: an ASGI framework's.
+
+The host starts and stops the process, listens for HTTP and keeps its own pages. `Guest` is opened
+in the host's start and closed in its shutdown; a signal to stop reaches the guest first, so that
+readiness goes away and gRPC drains at once, and the host a moment later. `Entrance` is what the
+host puts into its stack: it leads our paths to our door. Where the server is uvicorn's, it also
+moves the door to the sockets, past everything that the host does around a request.
+"""
+
+import asyncio
+import logging
+import math
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from types import FrameType
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from monitoring.no_metrics import NoMetrics
+from serving.assembly import Assembly, CannotServe, assemble, open_engine
+from serving.http.body import Receive
+from serving.http.connection import DOOR, KEEP_ALIVE_S, HttpConnection
+from serving.http.endpoint import Application, HttpDoor, Scope, Send
+from serving.http.paths import FIXED
+from serving.settings import Settings
+
+_FAMILIES = ("/v1/", "/v2/")
+_log = logging.getLogger("sparing")
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+def check(read_settings: Callable[[], Settings]) -> None:
+    """Load the routes and let them go. Raises CannotServe where a guest would, but for its port."""
+
+    async def try_engine() -> None:
+        async with open_engine(read_settings(), NoMetrics()):
+            pass
+
+    try:
+        asyncio.run(try_engine())
+    except ValueError as error:
+        raise CannotServe(str(error)) from error
+
+
+class Guest:
+    """`open` once and `close` once, on the host's loop in its main thread."""
+
+    def __init__(self, read_settings: Callable[[], Settings]) -> None:
+        self._read_settings = read_settings
+        self._opened = AsyncExitStack()
+        self._assembly: Assembly | None = None
+        self._heard: set[int] = set()
+        self.settings = Settings()
+
+    @property
+    def door(self) -> HttpDoor | None:
+        """None before it is open."""
+        return None if self._assembly is None else self._assembly.web
+
+    async def open(self) -> None:
+        """Load the routes, listen for gRPC. Raises CannotServe."""
+        try:
+            self.settings = self._read_settings()
+            assembly = await self._opened.enter_async_context(assemble(self.settings))
+        except (CannotServe, ValueError) as error:
+            _log.error("sparing: %s", error)
+            raise CannotServe(str(error)) from error
+        self._assembly = assembly
+        self._listen_for_signals()
+        _log.info("serving %s; gRPC %s", assembly.list_routes(), assembly.grpc_place)
+
+    async def close(self) -> None:
+        """Answer everything that was accepted, then end."""
+        if self._assembly is None:
+            return
+        clean = await self._assembly.end_drain()
+        await self._opened.aclose()
+        _log.info("stopped%s", "" if clean else " with requests unanswered")
+
+    def _listen_for_signals(self) -> None:
+        """Hear of a stop before the host does; whoever had no handler keeps none."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                signal.signal(number, partial(self._hear, loop, handler))
+
+    def _hear(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        number: int,
+        frame: FrameType | None,
+    ) -> None:
+        loop.call_soon_threadsafe(self._stop, loop, handler, number)
+
+    def _stop(self, loop: asyncio.AbstractEventLoop, handler: Handler, number: int) -> None:
+        """Drain now, let the host close its sockets later; a signal that comes again is its own."""
+        assert self._assembly is not None
+        if number in self._heard:
+            handler(number, None)
+            return
+        self._heard.add(number)
+        if len(self._heard) == 1:
+            _log.info("draining")
+            self._assembly.begin_drain()
+            loop.call_later(self.settings.doors.drain_s, handler, number, None)
+
+
+class Entrance:
+    """An ASGI application before another: our paths go to the guest's door, all others on."""
+
+    def __init__(self, app: Application, guest: Guest) -> None:
+        self._app = app
+        self._guest = guest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        door = self._guest.door
+        path: str = scope["path"]
+        if door is not None and (path in FIXED or path.startswith(_FAMILIES)):
+            await door(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: Scope) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._move_to_sockets(scope, receive)
+            await send(message)
+
+        await self._app(scope, receive, tell)
+
+    def _move_to_sockets(self, scope: Scope, receive: Receive) -> None:
+        """Have uvicorn make our connections, whose ordinary way begins with us as well.
+
+        It listens after this. A server that is not as expected is left alone: everything is then
+        answered through the host's stack, at the host's price.
+        """
+        config = getattr(getattr(receive, "__self__", None), "config", None)
+        if (
+            self._guest.door is None
+            or not isinstance(config, Config)
+            or config.http_protocol_class is not HttpToolsProtocol
+            or "state" not in scope
+        ):
+            _log.warning("requests go through the host's stack, which costs more CPU")
+            return
+        scope["state"][DOOR] = self._guest.door
+        config.http_protocol_class = HttpConnection
+        config.timeout_keep_alive = KEEP_ALIVE_S
+        config.loaded_app = Entrance(config.loaded_app, self._guest)
+        if config.timeout_graceful_shutdown is None:
+            config.timeout_graceful_shutdown = math.ceil(self._guest.settings.doors.drain_timeout_s)

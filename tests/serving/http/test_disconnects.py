@@ -1,0 +1,80 @@
+"""Calls end with their answer, or with their client."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from serving.http.body import ClientGone
+from serving.http.disconnects import Departures
+
+
+class Connection:
+    """ASGI's receive of a client that has sent everything; `leave` closes it."""
+
+    def __init__(self) -> None:
+        self.watched = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self) -> Mapping[str, Any]:
+        self.watched.set()
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+def test_a_call_that_is_soon_answered_is_not_watched() -> None:
+    async def run() -> None:
+        connection = Connection()
+
+        async def work() -> int:
+            await asyncio.sleep(0)
+            return 3
+
+        assert await Departures(60.0).wait(work(), connection) == 3
+        assert not connection.watched.is_set()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
+    async def run() -> None:
+        departures, gate = Departures(0.001), asyncio.Event()
+        leaver, stayer = Connection(), Connection()
+        cancelled: list[str] = []
+
+        async def work(name: str) -> str:
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                cancelled.append(name)
+                raise
+            return name
+
+        leaving = asyncio.create_task(departures.wait(work("leaver"), leaver))
+        staying = asyncio.create_task(departures.wait(work("stayer"), stayer))
+        await leaver.watched.wait()
+        await stayer.watched.wait()
+        leaver.left.set()
+        with pytest.raises(ClientGone):
+            await leaving
+        assert cancelled == ["leaver"]
+        gate.set()
+        assert await staying == "stayer"
+        assert asyncio.all_tasks() - {asyncio.current_task()} <= {
+            task for task in asyncio.all_tasks() if task.cancelling()
+        }
+
+    asyncio.run(run())
+
+
+def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    async def run() -> None:
+        connection = Connection()
+        task = asyncio.create_task(Departures(0.001).wait(asyncio.sleep(60), connection))
+        await connection.watched.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())

@@ -1,0 +1,36 @@
+"""A worker's answers on its line: a sign of life, and what is stuck in it."""
+
+import asyncio
+import socket
+
+from monitoring.no_metrics import NoMetrics
+from serving.process.parent_process import Started
+from serving.process.pipe import Message, open_line, read_message, write_message
+from serving.process.worker_main import Supervisor
+
+STARTED = Started("tiny v1", "127.0.0.1", 1, 2)
+
+
+def test_a_check_is_answered_with_what_is_stuck_and_the_end_of_the_line_is_the_end() -> None:
+    async def main() -> list[Message]:
+        ours, theirs = socket.socketpair()
+        faults = iter(["", "stage large is stuck"])
+        stop = asyncio.Event()
+        attending = asyncio.create_task(
+            Supervisor(theirs, 1).attend(STARTED, NoMetrics(), stop, lambda: next(faults))
+        )
+        reader, writer = await open_line(ours)
+        answers: list[Message] = []
+        for _ in range(2):
+            writer.write(write_message({"kind": "check"}))
+            while (message := await read_message(reader)) is not None:
+                if message["kind"] == "alive":
+                    answers.append(message)
+                    break
+        writer.close()
+        await attending
+        assert stop.is_set()
+        return answers
+
+    answers = asyncio.run(asyncio.wait_for(main(), 30.0))
+    assert [one["stuck"] for one in answers] == ["", "stage large is stuck"]
