@@ -218,3 +218,12 @@ def test_the_worked_example_stops_where_two_nets_agree(tmp_path: Path) -> None:
         labels = [int(step.answer.outputs["label"]) for step in row.steps if step.answer]
         agreed = [a == b for a, b in pairwise(labels)]
         assert agreed.index(True) == len(agreed) - 1 if any(agreed) else len(labels) == 3
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    named = re.findall(r"\b[a-z]+/[\w/]*(?:\.py\b)?", LINK.sub("", page))
+    assert len(named) > 60
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    packages = {f"serving/{path.parent.name}/" for path in (ROOT / "serving").glob("*/__init__.py")}
+    assert packages <= {*named}
