@@ -33,7 +33,7 @@ def note(line):
 
 def hear(event, arguments):
     if event == "open":
-        if os.path.basename(str(arguments[0])).startswith("guest."):
+        if os.path.basename(str(arguments[0])).startswith("embedded_server."):
             note(f"read {{arguments[0]}}")
         return
     if event == "socket.getaddrinfo":
