@@ -19,7 +19,7 @@ import uvloop
 
 from serving.assembly import Assembly, CannotServe, assemble
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
-from serving.process.allocator import tune_allocator
+from serving.process.allocator import return_free_pages, tune_allocator
 from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
 from serving.process.parent_process import Keeper, Started, Terminal
 from serving.process.ports import BACKLOG, allow_connections
@@ -87,8 +87,10 @@ async def _serve_http(
         assembly.list_routes(), doors.host, listener.getsockname()[1], assembly.grpc_port
     )
     attending = asyncio.create_task(_attend(keeper, started, assembly, stop))
+    trimming = asyncio.create_task(return_free_pages())
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
+    trimming.cancel()
     limit_s = doors.drain_s + doors.drain_timeout_s
     ExitGuard().arm(limit_s + EXIT_GRACE_S)
     deadline = asyncio.get_running_loop().time() + limit_s

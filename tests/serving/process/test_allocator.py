@@ -59,3 +59,34 @@ def test_large_blocks_leave_nothing_behind() -> None:
 
 def test_what_the_environment_says_of_the_allocator_is_kept() -> None:
     assert "cannot be said" in run_script("yes", MALLOC_MMAP_THRESHOLD_="65536").stderr
+
+
+HOLES = """
+import asyncio
+from serving.process.allocator import return_free_pages
+
+def resident_kb():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+blocks = [bytearray(3000) for _ in range(40_000)]
+del blocks[::2], blocks[::2], blocks[::2]
+before = resident_kb()
+
+async def until_returned():
+    returning = asyncio.create_task(return_free_pages(0.01))
+    while resident_kb() > before - 40_000 and not returning.done():
+        await asyncio.sleep(0.01)
+
+asyncio.run(asyncio.wait_for(until_returned(), 30))
+print(before - resident_kb())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's way")
+def test_free_pages_between_blocks_in_use_go_back() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HOLES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 40_000
