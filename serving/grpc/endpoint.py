@@ -79,7 +79,6 @@ ENDS: Mapping[Why, grpc.StatusCode] = {
 
 MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
 TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
-MAX_PEERS = 4096  # remembered
 STOP_S = 1.0  # for statuses to leave after the last call
 FAILED = "the server failed on this request, its log says why"
 
@@ -109,7 +108,6 @@ class RpcDoor:
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that say so too
         self._callers = Callers(settings)
-        self._peers: dict[str, Caller] = {}  # by what grpc says of a connection's other end
         self._messages = Messages()
         self._service = RpcService(
             engine,
@@ -312,13 +310,11 @@ class RpcDoor:
     def _open(self, kind: Kind, context: Context) -> tuple[OpenCall, Caller]:
         """Count the call, which waits for its first message. Raises SparingError."""
         peer: str = context.peer()
-        caller = self._peers.get(peer)
-        if caller is None:
-            if len(self._peers) >= MAX_PEERS:
-                self._peers.clear()
-            caller = self._peers[peer] = self._callers.of_address(read_address(peer))
-        if self._callers.reads_headers and kind is not CHECKS and kind is not WATCHES:
-            caller = self._callers.find(_encode(context.invocation_metadata()), read_address(peer))
+        if kind is CHECKS or kind is WATCHES:  # no token is asked for
+            caller = self._callers.of_address(read_address(peer))
+        else:
+            headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
+            caller = self._callers.find(headers, read_address(peer))
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
     async def _read_one(self, opened: OpenCall) -> bytes:
