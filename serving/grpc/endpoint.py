@@ -328,8 +328,7 @@ class RpcDoor:
         if not isinstance(raw, bytes):
             raise InvalidInput("the call: ended without a message, allowed is one")
         opened.since = None
-        if self._unread.watches:
-            self._hear(opened, raw)
+        self._hear(opened, raw)
 
     def _close_when_read(self, opened: OpenCall) -> None:
         """The library sends the answer, and is done when the client has taken it."""
@@ -337,7 +336,8 @@ class RpcDoor:
         opened.task.add_done_callback(opened.close)
 
     def _hear(self, opened: OpenCall, raw: bytes) -> None:
-        self._unread.hear(read_place(opened.connection), len(raw))
+        if self._unread.watches:
+            self._unread.hear(read_place(opened.connection), len(raw))
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
