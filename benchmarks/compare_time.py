@@ -24,7 +24,7 @@ from benchmarks.servers import Server, post, read_metrics, run_sparing
 from benchmarks.serving import run_load
 from benchmarks.stage_time import run_stages
 from benchmarks.traffic import Pictures, Traffic, encode_rows, find_label, find_output
-from monitoring.meters.model import Watts
+from monitoring.energy.meters.model import Watts
 
 BULK_ROWS = 32
 CHECKED_ROWS = 64

@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.fake_rapl import set_uj, write_rapl
 from benchmarks.results import Sample
 from core.messages import Step
-from monitoring.counts import RouteMetrics
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.counts import RouteMetrics
 from serving.energy import open_sampler
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.costs import share, spend

@@ -19,7 +19,7 @@ from benchmarks.process_tree import read_cpu_s
 from benchmarks.results import Sample
 from benchmarks.servers import read_metrics, run_sparing
 from benchmarks.traffic import Pictures
-from monitoring.meters.model import Watts
+from monitoring.energy.meters.model import Watts
 
 CONNECTIONS = 16
 # Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from monitoring.meters.busy import read_busy_s
+from monitoring.energy.meters.busy import read_busy_s
 
 STAT = Path("/proc/stat")
 ZONE = "intel-rapl:0"

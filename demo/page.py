@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from monitoring.grafana.asking import Source
-from monitoring.grafana.questions import FILES, fill, read, read_variables
+from dashboards.grafana.asking import Source
+from dashboards.grafana.questions import FILES, fill, read, read_variables
 
 STEPS = 90
 Line = tuple[str, list[float], list[float]]  # name, times, values

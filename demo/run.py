@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     options.out.mkdir(parents=True, exist_ok=True)
-    rules = Path(__file__).parents[1] / "monitoring" / "prometheus" / "rules.yml"
+    rules = Path(__file__).parents[1] / "dashboards" / "prometheus" / "rules.yml"
     with ExitStack() as stack:
         try:
             redis = stack.enter_context(RedisServer())

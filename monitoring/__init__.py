@@ -1,1 +1,1 @@
-"""Seconds and joules per route and exit."""
+"""Metrics, energy and traces of a server, and limits on its log."""

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
-from monitoring.labelled import Labelled
-from monitoring.memory_counts import MemoryCounts
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
-from monitoring.sampling import NO_TRACING, Tracing
+from monitoring.metrics.cache_counts import MemoryCounts
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.labelled import Labelled
+from monitoring.metrics.switched_off import NoMetrics
+from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.energy import open_sampler
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine

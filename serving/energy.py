@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from monitoring.labelled import Labelled
-from monitoring.ledger import ACCOUNTS
-from monitoring.meters.busy import BusyTime, Quota, find_quota, read_busy_s
-from monitoring.meters.estimate import estimate
-from monitoring.meters.finding import AUTOMATIC, OPEN
-from monitoring.meters.late import LateMeter
-from monitoring.meters.meter import Meter, MeterDenied, MeterFailed
-from monitoring.meters.model import ModelMeter, Watts
-from monitoring.meters.replay import ReplayMeter
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
-from monitoring.sampler import CpuTimes, Sampler
+from monitoring.energy.ledger import ACCOUNTS
+from monitoring.energy.meter_reader import CpuTimes, Sampler
+from monitoring.energy.meters.busy import BusyTime, Quota, find_quota, read_busy_s
+from monitoring.energy.meters.estimate import estimate
+from monitoring.energy.meters.finding import AUTOMATIC, OPEN
+from monitoring.energy.meters.late import LateMeter
+from monitoring.energy.meters.meter import Meter, MeterDenied, MeterFailed
+from monitoring.energy.meters.model import ModelMeter, Watts
+from monitoring.energy.meters.replay import ReplayMeter
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.labelled import Labelled
+from monitoring.metrics.switched_off import NoMetrics
 from serving.settings import EnergySettings
 
 _log = logging.getLogger("sparing.energy")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
-from monitoring.sampling import NO_TRACING, Sampling, Tracing
+from monitoring.tracing.sampling import NO_TRACING, Sampling, Tracing
 from serving.settings import TracingSettings
 
 MISSING = (
@@ -26,7 +26,7 @@ def open_tracing(settings: TracingSettings) -> Opened:
     if not settings.enabled:
         return Opened(NO_TRACING, _nothing)
     try:
-        from monitoring.tracing import open_sender
+        from monitoring.tracing.otlp_exporter import open_sender
     except ModuleNotFoundError as error:
         raise ValueError(MISSING) from error
     sender = open_sender(settings.endpoint)

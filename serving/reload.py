@@ -16,8 +16,8 @@ from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from routes.finding import scan_routes
 from routes.loading import load_route
 from serving.engine.catalog import Catalog, ServedRoute

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from monitoring.meters.estimate import estimate
-from monitoring.meters.finding import AUTOMATIC, Found, find_meters
-from monitoring.meters.meter import MeterFailed
+from monitoring.energy.meters.estimate import estimate
+from monitoring.energy.meters.finding import AUTOMATIC, Found, find_meters
+from monitoring.energy.meters.meter import MeterFailed
 from sparing.failure import Failure
 from sparing.metering import NO_TERMINAL, Fit, ask_meter, ask_person, run_loads
 

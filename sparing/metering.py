@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from monitoring.meters.busy import find_quota, read_busy_s
-from monitoring.meters.estimate import estimate
-from monitoring.meters.finding import find_meters
-from monitoring.meters.meter import Meter, MeterFailed
+from monitoring.energy.meters.busy import find_quota, read_busy_s
+from monitoring.energy.meters.estimate import estimate
+from monitoring.energy.meters.finding import find_meters
+from monitoring.energy.meters.meter import Meter, MeterFailed
 from sparing.failure import Failure
 
 READS = 20

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rich.table import Column, Table
 
-from monitoring.prometheus.objectives import CALLERS_FAULT
+from monitoring.metrics.results import CALLERS_FAULT
 from sparing.report_sources import Figures, Sums
 from sparing.tables import show_macs
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from benchmarks.prometheus_server import PrometheusServer
-from monitoring.prometheus.make_rules import make_text
-from monitoring.prometheus.options import Options
-from monitoring.prometheus.windows import Windows
+from dashboards.prometheus.make_rules import make_text
+from dashboards.prometheus.options import Options
+from dashboards.prometheus.windows import Windows
 from tests.live import LiveServer
 from tests.load import BODIES
 from tests.programs import find_program

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.devices import CpuDevice
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
 from serving.grpc.endpoint import STATUS as RPC_STATUS
 from serving.http.openapi import make_document

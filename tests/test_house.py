@@ -96,10 +96,8 @@ def test_serving_installs_no_training_framework() -> None:
 
 
 def test_every_folder_with_code_is_installed() -> None:
-    """Except the generators of dashboards and rules, which run in a checkout only."""
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
-    generators = {name for name in folders if "grafana" in name or "prometheus" in name}
-    assert sorted(PACKAGES) == sorted(folders - generators)
+    assert sorted(PACKAGES) == sorted(folders)
 
 
 def test_packages_hold_only_a_docstring_in_their_init() -> None:

@@ -14,8 +14,8 @@ from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.manifest import Manifest
 from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.settings import EngineSettings

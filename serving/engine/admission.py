@@ -12,7 +12,7 @@ import numpy as np
 from cache.fingerprint import Fingerprinter, Prefix
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.messages import Key, Request
-from monitoring.traces import NO_TRACE, Trace
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim

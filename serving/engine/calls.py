@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from core.errors import DeadlineExceeded, SparingError
 from core.messages import Answer, Reply, Request
-from monitoring.traces import NO_TRACE, Trace
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Flight

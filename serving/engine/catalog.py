@@ -8,7 +8,7 @@ from core.direct import find_direct
 from core.errors import UnknownRoute
 from core.manifest import Manifest
 from core.messages import Pipeline
-from monitoring.counts import RouteMetrics
+from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
 from serving.engine.similar import SimilarRoute

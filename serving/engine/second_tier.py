@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cache.remote_counts import REASONS
 from cache.secret import derive_key
-from monitoring.memory_counts import MemoryCounts
+from monitoring.metrics.cache_counts import MemoryCounts
 from serving.engine.second_tier_lookup import Lookup, SecondTier
 from serving.settings import MemorySettings
 

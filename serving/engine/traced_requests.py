@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from core.messages import Answer
-from monitoring.traces import Trace
+from monitoring.tracing.traces import Trace
 from serving.engine.admission import Admitted
 
 

@@ -32,7 +32,7 @@ from core.errors import (
     UnknownRoute,
     UnsupportedEncoding,
 )
-from monitoring.sampling import NO_TRACING, Tracing
+from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
 from serving.grpc.messages import SERVICE, Messages, Method

@@ -16,7 +16,7 @@ from core.errors import BodyTooLarge, SparingError, UnknownRoute
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply, Request
 from core.version import read_version
-from monitoring.traces import NO_TRACE, Trace
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller
 from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body

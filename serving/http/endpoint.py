@@ -17,8 +17,8 @@ import orjson
 
 from core.errors import InvalidInput, RouteUnavailable, SparingError, UnknownRoute
 from core.messages import Reply
-from monitoring.sampling import NO_TRACING, Tracing
-from monitoring.traces import NO_TRACE, Trace
+from monitoring.tracing.sampling import NO_TRACING, Tracing
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller, Callers
 from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.errors import InvalidInput
-from monitoring.counts import Counts, Stage
+from monitoring.metrics.counts import Counts, Stage
 from serving.engine.catalog import Catalog, ServedRoute
 
 Results = Callable[[str], Mapping[str, int]]  # requests of a route by result, "ok" among them

@@ -19,7 +19,7 @@ from types import FrameType
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import Assembly, CannotServe, assemble, open_engine
 from serving.http.body import Receive
 from serving.http.connection import DOOR, KEEP_ALIVE_S, HttpConnection

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.one_line import one_line
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.process.ports import listen_alone
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
-from monitoring.sums import Sums
+from monitoring.metrics.multi_process import Sums
 from serving.process.exit_guard import EXIT_GRACE_S
 from serving.process.parent_process import Started
 from serving.process.ports import reserve

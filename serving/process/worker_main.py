@@ -11,8 +11,8 @@ import sys
 
 from core.errors import Overloaded, RouteUnavailable
 from monitoring.log_limit import configure_logging
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.process.host import run
 from serving.process.parent_process import FindFault, Started
 from serving.process.pipe import Message, open_line, read_line, read_message, write_message

@@ -5,7 +5,7 @@ when a row ends.
 from collections.abc import Sequence
 
 from core.messages import Outcome, Step
-from monitoring.counts import FAILED
+from monitoring.metrics.counts import FAILED
 from serving.scheduling.lanes import Flight, Lane, Waiting
 
 

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from core.errors import SparingError
 from core.messages import Answer, Array, Handle, Key, Outcome, Stage
-from monitoring.counts import RouteMetrics
-from monitoring.traces import Trace
+from monitoring.metrics.counts import RouteMetrics
+from monitoring.tracing.traces import Trace
 from serving.scheduling.batch_times import BatchTimes, UnitCost
 from serving.scheduling.fair_shares import SLACK_S, Bill, Claim, Share
 

@@ -7,7 +7,7 @@ hundreds of them.
 from collections.abc import Iterable, Sequence
 
 from core.messages import Answer
-from monitoring.traces import Trace
+from monitoring.tracing.traces import Trace
 from serving.scheduling.lanes import Flight, Lane
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.devices import CpuDevice
 from core.messages import Batch, Request, Stage, Step
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute

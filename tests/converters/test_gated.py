@@ -17,7 +17,7 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
 from core.scores import SCORES, Floats, softmax
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.messages import Answer, Batch, Next, Outcome, Request, Step
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.engine.similar import RouteCounts, SimilarRoute

@@ -9,7 +9,7 @@ import httpx
 import orjson
 from PIL import Image
 
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.small_engine import SmallEngine

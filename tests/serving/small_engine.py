@@ -9,7 +9,7 @@ import numpy as np
 from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.engine.admission import Admitted
 from serving.engine.calls import Call
 from serving.engine.catalog import AUTO, Catalog, ServedRoute

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from core.errors import InvalidInput, Unauthorized
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.callers import Caller, Callers, name_address
 from serving.grpc.stalled_calls import read_address
 from serving.http.endpoint import HttpDoor

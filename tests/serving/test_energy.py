@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fake_rapl import write_rapl
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh
 from serving.settings import EnergySettings, ModelSettings
-from tests.monitoring.fake_sys import write_proc
+from tests.monitoring.energy.fake_sys import write_proc
 
 
 def no_device() -> float:

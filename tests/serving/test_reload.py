@@ -16,8 +16,8 @@ from core.devices import CpuDevice
 from core.errors import UnknownRoute
 from core.manifest import MAX_FILES
 from core.messages import Reply, Request
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from routes import finding
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine

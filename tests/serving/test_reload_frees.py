@@ -14,8 +14,8 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import DeadlineExceeded
 from core.messages import Request
-from monitoring.metrics import Metrics
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.engine.similar import SimilarRoutes

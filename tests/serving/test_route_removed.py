@@ -6,7 +6,7 @@ import threading
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.engine import Engine
 from serving.grpc.messages import Messages
 from serving.grpc.procedures import RpcService

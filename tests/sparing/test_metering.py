@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from benchmarks.fake_rapl import FakeRapl
-from monitoring.meters.rapl import RaplMeter
+from monitoring.energy.meters.rapl import RaplMeter
 from serving.settings import ModelSettings
 from sparing.cli import app
 from sparing.failure import Failure

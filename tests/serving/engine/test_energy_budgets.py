@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 from core.messages import Answer
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.energy import open_sampler
 from serving.engine.engine import Engine
 from serving.settings import EnergySettings
-from tests.monitoring.fake_sys import write_proc
+from tests.monitoring.energy.fake_sys import write_proc
 from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
 
 LARGE_S = 0.01  # what the large stage is believed to take

@@ -10,7 +10,7 @@ from cascades.dual_cnn import build
 from core.classifier import find_demanding
 from core.devices import CpuDevice
 from core.messages import Batch, Outcome, Pipeline, Request
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2
 
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply, Request, Stage
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.grpc.endpoint import RpcDoor

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from core.errors import DeadlineExceeded, Overloaded, StageFailed
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit

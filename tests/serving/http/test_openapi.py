@@ -7,7 +7,7 @@ import httpx
 import jsonschema
 import orjson
 
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
 from serving.http.openapi import make_document
 from serving.http.paths import FIXED, read_place

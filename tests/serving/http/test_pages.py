@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, visit

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from cache.local import LocalMemory
 from core.devices import CpuDevice
 from core.messages import Stage
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidInput
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.toys import ToyPipeline, ToyStage, ask, final, toy_manifest, with_engine

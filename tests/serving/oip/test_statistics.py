@@ -5,7 +5,7 @@ import pytest
 
 from core.errors import InvalidInput, UnknownRoute
 from core.messages import Step
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.oip.descriptions import describe_statistics

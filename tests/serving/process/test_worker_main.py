@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from monitoring.no_metrics import NoMetrics
+from monitoring.metrics.switched_off import NoMetrics
 from serving.process.parent_process import Started
 from serving.process.pipe import Message, open_line, read_message, write_message
 from serving.process.worker_main import Supervisor

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import StageFailed
 from core.messages import Step
-from monitoring.metrics import Metrics
+from monitoring.metrics.collector import Metrics
 from serving.engine.engine import Engine
 from serving.scheduling.costs import share
 from serving.scheduling.lanes import Flight

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import StageFailed
 from core.messages import Next, Reply, Step
-from monitoring.energy import EnergyRate
+from monitoring.energy.rate import EnergyRate
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.toys import (

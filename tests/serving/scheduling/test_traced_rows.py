@@ -9,7 +9,7 @@ import pytest
 from benchmarks.redis_server import RedisServer
 from core.errors import StageFailed
 from core.messages import Reply, Request
-from monitoring.traces import Note, SampledTrace
+from monitoring.tracing.traces import Note, SampledTrace
 from serving.engine.engine import Engine
 from serving.engine.traced_requests import follow
 from tests.serving.tiers import Process, make_dear, stored, with_processes

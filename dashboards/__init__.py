@@ -1,0 +1,1 @@
+"""Grafana dashboards and Prometheus rules, and the Python that generates them."""

@@ -1,0 +1,119 @@
+"""Questions in PromQL that more than one panel asks.
+
+`by` is a list of labels such as "route", or "" for one number of everything chosen. A window is
+Grafana's `$__rate_interval` unless a panel looks further back. What a number looks like is
+`dashboards.grafana.panels`' matter.
+"""
+
+from monitoring.metrics.results import CALLERS_FAULT
+
+WINDOW = "$__rate_interval"
+CHOSEN = 'route=~"$route"'
+NAMELESS_TOO = 'route=~"$route|"'  # what was let down before it had a route
+
+VALID = f'result!~"{"|".join(CALLERS_FAULT)}"'
+FAULTY = f'result!~"{"|".join(("ok", *CALLERS_FAULT))}"'
+
+
+def rate(metric: str, *matchers: str, by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
+    """Growth a second of a counter of the chosen routes, added up."""
+    return total(f"rate({metric}{{{', '.join((of, *matchers))}}}[{window}])", by)
+
+
+def server_rate(metric: str, *matchers: str, by: str = "") -> str:
+    """The same of a counter that knows no route."""
+    chosen = f"{{{', '.join(matchers)}}}" if matchers else ""
+    return total(f"rate({metric}{chosen}[{WINDOW}])", by)
+
+
+def total(vector: str, by: str = "") -> str:
+    return f"sum by ({by}) ({vector})" if by else f"sum({vector})"
+
+
+def quantile(share: float, metric: str, by: str = "") -> str:
+    buckets = rate(f"{metric}_bucket", by=f"{by}, le" if by else "le")
+    return f"histogram_quantile({share}, {buckets})"
+
+
+def mean(metric: str, by: str = "") -> str:
+    """The mean observation of a histogram."""
+    return f"{rate(f'{metric}_sum', by=by)} / {rate(f'{metric}_count', by=by)}"
+
+
+def answered(by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
+    """The share of valid requests that were answered."""
+    good = rate("sparing_requests_total", 'result="ok"', by=by, window=window, of=of)
+    return f"{good} / {rate('sparing_requests_total', VALID, by=by, window=window, of=of)}"
+
+
+def failed(by: str = "", window: str = WINDOW) -> str:
+    """The share of valid requests that were let down."""
+    return f"1 - {answered(by, window)}"
+
+
+def fast(by: str = "", window: str = WINDOW) -> str:
+    """The share of rows that took no longer than the bound chosen on the dashboard."""
+    good = rate("sparing_latency_seconds_bucket", 'le="$bound"', by=by, window=window)
+    return f"{good} / {rate('sparing_latency_seconds_count', by=by, window=window)}"
+
+
+def slow(by: str = "", window: str = WINDOW) -> str:
+    return f"1 - {fast(by, window)}"
+
+
+def saved(by: str = "") -> str:
+    """The share of MACs spared against the full model alone, for every row answered, from the
+    cache too; below 0 where it costs more. `sparing report` says the same.
+    """
+    return f"1 - {rate('sparing_macs_total', by=by)} / {rate('sparing_full_macs_total', by=by)}"
+
+
+def joules_a_request(by: str = "") -> str:
+    spent = rate("sparing_energy_joules_total", by=by)
+    answers = rate("sparing_requests_total", 'result="ok"', by=by)
+    return f"{spent} / {answers}"
+
+
+def saved_watts() -> str:
+    """What all answered rows would have drawn, had each taken the time of a row of its route's
+    costliest stage, less what they drew. Not by MACs: a small network takes more joules for one.
+    """
+    joules = rate("sparing_energy_joules_total", by="route")
+    seconds = rate("sparing_stage_seconds_sum", by="route")
+    a_row = f"max by (route) ({mean_row_seconds()})"
+    answered = rate("sparing_rows_total", by="route")
+    each = f"{joules} / {seconds} * {a_row} * {answered} - {joules}"
+    return f"sum(({each}) > -1000000) or vector(0)"  # without traffic a route is 0 / 0: no number
+
+
+def mean_row_seconds() -> str:
+    """How long a row keeps the device, by route and stage."""
+    seconds = rate("sparing_stage_seconds_sum", by="route, stage")
+    return f"{seconds} / {rate('sparing_batch_rows_sum', by='route, stage')}"
+
+
+def remembered(by: str = "") -> str:
+    """The share of rows answered from memory."""
+    hits = rate("sparing_rows_total", 'stopped_by="memory"', by=by)
+    rows = rate("sparing_rows_total", by=by)
+    return f"({hits} or 0 * {rows}) / {rows}"
+
+
+def waiting() -> str:
+    """How full the fullest lane of the chosen routes is."""
+    rows, limit = (
+        f"max by (job, instance) ({name})"
+        for name in (f"sparing_waiting_rows{{{CHOSEN}}}", "sparing_waiting_rows_limit")
+    )
+    return f"max({rows} / {limit})"
+
+
+def state() -> str:
+    """0 well, 1 strained (slow or queues nearly full), 2 failing (faults or no server at all)."""
+    signs = (
+        f"2 * (((1 - {answered(of=NAMELESS_TOO)}) > bool 0.01) or vector(0))",
+        f"(({quantile(0.99, 'sparing_latency_seconds')} > bool 0.25) or vector(0))",
+        f"((({waiting()}) > bool 0.8) or vector(0))",
+        "2 * (absent(sparing_build_info) or vector(0))",
+    )
+    return f"clamp_max({' + '.join(signs)}, 2)"

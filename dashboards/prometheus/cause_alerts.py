@@ -1,0 +1,106 @@
+"""Alerts on causes: queues, devices, exits, memory, energy, and servers that are gone."""
+
+from dashboards.prometheus.options import Options
+from dashboards.prometheus.rules import Alert, Group
+
+FEW_ROWS = 200  # a share of fewer rows says nothing
+
+
+def make_cause_group(options: Options) -> Group:
+    alerts = [*_watch_queues(options), *_watch_shares(options), *_watch_parts(options)]
+    return Group("sparing-causes", options.windows("30s"), alerts)
+
+
+def _watch_queues(options: Options) -> list[Alert]:
+    waiting = "sum by (job, instance, route) (sparing_waiting_rows)"
+    batches = f"rate(sparing_batch_rows_count[{options.windows('2m')}])"
+    return [
+        options.alert(
+            "SparingQueueSaturated",
+            f"{waiting}\n  / on (job, instance) group_left\n"
+            "max by (job, instance) (sparing_waiting_rows_limit) > 0.8",
+            "2m",
+            "page",
+            "Route {{ $labels.route }} on {{ $labels.instance }} is about to refuse requests",
+            "Its queue is {{ $value | humanizePercentage }} full; beyond that it is Overloaded.",
+        ),
+        options.alert(
+            "SparingRouteStalled",
+            f"{waiting} > 0\nunless on (job, instance, route)\n"
+            f"sum by (job, instance, route) ({batches}) > 0",
+            "2m",
+            "page",
+            "Route {{ $labels.route }} on {{ $labels.instance }} computes nothing while rows wait",
+            f"{{{{ $value }}}} rows wait; no batch was done in {options.windows('2m')}.",
+        ),
+    ]
+
+
+def _watch_shares(options: Options) -> list[Alert]:
+    exits = "job_route_exit:sparing_rows:ratio_rate"
+    memory = "job_route:sparing_remembered_rows:ratio_rate"
+
+    def enough(metric: str, window: str) -> str:
+        written = options.windows(window)
+        return (
+            f"and on (job, route)\nsum by (job, route) (increase({metric}[{written}])) > {FEW_ROWS}"
+        )
+
+    return [
+        options.alert(
+            "SparingExitMixShift",
+            f"sum by (job, route) (abs({exits}1h - {exits}1d)) / 2 > 0.2\n"
+            + enough('sparing_rows_total{stopped_by!="memory"}', "1h"),
+            "15m",
+            "ticket",
+            "Rows of route {{ $labels.route }} stop at other stages than they did",
+            "{{ $value | humanizePercentage }} of its rows stop elsewhere than the day's mix says.",
+        ),
+        options.alert(
+            "SparingMemoryHitCollapse",
+            f"{memory}30m < 0.5 * {memory}1d\nand {memory}1d > 0.1\n"
+            + enough("sparing_rows_total", "30m"),
+            "15m",
+            "ticket",
+            "Memory answers less than half of what it did for route {{ $labels.route }}",
+            "It answers {{ $value | humanizePercentage }} of the rows.",
+        ),
+    ]
+
+
+def _watch_parts(options: Options) -> list[Alert]:
+    served = f'{{job="{options.job}"}}'
+    return [
+        options.alert(
+            "SparingEnergySourceDegraded",
+            "max by (job, instance) (sparing_energy_degraded) > 0",
+            "5m",
+            "ticket",
+            "{{ $labels.instance }} cannot read its energy meter",
+            "Joules come from the model until it can.",
+        ),
+        options.alert(
+            "SparingRedisDown",
+            "max by (job, instance) (sparing_memory_remote_breaker_open) > 0",
+            "2m",
+            "ticket",
+            "{{ $labels.instance }} leaves the second tier of memory alone",
+            "Its look-ups or stores failed again and again; rows are computed instead.",
+        ),
+        options.alert(
+            "SparingInstanceDown",
+            f"up{served} == 0",
+            "5m",
+            "ticket",
+            "{{ $labels.instance }} does not answer scrapes",
+            "The process is gone, hangs, or cannot be reached.",
+        ),
+        options.alert(
+            "SparingAbsent",
+            f"absent(sparing_build_info{served})",
+            "2m",
+            "page",
+            "No Sparing server is left",
+            "Not one server of the job answers scrapes.",
+        ),
+    ]

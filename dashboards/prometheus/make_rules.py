@@ -1,0 +1,74 @@
+"""Write the rules: `python -m dashboards.prometheus.make_rules > dashboards/prometheus/rules.yml`.
+
+Options change the time scale, the objectives, the job's name and where runbooks stand; the file in
+the repository is what comes without any.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dashboards.prometheus.cause_alerts import make_cause_group
+from dashboards.prometheus.objective_rules import make_objective_groups
+from dashboards.prometheus.objectives import Objectives
+from dashboards.prometheus.options import Options
+from dashboards.prometheus.rules import Group, write_rules
+from dashboards.prometheus.traffic_rules import make_traffic_groups
+from dashboards.prometheus.windows import Windows
+
+HEADING = (
+    "Recording rules and alerts of Sparing, written by dashboards/prometheus/make_rules.py:",
+    "change that and run `python -m dashboards.prometheus.make_rules --help`.",
+)
+
+
+def make_groups(options: Options) -> list[Group]:
+    """Recordings before the alerts that read them."""
+    traffic = make_traffic_groups(options)
+    return [*traffic, *make_objective_groups(options), make_cause_group(options)]
+
+
+def make_text(options: Options) -> str:
+    return write_rules(make_groups(options), HEADING)
+
+
+def read_options(arguments: Sequence[str]) -> Options:
+    """Ends the program with a sentence where they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dashboards.prometheus.make_rules",
+        description="Write Prometheus rules to standard output.",
+    )
+    wanted = Objectives()
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="divide all durations by this; 60 for trials"
+    )
+    parser.add_argument(
+        "--availability", type=float, default=wanted.availability,
+        help="share of requests that must be answered (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--latency", type=float, default=wanted.latency,
+        help="share of rows that must be in time (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--latency-s", type=float, default=wanted.latency_s,
+        help="what in time means, a bound of the histogram (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--job", default="sparing", help="the scrape job (default %(default)s)")
+    parser.add_argument(
+        "--runbooks", default="", metavar="URL", help="put before docs/runbooks/ in links"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        objectives = Objectives(given.availability, given.latency, given.latency_s)
+        return Options(Windows(given.scale), objectives, given.job, given.runbooks)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main() -> None:
+    sys.stdout.write(make_text(read_options(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

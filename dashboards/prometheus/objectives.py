@@ -1,0 +1,51 @@
+"""What is promised of every route: how many requests are answered, and how soon rows are.
+
+The two objectives, and the burn rates at which they alert: a budget that would last its period is
+burnt at rate 1. Each alert asks for a long window, so that it matters, and a short one, so that it
+is still so (The Site Reliability Workbook, chapter 5).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dashboards.prometheus.rules import Severity
+from monitoring.metrics.counts import SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """Budget burnt so many times too fast, over a long and a short window."""
+
+    rate: float
+    long: str
+    short: str
+    lasting: str
+    severity: Severity
+
+
+BURNS: Sequence[Burn] = (
+    Burn(14.4, "1h", "5m", "1m", "page"),  # 2 % of a 30 days' budget in an hour
+    Burn(6.0, "6h", "30m", "5m", "page"),  # 5 % in six hours
+    Burn(3.0, "1d", "2h", "15m", "ticket"),  # 10 % in a day
+    Burn(1.0, "3d", "6h", "30m", "ticket"),  # 10 % in three days
+)
+FAST_WINDOWS = ("5m", "30m", "1h", "2h", "6h")
+SLOW_WINDOWS = ("1d", "3d")  # dear to compute, so less often
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Shares that must be good. Raises ValueError for what cannot be measured."""
+
+    availability: float = 0.999
+    latency: float = 0.99
+    latency_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("availability", "latency"):
+            share = getattr(self, name)
+            if not 0.5 <= share < 1.0:
+                raise ValueError(f"{name}: given {share}, allowed 0.5 to below 1")
+        if self.latency_s not in SECONDS:
+            bounds = ", ".join(f"{bound:g}" for bound in SECONDS)
+            raise ValueError(f"latency_s: given {self.latency_s:g}, allowed {bounds}")

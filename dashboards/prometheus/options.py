@@ -1,0 +1,41 @@
+"""What the operator chooses of the rules: time scale, job, objectives, where runbooks stand."""
+
+from dataclasses import dataclass, field
+
+from dashboards.prometheus.objectives import Objectives
+from dashboards.prometheus.rules import Alert, Severity
+from dashboards.prometheus.windows import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`runbooks` is put before each page's path in the repository."""
+
+    windows: Windows = field(default_factory=Windows)
+    objectives: Objectives = field(default_factory=Objectives)
+    job: str = "sparing"
+    runbooks: str = ""
+
+    def alert(
+        self,
+        name: str,
+        expr: str,
+        lasting: str,
+        severity: Severity,
+        summary: str,
+        description: str,
+        **labels: str,
+    ) -> Alert:
+        """An alert with its time scaled and its runbook linked."""
+        base = f"{self.runbooks.rstrip('/')}/" if self.runbooks else ""
+        return Alert(
+            name,
+            expr,
+            self.windows(lasting),
+            {"severity": severity, **labels},
+            {
+                "summary": summary,
+                "description": description,
+                "runbook_url": f"{base}docs/runbooks/{name}.md",
+            },
+        )

@@ -1,0 +1,41 @@
+"""Which meters this machine has, and why it has not the others."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitoring.energy.meters.ina3221 import Ina3221Meter
+from monitoring.energy.meters.meter import Meter, MeterFailed, Source
+from monitoring.energy.meters.nvml import NvmlMeter
+from monitoring.energy.meters.pmic import PmicMeter
+from monitoring.energy.meters.rapl import RaplMeter
+
+# In the order in which `auto` tries them. A GPU's own meter says nothing of the CPU that serves, so
+# it is not among these: it is asked for by name.
+AUTOMATIC: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
+OPEN: Mapping[str, Callable[[Path], Meter]] = {
+    "rapl": RaplMeter,
+    "ina3221": Ina3221Meter,
+    "pmic": lambda _: PmicMeter(),
+    "nvml": lambda _: NvmlMeter(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A kind of meter: open, or why it cannot be."""
+
+    source: str
+    meter: Meter | None
+    why_not: str = ""
+
+
+def find_meters(sysfs: Path = Path("/sys")) -> list[Found]:
+    """All kinds, the automatic ones first."""
+    found = []
+    for source, make in OPEN.items():
+        try:
+            found.append(Found(source, make(sysfs)))
+        except MeterFailed as error:
+            found.append(Found(source, None, str(error)))
+    return found

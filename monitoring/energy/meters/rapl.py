@@ -1,0 +1,77 @@
+"""Intel's and AMD's energy counters by the kernel's powercap tree, `/sys/class/powercap`.
+
+Packages and their DRAM are counted; cores and graphics are parts of a package already, `psys` is
+the whole platform and would count everything twice. A counter starts again at 0 after
+`max_energy_range_uj`, every few minutes under load: it has to be read more often than that.
+https://docs.kernel.org/power/powercap/powercap.html
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from monitoring.energy.meters.meter import MeterFailed, Source
+from monitoring.energy.meters.sysfs import read_number, read_text
+
+# CVE-2020-8694: since Linux 5.10 the counters are root's, for they tell what others compute.
+GRANT = (
+    "let it by `sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj` after each boot, or run "
+    "as root"
+)
+
+LIMIT_W = 10_000.0  # no package draws more
+
+
+class RaplMeter:
+    """`root` stands for `/sys`. Raises MeterFailed when it has no counter that may be read."""
+
+    source: Source = "rapl"
+
+    def __init__(
+        self, root: Path = Path("/sys"), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._zones = _find_zones(root / "class" / "powercap", clock)
+
+    def read(self) -> Mapping[str, float]:
+        return {name: zone.read_j() for name, zone in self._zones.items()}
+
+
+class _Zone:
+    """One counter, unwrapped."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last_s = clock()
+        self._file = folder / "energy_uj"
+        self._range_uj = read_number(folder / "max_energy_range_uj")
+        self._last_uj = read_number(self._file, GRANT)
+        self._total_uj = 0
+
+    def read_j(self) -> float:
+        now_uj, now_s = read_number(self._file, GRANT), self._clock()
+        step_uj = now_uj - self._last_uj
+        if step_uj < 0:
+            step_uj += self._range_uj + 1
+            if step_uj > LIMIT_W * 1e6 * (now_s - self._last_s):
+                step_uj = now_uj  # not wrapped around: begun anew, as after a suspend
+        self._total_uj += step_uj
+        self._last_uj, self._last_s = now_uj, now_s
+        return self._total_uj / 1e6
+
+
+def _find_zones(folder: Path, clock: Callable[[], float]) -> dict[str, _Zone]:
+    """By name: `package-0`, `package-0 dram`."""
+    zones: dict[str, _Zone] = {}
+    for package in sorted(folder.glob("intel-rapl:*")):
+        if package.name.count(":") != 1:
+            continue
+        name = read_text(package / "name")
+        if not name.startswith("package"):
+            continue
+        zones[name] = _Zone(package, clock)
+        for part in sorted(folder.glob(f"{package.name}:*")):
+            if read_text(part / "name") == "dram":
+                zones[f"{name} dram"] = _Zone(part, clock)
+    if not zones:
+        raise MeterFailed(f"{folder} has no energy counters; virtual machines seldom have any")
+    return zones

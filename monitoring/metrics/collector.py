@@ -1,0 +1,231 @@
+"""What Prometheus reads: counts kept in plain Python, written down only when somebody scrapes.
+
+The engine and the doors count on the hot path, so a call is an addition in a list that exists
+already. Label values come from what is served, never from what a caller sent: `serve` creates a
+route's series, a name that is not served counts under the route "". Counting and scraping happen
+on the event loop's thread; `serve` and `forget` may be called from another, hence the copies.
+"""
+
+import platform
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+
+from core.version import read_version
+from monitoring.energy.rate import EnergyRate
+from monitoring.metrics.accept_header import prefers_openmetrics
+from monitoring.metrics.cache_counts import MEMORY, MemoryCounts
+from monitoring.metrics.counts import FAILED, OTHER, Counts, RouteMetrics
+from monitoring.metrics.exposition import OLDER_TYPE, OPENMETRICS_TYPE, Family, write_text
+from monitoring.metrics.labelled import FAMILIES, Labelled
+from monitoring.metrics.perceptual_counts import SIMILAR
+from monitoring.metrics.process import read_process
+
+
+class Metrics:
+    """All counts of one server process."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Counts] = {}
+        self._requests = {("", "ok"): 0}  # else a share of failures under "" would have no base
+        self._memory: Callable[[], MemoryCounts] = dict
+        self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+        self._watched: list[Callable[[], Labelled]] = []
+        self.energy = EnergyRate()
+        self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
+        self._alone = True  # in this server
+        self._constant = list(_constant_families())
+
+    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+        """The counts of a route, created with its first version; called when one is loaded."""
+        counts = self._routes.setdefault(route, Counts(self.energy))
+        counts.add(stages)
+        self._requests.setdefault((route, "ok"), 0)
+        return counts
+
+    def forget(self, route: str) -> None:
+        """Drop the series of a route that is no longer served."""
+        self._routes.pop(route, None)
+        for key in [key for key in self._requests.copy() if key[0] == route]:
+            del self._requests[key]
+
+    def request(self, route: str | None, result: str) -> None:
+        """A door answered a request: `result` is "ok" or the error's class name."""
+        key = (route if route in self._routes else "", result)
+        self._requests[key] = self._requests.get(key, 0) + 1
+
+    def results(self, route: str) -> Mapping[str, int]:
+        """Requests of a route so far by their result."""
+        counted = self._requests.copy()
+        return {result: count for (name, result), count in counted.items() if name == route}
+
+    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+        """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
+        unknown = sorted(read().keys() - MEMORY.keys())
+        if unknown:
+            raise ValueError(f"memory counts {unknown[0]!r}, which is none of {', '.join(MEMORY)}")
+        self._memory = read
+
+    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        """Read similar memory's counts at every scrape: of every opted-in route, as in SIMILAR."""
+        self._similar = read
+
+    def watch(self, read: Callable[[], Labelled]) -> None:
+        """Read these, too, at every scrape: of names in FAMILIES."""
+        self._watched.append(read)
+
+    def spent_s(self) -> Mapping[tuple[str, str], float]:
+        """Device seconds so far of rows that ended, by route and exit; 0 where none did."""
+        return {
+            (route, exit): of_exit.device_s
+            for route, counts in self._routes.copy().items()
+            for exit, of_exit in counts.exits.copy().items()
+            if exit in counts.stages or of_exit.device_s
+        }
+
+    def render(self) -> tuple[bytes, str]:
+        """What this process counted, as the body of a scrape and its content type."""
+        return write_text(self._families()), OLDER_TYPE
+
+    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+        """Answer scrapes with what `gather` says instead: this process is one of several."""
+        self._gather = gather
+        self._alone = False
+
+    async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
+        """The body of a scrape of the whole server and its content type; OpenMetrics, which has
+        exemplars, where the scraper wants it and this process is the whole server.
+        """
+        if self._alone and prefers_openmetrics(accept):
+            return write_text(self._families(), openmetrics=True), OPENMETRICS_TYPE
+        return await self._gather(), OLDER_TYPE
+
+    async def _gather_own(self) -> bytes:
+        return self.render()[0]
+
+    def _families(self) -> Iterator[Family]:
+        yield from self._constant
+        requests = Family(
+            "sparing_requests", "counter", "Requests answered, by result.", ("route", "result")
+        )
+        for key, count in self._requests.copy().items():
+            requests.add(key, count)
+        yield requests
+        yield from _row_families(self._routes)
+        yield from _spent_families(self._routes)
+        yield from _stage_families(self._routes)
+        yield from _memory_families(self._memory())
+        yield from _similar_families(self._similar())
+        for read in self._watched:
+            yield from _labelled_families(read())
+        yield from read_process()
+
+
+def _constant_families() -> Iterator[Family]:
+    build = Family(
+        "sparing_build_info",
+        "gauge",
+        "Always 1; the versions of what runs.",
+        ("version", "python", "onnxruntime"),
+    )
+    build.add((read_version(), platform.python_version(), version("onnxruntime")), 1)
+    # Each process says 1; that makes the right numbers when they are added up.
+    workers = Family("sparing_workers", "gauge", "Processes that serve.")
+    workers.add((), 1)
+    starts = Family(
+        "sparing_worker_starts", "counter", "Processes that began to serve, replacements too."
+    )
+    starts.add((), 1)
+    yield from (build, workers, starts)
+
+
+def _row_families(routes: dict[str, Counts]) -> Iterator[Family]:
+    rows = Family(
+        "sparing_rows",
+        "counter",
+        "Rows answered, by the exit that answered and why it stopped there.",
+        ("route", "exit", "stopped_by"),
+    )
+    latency = Family(
+        "sparing_latency_seconds",
+        "histogram",
+        "From a row's arrival in the engine to its answer.",
+        ("route", "exit"),
+    )
+    for route, counts in routes.copy().items():
+        for exit, of_exit in counts.exits.copy().items():
+            if exit in (OTHER, FAILED) and not any(of_exit.rows.values()):
+                continue
+            for stopped_by, count in of_exit.rows.items():
+                rows.add((route, exit, stopped_by), count)
+            latency.add_histogram((route, exit), of_exit.latency, of_exit.exemplars)
+    yield from (rows, latency)
+
+
+def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
+    labels = ("route", "exit")
+    device = Family(
+        "sparing_device_seconds", "counter", "CPU time of the device that rows took.", labels
+    )
+    macs = Family("sparing_macs", "counter", "MACs spent on rows.", labels)
+    full = Family(
+        "sparing_full_macs",
+        "counter",
+        "MACs that the full model alone would have taken for all rows answered.",
+        ("route",),
+    )
+    for route, counts in routes.copy().items():
+        full.add((route,), counts.full_macs)
+        for exit, of_exit in counts.exits.copy().items():
+            if exit in counts.stages or of_exit.device_s:
+                device.add((route, exit), of_exit.device_s)
+                macs.add((route, exit), of_exit.macs)
+    yield from (device, macs, full)
+
+
+def _stage_families(routes: dict[str, Counts]) -> Iterator[Family]:
+    labels = ("route", "stage")
+    batch = Family("sparing_batch_rows", "histogram", "Rows of a batch.", labels)
+    queue = Family(
+        "sparing_queue_seconds", "histogram", "How long a row waited in the stage's lane.", labels
+    )
+    run = Family("sparing_stage_seconds", "histogram", "How long the stage ran, by batch.", labels)
+    escalations = Family(
+        "sparing_escalations", "counter", "Rows that left the stage for another one.", labels
+    )
+    for route, counts in routes.copy().items():
+        for stage, of_stage in counts.stages.copy().items():
+            key = (route, stage)
+            escalations.add(key, of_stage.escalated_rows)
+            batch.add_histogram(key, of_stage.batch_rows)
+            queue.add_histogram(key, of_stage.queue)
+            run.add_histogram(key, of_stage.run)
+    yield from (batch, queue, run, escalations)
+
+
+def _memory_families(counts: MemoryCounts) -> Iterator[Family]:
+    for name, count in counts.items():
+        family = Family(f"sparing_memory_{name}", *MEMORY[name])
+        if isinstance(count, Mapping):
+            for label, value in count.items():
+                family.add((label,), value)
+        else:
+            family.add((), count)
+        yield family
+
+
+def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Family]:
+    for name, meaning in SIMILAR.items() if routes else ():
+        family = Family(f"sparing_similar_{name}", *meaning)
+        for route, counts in routes.items():
+            family.add((route,), counts[name])
+        yield family
+
+
+def _labelled_families(counts: Labelled) -> Iterator[Family]:
+    for name, series in counts.items():
+        family = Family(f"sparing_{name}", *FAMILIES[name])
+        for values, value in series.items():
+            family.add(values, value)
+        yield family

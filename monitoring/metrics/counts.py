@@ -1,0 +1,162 @@
+"""A route's counts in plain Python: what the engine adds to on the hot path.
+
+They know nothing of how they are shown; `monitoring.metrics.collector` writes them down.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, get_args
+
+from core.messages import StoppedBy
+from monitoring.energy.rate import EnergyRate
+
+SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+)  # fmt: skip
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+OTHER = "other"  # an exit that is no stage of the route
+FAILED = "failed"  # what was spent on rows that ended without an answer
+
+
+class RouteMetrics(Protocol):
+    """What the engine calls while it serves one route, all its versions together."""
+
+    @property
+    def energy(self) -> EnergyRate: ...
+
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+        """One row was answered, by whatever; the full model alone would have taken `full_macs`."""
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        """A stage ran a batch: how long each row had queued and how long the stage took."""
+
+    def escalation(self, stage: str, rows: int) -> None:
+        """This many rows left the stage for another one."""
+
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
+        """A row ended: its device time and MACs."""
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        """A row that was counted belongs to this trace, which shows where its time went."""
+
+
+class Exemplar(NamedTuple):
+    """The newest followed row of a bucket."""
+
+    trace: str
+    latency_s: float
+    at: float  # seconds since 1970
+
+
+class Histogram:
+    """How many observations fell under each bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last: over every bound
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Exit:
+    __slots__ = ("device_s", "exemplars", "latency", "macs", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = dict.fromkeys(get_args(StoppedBy), 0)
+        self.latency = Histogram(SECONDS)
+        self.device_s = 0.0
+        self.macs = 0
+        self.exemplars: dict[int, Exemplar] = {}  # of latency, by bucket
+
+
+class BatchSize:
+    """How many batches had this many rows, and how long all of them ran."""
+
+    __slots__ = ("batches", "run_s")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.run_s = 0.0
+
+
+class Stage:
+    __slots__ = ("escalated_rows", "last_batch_at", "queue", "run", "sizes")
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, BatchSize] = {}  # at most as many as the stage's `max_batch`
+        self.last_batch_at = 0.0  # seconds since 1970
+        self.queue = Histogram(SECONDS)
+        self.run = Histogram(SECONDS)
+        self.escalated_rows = 0
+
+    @property
+    def batch_rows(self) -> Histogram:
+        """Batches by their rows."""
+        histogram = Histogram(ROWS)
+        for rows, size in self.sizes.copy().items():
+            histogram.counts[bisect_left(ROWS, rows)] += size.batches
+            histogram.total += rows * size.batches
+        return histogram
+
+
+class Counts:
+    """RouteMetrics which count."""
+
+    __slots__ = ("energy", "exits", "full_macs", "stages")
+
+    def __init__(self, energy: EnergyRate | None = None) -> None:
+        self.energy = energy or EnergyRate()
+        self.stages: dict[str, Stage] = {}
+        self.exits: dict[str, Exit] = {OTHER: Exit(), FAILED: Exit()}
+        self.full_macs = 0
+
+    def add(self, stages: Iterable[str]) -> None:
+        """Let these stages, which are exits too, be counted from now on."""
+        for stage in stages:
+            self.stages.setdefault(stage, Stage())
+            self.exits.setdefault(stage, Exit())
+
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+        self.full_macs += full_macs
+        counts = self.exits.get(exit)
+        if counts is None:
+            counts = self.exits[OTHER]
+        counts.rows[stopped_by] += 1
+        latency = counts.latency  # `observe` written out: a call here is a third of the cost
+        latency.counts[bisect_left(SECONDS, latency_s)] += 1
+        latency.total += latency_s
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        counts = self.stages[stage]
+        size = counts.sizes.get(rows)
+        if size is None:
+            size = counts.sizes[rows] = BatchSize()
+        size.batches += 1
+        size.run_s += run_s
+        counts.last_batch_at = time.time()
+        counts.run.observe(run_s)
+        queue = counts.queue
+        for waited_s in queue_s:
+            queue.observe(waited_s)
+
+    def escalation(self, stage: str, rows: int) -> None:
+        self.stages[stage].escalated_rows += rows
+
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
+        counts = self.exits.get(exit)
+        if counts is None:
+            counts = self.exits[OTHER]
+        counts.device_s += device_s
+        counts.macs += macs
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        counts = self.exits.get(exit) or self.exits[OTHER]
+        bucket = bisect_left(SECONDS, latency_s)
+        counts.exemplars[bucket] = Exemplar(trace, latency_s, time.time())

@@ -1,0 +1,72 @@
+"""Metrics switched off: nothing is counted; replies still say what their rows cost."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from monitoring.energy.rate import EnergyRate
+from monitoring.metrics.cache_counts import MemoryCounts
+from monitoring.metrics.counts import RouteMetrics
+from monitoring.metrics.labelled import Labelled
+
+
+class _NoCounts:
+    """RouteMetrics which count nothing."""
+
+    def __init__(self, energy: EnergyRate) -> None:
+        self.energy = energy
+
+    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+        pass
+
+    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+        pass
+
+    def escalation(self, stage: str, rows: int) -> None:
+        pass
+
+    def spend(self, exit: str, device_s: float, macs: int) -> None:
+        pass
+
+    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+        pass
+
+
+class NoMetrics:
+    """Metrics switched off: the same calls, nothing counted."""
+
+    enabled = False
+
+    def __init__(self) -> None:
+        self.energy = EnergyRate()
+
+    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+        return _NoCounts(self.energy)
+
+    def forget(self, route: str) -> None:
+        pass
+
+    def request(self, route: str | None, result: str) -> None:
+        pass
+
+    def results(self, route: str) -> Mapping[str, int]:
+        return {}
+
+    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+        pass
+
+    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        pass
+
+    def watch(self, read: Callable[[], Labelled]) -> None:
+        pass
+
+    def spent_s(self) -> Mapping[tuple[str, str], float]:
+        return {}
+
+    def render(self) -> tuple[bytes, str]:
+        return b"", "text/plain; charset=utf-8"
+
+    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+        pass
+
+    async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
+        return self.render()

@@ -1,0 +1,134 @@
+"""What a sampled request did and when, noted in plain Python.
+
+Endpoints, engine and lanes use only this module. `otlp_exporter.py` makes spans of it, and is not
+imported while tracing is off. A request that is not sampled has `NO_TRACE`, which takes the same
+calls. Notes hold names and numbers of what is served, never what a caller sent.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+MAX_NOTES = 64  # of one request; what comes after is counted
+
+Fact = str | int
+Facts = Mapping[str, Fact]
+
+
+class Note(NamedTuple):
+    """A piece of work on a request, between two instants of `time.monotonic()`."""
+
+    name: str
+    began: float
+    ended: float
+    facts: Facts
+
+
+class Trace(Protocol):
+    """One request, followed from its arrival at a door to its answer."""
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is noted."""
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits; empty where nothing is noted."""
+
+    def describe(self, **facts: Fact) -> None:
+        """Facts about the whole request."""
+
+    def touch(self) -> None:
+        """The piece of work that `mark` will name begins now."""
+
+    def mark(self, name: str, **facts: Fact) -> None:
+        """What was done since the last mark or touch has a name."""
+
+    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
+        """Something was done between two instants, and nothing of it before the last mark."""
+
+    def end(self, error: str = "") -> None:
+        """The answer is ready, or the error's class is known; later calls say nothing new."""
+
+
+class SampledTrace:
+    """Given to `tell` once, when it has ended."""
+
+    __slots__ = (
+        "_marked", "_since", "_tell", "began", "dropped", "ended", "error", "facts", "notes",
+        "parent", "trace_id",
+    )  # fmt: skip
+    on = True
+
+    def __init__(
+        self, trace_id: int, parent: int | None, tell: "Callable[[SampledTrace], object]"
+    ) -> None:
+        self.trace_id = trace_id
+        self.parent = parent  # the caller's span, where it told us
+        self.began = time.monotonic()
+        self.ended: float | None = None
+        self.error = ""
+        self.facts: dict[str, Fact] = {}
+        self.notes: list[Note] = []
+        self.dropped = 0  # notes for which there was no room
+        self._since = self.began
+        self._marked = self.began  # the end of the last mark
+        self._tell = tell
+
+    @property
+    def id(self) -> str:
+        return f"{self.trace_id:032x}"
+
+    def describe(self, **facts: Fact) -> None:
+        self.facts.update(facts)
+
+    def touch(self) -> None:
+        self._since = time.monotonic()
+
+    def mark(self, name: str, **facts: Fact) -> None:
+        now = time.monotonic()
+        self._add(name, self._since, now, facts)
+        self._since = self._marked = now
+
+    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
+        self._add(name, max(began, self._marked), ended, facts)
+
+    def end(self, error: str = "") -> None:
+        if self.ended is None:
+            self.ended = time.monotonic()
+            self.error = error
+            self._tell(self)
+
+    def _add(self, name: str, began: float, ended: float, facts: Facts) -> None:
+        if self.ended is not None:  # a batch that was still running when the answer was due
+            return
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(Note(name, began, ended, facts))
+        else:
+            self.dropped += 1
+
+
+class _NoTrace:
+    """A request that nobody follows."""
+
+    __slots__ = ()
+    on = False
+    id = ""
+
+    def describe(self, **facts: Fact) -> None:
+        pass
+
+    def touch(self) -> None:
+        pass
+
+    def mark(self, name: str, **facts: Fact) -> None:
+        pass
+
+    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
+        pass
+
+    def end(self, error: str = "") -> None:
+        pass
+
+
+NO_TRACE: Trace = _NoTrace()

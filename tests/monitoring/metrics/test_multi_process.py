@@ -1,0 +1,160 @@
+"""Scrapes of several processes become one that never goes back, in a form that Prometheus reads."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.metrics.cache_counts import MEMORY
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.labelled import FAMILIES
+from monitoring.metrics.multi_process import GAUGES, Sums
+from monitoring.metrics.perceptual_counts import SIMILAR
+
+
+def scrape(text: str) -> bytes:
+    """`counter name{...} 3`, one a line, with HELP and TYPE as a process writes them."""
+    lines = []
+    for line in text.strip().splitlines():
+        kind, sample = line.split(maxsplit=1)
+        name = sample.split("{")[0].split(" ")[0]
+        lines += [f"# HELP {name} Some.", f"# TYPE {name} {kind}", sample]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def read(text: bytes) -> dict[str, float]:
+    """By name and label values, the route first."""
+    return {
+        " ".join([sample.name, *_values(sample.labels)]): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def _values(labels: Mapping[str, str]) -> list[str]:
+    return [labels[name] for name in sorted(labels, key=lambda name: (name != "route", name))]
+
+
+def add_up(*texts: str) -> dict[str, float]:
+    return read(Sums().add_up([scrape(text) for text in texts]))
+
+
+def make_process(rows: int, stage: str = "light", route: str = "a") -> Metrics:
+    """A process as it counts in truth, after so many rows."""
+    metrics = Metrics()
+    counts = metrics.serve(route, [stage])
+    for _ in range(rows):
+        metrics.request(route, "ok")
+        counts.row(stage, "confidence", 0.003)
+    return metrics
+
+
+def add_up_processes(sums: Sums, processes: Iterable[Metrics]) -> Mapping[str, float]:
+    return read(sums.add_up([process.render()[0] for process in processes]))
+
+
+def test_counters_and_histograms_of_real_scrapes_are_summed() -> None:
+    merged = add_up_processes(Sums(), [make_process(3), make_process(4, stage="large")])
+    assert merged["sparing_requests_total a ok"] == 7
+    assert merged["sparing_rows_total a light confidence"] == 3
+    assert merged["sparing_rows_total a large confidence"] == 4
+    assert merged["sparing_latency_seconds_bucket a light 0.005"] == 3
+    assert merged["sparing_latency_seconds_sum a large"] == pytest.approx(0.012)
+    assert merged["sparing_workers"] == merged["sparing_worker_starts_total"] == 2
+
+
+def test_a_scrape_of_one_process_reads_as_it_was() -> None:
+    text = make_process(5).render()[0]
+    assert read(Sums().add_up([text])) == read(text)
+    comments = [line for line in text.splitlines() if line.startswith(b"#")]
+    assert [
+        line for line in Sums().add_up([text]).splitlines() if line.startswith(b"#")
+    ] == comments
+
+
+def test_what_an_ended_process_counted_stays_and_what_it_held_goes() -> None:
+    sums, process = Sums(), make_process(2)
+    sums.bury(make_process(10).render()[0])
+    sums.bury(make_process(20).render()[0])
+    merged = add_up_processes(sums, [process])
+    assert merged["sparing_requests_total a ok"] == 32
+    assert merged["sparing_latency_seconds_count a light"] == 32
+    assert merged["sparing_worker_starts_total"] == 3
+    assert merged["sparing_workers"] == 1
+    assert merged["process_open_fds"] < 2 * read(process.render()[0])["process_open_fds"]
+
+
+def test_counts_of_the_ended_alone_are_still_told() -> None:
+    sums = Sums()
+    sums.bury(make_process(10).render()[0])
+    assert read(sums.add_up([b""]))["sparing_requests_total a ok"] == 10
+
+
+def test_a_process_that_ended_before_it_counted_changes_nothing() -> None:
+    sums, process = Sums(), make_process(2)
+    before = read(sums.add_up([process.render()[0]]))
+    sums.bury(b"")
+    assert read(sums.add_up([process.render()[0], b""])).keys() == before.keys()
+
+
+def test_a_route_that_nobody_serves_any_more_is_dropped_for_good() -> None:
+    sums = Sums()
+    sums.bury(make_process(10, route='ol"d').render()[0])
+    sums.bury(make_process(10, route="kept").render()[0])
+    for _ in range(2):
+        merged = add_up_processes(sums, [make_process(1, route="kept")])
+        assert merged["sparing_requests_total kept ok"] == 11
+        assert not any('ol"d' in key for key in merged)
+    again = add_up_processes(sums, [make_process(1, route='ol"d')])
+    assert again['sparing_requests_total ol"d ok'] == 1
+
+
+def test_gauges_are_summed() -> None:
+    merged = add_up(
+        "gauge sparing_memory_limit_bytes 100", "gauge sparing_memory_limit_bytes 100.0"
+    )
+    assert merged == {"sparing_memory_limit_bytes": 200}
+
+
+def test_a_tier_that_any_process_leaves_alone_is_one_not_a_number_of_processes() -> None:
+    name = 'gauge sparing_memory_remote_breaker_open{operation="%s"} %d'
+    texts = [
+        "\n".join(name % pair for pair in (("recall", recall), ("store", 0)))
+        for recall in (1, 1, 0)
+    ]
+    key = "sparing_memory_remote_breaker_open"
+    assert add_up(*texts) == {f"{key} recall": 1, f"{key} store": 0}
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"), [(("NaN", "0.25", "0.5"), 0.5), (("0.25", "NaN"), 0.25)]
+)
+def test_the_time_of_a_key_is_the_largest_known(measured: tuple[str, ...], told: float) -> None:
+    texts = [f"gauge sparing_memory_remote_key_seconds {value}" for value in measured]
+    assert add_up(*texts) == {"sparing_memory_remote_key_seconds": told}
+
+
+def test_a_time_that_no_process_knows_stays_unknown() -> None:
+    text = scrape("gauge sparing_memory_remote_key_seconds NaN")
+    merged = Sums().add_up([text, text])
+    assert b"sparing_memory_remote_key_seconds NaN\n" in merged
+    assert math.isnan(read(merged)["sparing_memory_remote_key_seconds"])
+
+
+def test_versions_switched_off_are_not_counted_once_a_process() -> None:
+    text = 'gauge sparing_similar_off{route="a"} %d'
+    assert add_up(text % 2, text % 1) == {"sparing_similar_off a": 2}
+
+
+def test_the_server_is_as_old_as_its_oldest_process() -> None:
+    name = "process_start_time_seconds"
+    assert add_up(f"gauge {name} 1000", f"gauge {name} 900") == {name: 900}
+
+
+def test_every_gauge_that_is_not_summed_is_counted_somewhere() -> None:
+    names = {f"sparing_memory_{name}" for name in MEMORY}
+    names |= {f"sparing_similar_{name}" for name in SIMILAR}
+    names |= {f"sparing_{name}" for name in FAMILIES}
+    names |= {"sparing_build_info", "process_start_time_seconds"}
+    assert set(GAUGES) <= names
