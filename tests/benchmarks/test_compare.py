@@ -35,7 +35,7 @@ from core.devices import CpuDevice
 from routes.offline import run_offline
 from tests.contests import DATA, make_data, write_contest, write_contestant
 from training.contest import CONTESTANTS as TRAINED
-from training.export import count_macs
+from training.export.cost import count_macs
 
 ROWS = 96
 QUIET = Console(quiet=True)

@@ -286,7 +286,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> N
 import numpy as np
 import training.contest, training.exits
 from sparing.cli import main
-from training.data import SOURCES, DataSet, Split
+from training.data.sets import SOURCES, DataSet, Split
 
 split = Split(np.zeros((10, 28, 28), np.uint8), np.arange(10))
 data = DataSet("mnist", SOURCES["mnist"], split, split, split, "0" * 64)

@@ -21,9 +21,9 @@ from types import ModuleType
 import numpy as np
 
 from sparing.cli import main
-from training.data import DataSet, Source, Split
-from training.nets import Conv, NetSpec
-from training.pool import train_pool
+from training.data.sets import DataSet, Source, Split
+from training.nets.pools import Conv, NetSpec
+from training.fitting.pool import train_pool
 
 WAIT = "import os, signal; open(str(os.getpid()) + '.pid', 'w').close(); signal.pause()"
 split = Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64))
