@@ -14,7 +14,7 @@ from cache.encoding import Encoding
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
 from core.messages import Memory, Outcome
 from tests.cache.second_tier import LONG_S, SECRET, make_key, make_outcome, read, until, with_memory
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 
 def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:

@@ -15,7 +15,7 @@ from sparing.report_page import COURSES
 from sparing.report_sources import PrometheusFigures
 from sparing.reporting import gather, judge
 from tests.monitoring.metrics_page import read_families, render
-from tests.one_page import serve_page
+from tests.servers.one_page import serve_page
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from monitoring.prometheus.options import Options
 from monitoring.prometheus.rules import Alert, Group, Recording, write_rules
 from monitoring.prometheus.windows import Windows
 from serving.http.status import STATUS
-from tests.programs import run_program
+from tests.servers.programs import run_program
 
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / "monitoring" / "prometheus"

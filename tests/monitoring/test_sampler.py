@@ -10,7 +10,7 @@ from monitoring.energy import EnergyRate
 from monitoring.meters.late import LateMeter
 from monitoring.meters.meter import Meter, MeterDenied, MeterFailed, Source
 from monitoring.sampler import RETRY_S, STALLED_S, CpuTimes, Sampler
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 
 @dataclass

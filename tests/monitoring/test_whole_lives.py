@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitoring.energy import EnergyRate
 from monitoring.sampler import CpuTimes, Sampler
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 from tests.monitoring.test_sampler import SteadyMeter
 
 Act = Literal["light", "large", "both", "fail", "doors", "neighbour", "rest", "no meter", "kill"]

@@ -17,8 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sparing.cli import app
-from tests.live import LiveServer
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.servers.live import LiveServer
 
 COMMAND = [sys.executable, "-m", "sparing.cli"]
 ROOT = Path(__file__).parents[2]

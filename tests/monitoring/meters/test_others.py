@@ -14,7 +14,7 @@ from monitoring.meters.model import ModelMeter, Watts
 from monitoring.meters.nvml import NvmlMeter
 from monitoring.meters.pmic import BELIEVED_S, PmicMeter, parse_watts
 from monitoring.meters.replay import ReplayMeter
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 from tests.monitoring.fake_sys import write_ina3221
 
 PMIC = """ 3V7_WL_SW_A current(0)=0.10000000A

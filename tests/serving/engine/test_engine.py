@@ -8,7 +8,7 @@ import time
 
 from core.messages import Step
 from serving.engine.engine import Engine
-from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
+from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
 
 
 def test_rows_come_back_in_order_with_exit_reason_and_macs() -> None:

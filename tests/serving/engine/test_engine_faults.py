@@ -16,7 +16,7 @@ from core.errors import (
 )
 from core.messages import Reply, Step
 from serving.engine.engine import Engine
-from tests.toys import (
+from tests.fakes.toys import (
     ToyStage,
     ask,
     cascade,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 # Blocks of all sizes up to 24 MB, freed while a small one behind each lives on.
 SCRIPT = """

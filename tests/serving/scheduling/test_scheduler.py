@@ -15,7 +15,7 @@ from core.messages import Next, Reply, Step
 from monitoring.energy import EnergyRate
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.toys import (
+from tests.fakes.toys import (
     CountingHandle,
     ToyPipeline,
     ToyStage,
