@@ -16,7 +16,14 @@ from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.fakes.tiny_kinds import write_exits
 from tests.fakes.tiny_routes import make_pictures
-from tests.fakes.toys import ToyPipeline, ToyStage, final, serve_toy, until, with_engine
+from tests.fakes.toys import (
+    ToyPipeline,
+    ToyStage,
+    final,
+    serve_toy,
+    with_engine,
+)
+from tests.waiting import until
 
 DEVICE = CpuDevice()
 

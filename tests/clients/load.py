@@ -15,6 +15,7 @@ from routes.offline import run_offline
 from tests.clients.raw_http import RawClient, RawReply, Refused
 from tests.fakes.tiny_routes import make_pictures
 from tests.servers.live import LiveServer
+from tests.waiting import until
 
 PICTURES = make_pictures(32, seed=5)
 TENSOR = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28]}
@@ -95,7 +96,8 @@ class Load:
         self._clients = clients
         self._right = right
         self._stop = asyncio.Event()
-        self._tasks: list[asyncio.Task[int]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.answered = [0] * clients
         self.versions: set[object] = set()
 
     async def __aenter__(self) -> "Load":
@@ -104,21 +106,29 @@ class Load:
 
     async def __aexit__(self, *error: object) -> None:
         self._stop.set()
-        self.answered = await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks)
 
-    async def _one(self, offset: int) -> int:
+    async def more(self, answers: int) -> None:
+        """Until each caller has got so many more."""
+        goals = [count + answers for count in self.answered]
+
+        def have_got() -> bool:
+            over = any(task.done() for task in self._tasks)
+            return over or all(map(int.__ge__, self.answered, goals))
+
+        await until(have_got, "the callers get no answers")
+
+    async def _one(self, offset: int) -> None:
         """Until told to stop or refused a connection; an answer that breaks off raises."""
-        answered = 0
         async with RawClient(self._server.http_port) as client:
             while not self._stop.is_set():
-                index = offset + answered
+                index = offset + self.answered[offset]
                 try:
                     reply = await ask(client, index)
                 except Refused:
-                    return answered
+                    return
                 assert reply.status == 200, reply.body
                 self.versions.add(reply.json()["model_version"])
                 if self._right:
                     assert label_in(reply) == self._right[index % len(self._right)]
-                answered += 1
-        return answered
+                self.answered[offset] += 1

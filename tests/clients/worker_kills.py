@@ -15,7 +15,8 @@ from tritonclient.utils import InferenceServerException
 from tests.clients.load import PICTURES, ask, label_in
 from tests.clients.raw_http import RawClient, Refused
 from tests.servers.live import LiveServer
-from tests.servers.workers import connections_of, counts_of, pids_of, wait_until
+from tests.servers.workers import connections_of, counts_of, pids_of
+from tests.waiting import wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else
 RETRY_S = 0.01

@@ -127,15 +127,6 @@ def with_engine(
     return asyncio.run(main())
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Give loop and device thread time until the condition holds; five seconds at most."""
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("the condition did not come true")
-
-
 class CountingHandle(Handle):
     """A state that knows how often it was freed."""
 

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from types import TracebackType
 from benchmarks.process_tree import find_tree
 from benchmarks.servers import find_free_port
 from tests.servers.live import ROOT
+from tests.waiting import wait_until
 
 _HOOK = """
 import os, sys
@@ -125,13 +125,19 @@ class BentoServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 90.0
-        while f"gRPC {self.grpc_address}" not in self.log.read_text():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__(None, None, None)
-                raise AssertionError(f"the Bento did not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
+        try:
+            wait_until(self._has_started, "the Bento does not start", 90.0)
+        except AssertionError:
+            self.__exit__(None, None, None)
+            raise
         return self
+
+    def _has_started(self) -> bool:
+        ended = self.process.poll() is not None
+        text = self.log.read_text()
+        started = f"gRPC {self.grpc_address}" in text
+        assert started or not ended, f"the Bento did not start:\n{text}"
+        return started
 
     def __exit__(
         self,

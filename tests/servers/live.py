@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,17 +51,20 @@ class LiveServer:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + 30.0
-        while time.monotonic() < deadline:
-            text = self.log.read_text()
-            found = re.search(r"HTTP +http://[\d.]+:(\d+) +gRPC +[\d.]+:(\d+)", text)
-            if found:
-                self.http_port, self.grpc_port = int(found[1]), int(found[2])
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+        try:
+            wait_until(self._has_started, "the server does not start", 60.0)
+        except AssertionError:
+            self.kill()
+            raise
+
+    def _has_started(self) -> bool:
+        ended = self.process.poll() is not None
+        text = self.log.read_text()
+        found = re.search(r"HTTP +http://[\d.]+:(\d+) +gRPC +[\d.]+:(\d+)", text)
+        if found:
+            self.http_port, self.grpc_port = int(found[1]), int(found[2])
+        assert found or not ended, f"the server did not start:\n{text}"
+        return found is not None
 
     @property
     def url(self) -> str:

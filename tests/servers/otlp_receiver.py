@@ -1,6 +1,5 @@
 """A collector for tests: takes spans as OTLP over HTTP sends them, protobuf, and keeps them."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,8 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from benchmarks.otlp_sink import OtlpSink
-
-PATIENCE_S = 20.0
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,7 @@ class OtlpReceiver(OtlpSink):
         return self.spans(trace_id)
 
     def wait_until(self, happened: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not happened():
-            assert time.monotonic() < deadline, self.spans()
-            time.sleep(0.02)
+        wait_until(happened, "the spans do not arrive")
 
     def take(self, body: bytes) -> None:
         super().take(body)

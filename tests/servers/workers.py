@@ -1,14 +1,11 @@
 """Several workers of a live server, seen from outside: who they are, who has which connection."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.process_tree import find_tree
 from tests.servers.live import LiveServer
 
 TWO_WORKERS = "[workers]\ncount = 2\n"
-PATIENCE_S = 30.0
 _ESTABLISHED = "01"
 
 
@@ -40,11 +37,3 @@ def counts_of(server: LiveServer) -> dict[str, float]:
             key, _, value = line.rpartition(" ")
             counts[key] = float(value)
     return counts
-
-
-def wait_until(happened: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Look again and again; an assertion that names `what` when it does not happen."""
-    deadline = time.monotonic() + patience_s
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)

@@ -23,7 +23,8 @@ from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import SimilarRouteSettings
 from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.fakes.toys import until, with_engine
+from tests.fakes.toys import with_engine
+from tests.waiting import until
 
 PICTURES = make_pictures(8)
 

@@ -10,7 +10,16 @@ from core.errors import (
     DeadlineExceeded,
 )
 from serving.engine.engine import Engine
-from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
+from tests.fakes.toys import (
+    ToyStage,
+    ask,
+    cascade,
+    final,
+    serve_toy,
+    values,
+    with_engine,
+)
+from tests.waiting import until
 
 
 def test_a_row_without_a_deadline_is_not_starved_by_later_deadlines() -> None:

@@ -24,10 +24,10 @@ from tests.fakes.toys import (
     onward,
     outcome,
     serve_toy,
-    until,
     values,
     with_engine,
 )
+from tests.waiting import until
 
 
 def test_a_cancelled_request_leaves_its_queue() -> None:

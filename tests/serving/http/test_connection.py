@@ -19,7 +19,7 @@ from serving.http.exchanges import Turn
 from tests.clients.bad_input import GOOD
 from tests.clients.bad_input import post as post_tiny
 from tests.fakes.tiny_routes import write_route
-from tests.fakes.toys import ToyStage, final, until
+from tests.fakes.toys import ToyStage, final
 from tests.servers.live import LiveServer
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW, SAME, Packets
 from tests.serving.http.wire import (
@@ -33,6 +33,7 @@ from tests.serving.http.wire import (
     split,
     write_body,
 )
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import pytest
 
 from serving.http.head import read_target
-from tests.fakes.toys import until
 from tests.serving.http.conversations import KNOWN
 from tests.serving.http.wire import Scene, play, post, read
+from tests.waiting import until
 
 HOST = b"host: t\r\n"
 CHUNKED = HOST + b"transfer-encoding: chunked\r\n"

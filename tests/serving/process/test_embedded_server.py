@@ -22,7 +22,7 @@ from serving.settings import DoorSettings, RouteSettings, Settings
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
 from tests.fakes.tiny_routes import write_route
-from tests.fakes.toys import until
+from tests.waiting import until
 
 INFER = "/v2/models/tiny/infer"
 

@@ -25,9 +25,9 @@ from tests.fakes.toys import (
     outcome,
     serve_toy,
     toy_manifest,
-    until,
     with_engine,
 )
+from tests.waiting import until
 
 
 class Counts:

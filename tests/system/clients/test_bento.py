@@ -13,7 +13,7 @@ import tritonclient.http as triton_http
 
 from tests.clients.load import PICTURES, Load, labels_of
 from tests.clients.raw_http import RawClient
-from tests.clients.rpc_client import infer_calls
+from tests.clients.rpc_client import RpcLoad
 from tests.fakes.tiny_routes import write_route
 from tests.servers.bento import BentoServer, Watch, build_bento, refuse_to_serve
 from tests.servers.live import ROOT, LiveServer
@@ -112,20 +112,17 @@ def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
     right = labels_of(home / "models" / "tiny" / "1")
 
     async def main() -> None:
-        async with Load(server, 8, right) as load:
-            stopping = asyncio.Event()
-            rpc = asyncio.create_task(
-                infer_calls(server.grpc_address, PICTURES, clients=4, stopping=stopping)
-            )
-            await asyncio.sleep(1.0)
-            stopping.set()
-            await asyncio.sleep(0.1)  # what began before has reached the server now
+        async with (
+            Load(server, 8, right) as load,
+            RpcLoad(server.grpc_address, PICTURES, clients=4) as calls,
+        ):
+            await asyncio.gather(load.more(20), calls.more(20))
+            await calls.expect_refusals()
             assert await asyncio.to_thread(server.stop) == 0
-        assert min(load.answered) > 0
-        calls = await rpc
-        assert calls.answered > 0
+        assert min(load.answered) >= 20
+        assert calls.answered >= 4 * 20
         assert calls.lost == []
-        assert calls.labels_of(len(PICTURES)) <= set(enumerate(right))
+        assert calls.seen() <= set(enumerate(right))
 
     asyncio.run(main())
     log = server.log.read_text()

@@ -28,10 +28,11 @@ from tests.clients.load import (
     series_of,
 )
 from tests.clients.raw_http import RawClient, RawReply, Refused
-from tests.clients.rpc_client import infer_calls
+from tests.clients.rpc_client import RpcLoad
 from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.servers.live import ROOT, LiveServer
 from tests.servers.workers import TWO_WORKERS
+from tests.waiting import until
 
 REPLY_MARGIN_MS = 2.0  # the setting's default
 SLOWER_WIDTH = 16 * SLOW_WIDTH  # the large stage takes 10 ms and more
@@ -45,21 +46,18 @@ def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
 
     async def main() -> None:
         with LiveServer(tmp_path, settings) as server:
-            async with Load(server, 8, right) as load:
-                stopping = asyncio.Event()
-                rpc = asyncio.create_task(
-                    infer_calls(server.grpc_address, PICTURES, clients=4, stopping=stopping)
-                )
-                await asyncio.sleep(1.0)
-                stopping.set()
-                await asyncio.sleep(0.1)  # what began before has reached the server now
+            async with (
+                Load(server, 8, right) as load,
+                RpcLoad(server.grpc_address, PICTURES, clients=4) as calls,
+            ):
+                await asyncio.gather(load.more(20), calls.more(20))
+                await calls.expect_refusals()
                 code = await asyncio.to_thread(server.stop)
             assert code == 0
-            assert min(load.answered) > 0
-            calls = await rpc
-            assert calls.answered > 0
+            assert min(load.answered) >= 20
+            assert calls.answered >= 4 * 20
             assert calls.lost == []
-            assert calls.labels_of(len(PICTURES)) <= set(enumerate(right))
+            assert calls.seen() <= set(enumerate(right))
 
     asyncio.run(main())
 
@@ -210,7 +208,7 @@ def test_under_load_a_deadline_between_the_stages_brings_the_light_answer_in_tim
     async def main(server: LiveServer) -> None:
         reasons: Counter[tuple[str, str] | int] = Counter()
         async with Load(server, 80, right), RawClient(server.http_port) as client:
-            await asyncio.sleep(1.0)  # the profile has followed the load
+            await until(lambda: _batches(server) >= 30, "no load")  # the profile has followed it
             for index in range(30):
                 profile = await asyncio.to_thread(profile_of, server)
                 large_ms = profile["stage1"]["full_batch_ms"]  # runs already, and once more
@@ -230,6 +228,14 @@ def test_under_load_a_deadline_between_the_stages_brings_the_light_answer_in_tim
 
     with LiveServer(tmp_path) as server:
         asyncio.run(main(server))
+
+
+def _batches(server: LiveServer) -> float:
+    return server.metric("sparing_batch_rows_count", stage="stage1")
+
+
+def _versions(server: LiveServer) -> set[str]:
+    return {route["version"] for route in json.loads(server.get("/v1/routes"))["routes"]}
 
 
 async def _refused_at_once(client: RawClient, large_ms: float) -> None:
@@ -263,10 +269,10 @@ def test_a_client_that_goes_away_costs_no_more(tmp_path: Path) -> None:
             task.cancel()
             client.reset()
         await asyncio.gather(*asking, return_exceptions=True)
-        end = time.monotonic() + 10.0
-        while sum(stage["waiting_rows"] for stage in profile_of(server).values()):
-            assert time.monotonic() < end, "rows that nobody waits for are still queued"
-            await asyncio.sleep(0.01)
+        await until(
+            lambda: not any(stage["waiting_rows"] for stage in profile_of(server).values()),
+            "rows that have no caller are still queued",
+        )
         async with RawClient(server.http_port) as client:
             assert (await ask(client, 0)).status == 200
 
@@ -281,13 +287,12 @@ def test_a_directory_replaced_under_load_fails_no_request(tmp_path: Path) -> Non
 
     async def main(server: LiveServer) -> None:
         async with Load(server, 8, []) as load:
-            await asyncio.sleep(0.3)
+            await load.more(3)
             shutil.move(write_route(next_models, version="2", seed=2), models / "tiny" / "2")
-            end = time.monotonic() + 10.0
-            while "2" not in load.versions and time.monotonic() < end:
-                await asyncio.sleep(0.05)
+            await until(lambda: "2" in load.versions, "version 2 does not answer")
             shutil.rmtree(models / "tiny" / "1")
-            await asyncio.sleep(0.5)
+            await until(lambda: _versions(server) == {"2"}, "version 1 is still there")
+            await load.more(3)
         assert load.versions == {"1", "2"}
 
     with LiveServer(models, "[routes]\nreload_interval_s = 0.1\n") as server:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.fakes.tiny_routes import write_route
 from tests.servers.live import ROOT, LiveServer
-from tests.servers.workers import pids_of, wait_until
+from tests.servers.workers import pids_of
+from tests.waiting import wait_until
 
 CHECKED = "[workers]\ncount = 2\ncheck_interval_s = 0.1\nmax_missed_checks = 20\n"
 

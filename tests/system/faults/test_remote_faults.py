@@ -23,7 +23,7 @@ from tests.clients.load import SLOW_WIDTH
 from tests.clients.remembered_load import Pictures, RememberedLoad
 from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.servers.live import LiveServer
-from tests.servers.workers import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 SECRET = "0123456789abcdef" * 4

@@ -9,7 +9,7 @@ from tests.clients.bad_input import GOOD, post
 from tests.fakes.stalling import make_staller, write_stalling_route
 from tests.fakes.tiny_routes import write_route
 from tests.servers.live import LiveServer
-from tests.servers.workers import wait_until
+from tests.waiting import wait_until
 
 INFER = "/v2/models/tiny/infer"
 WHOLE = post(INFER, json.dumps(GOOD).encode())

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.redis_server import RedisServer
 from tests.clients.remembered_load import RememberedLoad
 from tests.servers.live import LiveServer
-from tests.servers.workers import TWO_WORKERS, pids_of, wait_until
+from tests.servers.workers import TWO_WORKERS, pids_of
 from tests.system.faults.test_remote_faults import (
     NO_FIRST_TIER,
     PICTURES,
@@ -20,6 +20,7 @@ from tests.system.faults.test_remote_faults import (
     label,
     write_dear_route,
 )
+from tests.waiting import wait_until
 
 KILLS = 10
 PART = 20  # answers on each door between two kills

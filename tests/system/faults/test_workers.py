@@ -20,7 +20,8 @@ from tests.clients.raw_http import RawClient
 from tests.clients.worker_kills import OWN_CONNECTION, kill_workers
 from tests.fakes.tiny_routes import write_route
 from tests.servers.live import ROOT, LiveServer
-from tests.servers.workers import TWO_WORKERS, connections_of, pids_of, wait_until
+from tests.servers.workers import TWO_WORKERS, connections_of, pids_of
+from tests.waiting import until, wait_until
 
 CONNECTIONS = 120  # fresh ones, on each door
 KILLS = 10
@@ -149,12 +150,15 @@ def test_every_worker_serves_a_new_version(tmp_path: Path) -> None:
             async with AsyncExitStack() as stack:
                 while len(held) < 2:
                     client = await stack.enter_async_context(RawClient(server.http_port))
-                    while (await ask(client, 0)).json()["model_version"] != "2":
-                        await asyncio.sleep(0.02)
+                    await until(partial(_serves_version_2, client))
                     ports = {pid: connections_of(pid, server.http_port) for pid in pids_of(server)}
                     held = {pid for pid, clients in ports.items() if clients}
 
         asyncio.run(asyncio.wait_for(main(), 30))
+
+
+async def _serves_version_2(client: RawClient) -> bool:
+    return (await ask(client, 0)).json()["model_version"] == "2"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.clients.load import TENSOR
 from tests.clients.raw_http import RawClient
 from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.servers.live import LiveServer
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 IDLE_W, BUSY_CORE_W = 10.0, 5.0
@@ -51,6 +51,14 @@ def read_joules(server: LiveServer, name: str) -> dict[tuple[str, ...], float]:
     return find_joules(server.get("/metrics").decode(), name)
 
 
+def wait_for_reading(server: LiveServer) -> None:
+    def read() -> float:
+        return sum(read_joules(server, "sparing_energy_meter_joules_total").values())
+
+    before = read()
+    wait_until(lambda: read() > before, "the meter is not read")
+
+
 def find_joules(text: str, name: str) -> dict[tuple[str, ...], float]:
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
@@ -67,7 +75,8 @@ def test_the_accounts_of_a_live_server_sum_to_the_meter_and_rows_get_their_part(
     write_route(models, width=512, thresholds=[0.9])
     with count(tmp_path) as root, LiveServer(models, settings(root)) as server:
         replies = asyncio.run(ask_all(server, 20))
-        time.sleep(0.5)
+        for _ in range(2):  # the second reading comes after the last row was told to the ledger
+            wait_for_reading(server)
         text = server.get("/metrics").decode()  # one scrape: the meter runs on between two
         accounts = find_joules(text, "sparing_energy_account_joules_total")
         meter = find_joules(text, "sparing_energy_meter_joules_total")
@@ -88,15 +97,10 @@ def test_a_meter_that_vanishes_is_said_and_comes_back(tmp_path: Path) -> None:
         package = root / "class" / "powercap" / "intel-rapl:0"
         hidden = root / "hidden"
         package.rename(hidden)
-        deadline = time.monotonic() + 10.0
-        while server.metric("sparing_energy_degraded") != 1.0 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert server.metric("sparing_energy_degraded") == 1.0
+        wait_until(lambda: server.metric("sparing_energy_degraded") == 1.0, "it is not noticed")
         assert asyncio.run(ask_all(server, 1))
         hidden.rename(package)
-        while server.metric("sparing_energy_degraded") != 0.0 and time.monotonic() < deadline + 10:
-            time.sleep(0.05)
-        assert server.metric("sparing_energy_degraded") == 0.0
+        wait_until(lambda: server.metric("sparing_energy_degraded") == 0.0, "it stays degraded")
 
 
 def test_a_machine_without_meters_estimates_from_the_first_reply_on(tmp_path: Path) -> None:
@@ -110,10 +114,9 @@ def test_a_machine_without_meters_estimates_from_the_first_reply_on(tmp_path: Pa
         assert given[0] > 0.0
         again = asyncio.run(ask_all(server, 1, ["energy_mj"]))[0]
         assert again["outputs"][0]["data"] == [0.0]  # from the cache
-        time.sleep(0.5)
-        rows = read_joules(server, "sparing_energy_joules_total")
-    assert {source for *_, source in before} == {"model"} and not any(before.values())
-    assert sum(rows.values()) > 0.0
+        assert {source for *_, source in before} == {"model"} and not any(before.values())
+        name = "sparing_energy_joules_total"
+        wait_until(lambda: sum(read_joules(server, name).values()) > 0.0, "rows took nothing")
 
 
 def test_none_means_none(tmp_path: Path) -> None:
