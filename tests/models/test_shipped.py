@@ -14,7 +14,7 @@ from core.devices import CpuDevice
 from core.messages import Batch
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 MODELS = ROOT / "models"
 ROUTES = find_routes(MODELS)
