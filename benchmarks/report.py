@@ -10,25 +10,23 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import (
-    bento_report,
-    compare_report,
-    dual_cnn_report,
-    duplicates_report,
-    energy_report,
-    eviction_report,
-    exits_report,
-    gathering_report,
-    remote_report,
-    similar_report,
-    tracing_report,
-    workers_report,
-)
-from benchmarks.choice import describe_choice, weigh_beside
-from benchmarks.judging import judge_serving
-from benchmarks.plots import plot_serving
-from benchmarks.rendering import Report, render
-from benchmarks.results import FOLDER, find_newest, read_results
+from benchmarks.bento.measure import report as bento_report
+from benchmarks.compare.measure import report as compare_report
+from benchmarks.dual_cnn.choice import describe_choice, weigh_beside
+from benchmarks.dual_cnn.measure import report as dual_cnn_report
+from benchmarks.duplicates.measure import report as duplicates_report
+from benchmarks.energy.measure import report as energy_report
+from benchmarks.eviction.measure import report as eviction_report
+from benchmarks.exits.measure import report as exits_report
+from benchmarks.gathering.measure import report as gathering_report
+from benchmarks.remote.measure import report as remote_report
+from benchmarks.reporting.plots import plot_serving
+from benchmarks.reporting.rendering import Report, render
+from benchmarks.serving.judging import judge_serving
+from benchmarks.similar.measure import report as similar_report
+from benchmarks.tracing.measure import report as tracing_report
+from benchmarks.workers.measure import report as workers_report
+from harness.results import FOLDER, find_newest, read_results
 
 DOCS = Path("docs/reports")
 SERVING_COLUMNS = {

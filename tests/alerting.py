@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from benchmarks.prometheus_server import PrometheusServer
+from harness.services.prometheus_server import PrometheusServer
 from monitoring.prometheus.make_rules import make_text
 from monitoring.prometheus.options import Options
 from monitoring.prometheus.windows import Windows

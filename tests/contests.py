@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.contestants import CONTESTANTS, seed_folder
-from benchmarks.small_cnn import MACS, SIZE, build_small_cnn
+from benchmarks.compare.measuring.contestants import CONTESTANTS, seed_folder
+from harness.small_cnn import MACS, SIZE, build_small_cnn
 from tests.tiny_routes import make_pictures
 from training.data import DataSet, Source, Split
 from training.route_writer import RouteDraft, StageFiles, write_route

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.process_tree import find_tree
+from harness.process_tree import find_tree
 from tests.live import LiveServer
 
 TWO_WORKERS = "[workers]\ncount = 2\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.prometheus_server import PrometheusServer
+from harness.services.prometheus_server import PrometheusServer
 from monitoring.grafana.asking import QueryError, Source
 from monitoring.grafana.questions import FOLDER, Question, fill, list_questions, read_variables
 from monitoring.prometheus.options import Options

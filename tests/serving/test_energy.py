@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import write_rapl
+from harness.services.fake_rapl import write_rapl
 from monitoring.metrics import Metrics
 from monitoring.no_metrics import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh

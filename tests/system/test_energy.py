@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.fake_rapl import FakeRapl
+from harness.services.fake_rapl import FakeRapl
 from tests.live import LiveServer
 from tests.load import TENSOR
 from tests.raw_http import RawClient

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
+from harness.services.redis_server import RedisServer
 from tests.live import LiveServer
 from tests.remembered_load import RememberedLoad
 from tests.system.test_remote_faults import NO_FIRST_TIER, PICTURES, SECRET, label, write_dear_route

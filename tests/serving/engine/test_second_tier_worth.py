@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from cache.remote import RETRY_S
+from harness.services.redis_server import RedisServer
 from tests.clock import Clock
 from tests.serving.tiers import LONG_S, Process, make_dear, with_processes
 from tests.toys import ask, cascade, serve_toy, until, values

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.gathering`."""
+
+from benchmarks.gathering.measure import main
+
+main()
