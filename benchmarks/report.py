@@ -10,22 +10,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bento.measure import report as bento_report
-from benchmarks.compare.measure import report as compare_report
+from benchmarks.bento import report as bento_report
+from benchmarks.compare import report as compare_report
+from benchmarks.dual_cnn import report as dual_cnn_report
 from benchmarks.dual_cnn.choice import describe_choice, weigh_beside
-from benchmarks.dual_cnn.measure import report as dual_cnn_report
-from benchmarks.duplicates.measure import report as duplicates_report
-from benchmarks.energy.measure import report as energy_report
-from benchmarks.eviction.measure import report as eviction_report
-from benchmarks.exits.measure import report as exits_report
-from benchmarks.gathering.measure import report as gathering_report
-from benchmarks.remote.measure import report as remote_report
+from benchmarks.duplicates import report as duplicates_report
+from benchmarks.energy import report as energy_report
+from benchmarks.eviction import report as eviction_report
+from benchmarks.exits import report as exits_report
+from benchmarks.gathering import report as gathering_report
+from benchmarks.remote import report as remote_report
 from benchmarks.reporting.plots import plot_serving
 from benchmarks.reporting.rendering import Report, render
 from benchmarks.serving.judging import judge_serving
-from benchmarks.similar.measure import report as similar_report
-from benchmarks.tracing.measure import report as tracing_report
-from benchmarks.workers.measure import report as workers_report
+from benchmarks.similar import report as similar_report
+from benchmarks.tracing import report as tracing_report
+from benchmarks.workers import report as workers_report
 from harness.results import FOLDER, find_newest, read_results
 
 DOCS = Path("docs/reports")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.serving.measure import cases as case_list
+from benchmarks.serving import cases as case_list
 from benchmarks.serving.measure import run_load
 from harness.process_tree import read_cpu_s
 from harness.results import Sample

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.eviction.measure import policies as policies
+from benchmarks.eviction import policies
 from benchmarks.eviction.mooncake import TRACES, read_trace
 from benchmarks.eviction.policies import Policy, Stream
 from benchmarks.report import DOCS, write_report

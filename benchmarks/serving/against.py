@@ -18,8 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
-from benchmarks.serving.measure import cases as case_list
 from benchmarks.serving.measure import gather_models, measure_cases
 from harness import small_cnn
 from harness.load.traffic import Traffic, encode_rows

@@ -19,8 +19,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.report import DOCS, write_report
+from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
-from benchmarks.serving.measure import cases as case_list
 from harness import small_cnn
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes

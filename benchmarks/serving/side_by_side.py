@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.report import DOCS, write_report
+from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
-from benchmarks.serving.measure import cases as case_list
 from benchmarks.serving.measure import gather_models, measure_cases
 from harness import small_cnn
 from harness.pictures import load_pictures

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.compare import measure as compare
 from benchmarks.compare.measure import QUICK, Plan, gather, measure, publish
-from benchmarks.compare.measure import measure as compare
 from benchmarks.compare.measuring import contestants
 from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.accuracy import measure_accuracy
