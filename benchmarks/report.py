@@ -18,7 +18,6 @@ from benchmarks.duplicates import report as duplicates_report
 from benchmarks.energy import report as energy_report
 from benchmarks.eviction import report as eviction_report
 from benchmarks.exits import report as exits_report
-from benchmarks.gathering import report as gathering_report
 from benchmarks.remote import report as remote_report
 from benchmarks.reporting.plots import plot_serving
 from benchmarks.reporting.rendering import Report, render
@@ -162,16 +161,6 @@ REPORTS = {
         exits_report.plot_exits,
         exits_report.COLUMNS,
         (exits_report.explain_exits,),
-    ),
-    "gathering": Report(
-        "What it is worth that few survivors wait for company",
-        "One server that gathers survivors (`engine.gather_s`) and one that takes rows in order of "
-        "arrival alone, in turns, memory off; the shipped adaptive routes of Fashion-MNIST, all "
-        "test pictures. `many`: 64 at a time, one a request; `bulk`: 8 requests of 32 at a time. "
-        "CPU is that of the server's whole process tree, device time CPU time inside the stages.",
-        gathering_report.judge_gathering,
-        gathering_report.plot_gathering,
-        gathering_report.COLUMNS,
     ),
     "workers": Report(
         "What a second worker costs and brings",

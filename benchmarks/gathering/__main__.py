@@ -1,5 +1,0 @@
-"""`python -m benchmarks.gathering`."""
-
-from benchmarks.gathering.measure import main
-
-main()
