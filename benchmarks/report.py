@@ -10,25 +10,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import (
-    bento_report,
-    compare_report,
-    dual_cnn_report,
-    duplicates_report,
-    energy_report,
-    eviction_report,
-    exits_report,
-    gathering_report,
-    remote_report,
-    similar_report,
-    tracing_report,
-    workers_report,
-)
-from benchmarks.choice import describe_choice, weigh_beside
-from benchmarks.judging import judge_serving
-from benchmarks.plots import plot_serving
-from benchmarks.rendering import Report, render
-from benchmarks.results import FOLDER, find_newest, read_results
+from benchmarks.bento import report as bento_report
+from benchmarks.compare import report as compare_report
+from benchmarks.dual_cnn import report as dual_cnn_report
+from benchmarks.dual_cnn.choice import describe_choice, weigh_beside
+from benchmarks.duplicates import report as duplicates_report
+from benchmarks.energy import report as energy_report
+from benchmarks.eviction import report as eviction_report
+from benchmarks.exits import report as exits_report
+from benchmarks.remote import report as remote_report
+from benchmarks.reporting.plots import plot_serving
+from benchmarks.reporting.rendering import Report, render
+from benchmarks.serving.judging import judge_serving
+from benchmarks.similar import report as similar_report
+from benchmarks.tracing import report as tracing_report
+from benchmarks.workers import report as workers_report
+from harness.results import FOLDER, find_newest, read_results
 
 DOCS = Path("docs/reports")
 SERVING_COLUMNS = {
@@ -164,16 +161,6 @@ REPORTS = {
         exits_report.plot_exits,
         exits_report.COLUMNS,
         (exits_report.explain_exits,),
-    ),
-    "gathering": Report(
-        "What it is worth that few survivors wait for company",
-        "One server that gathers survivors (`engine.gather_s`) and one that takes rows in order of "
-        "arrival alone, in turns, memory off; the shipped adaptive routes of Fashion-MNIST, all "
-        "test pictures. `many`: 64 at a time, one a request; `bulk`: 8 requests of 32 at a time. "
-        "CPU is that of the server's whole process tree, device time CPU time inside the stages.",
-        gathering_report.judge_gathering,
-        gathering_report.plot_gathering,
-        gathering_report.COLUMNS,
     ),
     "workers": Report(
         "What a second worker costs and brings",

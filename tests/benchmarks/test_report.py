@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bento_report import COMPARED, judge_bento
-from benchmarks.dual_cnn_report import find_rival, judge_dual_cnn
-from benchmarks.judging import judge_serving
+from benchmarks.bento.report import COMPARED, judge_bento
+from benchmarks.dual_cnn.report import find_rival, judge_dual_cnn
 from benchmarks.report import write_report
-from benchmarks.results import Results, Sample, write_results
-from benchmarks.verdicts import Row
+from benchmarks.reporting.verdicts import Row
+from benchmarks.serving.judging import judge_serving
+from harness.results import Results, Sample, write_results
 
 SERVING = {
     "small-cnn-http": {"cpu_us": 60.0},

@@ -1,6 +1,8 @@
 """Made-up samples of the comparison, and what is judged of them."""
 
-from benchmarks.compare_frozen import (
+from benchmarks.compare.judge import judge_compare
+from benchmarks.compare.measuring.corruptions import CORRUPTIONS
+from benchmarks.compare.measuring.frozen import (
     AS_IT_IS,
     CLEANED,
     CONVERTED,
@@ -8,11 +10,9 @@ from benchmarks.compare_frozen import (
     GUIDED_CLEANED,
     RETRAINED,
 )
-from benchmarks.compare_judge import judge_compare
-from benchmarks.compare_trunk import TIMED
-from benchmarks.corruptions import CORRUPTIONS
-from benchmarks.results import Results, Sample
-from benchmarks.verdicts import Row
+from benchmarks.compare.measuring.trunk import TIMED
+from benchmarks.reporting.verdicts import Row
+from harness.results import Results, Sample
 
 SEEDS = (1, 2, 3)
 # accuracy, CPU µs a picture, device µs a picture

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import write_rapl
+from harness.services.fake_rapl import write_rapl
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh
 from serving.settings import EnergySettings, ModelSettings
 from tests.monitoring.energy.fake_sys import write_proc
-from tests.monitoring.fake_sys import write_proc
 from tests.waiting import wait_until
 
 

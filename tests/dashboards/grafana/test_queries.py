@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.prometheus_server import PrometheusServer
 from dashboards.grafana.asking import QueryError, Source
 from dashboards.grafana.questions import FOLDER, Question, fill, list_questions, read_variables
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.traffic_rules import make_traffic_groups
+from harness.services.prometheus_server import PrometheusServer
 from sparing.report_page import COURSES
 from sparing.report_sources import PrometheusFigures
 from sparing.reporting import gather, judge
 from tests.dashboards.metrics_page import read_families, render
-from tests.monitoring.metrics_page import read_families, render
 from tests.servers.one_page import serve_page
 from tests.waiting import wait_until
 

@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tritonclient.utils import InferenceServerException
 
-from benchmarks.traffic import encode_png
+from harness.load.traffic import encode_png
 from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 from tests.servers.live import LiveServer
 from tests.servers.otlp_receiver import OtlpReceiver

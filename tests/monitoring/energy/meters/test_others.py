@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import write_rapl
+from harness.services.fake_rapl import write_rapl
 from monitoring.energy.meters.busy import read_busy_s
 from monitoring.energy.meters.finding import find_meters
 from monitoring.energy.meters.ina3221 import Ina3221Meter
@@ -16,7 +16,6 @@ from monitoring.energy.meters.pmic import BELIEVED_S, PmicMeter, parse_watts
 from monitoring.energy.meters.replay import ReplayMeter
 from tests.fakes.clock import Clock
 from tests.monitoring.energy.fake_sys import write_ina3221
-from tests.monitoring.fake_sys import write_ina3221
 
 PMIC = """ 3V7_WL_SW_A current(0)=0.10000000A
    VDD_CORE_A current(7)=2.00000000A

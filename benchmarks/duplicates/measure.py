@@ -1,0 +1,211 @@
+"""`python -m benchmarks.duplicates`: the paper's experiment, what memory adds to two small nets.
+
+After arXiv 2412.01039: a share of the test pictures comes a second time (0, 50, 100 %), as they
+are or turned and mirrored, shuffled among the others. One large model, batched and one request at
+a time, the cascade, the same with memory, and with memory and the perceptual tier answer the
+same requests through the real server, each from a cold start, one pass, in turns. Device time is
+the server's own count of seconds inside stages; CPU that of its whole process.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.duplicates.memory_cost import measure_memory_cost
+from benchmarks.report import DOCS, write_report
+from core.errors import SparingError
+from harness.load.loadgen import build_requests
+from harness.load.once import ask_once
+from harness.load.traffic import Labels, Pictures, find_label, pack_binary
+from harness.process_tree import read_cpu_s
+from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.servers import Server, read_metrics, run_sparing
+from training.data.sets import load_data
+
+NO_MEMORY = "[memory]\nenabled = false\n"
+CONNECTIONS = 64
+SEED = 42
+QUICK_PICTURES = 300
+COST_RUNS = 4  # of memory's own cost, for each run of the others
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Which requests: every picture once, and a share of them once more."""
+
+    name: str
+    share: float
+    turned: bool = False  # the second time turned by a quarter or a half, or mirrored
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Who answers: a route, the server's settings, and how many ask at once."""
+
+    name: str
+    large: bool
+    settings: str
+    connections: int = CONNECTIONS
+
+
+WORKLOADS = (
+    Workload("0 %", 0.0),
+    Workload("50 %", 0.5),
+    Workload("100 %", 1.0),
+    Workload("50 % turned", 0.5, turned=True),
+    Workload("100 % turned", 1.0, turned=True),
+)
+
+
+def list_systems(route: str) -> tuple[System, ...]:
+    similar = f'[memory.similar.routes."{route}"]\n'
+    return (
+        System("large, one by one", True, NO_MEMORY, connections=1),
+        System("large", True, NO_MEMORY),
+        System("dual", False, NO_MEMORY),
+        System("dual + memory", False, ""),
+        System("dual + memory + similar", False, similar),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="cifar10", help="a data set with shipped routes")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
+    parser.add_argument("--pictures", type=int, default=3000, help="distinct ones, of the test set")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one run of 300, into runs/bench/")
+    options = parser.parse_args()
+    runs, count = (1, QUICK_PICTURES) if options.quick else (options.runs, options.pictures)
+    try:
+        test = load_data(options.data).test
+    except ValueError as error:
+        sys.exit(str(error))
+    bench = f"duplicates_{options.data}"
+    command = f"python -m benchmarks.duplicates --data {options.data} " + (
+        "--quick" if options.quick else f"--pictures {count} --runs {runs}"
+    )
+    pictures, labels = test.pictures[:count], test.labels[:count]
+    try:
+        samples = [
+            *measure(options.models, options.data, pictures, labels, runs),
+            *measure_memory_cost(
+                options.models,
+                options.data,
+                pictures if options.quick else test.pictures,
+                COST_RUNS * runs,
+                CONNECTIONS,
+            ),
+        ]
+    except (SparingError, RuntimeError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    folder = QUICK_FOLDER if options.quick else FOLDER
+    path = write_results(bench, command, samples, folder)
+    print(write_report(bench, path, QUICK_FOLDER if options.quick else DOCS))
+
+
+def measure(
+    models: Path, route: str, pictures: Pictures, labels: Labels, runs: int
+) -> Iterator[Sample]:
+    """Every system on every workload, `runs` times; systems in reverse order every other run."""
+    console = Console(stderr=True)
+    made = {load.name: make_workload(load, pictures, labels) for load in WORKLOADS}
+    systems = list_systems(route)
+    cells = [
+        (run, load, system)
+        for run in range(runs)
+        for load in WORKLOADS
+        for system in (systems if run % 2 == 0 else reversed(systems))
+    ]
+    with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
+        for run, load, system in track(cells, "runs of a server", console=console):
+            asked, right = made[load.name]
+            name = f"{route}-large" if system.large else route
+            found = run_cell(models, name, system, asked, right, Path(folder))
+            case = f"{system.name} @ {load.name}"
+            yield from (Sample(case, run, metric, value) for metric, value in found.items())
+            console.print(
+                f"run {run + 1}/{runs} {case:34} {found['device_us']:8.1f} device µs "
+                f"{found['cpu_us']:8.1f} CPU µs a picture, {found['accuracy']:.2%} right"
+            )
+
+
+def make_workload(
+    workload: Workload, pictures: Pictures, labels: Labels
+) -> tuple[Sequence[np.ndarray], Labels]:
+    """The requests' pictures and their labels, in the order they are asked."""
+    rng = np.random.default_rng(SEED)
+    again = rng.choice(len(pictures), int(workload.share * len(pictures)), replace=False)
+    second = [pictures[index] for index in again]
+    if workload.turned:
+        second = [_turn(picture, rng) for picture in second]
+    everything = [*pictures, *second]
+    order = rng.permutation(len(everything))
+    return [everything[i] for i in order], np.concatenate([labels, labels[again]])[order]
+
+
+def _turn(picture: Pictures, rng: np.random.Generator) -> Pictures:
+    """One of the paper's four: a quarter to either side, a half, or upside down in a mirror."""
+    kind = rng.integers(4)
+    turned = picture[::-1] if kind == 3 else np.rot90(picture, (1, 3, 2)[kind])
+    return np.ascontiguousarray(turned)
+
+
+def run_cell(
+    models: Path,
+    route: str,
+    system: System,
+    pictures: Sequence[np.ndarray],
+    labels: Labels,
+    folder: Path,
+) -> dict[str, float]:
+    """One pass on a fresh server."""
+    settings = folder / "settings.toml"
+    settings.write_text(system.settings)
+    bodies, headers = pack_binary(pictures)
+    with run_sparing(models, settings) as server:
+        requests = build_requests(bodies, server.http_port, f"/v2/models/{route}/infer", headers)
+        before, cpu_s = read_device(server, route), read_cpu_s(server.pid)
+        done = uvloop.run(ask_once(server.http_port, requests, system.connections))
+        cpu_s = read_cpu_s(server.pid) - cpu_s
+        after = read_device(server, route)
+    spent = {name: after[name] - before.get(name, 0.0) for name in after}
+    count = len(pictures)
+    answers = np.array([read_label(*answer) for answer in done.answers])
+    return {
+        "accuracy": float((answers == labels).mean()),
+        "device_us": spent["seconds"] / count * 1e6,
+        "cpu_us": cpu_s / count * 1e6,
+        "p50_ms": float(np.median(done.latencies_s)) * 1e3,
+        "p99_ms": float(np.percentile(done.latencies_s, 99)) * 1e3,
+        "requests_s": count / done.seconds,
+        "remembered": spent["remembered"] / count,
+        "requests": count,
+    }
+
+
+def read_device(server: Server, route: str) -> Mapping[str, float]:
+    """So far: seconds inside the route's stages, and rows that memory answered."""
+    totals = {"seconds": 0.0, "remembered": 0.0}
+    for name, labels, value in read_metrics(server.http_port):
+        if labels.get("route") != route:
+            continue
+        if name == "sparing_stage_seconds_sum":
+            totals["seconds"] += value
+        elif name == "sparing_rows_total" and labels["stopped_by"] == "memory":
+            totals["remembered"] += value
+    return totals
+
+
+def read_label(answer: bytes, head_bytes: int) -> int:
+    """The label of a binary answer of one row."""
+    start = len(answer) + find_label(answer, head_bytes)
+    return int.from_bytes(answer[start : start + 8], "little", signed=True)
