@@ -16,7 +16,7 @@ import uvicorn
 from serving.assembly import CannotServe
 from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
-from serving.http.endpoint import Scope, Send
+from serving.http.interfaces import Scope, Send
 from serving.process.embedded_server import Entrance, Guest, check
 from serving.settings import DoorSettings, RouteSettings, Settings
 from tests.clients.load import BODIES
