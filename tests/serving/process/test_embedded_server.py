@@ -112,7 +112,7 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
         await until(lambda: len(heard) == 1)
         await guest.close()
 
-    patient = settings.doors.model_copy(update={"drain_s": 60.0})
+    patient = settings.doors.model_copy(update={"drain_s": 60.0, "drain_timeout_s": 0.2})
     with handling(lambda number, _frame: heard.append(number)):
         visit(settings.model_copy(update={"doors": patient}), script)
     assert heard == [signal.SIGTERM]

@@ -95,7 +95,11 @@ def test_strangers_are_the_other_set_and_kmnist_where_it_lies(
         gather_strangers("mnist", 3, seed=1)
 
 
-@pytest.mark.parametrize("raw", [b"junk", gzip.compress(bytes(16 + 50)), gzip.compress(b"x")[:-9]])
+@pytest.mark.parametrize(
+    "raw",
+    [b"junk", gzip.compress(bytes(16 + 50)), gzip.compress(b"x")[:-9]],
+    ids=["no gzip", "too short", "broken off"],  # gzip's bytes hold the time
+)
 def test_damaged_strangers_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
 ) -> None:
