@@ -11,15 +11,12 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file
 
 from training.data.sets import DataSet, load_data
 from training.export.exit_route import LENET, Options, make_route
 from training.export.route_writer import write_route
 from training.fitting.budget import EPOCHS, job
-from training.fitting.loop import Job, is_finished
-from training.fitting.loop import train as run_job
+from training.fitting.in_process import learn
 from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.nets.exit_net import ExitNet
 from training.nets.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
@@ -63,23 +60,6 @@ def train(
     with console.status("exporting, choosing thresholds"):
         draft = make_route(net, data_set, runs, options)
     return write_route(out, draft)
-
-
-def learn(job: Job, runs: Path, console: Console) -> None:
-    """Bring the job's net to its last epoch, or to the weights that an earlier run left."""
-    if is_finished(job.name, runs, job.recipe):
-        job.net.load_state_dict(load_file(runs / f"{job.name}.safetensors"))
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
-                  console=console) as progress:  # fmt: skip
-        bar = progress.add_task(job.name, total=job.epochs, note="")
-
-        def report(line: dict[str, object]) -> None:
-            note = f"held-out {line['held_out_accuracy']:.2%}"
-            progress.update(bar, completed=int(str(line["epoch"])), note=note)
-
-        run_job(job, runs, report)
 
 
 def _learn_lenet(

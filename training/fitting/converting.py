@@ -30,8 +30,8 @@ Error = Literal["bce", "mse"]
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """What a conversion is judged by while it is learnt."""
+class ConversionLoss:
+    """The parts of the loss on a converted picture, and their weights."""
 
     error: Error = "bce"
     activity: float = 1e-7  # the price of the hidden layers' summed activity
@@ -43,7 +43,7 @@ def job(
     net: FixedClassifier,
     data: DataSet,
     targets: Targets,
-    goal: Goal,
+    settings: ConversionLoss,
     *,
     seed: int,
     epochs: int,
@@ -62,9 +62,11 @@ def job(
         with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
             converted, activity = net.autoencoder.convert(pictures)
         converted = converted.float()
-        total = _error(converted, wanted.float() / 255.0, goal.error) + goal.activity * activity
-        if goal.guide:
-            total = total + goal.guide * nn.functional.cross_entropy(
+        total = (
+            _error(converted, wanted.float() / 255.0, settings.error) + settings.activity * activity
+        )
+        if settings.guide:
+            total = total + settings.guide * nn.functional.cross_entropy(
                 net.classify(converted), labels
             )
         return total
@@ -75,7 +77,7 @@ def job(
         data,
         seed=seed,
         epochs=epochs,
-        recipe=_describe(net, data, targets, goal, seed, epochs, recipe),
+        recipe=_describe(net, data, targets, settings, seed, epochs, recipe),
         learns=net.autoencoder,
         batches=batches,
         loss=loss,
@@ -92,7 +94,7 @@ def _describe(
     net: nn.Module,
     data: DataSet,
     targets: Targets,
-    goal: Goal,
+    settings: ConversionLoss,
     seed: int,
     epochs: int,
     more: str,
@@ -104,5 +106,5 @@ def _describe(
     layers = hashlib.sha256(str(net).encode()).hexdigest()[:16]
     return (
         f"{more} net={layers} classifier={fixed.hexdigest()[:16]} targets={targets.kind}:{goals} "
-        f"{goal} seed={seed} epochs={epochs} {describe_budget(data)}"
+        f"{settings} seed={seed} epochs={epochs} {describe_budget(data)}"
     ).strip()
