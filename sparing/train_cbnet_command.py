@@ -1,4 +1,4 @@
-"""The command `sparing train cbnet`: options, and nothing else."""
+"""The command `sparing train cbnet`: its options."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -35,13 +35,17 @@ def train_cbnet(
         bool, typer.Option("--dense", help="The papers' autoencoder, not the convolutional one.")
     ] = False,
     targets: Annotated[
-        Targets, typer.Option(help="The easy pictures to convert to.")
+        Targets, typer.Option(help="The easy pictures that are targets.")
     ] = Targets.clusters,
-    error: Annotated[Error, typer.Option(help="Of a conversion against its target.")] = Error.bce,
-    activity: Annotated[float, typer.Option(min=0, help="Price of hidden activity.")] = 1e-7,
+    error: Annotated[
+        Error, typer.Option(help="The error of a conversion against its target.")
+    ] = Error.bce,
+    activity: Annotated[
+        float, typer.Option(min=0, help="Weight of the hidden layers' activity.")
+    ] = 1e-7,
     guide: Annotated[float, typer.Option(min=0, help="Weight of the light net's loss.")] = 0.3,
     tuned: Annotated[
-        bool, typer.Option("--tuned", help="Then tune the light net on converted pictures.")
+        bool, typer.Option("--tuned", help="Then train the light net on converted pictures.")
     ] = False,
 ) -> None:
     """Train a gated converting autoencoder and write the route <data>-cbnet.

@@ -24,7 +24,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a net says of some pictures."""
+    """A net's labels and scores on some pictures."""
 
     labels: Labels
     scores: Floats
@@ -43,7 +43,7 @@ class GatedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What decides how far a row goes."""
+    """The thresholds that decide how far a row goes."""
 
     light: float
     converted: float
@@ -52,7 +52,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Answers and how far the rows went."""
+    """The answers, and how far the rows went."""
 
     answers: Labels
     reached: tuple[float, ...]  # by stage, the fraction of rows that ran it
@@ -66,7 +66,7 @@ def read_answers(logits: Logits, temperature: float) -> Answers:
 
 
 def replay_gate(nets: GatedAnswers, gate: Gate) -> Outcome:
-    """Every row through the gate."""
+    """The answers that the gate gives, and their cost."""
     unsure = nets.light.scores < gate.light
     refused = unsure & ~_may_stop(nets, gate.max_distance)
     refused |= unsure & (nets.converted.scores < gate.converted)

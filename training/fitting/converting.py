@@ -1,9 +1,9 @@
-"""How a converter learns: pictures in, easy pictures of their class out, then a light classifier.
+"""How a converter learns to turn pictures into easy pictures of their class.
 
-After CBNet (arXiv 2403.07036): binary cross-entropy or squared error against the target and a small
-price on the hidden layers' activity. Ours besides: `guide` adds the loss of the light classifier,
-whose weights stay, on the converted picture, so that what is kept is what it needs. Targets come
-from `targets`, nets from `autoencoders`.
+After CBNet (arXiv 2403.07036): binary cross-entropy or squared error against the target, and a
+small weight on the hidden layers' activity. In addition, `guide` adds the loss of the light
+classifier on the converted picture, so that the conversion keeps what the classifier needs. The
+classifier's weights stay fixed.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class ConversionLoss:
     """The parts of the loss on a converted picture, and their weights."""
 
     error: Error = "bce"
-    activity: float = 1e-7  # the price of the hidden layers' summed activity
+    activity: float = 1e-7  # the weight of the hidden layers' summed activity
     guide: float = 0.0  # the weight of the classifier's loss on the converted picture
 
 
