@@ -114,24 +114,24 @@ def read_options() -> argparse.Namespace:
 
 
 def train(data: DataSet, runs: Path, plan: Plan, workers: int, console: Console) -> None:
-    """Every seed's contest."""
-    from training.contest import train_contest  # it needs torch, measuring does not
+    """The methods of every seed."""
+    from studies.converters.study import train_study  # it needs torch, measuring does not
 
     for seed in range(1, plan.seeds + 1):
         console.print(f"seed {seed} of {plan.seeds} on {data.name}")
-        train_contest(
+        train_study(
             data.name, runs, seed=seed, epochs=plan.epochs, workers=workers, console=console
         )
 
 
 def draw(data: DataSet, runs: Path, plan: Plan) -> None:
     """Pictures of the first seed before and after conversion, for the report."""
-    from training.cbnet import draw_conversions
-    from training.contest import open_studio
+    from studies.converters.figure import draw_study
+    from studies.converters.study import open_study
 
-    studio = open_studio(data.name, runs, seed=1, epochs=plan.epochs)
+    experiment = open_study(data.name, runs, seed=1, epochs=plan.epochs)
     folder = QUICK_FOLDER if plan.is_trial else DOCS
-    draw_conversions(studio, folder / "img" / f"{data.name}-converted.png")
+    draw_study(experiment, folder / "img" / f"{data.name}-converted.png")
 
 
 def train_company(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:

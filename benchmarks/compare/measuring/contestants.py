@@ -1,7 +1,7 @@
 """Who is compared: fourteen ways to the same labels, all trained under one budget.
 
-What they are made of and how they learn is known to `training.contest`; here are their names, what
-a reader is told of them, and where their newest versions lie.
+`studies.converters` builds and trains them; here are their names, what a reader is told of them,
+and where their newest versions lie.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Contestant:
 
 
 def seed_folder(runs: Path, data: str, seed: int) -> Path:
-    """Where a contest keeps all it has of a seed."""
+    """Where the study keeps all it has of a seed."""
     return runs / data / f"seed{seed}"
 
 

@@ -1,10 +1,10 @@
 """The nets of the frozen classifier's company: how each learns to live with corrupted pictures.
 
-The contest's `light` net is the deployed one. What stands before it learns by CBNet's loss
+The study's `light` net is the deployed one. What stands before it learns by CBNet's loss
 (`training.fitting.converting`) on corrupted pictures: `converted` towards an easy picture of the
 class, `cleaned` towards the picture as it was, `guided` and `cleaned and guided` towards that and
 the frozen classifier's right answer. `retrained` is a net of the same shape that learns its classes
-from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the contest had. What they are
+from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the study had. What they are
 worth is `compare_frozen`'s.
 """
 
@@ -30,14 +30,16 @@ from benchmarks.compare.measuring.frozen import (
     RETRAINED,
     frozen_file,
 )
-from training.contest_nets import GUIDED_GOAL, Studio, choose_goals
+from studies.converters.nets import NETS
 from training.data.sets import DataSet
 from training.export.converters import check_stage, export_classifier, export_converter
 from training.export.cost import count_macs
 from training.fitting import budget, converting
-from training.fitting.converting import Goal
+from training.fitting.converting import ConversionLoss
 from training.fitting.loop import Job, is_finished, train
 from training.fitting.targets import Targets
+from training.gated.experiment import Experiment
+from training.gated.nets import GUIDED_LOSS, make_targets
 from training.nets.autoencoders import CONVOLUTIONAL, Autoencoder
 from training.nets.converter import FixedClassifier
 
@@ -49,51 +51,51 @@ PARITY_ROWS = 500
 def train_frozen(
     data: DataSet, runs: Path, seed: int, epochs: int | None, console: Console
 ) -> None:
-    """Train what is not trained yet; ValueError where the contest of that seed was not run."""
+    """Train what is not trained yet; ValueError where the study of that seed was not trained."""
     torch.set_num_threads(1)
     folder = seed_folder(runs, data.name, seed)
-    studio = Studio(data, folder, seed, min(epochs or EPOCHS, EPOCHS))
-    if not (studio.folder / f"{FROZEN}.safetensors").exists():
-        raise ValueError(f"{studio.folder} has no net {FROZEN}, which is to be frozen")
-    targets = choose_goals(studio, "clusters")
+    experiment = Experiment(data, folder, seed, min(epochs or EPOCHS, EPOCHS), NETS)
+    if not (experiment.folder / f"{FROZEN}.safetensors").exists():
+        raise ValueError(f"{experiment.folder} has no net {FROZEN}, which is to be frozen")
+    targets = make_targets(experiment, "clusters")
     place = frozen_file(runs, data.name, seed, AS_IT_IS)
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(studio.folder / f"{FROZEN}.onnx", place)
+    shutil.copyfile(experiment.folder / f"{FROZEN}.onnx", place)
     _tell_macs(place)
-    for variant, job in make_jobs(studio, targets).items():
+    for variant, job in make_jobs(experiment, targets).items():
         path = frozen_file(runs, data.name, seed, variant)
         if not is_finished(job.name, path.parent, job.recipe) or not path.exists():
             train(job, path.parent, lambda line: console.print(f"frozen {line}"))
-            _export(studio, job, targets, path)
+            _export(experiment, job, targets, path)
 
 
-def make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
+def make_jobs(experiment: Experiment, targets: Targets) -> dict[str, Job]:
     """By variant, how each learns."""
     jobs = {
-        variant: _make_converting(studio, targets, name, goal, clean=clean)
-        for variant, name, goal, clean in (
-            (CONVERTED, "converts", Goal(), False),
-            (GUIDED, "guides", GUIDED_GOAL, False),
-            (CLEANED, "cleans", Goal(), True),
-            (GUIDED_CLEANED, "guides-cleaning", GUIDED_GOAL, True),
+        variant: _make_converting(experiment, targets, name, loss, clean=clean)
+        for variant, name, loss, clean in (
+            (CONVERTED, "converts", ConversionLoss(), False),
+            (GUIDED, "guides", GUIDED_LOSS, False),
+            (CLEANED, "cleans", ConversionLoss(), True),
+            (GUIDED_CLEANED, "guides-cleaning", GUIDED_LOSS, True),
         )
     }
-    torch.manual_seed(studio.seed)
+    torch.manual_seed(experiment.seed)
     plain = budget.job(
-        "retrains", studio.build(FROZEN), studio.data, seed=studio.seed, epochs=studio.epochs,
-        recipe="on corrupted pictures",
+        "retrains", experiment.build(FROZEN), experiment.data, seed=experiment.seed,
+        epochs=experiment.epochs, recipe="on corrupted pictures",
     )  # fmt: skip
     return jobs | {RETRAINED: _corrupt(plain, clean=False)}
 
 
 def _make_converting(
-    studio: Studio, targets: Targets, name: str, goal: Goal, *, clean: bool
+    experiment: Experiment, targets: Targets, name: str, loss: ConversionLoss, *, clean: bool
 ) -> Job:
-    frozen = studio.load(FROZEN)
-    torch.manual_seed(studio.seed)
-    net = FixedClassifier(Autoencoder(CONVOLUTIONAL, studio.size), frozen)
+    frozen = experiment.load(FROZEN)
+    torch.manual_seed(experiment.seed)
+    net = FixedClassifier(Autoencoder(CONVOLUTIONAL, experiment.size), frozen)
     job = converting.job(
-        name, net, studio.data, targets, goal, seed=studio.seed, epochs=studio.epochs,
+        name, net, experiment.data, targets, loss, seed=experiment.seed, epochs=experiment.epochs,
         recipe=f"{name} corrupted pictures",
     )  # fmt: skip
     return _corrupt(job, clean=clean)
@@ -110,13 +112,13 @@ def _corrupt(job: Job, *, clean: bool) -> Job:
     return replace(job, batches=batches)
 
 
-def _export(studio: Studio, job: Job, targets: Targets, path: Path) -> None:
+def _export(experiment: Experiment, job: Job, targets: Targets, path: Path) -> None:
     net: nn.Module = job.net.eval()
     if isinstance(net, FixedClassifier):
-        export_converter(net, targets.references, path, studio.size)
+        export_converter(net, targets.references, path, experiment.size)
     else:
-        export_classifier(net, path, studio.size)
-    check_stage(net, path, studio.data.held_out.pictures[:PARITY_ROWS])
+        export_classifier(net, path, experiment.size)
+    check_stage(net, path, experiment.data.held_out.pictures[:PARITY_ROWS])
     _tell_macs(path)
 
 

@@ -35,8 +35,8 @@ from harness.results import FOLDER, QUICK_FOLDER, Sample, read_results
 from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
+from studies.converters.study import METHODS as TRAINED
 from tests.fakes.comparison_routes import DATA, make_data, write_contest, write_contestant
-from training.contest import CONTESTANTS as TRAINED
 from training.export.cost import count_macs
 
 ROWS = 96

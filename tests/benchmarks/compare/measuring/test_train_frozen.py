@@ -23,10 +23,12 @@ from benchmarks.compare.measuring.frozen import (
 from benchmarks.compare.measuring.robust import make_trials
 from benchmarks.compare.measuring.train_frozen import FROZEN, make_jobs, train_frozen
 from core.devices import open_onnx
+from studies.converters.nets import NETS
 from tests.fakes.comparison_routes import DATA, make_squares
-from training.contest_nets import Studio, choose_goals, train_net
 from training.data.sets import DataSet, Source
 from training.export.converters import export_classifier
+from training.gated.experiment import Experiment, train_net
+from training.gated.nets import make_targets
 
 QUIET = Console(quiet=True)
 
@@ -39,44 +41,44 @@ def squares() -> DataSet:
 
 
 @pytest.fixture(scope="module")
-def studio(squares: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+def experiment(squares: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A contest as far as the frozen classifier's company needs it."""
     torch.set_num_threads(1)
     folder = seed_folder(tmp_path_factory.mktemp("runs"), DATA, 1)
-    studio = Studio(squares, folder, 1, 4)
+    experiment = Experiment(squares, folder, 1, 4, NETS)
     for name in ("lenet", "branchynet", FROZEN):
-        train_net(studio, name, lambda _: None)
-    export_classifier(studio.load(FROZEN), folder / f"{FROZEN}.onnx", studio.size)
-    return replace(studio, epochs=2)
+        train_net(experiment, name, lambda _: None)
+    export_classifier(experiment.load(FROZEN), folder / f"{FROZEN}.onnx", experiment.size)
+    return replace(experiment, epochs=2)
 
 
-def test_targets_are_easy_or_clean_and_pictures_are_corrupted(studio: Studio) -> None:
-    jobs = make_jobs(studio, choose_goals(studio, "clusters"))
+def test_targets_are_easy_or_clean_and_pictures_are_corrupted(experiment: Experiment) -> None:
+    jobs = make_jobs(experiment, make_targets(experiment, "clusters"))
     batches = {
         variant: next(iter(job.batches(np.random.default_rng(3)))) for variant, job in jobs.items()
     }
     corrupted, clean, _ = batches[CLEANED]
     assert 0.5 < float((corrupted != clean).flatten(1).any(1).float().mean()) < 1.0
-    easy = {picture.tobytes() for picture in studio.data.train.pictures}
+    easy = {picture.tobytes() for picture in experiment.data.train.pictures}
     assert all(one.numpy().tobytes() in easy for one in batches[CONVERTED][1])
     pictures, labels = batches[RETRAINED]
     assert len(pictures) == len(labels) == 128
 
 
-def test_all_are_trained_once_and_the_frozen_net_stays_as_it_is(studio: Studio) -> None:
-    runs, data = studio.folder.parents[1], studio.data
+def test_all_are_trained_once_and_the_frozen_net_stays_as_it_is(experiment: Experiment) -> None:
+    runs, data = experiment.folder.parents[1], experiment.data
     assert not is_trained(runs, DATA, 1)
     train_frozen(data, runs, 1, 2, QUIET)
     assert is_trained(runs, DATA, 1)
     before = {variant: frozen_file(runs, DATA, 1, variant).read_bytes() for variant in VARIANTS}
-    assert before[AS_IT_IS] == (studio.folder / f"{FROZEN}.onnx").read_bytes()
-    frozen = studio.load(FROZEN).state_dict()
+    assert before[AS_IT_IS] == (experiment.folder / f"{FROZEN}.onnx").read_bytes()
+    frozen = experiment.load(FROZEN).state_dict()
     for name in ("converts", "guides", "cleans"):
-        trained = load_file(studio.folder / "frozen" / f"{name}.safetensors")
+        trained = load_file(experiment.folder / "frozen" / f"{name}.safetensors")
         assert all(torch.equal(frozen[one], trained[f"classifier.{one}"]) for one in frozen)
-    stamps = [path.stat().st_mtime_ns for path in studio.folder.glob("frozen/*.safetensors")]
+    stamps = [path.stat().st_mtime_ns for path in experiment.folder.glob("frozen/*.safetensors")]
     train_frozen(data, runs, 1, 2, QUIET)
-    assert [p.stat().st_mtime_ns for p in studio.folder.glob("frozen/*.safetensors")] == stamps
+    assert [p.stat().st_mtime_ns for p in experiment.folder.glob("frozen/*.safetensors")] == stamps
 
     trials = make_trials(data, 50)
     values = {s.metric: s.value for s in measure_frozen(runs, data, 1, AS_IT_IS, trials)}

@@ -1,7 +1,4 @@
-"""The comparison's trained nets made ready for routes: exported, held to torch, counted, timed.
-
-Which net is trained how, `contest_nets` knows; which stages make which route, `contest_routes`.
-"""
+"""An experiment's trained nets as stages: exported, checked against torch, MACs counted, timed."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +12,11 @@ from torch import nn
 
 from core.scores import fit_temperature
 from training.choosing.replay import accuracy
-from training.contest_nets import NETS, Studio, choose_goals, truncated_net
 from training.export.converters import check_stage, export_classifier, export_converter, run_stage
 from training.export.cost import count_macs, measure_us_per_picture
 from training.export.onnx_graph import Floats
+from training.gated.experiment import Experiment
+from training.gated.nets import make_targets
 from training.nets.converter import Converter
 
 ROUNDS = 5
@@ -31,7 +29,7 @@ Measure = Callable[[Path, Sequence[int]], Mapping[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class ReadyStage:
-    """One net as a stage, and what it says of the held-out pictures and of the test set."""
+    """One net as a stage, and its logits on the held-out and the test pictures."""
 
     name: str
     onnx: Path
@@ -43,20 +41,21 @@ class ReadyStage:
     test: Logits
 
 
-def make_stages(studio: Studio) -> Iterator[ReadyStage]:
-    """Every net that is a whole stage by itself; BranchyNet's segments are not."""
-    for name in NETS:
+def make_stages(experiment: Experiment) -> Iterator[ReadyStage]:
+    """Every net that is one stage. BranchyNet is not: each of its segments is a stage."""
+    for name in experiment.nets:
         if name != "branchynet":
-            kind = NETS[name].targets
-            references = choose_goals(studio, kind).references if kind else None
-            yield make_stage(studio, name, studio.load(name), references=references)
-    yield make_stage(studio, "truncated", truncated_net(studio), trained="branchynet")
+            kind = experiment.nets[name].targets
+            references = make_targets(experiment, kind).references if kind else None
+            yield make_stage(experiment, name, experiment.load(name), references=references)
 
 
 def measure_in_turns(
     stages: Mapping[str, ReadyStage], measure: Measure = measure_us_per_picture
 ) -> dict[str, ReadyStage]:
-    """The stages with their times: of rounds in which each has its turn the least disturbed."""
+    """The stages with their times: the fastest of several rounds, in each of which every stage has
+    its turn.
+    """
     rounds = [
         {name: measure(stage.onnx, (COST_BATCH,))[COST_BATCH] for name, stage in stages.items()}
         for _ in range(ROUNDS)
@@ -68,26 +67,26 @@ def measure_in_turns(
 
 
 def make_stage(
-    studio: Studio,
+    experiment: Experiment,
     name: str,
     net: nn.Module,
     *,
     references: Floats | None = None,
     trained: str | None = None,
 ) -> ReadyStage:
-    """A net ready but for its time. `references`: where a converter's conversions go; `trained`:
-    the net that it is a part of.
+    """A net as a stage, not yet timed. `references`: the targets of a converter; `trained`: the net
+    that it is a part of.
     """
-    onnx = studio.folder / f"{name}.onnx"
+    onnx = experiment.folder / f"{name}.onnx"
     if isinstance(net, Converter):
         assert references is not None, "converters have targets"
-        export_converter(net, references, onnx, studio.size)
+        export_converter(net, references, onnx, experiment.size)
     else:
-        export_classifier(net, onnx, studio.size)
-    data = studio.data
+        export_classifier(net, onnx, experiment.size)
+    data = experiment.data
     check_stage(net, onnx, data.held_out.pictures[:PARITY_ROWS])
     held_out = run_stage(onnx, data.held_out.pictures)
-    summary = json.loads((studio.folder / f"{trained or name}.json").read_text())
+    summary = json.loads((experiment.folder / f"{trained or name}.json").read_text())
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return ReadyStage(
         name=name,
@@ -101,9 +100,9 @@ def make_stage(
     )
 
 
-def score_stage(stage: ReadyStage, studio: Studio) -> dict[str, float]:
-    """How often the net alone is right."""
+def score_stage(stage: ReadyStage, experiment: Experiment) -> dict[str, float]:
+    """The accuracy of the net alone."""
     return {
-        "held_out_accuracy": accuracy(stage.held_out, studio.data.held_out.labels),
-        "test_accuracy": accuracy(stage.test, studio.data.test.labels),
+        "held_out_accuracy": accuracy(stage.held_out, experiment.data.held_out.labels),
+        "test_accuracy": accuracy(stage.test, experiment.data.test.labels),
     }
