@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +52,20 @@ def run_sparing(
     environment = {} if checkout is None else {"PYTHONPATH": str(checkout)}
     with _run(command, http_port, grpc_port, environment) as server:
         yield server
+
+
+@contextmanager
+def run_servers(
+    models: Path, settings: Mapping[str, str], work: Path
+) -> Iterator[dict[str, Server]]:
+    """Our servers by name, each with its settings, which are written into the folder `work`."""
+    with ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for name, text in settings.items():
+            path = work / f"{name}.toml"
+            path.write_text(text)
+            servers[name] = stack.enter_context(run_sparing(models, path))
+        yield servers
 
 
 @contextmanager

@@ -1,25 +1,23 @@
-"""`python -m benchmarks.bento`: our server inside BentoML beside `sparing serve`, in turns.
+"""`python -m benchmarks.bento`: the server inside BentoML beside `sparing serve`, in turns."""
 
-The numbers go to `benchmarks/results/`, the comparison to `docs/reports/bento.md`.
-"""
-
-from pathlib import Path
+import argparse
 
 from rich.console import Console
 
-from benchmarks.bento.report import COMPARED, HOSTS
-from benchmarks.serving.side_by_side import measure_kinds, run_benchmark
+from benchmarks.bento.report import COMPARED, HOSTS, REPORT
+from benchmarks.reporting.command import make_parser, run_benchmark
+from benchmarks.serving.side_by_side import measure_kinds
 from harness.results import Sample
 from harness.servers import run_bento, run_sparing
 
 STARTS = (lambda models, settings, _: run_sparing(models, settings), run_bento)
 
 
-def measure_hosts(_: Path, runs: int, seconds: float, console: Console) -> list[Sample]:
+def measure_hosts(options: argparse.Namespace, console: Console) -> list[Sample]:
     """Every case on both; none of them asks a shipped route."""
     kinds = dict(zip(HOSTS, STARTS, strict=True))
-    return measure_kinds(kinds, COMPARED, runs, seconds, console)
+    return measure_kinds(kinds, COMPARED, options.runs, options.seconds, console)
 
 
 def main() -> None:
-    run_benchmark("bento", __doc__, measure_hosts)
+    run_benchmark(make_parser(__doc__, seconds=3.0), measure_hosts, REPORT, runs=1, seconds=0.5)

@@ -18,7 +18,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.compare.intervals import MAX_SEEDS
 from benchmarks.compare.measuring.accuracy import measure_accuracy
 from benchmarks.compare.measuring.contestants import Contestant, open_contestants, seed_folder
 from benchmarks.compare.measuring.corruptions import gather_strangers
@@ -27,9 +26,12 @@ from benchmarks.compare.measuring.kept import identify, keep, read_kept
 from benchmarks.compare.measuring.robust import Trials, make_trials, measure_robustness
 from benchmarks.compare.measuring.times import SHAPES, measure_times
 from benchmarks.compare.measuring.trunk import measure_trunks
-from benchmarks.report import DOCS, write_report
+from benchmarks.compare.report import REPORTS
+from benchmarks.reporting.command import publish
+from benchmarks.reporting.intervals import MAX_RUNS
+from benchmarks.reporting.pages import DOCS
 from core.errors import SparingError
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import QUICK_FOLDER, Sample
 from sparing.failure import Failure
 from sparing.interrupting import resumable
 from training.data.sets import DataSet, load_data
@@ -84,7 +86,8 @@ def main() -> None:
                 replay_all(data, runs, plan, contestants, console)
             if options.only in (None, "measure"):
                 samples = measure(data, runs, plan, console)
-                print(publish(options.data, samples, plan))
+                command = f"sparing compare --data {options.data} {plan.say()}"
+                print(publish(REPORTS[options.data], command, samples, quick=plan.is_trial))
     except Failure as failure:
         print(f"sparing: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
@@ -99,7 +102,7 @@ def read_options() -> argparse.Namespace:
         "--quick", action="store_true",
         help="one seed, few epochs, short loads, into runs/bench/: inside an hour",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, choices=range(1, MAX_SEEDS + 1), default=3)
+    parser.add_argument("--seeds", type=int, choices=range(1, MAX_RUNS + 1), default=3)
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/compare"), help="what is kept to resume from"
     )
@@ -244,11 +247,3 @@ def time_served(
         for run, samples in zip(missing, measured, strict=True):
             kept[run] = keep(places[run], identity, partial(list, samples))
     return [sample for samples in kept.values() if samples is not None for sample in samples]
-
-
-def publish(data: str, samples: Sequence[Sample], plan: Plan) -> Path:
-    """The results' file and the report; the report's path. A trial's never over real ones."""
-    command = f"sparing compare --data {data} {plan.say()}"
-    bench = f"compare_{data}"
-    path = write_results(bench, command, samples, QUICK_FOLDER if plan.is_trial else FOLDER)
-    return write_report(bench, path, QUICK_FOLDER if plan.is_trial else DOCS)

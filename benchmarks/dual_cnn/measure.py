@@ -7,7 +7,6 @@ run.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 
-from benchmarks.report import DOCS, write_report
+from benchmarks.dual_cnn.report import REPORTS
+from benchmarks.reporting.command import make_parser, run_benchmark
 from core.devices import open_onnx
 from core.messages import Pipeline
 from harness.load.traffic import Labels, Pictures
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import Sample
 from harness.stage_time import StageRun, open_route, run_stages
 from training.data.sets import load_data
 from training.export.cost import count_macs
@@ -41,36 +41,20 @@ class Rival:
     run: Run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--data", default="fashion-mnist", help="a data set with shipped routes")
-    parser.add_argument(
-        "--pool", type=Path, help="directory of <net>.onnx; default: benchmarks/pool/<data>"
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument(
-        "--quick", action="store_true", help="one run on few pictures, into runs/bench/"
-    )
-    options = parser.parse_args()
-    try:
-        test = load_data(options.data).test
-        rivals = gather_rivals(options.models, options.data, options.pool or POOLS / options.data)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+def measure_cascade(options: argparse.Namespace, console: Console) -> list[Sample]:
+    test = load_data(options.data).test
+    rivals = gather_rivals(options.models, options.data, options.pool or POOLS / options.data)
     rows = QUICK_ROWS if options.quick else len(test.pictures)
-    samples = measure_rivals(
-        rivals,
-        test.pictures[:rows],
-        test.labels[:rows],
-        1 if options.quick else options.runs,
-        Console(stderr=True),
+    return measure_rivals(rivals, test.pictures[:rows], test.labels[:rows], options.runs, console)
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--data", choices=REPORTS, default="fashion-mnist")
+    parser.add_argument(
+        "--pool", type=Path, help="directory of <network>.onnx; default: benchmarks/pool/<data>"
     )
-    quick = " --quick" if options.quick else ""
-    command = f"python -m benchmarks.dual_cnn --data {options.data}{quick}"
-    bench = "dual_cnn" if options.data == "fashion-mnist" else f"dual_cnn_{options.data}"
-    path = write_results(bench, command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report(bench, path, QUICK_FOLDER if options.quick else DOCS))
+    run_benchmark(parser, measure_cascade, lambda options: REPORTS[options.data], runs=1)
 
 
 def gather_rivals(models: Path, data: str, pool: Path) -> list[Rival]:

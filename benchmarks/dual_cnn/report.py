@@ -1,108 +1,90 @@
-"""The report of the cascade without a server: its targets, its picture, and how it was chosen.
+"""The cascade without a server: targets and plots.
 
 The first two cases of a result file are the cascade and the large model, the others the pool's
-nets. Ratios are taken run by run, as runs are neighbours in time.
+networks.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+import numpy as np
 
-from benchmarks.reporting.plots import BASELINE, OURS, save
-from benchmarks.reporting.verdicts import Row, at_least, at_most, each
+from benchmarks.reporting.pages import Report
+from benchmarks.reporting.panels import Curves, Panel
+from benchmarks.reporting.tables import Table, plain
+from benchmarks.reporting.targets import Figure, Floats, Target, each, ratio, value
 from harness.results import Results
 
-COLUMNS = {
+MEASURES = {"device time": "device_us_batch_32", "MACs": "macs"}
+# By data set, in per cent and points of the test set: the cascade's accuracy, and what it may lose.
+LIMITS = {"fashion-mnist": (93.0, 0.3), "cifar10": (91.5, 0.5)}
+LARGE_LIMITS = {"fashion-mnist": 93.3}
+COLUMNS = plain({
     "accuracy": "accuracy",
     "macs": "MACs/picture",
     "device_us_batch_32": "device µs, batch 32",
     "device_us_batch_1": "device µs, batch 1",
-}
+})  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a data set's cascade has to reach, in per cent and points of the test set."""
-
-    cascade: float
-    lost: float
-    large: float | None = None
-
-
-TARGETS = {
-    "fashion-mnist": Target(cascade=93.0, lost=0.3, large=93.3),
-    "cifar10": Target(cascade=91.5, lost=0.5),
-}
-
-
-def judge_dual_cnn(results: Results) -> list[Row]:
-    """Every target of the shipped cascade, offline."""
-    name, large_name = results.cases()[:2]
-    target = TARGETS[name]
-    large, cascade = (results.median(route, "accuracy") * 100 for route in (large_name, name))
-    rows = []
-    if target.large is not None:
-        rows.append(at_least("Accuracy of the large model", [large], target.large, "%",
-                             "on the test set", 2))  # fmt: skip
-    rows += [
-        at_least("Accuracy of the cascade", [cascade], target.cascade, "%", "on the test set", 2),
-        at_most("Accuracy lost by the cascade", [large - cascade], target.lost, "points",
-                f"{large:.2f} % − {cascade:.2f} %", 2),
+def list_targets(results: Results) -> Sequence[Target]:
+    cascade, large = results.cases()[:2]
+    least, lost = LIMITS[cascade]
+    return [
+        *(
+            Target("Accuracy of the large model", value(large, "accuracy", 100), at_least=limit,
+                   unit="%", digits=2)
+            for data, limit in LARGE_LIMITS.items() if data == cascade
+        ),
+        Target("Accuracy of the cascade", value(cascade, "accuracy", 100), at_least=least,
+               unit="%", digits=2),
+        Target("Accuracy lost by the cascade",
+               lambda r: 100 * (each(r, large, "accuracy") - each(r, cascade, "accuracy")), lost,
+               unit="points", digits=2),
+        *(
+            Target(f"Mean {what}, of the large model's", ratio(cascade, large, metric, 100), 20,
+                   unit="%")
+            for what, metric in MEASURES.items()
+        ),
+        *(
+            Target(f"Mean {what}, of the cheapest single network's that is as accurate",
+                   _beside_rival(metric), 50, unit="%")
+            for what, metric in MEASURES.items()
+        ),
     ]  # fmt: skip
-    for what, metric in (("device time", "device_us_batch_32"), ("MACs", "macs")):
-        share = 100 * each(results, name, metric) / each(results, large_name, metric)
-        rows.append(at_most(f"Mean {what}, of the large model's", share, 20, "%",
-                            _numbers(results, metric, name, large_name)))  # fmt: skip
-    return rows + [
-        _judge_rival(results, what, metric)
-        for what, metric in (("device time", "device_us_batch_32"), ("MACs", "macs"))
-    ]
 
 
 def find_rival(results: Results, metric: str) -> str | None:
-    """The single net cheapest by `metric` that is as accurate as the cascade, or None."""
+    """The single network cheapest by `metric` that is as accurate as the cascade, or None."""
     cascade, large, *nets = results.cases()
-    if not nets:
-        return None
     least = results.median(cascade, "accuracy")
     able = [net for net in (*nets, large) if results.median(net, "accuracy") >= least]
-    return min(able, key=lambda net: results.median(net, metric), default=None)
+    return min(able, key=lambda net: results.median(net, metric), default=None) if nets else None
 
 
-def _judge_rival(results: Results, what: str, metric: str) -> Row:
-    name = f"Mean {what}, of the cheapest single net's with at least the cascade's accuracy"
-    rival, cascade = find_rival(results, metric), results.cases()[0]
-    if rival is None:
-        pool = len(results.cases()) > 2
-        why = "no net of the pool is as accurate as the cascade" if pool else "no pool was measured"
-        return Row(name, "≤ 50 %", "–", None, why)
-    share = 100 * each(results, cascade, metric) / each(results, rival, metric)
-    return at_most(name, share, 50, "%", _numbers(results, metric, cascade, rival))
+def _beside_rival(metric: str) -> Figure:
+    def figure(results: Results) -> Floats:
+        rival = find_rival(results, metric)
+        if rival is None:
+            return np.array([])
+        return 100 * each(results, results.cases()[0], metric) / each(results, rival, metric)
+
+    return figure
 
 
-def plot_dual_cnn(results: Results, path: Path) -> None:
+def draw(results: Results) -> list[Panel]:
     """Accuracy against MACs and against device time."""
-    cascade, large = results.cases()[:2]
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
-    measures = (("macs", 1e6, "mean MMACs a picture"), ("device_us_batch_32", 1, "mean device µs"))
-    for axes, (metric, scale, label) in zip(panels, measures, strict=True):
-        for case in results.cases():
-            x, y = results.median(case, metric) / scale, results.median(case, "accuracy") * 100
-            colour = OURS if case in (cascade, large) else BASELINE
-            axes.plot(x, y, "*" if case == cascade else "o", color=colour, markersize=10)
-            place = (-70, 8) if case == large else (6, -12)  # it is one of the pool's nets, too
-            axes.annotate(case, (x, y), textcoords="offset points", xytext=place, fontsize=8)
-        axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.2, y=0.15)
-        axes.grid(alpha=0.3)
-    save(figure, path)
+    return [
+        Curves("", label, "test accuracy, %", {
+            case: [(results.median(case, metric) / scale, 100 * results.median(case, "accuracy"))]
+            for case in results.cases()
+        }, log="x", named=True, marked=results.cases()[:2])
+        for metric, scale, label in (("macs", 1e6, "mean MMACs a picture"),
+                                     ("device_us_batch_32", 1, "mean device time a picture, µs"))
+    ]  # fmt: skip
 
 
-def _numbers(results: Results, metric: str, ours: str, other: str) -> str:
-    unit, scale = ("MMACs", 1e6) if metric == "macs" else ("µs", 1.0)
-    one, two = (results.median(case, metric) / scale for case in (ours, other))
-    return f"{one:.3g} of {two:.3g} {unit} of {other}"
+REPORTS = {
+    data: Report(bench, bench, f"What the cascade saves on {data}", list_targets, draw,
+                 [Table(COLUMNS)])
+    for data, bench in (("fashion-mnist", "dual_cnn"), ("cifar10", "dual_cnn_cifar10"))
+}  # fmt: skip

@@ -8,7 +8,6 @@ the server's own count of seconds inside stages; CPU that of its whole process.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,19 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.duplicates.memory_cost import measure_memory_cost
-from benchmarks.report import DOCS, write_report
-from core.errors import SparingError
+from benchmarks.duplicates.report import make_report
+from benchmarks.reporting.command import make_parser, run_benchmark
 from harness.load.loadgen import build_requests
 from harness.load.once import ask_once
 from harness.load.traffic import Labels, Pictures, find_label, pack_binary
 from harness.process_tree import read_cpu_s
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import Sample
 from harness.servers import Server, read_metrics, run_sparing
 from training.data.sets import load_data
 
 NO_MEMORY = "[memory]\nenabled = false\n"
 CONNECTIONS = 64
 SEED = 42
-QUICK_PICTURES = 300
 COST_RUNS = 4  # of memory's own cost, for each run of the others
 
 
@@ -76,47 +74,30 @@ def list_systems(route: str) -> tuple[System, ...]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="cifar10", help="a data set with shipped routes")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--pictures", type=int, default=3000, help="distinct ones, of the test set")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one run of 300, into runs/bench/")
-    options = parser.parse_args()
-    runs, count = (1, QUICK_PICTURES) if options.quick else (options.runs, options.pictures)
-    try:
-        test = load_data(options.data).test
-    except ValueError as error:
-        sys.exit(str(error))
-    bench = f"duplicates_{options.data}"
-    command = f"python -m benchmarks.duplicates --data {options.data} " + (
-        "--quick" if options.quick else f"--pictures {count} --runs {runs}"
+def measure_all(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    test = load_data(options.data).test
+    count = options.pictures
+    yield from measure(options, test.pictures[:count], test.labels[:count], console)
+    pictures = test.pictures[:count] if options.quick else test.pictures
+    yield from measure_memory_cost(
+        options.models, options.data, pictures, COST_RUNS * options.runs, CONNECTIONS
     )
-    pictures, labels = test.pictures[:count], test.labels[:count]
-    try:
-        samples = [
-            *measure(options.models, options.data, pictures, labels, runs),
-            *measure_memory_cost(
-                options.models,
-                options.data,
-                pictures if options.quick else test.pictures,
-                COST_RUNS * runs,
-                CONNECTIONS,
-            ),
-        ]
-    except (SparingError, RuntimeError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    folder = QUICK_FOLDER if options.quick else FOLDER
-    path = write_results(bench, command, samples, folder)
-    print(write_report(bench, path, QUICK_FOLDER if options.quick else DOCS))
+
+
+def main() -> None:
+    parser = make_parser(__doc__, runs=3)
+    parser.add_argument("--data", default="cifar10", help="a data set with shipped routes")
+    parser.add_argument("--pictures", type=int, default=3000, help="distinct ones, of the test set")
+    run_benchmark(
+        parser, measure_all, lambda options: make_report(options.data), runs=1, pictures=300
+    )
 
 
 def measure(
-    models: Path, route: str, pictures: Pictures, labels: Labels, runs: int
+    options: argparse.Namespace, pictures: Pictures, labels: Labels, console: Console
 ) -> Iterator[Sample]:
-    """Every system on every workload, `runs` times; systems in reverse order every other run."""
-    console = Console(stderr=True)
+    """Every system on every workload in every run; systems in reverse order every other run."""
+    models, route, runs = options.models, options.data, options.runs
     made = {load.name: make_workload(load, pictures, labels) for load in WORKLOADS}
     systems = list_systems(route)
     cells = [

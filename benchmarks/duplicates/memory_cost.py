@@ -8,7 +8,6 @@ CPU is that of each server's process.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
@@ -20,7 +19,7 @@ from harness.load.once import ask_once
 from harness.load.traffic import Pictures, pack_binary
 from harness.process_tree import read_cpu_s
 from harness.results import Sample
-from harness.servers import run_sparing
+from harness.servers import run_servers
 
 OFF, ON = "no repeats, memory off", "no repeats, memory on"
 SETTINGS = {OFF: "[memory]\nenabled = false\n", ON: ""}
@@ -44,13 +43,10 @@ def _measure(models: Path, route: str, pictures: Pictures, connections: int) -> 
     path = f"/v2/models/{route}/infer"
     bodies, headers = pack_binary(pictures)
     spent_s = dict.fromkeys(SETTINGS, 0.0)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparing-bench-")))
-        servers = {}
-        for name, text in SETTINGS.items():
-            settings = folder / "settings.toml"
-            settings.write_text(text)
-            servers[name] = stack.enter_context(run_sparing(models, settings))
+    with (
+        tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder,
+        run_servers(models, SETTINGS, Path(folder)) as servers,
+    ):
         for number, start in enumerate(range(0, len(bodies), BLOCK_PICTURES)):
             block = bodies[start : start + BLOCK_PICTURES]
             for name in SETTINGS if number % 2 == 0 else reversed(SETTINGS):

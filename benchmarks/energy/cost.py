@@ -14,7 +14,7 @@ from benchmarks.serving import cases as case_list
 from benchmarks.serving.measure import run_load
 from harness.process_tree import read_cpu_s
 from harness.results import Sample
-from harness.servers import Server, run_sparing
+from harness.servers import Server, run_servers, run_sparing
 from harness.services.fake_rapl import FakeRapl
 from harness.small_cnn import ROUTE, write_small_cnn
 
@@ -27,12 +27,9 @@ def measure_cost(served: Path, work: Path, seconds: float, console: Console) -> 
     """CPU with and without a meter, in turns; the time of a scrape of many routes."""
     off = '[memory]\nenabled = false\n[energy]\nsource = "none"\n'
     with FakeRapl(work / "sys-cost", 10.0, 5.0) as meter, ExitStack() as stack:
-        servers: dict[str, Server] = {}
         on = f'[memory]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\n'
-        for name, text in (("meter off", off), ("meter on", on)):
-            settings = work / f"{name}.toml"
-            settings.write_text(text)
-            servers[name] = stack.enter_context(run_sparing(served, settings))
+        settings = {"meter off": off, "meter on": on}
+        servers = stack.enter_context(run_servers(served, settings, work))
         plain = {"no-memory": servers["meter off"], "default": servers["meter off"]}
         case = next(
             one for one in case_list.build_http_cases(plain, served) if one.name == "small-cnn-http"

@@ -2,13 +2,12 @@
 
 This machine may have no meter, so the checks of the ledger read a counter driven by the CPU time
 really used, whose truth is known (`fake_rapl`). What the shipped routes take is told by the
-machine's own meter if it has one, else by the model, and labelled so. The numbers go to
-`benchmarks/results/`, what they mean to `docs/reports/energy.md`.
+machine's own meter if it has one, else by the model, and labelled so.
 """
 
 import argparse
-import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -16,46 +15,30 @@ from rich.console import Console
 from benchmarks.energy.calls import measure_calls
 from benchmarks.energy.claim import measure_claim
 from benchmarks.energy.cost import measure_cost
+from benchmarks.energy.report import REPORT
 from benchmarks.energy.truth import measure_truth
-from benchmarks.report import DOCS, write_report
+from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.serving.measure import gather_models
-from core.errors import SparingError
-from harness.results import FOLDER, QUICK_FOLDER, write_results
+from harness.results import Sample
 from training.data.sets import load_data
 
-QUICK_S = 4.0
+PICTURES = 2000
+
+
+def measure_energy(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    grey = load_data("fashion-mnist").test.pictures[:PICTURES]
+    colour = load_data("cifar10").test.pictures[:PICTURES]
+    seconds = options.seconds
+    with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
+        work = Path(folder)
+        served = gather_models(options.models, work)
+        yield from measure_truth(served, grey, work, seconds, console)
+        yield from measure_calls(work)
+        yield from measure_cost(served, work, seconds / 6, console)
+        yield from measure_claim(options.models, colour, grey, work, seconds, console)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
-    parser.add_argument("--quick", action="store_true", help="4 s each, into runs/bench/")
-    options = parser.parse_args()
-    seconds = QUICK_S if options.quick else options.seconds
-    command = "python -m benchmarks.energy " + (
-        "--quick" if options.quick else f"--seconds {seconds:g}"
+    run_benchmark(
+        make_parser(__doc__, runs=None, seconds=60.0), measure_energy, REPORT, seconds=4.0
     )
-    console = Console(stderr=True)
-    try:
-        grey, colour = load_data("fashion-mnist").test, load_data("cifar10").test
-        with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
-            work = Path(folder)
-            served = gather_models(options.models, work)
-            samples = [
-                *measure_truth(served, grey.pictures[:2000], work, seconds, console),
-                *measure_calls(work),
-                *measure_cost(served, work, seconds / 6, console),
-                *measure_claim(
-                    options.models,
-                    colour.pictures[:2000],
-                    grey.pictures[:2000],
-                    work,
-                    seconds,
-                    console,
-                ),
-            ]
-    except (SparingError, RuntimeError, ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    path = write_results("energy", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("energy", path, QUICK_FOLDER if options.quick else DOCS))

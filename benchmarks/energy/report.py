@@ -1,11 +1,13 @@
-"""The report on energy: targets and picture."""
+"""The energy ledger: targets and plots."""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from matplotlib.figure import Figure
+import numpy as np
 
-from benchmarks.reporting.plots import BASELINE, OURS, save
-from benchmarks.reporting.verdicts import Row, at_most, each, median
+from benchmarks.reporting.pages import Report
+from benchmarks.reporting.panels import Bars, Panel
+from benchmarks.reporting.tables import Table, plain
+from benchmarks.reporting.targets import Figure, Target, difference, each, ratio, value
 from harness.results import Results
 
 SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
@@ -13,7 +15,10 @@ LARGE, DUAL, MEMORY = "CIFAR-10, large", "CIFAR-10, dual", "CIFAR-10, dual + mem
 GREY_LARGE, GREY_DUAL, EXITS = (
     f"Fashion-MNIST, {name}" for name in ("large", "dual", "early exits")
 )
-COLUMNS: dict[str, str] = {
+COMPARED = {DUAL: LARGE, MEMORY: LARGE, GREY_DUAL: GREY_LARGE, EXITS: GREY_LARGE}
+METRICS = {"mj": "idle aside", "mj_with_idle": "idle included"}
+SCRAPE = "scrape of 50 routes"
+COLUMNS = plain({
     "accounts_of_meter": "accounts / meter",
     "meter_of_truth": "meter / truth",
     "accounts_of_truth": "accounts / truth",
@@ -28,91 +33,64 @@ COLUMNS: dict[str, str] = {
     "mj": "mJ/picture",
     "mj_with_idle": "mJ/picture with idle",
     "rows": "pictures",
-}
+})  # fmt: skip
 
 
-def judge_energy(results: Results) -> list[Row]:
-    """Every target of the ledger and what it costs; what the routes take."""
+def _one(find: Callable[[Results], float]) -> Figure:
+    """A single figure in per cent, either way."""
+    return lambda results: np.array([100 * abs(find(results))])
 
-    def off(case: str, metric: str) -> float:
-        return 100 * abs(results.median(case, metric) - 1)
 
-    resting = each(results, "meter on", "idle_cpu_percent") - each(
-        results, "meter off", "idle_cpu_percent"
-    )
-    request_us = results.median("meter off", "cpu_us")
-    counting = 100 * each(results, "counting a request", "cpu_us") / request_us
-    scrape = next(case for case in results.cases() if case.startswith("scrape"))
+def _off(case: str, *metrics: str) -> Figure:
+    """How far from 1, the worst of them."""
+    return _one(lambda r: max(abs(r.median(case, metric) - 1) for metric in metrics))
+
+
+TARGETS = (
+    Target("Four accounts off the meter, mixed load", _off("mixed load", "accounts_of_meter"),
+           0.1, unit="%", digits=3),
+    Target("The meter as it was read, off the truth, mixed load",
+           _off("mixed load", "meter_of_truth"), 0.5, unit="%", digits=3),
+    Target("The accounts across a kill and restart, off the truth",
+           _off("kill and restart", "accounts_of_truth"), 1, unit="%", digits=2),
+    Target("A busy neighbour's joules that are billed to requests",
+           _one(lambda r: r.median("busy neighbour", "billed_of_neighbour")), 3, unit="%",
+           digits=2),
+    Target("A route's share of two that run together, off what it takes alone",
+           _off("two routes", "cascade_share_of_right", "large_share_of_right"), 5, unit="%",
+           digits=2),
+    Target("Sampler and ledger, an idle server",
+           difference("meter on", "meter off", "idle_cpu_percent"), 1, unit="% of a core",
+           digits=2),
+    Target("Sampler and ledger, at any load: the readings alone, ten a second",
+           value("a reading", "core_percent"), 1, unit="% of a core", digits=2),
+    Target("All metrics, with the ledger's part for each row: the calls timed alone",
+           lambda r: (100 * each(r, "counting a request", "cpu_us")
+                      / r.median("meter off", "cpu_us")), 5, unit="% of the CPU", digits=2),
+    Target("A scrape with 50 routes", value(SCRAPE, "p50_ms"), 10, unit="ms"),
+    *(
+        Target(f"Energy a picture of the large model's, {words}: {case}",
+               ratio(case, large, metric, 100), 25, unit="%")
+        for case, large in COMPARED.items()
+        for metric, words in METRICS.items()
+    ),
+)  # fmt: skip
+
+
+def draw(results: Results) -> list[Panel]:
+    """Where the joules of the mixed load went, and what a picture takes."""
+    accounts = ("rows", "overhead", "others", "idle")
+    cases = (LARGE, DUAL, MEMORY, GREY_LARGE, GREY_DUAL, EXITS)
+    source = SOURCES[int(results.median(LARGE, "source"))]
     return [
-        at_most("Four accounts against the meter, mixed load", [off("mixed load",
-                "accounts_of_meter")], 0.1, "%", "off, either way", 3),
-        at_most("The meter as it was read against the truth, mixed load", [off("mixed load",
-                "meter_of_truth")], 0.5, "%",
-                "off, either way; a reading is up to 0.2 s old, of 60", 3),
-        at_most("The same across a kill and restart, against the truth",
-                [off("kill and restart", "accounts_of_truth")], 1, "%", "off, either way", 2),
-        at_most("A busy neighbour's joules that are billed to requests",
-                [100 * abs(results.median("busy neighbour", "billed_of_neighbour"))], 3, "%",
-                "of the neighbour's", 2),
-        at_most("A route's share of two that run together, against alone",
-                [max(off("two routes", f"{name}_share_of_right") for name in ("cascade", "large"))],
-                5, "%", "the worse of both", 2),
-        at_most("Sampler and ledger, an idle server", resting, 1, "% of a core",
-                "with a meter less without", 2),
-        at_most("Sampler and ledger, at any load", each(results, "a reading", "core_percent"), 1,
-                "% of a core", "CPU time of the readings alone, ten a second", 2),
-        at_most("All metrics, with the ledger's part for each row", counting, 5, "% of the CPU",
-                f"the calls timed alone, of {request_us:.0f} µs a request of a small CNN", 2),
-        at_most("A scrape with 50 routes", [results.median(scrape, "p50_ms")], 10, "ms",
-                "client's time"),
-        *[
-            _compare(results, case, large, idle)
-            for case, large in (
-                (DUAL, LARGE), (MEMORY, LARGE), (GREY_DUAL, GREY_LARGE), (EXITS, GREY_LARGE)
-            )
-            for idle in (False, True)
-        ],
+        Bars("accounts of the joules under mixed load, %", accounts, {
+            "share": [100 * results.median("mixed load", f"{name}_share") for name in accounts]
+        }),
+        Bars(f"mJ a picture, by the meter `{source}`", cases, {
+            words: [results.median(case, metric) for case in cases]
+            for metric, words in reversed(METRICS.items())
+        }, 1),
     ]  # fmt: skip
 
 
-def _compare(results: Results, case: str, large: str, idle_too: bool) -> Row:
-    metric = "mj_with_idle" if idle_too else "mj"
-    share = 100 * each(results, case, metric) / each(results, large, metric)
-    source = SOURCES[int(results.median(case, "source"))]
-    one, two = (results.median(name, metric) for name in (case, large))
-    words = "idle included" if idle_too else "idle aside"
-    return at_most(f"Energy a picture of the large model's, {words}: {case}", share,
-                   25, "%", f"{one:.2f} of {two:.2f} mJ, told by: {source}")  # fmt: skip
-
-
-def plot_energy(results: Results, path: Path) -> None:
-    """Where the joules of the mixed load went, and what a picture takes."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    accounts, pictures = figure.subplots(1, 2)
-    left = 0.0
-    names = ("rows", "overhead", "others", "idle")
-    for name, colour in zip(names, (OURS, "#1a7f37", "#c2571a", BASELINE), strict=True):
-        share = 100 * median(results.values("mixed load", f"{name}_share"))
-        accounts.barh(0, share, left=left, color=colour, label=f"{name} {share:.0f} %")
-        left += share
-    accounts.set_yticks([])
-    accounts.set_title("whose joules under mixed load, %", fontsize=10)
-    accounts.legend(frameon=False, fontsize=8, ncols=4, loc="upper center",
-                    bbox_to_anchor=(0.5, -0.1))  # fmt: skip
-    cases = (LARGE, DUAL, MEMORY, GREY_LARGE, GREY_DUAL, EXITS)
-    for offset, metric, colour, label in (
-        (-0.2, "mj_with_idle", BASELINE, "idle included"), (0.2, "mj", OURS, "idle aside"),
-    ):  # fmt: skip
-        values = [results.median(case, metric) for case in cases]
-        places = [index + offset for index in range(len(cases))]
-        bars = pictures.barh(places, values, 0.38, color=colour, label=label)
-        pictures.bar_label(bars, fmt="{:.1f}", padding=3, fontsize=8)
-    pictures.set_yticks(range(len(cases)), cases)
-    pictures.invert_yaxis()
-    pictures.margins(x=0.15)
-    source = SOURCES[int(results.median(LARGE, "source"))]
-    pictures.set_title(f"mJ a picture, told by: {source}", fontsize=10)
-    pictures.legend(frameon=False, fontsize=8)
-    for axes in (accounts, pictures):
-        axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+REPORT = Report("energy", "energy", "Is the energy ledger right?", TARGETS, draw, [Table(COLUMNS)])

@@ -8,7 +8,6 @@ on memory.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,12 +18,12 @@ from rich.progress import track
 from benchmarks.eviction import policies
 from benchmarks.eviction.mooncake import TRACES, read_trace
 from benchmarks.eviction.policies import Policy, Stream
-from benchmarks.report import DOCS, write_report
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from benchmarks.eviction.report import BLIND, REPORT, ZIPF
+from benchmarks.reporting.command import make_parser, run_benchmark
+from harness.results import Sample
 
 PICTURES, ROOM, REQUESTS = 100_000, 10_000, 1_000_000
 QUICK = 20  # times fewer of each
-ZIPF = "Zipf"
 TRACE_SHARES = (1, 10)  # room, in per cent of what is asked for
 POLICIES: Mapping[str, Policy] = {
     "memory": policies.ours,
@@ -35,7 +34,6 @@ POLICIES: Mapping[str, Policy] = {
     "LFU that forgets nothing": policies.lfu,
     "Belady's optimum": policies.belady,
 }
-BLIND = "best without foresight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +45,17 @@ class Workload:
     room: int
 
 
+def measure_policies(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    scale = QUICK if options.quick else 1
+    yield from measure(list(read_traces()), options.runs, scale, console)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="seeds of the Zipf stream")
-    parser.add_argument(
-        "--quick", action="store_true", help=f"one seed, {QUICK} times fewer, into runs/bench/"
-    )
-    options = parser.parse_args()
-    runs, scale = (1, QUICK) if options.quick else (options.runs, 1)
-    command = "python -m benchmarks.eviction " + ("--quick" if options.quick else f"--runs {runs}")
-    try:
-        traces = list(read_traces())
-    except FileNotFoundError as error:
-        sys.exit(str(error))
-    samples = list(measure(traces, runs, scale))
-    folder = QUICK_FOLDER if options.quick else FOLDER
-    path = write_results("eviction", command, samples, folder)
-    print(write_report("eviction", path, QUICK_FOLDER if options.quick else DOCS))
+    run_benchmark(make_parser(__doc__), measure_policies, REPORT, runs=1)
 
 
-def measure(traces: list[Workload], runs: int, scale: int) -> Iterator[Sample]:
+def measure(traces: list[Workload], runs: int, scale: int, console: Console) -> Iterator[Sample]:
     """Every policy on every seed of the Zipf stream and once on every trace."""
-    console = Console(stderr=True)
     jobs = [
         (run, load, name, policy)
         for run in range(runs)

@@ -3,22 +3,20 @@
 The shipped `fashion-mnist-large` keeps its weights; two exits are trained on it first, a few
 epochs, and kept in `runs/`. Both answer the same test pictures through the real server, memory off,
 64 connections each, in turns: rows that stay are batched again at every exit. A third server has
-that switched off. Numbers go to `benchmarks/results/`, the comparison to `docs/reports/exits.md`.
+that switched off.
 """
 
 import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from benchmarks.exits.report import EXITS, NO_REBATCH, WHOLE
-from benchmarks.report import DOCS, write_report
+from benchmarks.exits.report import EXITS, NO_REBATCH, REPORT, WHOLE
+from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.serving.cases import (
     CASCADE_CONNECTIONS,
     LARGE,
@@ -28,10 +26,9 @@ from benchmarks.serving.cases import (
     make_binary_traffic,
 )
 from benchmarks.serving.measure import LOAD_METRICS, run_load
-from core.errors import SparingError
 from harness.load.traffic import Labels, Pictures
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
-from harness.servers import Server, read_metrics, run_sparing
+from harness.results import Sample
+from harness.servers import Server, read_metrics, run_servers
 from harness.stage_time import open_route, run_stages
 from training.data.sets import load_data
 from training.exits import train
@@ -40,43 +37,25 @@ from training.export.exit_route import Options
 DATA, NET = "fashion-mnist", "cnn-36m"
 ROUTE = f"{DATA}-exits"
 RUNS = Path("runs/exits-bench")
-EPOCHS = 4
 SERVERS = ("no-memory", "no-memory-no-rebatch")
 QUICK_PICTURES = 500
 
 
+def measure_exits(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    test = load_data(DATA).test
+    count = QUICK_PICTURES if options.quick else len(test.labels)
+    pictures, labels = test.pictures[:count], test.labels[:count]
+    with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
+        work = Path(folder)
+        served = gather_routes(options.models, work, options.epochs, console)
+        yield from judge_offline(served, pictures, labels)
+        yield from measure(served, pictures, options.runs, options.seconds, work, console)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
-    parser.add_argument("--epochs", type=int, help="of the exits' training; quick 1, else 4")
-    parser.add_argument("--quick", action="store_true", help="one run of 0.5 s, into runs/bench/")
-    options = parser.parse_args()
-    runs, seconds = (1, 0.5) if options.quick else (options.runs, options.seconds)
-    epochs = options.epochs or (1 if options.quick else EPOCHS)
-    command = f"python -m benchmarks.exits --epochs {epochs} " + (
-        "--quick" if options.quick else f"--runs {runs} --seconds {seconds:g}"
-    )
-    console = Console(stderr=True)
-    try:
-        test = load_data(DATA).test
-        count = QUICK_PICTURES if options.quick else len(test.labels)
-        with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
-            work = Path(folder)
-            served = gather_routes(options.models, work, epochs, console)
-            pictures, labels = test.pictures[:count], test.labels[:count]
-            samples = [
-                *judge_offline(served, pictures, labels),
-                *measure(served, pictures, runs, seconds, work, console),
-            ]
-    except (ValueError, FileNotFoundError, RuntimeError, SparingError) as error:
-        sys.exit(str(error))
-    path = write_results("exits", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("exits", path, QUICK_FOLDER if options.quick else DOCS))
-    faults = sum(s.value for s in samples if s.metric in ("errors", "wrong"))
-    if faults:
-        sys.exit(f"{faults:.0f} answers were errors or wrong; the results say in which cases")
+    parser = make_parser(__doc__, seconds=4.0)
+    parser.add_argument("--epochs", type=int, default=4, help="of the exits' training")
+    run_benchmark(parser, measure_exits, REPORT, runs=1, seconds=0.5, epochs=1)
 
 
 def gather_routes(models: Path, work: Path, epochs: int, console: Console) -> Path:
@@ -113,7 +92,8 @@ def measure(
 ) -> list[Sample]:
     """Every case once a run, every other run in reverse order."""
     samples: list[Sample] = []
-    with _run_servers(served, work) as servers:
+    settings = {name: SETTINGS[name] for name in SERVERS}
+    with run_servers(served, settings, work) as servers:
         cases = list(list_cases(served, servers, pictures))
         for run in range(runs):
             for case, route in cases if run % 2 == 0 else reversed(cases):
@@ -163,14 +143,3 @@ def _read_totals(server: Server, route: str) -> Mapping[str, float]:
         elif labels.get("route") == route and name == "sparing_rows_total":
             totals["rows"] += value
     return totals
-
-
-@contextmanager
-def _run_servers(served: Path, work: Path) -> Iterator[Mapping[str, Server]]:
-    with ExitStack() as stack:
-        servers: dict[str, Server] = {}
-        for name in SERVERS:
-            settings = work / f"{name}.toml"
-            settings.write_text(SETTINGS[name])
-            servers[name] = stack.enter_context(run_sparing(served, settings))
-        yield servers

@@ -26,7 +26,7 @@ from harness.load.loadgen import build_requests
 from harness.load.once import Pass, ask_once
 from harness.load.traffic import Labels, Pictures, pack_binary
 from harness.results import Sample
-from harness.servers import Server, read_metrics, run_sparing
+from harness.servers import Server, read_metrics, run_servers
 from harness.services.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from harness.services.redis_server import RedisServer
 from harness.services.slow_proxy import SlowProxy
@@ -80,14 +80,17 @@ def measure_faults(
         redis = stack.enter_context(RedisServer())
         proxy = stack.enter_context(SlowProxy(redis.port))
         url = f"redis://127.0.0.1:{proxy.port}/0"
-        servers = []
-        for name, text in (("plain", WITHOUT), ("second", WITH.format(url=url, secret=SECRET))):
-            settings = folder / f"{name}.toml"
-            settings.write_text(text)
-            servers.append(stack.enter_context(run_sparing(models, settings)))
+        settings = {"plain": WITHOUT, "second": WITH.format(url=url, secret=SECRET)}
+        servers = stack.enter_context(run_servers(models, settings, folder))
         order = [index % len(some) for index in range(requests)]
-        plain, second = servers
-        place = Place(plain, second, redis, proxy, [some[i] for i in order], right[order])
+        place = Place(
+            servers["plain"],
+            servers["second"],
+            redis,
+            proxy,
+            [some[i] for i in order],
+            right[order],
+        )
         for run in range(runs):
             for fault, harm in FAULTS.items():
                 found = measure_fault(place, harm)

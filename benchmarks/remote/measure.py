@@ -9,22 +9,20 @@ report on memory.
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.remote.faults import measure_faults
 from benchmarks.remote.pair import measure_pair, read_requests
-from benchmarks.report import DOCS, write_report
+from benchmarks.remote.report import REPORT
+from benchmarks.reporting.command import make_parser, run_benchmark
 from cache.remote import MAX_KEYS, RemoteMemory
-from core.errors import SparingError
 from core.messages import Array, Key, Outcome
 from harness.process_tree import read_cpu_s
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import Sample
 from harness.services.redis_server import RedisServer
 from training.data.sets import load_data
 
@@ -33,32 +31,20 @@ QUICK = 20  # times fewer of each
 SECRET = b"s" * 32
 
 
+def measure_tier(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    scale = QUICK if options.quick else 1
+    test, requests = load_data("cifar10").test, read_requests(scale)
+    yield from measure_keys(options.runs, BATCHES // scale, console)
+    yield from measure_pair(requests)
+    yield from measure_faults(options.models, test.pictures, options.runs, quick=options.quick)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument(
-        "--quick", action="store_true", help=f"one run, {QUICK} times less, into runs/bench/"
-    )
-    options = parser.parse_args()
-    runs, scale = (1, QUICK) if options.quick else (options.runs, 1)
-    command = "python -m benchmarks.remote " + ("--quick" if options.quick else f"--runs {runs}")
-    try:
-        test, requests = load_data("cifar10").test, read_requests(scale)
-        samples = [
-            *measure_keys(runs, BATCHES // scale),
-            *measure_pair(requests),
-            *measure_faults(options.models, test.pictures, runs, quick=options.quick),
-        ]
-    except (FileNotFoundError, SparingError, RuntimeError, ValueError) as error:
-        sys.exit(str(error))
-    path = write_results("remote", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("remote", path, QUICK_FOLDER if options.quick else DOCS))
+    run_benchmark(make_parser(__doc__), measure_tier, REPORT, runs=1)
 
 
-def measure_keys(runs: int, batches: int) -> Iterator[Sample]:
+def measure_keys(runs: int, batches: int, console: Console) -> Iterator[Sample]:
     """CPU a key of looking up what is there and what is not, and of storing."""
-    console = Console(stderr=True)
     for run in range(runs):
         with RedisServer() as redis:
             for case, ours_us, redis_us in asyncio.run(_measure_keys(redis, batches)):

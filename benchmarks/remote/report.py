@@ -1,13 +1,13 @@
-"""The report's part on the second tier of memory: targets and picture."""
+"""The second cache tier: targets and plots."""
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from benchmarks.reporting.plots import BASELINE, OURS, save
-from benchmarks.reporting.verdicts import Row, at_least, at_most, each, median
+from benchmarks.reporting.pages import Report
+from benchmarks.reporting.panels import Bars, Panel
+from benchmarks.reporting.tables import Table, plain
+from benchmarks.reporting.targets import Figure, Target, difference, value
 from harness.results import Results
 
 KEYS = {"hit": "looking up what is there", "miss": "what is not", "store": "storing"}
@@ -15,7 +15,7 @@ SECOND, BIG, ALONE = "second process", "one big memory", "second process alone"
 TRACES = ("conversation", "synthetic")
 HEALED = ("killed", "paused", "slow, 50 ms", "full")  # the others end by themselves under load
 TIMEOUT_MS = 10.0  # the setting's default
-COLUMNS = {
+COLUMNS = plain({
     "cpu_us": "CPU µs/key",
     "redis_cpu_us": "CPU µs/key of Redis",
     "hit_rate": "hit rate",
@@ -26,49 +26,45 @@ COLUMNS = {
     "slowest_ms": "slowest ms, fault",
     "counted": "keys counted as errors",
     "recovery_s": "s until used again",
-}
+})  # fmt: skip
 
 
-def judge_remote(results: Results) -> list[Row]:
-    """Every target of the second tier."""
-    rows = [
-        at_most(f"CPU a key in batches of 64, {words}", each(results, case, "cpu_us"), 20, "µs",
-                f"and {results.median(case, 'redis_cpu_us'):.1f} µs of Redis's")
-        for case, words in KEYS.items()
-    ]  # fmt: skip
-    for trace in TRACES:
-        second, big, alone = (
-            100 * each(results, f"{system} @ {trace}", "hit_rate")
-            for system in (SECOND, BIG, ALONE)
-        )
-        why = f"{median(second):.2f} of {median(big):.2f} %; without Redis {median(alone):.2f} %"
-        what = f"Hit rate of the second process below one big memory's, {trace}"
-        rows.append(at_most(what, big - second, 2, "points", why, 2))
-    for fault in list_faults(results):
-        with_fault, plain = (each(results, fault, name) for name in ("p99_ms", "plain_p99_ms"))
-        why = f"{median(with_fault):.1f} against {median(plain):.1f} ms without a second tier"
-        what = f"Redis {fault}: added p99"
-        rows.append(at_most(what, with_fault - plain, TIMEOUT_MS, "ms", why))
-    return [*rows, *_judge_all_faults(results)]
-
-
-def _judge_all_faults(results: Results) -> list[Row]:
-    """What has to hold in every single run of every fault."""
+def list_targets(results: Results) -> Sequence[Target]:
     faults = list_faults(results)
-
-    def gather(metric: str) -> list[float]:
-        return [value for fault in faults for value in results.values(fault, metric)]
-
-    recoveries = [max(max(results.values(fault, "recovery_s")) for fault in HEALED)]
-    asked = f"of {sum(gather('requests')):,.0f}, before, during and after"
     return [
-        at_most("Wrong answers, all faults", [sum(gather("wrong"))], 0, "", asked, 0),
-        at_most("Errors, all faults", [sum(gather("errors"))], 0, "", asked, 0),
-        at_least("Keys counted as errors, the least of any fault", [min(gather("counted"))], 1, "",
-                 "`sparing_memory_remote_errors_total`", 0),
-        at_most("Used again after healing, the slowest of any fault", recoveries, 3, "s",
-                "an answer is found in it; the limit is ours"),
+        *(
+            Target(f"CPU a key in batches of 64, {words}", value(case, "cpu_us"), 20, unit="µs")
+            for case, words in KEYS.items()
+        ),
+        *(
+            Target(f"Hit rate of the second process below one big cache's, {trace}",
+                   difference(f"{BIG} @ {trace}", f"{SECOND} @ {trace}", "hit_rate", 100), 2,
+                   unit="points", digits=2)
+            for trace in TRACES
+        ),
+        *(
+            Target(f"Redis {fault}: added p99", _add(fault), TIMEOUT_MS, unit="ms")
+            for fault in faults
+        ),
+        Target("Wrong answers, all faults", _reduce(sum, faults, "wrong"), 0, digits=0),
+        Target("Errors, all faults", _reduce(sum, faults, "errors"), 0, digits=0),
+        Target("Keys counted as errors, the least of any fault", _reduce(min, faults, "counted"),
+               at_least=1, digits=0),
+        Target("Used again after healing, the slowest of any fault",
+               _reduce(max, HEALED, "recovery_s"), 3, unit="s"),
     ]  # fmt: skip
+
+
+def _add(fault: str) -> Figure:
+    with_fault, without = value(fault, "p99_ms"), value(fault, "plain_p99_ms")
+    return lambda results: with_fault(results) - without(results)
+
+
+def _reduce(function: Callable[[list[float]], float], faults: Sequence[str], metric: str) -> Figure:
+    """What has to hold in every run of every fault."""
+    return lambda results: np.array(
+        [function([one for fault in faults for one in results.values(fault, metric)])]
+    )
 
 
 def list_faults(results: Results) -> list[str]:
@@ -76,59 +72,23 @@ def list_faults(results: Results) -> list[str]:
     return list(dict.fromkeys(measured))
 
 
-def plot_remote(results: Results, path: Path) -> None:
+def draw(results: Results) -> list[Panel]:
     """What a key costs, what the second process finds, and p99 with each fault."""
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    keys, rates, faults = figure.subplots(1, 3, width_ratios=(3, 3, 4))
-    _draw_keys(keys, results)
-    _draw_rates(rates, results)
-    _draw_faults(faults, results)
-    for axes in (keys, rates, faults):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    save(figure, path)
+    faults = list_faults(results)
+    return [
+        Bars("CPU a key in batches of 64, µs", [*KEYS], {
+            words: [results.median(case, metric) for case in KEYS]
+            for metric, words in (("redis_cpu_us", "Redis"), ("cpu_us", "Sparing"))
+        }, 1),
+        Bars("hit rate of the second process, %", TRACES, {
+            words: [100 * results.median(f"{system} @ {trace}", "hit_rate") for trace in TRACES]
+            for system, words in ((ALONE, "alone"), (SECOND, "shared Redis"), (BIG, BIG))
+        }, 1),
+        Bars("p99 under load, ms", faults, {
+            words: [results.median(fault, metric) for fault in faults]
+            for metric, words in (("plain_p99_ms", "no second tier"), ("p99_ms", "with the fault"))
+        }, 1),
+    ]  # fmt: skip
 
 
-def _draw_keys(axes: Axes, results: Results) -> None:
-    places = np.arange(len(KEYS))
-    for offset, metric, colour, label in (
-        (-0.2, "cpu_us", OURS, "Sparing"), (0.2, "redis_cpu_us", BASELINE, "Redis"),
-    ):  # fmt: skip
-        values = [results.median(case, metric) for case in KEYS]
-        bars = axes.bar(places + offset, values, 0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="{:.1f}", fontsize=8)
-    axes.set_xticks(places, [*KEYS])
-    axes.set_title("CPU a key in batches of 64, µs", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
-
-
-def _draw_rates(axes: Axes, results: Results) -> None:
-    places = np.arange(len(TRACES))
-    for offset, system, colour in (
-        (-0.27, ALONE, BASELINE), (0.0, SECOND, OURS), (0.27, BIG, "#1a7f37"),
-    ):  # fmt: skip
-        values = [100 * results.median(f"{system} @ {trace}", "hit_rate") for trace in TRACES]
-        label = "second process, shared Redis" if system == SECOND else system
-        bars = axes.bar(places + offset, values, 0.26, color=colour, label=label)
-        axes.bar_label(bars, fmt="{:.1f}", fontsize=8)
-    axes.set_xticks(places, TRACES)
-    axes.margins(y=0.3)
-    axes.set_title("hit rate of the second process, %", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-
-
-def _draw_faults(axes: Axes, results: Results) -> None:
-    names = list_faults(results)
-    places = np.arange(len(names))
-    for offset, metric, colour, label in (
-        (-0.2, "plain_p99_ms", BASELINE, "no second tier"),
-        (0.2, "p99_ms", OURS, "Redis in trouble"),
-    ):  # fmt: skip
-        values = [results.median(fault, metric) for fault in names]
-        bars = axes.barh(places + offset, values, 0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="{:.1f}", padding=3, fontsize=8)
-    axes.set_yticks(places, names)
-    axes.invert_yaxis()
-    axes.margins(x=0.25)
-    axes.set_title("p99 under load, ms", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.06))
+REPORT = Report("remote", "memory", "What processes share", list_targets, draw, [Table(COLUMNS)])

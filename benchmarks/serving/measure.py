@@ -18,47 +18,26 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.report import DOCS, write_report
+from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
+from benchmarks.serving.report import REPORT
 from harness import small_cnn
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
-from harness.servers import Server, run_echo, run_no_op, run_sparing
+from harness.results import Sample
+from harness.servers import Server, run_echo, run_no_op, run_servers, run_sparing
 
 LOAD_METRICS = ("cpu_us", "requests_s", "p50_ms", "p99_ms", "requests", "errors", "wrong")
 ONNX_BATCHES = (1, 32)
+QUICK_PICTURES = 500  # of the cascade
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
-    parser.add_argument("--quick", action="store_true", help="one run of 0.5 s, into runs/bench/")
-    options = parser.parse_args()
-    runs, seconds = (1, 0.5) if options.quick else (options.runs, options.seconds)
-    limit = 500 if options.quick else None
-    command = "python -m benchmarks.serving" + (
-        " --quick" if options.quick else f" --runs {runs} --seconds {seconds:g}"
-    )
-    try:
-        load_pictures()  # before any server starts; the cascade's cases need them
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    samples = measure_serving(options.models, runs, seconds, limit, Console(stderr=True))
-    path = write_results("serving", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("serving", path, QUICK_FOLDER if options.quick else DOCS))
-    faults = sum(s.value for s in samples if s.metric in ("errors", "wrong"))
-    if faults:
-        sys.exit(f"{faults:.0f} answers were errors or wrong; the results say in which cases")
-
-
-def measure_serving(
-    models: Path, runs: int, seconds: float, limit: int | None, console: Console
-) -> list[Sample]:
-    """Every case `runs` times; `limit` bounds the cascade's pictures."""
+def measure_serving(options: argparse.Namespace, console: Console) -> list[Sample]:
+    """Every case in every run."""
+    load_pictures()  # before any server starts; the cascade's cases need them
+    models, runs, seconds = options.models, options.runs, options.seconds
+    limit = QUICK_PICTURES if options.quick else None
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder, ExitStack() as stack:
         work = Path(folder)
@@ -128,17 +107,11 @@ def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str
 
 @contextmanager
 def _run_servers(served: Path, work: Path) -> Iterator[Mapping[str, Server]]:
-    with ExitStack() as stack:
-        servers: dict[str, Server] = {}
-        for name, text in case_list.SETTINGS.items():
-            settings = work / f"{name}.toml"
-            settings.write_text(text)
-            servers[name] = stack.enter_context(run_sparing(served, settings))
-        servers["echo"] = stack.enter_context(run_echo())
-        reply = work / "no-op-reply.bin"
+    reply = work / "no-op-reply.bin"
+    with run_servers(served, case_list.SETTINGS, work) as servers, run_echo() as echo:
         reply.write_bytes(case_list.make_no_op_reply(servers["no-memory"]))
-        servers["no-op"] = stack.enter_context(run_no_op(reply))
-        yield servers
+        with run_no_op(reply) as no_op:
+            yield servers | {"echo": echo, "no-op": no_op}
 
 
 def _time_onnx(served: Path, run: int, seconds: float) -> list[Sample]:
@@ -167,3 +140,7 @@ def _run_for_json(command: Sequence[str]) -> dict[str, Any]:  # whatever the JSO
     finished = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(finished.stdout)
     return found
+
+
+def main() -> None:
+    run_benchmark(make_parser(__doc__, seconds=3.0), measure_serving, REPORT, runs=1, seconds=0.5)

@@ -4,8 +4,6 @@ Each case is measured on every kind right after one another, so that the compari
 in time.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,14 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.report import DOCS, write_report
 from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import gather_models, measure_cases
 from harness import small_cnn
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import Sample
 from harness.servers import Server
 
 SERVERS = ("default", "no-memory")  # of each kind, by their settings in `cases`
@@ -89,33 +86,6 @@ def _build(
         for case in built
         if case.name in compared
     ]
-
-
-def run_benchmark(
-    name: str, about: str, measure: Callable[[Path, int, float, Console], list[Sample]]
-) -> None:
-    """The command line of such a benchmark: `measure` is given the shipped routes, runs, seconds
-    and where to tell of progress. Ends with one sentence where answers were errors or wrong.
-    """
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
-    parser.add_argument("--quick", action="store_true", help="one run of 0.5 s, into runs/bench/")
-    options = parser.parse_args()
-    runs, seconds = (1, 0.5) if options.quick else (options.runs, options.seconds)
-    command = f"python -m benchmarks.{name}" + (
-        " --quick" if options.quick else f" --runs {runs} --seconds {seconds:g}"
-    )
-    try:
-        samples = measure(options.models, runs, seconds, Console(stderr=True))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    path = write_results(name, command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report(name, path, QUICK_FOLDER if options.quick else DOCS))
-    faults = sum(s.value for s in samples if s.metric in ("errors", "wrong"))
-    if faults:
-        sys.exit(f"{faults:.0f} answers were errors or wrong; the results say in which cases")
 
 
 @contextmanager

@@ -9,38 +9,25 @@ server: the tier's own object, and the shipped cascade's answers computed before
 
 import argparse
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.report import DOCS, write_report
+from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.similar.audits import measure_audits
 from benchmarks.similar.near_duplicates import KINDS, make_kind, make_mixed
+from benchmarks.similar.report import MIXED, REPORT
 from benchmarks.similar.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
-from core.errors import SparingError
 from harness.load.traffic import Pictures
-from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
+from harness.results import Sample
 from harness.stage_time import open_route
 from routes.loading import LoadedRoute
 from training.data.sets import load_data
 
 ROUTE = "fashion-mnist"
-MIXED = "all kinds"
 QUICK_PICTURES = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of a stream."""
-
-    hits: int
-    wrong: int  # hits whose label is not the one computed for that picture
-    seconds: float  # CPU time of asking
 
 
 Ask = Callable[[LoadedRoute, Stream], tuple[int, int]]
@@ -60,55 +47,39 @@ TIERS: Mapping[str, Ask] = {
 }
 
 
+def measure_similar(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    pictures = load_data(ROUTE).test.pictures[: QUICK_PICTURES if options.quick else None]
+    route = open_route(options.models, ROUTE)
+    yield from measure_sharing(route, pictures, options.runs, console)
+    yield from measure_audits(route, pictures, options.runs)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path("models"), help="shipped routes")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one run of 600, into runs/bench/")
-    options = parser.parse_args()
-    try:
-        pictures = load_data(ROUTE).test.pictures
-        route = open_route(options.models, ROUTE)
-    except (ValueError, FileNotFoundError, SparingError) as error:
-        sys.exit(str(error))
-    runs = 1 if options.quick else options.runs
-    if options.quick:
-        pictures = pictures[:QUICK_PICTURES]
-    samples = [*measure_sharing(route, pictures, runs), *measure_audits(route, pictures, runs)]
-    command = "python -m benchmarks.similar " + ("--quick" if options.quick else f"--runs {runs}")
-    path = write_results("similar", command, samples, QUICK_FOLDER if options.quick else FOLDER)
-    print(write_report("similar", path, QUICK_FOLDER if options.quick else DOCS))
+    run_benchmark(make_parser(__doc__, runs=3), measure_similar, REPORT, runs=1)
 
 
-def measure_sharing(route: LoadedRoute, pictures: Pictures, runs: int) -> Iterator[Sample]:
+def measure_sharing(
+    route: LoadedRoute, pictures: Pictures, runs: int, console: Console
+) -> Iterator[Sample]:
     """Every tier on every kind of near-duplicates, with other ones in every run."""
-    console = Console(stderr=True)
     computed = compute(route, pictures)
     cells = [(run, kind) for run in range(runs) for kind in (MIXED, *KINDS)]
     for run, kind in track(cells, "near-duplicates", console=console):
         twins = make_mixed(pictures, run) if kind == MIXED else make_kind(kind, pictures, run)
         stream = mix(computed, compute(route, twins), run)
         for name, ask in TIERS.items():
-            found = _count(ask, route, stream)
-            yield from _describe(f"{name} @ {kind}", run, found, len(stream.pictures))
+            started = time.thread_time()
+            hits, wrong = ask(route, stream)
+            seconds, requests = time.thread_time() - started, len(stream.pictures)
+            facts = {
+                "requests": requests,
+                "hits": hits,
+                "wrong": wrong,
+                "wrong_percent": 100 * wrong / hits if hits else 0.0,
+                "ask_us": seconds / requests * 1e6,
+            }
+            yield from (Sample(f"{name} @ {kind}", run, *fact) for fact in facts.items())
             console.print(
-                f"run {run + 1}/{runs} {name:21} {kind:29}{found.hits:6} hits{found.wrong:6} wrong",
+                f"run {run + 1}/{runs} {name:21} {kind:29}{hits:6} hits{wrong:6} wrong",
                 soft_wrap=True,
             )
-
-
-def _count(ask: Ask, route: LoadedRoute, stream: Stream) -> Counts:
-    started = time.thread_time()
-    hits, wrong = ask(route, stream)
-    return Counts(hits, wrong, time.thread_time() - started)
-
-
-def _describe(case: str, run: int, found: Counts, requests: int) -> Sequence[Sample]:
-    facts = {
-        "requests": requests,
-        "hits": found.hits,
-        "wrong": found.wrong,
-        "wrong_percent": 100 * found.wrong / found.hits if found.hits else 0.0,
-        "ask_us": found.seconds / requests * 1e6,
-    }
-    return [Sample(case, run, metric, value) for metric, value in facts.items()]

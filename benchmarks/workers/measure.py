@@ -1,24 +1,24 @@
-"""`python -m benchmarks.workers`: `sparing serve --workers 2` beside one process, in turns.
+"""`python -m benchmarks.workers`: `sparing serve --workers 2` beside one process, in turns."""
 
-The numbers go to `benchmarks/results/`, the comparison to `docs/reports/workers.md`.
-"""
-
-from pathlib import Path
+import argparse
 
 from rich.console import Console
 
-from benchmarks.serving.side_by_side import Start, measure_kinds, run_benchmark
-from benchmarks.workers.report import COMPARED, KINDS
+from benchmarks.reporting.command import make_parser, run_benchmark
+from benchmarks.serving.side_by_side import Start, measure_kinds
+from benchmarks.workers.report import COMPARED, KINDS, REPORT
 from harness.results import Sample
 from harness.servers import run_sparing
 
 CHANNELS = 8  # a gRPC channel is one connection, which one worker serves
 
 
-def measure_workers(models: Path, runs: int, seconds: float, console: Console) -> list[Sample]:
+def measure_workers(options: argparse.Namespace, console: Console) -> list[Sample]:
     """Every case with one process and with two."""
-    kinds = {kind: _start_with(workers) for kind, workers in KINDS.items()}
-    return measure_kinds(kinds, COMPARED, runs, seconds, console, models, CHANNELS)
+    kinds = {kind: _start_with(int(kind)) for kind in KINDS}
+    return measure_kinds(
+        kinds, COMPARED, options.runs, options.seconds, console, options.models, CHANNELS
+    )
 
 
 def _start_with(workers: int) -> Start:
@@ -26,4 +26,4 @@ def _start_with(workers: int) -> Start:
 
 
 def main() -> None:
-    run_benchmark("workers", __doc__, measure_workers)
+    run_benchmark(make_parser(__doc__, seconds=3.0), measure_workers, REPORT, runs=1, seconds=0.5)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.compare import measure as compare
-from benchmarks.compare.measure import QUICK, Plan, gather, measure, publish
+from benchmarks.compare.measure import QUICK, Plan, gather, measure
 from benchmarks.compare.measuring import contestants
 from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.accuracy import measure_accuracy
@@ -28,10 +28,9 @@ from benchmarks.compare.measuring.times import (
     write_settings,
 )
 from benchmarks.compare.measuring.trunk import cut_trunk, measure_trunks
-from benchmarks.report import DOCS
 from benchmarks.serving.measure import run_load
 from core.devices import CpuDevice
-from harness.results import FOLDER, QUICK_FOLDER, Sample, read_results
+from harness.results import Sample
 from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
@@ -106,16 +105,8 @@ def test_other_strangers_are_another_measurement(
         (QUICK, "--quick", True),
     ],
 )
-def test_a_trial_is_never_published_over_the_report(
-    plan: Plan, command: str, trial: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "write_report", lambda bench, path, folder: folder / "cbnet.md")
-    path = publish("mnist", [Sample("lenet", 1, "accuracy", 1.0)], plan)
-    assert path == (QUICK_FOLDER if trial else DOCS) / "cbnet.md"
-    (written,) = tmp_path.rglob("*.csv")
-    assert written.is_relative_to(tmp_path / (QUICK_FOLDER if trial else FOLDER))
-    assert read_results(written).facts["command"] == f"sparing compare --data mnist {command}"
+def test_fewer_epochs_make_a_trial(plan: Plan, command: str, trial: bool) -> None:
+    assert (plan.say(), plan.is_trial) == (command, trial)
 
 
 def test_a_replay_tells_what_the_slow_run_tells(

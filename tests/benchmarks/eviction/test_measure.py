@@ -1,18 +1,14 @@
-"""The policies do what they are named for, and the part's verdicts follow from the samples."""
-
-import re
-from pathlib import Path
+"""The policies do what they are named for, and targets are judged by the samples."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.eviction.measure import BLIND, POLICIES, ZIPF, make_zipf
+from benchmarks.eviction.measure import POLICIES, make_zipf
 from benchmarks.eviction.policies import Stream, belady, blind, lru, sieve
-from benchmarks.eviction.report import explain_eviction, judge_eviction
-from benchmarks.report import PAGES, write_report
-from harness.results import Results, Sample, write_results
+from benchmarks.eviction.report import BLIND, REPORT, ZIPF
+from harness.results import Results, Sample
 
 STREAMS = st.lists(st.integers(0, 6), min_size=1, max_size=24).map(np.array)
 
@@ -94,27 +90,8 @@ RATES = dict.fromkeys(POLICIES, 0.70) | {"memory": 0.78, "Belady's optimum": 0.8
 
 def test_verdicts_follow_from_the_samples() -> None:
     def judge(changes: dict[str, float]) -> list[bool | None]:
-        return [row.met for row in judge_eviction(Results({}, collect(RATES | changes)))]
+        return [row.met for row in REPORT.judge(Results({}, collect(RATES | changes)))]
 
     assert judge({}) == [False, True]
     assert judge({"memory": 0.815}) == [True, True]
     assert judge({"memory": 0.76}) == [False, False]
-
-
-def test_the_words_follow_from_the_samples() -> None:
-    text = explain_eviction(Results({}, collect(RATES)))
-    assert "no policy comes within 3 points of Belady" in text
-    assert "8.0 points above (conversation, 1 %)" in text
-    near = explain_eviction(Results({}, collect(RATES | {BLIND: 0.82})))
-    assert "3 points are in reach" in near
-
-
-def test_the_page_on_memory_has_a_chapter_of_every_part_that_was_measured(tmp_path: Path) -> None:
-    source = write_results("eviction", "python -m benchmarks.eviction", collect(RATES), tmp_path)
-    page = write_report("eviction", source, tmp_path / "reports")
-    text = page.read_text()
-    assert page.name == "memory.md"
-    assert re.findall("^# .+", text, re.MULTILINE) == ["# What memory does"]
-    assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(PAGES["memory"].parts)
-    assert source.name in text and "(img/eviction.png)" in text
-    assert (tmp_path / "reports" / "img" / "eviction.png").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""Verdicts on early exits follow from the samples, and the picture is drawn."""
+"""Targets of early exits are judged by the samples, and the measurement is right."""
 
 import io
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.exits.measure import ROUTE, judge_offline, measure
-from benchmarks.exits.report import EXITS, NO_REBATCH, WHOLE, explain_exits, judge_exits, plot_exits
+from benchmarks.exits.report import EXITS, NO_REBATCH, REPORT, WHOLE
 from benchmarks.serving.cases import LARGE
 from harness.results import Results, Sample
 from tests.fakes.tiny_kinds import write_exits
@@ -51,21 +51,8 @@ def measured(changed: Mapping[tuple[str, str], float] | None = None) -> Results:
     ],
 )
 def test_a_number_past_its_limit_is_a_miss(case: str, metric: str, value: float) -> None:
-    assert all(row.met for row in judge_exits(measured()))
-    assert sum(not row.met for row in judge_exits(measured({(case, metric): value}))) == 1
-
-
-def test_the_gain_is_told_apart_from_that_of_batching_again() -> None:
-    text = explain_exits(measured())
-    assert "60% leave at the first exit and 25% at the second" in text
-    assert "33% of the net's MACs" in text
-    assert "2.00 times as many requests" in text
-    assert "1.30 times with that switched off" in text
-
-
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    plot_exits(measured(), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 10_000
+    assert all(row.met for row in REPORT.judge(measured()))
+    assert sum(not row.met for row in REPORT.judge(measured({(case, metric): value}))) == 1
 
 
 def test_both_nets_are_really_served_and_every_answer_is_right(tmp_path: Path) -> None:
@@ -81,4 +68,4 @@ def test_both_nets_are_really_served_and_every_answer_is_right(tmp_path: Path) -
         assert results.median(case, "requests") > 0
         assert results.median(case, "device_us") > 0
         assert results.median(case, "errors") == results.median(case, "wrong") == 0
-    judge_exits(results)
+    REPORT.judge(results)

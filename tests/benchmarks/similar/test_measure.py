@@ -1,19 +1,18 @@
 """The benchmark of similar memory makes what it says, counts right, and judges by samples."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from benchmarks.report import write_report
 from benchmarks.similar.audits import BROKEN, RATES, find_broken, find_rate
-from benchmarks.similar.measure import MIXED, TIERS, measure_sharing
+from benchmarks.similar.measure import TIERS, measure_sharing
 from benchmarks.similar.near_duplicates import KINDS, make_kind, make_mixed
-from benchmarks.similar.report import explain_similar, judge_similar
+from benchmarks.similar.report import MIXED, REPORT
 from benchmarks.similar.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
 from core.devices import CpuDevice
-from harness.results import Results, Sample, write_results
+from harness.results import Results, Sample
 from harness.stage_time import open_route
 from routes.loading import LoadedRoute
 from routes.offline import run_offline
@@ -93,7 +92,7 @@ def test_a_stream_holds_both_halves_with_their_own_answers(route: LoadedRoute) -
 
 
 def test_every_tier_is_measured_on_every_kind(route: LoadedRoute) -> None:
-    samples = list(measure_sharing(route, PICTURES, 1))
+    samples = list(measure_sharing(route, PICTURES, 1, Console(quiet=True)))
     cases = {sample.case for sample in samples}
     assert cases == {f"{tier} @ {kind}" for tier in TIERS for kind in (MIXED, *KINDS)}
     results = Results({}, samples)
@@ -149,14 +148,4 @@ def make_results(wrong: int, slowest: float = 30.0, off_percent: float = 0.3) ->
     ],
 )
 def test_verdicts_follow_from_the_samples(results: Results, missed: int) -> None:
-    assert [row.met for row in judge_similar(results)].count(False) == missed
-
-
-def test_the_report_says_what_each_part_is_worth(tmp_path: Path) -> None:
-    results = make_results(1)
-    text = explain_similar(results)
-    assert "| as shipped | 11,200 | 0.70 | 16 | 0.143 % |" in text
-    source = write_results("similar", "python -m benchmarks.similar", results.samples, tmp_path)
-    written = write_report("similar", source, tmp_path / "reports").read_text()
-    assert text in written
-    assert (tmp_path / "reports" / "img" / "similar.png").stat().st_size > 10_000
+    assert [row.met for row in REPORT.judge(results)].count(False) == missed

@@ -1,10 +1,8 @@
-"""Verdicts on a second worker follow from the samples, and the picture is drawn."""
-
-from pathlib import Path
+"""Targets of a second worker are judged by the samples."""
 
 import pytest
 
-from benchmarks.workers.report import COMPARED, judge_workers, plot_workers
+from benchmarks.workers.report import COMPARED, REPORT
 from harness.results import Results, Sample
 
 
@@ -25,10 +23,5 @@ def measured(cpu: float = 1.1, speed: float = 1.4, wrong: float = 0.0) -> Result
     ("change", "missed"), [({"cpu": 1.3}, len(COMPARED)), ({"speed": 1.1}, 1), ({"wrong": 1.0}, 1)]
 )
 def test_a_number_past_its_limit_is_a_miss(change: dict[str, float], missed: int) -> None:
-    assert all(row.met for row in judge_workers(measured()))
-    assert sum(not row.met for row in judge_workers(measured(**change))) == missed
-
-
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    plot_workers(measured(), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 10_000
+    assert all(row.met for row in REPORT.judge(measured()))
+    assert sum(not row.met for row in REPORT.judge(measured(**change))) == missed

@@ -1,12 +1,11 @@
-"""Intervals of 95 %: of a mean over few seeds (Student), and of one share of many rows (Wilson)."""
+"""Intervals of 95 % of a mean over few runs (Student)."""
 
 import math
 from collections.abc import Sequence
 
 # The 97.5 % quantile of Student's t by degrees of freedom, 1 to 9.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-_Z = 1.959964
-MAX_SEEDS = len(_T) + 1
+MAX_RUNS = len(_T) + 1
 
 
 def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
@@ -17,11 +16,3 @@ def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
     freedom = len(values) - 1
     variance = math.fsum((value - mean) ** 2 for value in values) / freedom
     return mean, _T[freedom - 1] * math.sqrt(variance / len(values))
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """Where the true share lies, given the share of so many independent rows."""
-    spread = _Z * _Z / rows
-    centre = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    return centre - half, centre + half
