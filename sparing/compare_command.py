@@ -45,8 +45,8 @@ def compare(
     LeNet, BranchyNet, CBNet in three forms and the controls that they must beat
     are trained under one budget, served by one server, and measured: accuracy
     over seeds, MACs, CPU and device time, joules, corrupted pictures, pictures
-    of something else. Writes docs/reports/cbnet.md with a verdict; a quick one
-    into runs/bench/.
+    of something else. Writes the measured parts of docs/reports/cbnet.md; a
+    quick one writes into runs/bench/.
 
     Interrupted, it goes on where it was: trained nets and what was measured of
     them are kept in --runs.
