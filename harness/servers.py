@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,15 @@ def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
+
+
+def sum_metric(
+    samples: Iterable[tuple[str, dict[str, str], float]], name: str, **labels: str
+) -> float:
+    """Over all samples of that name which have these labels."""
+    return sum(
+        value for known, has, value in samples if known == name and labels.items() <= has.items()
+    )
 
 
 @contextmanager

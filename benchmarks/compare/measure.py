@@ -1,10 +1,9 @@
-"""`sparing compare`, or `python -m benchmarks.compare`: fourteen ways to the same labels, fairly.
+"""`sparing compare`, or `python -m benchmarks.compare`: fourteen networks and cascades, compared.
 
-LeNet, BranchyNet, CBNet in three forms and the controls they must beat are trained under one budget
-for every seed, exported to one runtime and measured: accuracy and robustness by replay, cost
-through the real server. What is trained and what is measured is kept in `--runs`: interrupted, the
-same command goes on. The numbers go to `benchmarks/results/`, what they mean to
-`docs/reports/cbnet.md`.
+LeNet, BranchyNet, CBNet in three forms and controls are trained under one budget for every seed,
+exported to one runtime and measured: accuracy and robustness by replay, cost through the real
+server. What is trained and what is measured is saved in `--runs`: after an interruption the same
+command goes on. The numbers go to `benchmarks/results/` and `docs/reports/cbnet.md`.
 """
 
 import argparse
@@ -19,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.compare.measuring.accuracy import measure_accuracy
-from benchmarks.compare.measuring.contestants import Contestant, open_contestants, seed_folder
-from benchmarks.compare.measuring.corruptions import gather_strangers
+from benchmarks.compare.measuring.candidates import Candidate, open_candidates, seed_folder
+from benchmarks.compare.measuring.corruptions import gather_unrelated
 from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare.measuring.kept import identify, keep, read_kept
 from benchmarks.compare.measuring.robust import Trials, make_trials, measure_robustness
@@ -46,13 +45,13 @@ class Plan:
 
     seeds: int = 3
     epochs: int | None = None  # of every net; None: the recipe's own
-    trial_rows: int = 1000  # corrupted pictures and strangers, of each kind
+    trial_rows: int = 1000  # corrupted pictures and unrelated ones, of each kind
     runs: int = 4  # of every load on the server
     seconds: float = 1.0  # of a load
 
     @property
     def is_trial(self) -> bool:
-        """Whether it is smaller than what the report tells of."""
+        """Whether it is smaller than what the report is made of."""
         return self.epochs is not None
 
     def say(self) -> str:
@@ -73,17 +72,15 @@ def main() -> None:
     try:
         with resumable():
             data = load_data(options.data)
-            gather_strangers(
-                options.data, 1, 0
-            )  # missing, they are missed before hours of training
+            gather_unrelated(options.data, 1, 0)  # what is missing is told before hours of training
             if options.only in (None, "train"):
                 train(data, runs, plan, options.workers, console)
                 draw(data, runs, plan)
             if options.only in (None, "train", "frozen"):
-                train_company(data, runs, plan, console)
+                train_around_frozen(data, runs, plan, console)
             if options.only == "replay":
-                contestants = gather(data, runs, plan)
-                replay_all(data, runs, plan, contestants, console)
+                candidates = gather(data, runs, plan)
+                replay_all(data, runs, plan, candidates, console)
             if options.only in (None, "measure"):
                 samples = measure(data, runs, plan, console)
                 command = f"sparing compare --data {options.data} {plan.say()}"
@@ -104,11 +101,11 @@ def read_options() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, choices=range(1, MAX_RUNS + 1), default=3)
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/compare"), help="what is kept to resume from"
+        "--runs", type=Path, default=Path("runs/compare"), help="where work is saved to resume from"
     )
-    parser.add_argument("--workers", type=int, default=2, help="nets trained at once")
+    parser.add_argument("--workers", type=int, default=2, help="networks trained at once")
     parser.add_argument(
-        "--epochs", type=int, help="of every net, to try things out; into runs/bench/"
+        "--epochs", type=int, help="of every network, for a trial; into runs/bench/"
     )
     parser.add_argument(
         "--only", choices=("train", "frozen", "replay", "measure"), help="a part of it"
@@ -137,7 +134,7 @@ def draw(data: DataSet, runs: Path, plan: Plan) -> None:
     draw_study(experiment, folder / "img" / f"{data.name}-converted.png")
 
 
-def train_company(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:
+def train_around_frozen(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:
     """What stands before a frozen classifier, of every seed."""
     from benchmarks.compare.measuring.train_frozen import train_frozen
 
@@ -146,20 +143,20 @@ def train_company(data: DataSet, runs: Path, plan: Plan, console: Console) -> No
 
 
 def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sample]:
-    """What was measured before is not measured again."""
-    contestants = gather(data, runs, plan)
-    samples = replay_all(data, runs, plan, contestants, console)
-    timed = [one for one in contestants if one.seed == 1]
+    """What is saved is not measured again."""
+    candidates = gather(data, runs, plan)
+    samples = replay_all(data, runs, plan, candidates, console)
+    timed = [one for one in candidates if one.seed == 1]
     samples += time_trunks(runs, data, timed, samples)
     samples += time_served(runs, data, timed, plan, console)
     return samples
 
 
-def gather(data: DataSet, runs: Path, plan: Plan) -> list[Contestant]:
+def gather(data: DataSet, runs: Path, plan: Plan) -> list[Candidate]:
     """Of all seeds. Raises FileNotFoundError for the first that was not trained."""
     seeds = range(1, plan.seeds + 1)
     try:
-        return [one for seed in seeds for one in open_contestants(runs, data.name, seed)]
+        return [one for seed in seeds for one in open_candidates(runs, data.name, seed)]
     except FileNotFoundError as error:
         words = f"sparing compare --data {data.name} {plan.say()} --only train"
         raise FileNotFoundError(f"{error}; {words} makes it") from error
@@ -169,23 +166,25 @@ def replay_all(
     data: DataSet,
     runs: Path,
     plan: Plan,
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     console: Console,
 ) -> list[Sample]:
     """All that does not depend on how busy the machine is."""
     trials = make_trials(data, plan.trial_rows)
     samples: list[Sample] = []
-    for one in track(contestants, "replaying", console=console):
+    for one in track(candidates, "replaying", console=console):
         samples += replay(runs, data, one, trials)
     for seed in range(1, plan.seeds + 1):
         if is_trained(runs, data.name, seed):
             samples += replay_frozen(runs, data, seed, trials)
         else:
-            console.print(f"seed {seed}: the frozen classifier's company was not trained, left out")
+            console.print(
+                f"seed {seed}: left out what was not trained, around the frozen classifier"
+            )
     return samples
 
 
-def replay(runs: Path, data: DataSet, one: Contestant, trials: Trials) -> list[Sample]:
+def replay(runs: Path, data: DataSet, one: Candidate, trials: Trials) -> list[Sample]:
     folder = seed_folder(runs, data.name, one.seed) / "measured"
     identity = identify(one.digest, trials.identity)
 
@@ -211,38 +210,38 @@ def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[
 
 
 def time_trunks(
-    runs: Path, data: DataSet, contestants: Sequence[Contestant], replayed: Sequence[Sample]
+    runs: Path, data: DataSet, candidates: Sequence[Candidate], replayed: Sequence[Sample]
 ) -> list[Sample]:
     """Of the first seed, each stage weighted by how many pictures reached it there."""
     ended = {
         (s.case, s.metric): s.value
         for s in replayed
-        if s.metric.startswith("ended_") and s.run == contestants[0].seed
+        if s.metric.startswith("ended_") and s.run == candidates[0].seed
     }
     reached = {}
-    for one in contestants:
+    for one in candidates:
         shares = [ended[one.name, f"ended_{index}"] for index in range(len(one.pipeline.stages))]
         reached[one.name] = [1.0 - sum(shares[:index]) for index in range(len(shares))]
-    place = seed_folder(runs, data.name, contestants[0].seed) / "measured" / "trunks.json"
-    identity = identify(*(one.digest for one in contestants), len(data.test.labels))
+    place = seed_folder(runs, data.name, candidates[0].seed) / "measured" / "trunks.json"
+    identity = identify(*(one.digest for one in candidates), len(data.test.labels))
     with tempfile.TemporaryDirectory(prefix="sparing-compare-") as folder:
-        return keep(place, identity, lambda: measure_trunks(contestants, reached, Path(folder)))
+        return keep(place, identity, lambda: measure_trunks(candidates, reached, Path(folder)))
 
 
 def time_served(
-    runs: Path, data: DataSet, contestants: Sequence[Contestant], plan: Plan, console: Console
+    runs: Path, data: DataSet, candidates: Sequence[Candidate], plan: Plan, console: Console
 ) -> list[Sample]:
     """Every run that was not kept, on one server."""
-    folder = seed_folder(runs, data.name, contestants[0].seed)
+    folder = seed_folder(runs, data.name, candidates[0].seed)
     identity = identify(
-        *(one.digest for one in contestants), *SHAPES, len(data.test.labels), plan.seconds
+        *(one.digest for one in candidates), *SHAPES, len(data.test.labels), plan.seconds
     )
     places = {run: folder / "measured" / f"served-{run}.json" for run in range(1, plan.runs + 1)}
     kept = {run: read_kept(place, identity) for run, place in places.items()}
     missing = [run for run, samples in kept.items() if samples is None]
     if missing:
         measured = measure_times(
-            contestants, folder / "models", data.test.pictures, missing, plan.seconds, console
+            candidates, folder / "models", data.test.pictures, missing, plan.seconds, console
         )
         for run, samples in zip(missing, measured, strict=True):
             kept[run] = keep(places[run], identity, partial(list, samples))

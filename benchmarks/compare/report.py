@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.compare.measuring.contestants import BASELINE, CONTESTANTS, CONVERTERS
+from benchmarks.compare.measuring.candidates import BASELINE, CANDIDATES, CONVERTERS
 from benchmarks.compare.measuring.corruptions import CORRUPTIONS
 from benchmarks.compare.measuring.frozen import VARIANTS
 from benchmarks.compare.measuring.trunk import TIMED
@@ -20,7 +20,7 @@ from harness.results import Results
 EXITS, DENSE, COST = "branchynet", "cbnet-dense", "bulk_cpu_us"
 # Accuracy in per cent: as published where every picture is converted, and of the best converter.
 LIMITS = {"mnist": (98.6, 99.3), "fashion-mnist": (89.6, 91.5)}
-STRANGERS = {"mnist": ("fashion-mnist", "noise"), "fashion-mnist": ("mnist", "noise")}
+UNRELATED = {"mnist": ("fashion-mnist", "noise"), "fashion-mnist": ("mnist", "noise")}
 LOADS = plain({
     "lone_p50_ms": "lone p50 ms",
     "lone_device_us": "lone device µs",
@@ -129,8 +129,8 @@ def _saving(best: str, other: str) -> Figure:
 
 def draw(results: Results) -> list[Panel]:
     """Accuracy against CPU, and how confident each is of pictures of none of the classes."""
-    names = [name for name in CONTESTANTS if name in results.cases()]
-    strangers = [s.metric for s in results.samples if s.metric.startswith("strange_")]
+    names = [name for name in CANDIDATES if name in results.cases()]
+    unrelated = [s.metric for s in results.samples if s.metric.startswith("strange_")]
     return [
         Curves("accuracy against CPU; orange: converters", "CPU of the whole server, µs a picture",
                "test accuracy, %", {
@@ -139,23 +139,23 @@ def draw(results: Results) -> list[Panel]:
                }, log="x", named=True, marked=CONVERTERS),
         Bars("pictures of no class answered with confidence ≥ 0.9, %", names, {
             metric.removeprefix("strange_"): [_mean(name, metric)(results)[0] for name in names]
-            for metric in dict.fromkeys(strangers)
+            for metric in dict.fromkeys(unrelated)
         }),
     ]  # fmt: skip
 
 
 def make_report(data: str) -> Report:
-    names = {name: f"`{name}`" for name in CONTESTANTS}
-    strangers = tuple(
+    names = {name: f"`{name}`" for name in CANDIDATES}
+    unrelated = tuple(
         Column(f"confident of {name}", (f"strange_{name}",), 100, 1, "mean")
-        for name in STRANGERS[data]
+        for name in UNRELATED[data]
     )
     return Report(
         f"compare_{data}", "cbnet", f"What converting is worth on {data}", list_targets, draw, [
             Table(NETS, "All networks:", names),
             Table(LOADS, "Under load:", names),
             Table(TIMER, "By the papers' own timer:", {name: f"`{name}`" for name in TIMED}),
-            Table((*_corruptions(1), *strangers), "Corrupted pictures, and pictures of no class, "
+            Table((*_corruptions(1), *unrelated), "Corrupted pictures, and pictures of no class, "
                   "in per cent:", names),
             Table((*_corruptions(2), NETS[2]), "A frozen classifier on corrupted pictures, "
                   "accuracy in per cent:", VARIANTS),

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.duplicates`: the paper's experiment, what memory adds to two small nets.
+"""`python -m benchmarks.duplicates`: the paper's experiment, what the cache adds to a cascade.
 
 After arXiv 2412.01039: a share of the test pictures comes a second time (0, 50, 100 %), as they
 are or turned and mirrored, shuffled among the others. One large model, batched and one request at
-a time, the cascade, the same with memory, and with memory and the perceptual tier answer the
+a time, the cascade, the same with the cache, and with cache and perceptual tier answer the
 same requests through the real server, each from a cold start, one pass, in turns. Device time is
 the server's own count of seconds inside stages; CPU that of its whole process.
 """
@@ -26,7 +26,7 @@ from harness.load.once import ask_once
 from harness.load.traffic import Labels, Pictures, find_label, pack_binary
 from harness.process_tree import read_cpu_s
 from harness.results import Sample
-from harness.servers import Server, read_metrics, run_sparing
+from harness.servers import Server, read_metrics, run_sparing, sum_metric
 from training.data.sets import load_data
 
 NO_MEMORY = "[memory]\nenabled = false\n"
@@ -175,15 +175,11 @@ def run_cell(
 
 def read_device(server: Server, route: str) -> Mapping[str, float]:
     """So far: seconds inside the route's stages, and rows that memory answered."""
-    totals = {"seconds": 0.0, "remembered": 0.0}
-    for name, labels, value in read_metrics(server.http_port):
-        if labels.get("route") != route:
-            continue
-        if name == "sparing_stage_seconds_sum":
-            totals["seconds"] += value
-        elif name == "sparing_rows_total" and labels["stopped_by"] == "memory":
-            totals["remembered"] += value
-    return totals
+    samples = list(read_metrics(server.http_port))
+    return {
+        "seconds": sum_metric(samples, "sparing_stage_seconds_sum", route=route),
+        "remembered": sum_metric(samples, "sparing_rows_total", route=route, stopped_by="memory"),
+    }
 
 
 def read_label(answer: bytes, head_bytes: int) -> int:

@@ -1,9 +1,9 @@
-"""What memory costs a cascade whose pictures never repeat.
+"""What the cache costs a cascade whose pictures never repeat.
 
-Two servers of the same route, memory on and off, answer the same blocks of pictures in turns, each
-picture once; who is first changes from block to block, so that a slow spell of the machine falls on
-both. Every run starts both anew, as two processes of one program differ by a few per cent as it is.
-CPU is that of each server's process.
+Two servers of the same route, cache on and off, answer the same blocks of pictures in turns, each
+picture once; which is first changes from block to block, so that a slow spell of the machine falls
+on both. Every run starts both anew, as two processes of one program differ by a few per cent as it
+is. CPU is that of each server's process.
 """
 
 import tempfile
@@ -29,7 +29,7 @@ BLOCK_PICTURES = 500
 def measure_memory_cost(
     models: Path, route: str, pictures: Pictures, runs: int, connections: int
 ) -> Iterator[Sample]:
-    """CPU a picture with memory off and on."""
+    """CPU a picture with the cache off and on."""
     console = Console(stderr=True)
     for run in track(range(runs), "memory off and on", console=console):
         found = _measure(models, route, pictures, connections)

@@ -1,9 +1,8 @@
-"""The seeds' claim in joules a picture: the large model, the cascade, the cascade with memory, and
-early exits.
+"""Joules a picture: the large model, the cascade, the cascade with the cache, and early exits.
 
-Steady load from 16 connections; with memory each picture comes twice, as in the paper's experiment.
-The machine's own meter tells the joules where it has one that may be read, else the model with its
-default watts; which one is in the samples.
+Steady load from 16 connections; with the cache each picture comes twice, as in the paper's
+experiment. The joules are from the machine's own meter where it has one that may be read, else from
+the model with its default watts; which one is in the samples.
 """
 
 import time
@@ -13,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.energy.reading import load, make_case, read_energy
+from benchmarks.energy.reading import MODEL_SETTINGS, load, make_case, read_energy, read_source
 from benchmarks.energy.report import DUAL, EXITS, GREY_DUAL, GREY_LARGE, LARGE, MEMORY, SOURCES
 from harness.load.traffic import Pictures
 from harness.process_tree import read_cpu_s
 from harness.results import Sample
-from harness.servers import read_metrics, run_sparing
-from monitoring.energy.meters.model import Watts
+from harness.servers import run_sparing
 
 CONNECTIONS = 16
 # Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next
@@ -35,13 +33,8 @@ def measure_claim(
     seconds: float,
     console: Console,
 ) -> Iterator[Sample]:
-    """Joules a picture with and without the idle machine's, CPU, and who told."""
+    """Joules a picture with and without the idle machine's, CPU, and which meter gave them."""
     twice = np.repeat(colour, 2, axis=0)
-    watts = Watts(5.0, 4.0, 3.0)
-    energy = (
-        f"[energy.model]\nidle_w = {watts.idle_w}\nbusy_core_w = {watts.busy_core_w}\n"
-        f"dram_w = {watts.dram_w}\n"
-    )
     off = "[memory]\nenabled = false\n"
     for case, route, asked, memory in (
         (LARGE, "cifar10-large", colour, off),
@@ -52,7 +45,7 @@ def measure_claim(
         (EXITS, "fashion-mnist-exits", grey, off),
     ):
         settings = work / "claim.toml"
-        settings.write_text(memory + energy)
+        settings.write_text(memory + MODEL_SETTINGS)
         with run_sparing(models, settings) as server:
             time.sleep(0.3)
             before, cpu_s = read_energy(server), read_cpu_s(server.pid)
@@ -60,11 +53,7 @@ def measure_claim(
             load(server, [traffic], work, seconds)
             time.sleep(0.3)
             found, cpu_s = read_energy(server).since(before), read_cpu_s(server.pid) - cpu_s
-            source = next(
-                labels["source"]
-                for name, labels, _ in read_metrics(server.http_port)
-                if name == "sparing_energy_meter_joules_total"
-            )
+            source = read_source(server)
         rows = found.rows[route]
         own_j = found.accounts["rows"] + found.accounts["overhead"]
         numbers = {

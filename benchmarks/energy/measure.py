@@ -1,8 +1,8 @@
-"""`python -m benchmarks.energy`: are joules entered rightly, what does that cost, what is saved.
+"""`python -m benchmarks.energy`: is the ledger right, what does it cost, what do routes take.
 
 This machine may have no meter, so the checks of the ledger read a counter driven by the CPU time
-really used, whose truth is known (`fake_rapl`). What the shipped routes take is told by the
-machine's own meter if it has one, else by the model, and labelled so.
+really used, whose truth is known (`fake_rapl`). What the shipped routes take is from the
+machine's own meter if it has one, else from the model, and labelled so.
 """
 
 import argparse

@@ -14,6 +14,9 @@ from benchmarks.serving.measure import run_load
 from harness.load.traffic import Pictures, Traffic, pack_binary
 from harness.servers import Server, read_metrics
 
+# The model's default watts, where the machine has no meter.
+MODEL_SETTINGS = "[energy.model]\nidle_w = 5.0\nbusy_core_w = 4.0\ndram_w = 3.0\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -52,6 +55,14 @@ def read_energy(server: Server) -> Reading:
             route = labels["route"]
             found.rows[route] = found.rows.get(route, 0.0) + value
     return Reading(found.accounts, meter_j, found.rows_j, found.rows)
+
+
+def read_source(server: Server) -> str:
+    """Which meter gives the joules; `none` where none does."""
+    for name, labels, _ in read_metrics(server.http_port):
+        if name == "sparing_energy_meter_joules_total":
+            return labels["source"]
+    return "none"
 
 
 def make_case(name: str, route: str, pictures: Pictures, connections: int) -> Case:

@@ -1,4 +1,4 @@
-"""Is every joule entered once and under the right name? By a counter whose truth is known."""
+"""Whether every joule is entered once and in the right account, by a counter with known sums."""
 
 import os
 import signal

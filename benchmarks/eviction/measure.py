@@ -1,10 +1,10 @@
-"""`python -m benchmarks.eviction`: who should leave a full memory first.
+"""`python -m benchmarks.eviction`: which entries a full cache should drop.
 
 Hit rates of policies and of two bounds, without a server: a Zipf(1.0) stream of a million
 requests over 100,000 pictures with room for 10,000 answers, from several seeds, and the block ids
 of the Mooncake traces (arXiv 2407.00079) in `$SPARING_DATA/traces/` in the order they were asked,
 with room for one in a hundred and one in ten of the different ones. It is part of the report
-on memory.
+on the cache.
 """
 
 import argparse
@@ -38,7 +38,7 @@ POLICIES: Mapping[str, Policy] = {
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Who is asked for, and how many answers memory has room for."""
+    """The keys asked for, and how many answers the cache has room for."""
 
     name: str
     keys: Stream
@@ -73,7 +73,7 @@ def measure(traces: list[Workload], runs: int, scale: int, console: Console) -> 
 
 
 def list_policies(workload: str) -> Mapping[str, Policy]:
-    """Who is popular is known of the Zipf stream only."""
+    """How popular keys are is known of the Zipf stream only."""
     return {**POLICIES, BLIND: policies.blind} if workload == ZIPF else POLICIES
 
 

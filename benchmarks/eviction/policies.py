@@ -1,6 +1,6 @@
-"""Who leaves a full memory first: policies and bounds over a stream of keys, as plain as they go.
+"""Cache eviction policies and bounds over a stream of keys, as plain as possible.
 
-Every function answers one question: of these requests, how many are hits in a memory with room for
+Every function answers one question: of these requests, how many are hits in a cache with room for
 so many answers, if every miss is computed and offered to it. `s3_fifo` is what `cache/queues.py`
 does; `ours` asks the real memory, whose own books take their part of the room.
 """
@@ -85,8 +85,8 @@ def s3_fifo(keys: Stream, room: int) -> int:
 
 
 def tiny_lfu(keys: Stream, room: int) -> int:
-    """Einziger, Friedman and Manes, *TinyLFU*, TOS 2017: who leaves a small LRU window enters the
-    rest, a segmented LRU, only against one who was asked for less often of late. Counts are exact,
+    """Einziger, Friedman and Manes, *TinyLFU*, TOS 2017: what leaves a small LRU window enters the
+    rest, a segmented LRU, only against one that was asked for less often of late. Counts are exact,
     which favours it over a sketch, and are halved after ten requests per answer kept.
     """
     memory = _TinyLfu(room)
@@ -118,8 +118,8 @@ def lfu(keys: Stream, room: int) -> int:
 
 
 def belady(keys: Stream, room: int) -> int:
-    """The optimum of who knows the future: out goes who is asked for last, and a newcomer that is
-    asked for later than all who are kept is not kept at all.
+    """The optimum with knowledge of the future: the key asked for last leaves, and a new key that
+    is asked for later than all others is not kept at all.
     """
     never = 2 * len(keys)
     kept: dict[int, int] = {}
@@ -140,7 +140,7 @@ def belady(keys: Stream, room: int) -> int:
 
 
 def blind(keys: Stream, room: int) -> int:
-    """The optimum of who knows how popular each picture is, but not what is asked next; for
+    """The optimum with knowledge of how popular each picture is, but not of what is asked next; for
     streams of independent requests whose keys are ranks, the most popular being 0.
 
     The next request is a hit with the summed popularity of what is kept, which is greatest when the

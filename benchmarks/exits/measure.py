@@ -1,7 +1,7 @@
 """`python -m benchmarks.exits`: a large net with two early exits beside the same net without.
 
 The shipped `fashion-mnist-large` keeps its weights; two exits are trained on it first, a few
-epochs, and kept in `runs/`. Both answer the same test pictures through the real server, memory off,
+epochs, and kept in `runs/`. Both answer the same test pictures through the real server, cache off,
 64 connections each, in turns: rows that stay are batched again at every exit. A third server has
 that switched off.
 """
@@ -28,7 +28,7 @@ from benchmarks.serving.cases import (
 from benchmarks.serving.measure import LOAD_METRICS, run_load
 from harness.load.traffic import Labels, Pictures
 from harness.results import Sample
-from harness.servers import Server, read_metrics, run_servers
+from harness.servers import Server, read_metrics, run_servers, sum_metric
 from harness.stage_time import open_route, run_stages
 from training.data.sets import load_data
 from training.exits import train
@@ -136,10 +136,8 @@ def measure_case(
 
 def _read_totals(server: Server, route: str) -> Mapping[str, float]:
     """So far: seconds inside the route's stages, and rows answered."""
-    totals = {"seconds": 0.0, "rows": 0.0}
-    for name, labels, value in read_metrics(server.http_port):
-        if labels.get("route") == route and name == "sparing_stage_seconds_sum":
-            totals["seconds"] += value
-        elif labels.get("route") == route and name == "sparing_rows_total":
-            totals["rows"] += value
-    return totals
+    samples = list(read_metrics(server.http_port))
+    return {
+        "seconds": sum_metric(samples, "sparing_stage_seconds_sum", route=route),
+        "rows": sum_metric(samples, "sparing_rows_total", route=route),
+    }

@@ -1,4 +1,4 @@
-"""What a Redis in trouble does to the answers of a real server under load.
+"""What a failing Redis does to the answers of a real server under load.
 
 The server serves the large CIFAR-10 model, whose rows are dearer than any look-up; its first tier
 has no room, so that every row is asked of the Redis, which stands behind a proxy that can be slow.
@@ -26,7 +26,7 @@ from harness.load.loadgen import build_requests
 from harness.load.once import Pass, ask_once
 from harness.load.traffic import Labels, Pictures, pack_binary
 from harness.results import Sample
-from harness.servers import Server, read_metrics, run_servers
+from harness.servers import Server, read_metrics, run_servers, sum_metric
 from harness.services.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from harness.services.redis_server import RedisServer
 from harness.services.slow_proxy import SlowProxy
@@ -105,9 +105,9 @@ def measure_fault(place: Place, harm: Harm) -> Mapping[str, float]:
     settle(place)
     without = ask(place, place.plain)
     well = ask(place, place.server)
-    counted = count_errors(place.server)
+    counted = _sum(place.server, ERRORS)
     hurt = ask(place, place.server, harm)
-    counted = count_errors(place.server) - counted
+    counted = _sum(place.server, ERRORS) - counted
     recovery_s, later = recover(place)
     passes = (without, well, hurt, *later)
     return {
@@ -205,9 +205,5 @@ def recover(place: Place) -> tuple[float, list[Asked]]:
     return recovered_s, [*passes, ask(place, place.server)]
 
 
-def count_errors(server: Server) -> float:
-    return _sum(server, ERRORS)
-
-
 def _sum(server: Server, name: str) -> float:
-    return sum(value for sample, _, value in read_metrics(server.http_port) if sample == name)
+    return sum_metric(read_metrics(server.http_port), name)

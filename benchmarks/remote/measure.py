@@ -1,10 +1,10 @@
-"""`python -m benchmarks.remote`: the second tier of memory, against a real Redis.
+"""`python -m benchmarks.remote`: the second cache tier, against a real Redis.
 
 Three questions. What a key costs: CPU of our process and of Redis, in batches of 64. Whether a
-second process has the hit rate of one big memory: two processes, each with little memory of its
+second process has the hit rate of one big cache: two processes, each with a small cache of its
 own, answer the requests of the Mooncake traces (arXiv 2407.00079) in turns, block ids as keys. And
-what a Redis that is in trouble does to the server's answers: `remote_faults`. It is part of the
-report on memory.
+what a Redis that fails does to the server's answers: `faults`. It is part of the report on the
+cache.
 """
 
 import argparse

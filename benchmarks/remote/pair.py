@@ -1,8 +1,8 @@
-"""Two processes that share a Redis, and whether the second one has the hit rate of one big memory.
+"""Two processes that share a Redis, and whether the second one has the hit rate of one big cache.
 
 The requests of a trace are dealt to two processes in turns; each has a first tier with room for one
 in a hundred of the trace's different keys. A request's keys are looked up in both tiers, those that
-are missing are stored in both, and the other process's turn comes at once: nobody waits until
+are missing are stored in both, and the other process's turn comes at once: nothing waits until
 everything is in Redis. The big memory is a first tier with room for everything, alone.
 """
 

@@ -44,20 +44,20 @@ class Target:
     def judge(self, results: Results) -> Judged:
         sign, limit = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
         assert limit is not None
-        told = f"{sign} {self._say(limit)}"
+        limited = f"{sign} {self._say(limit)}"
         try:
             values = self.figure(results)
         except KeyError:  # no such case
             values = np.array([])
         if not len(values):
-            return Judged(self.what, told, "–", None)
+            return Judged(self.what, limited, "–", None)
         middle = float(np.median(values))
         met = middle <= limit if sign == "≤" else middle >= limit
         measured = self._say(middle)
         if len(values) > 1:
             lowest, highest = (self._round(one) for one in (min(values), max(values)))
             measured += f" [{lowest}–{highest}]"
-        return Judged(self.what, told, measured, met)
+        return Judged(self.what, limited, measured, met)
 
     def _say(self, value: float) -> str:
         return f"{self._round(value)}{' ' if self.unit else ''}{self.unit}"

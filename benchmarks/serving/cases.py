@@ -19,6 +19,7 @@ from harness.load.traffic import (
     encode_json,
     encode_label,
     encode_png,
+    encode_rows,
     find_label,
     pack_binary,
 )
@@ -129,6 +130,18 @@ def build_cascade_cases(
         path = f"/v2/models/{route}/infer"
         cases.append(Case(name, server, CASCADE_CONNECTIONS, traffic, path, headers))
     return cases
+
+
+def build_rows_case(server: Server, rows: int) -> Case:
+    """The small CNN, so many rows a request; an answer is right if it ends as the first one did."""
+    size = small_cnn.SIZE
+    pictures = np.random.default_rng(1).integers(0, 256, (16, rows, size, size), dtype=np.uint8)
+    encoded = [encode_rows(batch) for batch in pictures]
+    bodies = [body for body, _ in encoded]
+    headers = (f"inference-header-content-length: {encoded[0][1]}",)
+    path = f"/v2/models/{small_cnn.ROUTE}/infer"
+    expected = [post(server.http_port, path, body, headers)[0][-8:] for body in bodies]
+    return Case(f"rows-{rows}", "no-memory", 8, Traffic(bodies, expected, -8), path, headers)
 
 
 def _make_noise(count: int) -> Pictures:

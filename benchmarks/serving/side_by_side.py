@@ -22,6 +22,7 @@ from harness.process_tree import read_resident_bytes
 from harness.results import Sample
 from harness.servers import Server
 
+ROWS = (32, 256)  # of one request, where cases of them are compared
 SERVERS = ("default", "no-memory")  # of each kind, by their settings in `cases`
 Start = Callable[[Path, Path, Path], AbstractContextManager[Server]]  # routes, settings, own folder
 
@@ -80,6 +81,11 @@ def _build(
         case_list.build_picture_cases(served),
         case_list.build_grpc_cases(own, served),
         case_list.build_cascade_cases(own, served, None) if shipped else (),
+        [
+            case_list.build_rows_case(own["no-memory"], rows)
+            for rows in ROWS
+            if f"rows-{rows}" in compared
+        ],
     )
     return [
         replace(case, name=f"{case.name}-{kind}", server=f"{case.server}-{kind}")

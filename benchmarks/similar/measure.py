@@ -1,4 +1,4 @@
-"""`python -m benchmarks.similar`: what answers shared between pictures that look alike are worth.
+"""`python -m benchmarks.similar`: what answers shared between similar pictures save.
 
 Every test picture once, and a near-duplicate of each, shuffled, asked in batches: how many are hits
 and how many hits give another label than the route computes for that picture. By kind of

@@ -1,6 +1,6 @@
 """Pictures that look like others, seeded: what happens to a picture on its way to a server.
 
-Eight kinds, from what nobody sees (noise, another compression) to what moves every pixel. Grey
+Eight kinds, from what is invisible (noise, another compression) to what moves every pixel. Grey
 pictures [N,H,W]; whose answers they share is left to `benchmarks.similar`.
 """
 

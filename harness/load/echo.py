@@ -1,4 +1,4 @@
-"""The floor of an HTTP server: bare ASGI echoes under uvicorn, configured as our server is.
+"""The least that an HTTP server costs: bare ASGI echoes under uvicorn, configured as our server is.
 
 `POST /raw` sends the body back as it came; `POST /json` parses it and writes it again with orjson.
 What a server costs above these is its own doing.

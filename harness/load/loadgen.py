@@ -28,7 +28,7 @@ _LENGTH = b"\r\ncontent-length:"  # inference-header-content-length is another
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard, how long, and whose CPU to read (0: nobody's)."""
+    """How hard, how long, and which process tree's CPU to read (0: none)."""
 
     connections: int
     seconds: float

@@ -132,7 +132,7 @@ def mutate_envelope(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def cancel(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """A caller who cancels with everything sent, or with a part."""
+    """A caller that cancels with everything sent, or with a part."""
     data = envelope(write(make_fields(rng, choose_rows(rng, samples))))
     whole = rng.random() < 0.5
     pieces = [data if whole else data[: rng.randrange(len(data))]]

@@ -1,5 +1,5 @@
 """HTTP/2 frames and just enough of HPACK: headers are written as plain literals, and those of a
-peer that was told to keep no table are read back.
+peer that was instructed to keep no table are read back.
 """
 
 import struct
@@ -47,8 +47,8 @@ def window_update(stream: int, by: int) -> bytes:
 
 def hello() -> bytes:
     """What a client says first: no header table, and windows that never fill."""
-    told = [(HEADER_TABLE_SIZE, 0), (INITIAL_WINDOW_SIZE, WINDOW)]
-    return PREFACE + settings(told) + window_update(0, WINDOW - START_WINDOW)
+    wanted = [(HEADER_TABLE_SIZE, 0), (INITIAL_WINDOW_SIZE, WINDOW)]
+    return PREFACE + settings(wanted) + window_update(0, WINDOW - START_WINDOW)
 
 
 def split_frames(buffer: bytearray) -> Iterator[Frame]:

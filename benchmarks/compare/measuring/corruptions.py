@@ -1,4 +1,4 @@
-"""Pictures as they should not be: five corruptions at three strengths, and strangers.
+"""Pictures as they should not be: five corruptions at three strengths, and unrelated ones.
 
 After "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (arXiv
 1903.12261), in the few kinds that make sense for grey pictures of 28 pixels. Pure functions of
@@ -18,7 +18,7 @@ from harness.load.traffic import Pictures
 from training.data.sets import load_data
 
 Corruption = Callable[[Pictures, float, np.random.Generator], Pictures]
-OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # strangers to each other
+OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # unrelated to each other
 _KMNIST = Path("kmnist") / "t10k-images-idx3-ubyte.gz"
 _IDX_HEAD_BYTES = 16
 
@@ -101,7 +101,7 @@ def corrupt_mixed(pictures: Pictures, rng: np.random.Generator) -> Pictures:
     return mixed
 
 
-def gather_strangers(data: str, rows: int, seed: int) -> dict[str, Pictures]:
+def gather_unrelated(data: str, rows: int, seed: int) -> dict[str, Pictures]:
     """Pictures of none of the classes, by where they come from; KMNIST's where $SPARING_DATA has
     them. Raises ValueError where the other data set is missing, or either is damaged.
     """

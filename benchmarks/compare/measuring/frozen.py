@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.compare.measuring.accuracy import BATCH_ROWS
-from benchmarks.compare.measuring.contestants import seed_folder
+from benchmarks.compare.measuring.candidates import seed_folder
 from benchmarks.compare.measuring.robust import Trials
 from core.devices import open_onnx
 from harness.load.traffic import Labels, Pictures
@@ -27,9 +27,9 @@ AS_IT_IS, CONVERTED, GUIDED, CLEANED, GUIDED_CLEANED, RETRAINED = (
 VARIANTS: Mapping[str, str] = {
     AS_IT_IS: "the frozen classifier alone",
     CONVERTED: "converted to an easy picture of the class, then the frozen classifier",
-    GUIDED: "the same, the autoencoder told the frozen classifier's loss while it learns",
+    GUIDED: "the same, the autoencoder trained with the frozen classifier's loss too",
     CLEANED: "cleaned by an autoencoder of the same size, then the frozen classifier",
-    GUIDED_CLEANED: "cleaned, the autoencoder told the frozen classifier's loss too",
+    GUIDED_CLEANED: "cleaned, the autoencoder trained with the frozen classifier's loss too",
     RETRAINED: "the same classifier retrained on corrupted pictures (not allowed)",
 }
 

@@ -1,4 +1,4 @@
-"""What contestants cost end to end: the real server under load, all in turns, LeNet among them.
+"""What candidates cost end to end: the real server under load, all in turns.
 
 Three loads over HTTP, memory off: `lone`, one picture at a time; `many`, 64 at a time, one a
 request; `bulk`, 8 requests of 32 pictures at a time. CPU is that of the server's whole process
@@ -16,15 +16,15 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.compare.measuring.accuracy import BATCH_ROWS
-from benchmarks.compare.measuring.contestants import Contestant
+from benchmarks.compare.measuring.candidates import Candidate
+from benchmarks.energy.reading import MODEL_SETTINGS, read_source
 from benchmarks.energy.report import SOURCES
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import run_load
 from harness.load.traffic import Pictures, Traffic, encode_rows, find_label, find_output
 from harness.results import Sample
-from harness.servers import Server, post, read_metrics, run_sparing
+from harness.servers import Server, post, read_metrics, run_sparing, sum_metric
 from harness.stage_time import run_stages
-from monitoring.energy.meters.model import Watts
 
 BULK_ROWS = 32
 CHECKED_ROWS = 64
@@ -46,24 +46,20 @@ SHAPES = (Shape("lone", 1), Shape("many", 64), Shape("bulk", 8, BULK_ROWS))
 
 def write_settings(path: Path) -> None:
     """Memory off; joules by the machine's meter, else by the model with its default watts."""
-    watts = Watts(5.0, 4.0, 3.0)
-    path.write_text(
-        f"[memory]\nenabled = false\n[energy.model]\nidle_w = {watts.idle_w}\n"
-        f"busy_core_w = {watts.busy_core_w}\ndram_w = {watts.dram_w}\n"
-    )
+    path.write_text(f"[memory]\nenabled = false\n{MODEL_SETTINGS}")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Prepared requests of one contestant and shape."""
+    """Prepared requests of one candidate and shape."""
 
-    contestant: Contestant
+    candidate: Candidate
     shape: Shape
     case: Case
 
 
-class Arena:
-    """One server with all contestants of a seed, and the loads on it."""
+class LoadRunner:
+    """One server with all candidates of a seed, and the loads on it."""
 
     def __init__(self, server: Server, work: Path, loads: Sequence[Load]) -> None:
         self._server, self._work, self._loads = server, work, loads
@@ -72,7 +68,7 @@ class Arena:
         """Every load once; every other run in reverse order."""
         for load in self._loads if run % 2 == 0 else reversed(self._loads):
             found = self._measure(load, seconds)
-            name, shape = load.contestant.name, load.shape.name
+            name, shape = load.candidate.name, load.shape.name
             console.print(
                 f"run {run} {name:16} {shape:5} {found['cpu_us']:7.1f} µs CPU a picture, "
                 f"{found['device_us']:6.1f} in stages"
@@ -81,9 +77,9 @@ class Arena:
                 yield Sample(name, run, f"{shape}_{metric}", value)
 
     def _measure(self, load: Load, seconds: float) -> dict[str, float]:
-        route, rows = load.contestant.route.manifest.route, load.shape.rows
+        route, rows = load.candidate.route.manifest.route, load.shape.rows
         if load.shape.name == "bulk":
-            wait_for_ledger()  # to enter the load before, which may be another contestant's
+            wait_for_ledger()  # to enter the load before, which may be another candidate's
         before = read_spent(self._server, route)
         found = run_load(load.case, self._server, self._work, seconds)
         if load.shape.name == "bulk":
@@ -106,7 +102,7 @@ class Arena:
 
 
 def measure_times(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     models: Path,
     pictures: Pictures,
     runs: Sequence[int],
@@ -121,17 +117,17 @@ def measure_times(
         write_settings(work / "settings.toml")
         with run_sparing(models, work / "settings.toml") as server:
             console.print("preparing requests and their right answers ...")
-            loads = [load for one in contestants for load in make_loads(one, pictures, server)]
-            arena = Arena(server, work, loads)
+            loads = [load for one in candidates for load in make_loads(one, pictures, server)]
+            runner = LoadRunner(server, work, loads)
             for run in runs:
-                yield list(arena.run(run, seconds, console))
+                yield list(runner.run(run, seconds, console))
 
 
-def make_loads(contestant: Contestant, pictures: Pictures, server: Server) -> list[Load]:
+def make_loads(candidate: Candidate, pictures: Pictures, server: Server) -> list[Load]:
     """All shapes' requests with the replay's answers."""
-    replayed = run_stages(contestant.pipeline, pictures, BATCH_ROWS)
-    check_replies(contestant, pictures[:CHECKED_ROWS], server)
-    path = f"/v2/models/{contestant.route.manifest.route}/infer"
+    replayed = run_stages(candidate.pipeline, pictures, BATCH_ROWS)
+    check_replies(candidate, pictures[:CHECKED_ROWS], server)
+    path = f"/v2/models/{candidate.route.manifest.route}/infer"
     loads = []
     for shape in SHAPES:
         starts = range(0, len(pictures) - shape.rows + 1, shape.rows)
@@ -144,29 +140,29 @@ def make_loads(contestant: Contestant, pictures: Pictures, server: Server) -> li
             [labels[at : at + shape.rows].tobytes() for at in starts],
             find_label(answer, int(fields["inference-header-content-length"])),
         )
-        name = f"{contestant.name}-{shape.name}"
+        name = f"{candidate.name}-{shape.name}"
         case = Case(name, "", shape.connections, traffic, path, headers)
-        loads.append(Load(contestant, shape, case))
+        loads.append(Load(candidate, shape, case))
     return loads
 
 
-def check_replies(contestant: Contestant, pictures: Pictures, server: Server) -> None:
+def check_replies(candidate: Candidate, pictures: Pictures, server: Server) -> None:
     """RuntimeError unless replies tell the labels and the executed MACs of the replay."""
-    path = f"/v2/models/{contestant.route.manifest.route}/infer"
+    path = f"/v2/models/{candidate.route.manifest.route}/infer"
     body, head_bytes = encode_rows(pictures, ("label", "macs"))
     answer, fields = post(server.http_port, path, body, headers_for(head_bytes))
-    told = {
+    given = {
         name: read_int64(
             answer, int(fields["inference-header-content-length"]), name, len(pictures)
         )
         for name in ("label", "macs")
     }
-    replayed = run_stages(contestant.pipeline, pictures, len(pictures))
+    replayed = run_stages(candidate.pipeline, pictures, len(pictures))
     macs = sum(replayed.macs.values())
-    if told["label"].tolist() != replayed.labels.tolist() or int(told["macs"].sum()) != macs:
+    if given["label"].tolist() != replayed.labels.tolist() or int(given["macs"].sum()) != macs:
         raise RuntimeError(
-            f"{contestant.name}: the server answers {told['macs'].sum()} MACs and labels "
-            f"{told['label'][:8]} ..., the replay {macs} and {replayed.labels[:8]} ..."
+            f"{candidate.name}: the server answers {given['macs'].sum()} MACs and labels "
+            f"{given['label'][:8]} ..., the replay {macs} and {replayed.labels[:8]} ..."
         )
 
 
@@ -189,22 +185,10 @@ def wait_for_ledger() -> None:
 
 def read_spent(server: Server, route: str) -> Mapping[str, float]:
     """So far: the route's device seconds and rows, and the joules of rows and overhead."""
-    totals = {"device_s": 0.0, "rows": 0.0, "joules": 0.0}
-    for name, labels, value in read_metrics(server.http_port):
-        if labels.get("route") == route and name == "sparing_device_seconds_total":
-            totals["device_s"] += value
-        elif labels.get("route") == route and name == "sparing_rows_total":
-            totals["rows"] += value
-        elif name == "sparing_energy_account_joules_total" and labels["account"] in (
-            "rows", "overhead",
-        ):  # fmt: skip
-            totals["joules"] += value
-    return totals
-
-
-def read_source(server: Server) -> str:
-    """Who tells joules; `none` where nobody does."""
-    for name, labels, _ in read_metrics(server.http_port):
-        if name == "sparing_energy_meter_joules_total":
-            return labels["source"]
-    return "none"
+    samples = list(read_metrics(server.http_port))
+    account = "sparing_energy_account_joules_total"
+    return {
+        "device_s": sum_metric(samples, "sparing_device_seconds_total", route=route),
+        "rows": sum_metric(samples, "sparing_rows_total", route=route),
+        "joules": sum(sum_metric(samples, account, account=name) for name in ("rows", "overhead")),
+    }

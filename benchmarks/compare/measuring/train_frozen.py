@@ -1,4 +1,4 @@
-"""The nets of the frozen classifier's company: how each learns to live with corrupted pictures.
+"""Networks that stand before or replace a frozen classifier on corrupted pictures, trained.
 
 The study's `light` net is the deployed one. What stands before it learns by CBNet's loss
 (`training.fitting.converting`) on corrupted pictures: `converted` towards an easy picture of the
@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.compare.measuring.contestants import seed_folder
+from benchmarks.compare.measuring.candidates import seed_folder
 from benchmarks.compare.measuring.corruptions import corrupt_mixed
 from benchmarks.compare.measuring.frozen import (
     AS_IT_IS,

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-from benchmarks.compare.measuring.contestants import Contestant
+from benchmarks.compare.measuring.candidates import Candidate
 from core.devices import open_onnx
 from harness.results import Sample
 
@@ -41,14 +41,14 @@ class Timed:
 
 
 def measure_trunks(
-    contestants: Sequence[Contestant], reached: Mapping[str, Sequence[float]], folder: Path
+    candidates: Sequence[Candidate], reached: Mapping[str, Sequence[float]], folder: Path
 ) -> Iterator[Sample]:
     """µs a picture of the bare nets, all whole and some by the papers' timer, in turns. `reached`:
-    of each contestant the share of pictures that run each stage. `folder` is for the cut nets.
+    of each candidate the share of pictures that run each stage. `folder` is for the cut nets.
     """
     nets = {
         (one.name, metric): list(open_nets(one, reached[one.name], folder, cut_first=cut_first))
-        for one in contestants
+        for one in candidates
         for metric, cut_first in (("bare_us", False), ("trunk_us", one.name in CUT))
         if metric == "bare_us" or one.name in TIMED
     }
@@ -59,13 +59,13 @@ def measure_trunks(
 
 
 def open_nets(
-    contestant: Contestant, reached: Sequence[float], folder: Path, *, cut_first: bool
+    candidate: Candidate, reached: Sequence[float], folder: Path, *, cut_first: bool
 ) -> Iterator[Timed]:
-    specs = contestant.route.manifest.stages
+    specs = candidate.route.manifest.stages
     for index, (spec, share) in enumerate(zip(specs, reached, strict=True)):
-        path = contestant.directory / spec.file
+        path = candidate.directory / spec.file
         if cut_first and index == 0:
-            shorter = folder / f"{contestant.name}-trunk.onnx"
+            shorter = folder / f"{candidate.name}-trunk.onnx"
             shorter.write_bytes(cut_trunk(path).SerializeToString())
             path = shorter
         yield Timed(open_onnx(path), share)

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from benchmarks.compare import measure as compare
 from benchmarks.compare.measure import QUICK, Plan, gather, measure
-from benchmarks.compare.measuring import contestants
+from benchmarks.compare.measuring import candidates
 from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.accuracy import measure_accuracy
-from benchmarks.compare.measuring.contestants import CONTESTANTS, open_contestants
+from benchmarks.compare.measuring.candidates import CANDIDATES, open_candidates
 from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file
 from benchmarks.compare.measuring.robust import make_trials, measure_robustness
 from benchmarks.compare.measuring.times import (
     SHAPES,
-    Arena,
+    LoadRunner,
     make_loads,
     read_spent,
     wait_for_ledger,
@@ -35,12 +35,12 @@ from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
 from studies.converters.study import METHODS as TRAINED
-from tests.fakes.comparison_routes import DATA, make_data, write_contest, write_contestant
+from tests.fakes.comparison_routes import DATA, make_data, write_candidate, write_contest
 from training.export.cost import count_macs
 
 ROWS = 96
 QUIET = Console(quiet=True)
-FEW = {name: CONTESTANTS[name] for name in ("lenet", "branchynet", "cbnet-gated")}
+FEW = {name: CANDIDATES[name] for name in ("lenet", "branchynet", "cbnet-gated")}
 
 
 def by_metric(samples: list[Sample]) -> dict[str, float]:
@@ -56,16 +56,16 @@ def write_frozen(runs: Path, seed: int) -> None:
 
 
 def test_whoever_is_trained_is_compared() -> None:
-    assert set(CONTESTANTS) == set(TRAINED)
+    assert set(CANDIDATES) == set(TRAINED)
 
 
-def test_a_contestant_that_was_not_trained_is_named(tmp_path: Path) -> None:
+def test_a_candidate_that_was_not_trained_is_named(tmp_path: Path) -> None:
     write_contest(tmp_path, 1, ["lenet"])
     with pytest.raises(FileNotFoundError, match=f"has no route {DATA}-branchynet"):
-        open_contestants(tmp_path, DATA, 1)
+        open_candidates(tmp_path, DATA, 1)
 
 
-def test_missing_strangers_are_told_before_training(
+def test_missing_unrelated_are_told_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -84,7 +84,7 @@ def test_what_to_do_about_a_missing_training_is_told(tmp_path: Path) -> None:
         gather(make_data(ROWS), tmp_path, Plan(seeds=1))
 
 
-def test_other_strangers_are_another_measurement(
+def test_other_unrelated_are_another_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARING_DATA", str(tmp_path))
@@ -112,10 +112,10 @@ def test_fewer_epochs_make_a_trial(plan: Plan, command: str, trial: bool) -> Non
 def test_a_replay_tells_what_the_slow_run_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contestants, "CONTESTANTS", FEW)
+    monkeypatch.setattr(candidates, "CANDIDATES", FEW)
     write_contest(tmp_path, 1, list(FEW))
     data = make_data(ROWS)
-    for one in open_contestants(tmp_path, DATA, 1):
+    for one in open_candidates(tmp_path, DATA, 1):
         found = by_metric(list(measure_accuracy(one, data)))
         rows = run_offline(one.pipeline, {"image": data.test.pictures}, CpuDevice())
         labels = [row.outcome and int(row.outcome.outputs["label"]) for row in rows]
@@ -129,27 +129,27 @@ def test_a_replay_tells_what_the_slow_run_tells(
             assert found[f"right_{index}"] == pytest.approx(right[here].mean())
 
 
-def test_confidence_in_strangers_is_told_of_all_and_of_what_the_gate_stops(
+def test_confidence_in_unrelated_is_told_of_all_and_of_what_the_gate_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contestants, "CONTESTANTS", FEW)
+    monkeypatch.setattr(candidates, "CANDIDATES", FEW)
     write_contest(tmp_path, 1, list(FEW))
     trials = make_trials(make_data(ROWS), 40)
-    lenet, _, gated = open_contestants(tmp_path, DATA, 1)
+    lenet, _, gated = open_candidates(tmp_path, DATA, 1)
     plain = by_metric(list(measure_robustness(lenet, trials)))
-    rows = run_offline(lenet.pipeline, {"image": trials.strangers["noise"]}, CpuDevice())
+    rows = run_offline(lenet.pipeline, {"image": trials.unrelated["noise"]}, CpuDevice())
     sure = [row.outcome.outputs["probabilities"].max() >= 0.9 for row in rows if row.outcome]
     assert plain["strange_noise"] == pytest.approx(np.mean(sure))
     assert sum(metric.startswith("corrupt_") for metric in plain) == 15
     assert not any(metric.startswith("converted") for metric in plain)
-    rows = run_offline(gated.pipeline, {"image": trials.strangers["noise"]}, CpuDevice())
+    rows = run_offline(gated.pipeline, {"image": trials.unrelated["noise"]}, CpuDevice())
     stopped = [row.stages[-1] == list(gated.pipeline.stages)[1] for row in rows]
     found = by_metric(list(measure_robustness(gated, trials)))
     assert 0 < np.mean(stopped) == pytest.approx(found["converted_noise"])
 
 
 def test_the_papers_timer_sees_the_first_convolution_alone(tmp_path: Path) -> None:
-    path = write_contestant(tmp_path, 1, "truncated", 1, first=3) / "stage0.onnx"
+    path = write_candidate(tmp_path, 1, "truncated", 1, first=3) / "stage0.onnx"
     short = tmp_path / "short.onnx"
     short.write_bytes(cut_trunk(path).SerializeToString())
     assert count_macs(path) == MACS
@@ -159,10 +159,10 @@ def test_the_papers_timer_sees_the_first_convolution_alone(tmp_path: Path) -> No
 def test_bare_nets_count_as_often_as_pictures_run_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contestants, "CONTESTANTS", FEW)
+    monkeypatch.setattr(candidates, "CANDIDATES", FEW)
     monkeypatch.setattr("benchmarks.compare.measuring.trunk.time_bare", lambda session: 10.0)
     write_contest(tmp_path, 1, list(FEW))
-    found = open_contestants(tmp_path, DATA, 1)
+    found = open_candidates(tmp_path, DATA, 1)
     reached = {"lenet": [1.0], "branchynet": [1.0, 0.3], "cbnet-gated": [1.0, 0.5, 0.1]}
     samples = list(measure_trunks(found, reached, tmp_path))
     values = {(s.case, s.metric): s.value for s in samples}
@@ -178,7 +178,7 @@ def test_bare_nets_count_as_often_as_pictures_run_them(
 def test_all_is_measured_once_through_a_real_server_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contestants, "CONTESTANTS", FEW)
+    monkeypatch.setattr(candidates, "CANDIDATES", FEW)
     for seed in (1, 2):
         write_contest(tmp_path, seed, list(FEW))
         write_frozen(tmp_path, seed)
@@ -205,7 +205,7 @@ def test_all_is_measured_once_through_a_real_server_and_kept(
     monkeypatch.setattr(compare_time, "run_sparing", refuse)
     monkeypatch.setattr(compare, "measure_accuracy", refuse)
     assert measure(data, tmp_path, plan, QUIET) == samples
-    write_contestant(tmp_path, 2, "lenet", 1, first=77)  # trained again
+    write_candidate(tmp_path, 2, "lenet", 1, first=77)  # trained again
     with pytest.raises(AssertionError, match="measured again"):
         measure(data, tmp_path, plan, QUIET)
 
@@ -213,9 +213,9 @@ def test_all_is_measured_once_through_a_real_server_and_kept(
 def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_contestant(tmp_path, 1, "lenet", 1, first=1)
-    monkeypatch.setattr(contestants, "CONTESTANTS", {"lenet": ""})
-    (one,) = open_contestants(tmp_path, DATA, 1)
+    write_candidate(tmp_path, 1, "lenet", 1, first=1)
+    monkeypatch.setattr(candidates, "CANDIDATES", {"lenet": ""})
+    (one,) = open_candidates(tmp_path, DATA, 1)
     settings, order = tmp_path / "settings.toml", list[str]()
     write_settings(settings)
 
@@ -231,18 +231,18 @@ def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
     monkeypatch.setattr(compare_time, "run_load", note("load", run_load))
     with run_sparing(tmp_path / DATA / "seed1" / "models", settings) as server:
         *_, bulk = make_loads(one, make_data(ROWS).test.pictures, server)
-        list(Arena(server, tmp_path, [bulk]).run(0, 0.2, QUIET))
+        list(LoadRunner(server, tmp_path, [bulk]).run(0, 0.2, QUIET))
     assert order == ["wait", "read", "load", "wait", "read"]
 
 
 def test_a_server_that_answers_otherwise_than_the_replay_stops_the_comparison(
     tmp_path: Path,
 ) -> None:
-    write_contestant(tmp_path, 1, "lenet", 1, first=1)
-    write_contestant(tmp_path / "other", 1, "lenet", 1, first=2)
+    write_candidate(tmp_path, 1, "lenet", 1, first=1)
+    write_candidate(tmp_path / "other", 1, "lenet", 1, first=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contestants, "CONTESTANTS", {"lenet": ""})
-        (one,) = open_contestants(tmp_path, DATA, 1)
+        patch.setattr(candidates, "CANDIDATES", {"lenet": ""})
+        (one,) = open_candidates(tmp_path, DATA, 1)
     settings = tmp_path / "settings.toml"
     write_settings(settings)
     models = tmp_path / "other" / DATA / "seed1" / "models"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare.measuring.contestants import CONVERTERS
+from benchmarks.compare.measuring.candidates import CONVERTERS
 from benchmarks.compare.report import REPORTS, find_best_converter
 from harness.results import FOLDER, Results, Sample, find_newest, read_results
 

@@ -12,7 +12,7 @@ from benchmarks.compare.measuring.corruptions import (
     corrupt,
     corrupt_mixed,
     fade,
-    gather_strangers,
+    gather_unrelated,
     occlude,
     shift,
 )
@@ -81,18 +81,18 @@ def test_a_mix_leaves_about_a_sixth_as_they_are_and_corrupts_the_others() -> Non
     assert 0.12 < same < 0.22
 
 
-def test_strangers_are_the_other_set_and_kmnist_where_it_lies(
+def test_unrelated_are_the_other_set_and_kmnist_where_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARING_DATA", str(tmp_path))
-    assert list(gather_strangers("nobody", 3, seed=1)) == ["noise"]
+    assert list(gather_unrelated("nobody", 3, seed=1)) == ["noise"]
     (tmp_path / "kmnist").mkdir()
     raw = bytes([0, 0, 8, 3]) + np.array([40, 28, 28], ">u4").tobytes() + PICTURES.tobytes()
     (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
-    found = gather_strangers("nobody", 3, seed=1)
+    found = gather_unrelated("nobody", 3, seed=1)
     assert np.array_equal(found["kmnist"], PICTURES[:3])
     with pytest.raises(ValueError, match="SPARING_DATA must hold fashion-mnist"):
-        gather_strangers("mnist", 3, seed=1)
+        gather_unrelated("mnist", 3, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_strangers_are_the_other_set_and_kmnist_where_it_lies(
     [b"junk", gzip.compress(bytes(16 + 50)), gzip.compress(b"x")[:-9]],
     ids=["no gzip", "too short", "broken off"],  # gzip's bytes hold the time
 )
-def test_damaged_strangers_are_one_sentence(
+def test_damaged_unrelated_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
 ) -> None:
     monkeypatch.setenv("SPARING_DATA", str(tmp_path))
     (tmp_path / "kmnist").mkdir()
     (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(raw)
     with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
-        gather_strangers("nobody", 3, seed=1)
+        gather_unrelated("nobody", 3, seed=1)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from benchmarks.compare.measuring.contestants import seed_folder
+from benchmarks.compare.measuring.candidates import seed_folder
 from benchmarks.compare.measuring.frozen import (
     AS_IT_IS,
     CLEANED,

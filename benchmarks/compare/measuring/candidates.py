@@ -1,4 +1,4 @@
-"""Who is compared: fourteen ways to the same labels, all trained under one budget.
+"""What is compared: fourteen networks and cascades, all trained under one budget.
 
 `studies.converters` builds and trains them; here are their names, what a reader is told of them,
 and where their newest versions lie.
@@ -22,7 +22,7 @@ BEHIND = {
     "cbnet-gated": UNCONVERTED,
     "encoder-only": "plain-encoder",
 }
-CONTESTANTS: Mapping[str, str] = {
+CANDIDATES: Mapping[str, str] = {
     "lenet": "LeNet, the whole net for every picture",
     "branchynet": "BranchyNet: LeNet with an early exit",
     "truncated": "LeNet's first convolution and the early exit alone",
@@ -42,8 +42,8 @@ CONTESTANTS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """One contestant of one seed, ready to run in this process."""
+class Candidate:
+    """One candidate of one seed, ready to run in this process."""
 
     name: str
     seed: int
@@ -64,12 +64,12 @@ def seed_folder(runs: Path, data: str, seed: int) -> Path:
     return runs / data / f"seed{seed}"
 
 
-def open_contestants(runs: Path, data: str, seed: int) -> list[Contestant]:
+def open_candidates(runs: Path, data: str, seed: int) -> list[Candidate]:
     """All of them, in order. Raises FileNotFoundError for the first that was not trained."""
     models = seed_folder(runs, data, seed) / "models"
     found = []
-    for name in CONTESTANTS:
+    for name in CANDIDATES:
         route = open_route(models, f"{data}-{name}")
         place = models / route.manifest.route / route.manifest.version
-        found.append(Contestant(name, seed, place, route))
+        found.append(Candidate(name, seed, place, route))
     return found
