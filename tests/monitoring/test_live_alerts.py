@@ -194,11 +194,11 @@ def check_change(
     """Other pictures than the usual ones are noticed, until the usual ones come again."""
     alert = {"alertname": alertname, "severity": "ticket", "route": "tiny"}
     with LiveServer(models) as server, watch(server, scale=360) as prometheus:
-        with Asking(server, 1, usual):
+        with Asking(server, 2, usual):
             # An hour is 10 s at this scale: so long that the hour's mix is not the day's.
             wait_long(lambda: bool(prometheus.query(SIXTEEN_SECONDS_AGO)), "too little history")
             assert find(prometheus, **alert) == []
-        with Asking(server, 1, others):
+        with Asking(server, 2, others):
             wait_for(prometheus, **alert)
-        with Asking(server, 1, usual):
+        with Asking(server, 2, usual):
             wait_for_end(prometheus, **alert)
