@@ -68,7 +68,7 @@ class RawClient:
             raise Refused from error
         except ConnectionResetError as error:
             self.close()
-            if fresh:  # the kernel let it in, the server had closed its door: never accepted
+            if fresh:  # the kernel let it in, the server had stopped listening: never accepted
                 raise Refused from error
             raise
 

@@ -1,4 +1,4 @@
-"""A finished contest of tiny random nets, as the comparison finds it: every contestant's route."""
+"""A finished comparison of tiny random nets: the route of each contestant."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What holds for HTTP and gRPC together: one model behind both doors, one set of metric series."""
+"""What holds for HTTP and gRPC together: one model behind both, one set of metric series."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.servers.live import LiveServer
 SERVICE = "/inference.GRPCInferenceService/"
 
 
-def test_a_thousand_identical_requests_at_both_doors_run_the_model_once(tmp_path: Path) -> None:
+def test_a_thousand_identical_requests_at_both_endpoints_run_the_model_once(tmp_path: Path) -> None:
     write_route(tmp_path, width=SLOW_WIDTH, thresholds=[1.0])
     picture = make_pictures(1, seed=77)
     body = _body(picture[0])

@@ -39,7 +39,7 @@ SLOWER_WIDTH = 16 * SLOW_WIDTH  # the large stage takes 10 ms and more
 
 
 @pytest.mark.parametrize("settings", ["", TWO_WORKERS])
-def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
+def test_sigterm_under_load_answers_every_accepted_request_on_both_endpoints(
     tmp_path: Path, settings: str
 ) -> None:
     right = labels_of(write_route(tmp_path))

@@ -23,7 +23,7 @@ from tests.servers.live import ROOT, LiveServer
 from tests.servers.workers import TWO_WORKERS, connections_of, pids_of
 from tests.waiting import until, wait_until
 
-CONNECTIONS = 120  # fresh ones, on each door
+CONNECTIONS = 120  # fresh ones, on each endpoint
 KILLS = 10
 
 
