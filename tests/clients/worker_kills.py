@@ -20,6 +20,7 @@ from tests.waiting import until, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else
 RETRY_S = 0.01
+THINKING_S = 0.03  # of a caller between two requests; without it they take the workers' cores
 LEAST_BETWEEN_KILLS = 50  # answers on each endpoint
 
 
@@ -46,8 +47,8 @@ class Kill:
 async def kill_workers(
     server: LiveServer, right: Sequence[int], *, kills: int, clients: int
 ) -> tuple[Outcomes, Outcomes, list[Kill]]:
-    """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and one
-    request under way; a failed one is asked again a moment later, and counted once: a gRPC channel
+    """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and at
+    most one request under way; a failed one is asked again a moment later, and counted once: a gRPC channel
     that waits for its next attempt to connect fails all calls meanwhile. Counts that fall are an
     assertion here.
     """
@@ -127,6 +128,7 @@ async def _ask_http(
             outcomes.wrong += label_in(reply) != right[index % len(right)]
             outcomes.answered += 1
             index += 1
+            await asyncio.sleep(THINKING_S)
 
 
 async def _ask_grpc(
@@ -152,3 +154,4 @@ async def _ask_grpc(
             outcomes.wrong += int(result.as_numpy("label")[0]) != right[index % len(right)]
             outcomes.answered += 1
             index += 1
+            await asyncio.sleep(THINKING_S)

@@ -18,7 +18,7 @@ from tests.servers.programs import find_program
 from tests.waiting import wait_until
 
 PATIENCE_S = 90.0
-THINKING_S = 0.01  # of a caller between two requests; without it they take a core for nothing
+THINKING_S = 0.02  # of a caller between two requests; without it they take a core for nothing
 
 
 def wait_long(happened: Callable[[], bool], what: str) -> None:
