@@ -48,9 +48,9 @@ async def kill_workers(
     server: LiveServer, right: Sequence[int], *, kills: int, clients: int
 ) -> tuple[Outcomes, Outcomes, list[Kill]]:
     """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and at
-    most one request under way; a failed one is asked again a moment later, and counted once: a gRPC channel
-    that waits for its next attempt to connect fails all calls meanwhile. Counts that fall are an
-    assertion here.
+    most one request under way. A failed one is asked again a moment later, and counted once: a
+    gRPC channel that waits for its next attempt to connect fails all calls meanwhile. Counts that
+    fall are an assertion here.
     """
     http, grpc, stop = Outcomes(), Outcomes(), asyncio.Event()
     asking = [
