@@ -32,7 +32,7 @@ def sparing(*arguments: str | Path, folder: Path = ROOT) -> "subprocess.Complete
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
