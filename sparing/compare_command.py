@@ -32,9 +32,7 @@ def compare(
     ] = False,
     seeds: Annotated[
         int,
-        typer.Option(
-            min=1, max=10, help="How often everything is trained; 3 or more for intervals."
-        ),
+        typer.Option(min=1, max=10, help="How often all is trained; 3 or more for intervals."),
     ] = 3,
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/compare"),
     workers: Workers = 2,
