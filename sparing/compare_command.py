@@ -19,7 +19,7 @@ class Compared(StrEnum):
 
 
 class Part(StrEnum):
-    train = "train"  # all methods, then what precedes a frozen classifier
+    train = "train"  # the candidates, then what precedes a frozen classifier
     frozen = "frozen"  # that alone
     replay = "replay"  # what does not depend on the machine's load
     measure = "measure"

@@ -33,7 +33,7 @@ from benchmarks.serving import run_load
 from benchmarks.small_cnn import MACS, build_small_cnn
 from core.devices import CpuDevice
 from routes.offline import run_offline
-from studies.converters.study import METHODS as TRAINED
+from studies.converters.study import CANDIDATES as TRAINED
 from tests.contests import DATA, make_data, write_contest, write_contestant
 from training.export.cost import count_macs
 
