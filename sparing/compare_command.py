@@ -46,8 +46,8 @@ def compare(
     Trains LeNet, BranchyNet, three forms of CBNet and their controls under one
     budget, serves them with one server, and measures accuracy over seeds, MACs,
     CPU and device time, joules, and answers on corrupted and
-    out-of-distribution pictures. Writes docs/reports/cbnet.md with a verdict;
-    with --quick or --epochs, a report in runs/bench/.
+    out-of-distribution pictures. Writes docs/reports/cbnet.md; with --quick or
+    --epochs, a report in runs/bench/.
 
     Interrupted, it resumes with the same command: trained nets and their
     measurements are kept in --runs.
