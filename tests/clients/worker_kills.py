@@ -20,7 +20,7 @@ from tests.waiting import until, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else
 RETRY_S = 0.01
-THINKING_S = 0.03  # of a caller between two requests; without it they take the workers' cores
+THINKING_S = 0.06  # of a caller between two requests; without it they take the workers' cores
 LEAST_BETWEEN_KILLS = 50  # answers on each endpoint
 
 
