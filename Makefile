@@ -5,6 +5,7 @@
 #   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"; two at a
 #                time, WORKERS=4 for four: docs/decisions/0037-tests-on-two-cores.md
 #   make bento   build the Bento: docs/bentoml.md
+#   make wheel   build the wheel, install it into a fresh environment, and serve with it
 #   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
 #   make bench-long  fuzz, soak, fairness and handed cases for about two hours: docs/reliability.md
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test bench bench-long bento demo servers
+.PHONY: setup serve check test wheel bench bench-long bento demo servers
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -40,6 +41,9 @@ check: $(VENV)/.everything
 
 test: $(VENV)/.everything servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+wheel: $(VENV)/.everything
+	@$(BIN)/python -m requirements.try_wheel
 
 bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
