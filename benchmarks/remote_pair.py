@@ -124,8 +124,9 @@ async def _recall(keys: Sequence[Key], local: LocalMemory, remote: RemoteMemory)
     missing = []
     for start in range(0, len(unknown), MAX_KEYS):
         some = unknown[start : start + MAX_KEYS]
-        for key, known in zip(some, await remote.recall(some), strict=True):
-            local.put(key, known or OUTCOME)
+        found = await remote.look_up(some) or [None] * len(some)
+        for key, known in zip(some, found, strict=True):
+            local.put(key, OUTCOME if known is None else known.outcome)
             if known is None:
                 missing.append(key)
     for key in missing:

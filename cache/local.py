@@ -1,14 +1,13 @@
 """The first tier of memory: answers kept in this process, bounded in bytes.
 
 Each answer has a time to live; which leaves first is the business of `cache/queues.py`, whose own
-bytes count too. Used from the event loop only, hence without a lock; the plain `get` and `put`
-spare the hot path a coroutine, `recall` and `store` are the Memory protocol. Knows nothing of
-routes: the keys tell them apart.
+bytes count too. Used from the event loop only, hence without a lock. Knows nothing of routes: the
+keys tell them apart.
 """
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,17 +98,6 @@ class LocalMemory:
         else:
             queues.fill(entry, kept, size_bytes, expires_at)
         self._stores += 1
-
-    async def recall(self, keys: Sequence[Key], /) -> Sequence[Outcome | None]:
-        """`get` for every key, in order."""
-        return [self.get(key) for key in keys]
-
-    async def store(
-        self, items: Sequence[tuple[Key, Outcome]], /, *, ttl_s: float | None = None
-    ) -> None:
-        """`put` for every item, in order."""
-        for key, outcome in items:
-            self.put(key, outcome, ttl_s)
 
     def counts(self) -> MemoryCounts:
         return MemoryCounts(

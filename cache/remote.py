@@ -38,7 +38,7 @@ _log = logging.getLogger("sparing.memory")
 
 
 class RemoteMemory:
-    """Make it, use it and close it inside one running loop. Implements the Memory protocol."""
+    """Make it, use it and close it inside one running loop."""
 
     def __init__(
         self,
@@ -89,15 +89,6 @@ class RemoteMemory:
         """Whether look-ups are made now: closed yes, open no, half-open a single one."""
         return self._recalling.state()
 
-    async def recall(self, keys: Sequence[Key], /) -> Sequence[Outcome | None]:
-        """The answers, None where there is none or it could not be had in time."""
-        answers: list[Outcome | None] = []
-        for start in range(0, len(keys), MAX_KEYS):
-            some = keys[start : start + MAX_KEYS]
-            found = await self.look_up(some) or [None] * len(some)
-            answers += [None if one is None else one.outcome for one in found]
-        return answers
-
     async def look_up(
         self, keys: Sequence[Key], within_s: float | None = None
     ) -> Sequence[Recalled | None] | None:
@@ -119,17 +110,10 @@ class RemoteMemory:
         self._misses += len(keys) - hits
         return found
 
-    async def store(
-        self, items: Sequence[tuple[Key, Outcome]], /, *, ttl_s: float | None = None
-    ) -> None:
-        """Keep the answers for `ttl_s` (default: the memory's), and wait until they are kept."""
-        encoded = [self._encode(key, outcome, ttl_s) for key, outcome in items]
-        waiting = deque(item for item in encoded if item is not None)
-        while waiting:
-            await self._send(_take_batch(waiting))
-
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """`store` for one answer later, with others; dropped when too many wait already."""
+        """Keep the answer for `ttl_s` (default: the memory's): sent soon, with others; dropped when
+        too many wait already.
+        """
         if self._storing.state() == "open" or self._pending_bytes >= MAX_PENDING_BYTES:
             self._errors["dropped"] += 1
             return

@@ -22,7 +22,6 @@ from core.classifier import (
     Labels,
     Logits,
     find_demanding,
-    find_unsure,
     make_labels,
     make_outcomes,
     mend,
@@ -83,7 +82,7 @@ class CascadeStage:
         """The rows that go on to the next stage, in order."""
         if self.threshold is None:
             return []
-        unsure = find_unsure(rows, own.scores, self.threshold)
+        unsure = own.scores < self.threshold
         survivors: list[int] = np.flatnonzero(
             unsure | find_demanding(rows, verdict.scores)
         ).tolist()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from core.classifier import Classifier, FinalStage, Head, find_demanding, find_unsure
+from core.classifier import Classifier, FinalStage, Head, find_demanding
 from core.classifier_route import (
     ClassifierRoute,
     Options,
@@ -50,8 +50,7 @@ class ExitStage:
         logits, features = self.session.run(["logits", FEATURES], feed)
         judged = self.head.judge(logits)
         steps = self.head.end(judged)
-        unsure = find_unsure(rows, judged.scores, self.threshold)
-        unsure |= find_demanding(rows, judged.scores)
+        unsure = (judged.scores < self.threshold) | find_demanding(rows, judged.scores)
         survivors = np.flatnonzero(unsure & judged.sound)
         # Copied out together: a waiting row must not keep the whole batch's features alive.
         for row, carried in zip(survivors.tolist(), features[survivors], strict=True):

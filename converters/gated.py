@@ -24,7 +24,6 @@ from core.classifier import (
     Head,
     Judged,
     find_demanding,
-    find_unsure,
 )
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.devices import Device
@@ -78,8 +77,7 @@ class LightStage:
         net, head = self.net, self.net.head
         judged = head.judge(*net.run(rows, ("logits",)))
         steps, labels = head.end(judged), judged.labels
-        unsure = find_unsure(rows, judged.scores, net.threshold)
-        unsure |= find_demanding(rows, judged.scores)
+        unsure = (judged.scores < net.threshold) | find_demanding(rows, judged.scores)
         for row, carried in net.carry(rows, unsure & judged.sound):
             carried[LIGHT_LABEL] = head.labels[labels[row]]
             steps[row] = Step(head.macs, steps[row].answer, Next(net.following, carried))
@@ -108,8 +106,7 @@ class ConvertStage:
         return steps
 
     def _find_refused(self, rows: Batch, judged: Judged, distances: np.ndarray) -> Bools:
-        refused = find_unsure(rows, judged.scores, self.net.threshold)
-        refused |= distances > self.max_distance
+        refused: Bools = (judged.scores < self.net.threshold) | (distances > self.max_distance)
         if self.agree:
             refused |= judged.labels != rows.inputs[LIGHT_LABEL]
         return refused

@@ -37,14 +37,6 @@ def mend(logits: Logits) -> tuple[Logits, Bools]:
     return (logits if sound.all() else np.where(sound[:, None], logits, np.float32(0))), sound
 
 
-def find_unsure(rows: Batch, scores: Floats, threshold: float) -> Bools:
-    """Rows under the stage's threshold, or under the one that they set themselves."""
-    wanted = rows.controls.get("threshold")
-    if wanted is None:
-        return np.asarray(scores < threshold)
-    return np.asarray(scores < np.where(np.isnan(wanted), threshold, wanted))
-
-
 def find_demanding(rows: Batch, confidences: Floats) -> Bools:
     """Rows that ask for more confidence than their answer has, or for the last stage's answer."""
     least = rows.controls.get("min_confidence")

@@ -13,6 +13,7 @@ import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.classifier import FinalStage, Head, make_labels
+from core.datatypes import OF_ONNX
 from core.devices import open_onnx
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
@@ -20,13 +21,6 @@ from core.scores import Score
 
 Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape with -1 for any size
 Tensors = Mapping[str, Tensor]
-
-ONNX_TYPES = {
-    "BOOL": "bool", "UINT8": "uint8", "INT8": "int8", "UINT16": "uint16", "INT16": "int16",
-    "UINT32": "uint32", "INT32": "int32", "UINT64": "uint64", "INT64": "int64",
-    "FP16": "float16", "FP32": "float", "FP64": "double", "BYTES": "string",
-}  # fmt: skip
-_DATATYPES = {f"tensor({onnx})": datatype for datatype, onnx in ONNX_TYPES.items()}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -160,7 +154,7 @@ def _read(nodes: Iterable[Any]) -> Tensors:  # onnxruntime's NodeArg is untyped
     """Free dimensions, which have a name or None, as -1; a type the protocol lacks as ONNX's."""
     return {
         node.name: (
-            _DATATYPES.get(node.type, node.type),
+            OF_ONNX.get(node.type, node.type),
             tuple(size if isinstance(size, int) else -1 for size in node.shape),
         )
         for node in nodes

@@ -1,22 +1,28 @@
-"""The protocol's datatypes as numpy's."""
+"""The protocol's datatypes: what numpy and ONNX call each."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+_NUMPY_AND_ONNX: Mapping[str, tuple[type[np.generic], str]] = {
+    "BOOL": (np.bool_, "bool"),
+    "UINT8": (np.uint8, "uint8"),
+    "INT8": (np.int8, "int8"),
+    "UINT16": (np.uint16, "uint16"),
+    "INT16": (np.int16, "int16"),
+    "UINT32": (np.uint32, "uint32"),
+    "INT32": (np.int32, "int32"),
+    "UINT64": (np.uint64, "uint64"),
+    "INT64": (np.int64, "int64"),
+    "FP16": (np.float16, "float16"),
+    "FP32": (np.float32, "float"),
+    "FP64": (np.float64, "double"),
+    "BYTES": (np.object_, "string"),  # an input's elements are str, an output's bytes or str
+}
 DATATYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "INT8": np.dtype(np.int8),
-    "UINT16": np.dtype(np.uint16),
-    "INT16": np.dtype(np.int16),
-    "UINT32": np.dtype(np.uint32),
-    "INT32": np.dtype(np.int32),
-    "UINT64": np.dtype(np.uint64),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),  # an input's elements are str, an output's bytes or str
+    name: np.dtype(scalar) for name, (scalar, _) in _NUMPY_AND_ONNX.items()
+}
+OF_ONNX: Mapping[str, str] = {
+    f"tensor({onnx})": name for name, (_, onnx) in _NUMPY_AND_ONNX.items()
 }

@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.datatypes import DATATYPES
 from core.errors import ModelDirectoryError
 from core.files import open_regular, read_regular
 
@@ -23,10 +24,14 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 1000  # of a version's directory
 MAX_TTL_S = 10 * 365 * 86400.0  # every store can count it in milliseconds
 
-Datatype = Literal[
-    "BOOL", "UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64",
-    "FP16", "FP32", "FP64", "BYTES",
-]  # fmt: skip
+
+def _check_datatype(name: str) -> str:
+    if name not in DATATYPES:
+        raise PydanticCustomError("datatype", f"{name!r} given, {', '.join(DATATYPES)} are allowed")
+    return name
+
+
+Datatype = Annotated[str, AfterValidator(_check_datatype)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 

@@ -94,13 +94,6 @@ class Pipeline(Protocol):
     def stages(self) -> Mapping[str, Stage]: ...
 
 
-class Memory(Protocol):
-    """Answers given before. A miss is None; a dead tier misses, it never raises."""
-
-    async def recall(self, keys: Sequence[Key], /) -> Sequence[Outcome | None]: ...
-    async def store(self, items: Sequence[tuple[Key, Outcome]], /) -> None: ...
-
-
 class Request(NamedTuple):
     """One call of one route. `inputs` have a leading dimension of rows, the same for all."""
 

@@ -19,8 +19,7 @@ from core.messages import Outcome, Pipeline
 from routes.finding import scan_routes
 from routes.offline import run_offline
 from routes.table import PIPELINES
-
-SURER_THAN_ANYTHING = 2.0  # as `min_confidence` it sends a row through every stage
+from routes.walk import SURER_THAN_ANYTHING, make_zero_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
 
 def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
     """One row of zeros through every stage."""
-    inputs = {spec.name: _make_zeros(spec) for spec in manifest.inputs}
+    inputs = {name: array[None] for name, array in make_zero_row(manifest).items()}
     controls = {"min_confidence": SURER_THAN_ANYTHING}
     try:
         (row,) = run_offline(pipeline, inputs, device, controls)
@@ -68,13 +67,6 @@ def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: De
     fault = _find_fault(manifest.outputs, row.outcome)
     if fault:
         raise ModelDirectoryError(f"{directory}: the trial run's answer: {fault}")
-
-
-def _make_zeros(spec: TensorSpec) -> npt.NDArray[np.generic]:
-    shape = [1 if size < 0 else size for size in (-1, *spec.shape[1:])]
-    if spec.datatype == "BYTES":
-        return np.full(shape, "", dtype=object)
-    return np.zeros(shape, dtype=DATATYPES[spec.datatype])
 
 
 def _find_fault(specs: tuple[TensorSpec, ...], outcome: Outcome) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 from core.devices import Device
 from core.direct import find_direct, wants_last
 from core.messages import NO_CONTROLS, Array, Batch, Handle, Outcome, Pipeline, Step
+from routes.walk import walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,21 @@ def _run_row(
     device: Device,
     controls: Mapping[str, np.ndarray],
 ) -> OfflineRow:
-    stage: str | None = pipeline.first
+    entry = pipeline.first
     direct = find_direct(pipeline)
     if direct is not None and wants_last({name: float(one[0]) for name, one in controls.items()}):
-        stage, inputs = direct.stage, {**inputs, **direct.inputs}
-    state: Handle | None = None
+        entry, inputs = direct.stage, {**inputs, **direct.inputs}
     outcome: Outcome | None = None
     stages: list[str] = []
     steps: list[Step] = []
-    while stage is not None:
+
+    def run(stage: str, inputs: Mapping[str, Array], state: Handle | None) -> Step:
         collated = {name: device.collate([array]) for name, array in inputs.items()}
         (step,) = pipeline.stages[stage].run(Batch(collated, controls, [state]))
+        return step
+
+    for stage, step in walk(entry, inputs, run):
         stages.append(stage)
         steps.append(step)
         outcome = step.answer if step.next is None or step.answer is not None else outcome
-        if state is not None and (step.next is None or step.next.state is not state):
-            state.free()
-        if step.next is None:
-            break
-        stage, inputs, state = step.next.stage, step.next.inputs, step.next.state
     return OfflineRow(outcome, sum(step.macs for step in steps), tuple(stages), tuple(steps))

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from serving.old_settings import find_old_setting
+
 NO_SECRET = (
     "url is set, but no secret that all processes share; make one with `openssl rand -hex 32` "
     "and give it as secret, or in a file that secret_file names"
@@ -88,9 +90,6 @@ class EngineSettings(_Frozen):
     reply_margin_s: float = Field(
         ge=0, default=0.002
     )  # answers leave this long before their deadline
-    gather_s: float = Field(
-        ge=0, le=1, default=0.005
-    )  # so long may few survivors wait for company while full batches run; 0: never
     stalled_after_s: float = Field(
         gt=0, default=10.0
     )  # rows wait and no batch ends: not ready then, not live after twice as long
@@ -228,7 +227,10 @@ class Settings(_Frozen):
 def read_settings(path: Path) -> Settings:
     """Raises ValueError with one line that names the file, the key and what is wrong."""
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text()))
+        given = tomllib.loads(path.read_text())
+        if (fault := find_old_setting(given)) is not None:
+            raise ValueError(fault)
+        return Settings.model_validate(given)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except ValidationError as error:

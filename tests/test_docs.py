@@ -15,7 +15,7 @@ import pytest
 from core.devices import CpuDevice
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
-from serving.grpc.endpoint import STATUS as RPC_STATUS
+from serving.grpc.status import STATUS as RPC_STATUS
 from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
@@ -115,8 +115,7 @@ def test_every_error_has_both_its_statuses_in_the_table() -> None:
     rows = read_rows(SERVING)
     documented = {name: rows[name][:2] for name in (error.__name__ for error in HTTP_STATUS)}
     assert documented == {
-        error.__name__: [str(status), RPC_STATUS[error].name]
-        for error, status in HTTP_STATUS.items()
+        error.__name__: [str(status), RPC_STATUS[error]] for error, status in HTTP_STATUS.items()
     }
 
 

@@ -15,8 +15,9 @@ from core.datatypes import DATATYPES
 from core.devices import CpuDevice
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
-from routes.loading import SURER_THAN_ANYTHING, find_routes, load_route
+from routes.loading import find_routes, load_route
 from routes.offline import run_offline
+from routes.walk import SURER_THAN_ANYTHING
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]

@@ -79,7 +79,6 @@ class Engine:
             self._landed,
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
-            gather_s=settings.gather_s,
             stalled_after_s=settings.stalled_after_s,
             clock=clock,
             make_worker=make_worker,

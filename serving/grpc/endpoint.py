@@ -10,28 +10,14 @@ import asyncio
 import contextlib
 import errno
 import logging
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from core.errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
-    InvalidInput,
-    ModelDirectoryError,
-    Overloaded,
-    RequestTimeout,
-    RouteUnavailable,
-    SparingError,
-    StageFailed,
-    Unauthorized,
-    UnknownRoute,
-    UnsupportedEncoding,
-)
+from core.errors import InvalidInput, Overloaded, SparingError, Unauthorized
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
@@ -48,39 +34,15 @@ from serving.grpc.open_calls import (
     Why,
 )
 from serving.grpc.options import NO_TOKEN, REFUSED_METHODS, list_options
+from serving.grpc.peers import encode, read_address, read_remaining_s
 from serving.grpc.procedures import Engine, Procedure, RequestCounts, RpcService
-from serving.grpc.stalled_calls import INTERVAL_S, Sweeper, read_address, read_place
-from serving.grpc.stream import StreamCall, run_before
-from serving.grpc.unfinished_messages import Place, Unread, close_connections, received_bytes
+from serving.grpc.stalled_calls import Sweeper
+from serving.grpc.status import ENDS, FAILED, describe, is_news, shorten
+from serving.grpc.stream import StreamCall, Wire, run_before
+from serving.grpc.unfinished_messages import Unread, received_bytes
 from serving.settings import DoorSettings
 
-STATUS: Mapping[type[SparingError], grpc.StatusCode] = {
-    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
-    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    UnsupportedEncoding: grpc.StatusCode.UNIMPLEMENTED,
-    Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
-    UnknownRoute: grpc.StatusCode.NOT_FOUND,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
-    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    RouteUnavailable: grpc.StatusCode.UNAVAILABLE,
-    StageFailed: grpc.StatusCode.INTERNAL,
-    ModelDirectoryError: grpc.StatusCode.UNAVAILABLE,
-}
-
-ENDS: Mapping[Why, grpc.StatusCode] = {
-    Why.CROWDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Why.UNFINISHED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Why.LATE_MESSAGE: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Why.UNREAD: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Why.IDLE: grpc.StatusCode.UNAVAILABLE,
-    Why.DRAINING: grpc.StatusCode.UNAVAILABLE,
-}
-
-MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
-TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
 STOP_S = 1.0  # for statuses to leave after the last call
-FAILED = "the server failed on this request, its log says why"
 
 _HEALTH = f"/{HEALTH}/"
 _log = logging.getLogger(__name__)
@@ -125,17 +87,21 @@ class RpcDoor:
             message_timeout_s=settings.grpc_message_timeout_s,
             idle_s=settings.grpc_stream_idle_s,
         )
-        self._unread = Unread(lambda: received_bytes(self._port))
+        self._sweeper = Sweeper(
+            self._calls,
+            Unread(lambda: received_bytes(self._port)),
+            limit_bytes=settings.max_body_bytes_in_flight,
+            max_message_bytes=settings.max_body_bytes,
+        )
         self._sweeping: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
-        self._unreading: set[Place] = set()  # connections that are to be closed
         self._no_token = _refusing(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
         self._no_more = _refusing(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be had."""
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(is_news)
         host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
         self._server.add_generic_rpc_handlers([self])
@@ -150,7 +116,7 @@ class RpcDoor:
             ) from error
         self._port = bound
         await self._server.start()
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._sweeping = asyncio.create_task(self._sweeper.run(bound))
         return bound
 
     async def drain(self, timeout_s: float) -> None:
@@ -181,7 +147,7 @@ class RpcDoor:
             if draining:
                 return self._no_more
             try:
-                self._callers.authorize(_encode(call.invocation_metadata))
+                self._callers.authorize(encode(call.invocation_metadata))
             except Unauthorized:
                 return self._no_token
         return self._handlers.get(method)
@@ -221,7 +187,7 @@ class RpcDoor:
                 trace = self._tracing.of_metadata(context.invocation_metadata)
                 self._admit(raw)
                 try:
-                    answer = await work(raw, _remaining_s(context), trace, caller)
+                    answer = await work(raw, read_remaining_s(context), trace, caller)
                 finally:
                     self._bytes_in_flight -= len(raw)
                     raw = b""  # the library keeps this frame of a call that was refused
@@ -245,7 +211,7 @@ class RpcDoor:
     def _stream(self, method: Method) -> StreamHandler:
         async def serve(opened: OpenCall, caller: Caller) -> None:
             context = opened.context
-            wire = _Wire(opened, self._calls, self._hear)
+            wire = Wire(opened, self._calls, self._sweeper.hear)
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
                 return self._respond(method, raw, context, caller)
@@ -271,7 +237,7 @@ class RpcDoor:
             try:
                 message = self._service.parse(raw)
                 request_id = message.id
-                left_s = _remaining_s(context)
+                left_s = read_remaining_s(context)
                 replies = self._service.infer_stream(message, left_s, trace, caller)
                 async with aclosing(replies):
                     async for reply in replies:
@@ -281,7 +247,7 @@ class RpcDoor:
                 self._bytes_in_flight -= len(raw)
             return
         except SparingError as error:
-            sentence = str(error)[:MAX_SENTENCE]
+            sentence = shorten(error)
         except Exception:
             _log.exception("a request of %s failed", method.path)
             sentence = FAILED
@@ -313,7 +279,7 @@ class RpcDoor:
         if kind is CHECKS or kind is WATCHES:  # no token is asked for
             caller = self._callers.of_address(read_address(peer))
         else:
-            headers = _encode(context.invocation_metadata()) if self._callers.reads_headers else ()
+            headers = encode(context.invocation_metadata()) if self._callers.reads_headers else ()
             caller = self._callers.find(headers, read_address(peer))
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
@@ -328,16 +294,12 @@ class RpcDoor:
         if not isinstance(raw, bytes):
             raise InvalidInput("the call: ended without a message, allowed is one")
         opened.since = None
-        self._hear(opened, raw)
+        self._sweeper.hear(opened, raw)
 
     def _close_when_read(self, opened: OpenCall) -> None:
         """The library sends the answer, and is done when the client has taken it."""
         self._calls.wait(opened, Why.UNREAD)
         opened.task.add_done_callback(opened.close)
-
-    def _hear(self, opened: OpenCall, raw: bytes) -> None:
-        if self._unread.watches:
-            self._unread.hear(read_place(opened.connection), len(raw))
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
@@ -351,37 +313,14 @@ class RpcDoor:
 
     # Calls that the server ends -------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
-        sweeper = Sweeper(
-            self._calls,
-            self._unread,
-            limit_bytes=self._settings.max_body_bytes_in_flight,
-            max_message_bytes=self._settings.max_body_bytes,
-        )
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + INTERVAL_S
-            await asyncio.sleep(INTERVAL_S)
-            try:
-                sweeper.sweep(late_s=loop.time() - due)
-                if self._unreading:
-                    close_connections(self._port, self._unreading)
-                    self._unreading.clear()
-            except Exception:
-                _log.exception("looking after open gRPC calls failed")
-
     def _end(self, call: OpenCall, why: Why) -> None:
-        """A status comes after the answers, so who reads none loses the connection."""
-        place = read_place(call.connection)
-        if place is not None and (why is Why.UNREAD or call.context.done()):
-            self._unreading.add(place)
-
+        self._sweeper.note_end(call, why)
         context = call.context
 
         async def abort() -> None:
             if not context.done():
                 with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
-                    await context.abort(ENDS[why], why.value)
+                    await context.abort(grpc.StatusCode[ENDS[why]], why.value)
 
         ending = asyncio.create_task(abort())
         self._endings.add(ending)
@@ -426,7 +365,7 @@ class RpcDoor:
     def _reflect(self, reflection: Reflection) -> StreamHandler:
         async def serve(opened: OpenCall, _caller: Caller) -> None:
             context = opened.context
-            wire = _Wire(opened, self._calls, self._hear)
+            wire = Wire(opened, self._calls, self._sweeper.hear)
 
             async def requests() -> AsyncGenerator[bytes, None]:
                 while (raw := await wire.read()) is not None:
@@ -443,48 +382,6 @@ class RpcDoor:
         return self._streaming(REFLECTIONS, serve)
 
 
-class _Wire:
-    """Both ways of a stream. It waits for its client while it has no request under way, and while
-    an answer is to be taken.
-    """
-
-    def __init__(
-        self, opened: OpenCall, calls: OpenCalls, hear: Callable[[OpenCall, bytes], None]
-    ) -> None:
-        self._opened = opened
-        self._context = opened.context
-        self._calls = calls
-        self._hear = hear
-        self._requests = 0
-        self._writes = False
-        calls.wait(opened, Why.IDLE)
-
-    async def read(self) -> bytes | None:
-        """The next message; None at the end."""
-        raw: Any = await self._context.read()
-        if raw is grpc.aio.EOF:
-            return None
-        self._requests += 1
-        if not self._writes:  # else it goes on waiting for its client to read
-            self._opened.since = None
-        self._hear(self._opened, raw)
-        found: bytes = raw
-        return found
-
-    async def write(self, raw: bytes) -> None:
-        self._writes = True
-        self._calls.wait(self._opened, Why.UNREAD)
-        await self._context.write(raw)
-        self._writes = False
-        self._opened.since = None
-
-    def rest(self) -> None:
-        """A request is answered."""
-        self._requests -= 1
-        if not self._requests:
-            self._calls.wait(self._opened, Why.IDLE)
-
-
 def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
     """A handler that ends every call so, before a message is read."""
 
@@ -494,32 +391,8 @@ def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(call)
 
 
-def _encode(metadata: Iterable[tuple[str, str | bytes]]) -> Sequence[tuple[bytes, bytes]]:
-    return [
-        (name.encode(), value if isinstance(value, bytes) else value.encode())
-        for name, value in metadata
-    ]
-
-
-def _remaining_s(context: Context) -> float | None:
-    """How long the caller still waits; None when it waits for ever."""
-    remaining_s: float | None = context.time_remaining()
-    return None if remaining_s is None else remaining_s * TIMEOUT_SHARE
-
-
 async def _refuse(context: Context, error: SparingError) -> None:
     """End the call with the error's status; raises."""
     error.__traceback__ = None  # the library keeps the error, which would keep all that it saw
-    trailing: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, Overloaded | RouteUnavailable):
-        trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
-    await context.abort(STATUS[type(error)], str(error)[:MAX_SENTENCE], trailing)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not that a call's client was gone when its end was to be written, and not that its method's
-    name or its metadata is no text: anybody could fill the log with that.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    told = type(error).__name__ in {"ExecuteBatchError", "UnicodeDecodeError"}
-    return not told and not str(record.msg).startswith("ExecuteBatchError")
+    code, sentence, trailing = describe(error)
+    await context.abort(grpc.StatusCode[code], sentence, trailing)

@@ -2,18 +2,21 @@
 of connections whose unfinished messages hold too many bytes.
 """
 
+import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from urllib.parse import unquote
 
 from serving.grpc.open_calls import OpenCall, OpenCalls, Why
-from serving.grpc.unfinished_messages import Place, Unread
+from serving.grpc.peers import Place, read_place
+from serving.grpc.unfinished_messages import Unread, close_connections
 
 INTERVAL_S = 0.5
+_log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Call `sweep` every `INTERVAL_S`. A connection may hold a quarter of `limit_bytes`, or one
+    """`run` it beside the server. A connection may hold a quarter of `limit_bytes`, or one
     whole message, a caller half.
     """
 
@@ -23,8 +26,36 @@ class Sweeper:
         self._calls = calls
         self._unread = unread
         self._limit_bytes = limit_bytes
+        self._unreading: set[Place] = set()  # connections that are to be closed
         self._per_connection = max(max_message_bytes, limit_bytes // 4)
         self._per_caller = max(max_message_bytes, limit_bytes // 2)
+
+    async def run(self, port: int) -> None:
+        """Sweep every `INTERVAL_S`, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + INTERVAL_S
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                self.sweep(late_s=loop.time() - due)
+                if self._unreading:
+                    close_connections(port, self._unreading)
+                    self._unreading.clear()
+            except Exception:
+                _log.exception("looking after open gRPC calls failed")
+
+    def note_end(self, call: OpenCall, why: Why) -> None:
+        """The server ends a call. A status comes after the answers, so a client that reads none
+        loses the connection.
+        """
+        place = read_place(call.connection)
+        if place is not None and (why is Why.UNREAD or call.context.done()):
+            self._unreading.add(place)
+
+    def hear(self, call: OpenCall, raw: bytes) -> None:
+        """A whole message came."""
+        if self._unread.watches:
+            self._unread.hear(read_place(call.connection), len(raw))
 
     def sweep(self, late_s: float = 0.0) -> None:
         """`late_s` is how much later than due this comes: no client is blamed for a loop that
@@ -62,15 +93,3 @@ class Sweeper:
         if callers[greedy] <= self._per_caller:
             return None
         return max((one for one in held if caller(one) == greedy), key=lambda one: held[one])
-
-
-def read_address(peer: str) -> str:
-    """The address in what grpc says of a peer, such as `ipv4:127.0.0.1:50051`."""
-    kind, _, place = peer.partition(":")
-    return unquote(place.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else peer
-
-
-def read_place(peer: str) -> Place | None:
-    """Its address and port, where it has one."""
-    port = peer.rpartition(":")[2]
-    return (read_address(peer), int(port)) if port.isdigit() else None

@@ -8,6 +8,9 @@ request means.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
+
+from serving.grpc.open_calls import OpenCall, OpenCalls, Why
 
 MAX_REQUESTS = 32  # of one stream at once; more wait unread
 
@@ -50,6 +53,47 @@ class StreamCall:
         finally:
             self._room.release()
             self._answered()
+
+
+class Wire:
+    """Both ways of a stream. It waits for its client while it has no request under way, and while
+    an answer is to be taken.
+    """
+
+    def __init__(
+        self, opened: OpenCall, calls: OpenCalls, hear: Callable[[OpenCall, bytes], None]
+    ) -> None:
+        self._opened = opened
+        self._context = opened.context
+        self._calls = calls
+        self._hear = hear
+        self._requests = 0
+        self._writes = False
+        calls.wait(opened, Why.IDLE)
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end."""
+        raw: Any = await self._context.read()
+        if not isinstance(raw, bytes):  # the library's mark of the end
+            return None
+        self._requests += 1
+        if not self._writes:  # else it goes on waiting for its client to read
+            self._opened.since = None
+        self._hear(self._opened, raw)
+        return raw
+
+    async def write(self, raw: bytes) -> None:
+        self._writes = True
+        self._calls.wait(self._opened, Why.UNREAD)
+        await self._context.write(raw)
+        self._writes = False
+        self._opened.since = None
+
+    def rest(self) -> None:
+        """A request is answered."""
+        self._requests -= 1
+        if not self._requests:
+            self._calls.wait(self._opened, Why.IDLE)
 
 
 async def run_before(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:

@@ -12,12 +12,12 @@ import stat
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
+from serving.grpc.peers import Place
+
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = 128  # where the number lies in the kernel's struct tcp_info
 _HEAD_BYTES = 256  # of one message's frames and headers
 _DESCRIPTORS = "/proc/self/fd"
-
-Place = tuple[str, int]  # a peer's address and port
 
 
 class Unread:

@@ -6,34 +6,21 @@ from http import HTTPStatus
 
 import orjson
 
-from core.errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
-    InvalidInput,
-    ModelDirectoryError,
-    Overloaded,
-    RequestTimeout,
-    RouteUnavailable,
-    SparingError,
-    StageFailed,
-    Unauthorized,
-    UnknownRoute,
-    UnsupportedEncoding,
-)
+from core import errors
 from serving.http.infer.tensor_body import JSON_TYPE, Headers
 
-STATUS: Mapping[type[SparingError], int] = {
-    InvalidInput: 400,
-    BodyTooLarge: 413,
-    UnsupportedEncoding: 415,
-    Unauthorized: 401,
-    UnknownRoute: 404,
-    Overloaded: 429,
-    RequestTimeout: 408,
-    DeadlineExceeded: 504,
-    RouteUnavailable: 503,
-    StageFailed: 500,
-    ModelDirectoryError: 503,
+STATUS: Mapping[type[errors.SparingError], int] = {
+    errors.InvalidInput: 400,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedEncoding: 415,
+    errors.Unauthorized: 401,
+    errors.UnknownRoute: 404,
+    errors.Overloaded: 429,
+    errors.RequestTimeout: 408,
+    errors.DeadlineExceeded: 504,
+    errors.RouteUnavailable: 503,
+    errors.StageFailed: 500,
+    errors.ModelDirectoryError: 503,
 }
 
 CLOSE = (b"connection", b"close")
@@ -68,15 +55,15 @@ def write_response(status: int, headers: Headers, body: bytes) -> bytes:
     return b"%s%scontent-length: %d\r\n\r\n%s" % (line, head, len(body), body)
 
 
-def refuse(error: SparingError) -> Response:
+def refuse(error: errors.SparingError) -> Response:
     """The response for an error that a caller may be told."""
     status = STATUS[type(error)]
     headers = [JSON_TYPE]
-    if isinstance(error, Overloaded | RouteUnavailable):
+    if isinstance(error, errors.Overloaded | errors.RouteUnavailable):
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
-    elif isinstance(error, Unauthorized):
+    elif isinstance(error, errors.Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
-    elif isinstance(error, RequestTimeout):
+    elif isinstance(error, errors.RequestTimeout):
         headers.append(CLOSE)  # what comes behind it is the rest of this request
     return status, headers, say(str(error))
 

@@ -219,11 +219,6 @@ class Lane:
             if flight.queued:
                 self._move(flight)
 
-    def head(self) -> Flight | None:
-        """The first row that waits, of whichever caller."""
-        heads = [head for queue in self.queues.values() if (head := queue.head()) is not None]
-        return min(heads, key=lambda head: (head.due, head.arrived), default=None)
-
     def take(self, first: "Queue | None" = None, *, one_call: bool = False) -> list[Flight]:
         """The next batch, out of the lane: rows of the first queue, then of those that have spent
         least; with `one_call` only rows of the first row's call. Who pays stands in `bills`.
@@ -343,10 +338,6 @@ class Queue:
                 return entry
             heapq.heappop(heap)
         return None
-
-    def head(self) -> Flight | None:
-        entry = self.entry()
-        return None if entry is None else entry[3]
 
     def start_s(self) -> float:
         entry = self.entry()

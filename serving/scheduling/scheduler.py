@@ -58,7 +58,6 @@ class Scheduler:
         *,
         reply_margin_s: float,
         rebatch_stages: bool,
-        gather_s: float,
         stalled_after_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         make_worker: MakeWorker = Worker,
@@ -68,7 +67,7 @@ class Scheduler:
         self._margin_s = reply_margin_s
         self._rebatch = rebatch_stages
         self._clock = clock
-        self._turns = Turns(gather_s if rebatch_stages else 0.0, clock)
+        self._turns = Turns()
         self._company = Company()
         self._progress = Progress(stalled_after_s)
         self._running: Lane | None = None  # whose batch is on the device

@@ -1,12 +1,12 @@
 """What tests of the second tier share: small answers, their keys, and a tier that gets closed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from cache.remote import RemoteMemory
+from cache.remote import MAX_KEYS, RemoteMemory
 from core.messages import Key, Outcome
 
 SECRET = b"s" * 32
@@ -38,6 +38,26 @@ def with_memory(
             await memory.close()
 
     asyncio.run(main())
+
+
+async def recall(memory: RemoteMemory, keys: Sequence[Key]) -> Sequence[Outcome | None]:
+    """What is known of any number of keys; None also for those that could not be asked for."""
+    answers: list[Outcome | None] = []
+    for start in range(0, len(keys), MAX_KEYS):
+        some = keys[start : start + MAX_KEYS]
+        found = await memory.look_up(some) or [None] * len(some)
+        answers += [None if one is None else one.outcome for one in found]
+    return answers
+
+
+async def store(
+    memory: RemoteMemory, items: Iterable[tuple[Key, Outcome]], ttl_s: float | None = None
+) -> None:
+    """Put them, and wait until they are kept or have failed."""
+    for key, outcome in items:
+        memory.put(key, outcome, ttl_s)
+    if (flushing := memory._flushing) is not None:
+        await asyncio.wait([flushing])
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -1,6 +1,5 @@
 """The first tier: bounded in bytes, nothing old or pinned, what is asked for again stays."""
 
-import asyncio
 import tracemalloc
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cache.ghosts import SLOT_BYTES
 from cache.local import ARRAY_BYTES, LocalMemory
 from cache.queues import ENTRY_BYTES
-from core.messages import Key, Memory, Outcome
+from core.messages import Key, Outcome
 
 ROW_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8
 
@@ -42,14 +41,11 @@ def _read(outcome: Outcome | None) -> int | None:
     return None if outcome is None else int(outcome.outputs["label"][0])
 
 
-def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none() -> None:
-    memory: Memory = LocalMemory(10_000)
-
-    async def use() -> list[int | None]:
-        await memory.store([(_make_key(1), _make_outcome(1)), (_make_key(2), _make_outcome(2))])
-        return [_read(found) for found in await memory.recall([_make_key(i) for i in (2, 3, 1)])]
-
-    assert asyncio.run(use()) == [2, None, 1]
+def test_what_was_put_is_found_and_the_rest_is_none() -> None:
+    memory = LocalMemory(10_000)
+    memory.put(_make_key(1), _make_outcome(1))
+    memory.put(_make_key(2), _make_outcome(2))
+    assert [_read(memory.get(_make_key(index))) for index in (2, 3, 1)] == [2, None, 1]
 
 
 def test_confidence_and_exit_are_kept() -> None:

@@ -12,17 +12,27 @@ from benchmarks.servers import find_free_port
 from benchmarks.slow_proxy import SlowProxy
 from cache.encoding import Encoding
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
-from core.messages import Memory, Outcome
-from tests.cache.second_tier import LONG_S, SECRET, make_key, make_outcome, read, until, with_memory
+from core.messages import Outcome
+from tests.cache.second_tier import (
+    LONG_S,
+    SECRET,
+    make_key,
+    make_outcome,
+    read,
+    recall,
+    store,
+    until,
+    with_memory,
+)
 from tests.clock import Clock
 
 
 def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:
-    async def use(memory: Memory) -> None:
+    async def use(memory: RemoteMemory) -> None:
         items = [(make_key(index), make_outcome(index)) for index in range(2 * MAX_KEYS + 2)]
-        await memory.store(items)
+        await store(memory, items)
         asked = [*range(2 * MAX_KEYS, -1, -1), 999]
-        found = await memory.recall([make_key(index) for index in asked])
+        found = await recall(memory, [make_key(index) for index in asked])
         assert [read(one) for one in found] == [*range(2 * MAX_KEYS, -1, -1), None]
 
     with_memory(use, server.url)
@@ -36,7 +46,7 @@ def test_connections_are_open_before_the_first_look_up(server: RedisServer) -> N
             memory.connect()
             wanted = before + memory.look_ups + 1
             await until(lambda: len(client.client_list()) == wanted)
-            await memory.recall([make_key(1)])
+            await recall(memory, [make_key(1)])
             assert len(client.client_list()) == wanted
 
         with_memory(use, server.url)
@@ -47,7 +57,7 @@ def test_connecting_to_nobody_is_noticed_when_somebody_asks() -> None:
         memory.connect()
         await asyncio.sleep(0.05)
         assert memory.counts().errors == {}
-        assert await memory.recall([make_key(1)]) == [None]
+        assert await recall(memory, [make_key(1)]) == [None]
         assert memory.counts().errors == {"connection": 1}
 
     with_memory(use, f"redis://127.0.0.1:{find_free_port()}")
@@ -57,11 +67,11 @@ def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
     server: RedisServer,
 ) -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
+        await store(memory, [(make_key(1), make_outcome(1))])
         other = RemoteMemory(server.url, SECRET, timeout_s=LONG_S)
         stranger = RemoteMemory(server.url, b"t" * 32, timeout_s=LONG_S)
-        assert read((await other.recall([make_key(1)]))[0]) == 1
-        assert await stranger.recall([make_key(1)]) == [None]
+        assert read((await recall(other, [make_key(1)]))[0]) == 1
+        assert await recall(stranger, [make_key(1)]) == [None]
         assert stranger.counts().errors == {"invalid": 1}
         await other.close()
         await stranger.close()
@@ -71,7 +81,7 @@ def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
 
 def test_an_answer_leaves_redis_when_its_time_is_up(server: RedisServer) -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))], ttl_s=123.0)
+        await store(memory, [(make_key(1), make_outcome(1))], ttl_s=123.0)
         memory.put(make_key(2), make_outcome(2), 456.0)
         await until(lambda: memory.counts().stores == 2)
 
@@ -88,13 +98,13 @@ def test_an_answer_older_than_its_time_is_a_miss_even_if_redis_still_has_it(
     wall = Clock()
 
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
+        await store(memory, [(make_key(1), make_outcome(1))])
         wall.now_s += 9.0
         found = await memory.look_up([make_key(1)])
         assert found is not None and found[0] is not None
         assert found[0].left_s == 1.0
         wall.now_s += 1.0
-        assert await memory.recall([make_key(1)]) == [None]
+        assert await recall(memory, [make_key(1)]) == [None]
         assert memory.counts().errors == {}
 
     with_memory(use, server.url, ttl_s=10.0, wall_clock=wall)
@@ -102,13 +112,13 @@ def test_an_answer_older_than_its_time_is_a_miss_even_if_redis_still_has_it(
 
 def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(index), make_outcome(index)) for index in range(4)])
+        await store(memory, [(make_key(index), make_outcome(index)) for index in range(4)])
         with server.client() as client:
             names = [b"sparing:2:" + make_key(index) for index in range(4)]
             client.set(names[0], b"garbage")
             client.set(names[1], (client.get(names[1]) or b"")[:-1])
             client.set(names[2], client.get(names[3]) or b"")  # another key's answer
-        found = await memory.recall([make_key(index) for index in range(4)])
+        found = await recall(memory, [make_key(index) for index in range(4)])
         assert [read(one) for one in found] == [None, None, None, 3]
         counts = memory.counts()
         assert (counts.hits, counts.misses, counts.errors) == (1, 3, {"invalid": 3})
@@ -118,14 +128,14 @@ def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> No
 
 def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(index), make_outcome(index)) for index in range(20)])
-        assert read((await memory.recall([make_key(0)]))[0]) == 0
+        await store(memory, [(make_key(index), make_outcome(index)) for index in range(20)])
+        assert read((await recall(memory, [make_key(0)]))[0]) == 0
         for index in range(1, 20):
             proxy.delay_s = 0.05
             assert await memory.look_up([make_key(index)], 0.01) is None
             proxy.delay_s = 0.0
-            await memory.recall([make_key(0)])  # closes the breaker's count of failures again
-            assert read((await memory.recall([make_key(index)]))[0]) == index
+            await recall(memory, [make_key(0)])  # closes the breaker's count of failures again
+            assert read((await recall(memory, [make_key(index)]))[0]) == index
         assert memory.counts().errors == {"timeout": 19}
 
     with SlowProxy(server.port) as proxy:
@@ -134,16 +144,16 @@ def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> Non
 
 def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(index), make_outcome(index)) for index in range(2)])
-        await memory.recall([make_key(0)])
+        await store(memory, [(make_key(index), make_outcome(index)) for index in range(2)])
+        await recall(memory, [make_key(0)])
         proxy.delay_s = 0.05
-        asking = asyncio.create_task(memory.recall([make_key(0)]))
+        asking = asyncio.create_task(recall(memory, [make_key(0)]))
         await asyncio.sleep(0.01)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         proxy.delay_s = 0.0
-        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        assert read((await recall(memory, [make_key(1)]))[0]) == 1
 
     with SlowProxy(server.port) as proxy:
         with_memory(use, f"redis://127.0.0.1:{proxy.port}", max_connections=2)
@@ -158,7 +168,7 @@ def test_a_connection_that_fails_after_its_caller_has_left_is_no_trouble_of_the_
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         async with await asyncio.start_server(say_nothing, "127.0.0.1", port):
-            assert await memory.recall([make_key(0)]) == [None]
+            assert await recall(memory, [make_key(0)]) == [None]
             await asyncio.sleep(0.1)
         await memory.close()
         gc.collect()
@@ -173,18 +183,18 @@ def test_three_timeouts_open_the_breaker_and_one_good_look_up_closes_it() -> Non
     clock = Clock()
 
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
+        await store(memory, [(make_key(1), make_outcome(1))])
         own.pause()
         for _ in range(FAILURES):
             assert await memory.look_up([make_key(1)], 0.02) is None
         assert memory.recalling() == "open"
-        assert await memory.recall([make_key(1), make_key(2)]) == [None, None]
+        assert await recall(memory, [make_key(1), make_key(2)]) == [None, None]
         assert memory.counts().errors == {"timeout": FAILURES, "dropped": 2}
         own.resume()
         assert memory.recalling() == "open"
         clock.now_s += RETRY_S
         assert memory.recalling() == "half-open"
-        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        assert read((await recall(memory, [make_key(1)]))[0]) == 1
         assert memory.recalling() == "closed"
 
     with RedisServer() as own:
@@ -198,19 +208,19 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
     caplog.set_level(logging.INFO, "sparing.memory")
 
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
-        await memory.recall([make_key(1)])
+        await store(memory, [(make_key(1), make_outcome(1))])
+        await recall(memory, [make_key(1)])
         own.kill()
         for _ in range(FAILURES):
-            assert await memory.recall([make_key(1)]) == [None]
-            await memory.store([(make_key(2), make_outcome(2))])
+            assert await recall(memory, [make_key(1)]) == [None]
+            await store(memory, [(make_key(2), make_outcome(2))])
         counts = memory.counts()
         assert (counts.recalling, counts.storing) == ("open", "open")
         assert counts.errors == {"connection": 2 * FAILURES}
         own.start()
         clock.now_s += RETRY_S
-        await memory.store([(make_key(3), make_outcome(3))])
-        found = await memory.recall([make_key(1), make_key(3)])
+        await store(memory, [(make_key(3), make_outcome(3))])
+        found = await recall(memory, [make_key(1), make_key(3)])
         assert [read(one) for one in found] == [None, 3]
         counts = memory.counts()
         assert (counts.recalling, counts.storing) == ("closed", "closed")
@@ -222,17 +232,17 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
 
 def test_a_full_redis_refuses_stores_and_still_answers() -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
+        await store(memory, [(make_key(1), make_outcome(1))])
         with own.client() as client:
             client.config_set("maxmemory", "1")
         for _ in range(FAILURES):
-            await memory.store([(make_key(2), make_outcome(2))])
+            await store(memory, [(make_key(2), make_outcome(2))])
         counts = memory.counts()
         assert (counts.recalling, counts.storing) == ("closed", "open")
         assert counts.errors == {"refused": FAILURES}
         memory.put(make_key(3), make_outcome(3))
         assert memory.counts().errors["dropped"] == 1
-        found = await memory.recall([make_key(1), make_key(2)])
+        found = await recall(memory, [make_key(1), make_key(2)])
         assert [read(one) for one in found] == [1, None]
 
     with RedisServer("--maxmemory-policy", "noeviction") as own:
@@ -271,7 +281,7 @@ def test_what_is_put_in_one_turn_of_the_loop_travels_together(server: RedisServe
 def test_text_is_not_stored_and_counted(server: RedisServer) -> None:
     async def use(memory: RemoteMemory) -> None:
         text = Outcome({"text": np.array([b"a"], dtype=object)}, 0.5, "light")
-        await memory.store([(make_key(1), text), (make_key(2), make_outcome(2))])
+        await store(memory, [(make_key(1), text), (make_key(2), make_outcome(2))])
         memory.put(make_key(3), text)
         assert memory.counts().errors["unstorable"] == 2
         assert memory.counts().stores == 1

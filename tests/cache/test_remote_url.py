@@ -4,13 +4,13 @@ import pytest
 
 from benchmarks.redis_server import RedisServer
 from cache.remote import FAILURES, RemoteMemory
-from tests.cache.second_tier import SECRET, make_key, make_outcome, read, with_memory
+from tests.cache.second_tier import SECRET, make_key, make_outcome, read, recall, store, with_memory
 
 
 def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     async def use(memory: RemoteMemory) -> None:
         for _ in range(FAILURES):
-            assert await memory.recall([make_key(1)]) == [None]
+            assert await recall(memory, [make_key(1)]) == [None]
         assert memory.counts().errors == {"connection": FAILURES}
 
     with RedisServer("--requirepass", "right-word") as own:
@@ -21,8 +21,8 @@ def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFix
 
 def test_a_password_and_a_database_in_the_url_are_used() -> None:
     async def use(memory: RemoteMemory) -> None:
-        await memory.store([(make_key(1), make_outcome(1))])
-        assert read((await memory.recall([make_key(1)]))[0]) == 1
+        await store(memory, [(make_key(1), make_outcome(1))])
+        assert read((await recall(memory, [make_key(1)]))[0]) == 1
         assert memory.counts().errors.get("connection", 0) == 0
 
     with RedisServer("--requirepass", "right:word") as own:

@@ -89,14 +89,16 @@ def test_a_score_equal_to_the_threshold_stops(tmp_path: Path) -> None:
     pictures = make_pictures(1)
     confidence = _answer(_run(cascade, "stage0", {"image": pictures})[0]).confidence
     above = float(np.nextafter(confidence, 2))
-    equal = _run(cascade, "stage0", {"image": pictures}, threshold=[confidence])[0]
-    higher = _run(cascade, "stage0", {"image": pictures}, threshold=[above])[0]
-    assert (equal.next is None, higher.next is None) == (True, False)
+    ends = [
+        _run(_build(tmp_path / name, thresholds=[limit]), "stage0", {"image": pictures})[0].next
+        for name, limit in (("equal", confidence), ("higher", above))
+    ]
+    assert [following is None for following in ends] == [True, False]
 
 
 def _both(cascade: Cascade, pictures: Pictures) -> list[tuple[Outcome, Outcome]]:
     """Every row's answer after the first and after the second stage, all sent on."""
-    steps = _run(cascade, "stage0", {"image": pictures}, threshold=[2.0] * len(pictures))
+    steps = _run(cascade, "stage0", {"image": pictures}, min_confidence=[2.0] * len(pictures))
     return [(_answer(step), _answer(_follow(cascade, step))) for step in steps]
 
 
@@ -140,7 +142,7 @@ def test_the_second_stage_decides_by_its_own_score_not_the_combined_one(tmp_path
     cascade = _build(tmp_path, stages=3, combine="post_check")
     pictures = make_pictures(64)
     own = SCORES["difference"](np.exp(_say(cascade, tmp_path / "tiny" / "1", pictures)["stage1"]))
-    steps = _run(cascade, "stage0", {"image": pictures}, threshold=[2.0] * 64)
+    steps = _run(cascade, "stage0", {"image": pictures}, min_confidence=[2.0] * 64)
     second = [_follow(cascade, step) for step in steps]
     assert [step.next is None for step in second] == (own >= 0.5).tolist()
     assert any(step.next and _answer(step).confidence >= 0.5 for step in second)
@@ -168,19 +170,12 @@ def test_min_confidence_never_stops_a_row_that_is_below_the_threshold(tmp_path: 
     assert all(step.next for step in steps)
 
 
-def test_a_threshold_control_replaces_the_routes_for_its_row_only(tmp_path: Path) -> None:
-    cascade = _build(tmp_path, thresholds=[0.0])
-    steps = _run(cascade, "stage0", {"image": make_pictures(3)}, threshold=[2.0, np.nan, 0.0])
-    assert [step.next is not None for step in steps] == [True, False, False]
-
-
 def test_the_last_stage_always_ends(tmp_path: Path) -> None:
     cascade = _build(tmp_path, stages=1)
     steps = _run(
         cascade,
         "stage0",
         {"image": make_pictures(4)},
-        threshold=[2.0] * 4,
         min_confidence=[2.0] * 4,
     )
     assert all(step.next is None and step.answer for step in steps)

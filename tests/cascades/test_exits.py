@@ -109,23 +109,19 @@ def test_a_survivor_takes_its_features_along_and_nothing_else(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("stage", ["stage0", "stage1"])
-def test_a_row_may_set_its_own_threshold_and_ask_for_more(tmp_path: Path, stage: str) -> None:
+def test_a_row_may_ask_for_more_than_the_threshold(tmp_path: Path, stage: str) -> None:
     pipeline = build(write_exits(tmp_path, thresholds=[0.0, 0.0]), DEVICE)
-    first = _run(pipeline.stages["stage0"], {"image": make_pictures(4)}, threshold=[2.0] * 4)
+    first = _run(pipeline.stages["stage0"], {"image": make_pictures(4)}, min_confidence=[2.0] * 4)
     features = [step.next.inputs["trunk"] for step in first if step.next]
     given = {"image": make_pictures(4)} if stage == "stage0" else {"trunk": np.array(features)}
     nan = math.nan
-    higher = _run(pipeline.stages[stage], given, threshold=[nan, 2.0, 0.0, nan])
-    surer = _run(pipeline.stages[stage], given, min_confidence=[nan, 2.0, 0.0, nan])
-    for steps in (higher, surer):
-        assert [step.next is not None for step in steps] == [False, True, False, False]
+    steps = _run(pipeline.stages[stage], given, min_confidence=[nan, 2.0, 0.0, nan])
+    assert [step.next is not None for step in steps] == [False, True, False, False]
 
 
 def test_the_last_exit_ends_every_row(tmp_path: Path) -> None:
     pipeline = build(write_exits(tmp_path), DEVICE)
-    rows = run_offline(
-        pipeline, {"image": make_pictures(4)}, DEVICE, {"threshold": 2.0, "min_confidence": 2.0}
-    )
+    rows = run_offline(pipeline, {"image": make_pictures(4)}, DEVICE, {"min_confidence": 2.0})
     assert [row.stages for row in rows] == [("stage0", "stage1", "stage2")] * 4
     assert [row.outcome and row.outcome.exit for row in rows] == ["stage2"] * 4
 

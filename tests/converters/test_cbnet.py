@@ -44,7 +44,7 @@ def test_every_row_ends_with_its_nets_calibrated_answer(
     session = onnxruntime.InferenceSession(directory / "stage0.onnx")
     said = softmax(session.run(["logits"], {"image": pictures})[0], 1.5)
     confidences = SCORES[score](said)
-    steps = _run(build(directory, DEVICE), pictures, min_confidence=2.0, threshold=2.0)
+    steps = _run(build(directory, DEVICE), pictures, min_confidence=2.0)
     for row, step in enumerate(steps):
         assert step.answer is not None
         assert step.next is None

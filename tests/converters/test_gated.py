@@ -93,9 +93,9 @@ def test_each_condition_of_the_gate_refuses_by_itself(tmp_path: Path) -> None:
 
 def test_an_answer_that_the_gate_refuses_is_given_to_nobody(tmp_path: Path) -> None:
     pictures = make_pictures(32)
-    directory = write_gated(tmp_path, agree=False)
+    directory = write_gated(tmp_path, agree=False, thresholds=[0.5, 0.0])
     _, distances = _say(directory, pictures)
-    steps = _convert(build(directory, DEVICE), pictures, [0] * 32, threshold=[0.0] * 32)
+    steps = _convert(build(directory, DEVICE), pictures, [0] * 32)
     assert [step.answer is None for step in steps] == (distances > MAX_DISTANCE).tolist()
     assert [step.next is not None for step in steps] == (distances > MAX_DISTANCE).tolist()
 
@@ -116,7 +116,7 @@ def test_a_deadline_after_a_refused_conversion_releases_the_light_classifiers_an
             "tiny",
             {"image": picture},
             deadline=time.monotonic() + 15.0,
-            controls={"threshold": 2.0},
+            controls={"min_confidence": 2.0},
         )
         (answer,) = (await asyncio.wait_for(engine.answer(request), 10.0)).answers
         macs = [stage.macs for stage in loaded.manifest.stages]
@@ -128,10 +128,10 @@ def test_a_deadline_after_a_refused_conversion_releases_the_light_classifiers_an
 
 def test_what_only_the_caller_finds_too_unsure_is_his_answer_so_far(tmp_path: Path) -> None:
     pictures = make_pictures(4)
-    pipeline = build(write_gated(tmp_path, agree=False, max_distance=math.inf), DEVICE)
+    directory = write_gated(tmp_path, agree=False, max_distance=math.inf, thresholds=[0.5, 0.0])
     nan = math.nan
     steps = _convert(
-        pipeline, pictures, [0] * 4, threshold=[0.0] * 4, min_confidence=[nan, 2.0, 0.0, nan]
+        build(directory, DEVICE), pictures, [0] * 4, min_confidence=[nan, 2.0, 0.0, nan]
     )
     assert [step.next is not None for step in steps] == [False, True, False, False]
     assert [step.answer and step.answer.exit for step in steps] == ["stage1"] * 4

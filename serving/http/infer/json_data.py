@@ -5,7 +5,7 @@ a number that does not fit instead of bending it.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,17 +17,6 @@ from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.oip.outputs import OutputTensor
 from serving.oip.tensors import Tensor, check_texts, objects, shown
-
-_TYPECODES: Mapping[str, str] = {
-    "INT8": "b",
-    "UINT16": "H",
-    "INT16": "h",
-    "UINT32": "I",
-    "INT32": "i",
-    "UINT64": "Q",
-    "INT64": "q",
-    "FP64": "d",
-}
 
 
 def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: object) -> Tensor:
@@ -92,8 +81,8 @@ def convert(datatype: str, data: list[Any]) -> Tensor:
         if set(map(type, data)) != {str}:
             raise TypeError("allowed strings")
         return objects(data)
-    if code := _TYPECODES.get(datatype):
-        return np.frombuffer(array(code, data), dtype)
+    if dtype.kind in "iu" or datatype == "FP64":  # numpy and `array` name C's types alike
+        return np.frombuffer(array(dtype.char, data), dtype)
     return _narrow(np.frombuffer(array("d", data)), dtype)
 
 

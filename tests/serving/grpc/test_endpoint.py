@@ -14,7 +14,8 @@ from tritonclient.grpc import service_pb2
 
 from core import errors
 from core.errors import SparingError
-from serving.grpc.endpoint import STATUS, RpcDoor
+from serving.grpc.endpoint import RpcDoor
+from serving.grpc.status import STATUS
 from serving.settings import DoorSettings
 from tests.raw_http2 import RawHttp2, half_message
 from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
@@ -86,7 +87,7 @@ def test_an_error_of_the_engine_has_its_status_and_its_sentence(kind: type[Spari
     async def test(house: House) -> None:
         house.engine.failure = kind("so it is")
         refusal = await house.refusal(infer_request())
-        assert refusal.code() is STATUS[kind]
+        assert refusal.code().name == STATUS[kind]
         assert refusal.details() == "so it is"
         assert house.counts.seen == [("sum", kind.__name__)]
 

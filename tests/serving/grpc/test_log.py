@@ -5,7 +5,7 @@ from types import TracebackType
 
 import pytest
 
-from serving.grpc.endpoint import _is_news
+from serving.grpc.status import is_news
 
 Told = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -32,4 +32,4 @@ def record(message: str, error: Exception | None = None) -> logging.LogRecord:
 def test_only_what_a_client_can_cause_is_held_back(
     message: str, error: Exception | None, news: bool
 ) -> None:
-    assert _is_news(record(message, error)) is news
+    assert is_news(record(message, error)) is news

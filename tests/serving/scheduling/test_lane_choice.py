@@ -1,4 +1,4 @@
-"""Who gets the device: the row that is due first, but few survivors gather company for a while."""
+"""Which rows get the device: those that are due first."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,6 @@ from serving.scheduling.lane_choice import Turns
 from serving.scheduling.lanes import Flight, Lane
 from tests.toys import ToyStage, final, onward, serve_toy
 
-GATHER_S = 0.05
 PATIENCE_S = 30.0
 
 
@@ -33,68 +32,30 @@ def push(lane: Lane, rows: int, *, queued_s: float = 0.0, due_s: float = PATIENC
         lane.push(flight, now - queued_s)
 
 
-def choose(gather_s: float, lanes: Iterable[Lane]) -> Lane | None:
-    queue = Turns(gather_s).choose(lanes)
+def choose(lanes: Iterable[Lane]) -> Lane | None:
+    queue = Turns().choose(lanes)
     return None if queue is None else queue.lane
 
 
 def test_nobody_waits_nobody_is_chosen(lanes: Mapping[str, Lane]) -> None:
-    assert choose(GATHER_S, lanes.values()) is None
+    assert choose(lanes.values()) is None
 
 
 def test_who_is_due_first_goes_first(lanes: Mapping[str, Lane]) -> None:
     push(lanes["light"], 1, due_s=20.0)
     push(lanes["large"], 1, due_s=10.0)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
+    assert choose(lanes.values()) is lanes["large"]
 
 
-def test_few_survivors_let_a_full_batch_go_first(lanes: Mapping[str, Lane]) -> None:
+def test_a_full_batch_of_the_first_stage_does_not_pass_survivors(lanes: Mapping[str, Lane]) -> None:
     push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
     push(lanes["light"], lanes["light"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["light"]
-    assert choose(0.0, lanes.values()) is lanes["large"]
+    assert choose(lanes.values()) is lanes["large"]
 
 
-def test_survivors_do_not_wait_where_no_batch_is_full(lanes: Mapping[str, Lane]) -> None:
-    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], lanes["light"].max_batch - 1)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
-
-
-def test_survivors_do_not_wait_for_another_route(lanes: Mapping[str, Lane]) -> None:
-    other = serve_toy(ToyStage("only", lambda x: final(x, "only")), route="other").entry
-    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(other, other.max_batch)
-    assert choose(GATHER_S, [*lanes.values(), other]) is lanes["large"]
-
-
-def test_survivors_that_have_waited_go(lanes: Mapping[str, Lane]) -> None:
-    push(lanes["large"], 2, queued_s=GATHER_S, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], lanes["light"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
-
-
-def test_survivors_that_are_due_soon_go(lanes: Mapping[str, Lane]) -> None:
-    push(lanes["large"], 2, due_s=10 * GATHER_S)
-    push(lanes["light"], lanes["light"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
-
-
-def test_survivors_do_not_wait_for_a_long_batch(lanes: Mapping[str, Lane]) -> None:
-    lanes["light"].times.calibrate(0.001, 3 * GATHER_S, lanes["light"].max_batch)
-    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], lanes["light"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
-
-
-def test_survivors_that_company_would_not_make_cheaper_go(lanes: Mapping[str, Lane]) -> None:
-    lanes["large"].times.calibrate(0.001, 0.001 * lanes["large"].max_batch, 8)
-    push(lanes["large"], 2, due_s=PATIENCE_S - 1.0)
-    push(lanes["light"], lanes["light"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["large"]
-
-
-def test_rows_that_enter_never_wait_for_company(lanes: Mapping[str, Lane]) -> None:
+def test_a_full_batch_of_a_later_stage_does_not_pass_rows_that_enter(
+    lanes: Mapping[str, Lane],
+) -> None:
     push(lanes["light"], 2, due_s=PATIENCE_S - 1.0)
     push(lanes["large"], lanes["large"].max_batch)
-    assert choose(GATHER_S, lanes.values()) is lanes["light"]
+    assert choose(lanes.values()) is lanes["light"]

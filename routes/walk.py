@@ -1,0 +1,54 @@
+"""One row's way through the stages of a pipeline, and a row of zeros that goes all of it."""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.datatypes import DATATYPES
+from core.manifest import Manifest, TensorSpec
+from core.messages import Array, Handle, Step
+
+SURER_THAN_ANYTHING = 2.0  # as `min_confidence` it sends a row through every stage
+
+# Runs the named stage on one row: its inputs, and the state that the stage before has left.
+RunStage = Callable[[str, Mapping[str, Array], Handle | None], Step]
+
+
+def walk(
+    stage: str, inputs: Mapping[str, Array], run: RunStage, state: Handle | None = None
+) -> Generator[tuple[str, Step], None, None]:
+    """Every stage that the row goes to, and its step there. Frees each state once nothing needs it,
+    the last one when the walk ends or is closed.
+    """
+    try:
+        while True:
+            step = run(stage, inputs, state)
+            following = step.next
+            left, state = state, None if following is None else following.state
+            release(left, state)
+            yield stage, step
+            if following is None:
+                return
+            stage, inputs = following.stage, following.inputs
+    finally:
+        release(state)
+
+
+def release(state: Handle | None, kept: Handle | None = None) -> None:
+    """Free a state, unless it is the one that goes on to be used."""
+    if state is not None and state is not kept:
+        state.free()
+
+
+def make_zero_row(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    """Every input of one row, free dimensions of size 1; texts are empty."""
+    return {spec.name: _make_zeros(spec) for spec in manifest.inputs}
+
+
+def _make_zeros(spec: TensorSpec) -> npt.NDArray[Any]:
+    shape = [1 if size < 0 else size for size in spec.shape[1:]]
+    if spec.datatype == "BYTES":
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, DATATYPES[spec.datatype])

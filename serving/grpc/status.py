@@ -1,0 +1,57 @@
+"""What each error, and each end of a call by the server, is in gRPC: names of status codes. Knows
+no transport.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+
+from core import errors
+from serving.grpc.open_calls import Why
+
+STATUS: Mapping[type[errors.SparingError], str] = {
+    errors.InvalidInput: "INVALID_ARGUMENT",
+    errors.BodyTooLarge: "RESOURCE_EXHAUSTED",
+    errors.UnsupportedEncoding: "UNIMPLEMENTED",
+    errors.Unauthorized: "UNAUTHENTICATED",
+    errors.UnknownRoute: "NOT_FOUND",
+    errors.Overloaded: "RESOURCE_EXHAUSTED",
+    errors.RequestTimeout: "DEADLINE_EXCEEDED",
+    errors.DeadlineExceeded: "DEADLINE_EXCEEDED",
+    errors.RouteUnavailable: "UNAVAILABLE",
+    errors.StageFailed: "INTERNAL",
+    errors.ModelDirectoryError: "UNAVAILABLE",
+}
+
+ENDS: Mapping[Why, str] = {
+    Why.CROWDED: "RESOURCE_EXHAUSTED",
+    Why.UNFINISHED: "RESOURCE_EXHAUSTED",
+    Why.LATE_MESSAGE: "DEADLINE_EXCEEDED",
+    Why.UNREAD: "DEADLINE_EXCEEDED",
+    Why.IDLE: "UNAVAILABLE",
+    Why.DRAINING: "UNAVAILABLE",
+}
+
+FAILED = "the server failed on this request, its log says why"
+MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
+
+
+def describe(error: errors.SparingError) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """The code's name, the sentence and the trailing metadata of a call that fails so."""
+    trailing: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, errors.Overloaded | errors.RouteUnavailable):
+        trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
+    return STATUS[type(error)], shorten(error), trailing
+
+
+def shorten(error: errors.SparingError) -> str:
+    return str(error)[:MAX_SENTENCE]
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Not that a call's client was gone when its end was to be written, and not that its method's
+    name or its metadata is no text: anybody could fill the log with that.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    told = type(error).__name__ in {"ExecuteBatchError", "UnicodeDecodeError"}
+    return not told and not str(record.msg).startswith("ExecuteBatchError")
