@@ -2,7 +2,8 @@
 #
 #   make serve   install what serving needs (no torch) and serve models/ on http://127.0.0.1:3000
 #                and gRPC 127.0.0.1:3001; options through ARGS, e.g. make serve ARGS="--http-port 8080"
-#   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"
+#   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"; two at a
+#                time, WORKERS=4 for four: docs/decisions/0037-tests-on-two-cores.md
 #   make bento   build the Bento: docs/bentoml.md
 #   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
@@ -19,6 +20,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Third-party packages by their hashes, all of them named in the lock, so that nothing is resolved and
 # no package's build runs before it was checked: docs/dependencies.md. Then the project itself.
@@ -37,7 +39,7 @@ check: $(VENV)/.everything
 	$(BIN)/lint-imports
 
 test: $(VENV)/.everything servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)

@@ -32,7 +32,7 @@ from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from core.errors import SparingError
 from sparing.failure import Failure
 from sparing.interrupting import resumable
-from training.data import DataSet, load_data
+from training.data.sets import DataSet, load_data
 
 DATA = ("fashion-mnist", "mnist")
 QUICK_EPOCHS = 6

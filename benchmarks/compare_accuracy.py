@@ -12,7 +12,7 @@ from benchmarks.contestants import Contestant
 from benchmarks.results import Sample
 from benchmarks.stage_time import StageRun, run_stages
 from benchmarks.traffic import Labels
-from training.data import DataSet
+from training.data.sets import DataSet
 
 BATCH_ROWS = 64
 

@@ -18,7 +18,7 @@ from benchmarks.contestants import seed_folder
 from benchmarks.results import Sample
 from benchmarks.traffic import Labels, Pictures
 from core.devices import open_onnx
-from training.data import DataSet
+from training.data.sets import DataSet
 
 AS_IT_IS, CONVERTED, GUIDED, CLEANED, GUIDED_CLEANED, RETRAINED = (
     "frozen, as it is", "frozen, converted", "frozen, guided", "frozen, cleaned",

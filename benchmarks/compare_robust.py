@@ -18,7 +18,7 @@ from benchmarks.kept import identify
 from benchmarks.results import Sample
 from benchmarks.stage_time import StageRun, run_stages
 from benchmarks.traffic import Labels, Pictures
-from training.data import DataSet
+from training.data.sets import DataSet
 
 CONFIDENT = 0.9
 GATED, CONVERT = "cbnet-gated", 1  # the place of its converting stage

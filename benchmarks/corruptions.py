@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.traffic import Pictures
-from training.data import load_data
+from training.data.sets import load_data
 
 Corruption = Callable[[Pictures, float, np.random.Generator], Pictures]
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # strangers to each other

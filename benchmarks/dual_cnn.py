@@ -23,8 +23,8 @@ from benchmarks.stage_time import StageRun, open_route, run_stages
 from benchmarks.traffic import Labels, Pictures
 from core.devices import open_onnx
 from core.messages import Pipeline
-from training.data import load_data
-from training.export import count_macs
+from training.data.sets import load_data
+from training.export.cost import count_macs
 
 POOLS = Path("benchmarks/pool")
 BATCHES = (1, 32)

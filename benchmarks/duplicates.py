@@ -28,7 +28,7 @@ from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from benchmarks.servers import Server, read_metrics, run_sparing
 from benchmarks.traffic import Labels, Pictures, find_label, pack_binary
 from core.errors import SparingError
-from training.data import load_data
+from training.data.sets import load_data
 
 NO_MEMORY = "[memory]\nenabled = false\n"
 CONNECTIONS = 64

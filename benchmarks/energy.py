@@ -21,7 +21,7 @@ from benchmarks.report import DOCS, write_report
 from benchmarks.results import FOLDER, QUICK_FOLDER, write_results
 from benchmarks.serving import gather_models
 from core.errors import SparingError
-from training.data import load_data
+from training.data.sets import load_data
 
 QUICK_S = 4.0
 

@@ -33,9 +33,9 @@ from benchmarks.serving import LOAD_METRICS, run_load
 from benchmarks.stage_time import open_route, run_stages
 from benchmarks.traffic import Labels, Pictures
 from core.errors import SparingError
-from training.data import load_data
-from training.exit_route import Options
+from training.data.sets import load_data
 from training.exits import train
+from training.export.exit_route import Options
 
 DATA, NET = "fashion-mnist", "cnn-36m"
 ROUTE = f"{DATA}-exits"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import Sample, write_results
-from tests.live import LiveServer
+from tests.servers.live import LiveServer
 
 LARGE, SMALL = "fashion-mnist-large", "fashion-mnist"
 VICTIM, NEIGHBOUR = "127.0.0.1", "127.0.0.2"

@@ -20,7 +20,7 @@ from benchmarks.results import Sample
 from benchmarks.servers import Server, read_metrics, run_sparing
 from benchmarks.side_by_side import run_benchmark
 from benchmarks.stage_time import open_route
-from training.data import load_data
+from training.data.sets import load_data
 
 DATA = "fashion-mnist"
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.traffic import Labels, Pictures
-from training.data import load_data
+from training.data.sets import load_data
 
 COMMITTED = (Path("docs"), Path("tests"))
 

@@ -26,7 +26,7 @@ from benchmarks.results import FOLDER, QUICK_FOLDER, Sample, write_results
 from cache.remote import MAX_KEYS, RemoteMemory
 from core.errors import SparingError
 from core.messages import Array, Key, Outcome
-from training.data import load_data
+from training.data.sets import load_data
 
 BATCHES = 2000  # of each kind, a run
 QUICK = 20  # times fewer of each

@@ -27,7 +27,7 @@ from benchmarks.stage_time import open_route
 from benchmarks.traffic import Pictures
 from core.errors import SparingError
 from routes.loading import LoadedRoute
-from training.data import load_data
+from training.data.sets import load_data
 
 ROUTE = "fashion-mnist"
 MIXED = "all kinds"

@@ -1,9 +1,9 @@
 """The nets of the frozen classifier's company: how each learns to live with corrupted pictures.
 
 The contest's `light` net is the deployed one. What stands before it learns by CBNet's loss
-(`training.converting`) on corrupted pictures: `converted` towards an easy picture of the class,
-`cleaned` towards the picture as it was, `guided` and `cleaned and guided` towards that and the
-frozen classifier's right answer. `retrained` is a net of the same shape that learns its classes
+(`training.fitting.converting`) on corrupted pictures: `converted` towards an easy picture of the
+class, `cleaned` towards the picture as it was, `guided` and `cleaned and guided` towards that and
+the frozen classifier's right answer. `retrained` is a net of the same shape that learns its classes
 from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the contest had. What they are
 worth is `compare_frozen`'s.
 """
@@ -30,15 +30,16 @@ from benchmarks.compare_frozen import (
 )
 from benchmarks.contestants import seed_folder
 from benchmarks.corruptions import corrupt_mixed
-from training import converting, recipe
-from training.autoencoders import CONVOLUTIONAL, Autoencoder
 from training.contest_nets import GUIDED_GOAL, Studio, choose_goals
-from training.converter_export import check_stage, export_classifier, export_converter
-from training.converting import FixedClassifier, Goal
-from training.data import DataSet
-from training.export import count_macs
-from training.loop import Job, is_finished, train
-from training.targets import Targets
+from training.data.sets import DataSet
+from training.export.converters import check_stage, export_classifier, export_converter
+from training.export.cost import count_macs
+from training.fitting import budget, converting
+from training.fitting.converting import Goal
+from training.fitting.loop import Job, is_finished, train
+from training.fitting.targets import Targets
+from training.nets.autoencoders import CONVOLUTIONAL, Autoencoder
+from training.nets.converter import FixedClassifier
 
 FROZEN = "light"
 EPOCHS = 8
@@ -78,7 +79,7 @@ def make_jobs(studio: Studio, targets: Targets) -> dict[str, Job]:
         )
     }
     torch.manual_seed(studio.seed)
-    plain = recipe.job(
+    plain = budget.job(
         "retrains", studio.build(FROZEN), studio.data, seed=studio.seed, epochs=studio.epochs,
         recipe="on corrupted pictures",
     )  # fmt: skip

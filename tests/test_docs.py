@@ -21,7 +21,7 @@ from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
 from serving.oip.tensors import CONTROLS
 from serving.settings import Settings, SimilarRouteSettings
-from tests.tiny_routes import make_pictures, make_poison, write_route
+from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.live import ROOT, LiveServer
+from tests.servers.live import ROOT, LiveServer
 
 README = (ROOT / "README.md").read_text()
 

@@ -17,13 +17,13 @@ from rich.console import Console
 from core.manifest import read_manifest
 from training.contest import open_studio, train_contest
 from training.contest_nets import Studio, find_nats, truncated_net
-from training.converting import Converter
-from training.figures import draw_pictures
-from training.hardness import entropy_nats
+from training.export.route_reader import read_draft
+from training.export.route_writer import RouteDraft, write_route
+from training.fitting.hardness import entropy_nats
+from training.nets.converter import Converter
+from training.nets.predicting import predict
 from training.own_converter import Wishes, draft_own, train_own
-from training.predicting import predict
-from training.route_reader import read_draft
-from training.route_writer import RouteDraft, write_route
+from training.reporting.figures import draw_pictures
 
 CONTESTS = Wishes()
 FIGURES = Path("docs/reports/img")

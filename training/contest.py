@@ -18,10 +18,10 @@ from core.manifest import read_manifest
 from training.contest_nets import NETS, Studio
 from training.contest_routes import Bench, draft
 from training.contest_stages import Measure, ReadyStage, make_stages, measure_in_turns
-from training.crew import Task, train_all
-from training.data import load_data
-from training.export import measure_us_per_picture
-from training.route_writer import describe_making, write_route
+from training.data.sets import load_data
+from training.export.cost import measure_us_per_picture
+from training.export.route_writer import describe_making, write_route
+from training.fitting.job_runner import Task, train_all
 
 CONTESTANTS = (
     "lenet",

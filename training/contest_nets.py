@@ -16,23 +16,24 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from training import converting, recipe
-from training.autoencoders import (
+from training.data.sets import DataSet, load_data
+from training.fitting import budget, converting
+from training.fitting.converting import Goal
+from training.fitting.hardness import entropy_nats, find_easy
+from training.fitting.loop import Job, Report, is_finished, read_recipe, train
+from training.fitting.targets import Kind, Targets, choose_targets
+from training.nets.autoencoders import (
     CONVOLUTIONAL,
     DENSE,
     Autoencoder,
     EncoderClassifier,
     Mlp,
 )
-from training.converting import FixedClassifier, Goal
-from training.data import DataSet, load_data
-from training.exit_net import ExitNet
-from training.hardness import entropy_nats, find_easy
-from training.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet, truncated
-from training.loop import Job, Report, is_finished, read_recipe, train
-from training.nets import Classifier, Conv, NetSpec
-from training.predicting import Logits, predict
-from training.targets import Kind, Targets, choose_targets
+from training.nets.converter import FixedClassifier
+from training.nets.exit_net import ExitNet
+from training.nets.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet, truncated
+from training.nets.pools import Classifier, Conv, NetSpec
+from training.nets.predicting import Logits, predict
 
 LIGHT = NetSpec("light", (Conv(16, 2), Conv(16, 2)), 0, erase=False)
 SMALL = NetSpec("small", (Conv(16, 2), Conv(32, 2)), 0, erase=False)
@@ -74,8 +75,8 @@ class Studio:
         line = read_recipe(name, self.folder)
         if line is None:
             return False
-        budget = recipe.describe_budget(self.data)
-        if not line.startswith(self.describe(name)) or budget not in line:
+        shared = budget.describe_budget(self.data)
+        if not line.startswith(self.describe(name)) or shared not in line:
             summary = self.folder / f"{name}.json"
             raise ValueError(f"{summary} is of another recipe; delete it or choose another folder")
         return is_finished(name, self.folder, line)
@@ -175,7 +176,7 @@ def _plain_encoder(studio: Studio) -> nn.Module:
 
 
 def _plain(studio: Studio, name: str, teacher: Logits | None = None) -> Job:
-    return recipe.job(
+    return budget.job(
         name,
         studio.build(name),
         studio.data,

@@ -9,15 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.contest_nets import Studio
-from training.contest_stages import PARITY_ROWS, ReadyStage, score_stage
-from training.converter_export import run_stage
-from training.evaluate import replay
-from training.exit_export import check_segments, export_segments, run_segments
-from training.exit_net import ExitNet
-from training.exit_thresholds import choose_plan
-from training.export import count_macs
-from training.gating import (
+from training.choosing.exit_thresholds import choose_plan
+from training.choosing.gating import (
     SCORE,
     Gate,
     Outcome,
@@ -29,7 +22,14 @@ from training.gating import (
     replay_cascade,
     replay_gate,
 )
-from training.route_writer import RouteDraft, StageFiles, Table
+from training.choosing.replay import replay
+from training.contest_nets import Studio
+from training.contest_stages import PARITY_ROWS, ReadyStage, score_stage
+from training.export.converters import run_stage
+from training.export.cost import count_macs
+from training.export.exits import check_segments, export_segments, run_segments
+from training.export.route_writer import RouteDraft, StageFiles, Table
+from training.nets.exit_net import ExitNet
 
 SPEED_UP = 6.5  # over LeNet, what gated converter and cascade may cost: the goal is 6
 FIRST = ("light", "light-distilled", "encoder-only")  # of these one begins the gated route

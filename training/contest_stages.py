@@ -14,12 +14,12 @@ import numpy.typing as npt
 from torch import nn
 
 from core.scores import fit_temperature
+from training.choosing.replay import accuracy
 from training.contest_nets import NETS, Studio, choose_goals, truncated_net
-from training.converter_export import check_stage, export_classifier, export_converter, run_stage
-from training.converting import Converter
-from training.evaluate import accuracy
-from training.export import count_macs, measure_us_per_picture
-from training.onnx_graph import Floats
+from training.export.converters import check_stage, export_classifier, export_converter, run_stage
+from training.export.cost import count_macs, measure_us_per_picture
+from training.export.onnx_graph import Floats
+from training.nets.converter import Converter
 
 ROUNDS = 5
 COST_BATCH = 32

@@ -14,21 +14,20 @@ from rich.progress import track
 
 from cascades.selection import Member, select
 from core.scores import fit_temperature
-from training.data import DataSet, load_data
-from training.evaluate import Plan, accuracy
-from training.export import measure_us_per_picture, run_onnx
-from training.findings import COST_BATCH, Findings
-from training.members import ROUNDS, Measure, make_ready, measure_in_turns
-from training.nets import POOLS, NetSpec
-from training.pool import train_pool
-from training.report import write_report
-from training.route_writer import RouteDraft, StageFiles, describe_making, write_route
+from training.choosing.replay import Plan, accuracy
+from training.data.sets import DataSet, load_data
+from training.export.classifiers import run_onnx
+from training.export.cost import batch_limit, measure_us_per_picture
+from training.export.members import ROUNDS, Measure, make_ready, measure_in_turns
+from training.export.route_writer import RouteDraft, StageFiles, describe_making, write_route
+from training.fitting.pool import train_pool
+from training.nets.pools import POOLS, NetSpec
+from training.reporting.findings import COST_BATCH, Findings
+from training.reporting.pool_report import write_report
 
 MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
 TOLERANCE = 0.0  # within that cost the most accurate is taken, not the cheapest of about as good
-MAX_BATCH_ROWS, MAX_BATCH_US = 64, 8_000.0
 FIGURES, RESULTS = Path("docs/reports/img"), Path("benchmarks/results")
-REPOSITORY = Path(__file__).parent.parent
 
 
 def train(
@@ -99,7 +98,7 @@ def choose(
 def write_routes(findings: Findings, out: Path) -> list[Path]:
     """The chosen cascade and the strongest single net, as route directories."""
     data, chosen, large = findings.data, findings.choice.chosen, findings.large
-    making = describe_making(REPOSITORY)
+    making = describe_making()
     alone = Plan(
         thresholds=(),
         temperatures=(findings.temperatures[large],),
@@ -162,14 +161,6 @@ def _draft(
             "us_per_picture": findings.costs_us(names),
         },
     )
-
-
-def batch_limit(us_per_picture: float) -> int:
-    """The largest power of two up to 64 whose batch takes no longer than a deadline can spare."""
-    rows = MAX_BATCH_ROWS
-    while rows > 1 and rows * us_per_picture > MAX_BATCH_US:
-        rows //= 2
-    return rows
 
 
 def _describe(data: str, names: Sequence[str]) -> str:

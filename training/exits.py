@@ -14,16 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file
 
-from training.data import DataSet, load_data
-from training.exit_backbone import ExitSpec, add_exits, check_places, choose_places
-from training.exit_net import ExitNet
-from training.exit_route import LENET, Options, make_route
-from training.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
-from training.loop import Job, is_finished
-from training.loop import train as run_job
-from training.nets import POOLS, find_spec
-from training.recipe import EPOCHS, job
-from training.route_writer import write_route
+from training.data.sets import DataSet, load_data
+from training.export.exit_route import LENET, Options, make_route
+from training.export.route_writer import write_route
+from training.fitting.budget import EPOCHS, job
+from training.fitting.loop import Job, is_finished
+from training.fitting.loop import train as run_job
+from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
+from training.nets.exit_net import ExitNet
+from training.nets.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
+from training.nets.pools import POOLS, find_spec
 
 COLOUR_EPOCHS = 24
 PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # of nets for which others than usual are better

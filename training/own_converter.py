@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 
-from training import converting, recipe
-from training.autoencoders import CONVOLUTIONAL, DENSE, Autoencoder
 from training.contest import open_bench
 from training.contest_nets import GUIDED_GOAL, GUIDED_TARGETS, Studio, choose_goals
 from training.contest_routes import draft_gated
 from training.contest_stages import Measure, make_stage
-from training.converting import Converter, Error, FixedAutoencoder, FixedClassifier, Goal
 from training.exits import learn
-from training.export import measure_us_per_picture
-from training.route_writer import RouteDraft
-from training.targets import Kind
+from training.export.cost import measure_us_per_picture
+from training.export.route_writer import RouteDraft
+from training.fitting import budget, converting
+from training.fitting.converting import Error, Goal
+from training.fitting.targets import Kind
+from training.nets.autoencoders import CONVOLUTIONAL, DENSE, Autoencoder
+from training.nets.converter import Converter, FixedAutoencoder, FixedClassifier
 
 CLASSIFIER = "light-distilled"
 REPLACED = "guided-converter"
@@ -66,7 +67,7 @@ def train_own(studio: Studio, wishes: Wishes, console: Console) -> Converter:
     if not wishes.tuned:
         return net
     tuned = FixedAutoencoder(net.autoencoder, classifier.requires_grad_(True))
-    tuning = recipe.job(
+    tuning = budget.job(
         f"{wishes.name}-tuned",
         tuned,
         studio.data,

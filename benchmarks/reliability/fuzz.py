@@ -36,9 +36,9 @@ from benchmarks.reliability.talk import Ports, Talker
 from benchmarks.reliability.watch import Watch, find_errors
 from benchmarks.results import FOLDER, write_results
 from benchmarks.results import Sample as Number
-from tests.bad_input import write_text_route
-from tests.live import LiveServer
-from tests.tiny_routes import write_route
+from tests.clients.bad_input import write_text_route
+from tests.fakes.tiny_routes import write_route
+from tests.servers.live import LiveServer
 
 SHIPPED = (
     "mnist-cbnet", "fashion-mnist-cbnet", "fashion-mnist-exits", "fashion-mnist", "cifar10",

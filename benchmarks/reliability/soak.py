@@ -34,7 +34,7 @@ from benchmarks.reliability.watch import (
 )
 from benchmarks.results import Sample as Number
 from benchmarks.results import write_results
-from tests.live import LiveServer
+from tests.servers.live import LiveServer
 
 ROUTES = (
     "fashion-mnist", "fashion-mnist-large", "fashion-mnist-exits", "fashion-mnist-cbnet",

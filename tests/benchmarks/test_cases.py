@@ -20,7 +20,7 @@ from benchmarks.loadgen import Load, Plan, load_http
 from benchmarks.rpc import load_grpc
 from benchmarks.servers import Server, run_echo, run_no_op, run_sparing
 from benchmarks.traffic import Traffic
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_routes import make_pictures, write_route
 
 PLAN = Plan(connections=4, seconds=30.0, warm_up_s=0.0, count=60)
 

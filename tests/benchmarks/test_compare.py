@@ -33,9 +33,9 @@ from benchmarks.serving import run_load
 from benchmarks.small_cnn import MACS, build_small_cnn
 from core.devices import CpuDevice
 from routes.offline import run_offline
-from tests.contests import DATA, make_data, write_contest, write_contestant
+from tests.fakes.comparison_routes import DATA, make_data, write_contest, write_contestant
 from training.contest import CONTESTANTS as TRAINED
-from training.export import count_macs
+from training.export.cost import count_macs
 
 ROWS = 96
 QUIET = Console(quiet=True)

@@ -14,7 +14,7 @@ from benchmarks.compare_tables import show_conversions
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.report import write_report
 from benchmarks.results import QUICK_FOLDER, Results, Sample, write_results
-from tests.comparisons import (
+from tests.fakes.comparisons import (
     find,
     judge,
     make_results,

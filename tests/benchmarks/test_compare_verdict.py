@@ -9,7 +9,7 @@ from benchmarks.compare_frozen import (
 from benchmarks.compare_verdict import write_verdict
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.results import Sample
-from tests.comparisons import (
+from tests.fakes.comparisons import (
     FROZEN,
     SEEDS,
     find,

@@ -11,8 +11,8 @@ from benchmarks.duplicates_report import beside_the_paper, judge_duplicates, plo
 from benchmarks.memory_cost import OFF, ON
 from benchmarks.once import ask_once
 from benchmarks.results import Results, Sample
-from tests.live import ROOT
-from tests.tiny_routes import make_pictures
+from tests.fakes.tiny_routes import make_pictures
+from tests.servers.live import ROOT
 
 ROWS = 40
 PICTURES = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3), dtype=np.uint8)

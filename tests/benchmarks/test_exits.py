@@ -12,8 +12,8 @@ from benchmarks.cases import LARGE
 from benchmarks.exits import ROUTE, judge_offline, measure
 from benchmarks.exits_report import EXITS, NO_REBATCH, WHOLE, explain_exits, judge_exits, plot_exits
 from benchmarks.results import Results, Sample
-from tests.tiny_kinds import write_exits
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_kinds import write_exits
+from tests.fakes.tiny_routes import make_pictures, write_route
 
 MEASURED = {
     WHOLE: {"requests_s": 1000.0, "device_us": 700.0, "p99_ms": 80.0, "macs": 36e6},

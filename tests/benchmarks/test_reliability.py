@@ -20,8 +20,8 @@ from benchmarks.reliability.watch import Held, find_errors, growth_bytes, slope_
 from benchmarks.reliability.wire import Malformed, Wire, take_reply
 from core.devices import CpuDevice
 from routes.loading import find_routes, load_route
-from tests.bad_input import write_text_route
-from tests.tiny_routes import write_route
+from tests.clients.bad_input import write_text_route
+from tests.fakes.tiny_routes import write_route
 
 MIB = 2**20
 

@@ -15,7 +15,7 @@ from benchmarks.remote_pair import ask_pair, count_hits, measure_pair
 from benchmarks.remote_report import ALONE, BIG, KEYS, SECOND, TRACES, judge_remote, plot_remote
 from benchmarks.results import Results, Sample
 from cache.local import LocalMemory
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 QUIET = Console(quiet=True)
 

@@ -17,7 +17,7 @@ from benchmarks.stage_time import open_route
 from core.devices import CpuDevice
 from routes.loading import LoadedRoute
 from routes.offline import run_offline
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 RNG = np.random.default_rng(0)
 WAVES = np.add.outer(np.sin(np.arange(28) / 3), np.cos(np.arange(28) / 4))

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import small_cnn
 from benchmarks.onnx_time import measure_onnx
 from benchmarks.stage_time import open_route, run_stages
-from training.export import count_macs
+from training.export.cost import count_macs
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (70, 28, 28), dtype=np.uint8)
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.stage_time import open_route, run_stages
 from core.devices import CpuDevice
 from routes.offline import run_offline
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_routes import make_pictures, write_route
 
 PICTURES = make_pictures(50)
 

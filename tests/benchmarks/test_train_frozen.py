@@ -23,10 +23,10 @@ from benchmarks.compare_robust import make_trials
 from benchmarks.contestants import seed_folder
 from benchmarks.train_frozen import FROZEN, make_jobs, train_frozen
 from core.devices import open_onnx
-from tests.contests import DATA, make_squares
+from tests.fakes.comparison_routes import DATA, make_squares
 from training.contest_nets import Studio, choose_goals, train_net
-from training.converter_export import export_classifier
-from training.data import DataSet, Source
+from training.data.sets import DataSet, Source
+from training.export.converters import export_classifier
 
 QUIET = Console(quiet=True)
 

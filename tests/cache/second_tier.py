@@ -58,11 +58,3 @@ async def store(
         memory.put(key, outcome, ttl_s)
     if (flushing := memory._flushing) is not None:
         await asyncio.wait([flushing])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("the condition did not come true")

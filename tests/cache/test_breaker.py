@@ -1,7 +1,7 @@
 """The breaker opens after failures in a row, tries once after a while, and closes by itself."""
 
 from cache.breaker import Breaker
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 
 def fail(breaker: Breaker, times: int) -> list[bool]:

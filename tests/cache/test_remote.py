@@ -21,10 +21,17 @@ from tests.cache.second_tier import (
     read,
     recall,
     store,
-    until,
     with_memory,
 )
-from tests.clock import Clock
+from tests.fakes.clock import Clock
+from tests.waiting import until
+
+
+def count_hits(server: RedisServer) -> int:
+    """Look-ups that Redis has answered, whether or not the reply has arrived."""
+    with server.client() as client:
+        hits: int = client.info("stats")["keyspace_hits"]
+    return hits
 
 
 def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:
@@ -54,8 +61,9 @@ def test_connections_are_open_before_the_first_look_up(server: RedisServer) -> N
 
 def test_connecting_to_nobody_is_noticed_when_somebody_asks() -> None:
     async def use(memory: RemoteMemory) -> None:
+        before = asyncio.all_tasks()
         memory.connect()
-        await asyncio.sleep(0.05)
+        await asyncio.wait(asyncio.all_tasks() - before)
         assert memory.counts().errors == {}
         assert await recall(memory, [make_key(1)]) == [None]
         assert memory.counts().errors == {"connection": 1}
@@ -131,7 +139,7 @@ def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> Non
         await store(memory, [(make_key(index), make_outcome(index)) for index in range(20)])
         assert read((await recall(memory, [make_key(0)]))[0]) == 0
         for index in range(1, 20):
-            proxy.delay_s = 0.05
+            proxy.delay_s = 0.5
             assert await memory.look_up([make_key(index)], 0.01) is None
             proxy.delay_s = 0.0
             await recall(memory, [make_key(0)])  # closes the breaker's count of failures again
@@ -146,9 +154,10 @@ def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None
     async def use(memory: RemoteMemory) -> None:
         await store(memory, [(make_key(index), make_outcome(index)) for index in range(2)])
         await recall(memory, [make_key(0)])
-        proxy.delay_s = 0.05
+        proxy.delay_s = 2.0
+        before = count_hits(server)
         asking = asyncio.create_task(recall(memory, [make_key(0)]))
-        await asyncio.sleep(0.01)
+        await until(lambda: count_hits(server) > before)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -160,16 +169,20 @@ def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None
 
 
 def test_a_connection_that_fails_after_its_caller_has_left_is_no_trouble_of_the_log() -> None:
+    left = asyncio.Event()
+
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.05)
+        await left.wait()
         writer.close()
 
     async def use(memory: RemoteMemory) -> None:
+        before = asyncio.all_tasks()
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         async with await asyncio.start_server(say_nothing, "127.0.0.1", port):
             assert await recall(memory, [make_key(0)]) == [None]
-            await asyncio.sleep(0.1)
+            left.set()
+            await asyncio.wait(asyncio.all_tasks() - before)
         await memory.close()
         gc.collect()
         await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from cache.local import ARRAY_BYTES
 from cache.perceptual import Bounds, Sketch, sketch_pictures
 from cache.similar import ENTRY_BYTES, MOST_CANDIDATES, SHELF_BYTES, SimilarMemory
 from core.messages import Outcome
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 BOUNDS = Bounds()
 ROW_BYTES = ENTRY_BYTES + ARRAY_BYTES + 100 + ARRAY_BYTES + 8

@@ -14,9 +14,16 @@ from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.tiny_kinds import write_exits
-from tests.tiny_routes import make_pictures
-from tests.toys import ToyPipeline, ToyStage, final, serve_toy, until, with_engine
+from tests.fakes.tiny_kinds import write_exits
+from tests.fakes.tiny_routes import make_pictures
+from tests.fakes.toys import (
+    ToyPipeline,
+    ToyStage,
+    final,
+    serve_toy,
+    with_engine,
+)
+from tests.waiting import until
 
 DEVICE = CpuDevice()
 

@@ -22,9 +22,9 @@ from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
-from tests.tiny_routes import make_net, make_pictures, make_poison
-from tests.toys import with_engine
+from tests.fakes.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
+from tests.fakes.tiny_routes import make_net, make_pictures, make_poison
+from tests.fakes.toys import with_engine
 
 DEVICE = CpuDevice()
 Gated = Classifier[LightStage | ConvertStage | FinalStage]

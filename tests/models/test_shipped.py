@@ -14,7 +14,7 @@ from core.devices import CpuDevice
 from core.messages import Batch
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 MODELS = ROOT / "models"
 ROUTES = find_routes(MODELS)
@@ -108,7 +108,7 @@ def test_the_readmes_pictures_get_the_readmes_answers(name: str) -> None:
 @pytest.mark.skipif("SPARING_DATA" not in os.environ, reason="set SPARING_DATA to its folder")
 @pytest.mark.parametrize("data", REACHED)
 def test_the_full_test_set_gives_the_accuracy_of_the_provenance(data: str) -> None:
-    from training.data import load_data
+    from training.data.sets import load_data
 
     test = load_data(data).test
     reached = []
@@ -128,7 +128,7 @@ def test_the_full_test_set_gives_the_accuracy_of_the_provenance(data: str) -> No
 @pytest.mark.skipif("SPARING_DATA" not in os.environ, reason="set SPARING_DATA to its folder")
 @pytest.mark.parametrize("name", BESIDE)
 def test_a_route_beside_them_is_as_accurate_as_its_provenance_says(name: str) -> None:
-    from training.data import load_data
+    from training.data.sets import load_data
 
     data, least = BESIDE[name]
     test, route = load_data(data).test, load(name)

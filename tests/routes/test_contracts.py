@@ -14,8 +14,8 @@ from core.messages import Batch, Outcome, Pipeline, Step
 from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
 from routes.table import PIPELINES, SEGMENTED
-from tests.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
-from tests.tiny_routes import make_pictures, make_poison, write_route
+from tests.fakes.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
+from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 ROWS = 64
 DEVICE = CpuDevice()

@@ -6,7 +6,7 @@ import pytest
 
 from core.manifest import read_manifest
 from routes.table import PIPELINES, SEGMENTED, count_full_macs
-from tests.tiny_routes import write_route
+from tests.fakes.tiny_routes import write_route
 
 
 @pytest.mark.parametrize("kind", PIPELINES)

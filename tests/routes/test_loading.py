@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from routes.loading import find_routes, load_route
-from tests.tiny_routes import describe_file, write_route
+from tests.fakes.tiny_routes import describe_file, write_route
 
 DEVICE = CpuDevice()
 

@@ -16,8 +16,8 @@ from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.engine.similar import RouteCounts, SimilarRoute
 from serving.settings import SimilarRouteSettings
+from tests.fakes.toys import ToyPipeline
 from tests.serving.small_engine import make_manifest
-from tests.toys import ToyPipeline
 
 Bytes = npt.NDArray[np.uint8]
 NEVER: dict[str, Any] = {"audit_burn_in": 0, "audit_rate": 1e-12}

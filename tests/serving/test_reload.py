@@ -22,8 +22,8 @@ from routes import finding
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.reload import Reloader
-from tests.tiny_routes import make_pictures, write_route
-from tests.toys import with_engine
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.fakes.toys import with_engine
 
 PICTURES = make_pictures(4)
 

@@ -22,8 +22,9 @@ from serving.engine.similar import SimilarRoutes
 from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import SimilarRouteSettings
-from tests.tiny_routes import make_pictures, write_route
-from tests.toys import until, with_engine
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.fakes.toys import with_engine
+from tests.waiting import until
 
 PICTURES = make_pictures(8)
 

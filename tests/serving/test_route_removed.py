@@ -10,7 +10,13 @@ from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.engine import Engine
 from serving.grpc.messages import Messages
 from serving.grpc.procedures import RpcService
-from tests.toys import ToyStage, final, serve_toy, until, with_engine
+from tests.fakes.toys import (
+    ToyStage,
+    final,
+    serve_toy,
+    with_engine,
+)
+from tests.waiting import until
 
 
 def test_what_a_task_chose_answers_over_grpc_after_its_removal() -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 
 from serving.assembly import CannotServe, assemble
 from serving.settings import Settings
-from tests.live import LiveServer
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.servers.live import LiveServer
 
 Bytes = npt.NDArray[np.uint8]
 SETTINGS = """

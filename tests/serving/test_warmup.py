@@ -8,7 +8,7 @@ from core.devices import CpuDevice
 from core.messages import Batch, Next, Step
 from serving.engine.catalog import ServedRoute
 from serving.warmup import warm_up
-from tests.toys import (
+from tests.fakes.toys import (
     CountingHandle,
     ToyPipeline,
     ToyStage,

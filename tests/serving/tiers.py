@@ -10,7 +10,7 @@ from core.devices import CpuDevice
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.settings import EngineSettings
-from tests.toys import until
+from tests.waiting import until
 
 SECRET = b"s" * 32
 LONG_S = 5.0  # a timeout that is not what a test is about

@@ -2,11 +2,11 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
@@ -17,8 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sparing.cli import app
-from tests.live import LiveServer
-from tests.tiny_routes import make_pictures, write_route
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.servers.live import LiveServer
 
 COMMAND = [sys.executable, "-m", "sparing.cli"]
 ROOT = Path(__file__).parents[2]
@@ -286,7 +286,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> N
 import numpy as np
 import training.contest, training.exits
 from sparing.cli import main
-from training.data import SOURCES, DataSet, Split
+from training.data.sets import SOURCES, DataSet, Split
 
 split = Split(np.zeros((10, 28, 28), np.uint8), np.arange(10))
 data = DataSet("mnist", SOURCES["mnist"], split, split, split, "0" * 64)
@@ -299,12 +299,15 @@ main(["train", {kind!r}, "--data", "mnist", "--runs", {str(tmp_path / "runs")!r}
     assert_one_sentence(done, 1, "runs")
 
 
-def test_help_comes_within_a_second() -> None:
+def test_help_takes_less_than_a_second_of_cpu_time() -> None:
+    def read_used_s() -> float:
+        return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
     best_s = float("inf")
     for _ in range(3):
-        began_s = time.perf_counter()
+        began_s = read_used_s()
         sparing("--help")
-        best_s = min(best_s, time.perf_counter() - began_s)
+        best_s = min(best_s, read_used_s() - began_s)
     assert best_s < 1.0  # 0.2 s on an idle machine
 
 

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,9 +22,9 @@ from types import ModuleType
 import numpy as np
 
 from sparing.cli import main
-from training.data import DataSet, Source, Split
-from training.nets import Conv, NetSpec
-from training.pool import train_pool
+from training.data.sets import DataSet, Source, Split
+from training.nets.pools import Conv, NetSpec
+from training.fitting.pool import train_pool
 
 WAIT = "import os, signal; open(str(os.getpid()) + '.pid', 'w').close(); signal.pause()"
 split = Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64))
@@ -78,12 +79,16 @@ def test_a_signal_ends_the_nets_processes_with_one_sentence(
 
 def await_nets(folder: Path, process: "subprocess.Popen[str]", count: int) -> list[int]:
     """Their process numbers, as soon as so many wait."""
-    give_up = time.monotonic() + 60
-    while len(found := list(folder.glob("*.pid"))) < count:
+
+    def find() -> list[int]:
+        return [int(path.stem) for path in folder.glob("*.pid")]
+
+    def are_there() -> bool:
         assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    return [int(path.stem) for path in found]
+        return len(find()) >= count
+
+    wait_until(are_there, "the nets' processes do not begin", 60.0)
+    return find()
 
 
 def is_alive(number: int) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from core.manifest import read_manifest
 from sparing.predicting import Prediction
 from sparing.tables import table_of_predictions, table_of_routes
-from tests.tiny_routes import write_route
+from tests.fakes.tiny_routes import write_route
 
 
 def show(table: object, width: int) -> str:

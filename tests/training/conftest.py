@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import DataSet, Source, Split
-from training.nets import Conv, Halve, NetSpec, Pool, Residual, Whiten
+from training.data.sets import DataSet, Source, Split
+from training.nets.pools import Conv, Halve, NetSpec, Pool, Residual, Whiten
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,11 +23,11 @@ from training import cbnet
 from training.cbnet import draw_conversions, ship, train
 from training.contest import CONTESTANTS, open_studio, write_routes
 from training.contest_nets import NETS, Studio, train_net
-from training.data import DataSet, Split
-from training.export import count_macs
+from training.data.sets import DataSet, Split
+from training.export.cost import count_macs
+from training.export.route_reader import read_draft
+from training.nets.predicting import predict
 from training.own_converter import Wishes
-from training.predicting import predict
-from training.route_reader import read_draft
 
 EPOCHS = 12  # of six steps
 

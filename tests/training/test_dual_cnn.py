@@ -14,13 +14,13 @@ from core.devices import CpuDevice
 from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
-from training.data import DataSet
+from training.data.sets import DataSet
 from training.dual_cnn import choose, write_routes
-from training.export import count_macs
-from training.findings import Findings
-from training.fit import fit
-from training.nets import NetSpec
-from training.report import write_report
+from training.export.cost import count_macs
+from training.fitting.pool_net import fit
+from training.nets.pools import NetSpec
+from training.reporting.findings import Findings
+from training.reporting.pool_report import write_report
 
 
 def cost_of_macs(path: Path, batches: Sequence[int]) -> dict[int, float]:

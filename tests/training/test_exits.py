@@ -18,19 +18,19 @@ from core.manifest import read_manifest
 from routes.loading import load_route
 from routes.offline import run_offline
 from training import exits as recipe
-from training.data import DataSet
-from training.evaluate import accuracy, replay
-from training.exit_backbone import ExitSpec, add_exits, check_places, choose_places
-from training.exit_export import check_segments, export_segments
-from training.exit_net import ExitNet
-from training.exit_route import Options
-from training.exit_thresholds import choose_plan, papers_plan
-from training.export import count_macs
-from training.fit import build_net
-from training.lenet import branchynet, lenet, truncated
-from training.nets import POOLS, Conv, NetSpec
-from training.predicting import predict
-from training.recipe import job
+from training.choosing.exit_thresholds import choose_plan, papers_plan
+from training.choosing.replay import accuracy, replay
+from training.data.sets import DataSet
+from training.export.cost import count_macs
+from training.export.exit_route import Options
+from training.export.exits import check_segments, export_segments
+from training.fitting.budget import job
+from training.nets.building import build_net
+from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
+from training.nets.exit_net import ExitNet
+from training.nets.lenet import branchynet, lenet, truncated
+from training.nets.pools import POOLS, Conv, NetSpec
+from training.nets.predicting import predict
 
 TINY = NetSpec("tiny", (Conv(8, 2), Conv(8), Conv(16, 2)), 2, erase=False)
 

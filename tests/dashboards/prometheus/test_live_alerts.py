@@ -13,11 +13,19 @@ from benchmarks.redis_server import RedisServer
 from core.devices import CpuDevice
 from routes.loading import load_route
 from routes.offline import run_offline
-from tests.alerting import Asking, address_of, find, wait_for, wait_for_end, wait_long, watch
-from tests.live import LiveServer
-from tests.load import BODIES, PICTURES, SLOW_WIDTH, body_with
-from tests.stalling import make_staller, write_stalling_route
-from tests.tiny_routes import write_route
+from tests.clients.load import BODIES, PICTURES, SLOW_WIDTH, body_with
+from tests.fakes.stalling import make_staller, write_stalling_route
+from tests.fakes.tiny_routes import write_route
+from tests.servers.alerting import (
+    Asking,
+    address_of,
+    find,
+    wait_for,
+    wait_for_end,
+    wait_long,
+    watch,
+)
+from tests.servers.live import LiveServer
 
 pytestmark = pytest.mark.slow
 METRICS = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()

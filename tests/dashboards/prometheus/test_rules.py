@@ -15,7 +15,7 @@ from dashboards.prometheus.rules import Alert, Group, Recording, write_rules
 from dashboards.prometheus.windows import Windows
 from monitoring.metrics.results import CALLERS_FAULT
 from serving.http.status import STATUS
-from tests.programs import run_program
+from tests.servers.programs import run_program
 
 ROOT = Path(__file__).parents[3]
 PLACE = ROOT / "dashboards" / "prometheus"

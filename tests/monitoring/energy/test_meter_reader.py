@@ -10,7 +10,7 @@ from monitoring.energy.meter_reader import RETRY_S, STALLED_S, CpuTimes, Sampler
 from monitoring.energy.meters.late import LateMeter
 from monitoring.energy.meters.meter import Meter, MeterDenied, MeterFailed, Source
 from monitoring.energy.rate import EnergyRate
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 
 @dataclass

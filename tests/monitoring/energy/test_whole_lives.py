@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from monitoring.energy.meter_reader import CpuTimes, Sampler
 from monitoring.energy.rate import EnergyRate
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 from tests.monitoring.energy.test_meter_reader import SteadyMeter
+from tests.monitoring.test_sampler import SteadyMeter
 
 Act = Literal["light", "large", "both", "fail", "doors", "neighbour", "rest", "no meter", "kill"]
 ACTS: tuple[Act, ...] = Act.__args__  # type: ignore[attr-defined]

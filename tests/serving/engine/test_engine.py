@@ -8,7 +8,16 @@ import time
 
 from core.messages import Step
 from serving.engine.engine import Engine
-from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values, with_engine
+from tests.fakes.toys import (
+    ToyStage,
+    ask,
+    cascade,
+    final,
+    serve_toy,
+    values,
+    with_engine,
+)
+from tests.waiting import until
 
 
 def test_rows_come_back_in_order_with_exit_reason_and_macs() -> None:

@@ -16,7 +16,7 @@ from core.errors import (
 )
 from core.messages import Reply, Step
 from serving.engine.engine import Engine
-from tests.toys import (
+from tests.fakes.toys import (
     ToyStage,
     ask,
     cascade,
@@ -24,10 +24,10 @@ from tests.toys import (
     onward,
     outcome,
     serve_toy,
-    until,
     values,
     with_engine,
 )
+from tests.waiting import until
 
 
 def test_a_cancelled_request_leaves_its_queue() -> None:

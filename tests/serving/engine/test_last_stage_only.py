@@ -15,9 +15,9 @@ from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.fakes.toys import with_engine
 from tests.serving.scheduling.stepped import Stepped
-from tests.tiny_routes import make_pictures, write_route
-from tests.toys import with_engine
 
 DEVICE = CpuDevice()
 LAST = {"min_confidence": 1.0}

@@ -14,7 +14,13 @@ from core.errors import Overloaded
 from core.messages import Batch, Next, Outcome, Reply, Step
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.toys import CountingHandle, ask, serve_toy, until, with_engine
+from tests.fakes.toys import (
+    CountingHandle,
+    ask,
+    serve_toy,
+    with_engine,
+)
+from tests.waiting import until
 
 
 class Decode:

@@ -8,7 +8,7 @@ from core.errors import UnknownRoute
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.engine.router import choose_route
-from tests.toys import ToyStage, ask, final, serve_toy, with_engine
+from tests.fakes.toys import ToyStage, ask, final, serve_toy, with_engine
 
 
 def route(name: str, macs: float) -> ServedRoute:

@@ -5,8 +5,8 @@ import asyncio
 from benchmarks.redis_server import RedisServer
 from cache.local import LocalMemory
 from core.messages import Key, Outcome
+from tests.fakes.toys import ask, cascade, serve_toy, values
 from tests.serving.tiers import Process, make_dear, stored, with_processes
-from tests.toys import ask, cascade, serve_toy, values
 
 
 def test_a_silent_tier_delays_a_row_by_no_more_than_the_timeout_and_changes_no_answer(

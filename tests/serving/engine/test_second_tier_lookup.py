@@ -10,10 +10,18 @@ from benchmarks.redis_server import RedisServer
 from cache.local import LocalMemory
 from core.errors import DeadlineExceeded, Overloaded
 from serving.engine.second_tier_lookup import MAX_KEYS
-from tests.clock import Clock
+from tests.fakes.clock import Clock
+from tests.fakes.toys import (
+    ToyStage,
+    ask,
+    cascade,
+    final,
+    serve_toy,
+    values,
+)
 from tests.serving.alike import ALWAYS, CornerStage, alter, make_picture, serve_alike, show
 from tests.serving.tiers import Process, make_dear, stored, with_processes
-from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, values
+from tests.waiting import until
 
 
 def test_another_process_answers_from_the_second_tier_and_then_from_its_own_memory(

@@ -4,9 +4,15 @@ import pytest
 
 from benchmarks.redis_server import RedisServer
 from cache.remote import RETRY_S
-from tests.clock import Clock
+from tests.fakes.clock import Clock
+from tests.fakes.toys import (
+    ask,
+    cascade,
+    serve_toy,
+    values,
+)
 from tests.serving.tiers import LONG_S, Process, make_dear, with_processes
-from tests.toys import ask, cascade, serve_toy, until, values
+from tests.waiting import until
 
 
 def test_cheap_rows_do_not_wait_and_keys_are_measured_beside_them(redis: RedisServer) -> None:

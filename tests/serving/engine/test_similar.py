@@ -11,6 +11,7 @@ from serving.engine.engine import Engine
 from serving.engine.similar import MAX_SKETCHED_VALUES, SimilarRoutes
 from serving.engine.similar_recall import count_similar
 from serving.settings import SimilarRouteSettings
+from tests.fakes.toys import with_engine
 from tests.serving.alike import (
     ALWAYS,
     NEVER,
@@ -23,7 +24,6 @@ from tests.serving.alike import (
     show,
 )
 from tests.serving.small_engine import make_manifest
-from tests.toys import with_engine
 
 A, B = make_picture(1), make_picture(2)
 

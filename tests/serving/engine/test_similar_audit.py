@@ -12,6 +12,7 @@ from cache.perceptual import Sketch, sketch_pictures
 from core.errors import DeadlineExceeded
 from serving.engine.engine import Engine
 from serving.engine.similar_recall import count_similar
+from tests.fakes.toys import with_engine
 from tests.serving.alike import (
     ALWAYS,
     Bytes,
@@ -22,7 +23,7 @@ from tests.serving.alike import (
     make_picture,
     serve_alike,
 )
-from tests.toys import until, with_engine
+from tests.waiting import until
 
 A, B = make_picture(1), make_picture(2)
 

@@ -17,7 +17,7 @@ from core.errors import SparingError
 from serving.grpc.endpoint import RpcDoor
 from serving.grpc.status import STATUS
 from serving.settings import DoorSettings
-from tests.raw_http2 import RawHttp2, half_message
+from tests.clients.raw_http2 import RawHttp2, half_message
 from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
 REFLECTION = "/grpc.reflection.{}.ServerReflection/ServerReflectionInfo"

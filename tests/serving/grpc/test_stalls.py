@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from serving.grpc.open_calls import REFLECTIONS, STREAMS, WATCHES
-from tests.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
+from tests.clients.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
 from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
 WATCH = "/grpc.health.v1.Health/Watch"

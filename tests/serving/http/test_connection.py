@@ -16,9 +16,11 @@ from core.messages import Outcome, Step
 from serving.http.connection import MAX_HELD_BYTES, HttpConnection
 from serving.http.connections import State
 from serving.http.exchanges import Turn
-from tests.bad_input import GOOD
-from tests.bad_input import post as post_tiny
-from tests.live import LiveServer
+from tests.clients.bad_input import GOOD
+from tests.clients.bad_input import post as post_tiny
+from tests.fakes.tiny_routes import write_route
+from tests.fakes.toys import ToyStage, final
+from tests.servers.live import LiveServer
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW, SAME, Packets
 from tests.serving.http.wire import (
     Scene,
@@ -31,8 +33,7 @@ from tests.serving.http.wire import (
     split,
     write_body,
 )
-from tests.tiny_routes import write_route
-from tests.toys import ToyStage, final, until
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())

@@ -9,9 +9,10 @@ import pytest
 
 from serving.http.connection import MAX_DROPPED_BYTES, QUEUED_BYTES, HttpConnection
 from serving.http.connections import Connections, Limits, State
+from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW
 from tests.serving.http.wire import INFER, Scene, Wire, label, play, post, read, split, write_body
-from tests.toys import ToyStage, final, until
+from tests.waiting import until
 
 TASKED = post(write_body(3.0), url=INFER + b"?")  # the connection leaves it to a task
 GET = post(b"", url=b"/v2", method=b"GET")

@@ -71,7 +71,7 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
 def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def run() -> None:
         connection = Connection()
-        task = asyncio.create_task(Departures(0.001).wait(asyncio.sleep(60), connection))
+        task = asyncio.create_task(Departures(0.001).wait(asyncio.Event().wait(), connection))
         await connection.watched.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -19,6 +19,7 @@ from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
+from tests.waiting import until
 
 
 def test_json_tensors_are_answered() -> None:
@@ -215,8 +216,7 @@ async def serve(engine: SmallEngine) -> tuple[uvicorn.Server, asyncio.Task[None]
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.001)
+    await until(lambda: server.started)
     return server, task, listener.getsockname()[1]
 
 
@@ -235,8 +235,7 @@ def test_under_a_real_server_answers_arrive_and_a_leaving_client_cancels_its_cal
             head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(BRIGHT)}\r\n\r\n"
             writer.write(head.encode() + BRIGHT)
             patient = asyncio.create_task(client.post(INFER, content=BRIGHT))
-            while len(engine.requests) < 3:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(engine.requests) == 3)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()

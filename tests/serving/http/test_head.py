@@ -7,7 +7,7 @@ import pytest
 from serving.http.head import read_target
 from tests.serving.http.conversations import KNOWN
 from tests.serving.http.wire import Scene, play, post, read
-from tests.toys import until
+from tests.waiting import until
 
 HOST = b"host: t\r\n"
 CHUNKED = HOST + b"transfer-encoding: chunked\r\n"

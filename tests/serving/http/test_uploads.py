@@ -9,7 +9,7 @@ import pytest
 from core.errors import RequestTimeout, RouteUnavailable
 from serving.http.body import BodyBudget
 from serving.http.uploads import STALLED_S, Pace
-from tests.toys import until
+from tests.waiting import until
 
 
 class Sending:

@@ -19,7 +19,13 @@ from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection
 from serving.http.endpoint import HttpDoor
 from serving.settings import DoorSettings, EngineSettings
-from tests.toys import ToyPipeline, ToyStage, final, toy_manifest, until
+from tests.fakes.toys import (
+    ToyPipeline,
+    ToyStage,
+    final,
+    toy_manifest,
+)
+from tests.waiting import until
 
 INFER = b"/v2/models/toy/infer"
 HEAD = re.compile(rb"HTTP/1\.1 (\d+) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)

@@ -7,7 +7,7 @@ from core.errors import InvalidInput
 from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.toys import ToyPipeline, ToyStage, ask, final, toy_manifest, with_engine
+from tests.fakes.toys import ToyPipeline, ToyStage, ask, final, toy_manifest, with_engine
 
 
 def serve(*, finite: bool, datatype: str = "FP64") -> ServedRoute:

@@ -10,7 +10,7 @@ from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.oip.descriptions import describe_statistics
 from serving.oip.statistics import Duration, read_index, read_statistics
-from tests.toys import ToyStage, ask, final, onward, serve_toy, with_engine
+from tests.fakes.toys import ToyStage, ask, final, onward, serve_toy, with_engine
 
 
 def _light(value: float) -> Step:

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import DeadlineExceeded, InvalidInput, Overloaded, RouteUnavailable
 from serving.pictures.decode_pool import DecodePool, Pause, PoolLimits, Work
+from tests.waiting import until
 
 LIMITS = PoolLimits(threads=2, max_wait_s=10.0, max_memory_bytes=100, max_file_bytes=1000)
 SECOND = 1 / 15e-9  # pixels of a PNG that are guessed to take so long
@@ -57,11 +58,6 @@ def play(scene: Callable[[DecodePool, Gate], Awaitable[None]], limits: PoolLimit
             pool.close()
 
     asyncio.run(run())
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    while not fact():
-        await asyncio.sleep(0)
 
 
 def start(

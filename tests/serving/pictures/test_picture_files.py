@@ -25,7 +25,7 @@ from serving.pictures.pictures import (
     open_picture,
     read_row,
 )
-from tests.picture_files import (
+from tests.fakes.picture_files import (
     chunk,
     make_exif,
     repeat_last_scan,

@@ -19,7 +19,7 @@ from serving.pictures.decode_times import FIRST_GUESSES
 from serving.pictures.picture_body import MAX_PICTURES, count_pictures, split_body
 from serving.pictures.picture_reader import PictureReader
 from serving.pictures.pictures import PictureLimits, Row
-from tests.picture_files import SIGNATURE, chunk, write_file, write_png
+from tests.fakes.picture_files import SIGNATURE, chunk, write_file, write_png
 
 SPEC = PictureSpec(height=28, width=28, channels=1)
 SMALL = write_file(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.live import ROOT
+from tests.servers.live import ROOT
 
 # Blocks of all sizes up to 24 MB, freed while a small one behind each lives on.
 SCRIPT = """
@@ -64,6 +64,7 @@ def test_what_the_environment_says_of_the_allocator_is_kept() -> None:
 HOLES = """
 import asyncio
 from serving.process.allocator import return_free_pages
+from tests.waiting import until
 
 def resident_kb():
     with open("/proc/self/status") as file:
@@ -75,10 +76,9 @@ before = resident_kb()
 
 async def until_returned():
     returning = asyncio.create_task(return_free_pages(0.01))
-    while resident_kb() > before - 40_000 and not returning.done():
-        await asyncio.sleep(0.01)
+    await until(lambda: resident_kb() <= before - 40_000 or returning.done())
 
-asyncio.run(asyncio.wait_for(until_returned(), 30))
+asyncio.run(until_returned())
 print(before - resident_kb())
 """
 

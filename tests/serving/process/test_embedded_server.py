@@ -19,10 +19,10 @@ from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.http.endpoint import Scope, Send
 from serving.process.embedded_server import Entrance, Guest, check
 from serving.settings import DoorSettings, RouteSettings, Settings
-from tests.load import BODIES
-from tests.raw_http import RawClient
-from tests.tiny_routes import write_route
-from tests.toys import until
+from tests.clients.load import BODIES
+from tests.clients.raw_http import RawClient
+from tests.fakes.tiny_routes import write_route
+from tests.waiting import until
 
 INFER = "/v2/models/tiny/infer"
 

@@ -10,7 +10,7 @@ from monitoring.metrics.collector import Metrics
 from serving.engine.engine import Engine
 from serving.scheduling.costs import share
 from serving.scheduling.lanes import Flight
-from tests.toys import ToyStage, ask, serve_toy, with_engine
+from tests.fakes.toys import ToyStage, ask, serve_toy, with_engine
 
 LANE = serve_toy(ToyStage("only", lambda x: Step(1, None, None))).entry
 

@@ -12,7 +12,7 @@ from core.messages import Batch, Step
 from serving.engine.engine import Engine
 from serving.scheduling.device_thread import FAILED, run_batch
 from serving.scheduling.lanes import Flight
-from tests.toys import ToyStage, ask, final, serve_toy, with_engine
+from tests.fakes.toys import ToyStage, ask, final, serve_toy, with_engine
 
 
 class Adding:

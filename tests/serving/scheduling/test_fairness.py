@@ -9,8 +9,8 @@ import pytest
 from core.messages import Request
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.lanes import Lane
+from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy
 from tests.serving.scheduling.stepped import Stepped
-from tests.toys import ToyStage, ask, cascade, final, serve_toy
 
 LARGE_ROW_S, SMALL_ROW_S = 0.005, 0.0001
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.scheduling.lane_choice import Turns
 from serving.scheduling.lanes import Flight, Lane
-from tests.toys import ToyStage, final, onward, serve_toy
+from tests.fakes.toys import ToyStage, final, onward, serve_toy
 
 PATIENCE_S = 30.0
 

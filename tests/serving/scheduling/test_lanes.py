@@ -1,7 +1,7 @@
 """A lane's order, its passing over of rows nobody wants, and its estimate of what is ahead."""
 
 from serving.scheduling.lanes import Flight, Lane
-from tests.toys import ToyStage, final, serve_toy
+from tests.fakes.toys import ToyStage, final, serve_toy
 
 
 def make_lane(max_batch: int = 8) -> Lane:

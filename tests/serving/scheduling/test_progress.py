@@ -10,11 +10,11 @@ from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
 from serving.scheduling.progress import HEALTHY, Health, Progress
+from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy
 from tests.serving.door_client import visit
 from tests.serving.grpc.open_endpoint import House, run
 from tests.serving.scheduling.stepped import Stepped
 from tests.serving.small_engine import SmallEngine
-from tests.toys import ToyStage, ask, cascade, final, serve_toy
 
 STUCK = "rows wait and no batch has ended for 11 s, stage only of route toy is stuck"
 

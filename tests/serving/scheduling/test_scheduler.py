@@ -15,7 +15,7 @@ from core.messages import Next, Reply, Step
 from monitoring.energy.rate import EnergyRate
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.toys import (
+from tests.fakes.toys import (
     CountingHandle,
     ToyPipeline,
     ToyStage,
@@ -25,9 +25,9 @@ from tests.toys import (
     outcome,
     serve_toy,
     toy_manifest,
-    until,
     with_engine,
 )
+from tests.waiting import until
 
 
 class Counts:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from core.messages import Next, Step
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.batch_wait import MOST_PASSES
+from tests.fakes.toys import CountingHandle, ToyStage, ask, final, outcome, serve_toy
 from tests.serving.scheduling.stepped import Stepped
-from tests.toys import CountingHandle, ToyStage, ask, final, outcome, serve_toy
 
 ROUTES = ("a", "b")
 TIMES_S = (0.0, 0.0001, 0.002, 0.05)

@@ -5,7 +5,7 @@ import pytest
 from core.errors import Overloaded
 from serving.scheduling.lanes import Flight
 from serving.scheduling.states import StateLedger
-from tests.toys import CountingHandle, ToyStage, final, serve_toy
+from tests.fakes.toys import CountingHandle, ToyStage, final, serve_toy
 
 
 def make_flight() -> Flight:

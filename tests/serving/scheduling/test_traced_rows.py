@@ -12,8 +12,16 @@ from core.messages import Reply, Request
 from monitoring.tracing.traces import Note, SampledTrace
 from serving.engine.engine import Engine
 from serving.engine.traced_requests import follow
+from tests.fakes.toys import (
+    ToyStage,
+    ask,
+    cascade,
+    final,
+    serve_toy,
+    with_engine,
+)
 from tests.serving.tiers import Process, make_dear, stored, with_processes
-from tests.toys import ToyStage, ask, cascade, final, serve_toy, until, with_engine
+from tests.waiting import until
 
 
 def start() -> SampledTrace:

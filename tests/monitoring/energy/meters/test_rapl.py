@@ -12,7 +12,7 @@ import pytest
 from benchmarks.fake_rapl import set_uj, write_rapl
 from monitoring.energy.meters.meter import MeterFailed
 from monitoring.energy.meters.rapl import RaplMeter
-from tests.clock import Clock
+from tests.fakes.clock import Clock
 
 NOBODY = 65534
 

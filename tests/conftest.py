@@ -1,0 +1,12 @@
+"""The order of the files: those that hold a slow test come first.
+
+Two processes take whole files in this order, so that neither is left alone with a long one at the
+end: docs/decisions/0037-tests-on-two-cores.md.
+"""
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

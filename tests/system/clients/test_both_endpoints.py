@@ -1,0 +1,76 @@
+"""What holds for HTTP and gRPC together: one model behind both doors, one set of metric series."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.clients.load import PICTURES, SLOW_WIDTH, TENSOR, label_in, series_of
+from tests.clients.raw_http import RawClient
+from tests.fakes.tiny_routes import make_pictures, write_route
+from tests.servers.live import LiveServer
+
+
+def test_a_thousand_identical_requests_at_both_doors_run_the_model_once(tmp_path: Path) -> None:
+    write_route(tmp_path, width=SLOW_WIDTH, thresholds=[1.0])
+    picture = make_pictures(1, seed=77)
+    body = _body(picture[0])
+
+    async def main(server: LiveServer) -> None:
+        clients = [RawClient(server.http_port) for _ in range(500)]
+        async with triton.InferenceServerClient(server.grpc_address) as rpc:
+            over_http, over_grpc = await asyncio.gather(
+                asyncio.gather(*(one.post("/v2/models/tiny/infer", body) for one in clients)),
+                asyncio.gather(*(rpc.infer("tiny", [_tensor(picture)]) for _ in range(500))),
+            )
+        for client in clients:
+            client.close()
+        assert {reply.status for reply in over_http} == {200}
+        labels = {label_in(reply) for reply in over_http}
+        labels |= {int(result.as_numpy("label")[0]) for result in over_grpc}
+        assert len(labels) == 1
+
+    with LiveServer(tmp_path) as server:
+        asyncio.run(main(server))
+        assert server.metric("sparing_batch_rows_sum", stage="stage0") == 1
+        assert server.metric("sparing_batch_rows_sum", stage="stage1") == 1
+
+
+def test_ten_thousand_random_route_names_over_grpc_add_no_metric_series(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    names = [f"r{number}" for number in np.random.default_rng(2).integers(0, 2**62, 10_000)]
+    tensor = _tensor(PICTURES[:1])
+
+    async def ask_unknown(rpc: Any, some: Sequence[str]) -> None:
+        for name in some:
+            with pytest.raises(InferenceServerException) as refusal:
+                await rpc.infer(name, [tensor])
+            assert refusal.value.status() == "StatusCode.NOT_FOUND"
+
+    async def main(server: LiveServer) -> None:
+        async with triton.InferenceServerClient(server.grpc_address) as rpc:
+            await rpc.infer("tiny", [tensor])
+            await ask_unknown(rpc, ["nothing"])
+            before = series_of(server)
+            await asyncio.gather(*(ask_unknown(rpc, names[start::8]) for start in range(8)))
+            assert series_of(server) == before
+
+    with LiveServer(tmp_path, '[energy]\nsource = "none"\n') as server:  # whose series come later
+        asyncio.run(main(server))
+
+
+def _body(picture: npt.NDArray[np.uint8]) -> bytes:
+    return json.dumps({"inputs": [{**TENSOR, "data": picture.ravel().tolist()}]}).encode()
+
+
+def _tensor(pictures: npt.NDArray[np.uint8]) -> Any:  # tritonclient is untyped
+    tensor = triton.InferInput("image", list(pictures.shape), "UINT8")
+    tensor.set_data_from_numpy(pictures)
+    return tensor

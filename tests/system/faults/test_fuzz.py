@@ -1,0 +1,33 @@
+"""Mutated conversations with a real server: all end well, and valid ones in between are right.
+
+The long run is `python -m benchmarks.reliability.fuzz`; a fault's number makes it again there.
+"""
+
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from benchmarks.reliability.fuzz import SETTINGS, fuzz, judge
+from benchmarks.reliability.fuzzing import Plan, Tally
+from benchmarks.reliability.pace import Stop
+from benchmarks.reliability.samples import make_samples
+from tests.clients.bad_input import write_text_route
+from tests.fakes.tiny_routes import write_route
+from tests.servers.live import LiveServer
+
+CONVERSATIONS = 20_000
+
+
+@pytest.mark.slow
+def test_twenty_thousand_mutated_conversations_end_well_and_leave_no_mark(tmp_path: Path) -> None:
+    write_route(tmp_path)
+    write_text_route(tmp_path)
+    tally = Tally()
+    with LiveServer(tmp_path, SETTINGS) as server:
+        plan = Plan(seed=2, count=CONVERSATIONS, limit_s=60.0)
+        samples = make_samples(tmp_path, 4)
+        watch = uvloop.run(fuzz(server, samples, plan, tally, Stop()))
+        assert judge(tally, watch, server.log.read_text(errors="replace")) == []
+    assert tally.done == CONVERSATIONS
+    assert {"http 200", "http 400", "grpc 0", "grpc 3"} <= set(tally.ended)

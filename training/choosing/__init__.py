@@ -1,0 +1,1 @@
+"""Thresholds and gates, chosen on held-out pictures from the nets' logits."""

@@ -1,0 +1,1 @@
+"""Data sets: found or downloaded, verified, split and augmented."""

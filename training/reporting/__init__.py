@@ -1,0 +1,1 @@
+"""What a training found: numbers, tables and figures."""
