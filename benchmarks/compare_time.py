@@ -48,7 +48,7 @@ def write_settings(path: Path) -> None:
     """Memory off; joules by the machine's meter, else by the model with its default watts."""
     watts = Watts(5.0, 4.0, 3.0)
     path.write_text(
-        f"[memory]\nenabled = false\n[energy.model]\nidle_w = {watts.idle_w}\n"
+        f"[cache]\nenabled = false\n[energy.model]\nidle_w = {watts.idle_w}\n"
         f"busy_core_w = {watts.busy_core_w}\ndram_w = {watts.dram_w}\n"
     )
 

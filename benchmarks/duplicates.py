@@ -30,7 +30,7 @@ from benchmarks.traffic import Labels, Pictures, find_label, pack_binary
 from core.errors import SparingError
 from training.data.sets import load_data
 
-NO_MEMORY = "[memory]\nenabled = false\n"
+NO_MEMORY = "[cache]\nenabled = false\n"
 CONNECTIONS = 64
 SEED = 42
 QUICK_PICTURES = 300
@@ -66,7 +66,7 @@ WORKLOADS = (
 
 
 def list_systems(route: str) -> tuple[System, ...]:
-    similar = f'[memory.similar.routes."{route}"]\n'
+    similar = f'[cache.perceptual.routes."{route}"]\n'
     return (
         System("large, one by one", True, NO_MEMORY, connections=1),
         System("large", True, NO_MEMORY),
@@ -200,7 +200,7 @@ def read_device(server: Server, route: str) -> Mapping[str, float]:
             continue
         if name == "sparing_stage_seconds_sum":
             totals["seconds"] += value
-        elif name == "sparing_rows_total" and labels["stopped_by"] == "memory":
+        elif name == "sparing_rows_total" and labels["stopped_by"] == "cache":
             totals["remembered"] += value
     return totals
 

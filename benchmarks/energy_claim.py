@@ -24,7 +24,7 @@ from monitoring.energy.meters.model import Watts
 CONNECTIONS = 16
 # Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next
 # round's is not.
-FORGETFUL = "[memory]\nlimit_bytes = 400000\n"
+FORGETFUL = "[cache]\nlimit_bytes = 400000\n"
 
 
 def measure_claim(
@@ -42,7 +42,7 @@ def measure_claim(
         f"[energy.model]\nidle_w = {watts.idle_w}\nbusy_core_w = {watts.busy_core_w}\n"
         f"dram_w = {watts.dram_w}\n"
     )
-    off = "[memory]\nenabled = false\n"
+    off = "[cache]\nenabled = false\n"
     for case, route, asked, memory in (
         (LARGE, "cifar10-large", colour, off),
         (DUAL, "cifar10", colour, off),

@@ -25,10 +25,10 @@ SCRAPES = 40
 
 def measure_cost(served: Path, work: Path, seconds: float, console: Console) -> Iterator[Sample]:
     """CPU with and without a meter, in turns; the time of a scrape of many routes."""
-    off = '[memory]\nenabled = false\n[energy]\nsource = "none"\n'
+    off = '[cache]\nenabled = false\n[energy]\nsource = "none"\n'
     with FakeRapl(work / "sys-cost", 10.0, 5.0) as meter, ExitStack() as stack:
         servers: dict[str, Server] = {}
-        on = f'[memory]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\n'
+        on = f'[cache]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\n'
         for name, text in (("meter off", off), ("meter on", on)):
             settings = work / f"{name}.toml"
             settings.write_text(text)

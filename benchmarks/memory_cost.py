@@ -23,7 +23,7 @@ from benchmarks.servers import run_sparing
 from benchmarks.traffic import Pictures, pack_binary
 
 OFF, ON = "no repeats, memory off", "no repeats, memory on"
-SETTINGS = {OFF: "[memory]\nenabled = false\n", ON: ""}
+SETTINGS = {OFF: "[cache]\nenabled = false\n", ON: ""}
 BLOCK_PICTURES = 500
 
 

@@ -65,7 +65,7 @@ def _judge_all_faults(results: Results) -> list[Row]:
         at_most("Wrong answers, all faults", [sum(gather("wrong"))], 0, "", asked, 0),
         at_most("Errors, all faults", [sum(gather("errors"))], 0, "", asked, 0),
         at_least("Keys counted as errors, the least of any fault", [min(gather("counted"))], 1, "",
-                 "`sparing_memory_remote_errors_total`", 0),
+                 "`sparing_cache_remote_errors_total`", 0),
         at_most("Used again after healing, the slowest of any fault", recoveries, 3, "s",
                 "an answer is found in it; the limit is ours"),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ from serving.http.status import CLOSE, say, write_response
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
-KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `doors.idle_timeout_s`
+KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `server.idle_timeout_s`
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
 QUEUED_BYTES = 2048  # of memory for a request that waits for the one before it, its text aside
 MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends on after it was refused
@@ -357,7 +357,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_body(piece)
 
     def _take_up(self) -> bool:
-        """Answer from memory or begin the call; false when it is on its ordinary way now."""
+        """Answer from the cache or begin the call; false when it is on its ordinary way now."""
         assert self._held is not None
         pieces = self._held
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -113,7 +113,7 @@ def test_the_page_on_memory_has_a_chapter_of_every_part_that_was_measured(tmp_pa
     source = write_results("eviction", "python -m benchmarks.eviction", collect(RATES), tmp_path)
     page = write_report("eviction", source, tmp_path / "reports")
     text = page.read_text()
-    assert page.name == "memory.md"
+    assert page.name == "cache.md"
     assert re.findall("^# .+", text, re.MULTILINE) == ["# What memory does"]
     assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(PAGES["memory"].parts)
     assert source.name in text and "(img/eviction.png)" in text

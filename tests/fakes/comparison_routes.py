@@ -9,10 +9,8 @@ import onnx
 from benchmarks.contestants import CONTESTANTS, seed_folder
 from benchmarks.small_cnn import MACS, SIZE, build_small_cnn
 from tests.fakes.tiny_routes import make_pictures
-from training.data import DataSet, Source, Split
 from training.data.sets import DataSet, Source, Split
 from training.export.route_writer import RouteDraft, StageFiles, write_route
-from training.route_writer import RouteDraft, StageFiles, write_route
 
 DATA = "noise"  # no data set's name: it has no other set whose pictures are strangers
 STAGES = {"branchynet": 2, "dual": 2, "light-full": 2, "cbnet-gated": 3}

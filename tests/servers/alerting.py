@@ -15,7 +15,6 @@ from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
 from tests.servers.live import LiveServer
 from tests.servers.programs import find_program
-from tests.servers.workers import wait_until
 from tests.waiting import wait_until
 
 PATIENCE_S = 90.0

@@ -14,7 +14,6 @@ from monitoring.metrics.switched_off import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh
 from serving.settings import EnergySettings, ModelSettings
 from tests.monitoring.energy.fake_sys import write_proc
-from tests.monitoring.fake_sys import write_proc
 from tests.waiting import wait_until
 
 

@@ -15,7 +15,6 @@ from sparing.report_page import COURSES
 from sparing.report_sources import PrometheusFigures
 from sparing.reporting import gather, judge
 from tests.dashboards.metrics_page import read_families, render
-from tests.monitoring.metrics_page import read_families, render
 from tests.servers.one_page import serve_page
 from tests.waiting import wait_until
 

@@ -18,7 +18,7 @@ from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.http.endpoint import Scope, Send
 from serving.process.embedded_server import Entrance, Guest, check
-from serving.settings import DoorSettings, RouteSettings, Settings
+from serving.settings import RouteSettings, ServerSettings, Settings
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
 from tests.fakes.tiny_routes import write_route
@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
     """Of a server of one tiny route, gRPC on a free port."""
     write_route(tmp_path / "models")
     return Settings(
-        doors=DoorSettings(grpc_port=0, drain_s=0.0),
+        server=ServerSettings(grpc_port=0, drain_s=0.0),
         routes=RouteSettings(directories=(tmp_path / "models",)),
     )
 
@@ -112,9 +112,9 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
         await until(lambda: len(heard) == 1)
         await guest.close()
 
-    patient = settings.doors.model_copy(update={"drain_s": 60.0})
+    patient = settings.server.model_copy(update={"drain_s": 60.0})
     with handling(lambda number, _frame: heard.append(number)):
-        visit(settings.model_copy(update={"doors": patient}), script)
+        visit(settings.model_copy(update={"server": patient}), script)
     assert heard == [signal.SIGTERM]
 
 

@@ -47,7 +47,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 FACTS: dict[str, str | int] = {"route": "tiny", "version": "1", "rows": 1}
 TO_THE_END: dict[str, str | int] = {**FACTS, "exit": "stage1", "stopped_by": "last_stage"}
-FROM_MEMORY: dict[str, str | int] = {**TO_THE_END, "stopped_by": "memory"}
+FROM_MEMORY: dict[str, str | int] = {**TO_THE_END, "stopped_by": "cache"}
 
 
 def test_http_requests_are_followed_on_their_ordinary_way_at_the_connection_and_from_memory(

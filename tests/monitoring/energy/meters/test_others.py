@@ -16,7 +16,6 @@ from monitoring.energy.meters.pmic import BELIEVED_S, PmicMeter, parse_watts
 from monitoring.energy.meters.replay import ReplayMeter
 from tests.fakes.clock import Clock
 from tests.monitoring.energy.fake_sys import write_ina3221
-from tests.monitoring.fake_sys import write_ina3221
 
 PMIC = """ 3V7_WL_SW_A current(0)=0.10000000A
    VDD_CORE_A current(7)=2.00000000A
