@@ -198,7 +198,7 @@ class Page:
 
 
 PAGES = {
-    "memory": Page("What memory does", ("eviction", "remote")),
+    "cache": Page("What the cache does", ("eviction", "remote")),
     "cbnet": Page(
         "Converters and early exits, compared",
         tuple(f"compare_{data}" for data in compare_report.DATA),

@@ -2,8 +2,8 @@
 
 Short batches are invisible to energy counters, so an interval's joules are split by CPU time. Four
 accounts take them all: `idle`, what the machine draws doing nothing; `others`, its other processes;
-`overhead`, this process beside its stages (endpoints, decoding, cache, loop); `rows`, the
-stages. The four sum to the meter, whatever happens. Where several processes serve together, each keeps a
+`overhead`, this process beside its stages (endpoints, decoding, cache, loop); `rows`, the stages.
+The four sum to the meter, whatever happens. Where several processes serve together, each keeps a
 ledger of its own, and one of them also accounts for the machine.
 
 What rows get waits in a pot with the device time it stands for, until rows end: a row that ends

@@ -115,6 +115,6 @@ def test_the_page_on_memory_has_a_chapter_of_every_part_that_was_measured(tmp_pa
     text = page.read_text()
     assert page.name == "cache.md"
     assert re.findall("^# .+", text, re.MULTILINE) == ["# What memory does"]
-    assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(PAGES["memory"].parts)
+    assert len(re.findall("^## ", text, re.MULTILINE)) == 1 <= len(PAGES["cache"].parts)
     assert source.name in text and "(img/eviction.png)" in text
     assert (tmp_path / "reports" / "img" / "eviction.png").stat().st_size > 1000
