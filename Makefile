@@ -45,7 +45,7 @@ bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
 
 bench-long: $(VENV)/.everything
-	@exec $(BIN)/python -m benchmarks.reliability.long $(ARGS)
+	@exec $(BIN)/python -m reliability.long $(ARGS)
 
 demo: $(VENV)/.everything servers
 	@exec $(BIN)/python -m demo.run $(ARGS)

@@ -1,1 +1,1 @@
-"""What is measured, against which baseline, and how: processes, traffic, results and reports."""
+"""What is measured, against which baseline, and the reports: one folder a subject."""

@@ -19,13 +19,13 @@ import numpy as np
 import uvloop
 from rich.console import Console
 
-from benchmarks.loadgen import build_requests
-from benchmarks.once import ask_once
-from benchmarks.prometheus_server import PrometheusServer
-from benchmarks.redis_server import RedisServer
-from benchmarks.servers import Server, run_sparing
-from benchmarks.traffic import pack_binary
 from demo.page import draw_dashboards
+from harness.load.loadgen import build_requests
+from harness.load.once import ask_once
+from harness.load.traffic import pack_binary
+from harness.servers import Server, run_sparing
+from harness.services.prometheus_server import PrometheusServer
+from harness.services.redis_server import RedisServer
 from sparing.report_page import write_page
 from sparing.report_sources import PrometheusFigures
 from sparing.reporting import gather, judge, make_tables

@@ -20,7 +20,6 @@ BENCHMARKS = {
     "energy": "benchmarks.energy",
     "tracing": "benchmarks.tracing",
     "exits": "benchmarks.exits",
-    "gathering": "benchmarks.gathering",
 }
 
 

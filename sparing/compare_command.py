@@ -1,4 +1,4 @@
-"""The command `sparing compare`: options, and nothing else. It becomes the benchmark's process."""
+"""The command `sparing compare`: its options. The benchmark replaces this process."""
 
 import os
 import sys
@@ -19,43 +19,46 @@ class Compared(StrEnum):
 
 
 class Part(StrEnum):
-    train = "train"  # the contestants, then what stands before a frozen classifier
+    train = "train"  # all methods, then what precedes a frozen classifier
     frozen = "frozen"  # that alone
-    replay = "replay"  # what a busy machine does not change
+    replay = "replay"  # what does not depend on the machine's load
     measure = "measure"
 
 
 def compare(
     data: Annotated[Compared, typer.Option(help="The data set.")] = Compared.fashion_mnist,
     quick: Annotated[
-        bool, typer.Option("--quick", help="One seed, few epochs, short loads: inside an hour.")
+        bool, typer.Option("--quick", help="One seed, few epochs, short loads: less than an hour.")
     ] = False,
     seeds: Annotated[
-        int, typer.Option(min=1, max=10, help="Trainings of everything; 3 or more for intervals.")
+        int,
+        typer.Option(
+            min=1, max=10, help="How often everything is trained; 3 or more for intervals."
+        ),
     ] = 3,
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/compare"),
     workers: Workers = 2,
     epochs: Epochs = None,
     only: Annotated[
-        Part | None, typer.Option(help="A part of it: measuring wants a quiet machine.")
+        Part | None, typer.Option(help="Only this part; measuring needs an idle machine.")
     ] = None,
 ) -> None:
-    """Compare converters, early exits and plain small nets on one data set, fairly.
+    """Compare converters, early exits and plain small nets on one data set.
 
-    LeNet, BranchyNet, CBNet in three forms and the controls that they must beat
-    are trained under one budget, served by one server, and measured: accuracy
-    over seeds, MACs, CPU and device time, joules, corrupted pictures, pictures
-    of something else. Writes docs/reports/cbnet.md with a verdict; a quick one
-    into runs/bench/.
+    Trains LeNet, BranchyNet, three forms of CBNet and their controls under one
+    budget, serves them with one server, and measures accuracy over seeds, MACs,
+    CPU and device time, joules, and answers on corrupted and
+    out-of-distribution pictures. Writes the measured parts of
+    docs/reports/cbnet.md; with --quick or --epochs, a report in runs/bench/.
 
-    Interrupted, it goes on where it was: trained nets and what was measured of
-    them are kept in --runs.
+    Interrupted, it resumes with the same command: trained nets and their
+    measurements are kept in --runs.
 
-    [bold]sparing compare --quick[/]  one seed, to see what comes of it
+    [bold]sparing compare --quick[/]  one seed, as a trial
 
     [bold]sparing compare --data mnist[/]  three seeds; hours of training on two cores
 
-    [bold]sparing compare --data mnist --only train[/]  measure later, on a quiet machine:
+    [bold]sparing compare --data mnist --only train[/]  measure later, on an idle machine:
     [bold]sparing compare --data mnist --only measure[/]  some minutes
     """
     if not (ROOT / "benchmarks").is_dir():

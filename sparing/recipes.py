@@ -12,7 +12,7 @@ TRAIN_EXTRA = frozenset({"torch", "safetensors", "onnx", "onnxscript", "matplotl
 
 
 def import_recipe(name: str) -> ModuleType:
-    """The module; where the train extra is not installed, a sentence that says how to."""
+    """Import the module. Without the train extra, raises a Failure that tells how to install it."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -27,8 +27,8 @@ def import_recipe(name: str) -> ModuleType:
 
 @contextmanager
 def failing_in_a_sentence() -> Iterator[None]:
-    """Within it, unusable data, options and folders end in a Failure, and so do Ctrl-C and SIGTERM,
-    which says how to go on.
+    """Turn errors about data, options and folders into a Failure, and Ctrl-C and SIGTERM into one
+    that tells how to resume.
     """
     try:
         with resumable():

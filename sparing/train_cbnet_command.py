@@ -1,4 +1,4 @@
-"""The command `sparing train cbnet`: options, and nothing else."""
+"""The command `sparing train cbnet`: its options."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,7 @@ def train_cbnet(
     ),
     out: Out = Path("models"),
     runs: Annotated[
-        Path, typer.Option(help="What is kept to resume from; sparing compare's, too.")
+        Path, typer.Option(help="What is kept to resume from; sparing compare shares it.")
     ] = Path("runs/compare"),
     workers: Workers = 2,
     seed: Seed = 1,
@@ -35,29 +35,35 @@ def train_cbnet(
         bool, typer.Option("--dense", help="The papers' autoencoder, not the convolutional one.")
     ] = False,
     targets: Annotated[
-        Targets, typer.Option(help="The easy pictures to convert to.")
+        Targets, typer.Option(help="The easy pictures that are targets.")
     ] = Targets.clusters,
-    error: Annotated[Error, typer.Option(help="Of a conversion against its target.")] = Error.bce,
-    activity: Annotated[float, typer.Option(min=0, help="Price of hidden activity.")] = 1e-7,
+    error: Annotated[
+        Error, typer.Option(help="The error of a conversion against its target.")
+    ] = Error.bce,
+    activity: Annotated[
+        float, typer.Option(min=0, help="Weight of the hidden layers' activity.")
+    ] = 1e-7,
     guide: Annotated[float, typer.Option(min=0, help="Weight of the light net's loss.")] = 0.3,
     tuned: Annotated[
-        bool, typer.Option("--tuned", help="Then tune the light net on converted pictures.")
+        bool, typer.Option("--tuned", help="Then train the light net on converted pictures.")
     ] = False,
 ) -> None:
-    """Train a converting autoencoder, and what it must beat; write the route <data>-cbnet.
+    """Train a gated converting autoencoder and write the route <data>-cbnet.
 
     A light net answers the easy pictures. Hard ones are converted to easy ones
-    of their class and classified again; where that does not convince, a full
-    net answers.
+    of their class and classified again. Where the gate does not accept the
+    result, a full net answers.
 
-    LeNet, BranchyNet, an MLP and small CNNs are trained beside it under the
-    same budget: each becomes a route in --runs, for sparing compare.
-    Interrupted, it goes on where it was.
+    Trains the seven nets that this takes: candidates for the light net, the
+    converter, the full net, and BranchyNet, which tells easy pictures from hard
+    ones. The held-out pictures choose the light net and the gate. Interrupted,
+    it resumes with the same command. To see whether a converter pays on your
+    data, run sparing compare, which reuses these nets.
 
-    Options from --dense on train one converter more, kept beside the
-    contest's, and the route has that one.
+    With an option from --dense on, one more converter is trained and takes the
+    standard one's place in the route.
 
-    [bold]sparing train cbnet --data mnist[/]  eleven nets, a quarter of an hour on two cores
+    [bold]sparing train cbnet --data mnist[/]  ten minutes on two cores
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
@@ -65,8 +71,8 @@ def train_cbnet(
 
     with failing_in_a_sentence():
         recipe = import_recipe("training.cbnet")
-        wishes = recipe.Wishes(dense, targets.value, error.value, activity, guide, tuned)
+        options = recipe.ConverterOptions(dense, targets.value, error.value, activity, guide, tuned)
         written = recipe.train(
-            data, out, runs, workers=workers, seed=seed, epochs=epochs, wishes=wishes
+            data, out, runs, workers=workers, seed=seed, epochs=epochs, options=options
         )
     print(written)

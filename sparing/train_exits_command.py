@@ -1,4 +1,4 @@
-"""The command `sparing train exits`: options, and nothing else."""
+"""The command `sparing train exits`: its options."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,18 +13,22 @@ def train_exits(
         str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")
     ] = "fashion-mnist",
     net: Annotated[
-        str, typer.Option(help="lenet, the papers' net, or one of the data set's pool.")
+        str, typer.Option(help="lenet, the papers' net, or a net of the data set's pool.")
     ] = "cnn-8m",
     after: Annotated[
         list[int] | None,
-        typer.Option(help="An exit after so many layers; twice for two. [dim]Default: by net.[/]"),
+        typer.Option(
+            help="An exit after this layer; give it twice for two exits. [dim]Default: by net.[/]"
+        ),
     ] = None,
     exit_weight: Annotated[
         list[float] | None,
-        typer.Option(help="Of each exit's loss, the last one's too. [dim]Default: 1 each.[/]"),
+        typer.Option(
+            help="The weight of each exit's loss, the last one's too. [dim]Default: 1 each.[/]"
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Begin with these of the net, a safetensors file.")
+        Path | None, typer.Option(help="A safetensors file of the net to begin with.")
     ] = None,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Keep these weights: only the new exits learn.")
@@ -33,22 +37,22 @@ def train_exits(
         bool, typer.Option("--self-distillation", help="The last exit teaches the others.")
     ] = False,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Accuracy that leaving early may cost, held out.")
+        float, typer.Option(min=0, max=1, help="Accuracy that early exits may cost, held out.")
     ] = 0.001,
     papers_thresholds: Annotated[
-        bool, typer.Option("--papers-thresholds", help="With lenet: entropy under the papers' T.")
+        bool, typer.Option("--papers-thresholds", help="With lenet: entropy below the papers' T.")
     ] = False,
     out: Out = Path("models"),
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/exits"),
-    threads: Annotated[int, typer.Option(min=1, help="Of the training.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training.")] = 2,
     seed: Seed = 1,
     epochs: Epochs = None,
 ) -> None:
     """Train a net that may answer early and write the route <data>-exits.
 
-    Each exit is a stage: rows that are sure leave, the others go on with their
-    features. Thresholds come from held-out pictures. Interrupted, it goes on
-    where it was.
+    Each exit is a stage: rows with a high enough score leave, the others go on
+    with their features. Thresholds come from held-out pictures. Interrupted, it
+    resumes with the same command.
 
     [bold]sparing train exits[/]  two exits on a net of 8 MMACs
 

@@ -95,7 +95,7 @@ def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -
     assert documented == list_settings()
 
 
-def test_every_setting_of_a_route_in_similar_memory_stands_in_its_table() -> None:
+def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() -> None:
     rows = read_rows((DOCS / "perceptual_cache.md").read_text())
     documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
     assert documented == json.loads(PerceptualRouteSettings().model_dump_json())

@@ -1,1 +1,1 @@
-"""Recipes that train, select, export and measure routes. Serving never imports this room."""
+"""Recipes that train, select, export and measure routes. Serving never imports it."""

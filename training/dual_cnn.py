@@ -1,8 +1,8 @@
-"""The recipe of dual complementary CNNs: a pool of nets, the best cascade of it, two routes.
+"""The recipe of dual complementary CNNs: a pool of nets, its best cascade, two routes.
 
 After arXiv 2412.01039, with thresholds, temperatures, members and their order chosen on held-out
-pictures alone; the test set is looked at once, when everything is decided. The training can be
-interrupted: what an earlier run did in the same `runs` folder is kept.
+pictures alone; the test set is used once, after every choice is made. An interrupted training
+resumes in the same `runs` folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from training.reporting.findings import COST_BATCH, Findings
 from training.reporting.pool_report import write_report
 
 MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
-TOLERANCE = 0.0  # within that cost the most accurate is taken, not the cheapest of about as good
+TOLERANCE = 0.0  # within that cost the most accurate wins, not a cheaper one of similar accuracy
 FIGURES, RESULTS = Path("docs/reports/img"), Path("benchmarks/results")
 
 
@@ -66,7 +66,7 @@ def choose(
     max_cost_fraction: float = MAX_COST_FRACTION,
     console: Console,
 ) -> Findings:
-    """Export and measure the pool, choose a cascade on held-out pictures, then try all on test."""
+    """Export and measure the pool, choose a cascade on held-out pictures, then run all on test."""
     ready = {
         spec.name: make_ready(spec, data, runs)
         for spec in track(pool, "exporting", console=console)

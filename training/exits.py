@@ -2,7 +2,7 @@
 
 After BranchyNet (arXiv 1709.01686): B-LeNet begins with the trained main path, as there; nets of
 the pools learn all exits at once, or begin with weights of their own. Thresholds come from held-out
-pictures; the test set is looked at once. An interrupted training goes on in the same `runs` folder.
+pictures; the test set is used once. An interrupted training resumes in the same `runs` folder.
 """
 
 import hashlib
@@ -11,22 +11,19 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file
 
 from training.data.sets import DataSet, load_data
 from training.export.exit_route import LENET, Options, make_route
 from training.export.route_writer import write_route
 from training.fitting.budget import EPOCHS, job
-from training.fitting.loop import Job, is_finished
-from training.fitting.loop import train as run_job
+from training.fitting.in_process import learn
 from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.nets.exit_net import ExitNet
 from training.nets.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
 from training.nets.pools import POOLS, find_spec
 
 COLOUR_EPOCHS = 24
-PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # of nets for which others than usual are better
+PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # nets with better places than the default ones
 
 
 def train(
@@ -52,7 +49,7 @@ def train(
         raise ValueError(f"the papers have thresholds for {LENET} on {sorted(PAPER_NATS)} only")
     if not 0 <= options.max_loss <= 1:
         raise ValueError(
-            f"accuracy that leaving early may cost: {options.max_loss}, 0 to 1 is allowed"
+            f"accuracy that early exits may cost: {options.max_loss} given, 0 to 1 allowed"
         )
     epochs = epochs or EPOCHS.get(data) or COLOUR_EPOCHS
     console = console or Console()
@@ -65,29 +62,14 @@ def train(
     return write_route(out, draft)
 
 
-def learn(job: Job, runs: Path, console: Console) -> None:
-    """Bring the job's net to its last epoch, or to the weights that an earlier run left."""
-    if is_finished(job.name, runs, job.recipe):
-        job.net.load_state_dict(load_file(runs / f"{job.name}.safetensors"))
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
-                  console=console) as progress:  # fmt: skip
-        bar = progress.add_task(job.name, total=job.epochs, note="")
-
-        def report(line: dict[str, object]) -> None:
-            note = f"held-out {line['held_out_accuracy']:.2%}"
-            progress.update(bar, completed=int(str(line["epoch"])), note=note)
-
-        run_job(job, runs, report)
-
-
 def _learn_lenet(
     data: DataSet, runs: Path, options: Options, *, seed: int, epochs: int, console: Console
 ) -> ExitNet:
-    """The main path first, then both exits from there."""
+    """The main path first, then both exits from its weights."""
     if options.after or options.trained or options.frozen:
-        raise ValueError(f"{LENET} has its exit where the papers have it and learns from scratch")
+        raise ValueError(
+            f"{LENET} has the papers' exit and trains from scratch: no --after, --weights, --frozen"
+        )
     weights = _weigh(options, EXIT_WEIGHTS)
     classes = len(data.source.labels)
     torch.manual_seed(seed)
@@ -119,11 +101,11 @@ def _learn_pool_net(
     try:
         backbone = find_spec(options.net, POOLS[data.name])
     except ValueError as error:
-        raise ValueError(f"{error}; beside it there is lenet, the papers' net") from None
+        raise ValueError(f"{error}; or choose lenet, the papers' net") from None
     places = options.after or PLACES.get(options.net) or choose_places(backbone)
     spec = ExitSpec(backbone, check_places(backbone, places))
     if options.frozen and options.trained is None:
-        raise ValueError("a frozen trunk needs trained weights to begin with")
+        raise ValueError("a frozen trunk needs trained weights: give --weights")
     torch.manual_seed(seed)
     net = add_exits(spec, data, trained=options.trained, frozen=options.frozen)
     begun = "scratch"

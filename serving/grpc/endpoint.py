@@ -20,6 +20,7 @@ import grpc.aio
 from core.errors import InvalidInput, Overloaded, SparingError, Unauthorized
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
+from serving.engine.byte_budget import ByteBudget
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
 from serving.grpc.messages import SERVICE, Messages, Method
 from serving.grpc.open_calls import (
@@ -78,7 +79,7 @@ class RpcDoor:
             max_rows=max_rows,
             max_body_bytes=settings.max_body_bytes,
         )
-        self._bytes_in_flight = 0
+        self._held = ByteBudget(settings.max_body_bytes_in_flight)
         self._draining = asyncio.Event()
         self._server: Any = None
         self._port = 0
@@ -189,7 +190,7 @@ class RpcDoor:
                 try:
                     answer = await work(raw, read_remaining_s(context), trace, caller)
                 finally:
-                    self._bytes_in_flight -= len(raw)
+                    self._held.add(-len(raw))
                     raw = b""  # the library keeps this frame of a call that was refused
                 self._close_when_read(opened)
                 opened = None
@@ -244,7 +245,7 @@ class RpcDoor:
                         response = self._messages.stream_response(infer_response=reply)
                         yield response.SerializeToString()
             finally:
-                self._bytes_in_flight -= len(raw)
+                self._held.add(-len(raw))
             return
         except SparingError as error:
             sentence = shorten(error)
@@ -303,13 +304,9 @@ class RpcDoor:
 
     def _admit(self, raw: bytes) -> None:
         """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
-        limit = self._settings.max_body_bytes_in_flight
-        if self._bytes_in_flight + len(raw) > limit:
-            raise Overloaded(
-                f"requests under way hold {self._bytes_in_flight} bytes,"
-                f" allowed {limit} together; try again"
-            )
-        self._bytes_in_flight += len(raw)
+        if self._held.lacks(len(raw)) > 0:
+            raise Overloaded(self._held.describe_lack(len(raw)))
+        self._held.add(len(raw))
 
     # Calls that the server ends -------------------------------------------------------------------
 

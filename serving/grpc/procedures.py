@@ -13,7 +13,7 @@ from typing import Protocol
 from google.protobuf.json_format import ParseDict
 
 from core.errors import BodyTooLarge, SparingError, UnknownRoute
-from core.manifest import Manifest, TensorSpec
+from core.manifest import Manifest
 from core.messages import Answer, Reply, Request
 from core.version import read_version
 from monitoring.tracing.traces import NO_TRACE, Trace
@@ -25,7 +25,7 @@ from serving.engine.traced_requests import end_answered, follow
 from serving.grpc.codec import Asked, decode_request, encode_reply
 from serving.grpc.messages import Message, Messages, Method
 from serving.grpc.repeated_messages import Known, RepeatedReplies, RepeatedRequests, find_raw_input
-from serving.oip.descriptions import describe_statistics
+from serving.oip.descriptions import describe_statistics, describe_tensor
 from serving.oip.outputs import select_outputs
 from serving.oip.statistics import read_index, read_statistics
 from serving.scheduling.progress import Health
@@ -125,7 +125,7 @@ class RpcService:
             (served.manifest.outputs, message.outputs),
         ):
             for spec in specs:
-                tensors.add(**_describe(spec))
+                tensors.add(**describe_tensor(spec))
         return message
 
     def model_statistics(self, request: Message) -> Message:
@@ -280,7 +280,3 @@ def _complete(asked: Asked, remaining_s: float | None, caller: Caller) -> Reques
         timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
         deadline = time.monotonic() + timeout_s
     return asked.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)
-
-
-def _describe(spec: TensorSpec) -> dict[str, object]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

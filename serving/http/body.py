@@ -16,6 +16,7 @@ from core.errors import (
     RouteUnavailable,
     UnsupportedEncoding,
 )
+from serving.engine.byte_budget import ByteBudget
 from serving.http.uploads import Pace, Upload, Uploads
 
 _MOST_OF_ONE_CALLER = 0.75  # of the room; the rest is left for others
@@ -41,13 +42,16 @@ class BodyBudget:
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._max_body_bytes = max_body_bytes
-        self._max_in_flight_bytes = max_in_flight_bytes
-        self._max_of_caller = max(max_body_bytes, int(_MOST_OF_ONE_CALLER * max_in_flight_bytes))
-        self._held: dict[str, int] = {}  # bytes by caller
+        self._held = ByteBudget(
+            max_in_flight_bytes, max(max_body_bytes, int(_MOST_OF_ONE_CALLER * max_in_flight_bytes))
+        )
         self._full: set[str] = set()  # callers for whom nothing was found that could give way,
         self._full_at_s = 0.0  # at this time of the sweep
-        self.in_flight_bytes = 0
         self.uploads = Uploads(pace, draining)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return self._held.held_bytes
 
     async def read(
         self,
@@ -74,13 +78,13 @@ class BodyBudget:
 
     def try_take(self, body: bytes, caller: str = "") -> bool:
         """Count a body that is there already; false when there is no room for it."""
-        if self._lacks(len(body), caller) > 0:
+        if self._held.lacks(len(body), caller) > 0:
             return False
-        self._add(len(body), caller)
+        self._held.add(len(body), caller)
         return True
 
     def give_back(self, body: bytes, caller: str = "") -> None:
-        self._add(-len(body), caller)
+        self._held.add(-len(body), caller)
 
     async def _read_chunks(self, upload: Upload, receive: Receive, max_bytes: int | None) -> bytes:
         chunks = bytearray()
@@ -101,7 +105,7 @@ class BodyBudget:
 
     def _take(self, new_bytes: int, upload: Upload, max_bytes: int | None) -> None:
         self._check_size(upload.held_bytes + new_bytes, max_bytes)
-        if self._lacks(new_bytes, upload.caller) > 0:
+        if self._held.lacks(new_bytes, upload.caller) > 0:
             giving_way = self._find_room(new_bytes, upload.caller, upload)
             if not giving_way:
                 raise self._say_full(new_bytes, upload.caller)
@@ -110,27 +114,12 @@ class BodyBudget:
                 other.end(
                     RequestTimeout("body: arrived too slowly while other requests wait for room")
                 )
-        self._add(new_bytes, upload.caller)
+        self._held.add(new_bytes, upload.caller)
         self.uploads.move(upload, new_bytes)
 
     def _release(self, upload: Upload) -> None:
-        self._add(-upload.held_bytes, upload.caller)
+        self._held.add(-upload.held_bytes, upload.caller)
         upload.held_bytes = 0
-
-    def _add(self, new_bytes: int, caller: str) -> None:
-        self.in_flight_bytes += new_bytes
-        held = self._held.get(caller, 0) + new_bytes
-        if held:
-            self._held[caller] = held
-        else:
-            self._held.pop(caller, None)
-
-    def _lacks(self, new_bytes: int, caller: str) -> int:
-        """By how many bytes the room is too short for this caller."""
-        return max(
-            self.in_flight_bytes + new_bytes - self._max_in_flight_bytes,
-            self._held.get(caller, 0) + new_bytes - self._max_of_caller,
-        )
 
     def _find_room(
         self, new_bytes: int, caller: str, upload: Upload | None = None
@@ -142,28 +131,21 @@ class BodyBudget:
             self._full.clear()
         if caller in self._full or len(self._full) >= _MAX_SEARCHES:
             return ()
-        wanted_bytes = self._held.get(caller, 0) + new_bytes
+        wanted_bytes = self._held.by_caller.get(caller, 0) + new_bytes
         found = self.uploads.choose(
-            self._lacks(new_bytes, caller),
-            self._held,
+            self._held.lacks(new_bytes, caller),
+            self._held.by_caller,
             caller,
             wanted_bytes,
             upload,
-            of_caller=wanted_bytes > self._max_of_caller,
+            of_caller=wanted_bytes > self._held.of_caller_bytes,
         )
         if not found:
             self._full.add(caller)
         return found
 
     def _say_full(self, new_bytes: int, caller: str) -> RouteUnavailable:
-        if self.in_flight_bytes + new_bytes > self._max_in_flight_bytes:
-            who, held, allowed = "", self.in_flight_bytes, self._max_in_flight_bytes
-        else:
-            who, held, allowed = " of this caller", self._held.get(caller, 0), self._max_of_caller
-        return RouteUnavailable(
-            f"body: requests{who} under way hold {held} bytes, allowed {allowed} together; try"
-            " again"
-        )
+        return RouteUnavailable(f"body: {self._held.describe_lack(new_bytes, caller)}")
 
     def check_headers(
         self, headers: HeaderMap, caller: str = "", max_bytes: int | None = None
@@ -189,7 +171,7 @@ class BodyBudget:
             )
         self._check_size(int(declared), max_bytes)
         length = int(declared)
-        if self._lacks(length, caller) > 0 and not self._find_room(length, caller):
+        if self._held.lacks(length, caller) > 0 and not self._find_room(length, caller):
             raise self._say_full(length, caller)
 
     def _check_size(self, body_bytes: int, max_bytes: int | None) -> None:

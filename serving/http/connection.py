@@ -9,67 +9,42 @@ the endpoint is in the lifespan's state (`serving.process.embedded_server`).
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import cast
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from serving.engine.calls import Call
 from serving.http.connections import Place, State
-from serving.http.endpoint import KNOWN, HttpDoor, Scope, read_address
-from serving.http.exchanges import Turn, Work, make_refusal
-from serving.http.head import Fault, Head, find_fault, read_target, write_without_offers
-from serving.http.infer.tensor_body import JSON_TYPE
-from serving.http.status import CLOSE, say, write_response
+from serving.http.endpoint import KNOWN, HttpDoor, read_address
+from serving.http.exchanges import Exit, RefusingConnection, Turn, Work
+from serving.http.head import Head, find_fault, read_target, write_without_offers
+from serving.http.interfaces import Scope
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
 KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `server.idle_timeout_s`
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
 QUEUED_BYTES = 2048  # of memory for a request that waits for the one before it, its text aside
-MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends on after it was refused
 _TCP_CLOSE = 7  # the kernel's state of a connection that was reset
 DOOR = "sparing.door"  # in the server's lifespan state: whose door, where the application is not it
 
 
-class _HeadRefused(Exception):
-    """Ends the parser's work on what the connection has refused."""
-
-
-class _Exit:
-    """What a cycle uses of its connection's transport."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.close = close
-        self.is_closing = transport.is_closing
-
-
-class HttpConnection(HttpToolsProtocol):
+class HttpConnection(RefusingConnection):
     """Counts the bytes that were neither a whole head nor a piece of a body; says what it waits
     for, and ends when told to.
     """
 
-    _door: HttpDoor
-    _exit: _Exit
-
     _loose_bytes = 0
-    _deaf = False  # nothing more is read
-    _ended = False  # the client sends no more, and is still to be answered
-    _dropped_bytes: int | None = None  # that came after the last answer was written
-    _in_body = False  # a head was read whole, and its body was not
     _offers_upgrade = False  # a head was read whole that is to be read again without its offer
     _headed: object = None  # the scope of the last head that was read whole
     _host = b"\0"  # that was found right, which need not be looked at again
     _named: Mapping[bytes, bytes]  # the headers of the last head
     _steps = 0  # requests that were read whole, and answers
-    _held: list[bytes] | None = None  # the pieces of a body that is held back
     _held_bytes = 0
     _queued_bytes = 0  # that came while requests waited for the one before them
     _turn: Turn | None = None  # the held request under way, of which there is one at the most
@@ -81,7 +56,7 @@ class HttpConnection(HttpToolsProtocol):
         door = self.app_state.get(DOOR, self.app)
         assert isinstance(door, HttpDoor)
         self._door = door
-        self._exit = _Exit(transport, self._hang_up)
+        self._exit = Exit(transport, self._hang_up)
         self._place = door.connections.add(self, door.name_caller(read_address(self.client)))
         if self._place is None:
             self._refuse(
@@ -267,10 +242,6 @@ class HttpConnection(HttpToolsProtocol):
             self._begin_cycle()
             self.headers = []  # for trailers, which are no headers
 
-    def _begin_cycle(self) -> None:
-        super().on_headers_complete()
-        self.cycle.transport = cast(asyncio.Transport, self._exit)
-
     def _accept_head(self) -> bool:
         """False where the head is to be read again, without its offer."""
         head = self._read_head()
@@ -395,62 +366,3 @@ class HttpConnection(HttpToolsProtocol):
         if close:
             self.transport.close()
         self.on_response_complete()
-
-    def _refuse_head(self, fault: Fault) -> None:
-        """Answer this head in its turn, and read nothing that comes behind it."""
-        self._deaf = True
-        self._door.refuse_unread(fault.status)
-        app, self.app = self.app, make_refusal(fault.status, fault.sentence)
-        self.url = b"/"
-        self._begin_cycle()
-        self.app = app
-        self.cycle.keep_alive = False
-        raise _HeadRefused
-
-    def _refuse_bytes(self, error: httptools.HttpParserError) -> None:
-        if not self._deaf:
-            self._refuse(HTTPStatus.BAD_REQUEST, f"request: not HTTP/1.1: {error}")
-
-    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """Answer and close; a whole request that came before is answered instead."""
-        self._deaf = True
-        self._door.refuse_unread(status)
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
-            cycle.keep_alive = False
-            return
-        if self.pipeline:  # a request before it is still to be answered
-            self.pipeline[0] = (cycle, make_refusal(status, sentence))
-            return
-        answered = self._in_body and self._held is None and cycle.response_complete
-        if not answered:
-            self.transport.write(write_response(status, [JSON_TYPE, CLOSE], say(sentence)))
-        if cycle is not None and not cycle.response_complete:  # its body will not come
-            cycle.disconnected = True
-            cycle.waiting_for_100_continue = False
-            cycle.message_event.set()
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Close behind the last answer. Where the client may still be sending, its bytes are
-        dropped for a moment: the kernel would answer them with a reset, and the client might see
-        that alone.
-        """
-        if (
-            self._ended
-            or not (self._in_body or self._deaf)
-            or self.transport.is_closing()
-            or not self.transport.can_write_eof()
-        ):
-            self.transport.close()
-        elif self._dropped_bytes is None:
-            self._deaf = True
-            self._dropped_bytes = 0
-            self.transport.write_eof()
-            self.flow.resume_reading()
-
-    def _drop(self, new_bytes: int) -> None:
-        if self._dropped_bytes is not None:
-            self._dropped_bytes += new_bytes
-            if self._dropped_bytes > MAX_DROPPED_BYTES:
-                self.transport.close()

@@ -8,14 +8,12 @@ server and the infer endpoint, where the microseconds go.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import parse_qsl, quote
 
 import orjson
 
-from core.errors import InvalidInput, RouteUnavailable, SparingError, UnknownRoute
+from core.errors import RouteUnavailable, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
@@ -31,10 +29,10 @@ from serving.http.disconnects import Departures
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
 from serving.http.infer.repeated_headers import RepeatedHeaders
 from serving.http.infer.tensor_body import JSON_TYPE, read_request
-from serving.http.interfaces import Engine, Metrics
+from serving.http.interfaces import Engine, Metrics, Scope, Send, refuse_protocol
 from serving.http.offload import Aside
 from serving.http.pages import make_pages
-from serving.http.paths import FIXED, Endpoint, Known, Place, Visit, read_place
+from serving.http.paths import Endpoint, Known, Place, Places, Visit, read_place, read_query
 from serving.http.status import (
     CLOSE,
     Refused,
@@ -53,15 +51,6 @@ from serving.pictures.picture_request import read_picture_request
 from serving.pictures.pictures import PictureLimits
 from serving.settings import ServerSettings
 
-# ASGI's messages hold values of many types.
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-MAX_QUERY_BYTES = 4096
-MAX_QUERY_FIELDS = 64
-_MAX_PLACES = 1024
-_MAX_PATH = 512
 _NOTHING: Mapping[bytes, Place] = {}
 KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
 _FAILED = "the server failed; its log says why"
@@ -113,8 +102,7 @@ class HttpDoor:
         )
         self._departures = Departures()
         self._headers = RepeatedHeaders()
-        self._places: dict[str, Place] = dict(FIXED)
-        self._urls: dict[bytes, Place] = {}  # of infer endpoints, as they come over the wire
+        self._places = Places()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
             "predict": Endpoint("POST", self._predict),
@@ -127,7 +115,7 @@ class HttpDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _refuse_protocol(scope["type"], receive, send)
+            await refuse_protocol(scope["type"], receive, send)
             return
         try:
             status, headers, body = await self._answer(scope, receive)
@@ -161,7 +149,7 @@ class HttpDoor:
     def recallable(self) -> Mapping[bytes, Place]:
         """The infer endpoints, as they come over the wire, that `recall` may be asked of now."""
         tokens = self._callers.asks_token
-        return _NOTHING if tokens or self._engine.draining else self._urls
+        return _NOTHING if tokens or self._engine.draining else self._places.urls
 
     def recall(
         self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
@@ -276,7 +264,7 @@ class HttpDoor:
         return endpoint, visit
 
     def _find(self, path: str) -> Place:
-        """Parse a path; remembered only when its route is served, so nobody can fill the memory."""
+        """Parse a path, and remember it where its route is served."""
         place = read_place(path)
         if place is None:
             raise refuse_path(path)
@@ -287,14 +275,7 @@ class HttpDoor:
         except UnknownRoute as error:
             self._count_failure(place.route, error)
             raise
-        if len(path) > _MAX_PATH:  # `auto:<task>` is served under any version
-            return place
-        if len(self._places) >= _MAX_PLACES:
-            self._places = dict(FIXED)
-            self._urls = {}
-        self._places[path] = place
-        if place.endpoint == "infer" and quote(path, safe="/:") == path:
-            self._urls[path.encode()] = place
+        self._places.remember(path, place)
         return place
 
     async def _infer(self, visit: Visit) -> Response:
@@ -363,7 +344,7 @@ class HttpDoor:
         route = visit.place.route
         trace = self._tracing.of_headers(visit.headers)
         try:
-            query = _read_query(visit.query)
+            query = read_query(visit.query)
             body = await self._bodies.read(visit.headers, visit.receive, visit.caller.name)
             try:
                 served = self._engine.resolve(route, query.get("version"))
@@ -410,24 +391,3 @@ class HttpDoor:
 def read_address(client: tuple[str, int] | None) -> str:
     """The peer's address, as ASGI servers give it; empty where they know none."""
     return client[0] if client else ""
-
-
-def _read_query(query: bytes) -> Mapping[str, str]:
-    if len(query) > MAX_QUERY_BYTES or query.count(b"&") >= MAX_QUERY_FIELDS:
-        raise InvalidInput(
-            f"query: given {len(query)} bytes in {query.count(b'&') + 1} fields, allowed"
-            f" {MAX_QUERY_BYTES} bytes in {MAX_QUERY_FIELDS}"
-        )
-    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-
-
-async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
-    """Lifespan is agreed to, and nothing is done in it; a websocket is closed."""
-    if kind == "websocket":
-        await send({"type": "websocket.close"})
-        return
-    while kind == "lifespan":
-        step = (await receive())["type"]
-        await send({"type": f"{step}.complete"})
-        if step == "lifespan.shutdown":
-            return

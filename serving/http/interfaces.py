@@ -1,13 +1,19 @@
-"""What the HTTP door needs of the engine and of the metrics, and no more."""
+"""What the HTTP endpoint needs of the engine and of the metrics, and no more; ASGI's types."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 from core.messages import Reply, Request
 from serving.engine.admission import Admitted
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
+from serving.http.body import Receive
 from serving.scheduling.progress import Health
+
+# ASGI's messages hold values of many types.
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Engine(Protocol):
@@ -34,3 +40,15 @@ class Metrics(Protocol):
     def request(self, route: str | None, result: str, /) -> None: ...
     def results(self, route: str, /) -> Mapping[str, int]: ...
     async def scrape(self, accept: str = "", /) -> tuple[bytes, str]: ...
+
+
+async def refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
+    """Lifespan is agreed to, and nothing is done in it; a websocket is closed."""
+    if kind == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    while kind == "lifespan":
+        step = (await receive())["type"]
+        await send({"type": f"{step}.complete"})
+        if step == "lifespan.shutdown":
+            return

@@ -21,8 +21,8 @@ def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> Fa
         "name": name,
         "versions": versions,
         "platform": manifest.pipeline,
-        "inputs": [_describe_tensor(spec) for spec in manifest.inputs],
-        "outputs": [_describe_tensor(spec) for spec in manifest.outputs],
+        "inputs": [describe_tensor(spec) for spec in manifest.inputs],
+        "outputs": [describe_tensor(spec) for spec in manifest.outputs],
     }
 
 
@@ -46,8 +46,8 @@ def describe_route(
             stage.model_dump(include={"name", "macs", "max_batch", "temperature", "threshold"})
             for stage in manifest.stages
         ],
-        "inputs": [_describe_tensor(spec) for spec in manifest.inputs],
-        "outputs": [_describe_tensor(spec) for spec in manifest.outputs],
+        "inputs": [describe_tensor(spec) for spec in manifest.inputs],
+        "outputs": [describe_tensor(spec) for spec in manifest.outputs],
         "explanations": [
             {"name": name, "datatype": fact.datatype, "shape": [-1]}
             for name, fact in EXPLANATIONS.items()
@@ -110,5 +110,5 @@ def _plain(array: Any) -> object:  # an array or one of numpy's scalars
     return whole.item() if whole.ndim == 0 else np.ascontiguousarray(whole)
 
 
-def _describe_tensor(spec: TensorSpec) -> Facts:
+def describe_tensor(spec: TensorSpec) -> Facts:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

@@ -23,7 +23,8 @@ from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import Assembly, CannotServe, assemble, open_engine
 from serving.http.body import Receive
 from serving.http.connection import DOOR, KEEP_ALIVE_S, HttpConnection
-from serving.http.endpoint import Application, HttpDoor, Scope, Send
+from serving.http.endpoint import HttpDoor
+from serving.http.interfaces import Application, Scope, Send
 from serving.http.paths import FIXED
 from serving.settings import Settings
 

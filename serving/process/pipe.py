@@ -33,6 +33,12 @@ def write_message(message: Message) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
+def tell(writer: asyncio.StreamWriter, message: Message) -> None:
+    """Send it, unless the line is closing."""
+    if not writer.is_closing():
+        writer.write(write_message(message))
+
+
 async def read_message(reader: asyncio.StreamReader) -> Message | None:
     """The next message, or None where the other side has ended."""
     try:

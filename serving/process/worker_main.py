@@ -15,7 +15,7 @@ from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.host import run
 from serving.process.parent_process import FindFault, Started
-from serving.process.pipe import Message, open_line, read_line, read_message, write_message
+from serving.process.pipe import Message, open_line, read_line, read_message, tell, write_message
 from serving.process.ports import share
 from serving.settings import Settings
 
@@ -49,7 +49,7 @@ class Supervisor:
     ) -> None:
         reader, self._writer = await open_line(self._line)
         metrics.scrape_by(self._ask_sums)
-        self._tell({"kind": "ready", "routes": started.routes})
+        tell(self._writer, {"kind": "ready", "routes": started.routes})
         self._tell_counts(metrics)  # that it has begun is counted from now on
         try:
             while (message := await read_message(reader)) is not None:
@@ -60,7 +60,7 @@ class Supervisor:
 
     def _hear(self, message: Message, metrics: Metrics | NoMetrics, find_fault: FindFault) -> None:
         if message["kind"] == "check":
-            self._tell({"kind": "alive", "stuck": find_fault()})
+            tell(self._writer, {"kind": "alive", "stuck": find_fault()})
         elif message["kind"] == "count":
             self._tell_counts(metrics)
         elif message["kind"] == "sums":
@@ -69,11 +69,7 @@ class Supervisor:
                 question.set_result(message["text"].encode())
 
     def _tell_counts(self, metrics: Metrics | NoMetrics) -> None:
-        self._tell({"kind": "counts", "text": metrics.render()[0].decode()})
-
-    def _tell(self, message: Message) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(write_message(message))
+        tell(self._writer, {"kind": "counts", "text": metrics.render()[0].decode()})
 
     async def _ask_sums(self) -> bytes:
         """A scrape of all workers together."""
@@ -83,7 +79,7 @@ class Supervisor:
         number = self._asked
         question = self._questions[number] = asyncio.get_running_loop().create_future()
         try:
-            self._tell({"kind": "sum", "number": number})
+            tell(self._writer, {"kind": "sum", "number": number})
             return await asyncio.wait_for(question, _ANSWER_TIMEOUT_S)
         except TimeoutError as error:
             raise RouteUnavailable("the workers could not be counted in time; try again") from error

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from serving.process.pipe import Message, open_line, read_message, write_message
+from serving.process.pipe import Message, open_line, read_message, tell
 from serving.settings import Settings, write_settings
 
 Sum = Callable[[], Awaitable[bytes]]
@@ -75,7 +75,7 @@ class WorkerProcess:
         worker = cls(process, *await open_line(ours))
         text = write_settings(settings)  # this way only: others can read a command line
         level = logging.getLogger().level
-        worker._tell({"number": number, "log_level": level, "settings": text})
+        tell(worker._writer, {"number": number, "log_level": level, "settings": text})
         return worker
 
     async def listen(self, sum_up: Sum) -> int:
@@ -93,13 +93,13 @@ class WorkerProcess:
             return
         if len(self._questions) < _MAX_QUESTIONS:
             self._questions.append(asyncio.get_running_loop().create_future())
-            self._tell({"kind": "count"})
+            tell(self._writer, {"kind": "count"})
         await asyncio.wait([self._questions[-1]], timeout=timeout_s)
 
     def check(self) -> None:
         """Ask for a sign of life."""
         if self.ready.is_set():
-            self._tell({"kind": "check"})
+            tell(self._writer, {"kind": "check"})
 
     def kill(self, fault: str) -> None:
         self.fault = f"worker process {self.pid} {fault} and was killed"
@@ -140,8 +140,4 @@ class WorkerProcess:
 
     async def _answer(self, number: int, sum_up: Sum) -> None:
         text = await sum_up()
-        self._tell({"kind": "sums", "number": number, "text": text.decode()})
-
-    def _tell(self, message: Message) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(write_message(message))
+        tell(self._writer, {"kind": "sums", "number": number, "text": text.decode()})

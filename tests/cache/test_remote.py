@@ -7,12 +7,12 @@ import logging
 import numpy as np
 import pytest
 
-from benchmarks.redis_server import RedisServer
-from benchmarks.servers import find_free_port
-from benchmarks.slow_proxy import SlowProxy
 from cache.encoding import Encoding
 from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
 from core.messages import Outcome
+from harness.servers import find_free_port
+from harness.services.redis_server import RedisServer
+from harness.services.slow_proxy import SlowProxy
 from tests.cache.second_tier import (
     LONG_S,
     SECRET,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from cache.remote import FAILURES, RemoteMemory
+from harness.services.redis_server import RedisServer
 from tests.cache.second_tier import SECRET, make_key, make_outcome, read, recall, store, with_memory
 
 

@@ -1,4 +1,4 @@
-"""A finished contest of tiny random nets, as the comparison finds it: every contestant's route."""
+"""A finished contest of tiny random nets, as the comparison finds it: every candidate's route."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.contestants import CONTESTANTS, seed_folder
-from benchmarks.small_cnn import MACS, SIZE, build_small_cnn
+from benchmarks.compare.measuring.candidates import CANDIDATES, seed_folder
+from harness.small_cnn import MACS, SIZE, build_small_cnn
 from tests.fakes.tiny_routes import make_pictures
 from training.data.sets import DataSet, Source, Split
 from training.export.route_writer import RouteDraft, StageFiles, write_route
 
-DATA = "noise"  # no data set's name: it has no other set whose pictures are strangers
+DATA = "noise"  # no data set's name: it has no other set whose pictures are unrelated
 STAGES = {"branchynet": 2, "dual": 2, "light-full": 2, "cbnet-gated": 3}
 LABELS = tuple("0123456789")
 
@@ -37,12 +37,12 @@ def make_squares(rows: int, seed: int) -> Split:
     return Split(pictures.astype(np.uint8), labels.astype(np.int64))
 
 
-def write_contest(runs: Path, seed: int, names: Sequence[str] = tuple(CONTESTANTS)) -> None:
+def write_contest(runs: Path, seed: int, names: Sequence[str] = tuple(CANDIDATES)) -> None:
     for place, name in enumerate(names):
-        write_contestant(runs, seed, name, STAGES.get(name, 1), first=10 * seed + place)
+        write_candidate(runs, seed, name, STAGES.get(name, 1), first=10 * seed + place)
 
 
-def write_contestant(runs: Path, seed: int, name: str, stages: int, first: int) -> Path:
+def write_candidate(runs: Path, seed: int, name: str, stages: int, first: int) -> Path:
     """Convolutional nets that leave a part of the pictures to the next one."""
     folder = seed_folder(runs, DATA, seed)
     folder.mkdir(parents=True, exist_ok=True)

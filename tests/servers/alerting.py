@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from benchmarks.prometheus_server import PrometheusServer
 from dashboards.prometheus.make_rules import make_text
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.windows import Windows
+from harness.services.prometheus_server import PrometheusServer
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
 from tests.servers.live import LiveServer

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks.process_tree import find_tree
-from benchmarks.servers import find_free_port
+from harness.process_tree import find_tree
+from harness.servers import find_free_port
 from tests.servers.live import ROOT
 from tests.waiting import wait_until
 

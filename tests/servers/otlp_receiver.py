@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from benchmarks.otlp_sink import OtlpSink
+from harness.services.otlp_sink import OtlpSink
 from tests.waiting import wait_until
 
 

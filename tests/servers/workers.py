@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.process_tree import find_tree
+from harness.process_tree import find_tree
 from tests.servers.live import LiveServer
 
 TWO_WORKERS = "[workers]\ncount = 2\n"

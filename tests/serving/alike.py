@@ -1,4 +1,4 @@
-"""A route for tests of similar memory: what a picture's corner says is its label.
+"""A route for tests of the perceptual cache: what a picture's corner says is its label.
 
 So a test makes a picture that looks like another one, and decides whether the answers agree.
 """

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
+from harness.services.redis_server import RedisServer
 
 
 @pytest.fixture(scope="module")

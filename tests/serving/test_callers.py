@@ -12,7 +12,7 @@ import pytest
 from core.errors import InvalidInput, Unauthorized
 from monitoring.metrics.collector import Metrics
 from serving.callers import Caller, Callers, name_address
-from serving.grpc.stalled_calls import read_address
+from serving.grpc.peers import read_address
 from serving.http.endpoint import HttpDoor
 from serving.settings import ServerSettings, Settings, write_settings
 from tests.serving.door_client import BRIGHT, INFER

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import write_rapl
+from harness.services.fake_rapl import write_rapl
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.energy import open_sampler, read_process_s, weigh

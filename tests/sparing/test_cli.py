@@ -276,7 +276,7 @@ def test_without_torch_training_says_what_to_install() -> None:
 
 def test_training_a_converter_on_data_it_cannot_take_is_one_sentence(tmp_path: Path) -> None:
     done = sparing("train", "cbnet", "--data", "cifar10", "--runs", tmp_path)
-    assert_one_sentence(done, 1, "no contest of 'cifar10' is planned", "mnist")
+    assert_one_sentence(done, 1, "'cifar10'", "mnist", "--epochs")
 
 
 @pytest.mark.parametrize("kind", ["cbnet", "exits"])
@@ -284,13 +284,13 @@ def test_a_folder_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> N
     (tmp_path / "runs").write_text("not a folder")
     code = f"""
 import numpy as np
-import training.contest, training.exits
+import training.exits, training.gated.experiment
 from sparing.cli import main
 from training.data.sets import SOURCES, DataSet, Split
 
 split = Split(np.zeros((10, 28, 28), np.uint8), np.arange(10))
 data = DataSet("mnist", SOURCES["mnist"], split, split, split, "0" * 64)
-training.contest.load_data = training.exits.load_data = lambda name: data
+training.gated.experiment.load_data = training.exits.load_data = lambda name: data
 main(["train", {kind!r}, "--data", "mnist", "--runs", {str(tmp_path / "runs")!r}])
 """
     done = subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from benchmarks.fake_rapl import FakeRapl
+from harness.services.fake_rapl import FakeRapl
 from monitoring.energy.meters.rapl import RaplMeter
 from serving.settings import ModelSettings
 from sparing.cli import app

@@ -1,4 +1,4 @@
-"""A made-up data set of bright squares whose place is their class, and nets just wide enough."""
+"""The data set of squares, and nets just wide enough for it."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.sets import DataSet, Source, Split
+from tests.squares import make_squares_data
+from training.data.sets import DataSet, Split
 from training.nets.pools import Conv, Halve, NetSpec, Pool, Residual, Whiten
 
 
@@ -17,16 +18,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_data() -> DataSet:
-    rng = np.random.default_rng(0)
-    source = Source(url="", sha256={}, labels=("a", "b", "c", "d"), mean=(0.3,), std=(0.3,))
-    return DataSet(
-        name="squares",
-        source=source,
-        train=_squares(rng, 768),
-        held_out=_squares(rng, 200),
-        test=_squares(rng, 200),
-        identity="0" * 64,
-    )
+    return make_squares_data()
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +53,3 @@ def tiny_pool() -> tuple[NetSpec, ...]:
         NetSpec("tiny-2", (Conv(4, 2), Conv(8, 2)), 2, erase=False),
         NetSpec("tiny-3", (Conv(8, 2), Residual(), Conv(16, 2), Pool()), 2, erase=True),
     )
-
-
-def _squares(rng: np.random.Generator, rows: int) -> Split:
-    """Noise with a brighter square in one of four corners; the fainter, the harder."""
-    labels = rng.integers(0, 4, rows)
-    pictures = rng.integers(0, 120, (rows, 28, 28))
-    for picture, label, light in zip(pictures, labels, rng.integers(5, 130, rows), strict=True):
-        top, left = 3 + 13 * (label // 2), 3 + 13 * (label % 2)
-        picture[top : top + 9, left : left + 9] += light
-    return Split(pictures.astype(np.uint8), labels.astype(np.int64))

@@ -25,6 +25,7 @@ from training.export.cost import count_macs
 from training.export.exit_route import Options
 from training.export.exits import check_segments, export_segments
 from training.fitting.budget import job
+from training.fitting.in_process import learn
 from training.nets.building import build_net
 from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.nets.exit_net import ExitNet
@@ -81,7 +82,7 @@ def test_a_frozen_trunk_stays_to_the_bit_and_its_exits_learn(
     weights = {name: value.clone() for name, value in kept.state_dict().items()}
     before = predict(net, tiny_data.held_out.pictures)
     learning = job("tiny", net, tiny_data, seed=1, epochs=8, weights=(1.0, 1.0))
-    recipe.learn(learning, tmp_path, quiet())
+    learn(learning, tmp_path, quiet())
     after = predict(net, tiny_data.held_out.pictures)
     assert all(torch.equal(weights[name], value) for name, value in kept.state_dict().items())
     assert_close(before[-1], after[-1])

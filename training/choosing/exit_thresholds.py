@@ -1,8 +1,7 @@
-"""When a row may leave: temperatures and thresholds of a net with exits, from held-out pictures.
+"""Temperatures and thresholds of a net with exits, from held-out pictures alone.
 
-Either the cheapest thresholds that lose at most so much accuracy against the last exit, or the
-papers' own: entropy under T nats, uncalibrated (BranchyNet, arXiv 1709.01686). The test set has no
-part in it.
+Either the cheapest thresholds that lose at most a given accuracy against the last exit, or the
+papers' own: entropy below T nats, uncalibrated (BranchyNet, arXiv 1709.01686).
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from training.choosing.replay import Labels, Logits, Plan
 from training.nets.lenet import entropy_threshold
 
 SCORE = "entropy"
-MAX_LOSS = 0.001  # of accuracy on held-out pictures, against every row's going to the end
+MAX_LOSS = 0.001  # of accuracy on held-out pictures, compared with the last exit for every row
 OWN_ANSWER = "last"  # an exit's answer is its own, whatever earlier ones said
 
 
@@ -27,7 +26,8 @@ def choose_plan(
     max_loss: float = MAX_LOSS,
     score: str = SCORE,
 ) -> Plan:
-    """The fewest expected MACs at which accuracy is at most `max_loss` under the last exit's."""
+    """The thresholds with the fewest expected MACs whose accuracy is at most `max_loss` below the
+    last exit's."""
     temperatures = tuple(fit_temperature(logits, labels) for logits in exits)
     trace = Trace(
         hits=np.stack([logits.argmax(axis=1) == labels for logits in exits]),
@@ -49,6 +49,6 @@ def choose_plan(
 
 
 def papers_plan(nats: Sequence[float], classes: int) -> Plan:
-    """Exit where entropy is under so many nats, one an exit, softmax as it is."""
+    """Exit where entropy is below these nats, one an exit, at temperature 1."""
     thresholds = tuple(entropy_threshold(one, classes) for one in nats)
     return Plan(thresholds, (1.0,) * (len(nats) + 1), "entropy", OWN_ANSWER)

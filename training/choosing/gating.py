@@ -24,15 +24,15 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a net says of some pictures."""
+    """A net's labels and scores on some pictures."""
 
     labels: Labels
     scores: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Trio:
-    """What the three nets of a gated route say of the same pictures, and what a picture costs."""
+class GatedAnswers:
+    """The answers of a gated route's three nets on the same pictures, and what each net costs."""
 
     light: Answers
     converted: Answers
@@ -43,7 +43,7 @@ class Trio:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What decides how far a row goes."""
+    """The thresholds that decide how far a row goes."""
 
     light: float
     converted: float
@@ -52,7 +52,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Answers and how far the rows went."""
+    """The answers, and how far the rows went."""
 
     answers: Labels
     reached: tuple[float, ...]  # by stage, the fraction of rows that ran it
@@ -65,40 +65,40 @@ def read_answers(logits: Logits, temperature: float) -> Answers:
     return Answers(probabilities.argmax(axis=1), SCORES[SCORE](probabilities))
 
 
-def replay_gate(trio: Trio, gate: Gate) -> Outcome:
-    """Every row through the gate."""
-    unsure = trio.light.scores < gate.light
-    refused = unsure & ~_may_stop(trio, gate.max_distance)
-    refused |= unsure & (trio.converted.scores < gate.converted)
-    answers = np.where(unsure, trio.converted.labels, trio.light.labels)
-    answers = np.where(refused, trio.full.labels, answers)
+def replay_gate(nets: GatedAnswers, gate: Gate) -> Outcome:
+    """The answers that the gate gives, and their cost."""
+    unsure = nets.light.scores < gate.light
+    refused = unsure & ~_may_stop(nets, gate.max_distance)
+    refused |= unsure & (nets.converted.scores < gate.converted)
+    answers = np.where(unsure, nets.converted.labels, nets.light.labels)
+    answers = np.where(refused, nets.full.labels, answers)
     reached = (1.0, float(unsure.mean()), float(refused.mean()))
-    return Outcome(answers, reached, float(np.dot(reached, trio.costs)))
+    return Outcome(answers, reached, float(np.dot(reached, nets.costs)))
 
 
-def choose_gate(trio: Trio, labels: Labels, budget: float) -> Gate:
+def choose_gate(nets: GatedAnswers, labels: Labels, budget: float) -> Gate:
     """The most accurate gate whose mean cost is within the budget, then the cheapest; the cheapest
     of all where none is.
     """
-    right = trio.converted.labels == labels
-    far = float(np.quantile(trio.distance[right], FAR_QUANTILE)) if right.any() else 0.0
+    right = nets.converted.labels == labels
+    far = float(np.quantile(nets.distance[right], FAR_QUANTILE)) if right.any() else 0.0
     best: tuple[tuple[float, float], Gate] | None = None
-    for light in (*np.unique(np.quantile(trio.light.scores, _LIGHT)), ALWAYS):
-        unsure = trio.light.scores < light
-        scores = trio.converted.scores[unsure & _may_stop(trio, far)]
+    for light in (*np.unique(np.quantile(nets.light.scores, _LIGHT)), ALWAYS):
+        unsure = nets.light.scores < light
+        scores = nets.converted.scores[unsure & _may_stop(nets, far)]
         choices = np.unique(np.quantile(scores, QUANTILES)) if len(scores) else np.zeros(0)
         for converted in (*choices, ALWAYS):
             gate = Gate(float(light), float(converted), far)
-            rank = rank_gate(trio, gate, labels, budget)
+            rank = rank_gate(nets, gate, labels, budget)
             if best is None or rank > best[0]:
                 best = rank, gate
     assert best is not None, "there is always ALWAYS"
     return best[1]
 
 
-def rank_gate(trio: Trio, gate: Gate, labels: Labels, budget: float) -> tuple[float, float]:
+def rank_gate(nets: GatedAnswers, gate: Gate, labels: Labels, budget: float) -> tuple[float, float]:
     """The greater the better: within the budget by accuracy, then by cost."""
-    found = replay_gate(trio, gate)
+    found = replay_gate(nets, gate)
     accuracy = float((found.answers == labels).mean())
     return (accuracy if found.cost <= budget else -1.0, -found.cost)
 
@@ -126,10 +126,10 @@ def replay_cascade(
 _LIGHT = tuple(np.linspace(0.0, 0.5, 26).tolist())  # of the rows go on
 
 
-def _may_stop(trio: Trio, max_distance: float) -> npt.NDArray[np.bool_]:
+def _may_stop(nets: GatedAnswers, max_distance: float) -> npt.NDArray[np.bool_]:
     """Rows whose conversion agrees with the light net and is near a reference."""
-    agree = trio.converted.labels == trio.light.labels
-    may: npt.NDArray[np.bool_] = agree & (trio.distance <= max_distance)
+    agree = nets.converted.labels == nets.light.labels
+    may: npt.NDArray[np.bool_] = agree & (nets.distance <= max_distance)
     return may
 
 

@@ -1,7 +1,7 @@
-"""What a chosen cascade does on some pictures, replayed from its nets' logits.
+"""The answers and costs of a cascade on some pictures, replayed from its nets' logits.
 
-A replay costs milliseconds, so that rules can be compared on one structure; a test holds it to the
-answers of the route that is served.
+A replay costs milliseconds, so many rules can be compared. A test compares it with the served
+route's answers.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides a cascade's answers beside its nets."""
+    """All that decides a cascade's answers but its nets."""
 
     thresholds: tuple[float, ...]  # one fewer than stages
     temperatures: tuple[float, ...]
@@ -35,7 +35,7 @@ class Replay:
     answers: Labels  # [N]
     reached: tuple[float, ...]  # by stage, the fraction of rows that ran it
     accuracy: float
-    oracle: float  # how often at least one stage by itself is right
+    oracle: float  # the share of rows that at least one stage has right
 
     def mean(self, costs: Sequence[float]) -> float:
         """The expected cost of a row, given what each stage costs."""
@@ -63,7 +63,7 @@ def replay(stages: Sequence[Logits], labels: Labels, plan: Plan) -> Replay:
 
 
 def accuracy(logits: Logits, labels: Labels) -> float:
-    """How often one net by itself is right."""
+    """The accuracy of one net alone."""
     return float((logits.argmax(axis=1) == labels).mean())
 
 

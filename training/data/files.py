@@ -1,7 +1,7 @@
-"""Where a data set's files lie: `$SPARING_DATA/<name>/`, else a download into the user's cache.
+"""Finding a data set's files: in `$SPARING_DATA/<name>/`, else by a download into the user's cache.
 
-What must stand in a file is known to its reader (`idx`, `cifar`), which calls `forget` when it does
-not, so that a damaged download is not used for ever.
+The reader of a file (`idx`, `cifar`) verifies its content and calls `forget` where it is damaged,
+so that a damaged download is not used again.
 """
 
 import os
@@ -14,9 +14,9 @@ _CHUNK_BYTES = 1 << 20
 
 
 def find_file(name: str, choices: Sequence[str], url: str, limit_bytes: int) -> Path:
-    """The first of `choices` that is there, else the last one, downloaded from the folder `url`.
+    """The first of `choices` that exists, else the last one, downloaded from the folder `url`.
 
-    Raises ValueError when it is to be had from neither place or is larger than `limit_bytes`.
+    Raises ValueError where neither works or the file is larger than `limit_bytes`.
     """
     root = os.environ.get("SPARING_DATA")
     folder = (Path(root) if root else _cache_folder()) / name
@@ -31,7 +31,7 @@ def find_file(name: str, choices: Sequence[str], url: str, limit_bytes: int) -> 
 
 
 def forget(path: Path) -> None:
-    """Delete a damaged file if it is our own copy; the next call downloads it anew."""
+    """Delete a damaged file if it is a download; the next call downloads it again."""
     if not os.environ.get("SPARING_DATA"):
         path.unlink()
 

@@ -1,7 +1,4 @@
-"""Data sets as verified numpy arrays, split once and for all into train, held-out and test.
-
-How files are found and read is known to `files`, `idx` and `cifar`.
-"""
+"""Data sets as verified numpy arrays, always with the same split into train, held-out and test."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -22,7 +19,7 @@ Reader = Callable[[str, str, Mapping[str, str]], tuple[Bytes, Bytes, Bytes, Byte
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a set comes from and what it must contain."""
+    """Where a data set comes from and what it must contain."""
 
     url: str
     sha256: dict[str, str]  # part -> hash of its decoded bytes
@@ -123,7 +120,8 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """`held_out` is cut from the official training set by a fixed seed; `test` is the official."""
+    """`held_out` is a part of the official training set, chosen with a fixed seed; `test` is the
+    official test set."""
 
     name: str
     source: Source

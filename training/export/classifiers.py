@@ -1,8 +1,4 @@
-"""A trained net as one small ONNX file: batch norm folded, parity checked, MACs and time measured.
-
-How a graph is written is known to `onnx_graph`; what the files are then used for belongs to
-`route_writer` and `dual_cnn`.
-"""
+"""A trained net of a pool as one ONNX file, with batch norm folded, checked against torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,8 +34,8 @@ def export_onnx(net: Classifier, path: Path, size: int) -> None:
 
 
 def read_image(graph: Graph, scale: Sequence[float], shift: Sequence[float]) -> str:
-    """`image` as float32 [N, C, H, W], `scale` short of normalised: the first convolution takes
-    that up, as padding with zeros is padding with the mean.
+    """`image` as float32 [N, C, H, W], normalised but for `scale`, which the first convolution
+    applies: so padding with zeros is padding with the mean.
     """
     x = graph.add("Cast", "image", to=TensorProto.FLOAT)
     offset = np.array(shift, np.float32) / np.array(scale, np.float32)
@@ -51,7 +47,7 @@ def read_image(graph: Graph, scale: Sequence[float], shift: Sequence[float]) -> 
 
 
 def run_onnx(path: Path, pictures: npt.NDArray[np.uint8]) -> Floats:
-    """Logits [N, classes] of the exported file: what a server would see."""
+    """Logits [N, classes] of the exported file, as a server computes them."""
     session = open_onnx(path)
     parts = [
         session.run(["logits"], {"image": pictures[i : i + BATCH_ROWS]})[0]

@@ -1,8 +1,7 @@
-"""Converters and the nets beside them as ONNX files, and how they are held to torch's answers.
+"""Converters and single classifiers as ONNX files, checked against torch.
 
 A convert stage is one file: the autoencoder, the light classifier behind it and, for the gate, how
-far the converted picture is from the nearest picture that conversions should go to. How a graph is
-written is known to `onnx_graph`.
+far the converted picture is from its nearest target.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ Pictures = npt.NDArray[np.uint8]
 
 
 def export_classifier(net: nn.Module, path: Path, size: int) -> None:
-    """`image` -> `logits` of any of our classifiers; of the last exit where there are several."""
+    """Write `image` -> `logits` of any classifier; of the last exit where there are several."""
     graph = Graph()
     if isinstance(net, Classifier | ExitNet):
         x = _classify(graph, _read(graph), net, 1.0)
@@ -43,8 +42,8 @@ def export_classifier(net: nn.Module, path: Path, size: int) -> None:
 
 
 def export_converter(net: Converter, references: Floats, path: Path, size: int) -> None:
-    """`image` -> `logits` of the converted picture, `distance` to the nearest reference [R, H, W]:
-    the mean squared difference of pixels in [0, 1].
+    """Write `image` -> `logits` of the converted picture, `distance` to the nearest reference
+    [R, H, W]: the mean squared difference of pixels in [0, 1].
     """
     graph = Graph()
     unit = _read(graph, unit=True)
@@ -63,7 +62,7 @@ def export_converter(net: Converter, references: Floats, path: Path, size: int) 
 
 
 def run_stage(path: Path, pictures: Pictures, output: str = "logits") -> Floats:
-    """One output of the exported file, batch after batch: what a server would see."""
+    """One output of the exported file, batch after batch, as a server computes it."""
     session = open_onnx(path)
     parts = [
         session.run([output], {"image": pictures[i : i + BATCH_ROWS]})[0]

@@ -1,6 +1,6 @@
-"""A trained net with exits made a route: exported, checked, thresholds chosen, tried on test.
+"""A trained net with exits as a route: exported, checked, thresholds chosen, evaluated on test.
 
-How it was trained is known to `exits`.
+The recipe `training.exits` trains it.
 """
 
 import json
@@ -26,10 +26,10 @@ PARITY_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user may choose."""
+    """The options of a training."""
 
     net: str = DEFAULT_NET
-    after: tuple[int, ...] = ()  # exits after so many layers; none: the net's usual places
+    after: tuple[int, ...] = ()  # exits after these layers; none: the net's default places
     weights: tuple[float, ...] = ()  # of the exits' losses, the last one's too; none: 1 each
     trained: Path | None = None  # safetensors of the backbone to begin with
     frozen: bool = False  # only the new exits learn
@@ -43,7 +43,7 @@ class Options:
 
 
 def make_route(net: ExitNet, data: DataSet, runs: Path, options: Options) -> RouteDraft:
-    """Export the trained net into `runs`, check it, choose its thresholds, try them on test."""
+    """Export the trained net into `runs`, check it, choose its thresholds, evaluate it on test."""
     name = options.name
     paths = [runs / f"{name}.exit-{index + 1}.onnx" for index in range(len(net.heads))]
     export_segments(net, paths, data.train.pictures.shape[1:])
@@ -89,7 +89,7 @@ def make_route(net: ExitNet, data: DataSet, runs: Path, options: Options) -> Rou
 
 def _list_stages(
     paths: Sequence[Path],
-    summary: dict[str, Any],  # whatever the JSON holds
+    summary: dict[str, Any],  # anything that JSON can hold
     macs: Sequence[int],
     plan: Plan,
     costs_us: Sequence[float],

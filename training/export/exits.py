@@ -1,8 +1,7 @@
-"""A net with exits as ONNX files, one a segment: the trunk so far, and the exit at its end.
+"""A net with exits as ONNX files, one a segment: a part of the trunk, and the exit at its end.
 
-The first takes `image`, the others `given`, the features of the one before; each gives `logits`,
-all but the last `features` too. How a graph is written is known to `onnx_graph`, how such files are
-served to `cascades.exits`.
+The first takes `image`, the others `given`, the features of the one before. Each gives `logits`,
+all but the last `features` too. `cascades.exits` serves such files.
 """
 
 from collections.abc import Sequence
@@ -48,7 +47,7 @@ def export_segments(net: ExitNet, paths: Sequence[Path], shape: Sequence[int]) -
 
 
 def run_segments(paths: Sequence[Path], pictures: Pictures) -> tuple[Floats, ...]:
-    """Each exit's logits [N, classes] if every row ran to the end: what a server would see."""
+    """Each exit's logits [N, classes] if every row runs to the end, as a server computes them."""
     sessions = [open_onnx(path) for path in paths]
     found: list[list[Floats]] = [[] for _ in paths]
     for start in range(0, len(pictures), BATCH_ROWS):

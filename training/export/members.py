@@ -1,4 +1,4 @@
-"""A pool's trained members made ready: exported, checked against torch, counted and measured."""
+"""A pool's trained members: exported, checked against torch, MACs counted, timed."""
 
 import json
 import statistics
@@ -25,7 +25,7 @@ Measure = Callable[[Path, Sequence[int]], dict[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """One member: its files, what it costs and what it says of the held-out pictures."""
+    """One member: its files, its costs and its logits on the held-out pictures."""
 
     name: str
     onnx: Path
@@ -38,8 +38,8 @@ class Ready:
 
 
 def make_ready(spec: NetSpec, data: DataSet, runs: Path) -> Ready:
-    """Export `<runs>/<name>.onnx` and learn all there is to know of it without the test set, but
-    for its time.
+    """Export `<runs>/<name>.onnx`, check it, count its MACs and run it on the held-out pictures.
+    Its time is not measured yet.
     """
     net = build_net(spec, data)
     net.load_state_dict(load_file(runs / f"{spec.name}.safetensors"))
@@ -64,8 +64,9 @@ def make_ready(spec: NetSpec, data: DataSet, runs: Path) -> Ready:
 def measure_in_turns(
     members: Mapping[str, Ready], measure: Measure = measure_us_per_picture
 ) -> Iterator[dict[str, Ready]]:
-    """The members with their times: the median of rounds in which each has its turn, so that a slow
-    spell of the machine does not fall on one of them. Yields what is known after every round.
+    """The members with their times. In each round every member has its turn, and the median of the
+    rounds counts, so that a slow period of the machine does not affect one member alone. Yields
+    the results so far after every round.
     """
     rounds: list[dict[str, dict[int, float]]] = []
     for _ in range(ROUNDS):

@@ -1,7 +1,7 @@
 """An ONNX graph written directly from torch modules, batch norm folded into convolutions.
 
-Nets are lists of a few kinds of layers, which a tracer would obscure. Which graphs are written, and
-whether they answer as torch does, is known to `export` and its like.
+Nets are lists of a few kinds of layers, so a tracer is not needed. The modules beside this one
+write the graphs and compare them with torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ class Graph:
         self._constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:  # Any: onnx's own signature
-        """A node; the name of what it gives."""
+        """Add a node; the name of its output."""
         output = f"{kind.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
@@ -79,7 +79,7 @@ class Graph:
                 norm = flat.pop(0) if flat and isinstance(flat[0], nn.BatchNorm2d) else None
                 x = self.convolution(x, module, norm, scale)
             else:
-                assert scale is None, "only a convolution can take up a scale"
+                assert scale is None, "only a convolution can apply a scale"
                 x = self._write_one(x, module)
             scale = None
         return x
@@ -90,7 +90,7 @@ class Graph:
         inputs: Mapping[str, tuple[int, Shape]],  # name -> element type, shape of a row
         outputs: Mapping[str, tuple[str, Shape]],  # name -> what was added, shape of a row, FP32
     ) -> onnx.ModelProto:
-        """The whole, checked; the number of rows is free."""
+        """The checked model; the number of rows is free."""
         names = {added: name for name, (added, _) in outputs.items()}
         for node in self._nodes:
             node.input[:] = [names.get(one, one) for one in node.input]
@@ -142,7 +142,7 @@ def to_numpy(tensor: torch.Tensor) -> Floats:
 
 
 def _flatten(module: nn.Module) -> list[nn.Module]:
-    """The leaves of nested sequences, in order; what does nothing when it is served is left out."""
+    """The leaves of nested sequences, in order, without the layers that do nothing in inference."""
     if isinstance(module, nn.Sequential):
         return [leaf for child in module for leaf in _flatten(child)]
     return [] if isinstance(module, nn.Dropout | nn.Identity) else [module]

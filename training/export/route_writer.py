@@ -1,8 +1,8 @@
-"""Publish a route directory whole or not at all: `<out>/<route>/<version>/` with a `route.toml`.
+"""Write a route directory in one step: `<out>/<route>/<version>/` with a `route.toml`.
 
-The files are written beside their place, read back as a server would read them, and renamed into
-it, so a running server never sees half a route. A version once written never changes: training
-again makes the next.
+The files are written to a temporary folder beside it, read back as a server would read them, and
+renamed, so a running server never sees half a route. A version never changes: training again writes
+the next one.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from core.manifest import FORMAT, read_manifest
 
 REPOSITORY = Path(__file__).parents[2]
 
-Table = Mapping[str, Any]  # Any: whatever TOML can hold
+Table = Mapping[str, Any]  # Any: anything that TOML can hold
 
 
 @dataclass(frozen=True, slots=True)
 class StageFiles:
-    """One stage as `[[stages]]` says it, and where its files lie now."""
+    """One entry of `[[stages]]`, and where its files are now."""
 
     name: str
     onnx: Path
@@ -40,7 +40,7 @@ class StageFiles:
 
 @dataclass(frozen=True, slots=True)
 class RouteDraft:
-    """What a picture classifier's route says beside its files."""
+    """A picture classifier's route: everything in `route.toml` but the hashes of its files."""
 
     route: str
     task: str  # routes of one task have the same inputs and labels
@@ -77,7 +77,7 @@ def write_route(out: Path, draft: RouteDraft) -> Path:
 
 
 def describe_making(repository: Path = REPOSITORY) -> dict[str, Any]:
-    """When, from which commit and with which versions: what all recipes' provenance says."""
+    """Date, commit and package versions, for the provenance of every recipe."""
     packages = ("torch", "numpy", "onnx", "onnxruntime")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -1,4 +1,4 @@
-"""The one budget under which all nets that are compared are trained.
+"""The one training budget of all nets that are compared.
 
 AdamW, batches of 128, a linear warm-up and a cosine, light augmentation, the same number of epochs
 for every net of a data set. A net may answer at several exits: it is supervised deeply, with a
@@ -22,7 +22,7 @@ from training.fitting.loop import Job, learning_rate, precision, shuffle
 from training.nets.predicting import Logits, predict, split_exits
 
 EPOCHS: Mapping[str, int] = {"mnist": 20, "fashion-mnist": 30}
-MIRRORED = frozenset({"fashion-mnist"})  # a mirrored boot is a boot, a mirrored 3 is nothing
+MIRRORED = frozenset({"fashion-mnist"})  # a mirrored boot is a boot, a mirrored 3 is no digit
 SHIFT_PX = 1  # small nets lose more by larger shifts than they learn
 BATCH_ROWS = 128
 PEAK_LEARNING_RATE = 5e-3
@@ -44,12 +44,12 @@ def job(
     self_distillation: bool = False,
     recipe: str = "",
 ) -> Job:
-    """How this net learns its classes, for `training.fitting.loop.train`.
+    """How this net learns its classes, for `loop.train`.
 
     The net takes uint8 pictures and gives logits, or a tuple of logits, one an exit; `weights` are
     those of the exits' losses. `teacher`: logits of `data.train`, row by row. With
-    `self_distillation` the last exit teaches those before it. `recipe` says what else decides the
-    weights, initial ones say. Seed torch before the net is made: its first weights are the net's.
+    `self_distillation` the last exit teaches those before it. `recipe` names what else decides the
+    weights, such as the initial ones. Seed torch before the net is built.
     """
     rows_of = data.train
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,13 +124,13 @@ def make_job(
 def augment_lightly(
     data: DataSet, rows: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """These training pictures, as every net that is compared sees them."""
+    """These training pictures, with the augmentation of every net under the budget."""
     mirror = data.name in MIRRORED
     return augment(data.train.pictures[rows], rng, erase=False, mirror=mirror, shift_px=SHIFT_PX)
 
 
 def describe_budget(data: DataSet) -> str:
-    """What is the same for all, as part of a recipe's line."""
+    """The settings that all nets share, as part of a recipe line."""
     return (
         f"batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} decay={WEIGHT_DECAY} shift={SHIFT_PX} "
         f"data={data.identity}"

@@ -1,9 +1,9 @@
-"""How a converter learns: pictures in, easy pictures of their class out, then a light classifier.
+"""How a converter learns to turn pictures into easy pictures of their class.
 
-After CBNet (arXiv 2403.07036): binary cross-entropy or squared error against the target and a small
-price on the hidden layers' activity. Ours besides: `guide` adds the loss of the light classifier,
-whose weights stay, on the converted picture, so that what is kept is what it needs. Targets come
-from `targets`, nets from `autoencoders`.
+After CBNet (arXiv 2403.07036): binary cross-entropy or squared error against the target, and a
+small weight on the hidden layers' activity. In addition, `guide` adds the loss of the light
+classifier on the converted picture, so that the conversion keeps what the classifier needs. The
+classifier's weights stay fixed.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ Error = Literal["bce", "mse"]
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """What a conversion is judged by while it is learnt."""
+class ConversionLoss:
+    """The parts of the loss on a converted picture, and their weights."""
 
     error: Error = "bce"
-    activity: float = 1e-7  # the price of the hidden layers' summed activity
+    activity: float = 1e-7  # the weight of the hidden layers' summed activity
     guide: float = 0.0  # the weight of the classifier's loss on the converted picture
 
 
@@ -43,7 +43,7 @@ def job(
     net: FixedClassifier,
     data: DataSet,
     targets: Targets,
-    goal: Goal,
+    settings: ConversionLoss,
     *,
     seed: int,
     epochs: int,
@@ -62,9 +62,11 @@ def job(
         with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
             converted, activity = net.autoencoder.convert(pictures)
         converted = converted.float()
-        total = _error(converted, wanted.float() / 255.0, goal.error) + goal.activity * activity
-        if goal.guide:
-            total = total + goal.guide * nn.functional.cross_entropy(
+        total = (
+            _error(converted, wanted.float() / 255.0, settings.error) + settings.activity * activity
+        )
+        if settings.guide:
+            total = total + settings.guide * nn.functional.cross_entropy(
                 net.classify(converted), labels
             )
         return total
@@ -75,7 +77,7 @@ def job(
         data,
         seed=seed,
         epochs=epochs,
-        recipe=_describe(net, data, targets, goal, seed, epochs, recipe),
+        recipe=_describe(net, data, targets, settings, seed, epochs, recipe),
         learns=net.autoencoder,
         batches=batches,
         loss=loss,
@@ -92,7 +94,7 @@ def _describe(
     net: nn.Module,
     data: DataSet,
     targets: Targets,
-    goal: Goal,
+    settings: ConversionLoss,
     seed: int,
     epochs: int,
     more: str,
@@ -104,5 +106,5 @@ def _describe(
     layers = hashlib.sha256(str(net).encode()).hexdigest()[:16]
     return (
         f"{more} net={layers} classifier={fixed.hexdigest()[:16]} targets={targets.kind}:{goals} "
-        f"{goal} seed={seed} epochs={epochs} {describe_budget(data)}"
+        f"{settings} seed={seed} epochs={epochs} {describe_budget(data)}"
     ).strip()

@@ -1,7 +1,7 @@
-"""Which pictures are easy: an exit is sure of them and, if asked, right.
+"""Which pictures are easy: an exit is certain of them and, if required, right.
 
 CBNet (arXiv 2403.07036) calls a picture easy if it leaves BranchyNet at exit 1, whether it is right
-there or not; its released code has the entropies. What is made of the easy ones, `targets` knows.
+there or not; its released code has the entropies.
 """
 
 import math
@@ -17,7 +17,7 @@ Rows = npt.NDArray[np.bool_]
 
 
 def entropy_nats(logits: Logits) -> npt.NDArray[np.float64]:
-    """The entropy [N] of each row's probabilities in nats, as the papers' thresholds have it."""
+    """The entropy [N] of each row's probabilities in nats, the unit of the papers' thresholds."""
     spread: npt.NDArray[np.float64] = (1.0 - entropy(softmax(logits))) * math.log(logits.shape[1])
     return spread
 

@@ -1,7 +1,7 @@
-"""Trainings as processes of one thread each, a progress bar for each, some only after others.
+"""A job runner: trains nets in processes of one thread each, with a progress bar for each.
 
-What is trained is the caller's: a task has a command that prints one JSON line an epoch. When one
-fails all stop, to go on from their checkpoints later.
+A task's command prints one JSON line an epoch. A task starts when all tasks that it builds on are
+finished. When one fails, all stop; they resume from their checkpoints later.
 """
 
 import json
@@ -40,14 +40,15 @@ class Task:
 def train_all(
     tasks: Sequence[Task], folder: Path, *, workers: int, console: Console | None = None
 ) -> None:
-    """Bring every task to its last epoch, in the given order where nothing speaks against it.
+    """Run every task to its last epoch, in the given order as far as dependencies allow.
 
-    Finished ones are kept. ValueError tells which failed and why. KeyboardInterrupt where one was
-    told to end: Ctrl-C and SIGTERM go to all processes of a group, and may be heard there first.
+    Finished tasks are kept. Raises ValueError that names the task that failed, and why. Raises
+    KeyboardInterrupt where a process received Ctrl-C or SIGTERM: these go to all processes of a
+    group, and a child may handle them first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _progress(console) as progress, ThreadPoolExecutor(workers) as executor:
-        crew = _Crew(folder, progress)
+        runner = _JobRunner(folder, progress)
         bars = {
             task.name: progress.add_task(task.name, total=task.epochs, start=False, note="waiting")
             for task in tasks
@@ -59,17 +60,19 @@ def train_all(
                 for task in [one for one in waiting if done.issuperset(one.after)]:
                     if len(running) < workers:
                         waiting.remove(task)
-                        running[executor.submit(crew.train, task, bars[task.name])] = task.name
-                assert running, f"{[task.name for task in waiting]} wait for nobody"
+                        running[executor.submit(runner.train, task, bars[task.name])] = task.name
+                assert running, (
+                    f"{[task.name for task in waiting]} wait for tasks that do not exist"
+                )
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
                     done.add(running.pop(future))
         finally:
-            crew.stop()
+            runner.stop()
 
 
-class _Crew:
-    """The processes at work."""
+class _JobRunner:
+    """Starts the processes and follows them."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
@@ -106,7 +109,7 @@ class _Crew:
             return
         if -code in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
-        last = (log.read_text().strip() or "it said nothing").splitlines()[-1]
+        last = (log.read_text().strip() or "it printed nothing").splitlines()[-1]
         reason = f"ended by signal {-code}" if code < 0 else last
         raise ValueError(f"training of {task.name} stopped: {reason} (all of it is in {log})")
 
@@ -117,7 +120,7 @@ class _Crew:
         with process.stdout as lines:
             for text in lines:
                 line = json.loads(text)
-                if not started:  # a resumed net's earlier epochs tell nothing about today's speed
+                if not started:  # epochs of an earlier run say nothing about the speed of this one
                     self._progress.update(bar, completed=line["epoch"] - 1)
                     self._progress.start_task(bar)
                     started = True

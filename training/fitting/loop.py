@@ -1,8 +1,8 @@
-"""The loop that trains every net: seeded, resumable after every epoch, told line by line.
+"""The loop that trains every net: seeded, resumable after every epoch, with a report of each epoch.
 
 Checkpoints are safetensors and JSON, never pickles. Everything random in an epoch follows from
-(seed, epoch), so a resumed training repeats an uninterrupted one. What is learnt, from what and
-with which loss is the recipe's.
+(seed, epoch), so a resumed training repeats an uninterrupted one. The job supplies the net, the
+batches and the loss.
 """
 
 import json
@@ -36,7 +36,7 @@ class Job:
     steps: int  # of an epoch
     batches: Callable[[np.random.Generator], Iterator[tuple[Tensor, ...]]]  # of an epoch
     loss: Callable[..., Tensor]  # of a batch's tensors
-    judge: Callable[[], float]  # on held-out pictures, an accuracy or another goodness
+    judge: Callable[[], float]  # on held-out pictures; higher is better
 
 
 def train(job: Job, folder: Path, report: Report) -> float:
@@ -109,7 +109,8 @@ def is_finished(name: str, folder: Path, recipe: str) -> bool:
 
 
 def read_recipe(name: str, folder: Path) -> str | None:
-    """The finished net's; None without a summary, or with half of one, as a full disk leaves it."""
+    """The finished net's recipe line; None without a summary, or with half of one, as a full disk
+    leaves it."""
     try:
         return str(json.loads((folder / f"{name}.json").read_text())["recipe"])
     except (FileNotFoundError, json.JSONDecodeError):
@@ -160,7 +161,7 @@ def _resume(path: Path, job: Job) -> tuple[int, float]:
 
 
 def _lay_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """In memory as the parameter lies, which fused optimizers rely on."""
+    """The value in the parameter's memory layout, which fused optimizers rely on."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 

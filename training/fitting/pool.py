@@ -1,6 +1,6 @@
 """Train a pool's members as processes of one thread each, biggest first.
 
-Members that an earlier run finished with the same recipe are kept, interrupted ones go on from
+Members that an earlier run finished with the same recipe are kept; interrupted ones resume from
 their last epoch. `training.fitting.pool_net` trains one member;
 `training.fitting.job_runner` runs the processes.
 """
@@ -32,7 +32,8 @@ def train_pool(
     command: Command | None = None,
     console: Console | None = None,
 ) -> None:
-    """Bring every member to its last epoch in `runs`. ValueError tells which failed and why."""
+    """Train every member to its last epoch in `runs`. Raises ValueError that names the member that
+    failed, and why."""
     command = command or _fit_command(data.name, runs, seed, epochs)
     tasks = []
     for spec in reversed(pool):  # pools are listed from small to big

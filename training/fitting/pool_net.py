@@ -1,4 +1,4 @@
-"""Train one net of a pool, progress as JSON lines on stdout.
+"""Train one net of a pool; progress as JSON lines on stdout.
 
 Run as a process of its own (`python -m training.fitting.pool_net`), one thread each: two processes
 of one thread train a pool faster than one of two. The loop itself, with its checkpoints, is in

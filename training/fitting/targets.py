@@ -1,9 +1,9 @@
-"""What each picture is converted to: an easy picture of its class.
+"""The target of each picture's conversion: an easy picture of its class.
 
-Three ways. `random`: another easy picture of the class each time (CBNet, arXiv 2403.07036).
-`prototype`: the class's easiest picture, always (CBNet's released code). `clusters`: the class's
-easy pictures are grouped by k-means, and a picture becomes the middle one of its nearest group
-(after EncodeNet, arXiv 2404.13770). Which pictures are easy is known to `hardness`.
+`random`: another easy picture of the class each time (CBNet, arXiv 2403.07036). `prototype`: always
+the class's easiest picture (CBNet's released code). `clusters`: k-means groups the class's easy
+pictures, and a picture's target is the middle one of its nearest group (after EncodeNet, arXiv
+2404.13770).
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ K_MEANS_STEPS = 20
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Where conversions go."""
+    """The pictures that conversions aim at."""
 
     kind: Kind
     pictures: Pictures  # [M, H, W], all that may be a target
     choices: tuple[npt.NDArray[np.int64], ...]  # by class, its places in `pictures`
     own: npt.NDArray[np.int64] | None  # [N] each training row's place; None: drawn each time
-    references: Floats  # [R, H, W] in [0, 1]: a conversion far from all of them is none
+    references: Floats  # [R, H, W] in [0, 1]: a conversion far from all of them has failed
 
     def draw(self, rows: Labels, labels: Labels, rng: np.random.Generator) -> Pictures:
         """The targets of these training rows, whose labels are given."""
@@ -53,7 +53,7 @@ def choose_targets(
     seed: int,
     groups: int = GROUPS,
 ) -> Targets:
-    """Targets for these training pictures; `nats`, their entropy, tells the easiest. Raises
+    """Targets for these training pictures; the easiest has the lowest entropy, `nats`. Raises
     ValueError in one sentence for data that cannot be converted.
     """
     _check(pictures, labels, easy, classes)

@@ -1,9 +1,8 @@
 """Autoencoders that convert a picture, and classifiers that stop at the code.
 
 The dense one is of CBNet's shape (arXiv 2403.07036): 784-512-384-32-784, hidden ReLUs, a sigmoid at
-the end. The convolutional one reads the picture with two strided convolutions. The encoder-only
-classifier is the authors' own successor (EncodeNet, arXiv 2404.13770): the decoder is dropped. What
-they learn, `converting` knows.
+the end. The convolutional one begins with two strided convolutions. The encoder-only classifier is
+from the authors' next paper (EncodeNet, arXiv 2404.13770): it has no decoder.
 """
 
 from dataclasses import dataclass

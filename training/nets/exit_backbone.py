@@ -1,7 +1,6 @@
 """Exits on the nets of the pools: where they sit, and what reads the features there.
 
-Any net that is a list of layers may have them. B-LeNet, the papers' own, is in `lenet`; how nets
-with exits are trained is known to `recipe` and `exits`.
+Any net that is a list of layers may have them. The papers' own net with exits is in `lenet`.
 """
 
 from collections.abc import Sequence

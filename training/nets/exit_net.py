@@ -1,7 +1,7 @@
 """A net that may answer at several exits: trunk segments in order, a head after each.
 
-After BranchyNet (arXiv 1709.01686). What trains one is `recipe`, what serves one is the pipeline
-kind `exits`; where the exits of which net sit is known to `lenet` and `exit_backbone`.
+After BranchyNet (arXiv 1709.01686). The pipeline kind `exits` serves such a net. `lenet` and
+`exit_backbone` place the exits.
 """
 
 from collections.abc import Sequence

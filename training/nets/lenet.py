@@ -13,7 +13,7 @@ from torch import nn
 from training.nets.exit_net import ExitNet
 
 EXIT_WEIGHTS = (1.0, 1.0)  # the released code's
-# Entropy in nats under which the papers' nets leave at exit 1 (CBNet's released code).
+# Entropy in nats below which a picture leaves at exit 1 (CBNet's released code).
 PAPER_NATS = {"mnist": 0.05, "fashion-mnist": 0.5}
 
 

@@ -1,4 +1,4 @@
-"""What a net says of pictures, in batches; of every exit where it has several."""
+"""A net's logits for pictures, in batches; those of every exit where it has several."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ def predict(net: nn.Module, pictures: npt.NDArray[np.uint8]) -> tuple[Logits, ..
     net.eval()
     with torch.inference_mode():
         parts = [
-            split_exits(net(torch.from_numpy(pictures[i : i + BATCH_ROWS].copy())))  # its own
+            split_exits(net(torch.from_numpy(pictures[i : i + BATCH_ROWS].copy())))  # writable
             for i in range(0, len(pictures), BATCH_ROWS)
         ]
     return tuple(torch.cat(one).numpy() for one in zip(*parts, strict=True))

@@ -22,7 +22,7 @@ CHOSEN = "#c2571a"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Something with a price: a net, a cascade."""
+    """A net or a cascade, with its cost and accuracy."""
 
     name: str
     us_per_picture: float

@@ -1,4 +1,4 @@
-"""All that a training learned, before it is written down: pool, choice, test answers."""
+"""The results of a pool's training: its members, the choice, the logits on test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ def _draw(facts: Facts, folder: Path) -> None:
 
 
 def _write_csv(facts: Facts, folder: Path) -> Path:
-    """One value a line below `#` lines which say what made them."""
+    """One value a line, below `#` lines with the command and the machine."""
     machine = facts["machine"]
     versions = "-".join(f"{package}{machine[package]}" for package in PACKAGES)
     cpu = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)|@.*", " ", machine["cpu"].lower()))

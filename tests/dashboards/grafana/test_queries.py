@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.prometheus_server import PrometheusServer
 from dashboards.grafana.asking import QueryError, Source
 from dashboards.grafana.questions import FOLDER, Question, fill, list_questions, read_variables
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.traffic_rules import make_traffic_groups
+from harness.services.prometheus_server import PrometheusServer
 from sparing.report_page import COURSES
 from sparing.report_sources import PrometheusFigures
 from sparing.reporting import gather, judge

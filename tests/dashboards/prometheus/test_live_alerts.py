@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from core.devices import CpuDevice
+from harness.services.redis_server import RedisServer
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.load import BODIES, PICTURES, SLOW_WIDTH, body_with

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from benchmarks.redis_server import RedisServer
 from cache.local import LocalMemory
 from core.messages import Key, Outcome
+from harness.services.redis_server import RedisServer
 from tests.fakes.toys import ask, cascade, serve_toy, values
 from tests.serving.tiers import Process, make_dear, stored, with_processes
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from cache.local import LocalMemory
 from core.errors import DeadlineExceeded, Overloaded
+from harness.services.redis_server import RedisServer
 from serving.engine.second_tier_lookup import MAX_KEYS
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (

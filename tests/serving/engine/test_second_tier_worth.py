@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from cache.remote import RETRY_S
+from harness.services.redis_server import RedisServer
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
     ask,

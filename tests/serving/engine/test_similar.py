@@ -1,4 +1,4 @@
-"""Similar memory in the engine: who is answered and marked, what is kept, who may opt in."""
+"""The perceptual cache in the engine: who is answered and marked, what is kept, who may opt in."""
 
 import math
 from typing import Any
@@ -60,7 +60,7 @@ def test_a_request_mixes_rows_known_alike_computed_and_twice_the_same() -> None:
     assert light.labels == [100, 100]  # A, and B once
 
 
-def test_the_same_bytes_are_exact_memorys_and_similar_memory_is_not_asked() -> None:
+def test_the_same_bytes_hit_the_local_cache_and_the_perceptual_cache_is_not_asked() -> None:
     served, similar = serve_alike(CornerStage(), **ALWAYS)
 
     async def use(engine: Engine) -> None:

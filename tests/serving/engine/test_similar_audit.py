@@ -1,4 +1,4 @@
-"""The audit of similar memory: what it computes, that it ends, and that it switches off."""
+"""The audit of the perceptual cache: what it computes, that it ends, and that it switches off."""
 
 import asyncio
 import logging

@@ -3,9 +3,9 @@
 import socket
 
 from serving.grpc.open_calls import INFER, OpenCall, OpenCalls, Why
-from serving.grpc.peers import read_place
+from serving.grpc.peers import Place, read_place
 from serving.grpc.stalled_calls import INTERVAL_S, Sweeper
-from serving.grpc.unfinished_messages import Place, Unread, received_bytes
+from serving.grpc.unfinished_messages import Unread, received_bytes
 
 LIMIT = 1000  # a connection may hold 250, a caller 500
 

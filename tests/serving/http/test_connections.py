@@ -7,8 +7,9 @@ from functools import partial
 
 import pytest
 
-from serving.http.connection import MAX_DROPPED_BYTES, QUEUED_BYTES, HttpConnection
+from serving.http.connection import QUEUED_BYTES, HttpConnection
 from serving.http.connections import Connections, Limits, State
+from serving.http.exchanges import MAX_DROPPED_BYTES
 from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW
 from tests.serving.http.wire import INFER, Scene, Wire, label, play, post, read, split, write_body

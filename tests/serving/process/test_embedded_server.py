@@ -16,7 +16,7 @@ import uvicorn
 from serving.assembly import CannotServe
 from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
-from serving.http.endpoint import Scope, Send
+from serving.http.interfaces import Scope, Send
 from serving.process.embedded_server import Entrance, Guest, check
 from serving.settings import RouteSettings, ServerSettings, Settings
 from tests.clients.load import BODIES
@@ -112,7 +112,7 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
         await until(lambda: len(heard) == 1)
         await guest.close()
 
-    patient = settings.server.model_copy(update={"drain_s": 60.0})
+    patient = settings.server.model_copy(update={"drain_s": 60.0, "drain_timeout_s": 0.2})
     with handling(lambda number, _frame: heard.append(number)):
         visit(settings.model_copy(update={"server": patient}), script)
     assert heard == [signal.SIGTERM]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
 from core.errors import StageFailed
 from core.messages import Reply, Request
+from harness.services.redis_server import RedisServer
 from monitoring.tracing.traces import Note, SampledTrace
 from serving.engine.engine import Engine
 from serving.engine.traced_requests import follow

@@ -1,6 +1,6 @@
 """Mutated conversations with a real server: all end well, and valid ones in between are right.
 
-The long run is `python -m benchmarks.reliability.fuzz`; a fault's number makes it again there.
+The long run is `python -m reliability.fuzz`; a fault's number makes it again there.
 """
 
 from pathlib import Path
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from benchmarks.reliability.fuzz import SETTINGS, fuzz, judge
-from benchmarks.reliability.fuzzing import Plan, Tally
-from benchmarks.reliability.pace import Stop
-from benchmarks.reliability.samples import make_samples
+from reliability.fuzz.clients import Plan, Tally
+from reliability.fuzz.run import SETTINGS, fuzz, judge
+from reliability.pace import Stop
+from reliability.samples import make_samples
 from tests.clients.bad_input import write_text_route
 from tests.fakes.tiny_routes import write_route
 from tests.servers.live import LiveServer

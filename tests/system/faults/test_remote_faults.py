@@ -13,10 +13,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from benchmarks.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
-from benchmarks.redis_server import RedisServer
-from benchmarks.slow_proxy import SlowProxy
 from core.devices import CpuDevice
+from harness.services.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
+from harness.services.redis_server import RedisServer
+from harness.services.slow_proxy import SlowProxy
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.load import SLOW_WIDTH

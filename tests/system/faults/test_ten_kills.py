@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.redis_server import RedisServer
+from harness.services.redis_server import RedisServer
 from tests.clients.remembered_load import RememberedLoad
 from tests.servers.live import LiveServer
 from tests.servers.workers import TWO_WORKERS, pids_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.fake_rapl import FakeRapl
+from harness.services.fake_rapl import FakeRapl
 from tests.clients.load import TENSOR
 from tests.clients.raw_http import RawClient
 from tests.fakes.tiny_routes import make_pictures, write_route

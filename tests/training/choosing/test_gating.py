@@ -8,7 +8,7 @@ import pytest
 from training.choosing.gating import (
     Answers,
     Gate,
-    Trio,
+    GatedAnswers,
     choose_gate,
     choose_threshold,
     rank_gate,
@@ -29,12 +29,12 @@ def make_answers(accuracy: float) -> Answers:
 
 
 LIGHT, CONVERTED, FULL = make_answers(0.85), make_answers(0.87), make_answers(0.96)
-TRIO = Trio(LIGHT, CONVERTED, RNG.random(ROWS).astype(np.float32), FULL, (1.0, 3.0, 6.0))
+NETS = GatedAnswers(LIGHT, CONVERTED, RNG.random(ROWS).astype(np.float32), FULL, (1.0, 3.0, 6.0))
 
 
 def test_each_row_goes_as_far_as_the_gate_says() -> None:
     gate = Gate(0.7, 0.6, 0.9)
-    found = replay_gate(TRIO, gate)
+    found = replay_gate(NETS, gate)
     stages = np.zeros(3)
     for row in range(ROWS):
         answer = LIGHT.labels[row]
@@ -45,32 +45,32 @@ def test_each_row_goes_as_far_as_the_gate_says() -> None:
             if (
                 CONVERTED.scores[row] < gate.converted
                 or answer != LIGHT.labels[row]
-                or TRIO.distance[row] > gate.max_distance
+                or NETS.distance[row] > gate.max_distance
             ):
                 stages[2] += 1
                 answer = FULL.labels[row]
         assert found.answers[row] == answer
     assert found.reached == pytest.approx(tuple(stages / ROWS))
-    assert found.cost == pytest.approx(float(stages @ TRIO.costs) / ROWS)
+    assert found.cost == pytest.approx(float(stages @ NETS.costs) / ROWS)
 
 
 @pytest.mark.parametrize("budget", [1.2, 2.0, 4.0, 100.0])
 def test_the_choice_keeps_the_budget_and_more_budget_never_harms(budget: float) -> None:
-    gate = choose_gate(TRIO, LABELS, budget)
-    found = replay_gate(TRIO, gate)
+    gate = choose_gate(NETS, LABELS, budget)
+    found = replay_gate(NETS, gate)
     assert found.cost <= budget
-    tighter = choose_gate(TRIO, LABELS, budget * 0.9)
-    assert rank_gate(TRIO, gate, LABELS, budget) >= rank_gate(TRIO, tighter, LABELS, budget)
+    tighter = choose_gate(NETS, LABELS, budget * 0.9)
+    assert rank_gate(NETS, gate, LABELS, budget) >= rank_gate(NETS, tighter, LABELS, budget)
     assert (found.answers == LABELS).mean() >= (LIGHT.labels == LABELS).mean()
 
 
 def test_where_no_gate_is_cheap_enough_the_cheapest_is_taken() -> None:
-    found = replay_gate(TRIO, choose_gate(TRIO, LABELS, 0.5))
+    found = replay_gate(NETS, choose_gate(NETS, LABELS, 0.5))
     assert found.reached == (1.0, 0.0, 0.0)
 
 
 def test_conversions_farther_than_those_that_are_right_may_not_stop() -> None:
-    far = replace(TRIO, distance=np.where(CONVERTED.labels == LABELS, 0.1, 0.5).astype(np.float32))
+    far = replace(NETS, distance=np.where(CONVERTED.labels == LABELS, 0.1, 0.5).astype(np.float32))
     assert choose_gate(far, LABELS, 4.0).max_distance == pytest.approx(0.1)
 
 

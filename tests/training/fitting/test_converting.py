@@ -17,7 +17,7 @@ from training.export.converters import (
 )
 from training.export.cost import count_macs
 from training.fitting import budget, converting
-from training.fitting.converting import Goal
+from training.fitting.converting import ConversionLoss
 from training.fitting.loop import Job, train
 from training.fitting.targets import Targets, choose_targets
 from training.nets.autoencoders import (
@@ -51,18 +51,22 @@ def make_targets(data: DataSet) -> Targets:
     )
 
 
-def make_job(data: DataSet, light: nn.Module, goal: Goal, epochs: int) -> tuple[Job, Autoencoder]:
+def make_job(
+    data: DataSet, light: nn.Module, settings: ConversionLoss, epochs: int
+) -> tuple[Job, Autoencoder]:
     torch.manual_seed(2)
     autoencoder = Autoencoder(TINY, 28)
     net = FixedClassifier(autoencoder, light)
-    job = converting.job("c", net, data, make_targets(data), goal, seed=1, epochs=epochs)
+    job = converting.job("c", net, data, make_targets(data), settings, seed=1, epochs=epochs)
     return job, autoencoder
 
 
 def test_a_converter_sees_the_same_pictures_as_every_other_net(
     tiny_data: DataSet, tmp_path: Path
 ) -> None:
-    ours, _ = make_job(tiny_data, make_classifier(tiny_data, 1, tmp_path / "ours"), Goal(), 1)
+    ours, _ = make_job(
+        tiny_data, make_classifier(tiny_data, 1, tmp_path / "ours"), ConversionLoss(), 1
+    )
     theirs = budget.job("lenet", lenet(4), tiny_data, seed=1, epochs=1)
     seen = [next(job.batches(np.random.default_rng(3)))[0] for job in (ours, theirs)]
     assert torch.equal(*seen)
@@ -79,13 +83,15 @@ def test_macs_are_those_of_the_paper_and_the_mlp_has_as_many(tmp_path: Path) -> 
     assert abs(count_macs(tmp_path / "b.onnx") / converting_macs - 1) < 0.001
 
 
-@pytest.mark.parametrize("goal", [Goal(), Goal(error="mse"), Goal(guide=0.1)])
+@pytest.mark.parametrize(
+    "settings", [ConversionLoss(), ConversionLoss(error="mse"), ConversionLoss(guide=0.1)]
+)
 def test_a_converter_learns_and_its_classifier_stays(
-    tiny_data: DataSet, tmp_path: Path, goal: Goal
+    tiny_data: DataSet, tmp_path: Path, settings: ConversionLoss
 ) -> None:
     light = make_classifier(tiny_data, 6, tmp_path)
     before = {name: value.clone() for name, value in light.state_dict().items()}
-    job, _ = make_job(tiny_data, light, goal, 8)
+    job, _ = make_job(tiny_data, light, settings, 8)
     losses: list[float] = []
     train(job, tmp_path, lambda line: losses.append(float(str(line["loss"]))))
     assert losses[-1] < 0.9 * losses[0]
@@ -105,22 +111,25 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(
         if line["epoch"] == 1:
             raise Stop
 
-    whole, wanted = make_job(tiny_data, light, Goal(guide=0.1), 2)
+    whole, wanted = make_job(tiny_data, light, ConversionLoss(guide=0.1), 2)
     train(whole, tmp_path / "whole", lambda line: None)
     with pytest.raises(Stop):
-        train(make_job(tiny_data, light, Goal(guide=0.1), 2)[0], tmp_path / "cut", stop)
-    job, found = make_job(tiny_data, light, Goal(guide=0.1), 2)
+        train(make_job(tiny_data, light, ConversionLoss(guide=0.1), 2)[0], tmp_path / "cut", stop)
+    job, found = make_job(tiny_data, light, ConversionLoss(guide=0.1), 2)
     train(job, tmp_path / "cut", lambda line: None)
     for name, value in wanted.state_dict().items():
         assert torch.equal(value, found.state_dict()[name]), name
 
 
-def test_the_recipe_tells_goals_and_targets_apart(tiny_data: DataSet, tmp_path: Path) -> None:
+def test_the_recipe_tells_losses_and_targets_apart(tiny_data: DataSet, tmp_path: Path) -> None:
     light = make_classifier(tiny_data, 1, tmp_path)
-    recipes = {make_job(tiny_data, light, goal, 2)[0].recipe for goal in (Goal(), Goal(guide=1))}
+    recipes = {
+        make_job(tiny_data, light, settings, 2)[0].recipe
+        for settings in (ConversionLoss(), ConversionLoss(guide=1))
+    }
     labels = np.roll(tiny_data.train.labels, 1)
     other = replace(tiny_data, train=replace(tiny_data.train, labels=labels))
-    recipes.add(make_job(other, light, Goal(), 2)[0].recipe)
+    recipes.add(make_job(other, light, ConversionLoss(), 2)[0].recipe)
     assert len(recipes) == 3
 
 

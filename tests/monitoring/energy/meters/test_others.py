@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import write_rapl
+from harness.services.fake_rapl import write_rapl
 from monitoring.energy.meters.busy import read_busy_s
 from monitoring.energy.meters.finding import find_meters
 from monitoring.energy.meters.ina3221 import Ina3221Meter

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fake_rapl import set_uj, write_rapl
+from harness.services.fake_rapl import set_uj, write_rapl
 from monitoring.energy.meters.meter import MeterFailed
 from monitoring.energy.meters.rapl import RaplMeter
 from tests.fakes.clock import Clock

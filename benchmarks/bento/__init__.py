@@ -1,0 +1,1 @@
+"""What BentoML costs as a host."""

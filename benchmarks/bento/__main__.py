@@ -1,0 +1,5 @@
+"""`python -m benchmarks.bento`."""
+
+from benchmarks.bento.measure import main
+
+main()

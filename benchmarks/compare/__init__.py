@@ -1,0 +1,1 @@
+"""Converters, early exits and plain small nets, compared."""

@@ -1,0 +1,1 @@
+"""The nets compared, and what is measured of them."""

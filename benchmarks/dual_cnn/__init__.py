@@ -1,0 +1,1 @@
+"""What the dual-CNN cascade saves, without a server."""

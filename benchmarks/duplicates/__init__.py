@@ -1,0 +1,1 @@
+"""What a cache adds where pictures repeat."""

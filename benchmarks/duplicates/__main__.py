@@ -1,0 +1,5 @@
+"""`python -m benchmarks.duplicates`."""
+
+from benchmarks.duplicates.measure import main
+
+main()

@@ -1,0 +1,1 @@
+"""Whether the energy ledger is right, what it costs, and joules a picture."""

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.energy`."""
+
+from benchmarks.energy.measure import main
+
+main()

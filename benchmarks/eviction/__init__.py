@@ -1,0 +1,1 @@
+"""Which entries a full cache should drop first."""

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.eviction`."""
+
+from benchmarks.eviction.measure import main
+
+main()

@@ -1,0 +1,1 @@
+"""What early exits save on a large net."""

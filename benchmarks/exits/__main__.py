@@ -1,0 +1,5 @@
+"""`python -m benchmarks.exits`."""
+
+from benchmarks.exits.measure import main
+
+main()

@@ -1,0 +1,1 @@
+"""The second cache tier, against a real Redis."""

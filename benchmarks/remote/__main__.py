@@ -1,0 +1,5 @@
+"""`python -m benchmarks.remote`."""
+
+from benchmarks.remote.measure import main
+
+main()

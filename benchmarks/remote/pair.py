@@ -1,0 +1,139 @@
+"""Two processes that share a Redis, and whether the second one has the hit rate of one big cache.
+
+The requests of a trace are dealt to two processes in turns; each has a first tier with room for one
+in a hundred of the trace's different keys. A request's keys are looked up in both tiers, those that
+are missing are stored in both, and the other process's turn comes at once: nothing waits until
+everything is in Redis. The big memory is a first tier with room for everything, alone.
+"""
+
+import asyncio
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.eviction.mooncake import TRACES, read_trace
+from benchmarks.eviction.policies import ANSWER_BYTES
+from cache.local import LocalMemory
+from cache.remote import MAX_KEYS, RemoteMemory
+from core.messages import Key, Outcome
+from harness.results import Sample
+from harness.services.redis_server import RedisServer
+
+OWN_SHARE = 100  # different keys for each that a process has room for
+SECRET = b"s" * 32
+TIMEOUT_S = 1.0  # the timeout is not what is measured here
+Requests = Sequence[Sequence[Key]]
+
+
+def read_requests(scale: int = 1) -> Mapping[str, Requests]:
+    """By trace, each request's keys in the order asked; FileNotFoundError with a sentence."""
+    found = {}
+    for name in TRACES:
+        blocks = read_trace(name)
+        found[name] = [
+            [one.to_bytes(16, "big") for one in part.tolist()]
+            for part in blocks[: len(blocks) // scale]
+        ]
+    return found
+
+
+def measure_pair(traces: Mapping[str, Requests]) -> Iterator[Sample]:
+    """Hit rates of the second of two processes, with and without a shared tier, and of one big
+    memory on the same requests.
+    """
+    console = Console(stderr=True)
+    for name, requests in traces.items():
+        different = len({key for request in requests for key in request})
+        own_bytes = different // OWN_SHARE * ANSWER_BYTES
+        big = count_hits(requests, LocalMemory(2 * different * ANSWER_BYTES))
+        alone = count_hits(requests[1::2], LocalMemory(own_bytes))
+        with RedisServer() as redis:
+            shared = ask_pair(requests, own_bytes, redis.url, console, name)
+        asked = sum(map(len, requests[1::2]))
+        rates = {
+            "second process": sum(shared[1::2]) / asked,
+            "one big memory": sum(big[1::2]) / asked,
+            "second process alone": sum(alone) / asked,
+        }
+        for system, rate in rates.items():
+            console.print(f"{name:14} {system:22} {rate:.2%}")
+            yield Sample(f"{system} @ {name}", 0, "hit_rate", rate)
+            yield Sample(f"{system} @ {name}", 0, "keys", asked)
+
+
+def count_hits(requests: Requests, memory: LocalMemory) -> list[int]:
+    """Of each request, in a first tier alone."""
+    hits = []
+    for request in requests:
+        missing = [key for key in request if memory.get(key) is None]
+        for key in missing:
+            memory.put(key, OUTCOME)
+        hits.append(len(request) - len(missing))
+    return hits
+
+
+def ask_pair(
+    requests: Requests, own_bytes: int, url: str, console: Console, name: str
+) -> list[int]:
+    """Hits of each request, dealt to two processes in turns."""
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(2)]
+    processes = [
+        context.Process(target=_serve, args=(far, url, own_bytes), daemon=True) for _, far in pipes
+    ]
+    for process in processes:
+        process.start()
+    try:
+        hits = []
+        for number, request in enumerate(track(requests, name, console=console)):
+            near = pipes[number % 2][0]
+            near.send_bytes(b"".join(request))
+            hits.append(int.from_bytes(near.recv_bytes(), "little"))
+        return hits
+    finally:
+        for process, (near, _) in zip(processes, pipes, strict=True):
+            near.close()
+            process.join(10)
+            process.kill()
+
+
+def _serve(pipe: Connection, url: str, own_bytes: int) -> None:
+    asyncio.run(_answer(pipe, url, own_bytes))
+
+
+async def _answer(pipe: Connection, url: str, own_bytes: int) -> None:
+    """Until the other end is closed."""
+    local, remote = LocalMemory(own_bytes), RemoteMemory(url, SECRET, timeout_s=TIMEOUT_S)
+    while True:
+        try:
+            raw = await asyncio.to_thread(pipe.recv_bytes)
+        except EOFError:
+            break
+        keys = [raw[start : start + 16] for start in range(0, len(raw), 16)]
+        hits = await _recall(keys, local, remote)
+        pipe.send_bytes(hits.to_bytes(4, "little"))
+    await remote.close()
+
+
+async def _recall(keys: Sequence[Key], local: LocalMemory, remote: RemoteMemory) -> int:
+    unknown = [key for key in keys if local.get(key) is None]
+    missing = []
+    for start in range(0, len(unknown), MAX_KEYS):
+        some = unknown[start : start + MAX_KEYS]
+        found = await remote.look_up(some) or [None] * len(some)
+        for key, known in zip(some, found, strict=True):
+            local.put(key, OUTCOME if known is None else known.outcome)
+            if known is None:
+                missing.append(key)
+    for key in missing:
+        remote.put(key, OUTCOME)
+    return len(keys) - len(missing)
+
+
+_LABEL = np.zeros(1, dtype=np.int64)
+_LABEL.setflags(write=False)  # kept as it is, as `ANSWER_BYTES` counts it
+OUTCOME = Outcome({"label": _LABEL}, 0.9, "light")

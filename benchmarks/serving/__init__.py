@@ -1,0 +1,1 @@
+"""What serving costs beside bare servers; cases that other benchmarks use too."""

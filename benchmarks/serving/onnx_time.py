@@ -1,0 +1,68 @@
+"""What a model costs bare: ONNX Runtime on one thread, CPU-µs a picture by batch size.
+
+The part of a request that no server can save. Run as a process of its own (`python -m
+benchmarks.serving.onnx_time MODEL`), it prints one JSON object: batch -> {"cpu_us", "p50_ms"};
+CPU a picture, wall-clock a call.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from core.devices import open_onnx
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def measure_onnx(
+    path: Path, batches: Sequence[int] = BATCHES, seconds: float = 0.3
+) -> dict[int, dict[str, float]]:
+    """Each batch size for about `seconds`, after a warm-up of a tenth of it."""
+    session = open_onnx(path)
+    source = session.get_inputs()[0]
+    size = [int(dimension) for dimension in source.shape[1:]]
+    rng = np.random.default_rng(0)
+    found: dict[int, dict[str, float]] = {}
+    for batch in batches:
+        feed = {source.name: rng.integers(0, 256, (batch, *size), dtype=np.uint8)}
+        _call_for(seconds / 10, session, feed)
+        cpu_s = time.process_time()
+        walls_s = _call_for(seconds, session, feed)
+        cpu_s = time.process_time() - cpu_s
+        found[batch] = {
+            "cpu_us": cpu_s * 1e6 / (len(walls_s) * batch),
+            "p50_ms": float(np.median(walls_s)) * 1e3,
+        }
+    return found
+
+
+def _call_for(
+    seconds: float, session: onnxruntime.InferenceSession, feed: dict[str, npt.NDArray[np.uint8]]
+) -> list[float]:
+    """Seconds of each call; at least three calls."""
+    walls_s: list[float] = []
+    ends_at = time.perf_counter() + seconds
+    while len(walls_s) < 3 or time.perf_counter() < ends_at:
+        started = time.perf_counter()
+        session.run(None, feed)
+        walls_s.append(time.perf_counter() - started)
+    return walls_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--seconds", type=float, default=0.3, help="for each batch size")
+    options = parser.parse_args()
+    print(json.dumps(measure_onnx(options.model, options.batches, options.seconds)))
+
+
+if __name__ == "__main__":
+    main()

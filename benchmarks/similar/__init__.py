@@ -1,0 +1,1 @@
+"""What answers shared between similar pictures are worth."""

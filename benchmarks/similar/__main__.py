@@ -1,0 +1,5 @@
+"""`python -m benchmarks.similar`."""
+
+from benchmarks.similar.measure import main
+
+main()

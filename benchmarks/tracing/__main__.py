@@ -1,0 +1,5 @@
+"""`python -m benchmarks.tracing`."""
+
+from benchmarks.tracing.measure import main
+
+main()

@@ -1,0 +1,1 @@
+"""What a second worker process costs and brings."""

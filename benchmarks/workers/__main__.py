@@ -1,0 +1,5 @@
+"""`python -m benchmarks.workers`."""
+
+from benchmarks.workers.measure import main
+
+main()

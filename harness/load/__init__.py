@@ -1,0 +1,1 @@
+"""Load generators over HTTP and gRPC, their requests, and servers that do nothing."""

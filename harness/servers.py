@@ -1,0 +1,184 @@
+"""Servers as processes of their own: started on free ports, waited for until ready, stopped.
+
+The server under test and its baselines are all started here, so that all are treated alike.
+"""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from prometheus_client.parser import text_string_to_metric_families
+
+START_LIMIT_S = 60.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server; a port it does not have is 0."""
+
+    pid: int
+    http_port: int
+    grpc_port: int
+    ready_s: float  # from exec to the first good answer
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def run_sparing(
+    models: Path, settings: Path, workers: int = 1, *, checkout: Path | None = None
+) -> Iterator[Server]:
+    """Our server with these routes and settings; with `checkout` the code of that folder."""
+    http_port, grpc_port = find_free_port(), find_free_port()
+    command = [str(Path(sys.executable).with_name("sparing")), "serve", "--log-level", "error"]
+    command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
+    command += ["--models", str(models), "--settings", str(settings)]
+    command += ["--workers", str(workers)]
+    environment = {} if checkout is None else {"PYTHONPATH": str(checkout)}
+    with _run(command, http_port, grpc_port, environment) as server:
+        yield server
+
+
+@contextmanager
+def run_servers(
+    models: Path, settings: Mapping[str, str], work: Path
+) -> Iterator[dict[str, Server]]:
+    """Our servers by name, each with its settings, which are written into the folder `work`."""
+    with ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for name, text in settings.items():
+            path = work / f"{name}.toml"
+            path.write_text(text)
+            servers[name] = stack.enter_context(run_sparing(models, path))
+        yield servers
+
+
+@contextmanager
+def run_bento(models: Path, settings: Path, home: Path) -> Iterator[Server]:
+    """Our server inside BentoML, which keeps its things in the folder `home`."""
+    http_port, grpc_port = find_free_port(), find_free_port()
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "serving.service:service"]
+    command += ["--host", "127.0.0.1", "--port", str(http_port)]
+    environment = {
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "SPARING_GRPC_PORT": str(grpc_port),
+        "SPARING_MODELS": str(models),
+        "SPARING_SETTINGS": str(settings),
+    }
+    with _run(command, http_port, grpc_port, environment) as server:
+        yield server
+
+
+@contextmanager
+def run_echo() -> Iterator[Server]:
+    """The bare uvicorn echoes."""
+    port = find_free_port()
+    with _run([sys.executable, "-m", "harness.load.echo", "--port", str(port)], port, 0) as server:
+        yield server
+
+
+@contextmanager
+def run_no_op(reply: Path) -> Iterator[Server]:
+    """The gRPC no-op, answering with the message in the file `reply`."""
+    port = find_free_port()
+    command = [sys.executable, "-m", "harness.load.rpc", "--port", str(port), "--reply", str(reply)]
+    with _run(command, 0, port) as server:
+        yield server
+
+
+def post(
+    port: int, path: str, body: bytes, headers: Sequence[str] = ()
+) -> tuple[bytes, dict[str, str]]:
+    """One POST; RuntimeError with the server's words when it is not answered 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        fields = dict(line.split(": ", 1) for line in headers)
+        connection.request("POST", path, body, fields)
+        answer = connection.getresponse()
+        raw = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{path} was answered {answer.status}: {raw[:300]!r}")
+    return raw, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of every sample that the server's /metrics shows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
+
+
+def sum_metric(
+    samples: Iterable[tuple[str, dict[str, str], float]], name: str, **labels: str
+) -> float:
+    """Over all samples of that name which have these labels."""
+    return sum(
+        value for known, has, value in samples if known == name and labels.items() <= has.items()
+    )
+
+
+@contextmanager
+def _run(
+    command: Sequence[str],
+    http_port: int,
+    grpc_port: int,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    try:
+        while not (_is_ready(http_port) if http_port else _listens(grpc_port)):
+            if process.poll() is not None:
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+            if time.perf_counter() - started > START_LIMIT_S:
+                raise RuntimeError(f"{' '.join(command)} is not ready after {START_LIMIT_S:.0f} s")
+            time.sleep(_POLL_S)
+        yield Server(process.pid, http_port, grpc_port, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True

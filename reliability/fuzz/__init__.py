@@ -1,0 +1,1 @@
+"""Mutated requests on both endpoints, and the runs that send them."""

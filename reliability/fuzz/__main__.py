@@ -1,0 +1,5 @@
+"""`python -m reliability.fuzz`."""
+
+from reliability.fuzz.run import main
+
+main()

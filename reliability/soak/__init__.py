@@ -1,0 +1,1 @@
+"""Mixed valid load for hours, every answer checked."""

@@ -1,0 +1,5 @@
+"""`python -m reliability.soak`."""
+
+from reliability.soak.run import main
+
+main()

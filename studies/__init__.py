@@ -1,0 +1,1 @@
+"""Studies that compare methods. They import `training`; nothing imports them."""
