@@ -1,4 +1,4 @@
-"""The perceptual cache through both doors of a real server: marked where it answers, absent elsewhere."""
+"""The perceptual cache over HTTP and gRPC: marked where it answers, absent elsewhere."""
 
 import asyncio
 import io

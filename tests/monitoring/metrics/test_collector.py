@@ -156,9 +156,7 @@ def test_a_memory_count_with_a_label_is_a_series_for_each_of_its_values() -> Non
     assert value(samples, "sparing_cache_remote_errors_total", reason="invalid") == 0
 
 
-def test_the_perceptual_cache_is_read_at_every_scrape_by_route_and_absent_where_none_is_opted_in() -> (
-    None
-):
+def test_the_perceptual_cache_is_read_by_route_and_absent_where_none_is_opted_in() -> None:
     metrics = Metrics()
     assert not [name for name, _ in read(metrics) if name.startswith("sparing_cache_perceptual")]
     counts = {route: dict.fromkeys(SIMILAR, 0) for route in ("a", "b")}
