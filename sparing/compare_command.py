@@ -19,7 +19,7 @@ class Compared(StrEnum):
 
 
 class Part(StrEnum):
-    train = "train"  # all methods, then what precedes a frozen classifier
+    train = "train"  # the candidates, then what precedes a frozen classifier
     frozen = "frozen"  # that alone
     replay = "replay"  # what does not depend on the machine's load
     measure = "measure"
@@ -32,9 +32,7 @@ def compare(
     ] = False,
     seeds: Annotated[
         int,
-        typer.Option(
-            min=1, max=10, help="How often everything is trained; 3 or more for intervals."
-        ),
+        typer.Option(min=1, max=10, help="How often all is trained; 3 or more for intervals."),
     ] = 3,
     runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/compare"),
     workers: Workers = 2,

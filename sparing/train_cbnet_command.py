@@ -63,7 +63,7 @@ def train_cbnet(
     With an option from --dense on, one more converter is trained and takes the
     standard one's place in the route.
 
-    [bold]sparing train cbnet --data mnist[/]  ten minutes on two cores
+    [bold]sparing train cbnet --data mnist[/]  about ten minutes on two cores
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """

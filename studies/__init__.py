@@ -1,1 +1,1 @@
-"""Studies that compare methods. They import `training`; nothing imports them."""
+"""Studies that compare methods. They import `training`, and only benchmarks import them."""

@@ -36,7 +36,7 @@ def test_the_picture_gets_the_answer_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("door", ["http", "grpc"])
-def test_the_client_of_the_readme_runs_on_either_door(door: str) -> None:
+def test_the_client_of_the_readme_runs_on_either_endpoint(door: str) -> None:
     code = find_block("python")
     with LiveServer(ROOT / "models") as server:
         code = code.replace("127.0.0.1:3000", f"127.0.0.1:{server.http_port}")

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows: what serving loads, and what no source may do."""
+"""Rules that no linter knows: what serving loads, and what no source may do."""
 
 import ast
 import re

@@ -7,9 +7,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 LOOK_EVERY_S = 0.002
-LOOK_OUTSIDE_EVERY_S = 0.02  # a look at another process costs that process time too
+LOOK_OUTSIDE_EVERY_S = 0.05  # a look at another process costs that process time too
 
 
 async def until(

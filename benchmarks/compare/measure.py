@@ -114,7 +114,7 @@ def read_options() -> argparse.Namespace:
 
 
 def train(data: DataSet, runs: Path, plan: Plan, workers: int, console: Console) -> None:
-    """The methods of every seed."""
+    """The candidates of every seed."""
     from studies.converters.study import train_study  # it needs torch, measuring does not
 
     for seed in range(1, plan.seeds + 1):

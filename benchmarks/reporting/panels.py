@@ -43,8 +43,7 @@ class Bars:
         axes.invert_yaxis()
         axes.margins(x=0.15)
         if len(self.series) > 1:
-            axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center",
-                        bbox_to_anchor=(0.4, -0.06))  # fmt: skip
+            _place_legend(axes, -0.06)
 
     def _colour_labels(self) -> list[str]:
         return [GREY if label in self.grey else BLUE for label in self.labels]
@@ -79,7 +78,7 @@ class Curves:
             axes.plot(*zip(*points, strict=True), "o" if self.named else "o-", color=colour,
                       label=name, markersize=5)  # fmt: skip
         if not self.named:
-            axes.legend(frameon=False, fontsize=8)
+            _place_legend(axes, -0.14)
 
     def _colour(self, name: str) -> str:
         return ORANGE if name in self.marked else BLUE
@@ -102,6 +101,11 @@ class Curves:
             text.set_position(((box.x0 - (point.x0 + point.x1) / 2) * points_a_pixel,
                                (box.y0 - (point.y0 + point.y1) / 2) * points_a_pixel))  # fmt: skip
             taken.append(box)
+
+
+def _place_legend(axes: Axes, y: float) -> None:
+    """Below the panel."""
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.45, y))
 
 
 def _box(axes: Axes, point: tuple[float, float]) -> Bbox:

@@ -1,4 +1,4 @@
-"""The study's routes: one a method, with thresholds from held-out pictures alone.
+"""The study's routes: one a candidate, with thresholds from held-out pictures alone.
 
 The test set is used once, for the provenance.
 """
@@ -43,33 +43,33 @@ DESCRIPTIONS: Mapping[str, str] = {
 }
 
 
-def draft(parts: Parts, method: str) -> RouteDraft:
-    """The method's route."""
-    match method:
+def draft(parts: Parts, candidate: str) -> RouteDraft:
+    """The candidate's route."""
+    match candidate:
         case "branchynet":
             return _draft_branchynet(parts)
         case "dual":
-            return _draft_cascade(parts, method, DUAL)
+            return _draft_cascade(parts, candidate, DUAL)
         case "light-full":
             first, _ = choose_first_and_gate(parts)
-            return _draft_cascade(parts, method, (first, AFTER_FIRST[1]))
+            return _draft_cascade(parts, candidate, (first, AFTER_FIRST[1]))
         case "cbnet-gated":
-            return draft_gated(parts, method)
+            return draft_gated(parts, candidate)
         case "cbnet" | "cbnet-dense":
-            return _draft_single(parts, method, "cbnet", "convert")
+            return _draft_single(parts, candidate, "cbnet", "convert")
         case "encoder-only":
-            return _draft_single(parts, method, "encoder-only", "encoder")
-    return _draft_single(parts, method, "single", method)
+            return _draft_single(parts, candidate, "encoder-only", "encoder")
+    return _draft_single(parts, candidate, "single", candidate)
 
 
-def _draft_single(parts: Parts, method: str, kind: str, name: str) -> RouteDraft:
+def _draft_single(parts: Parts, candidate: str, kind: str, name: str) -> RouteDraft:
     """One net for every picture."""
-    stage = parts.stages[NETS_OF.get(method, method)]
+    stage = parts.stages[NETS_OF.get(candidate, candidate)]
     return make_draft(
         parts,
-        method,
+        candidate,
         kind,
-        DESCRIPTIONS[method],
+        DESCRIPTIONS[candidate],
         [stage_files(stage, name, None)],
         expected_macs=stage.macs,
         options={"score": SCORE},
@@ -77,7 +77,7 @@ def _draft_single(parts: Parts, method: str, kind: str, name: str) -> RouteDraft
     )
 
 
-def _draft_cascade(parts: Parts, method: str, names: tuple[str, str]) -> RouteDraft:
+def _draft_cascade(parts: Parts, candidate: str, names: tuple[str, str]) -> RouteDraft:
     """A control: the second net where the first is unsure, within the gated converter's budget."""
     stages = [parts.stages[name] for name in names]
     data = parts.experiment.data
@@ -89,9 +89,9 @@ def _draft_cascade(parts: Parts, method: str, names: tuple[str, str]) -> RouteDr
     test_right, test_reached = replay_cascade(test, data.test.labels, costs, threshold)
     return make_draft(
         parts,
-        method,
+        candidate,
         "dual-cnn",
-        DESCRIPTIONS[method],
+        DESCRIPTIONS[candidate],
         [
             stage_files(stage, name, limit)
             for stage, name, limit in zip(stages, names, (threshold, None), strict=True)

@@ -1,4 +1,4 @@
-"""The study's training: every net trained under one budget, every method written as a route.
+"""The study's training: every net trained under one budget, every candidate written as a route.
 
 `sparing compare` trains and then measures the routes. An interrupted training resumes: finished
 nets are kept, the others go on from their last epoch.
@@ -20,7 +20,7 @@ from training.gated.nets import truncated_net
 from training.gated.route import prepare_parts
 from training.gated.stages import Measure, make_stage
 
-METHODS = (
+CANDIDATES = (
     "lenet",
     "branchynet",
     "truncated",
@@ -48,7 +48,7 @@ def train_study(
     console: Console,
 ) -> Mapping[str, Path]:
     """Train the nets that are not finished in `<runs>/<data>/seed<seed>`, write the routes that are
-    missing in its folder `models`, and return each method's route directory.
+    missing in its folder `models`, and return each candidate's route directory.
     """
     experiment = open_study(data, runs, seed=seed, epochs=epochs)
     train_nets(experiment, "studies.converters.nets", workers, console)
@@ -63,18 +63,18 @@ def open_study(data: str, runs: Path, *, seed: int, epochs: int | None) -> Exper
 def write_routes(
     experiment: Experiment, console: Console, measure: Measure = measure_us_per_picture
 ) -> Mapping[str, Path]:
-    """The methods' routes in `<folder>/models`. Routes that hold these nets already are kept."""
+    """The candidates' routes in `<folder>/models`. Routes that hold these nets already are kept."""
     models = experiment.folder / "models"
     nets = identify_nets(experiment)
-    kept = {name: _find_newest(models / f"{experiment.data.name}-{name}") for name in METHODS}
+    kept = {name: _find_newest(models / f"{experiment.data.name}-{name}") for name in CANDIDATES}
     routes = {name: path for name, path in kept.items() if path and _is_of(path, nets)}
-    if len(routes) < len(METHODS):
+    if len(routes) < len(CANDIDATES):
         truncated = make_stage(
             experiment, "truncated", truncated_net(experiment), trained="branchynet"
         )
         making = {"recipe": "studies.converters"}
         parts = prepare_parts(experiment, console, making, measure=measure, more=[truncated])
-        for name in METHODS:
+        for name in CANDIDATES:
             routes[name] = write_route(models, draft(parts, name))
     return routes
 

@@ -33,7 +33,7 @@ def test_a_missing_data_set_is_one_sentence_before_anything_starts(
         env={**os.environ, "SPARING_DATA": str(tmp_path / "absent")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     (line,) = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Load on both doors that memory may answer, the same pictures again and again, every answer
+"""Load on both endpoints that memory may answer, the same pictures again and again, every answer
 checked. With a first tier that has no room, each of them is asked of the second.
 """
 
@@ -16,7 +16,9 @@ from tritonclient.utils import InferenceServerException
 from tests.clients.load import TENSOR, label_in
 from tests.clients.raw_http import RawClient, Refused
 from tests.servers.live import LiveServer
+from tests.waiting import until
 
+RETRY_S = 0.01
 Pictures = npt.NDArray[np.uint8]
 
 
@@ -50,12 +52,16 @@ class RememberedLoad:
         await asyncio.gather(*self._tasks)
 
     async def more(self, answers: int) -> None:
-        """Until each door has given so many more."""
+        """Until each endpoint has given so many more."""
         goals = self.http + answers, self.grpc + answers
-        async with asyncio.timeout(60):
-            while (self.http < goals[0] or self.grpc < goals[1]) and not self._stop.is_set():
-                assert not any(task.done() for task in self._tasks), "a caller has ended"
-                await asyncio.sleep(0.005)
+
+        def have_answered() -> bool:
+            if self._stop.is_set():
+                return True
+            assert not any(task.done() for task in self._tasks), "a caller has ended"
+            return self.http >= goals[0] and self.grpc >= goals[1]
+
+        await until(have_answered, "the callers get no answers", 60.0)
 
     def _take(self) -> int:
         return next(self._numbers) % len(self.pictures)
@@ -104,7 +110,7 @@ class RememberedLoad:
     async def _note(self, error: str, retryable: bool = True) -> None:
         if self.patient and retryable:
             self.retried += 1
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(RETRY_S)
         else:
             self.errors.append(error)
             self._stop.set()

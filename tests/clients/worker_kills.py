@@ -1,4 +1,4 @@
-"""Kill one worker after the other under checked load on both doors, and say what it cost.
+"""Kill one worker after the other under checked load on both endpoints, and say what it cost.
 
 Any server with two or more workers will do, whatever else its settings say.
 """
@@ -16,16 +16,17 @@ from tests.clients.load import PICTURES, ask, label_in
 from tests.clients.raw_http import RawClient, Refused
 from tests.servers.live import LiveServer
 from tests.servers.workers import connections_of, counts_of, pids_of
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else
 RETRY_S = 0.01
-LEAST_BETWEEN_KILLS = 50  # answers on each door
+THINKING_S = 0.06  # of a caller between two requests; without it they take the workers' cores
+LEAST_BETWEEN_KILLS = 50  # answers on each endpoint
 
 
 @dataclass
-class Door:
-    """What became of the requests on one door."""
+class Outcomes:
+    """What became of the requests on one endpoint."""
 
     answered: int = 0
     wrong: int = 0
@@ -45,17 +46,17 @@ class Kill:
 
 async def kill_workers(
     server: LiveServer, right: Sequence[int], *, kills: int, clients: int
-) -> tuple[Door, Door, list[Kill]]:
-    """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and one
-    request under way; a failed one is asked again a moment later, and counted once: a gRPC channel
-    that waits for its next attempt to connect fails all calls meanwhile. Counts that fall are an
-    assertion here.
+) -> tuple[Outcomes, Outcomes, list[Kill]]:
+    """Half of the clients ask over HTTP, half over gRPC, each with a connection of its own and at
+    most one request under way. A failed one is asked again a moment later, and counted once: a
+    gRPC channel that waits for its next attempt to connect fails all calls meanwhile. Counts that
+    fall are an assertion here.
     """
-    http, grpc, stop = Door(), Door(), asyncio.Event()
+    http, grpc, stop = Outcomes(), Outcomes(), asyncio.Event()
     asking = [
-        asyncio.create_task(one(server, right, offset, door, stop))
+        asyncio.create_task(one(server, right, offset, outcomes, stop))
         for offset in range(clients // 2)
-        for one, door in ((_ask_http, http), (_ask_grpc, grpc))
+        for one, outcomes in ((_ask_http, http), (_ask_grpc, grpc))
     ]
     costs: list[Kill] = []
     counts: dict[str, float] = {}
@@ -78,16 +79,18 @@ async def kill_workers(
     return http, grpc, costs
 
 
-async def _let_answer(*doors: Door) -> None:
-    """Until every door has answered some more."""
-    goals = [door.answered + LEAST_BETWEEN_KILLS for door in doors]
-    async with asyncio.timeout(60):
-        while any(door.answered < goal for door, goal in zip(doors, goals, strict=True)):
-            await asyncio.sleep(0.01)
+async def _let_answer(*all_outcomes: Outcomes) -> None:
+    """Until every endpoint has answered some more."""
+    goals = [one.answered + LEAST_BETWEEN_KILLS for one in all_outcomes]
+
+    def have_answered() -> bool:
+        return all(one.answered >= goal for one, goal in zip(all_outcomes, goals, strict=True))
+
+    await until(have_answered, "the callers get no answers", 60.0)
 
 
 def _stop_and_kill(server: LiveServer, pid: int) -> tuple[int, int]:
-    """The connections it had, by door; stopped first, so that none comes or goes meanwhile."""
+    """The connections it had, by endpoint; stopped first, so that none comes or goes meanwhile."""
     os.kill(pid, signal.SIGSTOP)
     held = tuple(len(connections_of(pid, port)) for port in (server.http_port, server.grpc_port))
     os.kill(pid, signal.SIGKILL)
@@ -107,7 +110,7 @@ def _wait_for_replacement(server: LiveServer, victim: int, workers: int) -> None
 
 
 async def _ask_http(
-    server: LiveServer, right: Sequence[int], offset: int, door: Door, stop: asyncio.Event
+    server: LiveServer, right: Sequence[int], offset: int, outcomes: Outcomes, stop: asyncio.Event
 ) -> None:
     index, failed = offset, -1
     async with RawClient(server.http_port) as client:
@@ -115,20 +118,21 @@ async def _ask_http(
             try:
                 reply = await ask(client, index)
             except (ConnectionError, Refused):
-                door.retryable += failed != index
+                outcomes.retryable += failed != index
                 failed = index
                 await asyncio.sleep(RETRY_S)
                 continue
             if reply.status != 200:
-                door.other.append(f"{reply.status} {reply.body!r}")
+                outcomes.other.append(f"{reply.status} {reply.body!r}")
                 continue
-            door.wrong += label_in(reply) != right[index % len(right)]
-            door.answered += 1
+            outcomes.wrong += label_in(reply) != right[index % len(right)]
+            outcomes.answered += 1
             index += 1
+            await asyncio.sleep(THINKING_S)
 
 
 async def _ask_grpc(
-    server: LiveServer, right: Sequence[int], offset: int, door: Door, stop: asyncio.Event
+    server: LiveServer, right: Sequence[int], offset: int, outcomes: Outcomes, stop: asyncio.Event
 ) -> None:
     index, failed = offset, -1
     address = server.grpc_address
@@ -141,12 +145,13 @@ async def _ask_grpc(
                 result = await client.infer("tiny", [tensor], parameters={"no_cache": True})
             except InferenceServerException as error:
                 if error.status() == "StatusCode.UNAVAILABLE":
-                    door.retryable += failed != index
+                    outcomes.retryable += failed != index
                     failed = index
                     await asyncio.sleep(RETRY_S)
                 else:
-                    door.other.append(str(error))
+                    outcomes.other.append(str(error))
                 continue
-            door.wrong += int(result.as_numpy("label")[0]) != right[index % len(right)]
-            door.answered += 1
+            outcomes.wrong += int(result.as_numpy("label")[0]) != right[index % len(right)]
+            outcomes.answered += 1
             index += 1
+            await asyncio.sleep(THINKING_S)

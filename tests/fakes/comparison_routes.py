@@ -1,4 +1,4 @@
-"""A finished contest of tiny random nets, as the comparison finds it: every candidate's route."""
+"""A finished comparison of tiny random nets: the route of each candidate."""
 
 from collections.abc import Sequence
 from pathlib import Path

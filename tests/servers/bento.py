@@ -126,7 +126,7 @@ class BentoServer:
                 stderr=subprocess.STDOUT,
             )
         try:
-            wait_until(self._has_started, "the Bento does not start", 90.0)
+            wait_until(self._has_started, "the Bento does not start", 180.0)
         except AssertionError:
             self.__exit__(None, None, None)
             raise

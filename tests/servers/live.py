@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class LiveServer:
-    """`with LiveServer(models) as server:`; both doors on free ports of 127.0.0.1."""
+    """`with LiveServer(models) as server:`; both endpoints on free ports of 127.0.0.1."""
 
     def __init__(self, models: Path, settings: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory()

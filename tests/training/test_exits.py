@@ -222,10 +222,10 @@ def test_training_again_keeps_what_is_finished_and_writes_the_next_version(
         (Options(net="tiny", weights=(1.0,)), "3 are needed"),
         (Options(net="tiny", weights=(0.0, 0.0, 0.0)), "3 are needed"),
         (Options(net="tiny", weights=(1.0, math.nan, 1.0)), "3 are needed"),
-        (Options(net="tiny", max_loss=math.nan), "0 to 1 is allowed"),
+        (Options(net="tiny", max_loss=math.nan), "0 to 1 allowed"),
         (Options(net="tiny", papers_thresholds=True), "the papers have thresholds for lenet"),
         (Options(net="lenet", weights=(1.0,)), "2 are needed"),
-        (Options(net="lenet", after=(1,)), "has its exit where the papers have it"),
+        (Options(net="lenet", after=(1,)), "has the papers' exit"),
         (Options(net="tiny", trained=Path("absent")), "absent has no weights of tiny"),
     ],
 )

@@ -34,7 +34,7 @@ from harness.results import Sample
 from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
-from studies.converters.study import METHODS as TRAINED
+from studies.converters.study import CANDIDATES as TRAINED
 from tests.fakes.comparison_routes import DATA, make_data, write_candidate, write_contest
 from training.export.cost import count_macs
 

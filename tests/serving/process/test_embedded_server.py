@@ -37,6 +37,12 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+def until_a_second_signal(settings: Settings) -> Settings:
+    """The host hears nothing of a first signal while the test runs."""
+    doors = settings.server.model_copy(update={"drain_s": 600.0, "drain_timeout_s": 1.0})
+    return settings.model_copy(update={"server": doors})
+
+
 class Host:
     """An application of somebody else: says its name on every page, and is told of start and end.
 
@@ -112,9 +118,8 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
         await until(lambda: len(heard) == 1)
         await guest.close()
 
-    patient = settings.server.model_copy(update={"drain_s": 60.0, "drain_timeout_s": 0.2})
     with handling(lambda number, _frame: heard.append(number)):
-        visit(settings.model_copy(update={"server": patient}), script)
+        visit(until_a_second_signal(settings), script)
     assert heard == [signal.SIGTERM]
 
 
@@ -164,7 +169,7 @@ def test_in_uvicorn_connections_are_ours_and_everything_accepted_is_answered(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        guest = Guest(lambda: settings)
+        guest = Guest(lambda: until_a_second_signal(settings))
         host = Host(guest)
         config = uvicorn.Config(
             Entrance(host, guest), port=0, http="httptools", lifespan="on", log_config=None
@@ -183,6 +188,7 @@ def test_in_uvicorn_connections_are_ours_and_everything_accepted_is_answered(
             await until(lambda: guest.door is not None and guest.door.draining)
             last = await client.post(INFER, BODIES[3])
             assert (last.status, last.headers["connection"]) == (200, "close")
+        os.kill(os.getpid(), signal.SIGTERM)
         await serving
         assert config.timeout_keep_alive == KEEP_ALIVE_S
         assert host.heard == ["lifespan.startup", "lifespan.shutdown"]

@@ -16,7 +16,7 @@ from routes.offline import run_offline
 from routes.table import PIPELINES
 from studies.converters.figure import draw_study
 from studies.converters.nets import NETS
-from studies.converters.study import METHODS, open_study, write_routes
+from studies.converters.study import CANDIDATES, open_study, write_routes
 from tests.squares import make_squares_data
 from tests.tiny_training import cost_of_macs, quiet
 from training.data.sets import Split
@@ -40,8 +40,8 @@ def routes(experiment: Experiment) -> Mapping[str, Path]:
     return write_routes(experiment, quiet(), cost_of_macs)
 
 
-def test_every_method_is_a_route_of_its_kind(routes: Mapping[str, Path]) -> None:
-    assert tuple(routes) == METHODS
+def test_every_candidate_is_a_route_of_its_kind(routes: Mapping[str, Path]) -> None:
+    assert tuple(routes) == CANDIDATES
     kinds = {name: read_manifest(path).pipeline for name, path in routes.items()}
     special = {name: kind for name, kind in kinds.items() if kind != "single"}
     assert special == {
@@ -56,7 +56,7 @@ def test_every_method_is_a_route_of_its_kind(routes: Mapping[str, Path]) -> None
     assert all(path.parent.name == f"squares-{name}" for name, path in routes.items())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CANDIDATES)
 def test_a_route_answers_as_accurately_as_it_says(
     name: str, routes: Mapping[str, Path], experiment: Experiment
 ) -> None:

@@ -1,4 +1,4 @@
-"""A server that is sent bad input, one for each module, and a caller of its gRPC door."""
+"""A server that is sent bad input, one for each module, and a caller of its gRPC endpoint."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -52,7 +52,7 @@ def server(bento: Path, home: Path, serving: Watch) -> Iterator[BentoServer]:
         yield live
 
 
-def test_stock_clients_get_the_answers_of_sparing_serve_through_both_doors(
+def test_stock_clients_get_the_answers_of_sparing_serve_through_both_endpoints(
     server: BentoServer,
 ) -> None:
     with LiveServer(ROOT / "models") as sparing:
@@ -106,7 +106,7 @@ def test_what_serves_is_the_bento_and_loads_no_training_framework(
     assert not any("torch" in text for text in maps)
 
 
-def test_sigterm_under_load_answers_every_accepted_request_on_both_doors(
+def test_sigterm_under_load_answers_every_accepted_request_on_both_endpoints(
     server: BentoServer, home: Path
 ) -> None:
     right = labels_of(home / "models" / "tiny" / "1")

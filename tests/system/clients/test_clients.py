@@ -68,7 +68,7 @@ def ask_grpc(server: LiveServer, pictures: npt.NDArray[np.uint8], **options: Any
 
 @pytest.mark.parametrize("size", [1, 7, 64])
 @pytest.mark.parametrize("door", ["http binary", "http json", "grpc"])
-def test_every_door_and_batch_size_gives_the_offline_answer_bit_for_bit(
+def test_every_endpoint_and_batch_size_gives_the_offline_answer_bit_for_bit(
     server: LiveServer, offline: Answers, door: str, size: int
 ) -> None:
     options: dict[str, Any] = {"model_version": "1", "parameters": {"no_cache": True}}
@@ -95,7 +95,9 @@ def test_the_explanation_says_what_ran_and_why(server: LiveServer) -> None:
     assert (got["latency_ms"].astype(float) > 0).all()
 
 
-def test_a_picture_seen_before_comes_from_memory_through_either_door(server: LiveServer) -> None:
+def test_a_picture_seen_before_comes_from_memory_through_either(
+    server: LiveServer,
+) -> None:
     picture = make_pictures(1, seed=99)
     first = ask_http(server, picture)
     again = ask_grpc(server, picture)

@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 SECRET = "0123456789abcdef" * 4
 NO_FIRST_TIER = "[cache]\nlimit_bytes = 1\n"  # every row is asked of the second
-PART = 60  # answers on each door before, during and after a fault
+PART = 60  # answers on each endpoint before, during and after a fault
 PICTURES = make_pictures(64, seed=21)
 
 

@@ -23,7 +23,7 @@ from tests.system.faults.test_remote_faults import (
 from tests.waiting import wait_until
 
 KILLS = 10
-PART = 20  # answers on each door between two kills
+PART = 20  # answers on each endpoint between two kills
 
 
 @pytest.mark.slow

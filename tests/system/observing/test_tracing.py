@@ -1,4 +1,4 @@
-"""Followed requests through both real doors of a real server, as a collector gets them."""
+"""Followed requests through both real endpoints of a real server, as a collector gets them."""
 
 import base64
 import http.client
