@@ -1,1 +1,1 @@
-"""Memory: answering what was answered before."""
+"""The answer cache: local, remote (Redis) and perceptual."""

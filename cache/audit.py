@@ -8,7 +8,7 @@ fixed share of his wealth on "wrong" at every audited hit, at odds that are fair
 supermartingale, so it ever reaches 1/delta with a probability of at most delta (Ville's
 inequality), no matter how often one looks. Several shares are bet at once, and their mean counts.
 
-Knows nothing of pictures or memories; who is switched off is left to the owner.
+Knows nothing of pictures or caches; who is switched off is left to the owner.
 """
 
 import math

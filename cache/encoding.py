@@ -6,7 +6,7 @@ The layout has the exit, and names, dtypes and shapes of the outputs; it is read
 answers that share it. The seal is keyed BLAKE2b over key and rest: what was damaged, cut off, made
 up, or moved under another key is no answer. Behind the seal all is checked once more, so that not
 even a writer of ours with a fault can make a reader raise. Numbers and truth values only: text
-(BYTES) is refused and stays in the first tier. Where values are kept, and for how long, is the
+(BYTES) is refused and stays in the local cache. Where values are kept, and for how long, is the
 store's business.
 """
 

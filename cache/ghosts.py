@@ -1,4 +1,4 @@
-"""Ghosts: which keys lately left memory unproven, remembered in eight bytes each.
+"""Ghosts: the keys that were evicted lately without a hit, in eight bytes each.
 
 A table of hashes with the time of their departure, as S3-FIFO proposes (see `cache/queues.py`). A
 key may stand in two slots and takes that of the earlier departure; who lost his slot, or one time

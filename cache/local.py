@@ -1,4 +1,4 @@
-"""The first tier of memory: answers kept in this process, bounded in bytes.
+"""The local cache: answers kept in this process, bounded in bytes.
 
 Each answer has a time to live; which leaves first is the business of `cache/queues.py`, whose own
 bytes count too. Used from the event loop only, hence without a lock. Knows nothing of routes: the
@@ -22,14 +22,14 @@ ARRAY_BYTES = 128  # an array's header, its shape and its slot in `outputs`
 
 @dataclass(frozen=True, slots=True)
 class MemoryCounts:
-    """What a memory has done since it was made, and what it holds now."""
+    """What a cache has done since it was made, and what it holds now."""
 
     hits: int
     misses: int
     stores: int
     evictions: int
     expirations: int
-    rejected: int  # larger than the whole memory
+    rejected: int  # larger than the whole cache
     size_bytes: int
     entries: int
 
@@ -77,7 +77,7 @@ class LocalMemory:
         return entry.outcome
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """Keep the answer for `ttl_s` (default: the memory's); an older one of this key goes."""
+        """Keep the answer for `ttl_s` (default: the cache's); an older one of this key goes."""
         queues = self._queues
         entry = self._find(key)
         if entry is not None:

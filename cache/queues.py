@@ -1,11 +1,11 @@
-"""What leaves memory first: S3-FIFO, two queues and the ghosts of those who left the first.
+"""What leaves the cache first: S3-FIFO, two queues and the ghosts of those who left the first.
 
 Yang, Zhang, Qiu, Yue and Vinayak, *FIFO Queues are All You Need for Cache Eviction*, SOSP 2023. A
 new answer waits in the small queue, a tenth of the bytes. If it was asked for by the time it gets
 to the head, it moves to the main queue, else it leaves and a ghost remembers it; who comes
 back as a ghost goes to the main queue at once. There the head leaves if it was not asked for, else
 it goes to the end with one hit less. So a hit is a counter, and what is asked for once passes
-through a tenth of the memory. An answer leaves at the head only: what grew old or is to be
+through a tenth of the cache. An answer leaves at the head only: what grew old or is to be
 replaced becomes hollow and keeps its place. Leaves clocks, counting and what is stored to
 `cache/local.py`.
 """
@@ -83,7 +83,7 @@ class Queues:
         """Drop one of the entries there are, and return it.
 
         Heads that were asked for are spared, but no more than MAX_SPARED: a put is to take no
-        longer when all of a large memory is asked for.
+        longer when all of a large cache is asked for.
         """
         spared = 0
         while True:

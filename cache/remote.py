@@ -1,4 +1,4 @@
-"""The second tier of memory: answers in a Redis that processes share.
+"""The remote cache: answers in a Redis that processes share.
 
 One MGET a look-up, pipelined SETs, a few connections, a hard timeout, and a circuit breaker for
 each of both. Nothing here raises but a caller's own cancellation: what Redis cannot answer in time
@@ -34,7 +34,7 @@ FAILURES = 3  # in a row, then it is left alone
 RETRY_S = 0.25
 
 
-_log = logging.getLogger("sparing.memory")
+_log = logging.getLogger("sparing.cache")
 
 
 class RemoteMemory:
@@ -111,7 +111,7 @@ class RemoteMemory:
         return found
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """Keep the answer for `ttl_s` (default: the memory's): sent soon, with others; dropped when
+        """Keep the answer for `ttl_s` (default: the cache's): sent soon, with others; dropped when
         too many wait already.
         """
         if self._storing.state() == "open" or self._pending_bytes >= MAX_PENDING_BYTES:
@@ -223,7 +223,7 @@ class RemoteMemory:
         else:
             if not all(isinstance(reply, ResponseError) for reply in replies):
                 if breaker.succeed():
-                    _log.info("the second tier of memory answers again")
+                    _log.info("the remote cache answers again")
                 return replies
             self._fail(breaker, "refused", keys, str(replies[0]).partition(" ")[0])
         return None
@@ -234,7 +234,7 @@ class RemoteMemory:
             what = "answer" if breaker is self._recalling else "store"
             why = f"{reason}, {detail}" if detail else reason
             _log.warning(
-                "the second tier of memory does not %s (%s); tried again every %g s",
+                "the remote cache does not %s (%s); tried again every %g s",
                 what, why, RETRY_S,
             )  # fmt: skip
 

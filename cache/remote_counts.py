@@ -1,4 +1,4 @@
-"""What a process has had of the second tier, as values; readable without its client library."""
+"""What a process has had of the remote cache, as values; readable without its client library."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class RemoteCounts:
-    """Counts since the memory was made, in keys; the rest as it is now."""
+    """Counts since the cache was made, in keys; the rest as it is now."""
 
     hits: int
     misses: int  # asked for without an answer, whatever the reason

@@ -1,4 +1,4 @@
-"""Answers of pictures that look alike: a small memory searched by likeness instead of equality.
+"""The perceptual cache: answers of pictures, searched by likeness instead of equality.
 
 A look-up compares hashes with all pictures of its namespace, takes the few nearest, and gives an
 answer only where the signature agrees too. Bounded in bytes, each answer with a time to live, least
@@ -26,12 +26,12 @@ _LEAST_ROOM = 16
 
 @dataclass(frozen=True, slots=True)
 class SimilarCounts:
-    """What a memory has done since it was made, and what it holds now."""
+    """What a cache has done since it was made, and what it holds now."""
 
     stores: int
     evictions: int
     expirations: int
-    rejected: int  # larger than the whole memory
+    rejected: int  # larger than the whole cache
     size_bytes: int
     entries: int
 

@@ -83,7 +83,7 @@ class FileSpec(_Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class MemorySpec(_Frozen):
+class CacheSpec(_Frozen):
     enabled: bool = True
     ttl_s: float = Field(gt=0, le=MAX_TTL_S, default=3600.0)
 
@@ -103,7 +103,7 @@ class Manifest(_Frozen):
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     labels: tuple[str, ...] = ()
     picture: PictureSpec | None = None
-    memory: MemorySpec = MemorySpec()
+    cache: CacheSpec = CacheSpec()
     stages: tuple[StageSpec, ...] = Field(min_length=1)
     options: dict[str, Any] = {}  # the pipeline kind's own; it validates them
     files: dict[str, FileSpec]
@@ -142,6 +142,8 @@ def read_manifest(directory: Path) -> Manifest:
         table = tomllib.loads(raw.decode())
         if "digest" in table:
             raise ValueError("digest: is computed, not declared")
+        if "memory" in table:
+            raise ValueError("[memory] is now [cache]")
         manifest = Manifest.model_validate({**table, "digest": hashlib.sha256(raw).digest()})
     except ValidationError as error:
         first = error.errors()[0]

@@ -17,7 +17,7 @@ Array = Any
 
 Key = bytes  # 16 bytes: a keyed fingerprint of everything that decides an answer
 
-StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "memory"]
+StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "cache"]
 
 NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
 
@@ -106,7 +106,7 @@ class Request(NamedTuple):
     no_cache: bool = False
     stream: bool = False
     tenant: str = ""  # whose answers it may share
-    caller: str = ""  # whose share of device time, queues and memory it uses
+    caller: str = ""  # whose share of device time, queues and cache it uses
 
 
 class Answer(NamedTuple):

@@ -1,6 +1,6 @@
 """`python -m demo.run`: the whole thing at work, on this machine alone, and a page of it.
 
-Starts a Redis, a server that shares its memory there, and a Prometheus with the rules; replays a
+Starts a Redis, a server that uses it as remote cache, and a Prometheus with the rules; replays a
 real trace at many times its speed; then asks every question of the dashboards and draws the
 answers. `demo/traffic.npz` has 2,663 test pictures of Fashion-MNIST (MIT) and when the first 4,000
 requests of the Mooncake conversation trace came (Apache-2.0), each with the picture that stands for
@@ -35,7 +35,7 @@ ROUTES = ("fashion-mnist", "fashion-mnist-large")
 LARGE_EVERY = 8  # requests for one that asks the large model
 CONNECTIONS = 32
 SCRAPE_S = 1.0
-SETTINGS = """[memory.remote]
+SETTINGS = """[cache.remote]
 url = "{url}"
 secret = "{secret}"
 [energy]

@@ -1,4 +1,4 @@
-"""Puts a server together from its settings: engine, memory, reloader and both doors, on one loop.
+"""Builds a server from its settings: engine, cache, reloader, both endpoints, on one event loop.
 
 Every host opens this same assembly; which process, sockets and signals stand around it is the
 host's: `serving.process.host` for `sparing serve`, `serving.process.embedded_server` inside another
@@ -57,12 +57,12 @@ class Assembly:
         self.engine = engine
         self.metrics = metrics
         max_rows = settings.engine.max_rows_per_request
-        self.web = HttpDoor(engine, settings.doors, metrics, tracing, max_rows=max_rows)
+        self.web = HttpDoor(engine, settings.server, metrics, tracing, max_rows=max_rows)
         self.grpc_port = 0  # before `open`
-        self._doors = settings.doors
+        self._doors = settings.server
         self._rpc = RpcDoor(
             engine,
-            settings.doors,
+            settings.server,
             metrics,
             tracing=tracing,
             shares_port=shares_ports,
@@ -142,8 +142,8 @@ async def open_engine(
         catalog,
         device,
         metrics,
-        remembers=settings.memory.enabled,
-        similar=SimilarRoutes(settings.memory.similar.routes),
+        remembers=settings.cache.enabled,
+        similar=SimilarRoutes(settings.cache.perceptual.routes),
     )
     try:
         reloader.refresh()
@@ -153,12 +153,12 @@ async def open_engine(
         folders = ", ".join(str(path) for path in settings.routes.directories)
         raise CannotServe(f"no route could be loaded from {folders}")
     try:
-        tier, secret = open_second_tier(settings.memory)
+        tier, secret = open_second_tier(settings.cache)
     except ValueError as error:
         raise CannotServe(str(error)) from error
-    memory = LocalMemory(settings.memory.limit_bytes)
+    memory = LocalMemory(settings.cache.limit_bytes)
     engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
-    metrics.watch_memory(lambda: _count_memory(engine, settings.memory.limit_bytes))
+    metrics.watch_memory(lambda: _count_memory(engine, settings.cache.limit_bytes))
     metrics.watch_similar(lambda: count_similar(catalog.routes()))
     metrics.watch(lambda: _count_served(engine, settings.engine.max_queued_rows))
     try:

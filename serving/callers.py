@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from core.errors import InvalidInput, Unauthorized
-from serving.settings import TENANT_PATTERN, DoorSettings
+from serving.settings import TENANT_PATTERN, ServerSettings
 
 _MAX_ADDRESSES = 1024
 _MAX_ADDRESS = 64
@@ -28,7 +28,7 @@ class Caller(NamedTuple):
     """From whom a request is."""
 
     tenant: str  # whose cached answers it may get; "": of everybody without a tenant
-    name: str  # whose share of time, queue and memory it uses
+    name: str  # whose share of time, queue and cache it uses
 
 
 UNKNOWN = Caller("", "")
@@ -37,7 +37,7 @@ UNKNOWN = Caller("", "")
 class Callers:
     """Identifies callers by a request's headers and its peer's address."""
 
-    def __init__(self, settings: DoorSettings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         # Tokens are looked up by a keyed hash: how long that takes tells nothing about them.
         self._key = secrets.token_bytes(32)
         self._tenants: dict[bytes, str] = {}

@@ -1,7 +1,7 @@
-"""Keys of `settings.toml` that there were once, and what to do about each.
+"""Settings that were removed or renamed, and what to do about each.
 
 A file with one of them is refused with its sentence, which says more than that the key is unknown.
-To remove or rename a setting, or a whole table, add a line here.
+To remove or rename a setting, or a whole section, add a line here.
 """
 
 from collections.abc import Mapping
@@ -9,20 +9,24 @@ from types import MappingProxyType
 
 OLD_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
-        "engine.gather_s": "was removed: rows that wait for company saved no CPU that could be "
-        "measured; delete the line",
+        "doors": "[doors] is now [server]",
+        "memory": "[memory] is now [cache]",
+        "memory.remote": "[memory.remote] is now [cache.remote]",
+        "memory.similar": "[memory.similar] is now [cache.perceptual]",
+        "engine.gather_s": "engine.gather_s was removed: rows that waited for others to join their "
+        "batch saved no CPU that could be measured; delete the line",
     }
 )
 
 
-def find_old_setting(given: Mapping[str, object]) -> str | None:
-    """The first key in use that is no longer one, and its sentence; None where there is none."""
-    for key, sentence in OLD_SETTINGS.items():
-        table: object = given
-        for part in key.split("."):
-            if not isinstance(table, Mapping) or part not in table:
-                break
-            table = table[part]
-        else:
-            return f"{key}: {sentence}"
-    return None
+def find_old_settings(given: Mapping[str, object]) -> str:
+    """The sentences of all old settings in use, on one line; empty where there is none."""
+    return "; ".join(sentence for key, sentence in OLD_SETTINGS.items() if _has(given, key))
+
+
+def _has(given: object, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(given, Mapping) or part not in given:
+            return False
+        given = given[part]
+    return True

@@ -53,7 +53,7 @@ def _make_service() -> "bentoml.Service[object]":
 
     configured = bentoml.service(
         name="sparing",
-        workers=1,  # an engine has one memory and one device; scale by Bentos
+        workers=1,  # an engine has one cache and one device; scale by Bentos
         metrics={"enabled": False},
         logging={"access": {"enabled": False}},
         http={"host": "127.0.0.1", "port": 3000},  # unless told otherwise

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from serving.old_settings import find_old_setting
+from serving.old_settings import find_old_settings
 
 NO_SECRET = (
     "url is set, but no secret that all processes share; make one with `openssl rand -hex 32` "
@@ -25,8 +25,8 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class DoorSettings(_Frozen):
-    """Where the server listens and how much a caller may send."""
+class ServerSettings(_Frozen):
+    """Where the server listens and how much a client may send."""
 
     host: str = "127.0.0.1"
     http_port: int = Field(ge=0, le=65535, default=3000)  # 0: any free port
@@ -63,7 +63,7 @@ class DoorSettings(_Frozen):
     )  # that only a trusted proxy sets; empty: no header names a tenant
 
     @model_validator(mode="after")
-    def _tokens_differ(self) -> "DoorSettings":
+    def _tokens_differ(self) -> "ServerSettings":
         tokens = [token.get_secret_value() for token in self.tenants.values()]
         if any(not re.fullmatch(_TOKEN_PATTERN, token) for token in tokens):
             raise PydanticCustomError(
@@ -98,11 +98,9 @@ class EngineSettings(_Frozen):
 
 
 class RemoteSettings(_Frozen):
-    """The second tier of memory, a Redis that processes share. Values that are secret are never
-    printed.
-    """
+    """A Redis that processes share as a remote cache. Secret values are never printed."""
 
-    url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: the first tier alone
+    url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: no remote cache
     secret: SecretStr = SecretStr("")  # the same for all processes that share it
     secret_file: str = ""  # a file that holds it, instead
     timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # of a look-up, and the most it delays
@@ -125,8 +123,8 @@ class RemoteSettings(_Frozen):
             raise ValueError(f"{self.secret_file}: {error.strerror}") from error
 
 
-class SimilarRouteSettings(_Frozen):
-    """How one route shares answers between pictures that look alike; `docs/similar_memory.md`."""
+class PerceptualRouteSettings(_Frozen):
+    """How one route shares answers between pictures that look alike; `docs/perceptual_cache.md`."""
 
     limit_bytes: int = Field(gt=0, default=16 * 2**20)  # of each version of the route
     max_distance: int = Field(ge=0, le=8, default=1)  # bits of the hash that no noise turns
@@ -139,22 +137,22 @@ class SimilarRouteSettings(_Frozen):
     delta: float = Field(gt=0, lt=1, default=0.01)
 
 
-class SimilarSettings(_Frozen):
+class PerceptualSettings(_Frozen):
     """Off for every route that is not named."""
 
-    routes: dict[str, SimilarRouteSettings] = {}
+    routes: dict[str, PerceptualRouteSettings] = {}
 
 
-class MemorySettings(_Frozen):
+class CacheSettings(_Frozen):
     enabled: bool = True
     limit_bytes: int = Field(gt=0, default=64 * 2**20)
     remote: RemoteSettings = RemoteSettings()
-    similar: SimilarSettings = SimilarSettings()
+    perceptual: PerceptualSettings = PerceptualSettings()
 
     @model_validator(mode="after")
-    def _similar_needs_memory(self) -> "MemorySettings":
-        if self.similar.routes and not self.enabled:
-            raise ValueError("similar.routes: given with enabled = false, allowed with memory only")
+    def _perceptual_needs_the_cache(self) -> "CacheSettings":
+        if self.perceptual.routes and not self.enabled:
+            raise ValueError("perceptual.routes: given, needs enabled = true")
         return self
 
 
@@ -205,7 +203,7 @@ class TracingSettings(_Frozen):
 
 
 class WorkerSettings(_Frozen):
-    """Processes that serve together, each with an engine, a device and a memory of its own."""
+    """Processes that serve together, each with an engine, a device and a cache of its own."""
 
     count: int = Field(ge=1, le=256, default=1)
     check_interval_s: float = Field(ge=0.05, le=60, default=1.0)  # between signs of life
@@ -214,9 +212,9 @@ class WorkerSettings(_Frozen):
 
 
 class Settings(_Frozen):
-    doors: DoorSettings = DoorSettings()
+    server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
-    memory: MemorySettings = MemorySettings()
+    cache: CacheSettings = CacheSettings()
     routes: RouteSettings = RouteSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
@@ -228,7 +226,7 @@ def read_settings(path: Path) -> Settings:
     """Raises ValueError with one line that names the file, the key and what is wrong."""
     try:
         given = tomllib.loads(path.read_text())
-        if (fault := find_old_setting(given)) is not None:
+        if fault := find_old_settings(given):
             raise ValueError(fault)
         return Settings.model_validate(given)
     except OSError as error:

@@ -206,7 +206,7 @@ def predict(
         raise Failure("--timeout-ms: needs --url, only a server keeps deadlines", exit_code=2)
     else:
         chosen = choose_settings(settings, SETTINGS, models=models)
-        max_pixels = chosen.doors.max_picture_pixels
+        max_pixels = chosen.server.max_picture_pixels
         answers = predict_here(chosen.routes.directories, route, pictures, max_pixels)
     Console().print(table_of_predictions(answers))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.settings import DoorSettings, RouteSettings, Settings, WorkerSettings, read_settings
+from serving.settings import RouteSettings, ServerSettings, Settings, WorkerSettings, read_settings
 from sparing.failure import Failure
 
 
@@ -26,7 +26,7 @@ def choose_settings(
     given = {key: value for key, value in doors.items() if value is not None}
     return settings.model_copy(
         update={
-            "doors": DoorSettings.model_validate({**settings.doors.model_dump(), **given}),
+            "server": ServerSettings.model_validate({**settings.server.model_dump(), **given}),
             "routes": RouteSettings(
                 directories=tuple(models) if models else settings.routes.directories,
                 reload_interval_s=settings.routes.reload_interval_s,

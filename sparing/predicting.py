@@ -1,6 +1,6 @@
 """Classifying pictures from the command line, by a running server or in this process.
 
-Both ways read pictures and stop at stages alike; in this process there is no queue, no memory and
+Both ways read pictures and stop at stages alike; in this process there is no queue, no cache and
 no deadline. What a picture may be, `serving.pictures` knows; how a route runs, `routes.offline`.
 """
 

@@ -27,7 +27,7 @@ class RouteFigures:
     rows: float
     remembered: float
     failed_requests: float
-    exits: dict[str, float]  # rows by the stage that answered, memory's too
+    exits: dict[str, float]  # rows by the stage that answered, cached ones too
     device_s: float
     macs: float
     full_macs: float  # of all its rows on the full model alone
@@ -60,7 +60,7 @@ def gather(figures: Figures) -> list[RouteFigures]:
     for route in sorted({route for route, count in asked if count > 0}):
         own = {key[1:]: count for key, count in rows.items() if key[0] == route}
         total = sum(own.values())
-        remembered = sum(count for (_, why), count in own.items() if why == "memory")
+        remembered = sum(count for (_, why), count in own.items() if why == "cache")
         exits: dict[str, float] = {}
         for (exit, _), count in own.items():
             exits[exit] = exits.get(exit, 0.0) + count
@@ -109,7 +109,7 @@ class _Stages(NamedTuple):
         return spent_j / total_s * max(a_row) * rows
 
 
-HEAD = ("route", "answers", "failed", "from memory", "busiest exit", "device s", "work saved")
+HEAD = ("route", "answers", "failed", "from cache", "busiest exit", "device s", "work saved")
 ENERGY_HEAD = ("J", "J an answer", "J on the full model", "g CO₂e")
 
 

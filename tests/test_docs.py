@@ -20,7 +20,7 @@ from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
 from serving.oip.tensors import CONTROLS
-from serving.settings import Settings, SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings, Settings
 from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 ROOT = Path(__file__).parents[1]
@@ -95,10 +95,10 @@ def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -
     assert documented == list_settings()
 
 
-def test_every_setting_of_a_route_in_similar_memory_stands_in_its_table() -> None:
-    rows = read_rows((DOCS / "similar_memory.md").read_text())
+def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() -> None:
+    rows = read_rows((DOCS / "perceptual_cache.md").read_text())
     documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
-    assert documented == json.loads(SimilarRouteSettings().model_dump_json())
+    assert documented == json.loads(PerceptualRouteSettings().model_dump_json())
 
 
 def test_every_path_of_the_openapi_document_is_named_and_no_other_one() -> None:

@@ -29,7 +29,7 @@ from harness.results import Sample
 from harness.servers import Server, read_metrics, run_sparing, sum_metric
 from training.data.sets import load_data
 
-NO_MEMORY = "[memory]\nenabled = false\n"
+NO_MEMORY = "[cache]\nenabled = false\n"
 CONNECTIONS = 64
 SEED = 42
 COST_RUNS = 4  # of memory's own cost, for each run of the others
@@ -64,7 +64,7 @@ WORKLOADS = (
 
 
 def list_systems(route: str) -> tuple[System, ...]:
-    similar = f'[memory.similar.routes."{route}"]\n'
+    similar = f'[cache.perceptual.routes."{route}"]\n'
     return (
         System("large, one by one", True, NO_MEMORY, connections=1),
         System("large", True, NO_MEMORY),
@@ -178,7 +178,7 @@ def read_device(server: Server, route: str) -> Mapping[str, float]:
     samples = list(read_metrics(server.http_port))
     return {
         "seconds": sum_metric(samples, "sparing_stage_seconds_sum", route=route),
-        "remembered": sum_metric(samples, "sparing_rows_total", route=route, stopped_by="memory"),
+        "remembered": sum_metric(samples, "sparing_rows_total", route=route, stopped_by="cache"),
     }
 
 

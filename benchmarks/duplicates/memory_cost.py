@@ -22,7 +22,7 @@ from harness.results import Sample
 from harness.servers import run_servers
 
 OFF, ON = "no repeats, memory off", "no repeats, memory on"
-SETTINGS = {OFF: "[memory]\nenabled = false\n", ON: ""}
+SETTINGS = {OFF: "[cache]\nenabled = false\n", ON: ""}
 BLOCK_PICTURES = 500
 
 

@@ -22,7 +22,7 @@ from harness.servers import run_sparing
 CONNECTIONS = 16
 # Room for a few hundred answers: a picture's second time, right behind it, is a hit, the next
 # round's is not.
-FORGETFUL = "[memory]\nlimit_bytes = 400000\n"
+FORGETFUL = "[cache]\nlimit_bytes = 400000\n"
 
 
 def measure_claim(
@@ -35,7 +35,7 @@ def measure_claim(
 ) -> Iterator[Sample]:
     """Joules a picture with and without the idle machine's, CPU, and which meter gave them."""
     twice = np.repeat(colour, 2, axis=0)
-    off = "[memory]\nenabled = false\n"
+    off = "[cache]\nenabled = false\n"
     for case, route, asked, memory in (
         (LARGE, "cifar10-large", colour, off),
         (DUAL, "cifar10", colour, off),

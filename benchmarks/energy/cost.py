@@ -25,9 +25,9 @@ SCRAPES = 40
 
 def measure_cost(served: Path, work: Path, seconds: float, console: Console) -> Iterator[Sample]:
     """CPU with and without a meter, in turns; the time of a scrape of many routes."""
-    off = '[memory]\nenabled = false\n[energy]\nsource = "none"\n'
+    off = '[cache]\nenabled = false\n[energy]\nsource = "none"\n'
     with FakeRapl(work / "sys-cost", 10.0, 5.0) as meter, ExitStack() as stack:
-        on = f'[memory]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\n'
+        on = f'[cache]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\n'
         settings = {"meter off": off, "meter on": on}
         servers = stack.enter_context(run_servers(served, settings, work))
         plain = {"no-memory": servers["meter off"], "default": servers["meter off"]}

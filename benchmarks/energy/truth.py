@@ -32,7 +32,7 @@ def measure_truth(
     with FakeRapl(work / "sys", IDLE_W, BUSY_CORE_W) as meter:
         settings = work / "fake.toml"
         settings.write_text(
-            f'[memory]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\nidle_w = {IDLE_W}\n'
+            f'[cache]\nenabled = false\n[energy]\nsysfs = "{meter.root}"\nidle_w = {IDLE_W}\n'
         )
         both = [
             make_case("cascade", CASCADE, pictures, 8),

@@ -35,5 +35,5 @@ def draw(results: Results) -> list[Panel]:
     return panels
 
 
-REPORT = Report("eviction", "memory", "Which entries a full cache drops", TARGETS, draw,
+REPORT = Report("eviction", "cache", "Which entries a full cache drops", TARGETS, draw,
                 [Table(COLUMNS)])  # fmt: skip

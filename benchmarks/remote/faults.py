@@ -39,10 +39,10 @@ QUICK_REQUESTS = 200
 HARM_AFTER_S = 0.02  # of load
 RECOVERY_LIMIT_S = 20.0
 SECRET = "0123456789abcdef" * 4
-HITS = "sparing_memory_remote_hits_total"
-ERRORS = "sparing_memory_remote_errors_total"
-WITHOUT = "[memory]\nenabled = false\n"
-WITH = '[memory]\nlimit_bytes = 1\n[memory.remote]\nurl = "{url}"\nsecret = "{secret}"\n'
+HITS = "sparing_cache_remote_hits_total"
+ERRORS = "sparing_cache_remote_errors_total"
+WITHOUT = "[cache]\nenabled = false\n"
+WITH = '[cache]\nlimit_bytes = 1\n[cache.remote]\nurl = "{url}"\nsecret = "{secret}"\n'
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,4 +91,4 @@ def draw(results: Results) -> list[Panel]:
     ]  # fmt: skip
 
 
-REPORT = Report("remote", "memory", "What processes share", list_targets, draw, [Table(COLUMNS)])
+REPORT = Report("remote", "cache", "What processes share", list_targets, draw, [Table(COLUMNS)])

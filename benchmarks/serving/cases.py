@@ -34,9 +34,9 @@ DISTINCT_PICTURES = 4096
 # What differs from the default settings, by server; "default" is what start-up is measured with.
 SETTINGS: Mapping[str, str] = {
     "default": "",
-    "no-memory": "[memory]\nenabled = false\n",
-    "no-memory-no-rebatch": "[memory]\nenabled = false\n[engine]\nrebatch_stages = false\n",
-    "no-memory-no-metrics": "[memory]\nenabled = false\n[metrics]\nenabled = false\n",
+    "no-memory": "[cache]\nenabled = false\n",
+    "no-memory-no-rebatch": "[cache]\nenabled = false\n[engine]\nrebatch_stages = false\n",
+    "no-memory-no-metrics": "[cache]\nenabled = false\n[metrics]\nenabled = false\n",
     "memory-no-metrics": "[metrics]\nenabled = false\n",
 }
 

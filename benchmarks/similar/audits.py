@@ -19,7 +19,7 @@ from cache.perceptual import Sketch, sketch_pictures
 from harness.load.traffic import Pictures
 from harness.results import Sample
 from routes.loading import LoadedRoute
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 
 SEEDS = 8  # of each run
 KIND = "noise of 2 levels"
@@ -68,7 +68,7 @@ BROKEN: Mapping[str, Callable[[Pictures], Sequence[Sketch]]] = {
 
 def measure_audits(route: LoadedRoute, pictures: Pictures, runs: int) -> Iterator[Sample]:
     """Hits until off: the median and the slowest of a run's seeds, and which share was found."""
-    logging.getLogger("sparing.similar").setLevel(logging.CRITICAL)  # it says so each time
+    logging.getLogger("sparing.cache.perceptual").setLevel(logging.CRITICAL)  # it says so each time
     computed = compute(route, pictures)
     for run in range(runs):
         streams = [
@@ -91,7 +91,7 @@ def find_broken(
 
 
 def _simulate(run: int) -> Iterator[Sample]:
-    limit = SimilarRouteSettings().max_wrong
+    limit = PerceptualRouteSettings().max_wrong
     for rate in RATES:
         seeds = range(run * SEEDS, (run + 1) * SEEDS)
         hits = [find_rate(rate, seed, MOST_HITS) for seed in seeds]
@@ -104,7 +104,7 @@ def _simulate(run: int) -> Iterator[Sample]:
 
 def find_rate(rate: float, seed: int, most: int) -> float:
     """Hits until a tier that is wrong at this rate was switched off; infinite: not within most."""
-    settings = SimilarRouteSettings()
+    settings = PerceptualRouteSettings()
     audit = Audit(
         rate=settings.audit_rate,
         burn_in=settings.audit_burn_in,

@@ -12,7 +12,7 @@ from harness.load.traffic import Labels, Pictures
 from harness.stage_time import run_stages
 from routes.loading import LoadedRoute
 from serving.engine.similar import RouteCounts, SimilarRoute
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 
 INPUT = "image"
 BATCH_ROWS = 32
@@ -51,7 +51,7 @@ def open_tier(
     **settings: Any,
 ) -> SimilarRoute:
     """The shipped tier; settings that the server would refuse are taken as they are."""
-    limits = SimilarRouteSettings.model_construct(**{**audits, **settings})
+    limits = PerceptualRouteSettings.model_construct(**{**audits, **settings})
     options: dict[str, Any] = {} if sketch is None else {"sketch": sketch}
     return SimilarRoute(route.manifest, limits, RouteCounts(), **options)
 

@@ -76,7 +76,7 @@ def _second_look() -> Iterator[Tile]:
     yield tile("Requests", "Answered a second.", requests, "reqps")
     spent = q.joules_a_request()
     yield tile("Energy a request", "Joules charged to rows, by request answered.", spent, "joule")
-    yield tile("From memory", "Rows that were answered before.", q.remembered(), "percentunit")
+    yield tile("From cache", "Rows answered from the cache.", q.remembered(), "percentunit")
     text = "At 100 % requests are refused."
     yield tile("Fullest lane", text, q.waiting(), "percentunit", FULL, decimals=1)
     routes = f"count(count by (route) (sparing_rows_total{{{q.CHOSEN}}}))"
@@ -96,7 +96,7 @@ def _routes() -> Table:
             Column("p99", q.quantile(0.99, "sparing_latency_seconds", by), "s", SECONDS),
             Column("J/request", q.joules_a_request(by), "joule"),
             Column("Saved", q.saved(by), "percentunit", SAVED, 1),
-            Column("From memory", q.remembered(by), "percentunit", decimals=1),
+            Column("From cache", q.remembered(by), "percentunit", decimals=1),
             Column("MACs/row", macs, MACS),
         ],
     )
@@ -112,7 +112,7 @@ def _traffic() -> Iterator[Lines]:
     )
     yield lines(
         "Traffic",
-        "Requests that a door answered, whatever the answer.",
+        "Requests answered by an endpoint, whatever the result.",
         "reqps",
         {"{{route}}": q.rate("sparing_requests_total", by="route")},
     )

@@ -93,8 +93,8 @@ def mean_row_seconds() -> str:
 
 
 def remembered(by: str = "") -> str:
-    """The share of rows answered from memory."""
-    hits = rate("sparing_rows_total", 'stopped_by="memory"', by=by)
+    """The share of rows answered from the cache."""
+    hits = rate("sparing_rows_total", 'stopped_by="cache"', by=by)
     rows = rate("sparing_rows_total", by=by)
     return f"({hits} or 0 * {rows}) / {rows}"
 

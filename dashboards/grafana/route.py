@@ -1,4 +1,4 @@
-"""Route: one route from its exits to its memory. Where do rows leave, and what does each cost?"""
+"""Route: one route from its exits to its cache. Where do rows leave, and what does each cost?"""
 
 from collections.abc import Iterator
 
@@ -28,16 +28,16 @@ STACKED = Look(stacked=True)
 STOPS = {
     "confidence": GREEN,
     "last_stage": BLUE,
-    "memory": PURPLE,
+    "cache": PURPLE,
     "deadline": RED,
     "energy": YELLOW,
 }
 
 
 def make_route() -> Dashboard:
-    text = "One route: exits, stages, batches, memory, energy."
+    text = "One route: exits, stages, batches, cache, energy."
     board = shell("route", "Route", text, one_route=True)
-    place(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _memory(), _energy())
+    place(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _cache(), _energy())
     return board
 
 
@@ -66,7 +66,7 @@ def _exits() -> Iterator[Lines]:
     stops = q.rate("sparing_rows_total", by="stopped_by")
     yield lines(
         "Why rows stopped",
-        "Share of rows: surely enough, no further stage, out of time, out of energy, remembered.",
+        "Share of rows: surely enough, no further stage, out of time, out of energy, cached.",
         "percentunit",
         {"{{stopped_by}}": f"{stops} / on() group_left {rows}"},
         Look(colours=STOPS, stacked=True, maximum=1.0),
@@ -157,40 +157,40 @@ def _batches() -> Iterator[Lines]:
     )
 
 
-def _memory() -> Iterator[Lines]:
+def _cache() -> Iterator[Lines]:
     yield lines(
-        "Memory of this route",
-        "Share of rows that were answered before.",
+        "Cache of this route",
+        "Share of rows answered from the cache.",
         "percentunit",
-        {"rows from memory": q.remembered()},
-        Look(colours={"rows from memory": PURPLE}, maximum=1.0),
+        {"rows from the cache": q.remembered()},
+        Look(colours={"rows from the cache": PURPLE}, maximum=1.0),
     )
-    first = q.server_rate("sparing_memory_hits_total")
-    missed = q.server_rate("sparing_memory_misses_total")
-    second = q.server_rate("sparing_memory_remote_hits_total")
-    absent = q.server_rate("sparing_memory_remote_misses_total")
+    first = q.server_rate("sparing_cache_hits_total")
+    missed = q.server_rate("sparing_cache_misses_total")
+    second = q.server_rate("sparing_cache_remote_hits_total")
+    absent = q.server_rate("sparing_cache_remote_misses_total")
     yield lines(
-        "Memory of the server, by tier",
+        "Cache hit rate of the server",
         "Share of look-ups that found an answer, all routes together.",
         "percentunit",
         {
-            "first tier": f"{first} / ({first} + {missed})",
-            "second tier": f"{second} / ({second} + {absent})",
+            "local cache": f"{first} / ({first} + {missed})",
+            "remote cache": f"{second} / ({second} + {absent})",
         },
         Look(maximum=1.0),
     )
     yield lines(
-        "Bytes that memory holds",
-        "All routes together, with memory's own overhead.",
+        "Size of the local cache",
+        "All routes together, with the cache's own overhead.",
         "bytes",
-        {"held": "sum(sparing_memory_bytes)", "limit": "sum(sparing_memory_limit_bytes)"},
+        {"held": "sum(sparing_cache_bytes)", "limit": "sum(sparing_cache_limit_bytes)"},
         Look(colours={"held": PURPLE}, bound="limit"),
     )
 
 
 def _energy() -> Iterator[Lines]:
     joules = q.rate("sparing_energy_joules_total", by="exit")
-    computed = q.rate("sparing_rows_total", 'stopped_by!="memory"', by="exit")
+    computed = q.rate("sparing_rows_total", 'stopped_by!="cache"', by="exit")
     yield lines(
         "Power by exit",
         "Joules a second charged to rows, by the stage that answered.",

@@ -1,4 +1,4 @@
-"""Alerts on causes: queues, devices, exits, memory, energy, and servers that are gone."""
+"""Alerts on causes: queues, devices, exits, cache, energy, and servers that are gone."""
 
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.rules import Alert, Group
@@ -38,7 +38,7 @@ def _watch_queues(options: Options) -> list[Alert]:
 
 def _watch_shares(options: Options) -> list[Alert]:
     exits = "job_route_exit:sparing_rows:ratio_rate"
-    memory = "job_route:sparing_remembered_rows:ratio_rate"
+    cached = "job_route:sparing_cached_rows:ratio_rate"
 
     def enough(metric: str, window: str) -> str:
         written = options.windows(window)
@@ -50,19 +50,19 @@ def _watch_shares(options: Options) -> list[Alert]:
         options.alert(
             "SparingExitMixShift",
             f"sum by (job, route) (abs({exits}1h - {exits}1d)) / 2 > 0.2\n"
-            + enough('sparing_rows_total{stopped_by!="memory"}', "1h"),
+            + enough('sparing_rows_total{stopped_by!="cache"}', "1h"),
             "15m",
             "ticket",
             "Rows of route {{ $labels.route }} stop at other stages than they did",
             "{{ $value | humanizePercentage }} of its rows stop elsewhere than the day's mix says.",
         ),
         options.alert(
-            "SparingMemoryHitCollapse",
-            f"{memory}30m < 0.5 * {memory}1d\nand {memory}1d > 0.1\n"
+            "SparingCacheHitCollapse",
+            f"{cached}30m < 0.5 * {cached}1d\nand {cached}1d > 0.1\n"
             + enough("sparing_rows_total", "30m"),
             "15m",
             "ticket",
-            "Memory answers less than half of what it did for route {{ $labels.route }}",
+            "The cache answers less than half of what it did for route {{ $labels.route }}",
             "It answers {{ $value | humanizePercentage }} of the rows.",
         ),
     ]
@@ -81,10 +81,10 @@ def _watch_parts(options: Options) -> list[Alert]:
         ),
         options.alert(
             "SparingRedisDown",
-            "max by (job, instance) (sparing_memory_remote_breaker_open) > 0",
+            "max by (job, instance) (sparing_cache_remote_breaker_open) > 0",
             "2m",
             "ticket",
-            "{{ $labels.instance }} leaves the second tier of memory alone",
+            "{{ $labels.instance }} skips the remote cache",
             "Its look-ups or stores failed again and again; rows are computed instead.",
         ),
         options.alert(

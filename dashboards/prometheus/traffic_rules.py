@@ -1,9 +1,9 @@
-"""Recordings that dashboards and alerts share: traffic, latency, exits, memory, MACs and joules."""
+"""Recordings that dashboards and alerts share: traffic, latency, exits, cache, MACs and joules."""
 
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.rules import Group, Recording, Rule
 
-_COMPUTED = 'sparing_rows_total{stopped_by!="memory"}'
+_COMPUTED = 'sparing_rows_total{stopped_by!="cache"}'
 
 
 def make_traffic_groups(options: Options) -> list[Group]:
@@ -13,11 +13,11 @@ def make_traffic_groups(options: Options) -> list[Group]:
         *_make_rates(windows("5m")),
         *_make_savings(windows("5m")),
         *(_make_exit_share(name, windows(name)) for name in ("5m", "1h")),
-        *(_make_memory_share(name, windows(name)) for name in ("5m", "30m")),
+        *(_make_cached_share(name, windows(name)) for name in ("5m", "30m")),
     ]
     daily: list[Rule] = [
         _make_exit_share("1d", windows("1d")),
-        _make_memory_share("1d", windows("1d")),
+        _make_cached_share("1d", windows("1d")),
     ]
     return [
         Group("sparing-traffic", windows("30s"), often),
@@ -86,10 +86,10 @@ def _make_exit_share(name: str, window: str) -> Recording:
     )
 
 
-def _make_memory_share(name: str, window: str) -> Recording:
-    """Of all rows, how many memory answered, whichever tier."""
+def _make_cached_share(name: str, window: str) -> Recording:
+    """The share of all rows that the cache answered, whichever tier."""
     return Recording(
-        f"job_route:sparing_remembered_rows:ratio_rate{name}",
-        f'sum by (job, route) (rate(sparing_rows_total{{stopped_by="memory"}}[{window}]))\n'
+        f"job_route:sparing_cached_rows:ratio_rate{name}",
+        f'sum by (job, route) (rate(sparing_rows_total{{stopped_by="cache"}}[{window}]))\n'
         f"  / sum by (job, route) (rate(sparing_rows_total[{window}]))",
     )

@@ -2,7 +2,7 @@
 
 Short batches are invisible to energy counters, so an interval's joules are split by CPU time. Four
 accounts take them all: `idle`, what the machine draws doing nothing; `others`, its other processes;
-`overhead`, this process beside its stages (doors, decoding, memory, the loop); `rows`, the stages.
+`overhead`, this process beside its stages (endpoints, decoding, cache, loop); `rows`, the stages.
 The four sum to the meter, whatever happens. Where several processes serve together, each keeps a
 ledger of its own, and one of them also accounts for the machine.
 

@@ -1,4 +1,4 @@
-"""The names of what a memory may count, both its tiers; `metrics` writes them down."""
+"""What the local and the remote cache count: names of metrics and their help."""
 
 from collections.abc import Mapping
 
@@ -8,24 +8,34 @@ from monitoring.metrics.exposition import Meaning
 MemoryCounts = Mapping[str, float | Mapping[str, float]]
 
 MEMORY: Mapping[str, Meaning] = {
-    "hits": Meaning("counter", "Rows answered from the first tier."),
-    "misses": Meaning("counter", "Rows that the first tier was asked for and did not have."),
-    "stores": Meaning("counter", "Answers stored."),
-    "evictions": Meaning("counter", "Answers dropped for want of room."),
-    "expirations": Meaning("counter", "Answers dropped for their age."),
-    "rejected": Meaning("counter", "Answers larger than the whole memory."),
-    "entries": Meaning("gauge", "Answers held."),
-    "bytes": Meaning("gauge", "Bytes held, with the memory's own overhead."),
-    "limit_bytes": Meaning("gauge", "Bytes that may be held."),
-    "remote_hits": Meaning("counter", "Keys that the second tier knew."),
-    "remote_misses": Meaning("counter", "Keys asked of the second tier without an answer."),
-    "remote_stores": Meaning("counter", "Answers stored in the second tier."),
-    "remote_errors": Meaning("counter", "Keys not recalled or stored, by reason.", ("reason",)),
-    "remote_lookups": Meaning("counter", "Look-ups answered, each for many keys."),
-    "remote_lookup_seconds": Meaning("counter", "Time that these look-ups took."),
-    "remote_key_seconds": Meaning("gauge", "Measured time of a key: dearer rows are asked for."),
-    "remote_breaker_open": Meaning(
-        "gauge", "1 where the tier is left alone for now.", ("operation",)
+    "hits": Meaning("counter", "Rows answered from the local cache."),
+    "misses": Meaning("counter", "Rows looked up in the local cache and not found."),
+    "stores": Meaning("counter", "Answers stored in the local cache."),
+    "evictions": Meaning("counter", "Answers evicted from the local cache to free space."),
+    "expirations": Meaning("counter", "Answers dropped from the local cache after their TTL."),
+    "rejected": Meaning(
+        "counter", "Answers not stored because they exceed the local cache's limit."
     ),
-    "remote_pending_bytes": Meaning("gauge", "Bytes that wait to be stored."),
+    "entries": Meaning("gauge", "Answers in the local cache."),
+    "bytes": Meaning("gauge", "Size of the local cache, with its own overhead."),
+    "limit_bytes": Meaning("gauge", "Maximum size of the local cache."),
+    "remote_hits": Meaning("counter", "Keys found in the remote cache."),
+    "remote_misses": Meaning("counter", "Keys looked up in the remote cache without an answer."),
+    "remote_stores": Meaning("counter", "Answers stored in the remote cache."),
+    "remote_errors": Meaning(
+        "counter", "Keys not looked up or not stored in the remote cache, by reason.", ("reason",)
+    ),
+    "remote_lookups": Meaning("counter", "Completed remote cache lookups; one covers many keys."),
+    "remote_lookup_seconds": Meaning(
+        "counter", "Total duration of completed remote cache lookups."
+    ),
+    "remote_key_seconds": Meaning(
+        "gauge", "Measured lookup time per key; rows that cost more device time are looked up."
+    ),
+    "remote_breaker_open": Meaning(
+        "gauge",
+        "1 while the circuit breaker of the remote cache is open, by operation.",
+        ("operation",),
+    ),
+    "remote_pending_bytes": Meaning("gauge", "Bytes waiting to be stored in the remote cache."),
 }

@@ -1,6 +1,6 @@
 """What Prometheus reads: counts kept in plain Python, written down only when somebody scrapes.
 
-The engine and the doors count on the hot path, so a call is an addition in a list that exists
+The engine and the endpoints count on the hot path, so a call is an addition in a list that exists
 already. Label values come from what is served, never from what a caller sent: `serve` creates a
 route's series, a name that is not served counts under the route "". Counting and scraping happen
 on the event loop's thread; `serve` and `forget` may be called from another, hence the copies.
@@ -51,7 +51,7 @@ class Metrics:
             del self._requests[key]
 
     def request(self, route: str | None, result: str) -> None:
-        """A door answered a request: `result` is "ok" or the error's class name."""
+        """An endpoint answered a request: `result` is "ok" or the error's class name."""
         key = (route if route in self._routes else "", result)
         self._requests[key] = self._requests.get(key, 0) + 1
 
@@ -64,11 +64,13 @@ class Metrics:
         """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
         unknown = sorted(read().keys() - MEMORY.keys())
         if unknown:
-            raise ValueError(f"memory counts {unknown[0]!r}, which is none of {', '.join(MEMORY)}")
+            raise ValueError(
+                f"the cache counts {unknown[0]!r}, which is none of {', '.join(MEMORY)}"
+            )
         self._memory = read
 
     def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
-        """Read similar memory's counts at every scrape: of every opted-in route, as in SIMILAR."""
+        """Read the perceptual cache's counts, by opted-in route, at every scrape."""
         self._similar = read
 
     def watch(self, read: Callable[[], Labelled]) -> None:
@@ -126,15 +128,15 @@ def _constant_families() -> Iterator[Family]:
     build = Family(
         "sparing_build_info",
         "gauge",
-        "Always 1; the versions of what runs.",
+        "Always 1; the versions of the server and its libraries.",
         ("version", "python", "onnxruntime"),
     )
     build.add((read_version(), platform.python_version(), version("onnxruntime")), 1)
     # Each process says 1; that makes the right numbers when they are added up.
-    workers = Family("sparing_workers", "gauge", "Processes that serve.")
+    workers = Family("sparing_workers", "gauge", "Number of serving processes.")
     workers.add((), 1)
     starts = Family(
-        "sparing_worker_starts", "counter", "Processes that began to serve, replacements too."
+        "sparing_worker_starts", "counter", "Serving processes started, replacements included."
     )
     starts.add((), 1)
     yield from (build, workers, starts)
@@ -144,13 +146,13 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Family]:
     rows = Family(
         "sparing_rows",
         "counter",
-        "Rows answered, by the exit that answered and why it stopped there.",
+        "Rows answered, by the exit that answered and the reason it stopped there.",
         ("route", "exit", "stopped_by"),
     )
     latency = Family(
         "sparing_latency_seconds",
         "histogram",
-        "From a row's arrival in the engine to its answer.",
+        "Time from a row's arrival in the engine to its answer.",
         ("route", "exit"),
     )
     for route, counts in routes.copy().items():
@@ -165,14 +167,14 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Family]:
 
 def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
     labels = ("route", "exit")
-    device = Family(
-        "sparing_device_seconds", "counter", "CPU time of the device that rows took.", labels
+    device = Family("sparing_device_seconds", "counter", "Device CPU time spent on rows.", labels)
+    macs = Family(
+        "sparing_macs", "counter", "Multiply-accumulate operations spent on rows.", labels
     )
-    macs = Family("sparing_macs", "counter", "MACs spent on rows.", labels)
     full = Family(
         "sparing_full_macs",
         "counter",
-        "MACs that the full model alone would have taken for all rows answered.",
+        "Multiply-accumulate operations that the full model alone would have spent on all rows.",
         ("route",),
     )
     for route, counts in routes.copy().items():
@@ -186,13 +188,13 @@ def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
 
 def _stage_families(routes: dict[str, Counts]) -> Iterator[Family]:
     labels = ("route", "stage")
-    batch = Family("sparing_batch_rows", "histogram", "Rows of a batch.", labels)
+    batch = Family("sparing_batch_rows", "histogram", "Rows per batch.", labels)
     queue = Family(
-        "sparing_queue_seconds", "histogram", "How long a row waited in the stage's lane.", labels
+        "sparing_queue_seconds", "histogram", "Time a row waited in the stage's queue.", labels
     )
-    run = Family("sparing_stage_seconds", "histogram", "How long the stage ran, by batch.", labels)
+    run = Family("sparing_stage_seconds", "histogram", "Time the stage ran, per batch.", labels)
     escalations = Family(
-        "sparing_escalations", "counter", "Rows that left the stage for another one.", labels
+        "sparing_escalations", "counter", "Rows that went on to a later stage.", labels
     )
     for route, counts in routes.copy().items():
         for stage, of_stage in counts.stages.copy().items():
@@ -206,7 +208,7 @@ def _stage_families(routes: dict[str, Counts]) -> Iterator[Family]:
 
 def _memory_families(counts: MemoryCounts) -> Iterator[Family]:
     for name, count in counts.items():
-        family = Family(f"sparing_memory_{name}", *MEMORY[name])
+        family = Family(f"sparing_cache_{name}", *MEMORY[name])
         if isinstance(count, Mapping):
             for label, value in count.items():
                 family.add((label,), value)
@@ -217,7 +219,7 @@ def _memory_families(counts: MemoryCounts) -> Iterator[Family]:
 
 def _similar_families(routes: Mapping[str, Mapping[str, int]]) -> Iterator[Family]:
     for name, meaning in SIMILAR.items() if routes else ():
-        family = Family(f"sparing_similar_{name}", *meaning)
+        family = Family(f"sparing_cache_perceptual_{name}", *meaning)
         for route, counts in routes.items():
             family.add((route,), counts[name])
         yield family

@@ -21,12 +21,12 @@ def _largest_known(values: Sequence[float]) -> float:
 # How gauges of several processes become one, where it is not their sum.
 GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_build_info": max,
-    "sparing_memory_remote_breaker_open": max,  # 1 where any process leaves the tier alone
-    "sparing_memory_remote_key_seconds": _largest_known,  # where the tier is slowest
+    "sparing_cache_remote_breaker_open": max,  # 1 where it is open in any process
+    "sparing_cache_remote_key_seconds": _largest_known,  # where lookups are slowest
     "sparing_route_info": max,
     "sparing_energy_degraded": max,
     "sparing_carbon_intensity_grams_per_kwh": max,
-    "sparing_similar_off": max,  # each has its own audits: not a version for each process
+    "sparing_cache_perceptual_off": max,  # each has its own audits: not a version for each process
     "sparing_waiting_rows": max,  # the fullest, to be held against what one may hold
     "sparing_waiting_rows_limit": max,
     "process_start_time_seconds": min,

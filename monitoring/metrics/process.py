@@ -24,15 +24,25 @@ def read_process(proc: Path = Path("/proc")) -> Iterator[Family]:
     except (OSError, StopIteration):
         return
     cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    family = Family("process_cpu_seconds", "counter", "CPU time, of user and system.")
+    family = Family(
+        "process_cpu_seconds", "counter", "Total user and system CPU time spent in seconds."
+    )
     family.add((), cpu_s)
     yield family
     for name, text, value in (
-        ("start_time_seconds", "Start, since 1970.", boot_s + int(fields[19]) / _TICKS_PER_S),
-        ("virtual_memory_bytes", "Virtual memory.", int(fields[20])),
-        ("resident_memory_bytes", "Memory in RAM.", int(fields[21]) * _PAGE_BYTES),
-        ("open_fds", "Open file descriptors.", open_files),
-        ("max_fds", "How many may be open.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        (
+            "start_time_seconds",
+            "Start time of the process since the Unix epoch in seconds.",
+            boot_s + int(fields[19]) / _TICKS_PER_S,
+        ),
+        ("virtual_memory_bytes", "Virtual memory size in bytes.", int(fields[20])),
+        ("resident_memory_bytes", "Resident memory size in bytes.", int(fields[21]) * _PAGE_BYTES),
+        ("open_fds", "Number of open file descriptors.", open_files),
+        (
+            "max_fds",
+            "Maximum number of open file descriptors.",
+            resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        ),
     ):
         family = Family(f"process_{name}", "gauge", text)
         family.add((), value)

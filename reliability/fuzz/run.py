@@ -43,7 +43,7 @@ from tests.servers.live import LiveServer
 SHIPPED = (
     "mnist-cbnet", "fashion-mnist-cbnet", "fashion-mnist-exits", "fashion-mnist", "cifar10",
 )  # fmt: skip
-SETTINGS = "[memory]\nlimit_bytes = 1048576\n"  # full soon, so that growth is something else
+SETTINGS = "[cache]\nlimit_bytes = 1048576\n"  # full soon, so that growth is something else
 MAX_GROWTH_BYTES = 20 * 2**20
 WARM_UP = 500  # heavy conversations, and as many of the mix, before growth is measured
 SAVED = Path("runs/reliability/fuzz.json")

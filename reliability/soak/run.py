@@ -41,7 +41,7 @@ ROUTES = (
     "mnist-cbnet", "cifar10",
 )  # fmt: skip
 ADDING = ("fashion-mnist-exits", "fashion-mnist-cbnet", "mnist-cbnet")  # small, and alike
-SETTINGS = "[memory]\nlimit_bytes = 4194304\n"
+SETTINGS = "[cache]\nlimit_bytes = 4194304\n"
 SHARE = 0.5  # of the measured capacity
 CAPACITY_S = 10.0
 MAX_SLOPE_BYTES_H = 5e6

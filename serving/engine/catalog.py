@@ -48,14 +48,14 @@ class ServedRoute:
         self.manifest = manifest
         self.pipeline = pipeline
         self.metrics = metrics
-        self.remembers = remembers and manifest.memory.enabled
+        self.remembers = remembers and manifest.cache.enabled
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()
         self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer
         self.lanes = _make_lanes(
-            manifest, pipeline, metrics, manifest.memory.ttl_s if self.remembers else None
+            manifest, pipeline, metrics, manifest.cache.ttl_s if self.remembers else None
         )
         self.entry = self.lanes[pipeline.first]
         self.direct = find_direct(pipeline)

@@ -101,7 +101,7 @@ class Engine:
         return Admitted(served, self._admission.fingerprint(request, served, rows), now)
 
     def recall(self, request: Request, admitted: Admitted) -> Reply | None:
-        """The reply, if it is one row that memory knows; otherwise `answer` is to follow.
+        """The reply, if it is one row that the cache holds; otherwise `answer` is to follow.
 
         Never with `min_confidence`: what is found and is not enough would be found twice.
         """
@@ -244,7 +244,7 @@ class Engine:
     def _recall(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> list[Answer | None]:
-        """What memory knows of the rows."""
+        """What the cache holds of the rows."""
         served, keys, arrived, trace = admitted
         if not served.remembers or request.no_cache:
             return [None] * len(keys)
@@ -257,8 +257,8 @@ class Engine:
                 answers.append(None)
                 continue
             latency_s = self._clock() - arrived
-            served.metrics.row(known.exit, "memory", latency_s, served.full_macs)
-            answers.append(Answer(known, "memory", True, 0, nothing_mj, latency_s))
+            served.metrics.row(known.exit, "cache", latency_s, served.full_macs)
+            answers.append(Answer(known, "cache", True, 0, nothing_mj, latency_s))
         if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
             note_recall(trace, answers)
         return answers

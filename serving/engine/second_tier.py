@@ -1,6 +1,6 @@
-"""Opens the second tier of memory where the settings name one, and gathers what it counts.
+"""Opens the remote cache where the settings name one, and gathers what it counts.
 
-Its client library is imported only then: a server with the first tier alone starts without it.
+Its client library is imported only then: a server without a remote cache starts without it.
 """
 
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from cache.remote_counts import REASONS
 from cache.secret import derive_key
 from monitoring.metrics.cache_counts import MemoryCounts
 from serving.engine.second_tier_lookup import Lookup, SecondTier
-from serving.settings import MemorySettings
+from serving.settings import CacheSettings
 
 
 class Opened(NamedTuple):
-    """What the engine is given; nothing where there is no second tier."""
+    """What the engine is given; nothing where there is no remote cache."""
 
     tier: SecondTier | None
-    secret: bytes | None  # of fingerprints, shared by all processes with this tier
+    secret: bytes | None  # of fingerprints, shared by all processes with this cache
 
 
-def open_second_tier(settings: MemorySettings) -> Opened:
+def open_second_tier(settings: CacheSettings) -> Opened:
     """Call it inside the running loop. Raises ValueError with one sentence for a URL or a secret
     that cannot be used.
     """
@@ -39,7 +39,7 @@ def open_second_tier(settings: MemorySettings) -> Opened:
             max_connections=remote.max_connections,
         )
     except ValueError as error:
-        raise ValueError(f"memory.remote: {error}") from None
+        raise ValueError(f"cache.remote: {error}") from None
     tier.connect()
     return Opened(tier, derive_key(secret, "sparing keys"))
 

@@ -1,6 +1,6 @@
-"""Asks a second tier of memory, one that processes share, before a row costs device time.
+"""Asks the remote cache, which processes share, before a row costs device time.
 
-Rows that the first tier does not know wait here for one look-up together with all others that have
+Rows that the local cache does not hold wait here for one look-up together with all others that have
 come, and go on into their lane unless it knows them. Asked is only where a row's measured device
 time exceeds a key's measured look-up; otherwise now and then a few keys are looked up beside the
 rows, which do not wait, so that the measure stays true. The same keys without rows try out a tier
@@ -29,11 +29,11 @@ MAX_WAITING = 512
 MEASURE_EVERY_S = 1.0
 MEASURE_FOR_S = 0.01
 
-_log = logging.getLogger("sparing.memory")
+_log = logging.getLogger("sparing.cache")
 
 
 class SecondTier(Protocol):
-    """A memory out of the process, as far as the engine needs it. Nothing of it raises."""
+    """A cache outside the process, as far as the engine needs it. None of it raises."""
 
     @property
     def timeout_s(self) -> float: ...
@@ -197,7 +197,7 @@ class Lookup:
         try:
             self._answer(flight, key, known, now)
         except Exception:
-            _log.exception("a row could not be answered from the second tier; it is computed")
+            _log.exception("a row could not be answered from the remote cache; it is computed")
             if not flight.done:
                 self._scheduler.enqueue(flight, flight.lane, now)
 

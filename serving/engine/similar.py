@@ -1,8 +1,8 @@
-"""Similar memory: a route that was opted in answers a picture as it answered one that looks alike.
+"""Perceptual cache of a route that was opted in: it answers a picture as one that looks alike.
 
-Joins the perceptual memory, the audit and the counts of one version of a route. Its answers are
+Joins the perceptual cache, the audit and the counts of one version of a route. Its answers are
 given again only where they were sure, and never stored anywhere: not here, so that likeness cannot
-drift from picture to picture, and not in exact memory. Who asks, and when, is left to
+drift from picture to picture, and not in the exact cache. Who asks, and when, is left to
 `serving.engine.similar_recall`.
 """
 
@@ -20,9 +20,9 @@ from cache.similar import Entry, SimilarMemory
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest
 from core.messages import Outcome, Request
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 
-_log = logging.getLogger("sparing.similar")
+_log = logging.getLogger("sparing.cache.perceptual")
 
 # A large picture takes a millisecond to sketch, on the event loop: so many values in one request,
 # the rows after them are computed unasked.
@@ -33,7 +33,7 @@ _CHANNELS = ((), (1,), (3,))
 
 @dataclass(slots=True)
 class RouteCounts:
-    """What similar memory did for a route, all versions together, since the server started."""
+    """What the perceptual cache did for all versions of a route since the server started."""
 
     hits: int = 0  # answered; audited hits are not
     misses: int = 0
@@ -63,7 +63,7 @@ class SimilarRoute:
     def __init__(
         self,
         manifest: Manifest,
-        settings: SimilarRouteSettings,
+        settings: PerceptualRouteSettings,
         counts: RouteCounts,
         *,
         sketch: Callable[[Pictures], Sequence[Sketch]] = sketch_pictures,
@@ -160,8 +160,8 @@ class SimilarRoute:
             self.memory.clear()
             audit = self._audits.of(caller)
             _log.error(
-                "similar memory of route %s is off for caller %r until the route reloads: %d of %d"
-                " audited hits were wrong, so the rate is at least %.2g, allowed is %.2g",
+                "perceptual cache of route %s is off for caller %r until the route reloads: %d of"
+                " %d audited hits were wrong, so the rate is at least %.2g, allowed is %.2g",
                 self._route,
                 caller,
                 audit.wrong,
@@ -174,7 +174,7 @@ class SimilarRoute:
 class SimilarRoutes:
     """What the settings opt in, and what came of it."""
 
-    def __init__(self, settings: Mapping[str, SimilarRouteSettings]) -> None:
+    def __init__(self, settings: Mapping[str, PerceptualRouteSettings]) -> None:
         self._settings = settings
         self._counts: dict[str, RouteCounts] = {route: RouteCounts() for route in settings}
         self._missed: set[str] = set()
@@ -190,7 +190,7 @@ class SimilarRoutes:
         """Say once which of the named routes are not served."""
         missed = self._settings.keys() - routes
         for route in sorted(missed - self._missed):
-            _log.warning("memory.similar.routes.%s: no route of this name is served", route)
+            _log.warning("cache.perceptual.routes.%s: no route of this name is served", route)
         self._missed = missed
 
 
@@ -201,8 +201,8 @@ def _find_input(manifest: Manifest) -> str:
     pictures = picture is not None and picture.input == spec.name and spec.datatype == "UINT8"
     if others or not pictures or len(spec.shape) not in {3, 4} or spec.shape[3:] not in _CHANNELS:
         raise _refuse(manifest, "allowed is one UINT8 picture, grey or of three colours, as input")
-    if not manifest.memory.enabled:
-        raise _refuse(manifest, "its route.toml says that it has no memory")
+    if not manifest.cache.enabled:
+        raise _refuse(manifest, "its route.toml says that it has no cache")
     return spec.name
 
 
@@ -215,4 +215,4 @@ def _find_compared(manifest: Manifest) -> list[str]:
 
 
 def _refuse(manifest: Manifest, why: str) -> ModelDirectoryError:
-    return ModelDirectoryError(f"memory.similar.routes.{manifest.route}: {why}")
+    return ModelDirectoryError(f"cache.perceptual.routes.{manifest.route}: {why}")

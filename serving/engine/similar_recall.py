@@ -1,4 +1,4 @@
-"""Between the engine and similar memory: which rows of a call it is asked for."""
+"""Between the engine and the perceptual cache: which rows of a call it is asked for."""
 
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ NO_PROBES: Mapping[int, Probe] = {}
 def recall_similar(
     call: Call, keys: Sequence[Key | None], flying: Container[Key | None]
 ) -> Mapping[int, Probe]:
-    """Answer the rows that exact memory missed, that do not fly already, and that look like one
+    """Answer the rows that the exact cache missed, that do not fly already, and that look like one
     answered before. What the others look like goes with their flights.
     """
     similar = call.served.similar
@@ -30,7 +30,7 @@ def recall_similar(
     nothing_mj = call.served.metrics.energy.nothing_mj
     for row, outcome in known.items():
         latency_s = time.monotonic() - call.started
-        call.deliver(row, Answer(outcome, "memory", True, 0, nothing_mj, latency_s, similar=True))
+        call.deliver(row, Answer(outcome, "cache", True, 0, nothing_mj, latency_s, similar=True))
     return probes
 
 

@@ -41,7 +41,7 @@ from serving.grpc.stalled_calls import Sweeper
 from serving.grpc.status import ENDS, FAILED, describe, is_news, shorten
 from serving.grpc.stream import StreamCall, Wire, run_before
 from serving.grpc.unfinished_messages import Unread, received_bytes
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 
 STOP_S = 1.0  # for statuses to leave after the last call
 
@@ -60,7 +60,7 @@ class RpcDoor:
     def __init__(
         self,
         engine: Engine,
-        settings: DoorSettings,
+        settings: ServerSettings,
         metrics: RequestCounts,
         *,
         tracing: Tracing = NO_TRACING,

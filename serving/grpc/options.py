@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from serving.oip.statistics import READ_ONLY
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 
 NO_TOKEN = "metadata authorization: not given or wrong, allowed 'Bearer <token>'"
 NO_SHARED_MEMORY = "shared memory: this server does not offer it, send tensors in the request"
@@ -24,7 +24,7 @@ _HANDSHAKE_TIMEOUT_MS = 10_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
 
 
-def list_options(settings: DoorSettings, shares_port: bool) -> list[tuple[str, int]]:
+def list_options(settings: ServerSettings, shares_port: bool) -> list[tuple[str, int]]:
     """What the library is to be told. 0 seconds mean never, which it has no word for."""
     options = [
         ("grpc.so_reuseport", int(shares_port)),

@@ -27,7 +27,7 @@ from serving.http.interfaces import Scope
 
 MAX_HELD_BYTES = 64 * 2**10
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
-KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `doors.idle_timeout_s`
+KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `server.idle_timeout_s`
 LAST_WORDS_S = 0.2  # that a connection without any request stays open when the server shuts down
 QUEUED_BYTES = 2048  # of memory for a request that waits for the one before it, its text aside
 _TCP_CLOSE = 7  # the kernel's state of a connection that was reset
@@ -328,7 +328,7 @@ class HttpConnection(RefusingConnection):
             super().on_body(piece)
 
     def _take_up(self) -> bool:
-        """Answer from memory or begin the call; false when it is on its ordinary way now."""
+        """Answer from the cache or begin the call; false when it is on its ordinary way now."""
         assert self._held is not None
         pieces = self._held
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -41,7 +41,7 @@ _SPARE = frozenset({State.NEW, State.HEAD, State.IDLE})  # without a request und
 
 
 class Limits(NamedTuple):
-    """As `DoorSettings` has them."""
+    """As `ServerSettings` has them."""
 
     head_s: float = 30.0
     body_s: float = 20.0

@@ -49,7 +49,7 @@ from serving.pictures.decode_pool import open_decode_pool
 from serving.pictures.picture_reader import PictureReader
 from serving.pictures.picture_request import read_picture_request
 from serving.pictures.pictures import PictureLimits
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 
 _NOTHING: Mapping[bytes, Place] = {}
 KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
@@ -66,7 +66,7 @@ class HttpDoor:
     def __init__(
         self,
         engine: Engine,
-        settings: DoorSettings,
+        settings: ServerSettings,
         metrics: Metrics,
         tracing: Tracing = NO_TRACING,
         *,
@@ -154,7 +154,7 @@ class HttpDoor:
     def recall(
         self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
     ) -> "tuple[bytes | None, Known | None]":
-        """The whole response to an infer request of one row that memory knows.
+        """The whole response to an infer request of one row that the cache holds.
 
         For whoever holds the connection and wants to spare such a request all that a task needs.
         Without a response, the ordinary call is to follow, also for whatever is wrong, and takes

@@ -83,7 +83,7 @@ def _routes() -> Node:
         _query("timeout_ms", "How long the answer may take.", _NUMBER),
         _query("energy_mj", "The budget for each picture.", _NUMBER),
         _query("min_confidence", "From 0 to 1.", _NUMBER),
-        _query("no_cache", "Answer from no memory.", _FLAG),
+        _query("no_cache", "Compute the answer anew, and store nothing.", _FLAG),
     ]
     return {
         "/v1/routes": _get("What is served.", _object(routes=_list(_ref("Route")))),
@@ -196,7 +196,7 @@ _COMPUTE: Node = {
     "compute_output": _DURATION,
 }
 _PARAMETERS: Node = {"type": "object"}
-_STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "memory"]}
+_STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "cache"]}
 
 _SCHEMAS: Mapping[str, Node] = {
     "Error": _object(error=_TEXT),
@@ -244,7 +244,7 @@ _SCHEMAS: Mapping[str, Node] = {
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
         explanations=_list(_SPEC),
-        memory=_object(enabled=_FLAG, ttl_s=_NUMBER, similar={"type": ["object", "null"]}),
+        cache=_object(enabled=_FLAG, ttl_s=_NUMBER, perceptual={"type": ["object", "null"]}),
         profile={"type": "object"},
     ),
     "InferRequest": _object(

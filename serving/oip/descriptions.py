@@ -54,7 +54,7 @@ def describe_route(
         ],
         "labels": manifest.labels,
         "picture": None if manifest.picture is None else manifest.picture.model_dump(),
-        "memory": {**manifest.memory.model_dump(), "similar": similar},
+        "cache": {**manifest.cache.model_dump(), "perceptual": similar},
         "profile": profile,
     }
 

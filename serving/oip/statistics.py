@@ -142,7 +142,7 @@ def _read_durations(
 
 def _count_rows(counts: Counts) -> tuple[int, int]:
     """Rows answered from the cache, and rows that were computed."""
-    hits = sum(one.rows["memory"] for one in counts.exits.values())
+    hits = sum(one.rows["cache"] for one in counts.exits.values())
     return hits, sum(sum(one.rows.values()) for one in counts.exits.values()) - hits
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from core.errors import DeadlineExceeded, Overloaded, RouteUnavailable, SparingError
 from serving.pictures.decode_queue import DecodeQueue
 from serving.pictures.decode_times import DecodeTimes
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 
 Pause = Callable[[], object]
 Result = TypeVar("Result")
@@ -83,7 +83,7 @@ class _Job:
         self.result: Any = None  # of any kind of work
 
 
-def open_decode_pool(settings: DoorSettings) -> "DecodePool":
+def open_decode_pool(settings: ServerSettings) -> "DecodePool":
     """As many threads as this process may use cores, unless a number is given."""
     limits = PoolLimits(
         settings.decode_threads or _count_cores(),

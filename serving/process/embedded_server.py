@@ -109,7 +109,7 @@ class Guest:
         if len(self._heard) == 1:
             _log.info("draining")
             self._assembly.begin_drain()
-            loop.call_later(self.settings.doors.drain_s, handler, number, None)
+            loop.call_later(self.settings.server.drain_s, handler, number, None)
 
 
 class Entrance:
@@ -158,4 +158,6 @@ class Entrance:
         config.timeout_keep_alive = KEEP_ALIVE_S
         config.loaded_app = Entrance(config.loaded_app, self._guest)
         if config.timeout_graceful_shutdown is None:
-            config.timeout_graceful_shutdown = math.ceil(self._guest.settings.doors.drain_timeout_s)
+            config.timeout_graceful_shutdown = math.ceil(
+                self._guest.settings.server.drain_timeout_s
+            )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.settings import DoorSettings, Settings, read_settings
+from serving.settings import ServerSettings, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 _DOORS = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
@@ -35,16 +35,16 @@ def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Setti
         update={"directories": tuple(root / folder for folder in folders)}
     )
     return settings.model_copy(
-        update={"doors": _read_doors(environment, settings.doors), "routes": routes}
+        update={"server": _read_doors(environment, settings.server), "routes": routes}
     )
 
 
-def _read_doors(environment: Mapping[str, str], doors: DoorSettings) -> DoorSettings:
+def _read_doors(environment: Mapping[str, str], doors: ServerSettings) -> ServerSettings:
     given = {
         key: environment[variable] for variable, key in _DOORS.items() if environment.get(variable)
     }
     try:
-        return DoorSettings.model_validate({**doors.model_dump(), **given})
+        return ServerSettings.model_validate({**doors.model_dump(), **given})
     except ValidationError as error:
         first = error.errors()[0]
         variable = next(name for name, key in _DOORS.items() if key == first["loc"][0])

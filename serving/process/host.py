@@ -23,7 +23,7 @@ from serving.process.allocator import return_free_pages, tune_allocator
 from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
 from serving.process.parent_process import Keeper, Started, Terminal
 from serving.process.ports import BACKLOG, allow_connections
-from serving.settings import DoorSettings, Settings
+from serving.settings import ServerSettings, Settings
 
 _FEW_CONNECTIONS = 1024
 
@@ -35,7 +35,7 @@ def run(settings: Settings, keeper: Keeper | None = None) -> int:
     by default the terminal, is told why in one line).
     """
     keeper = keeper or Terminal()
-    doors = settings.doors
+    doors = settings.server
     try:
         listener = keeper.listen(doors.host, doors.http_port)
     except OSError as error:
@@ -49,14 +49,14 @@ def run(settings: Settings, keeper: Keeper | None = None) -> int:
 async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
     try:
         async with assemble(settings, worker=keeper.worker) as assembly:
-            return await _serve_http(settings.doors, listener, keeper, assembly)
+            return await _serve_http(settings.server, listener, keeper, assembly)
     except CannotServe as error:
         keeper.refuse(str(error))
         return 1
 
 
 async def _serve_http(
-    doors: DoorSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
+    doors: ServerSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
 ) -> int:
     listener.listen(BACKLOG)
     allowed = allow_connections(doors.max_connections)
@@ -110,10 +110,10 @@ async def _serve_http(
 
 def _tell_fewer(wanted: int, allowed: int) -> None:
     """The default is more than many machines can give, which needs no warning."""
-    is_given = wanted != DoorSettings().max_connections
+    is_given = wanted != ServerSettings().max_connections
     _log.log(
         logging.WARNING if is_given or allowed < _FEW_CONNECTIONS else logging.INFO,
-        "doors.max_connections: %d, but the limit of open files allows %d",
+        "server.max_connections: %d, but the limit of open files allows %d",
         wanted,
         allowed,
     )

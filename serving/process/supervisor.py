@@ -35,7 +35,7 @@ _LAST_GRACE_S = EXIT_GRACE_S + 3.0
 
 def supervise(settings: Settings) -> int:
     """Serve until told to stop; exit codes as those of one process."""
-    doors = settings.doors
+    doors = settings.server
     with ExitStack() as stack:
         ports = {}
         for door, port in (("http", doors.http_port), ("grpc", doors.grpc_port)):
@@ -45,7 +45,7 @@ def supervise(settings: Settings) -> int:
                 name = {"http": "HTTP", "grpc": "gRPC"}[door]
                 return _refuse(f"cannot listen on {doors.host}:{port} ({name}): {error.strerror}")
             ports[f"{door}_port"] = reserved.getsockname()[1]
-        update = {"doors": doors.model_copy(update=ports)}
+        update = {"server": doors.model_copy(update=ports)}
         return asyncio.run(_Supervisor(settings.model_copy(update=update)).run())
 
 
@@ -84,7 +84,7 @@ class _Supervisor:
         await self._stop.wait()
         for worker in self._workers.values():
             worker.end(signal.SIGTERM)
-        doors = self._settings.doors
+        doors = self._settings.server
         grace_s = doors.drain_s + doors.drain_timeout_s + _LAST_GRACE_S
         _, late = await asyncio.wait(keeping, timeout=grace_s)
         if late:
@@ -148,7 +148,7 @@ class _Supervisor:
             one.ready.is_set() for one in workers
         ):
             self._announced = True
-            doors = self._settings.doors
+            doors = self._settings.server
             started = Started(worker.routes, doors.host, doors.http_port, doors.grpc_port)
             pids = ", ".join(str(one.pid) for one in workers)
             print(started.describe(f"supervisor {os.getpid()}, workers {pids}"), flush=True)

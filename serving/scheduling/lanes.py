@@ -44,7 +44,7 @@ class Waiting(Protocol):
 
 
 class Probe(Protocol):
-    """What similar memory wants to know of a row that is computed."""
+    """What the perceptual cache needs to know of a row that is computed."""
 
     @property
     def audited(self) -> object: ...
@@ -79,7 +79,7 @@ class Flight:
         self.inputs = inputs
         self.controls = controls
         self.key = key
-        self.probe: Probe | None = None  # for similar memory, which learns from the answer
+        self.probe: Probe | None = None  # for the perceptual cache, which stores the answer
         self.due = due
         self.arrived = now
         self.queued_at = now
@@ -153,7 +153,7 @@ class Lane:
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
         self.times = BatchTimes()
-        self.looked_up = 0  # rows that will come here unless another memory knows them
+        self.looked_up = 0  # rows that will come here unless another cache holds them
         self.rows = 0  # waiting and wanted
         self.queues: dict[Share, Queue] = {}  # of callers with rows here
         self.bills: Sequence[Bill] = ()  # of the batch taken last

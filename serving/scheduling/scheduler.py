@@ -115,10 +115,10 @@ class Scheduler:
         self.leave(flight, waiting, row)
 
     def recall(self, flight: Flight, outcome: Outcome) -> None:
-        """End a row that memory knows after all: all who wait are told, nothing is computed."""
+        """End a row that the cache holds after all: all who wait are told, nothing is computed."""
         now, nothing_mj = self._clock(), flight.lane.metrics.energy.nothing_mj
         for waiting, row in flight.waiters:
-            answer = Answer(outcome, "memory", True, 0, nothing_mj, now - waiting.started)
+            answer = Answer(outcome, "cache", True, 0, nothing_mj, now - waiting.started)
             waiting.deliver(row, answer)
         self._end(flight, None)
 

@@ -12,13 +12,13 @@ from serving.scheduling.lanes import Flight, Lane
 
 
 def note_recall(trace: Trace, answers: Sequence[Answer | None]) -> None:
-    """The first tier of memory was asked for a request's rows."""
+    """The local cache was asked for a request's rows."""
     misses = answers.count(None)
-    trace.mark("memory", tier=1, rows=len(answers), hits=len(answers) - misses)
+    trace.mark("cache", tier=1, rows=len(answers), hits=len(answers) - misses)
 
 
 def note_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None:
-    """The second tier has answered: for each row since when it waited, and whether it is known."""
+    """The remote cache has answered: for each row since when it waited, and whether it is known."""
     found: dict[Trace, list[tuple[float, bool]]] = {}
     for flight, asked_at, known in asked:
         for trace in _traces_of(flight):
@@ -26,7 +26,7 @@ def note_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None
     for trace, rows in found.items():
         hits = sum(known for _, known in rows)
         began = min(asked_at for asked_at, _ in rows)
-        trace.note("memory", began, now, tier=2, rows=len(rows), hits=hits)
+        trace.note("cache", began, now, tier=2, rows=len(rows), hits=hits)
 
 
 def note_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) -> None:

@@ -218,7 +218,7 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    caplog.set_level(logging.INFO, "sparing.memory")
+    caplog.set_level(logging.INFO, "sparing.cache")
 
     async def use(memory: RemoteMemory) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])

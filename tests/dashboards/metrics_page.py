@@ -13,9 +13,9 @@ ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MUL
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "route": ("fashion-mnist", "cifar10"),
-    "exit": ("light", "large", "memory", "failed"),
+    "exit": ("light", "large", "cache", "failed"),
     "stage": ("light", "large"),
-    "stopped_by": ("confidence", "last_stage", "memory"),
+    "stopped_by": ("confidence", "last_stage", "cache"),
     "result": ("ok", "StageFailed", "InvalidInput"),
     "account": ("rows", "overhead", "others", "idle"),
     "component": ("package", "dram"),

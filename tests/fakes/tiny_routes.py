@@ -94,7 +94,7 @@ def write_route(
         "expected_macs": float(specs[0]["macs"]),
         "labels": [f"class {index}" for index in range(classes)],
         "picture": {"input": "image", "height": SIZE, "width": SIZE, "channels": 1},
-        "memory": {"enabled": memory, "ttl_s": ttl_s},
+        "cache": {"enabled": memory, "ttl_s": ttl_s},
         "options": {"score": score, "combine": combine} if options is None else options,
         "provenance": {"recipe": "random weights", "seed": seed},
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, SIZE, SIZE]}],

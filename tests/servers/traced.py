@@ -73,10 +73,10 @@ def make_tensor(picture: np.ndarray[Any, Any]) -> triton.InferInput:
 
 
 COMPUTED = {
-    "decode": 1, "memory": 1, "queue": 2, "stage stage0": 1, "stage stage1": 1, "encode": 1,
+    "decode": 1, "cache": 1, "queue": 2, "stage stage0": 1, "stage stage1": 1, "encode": 1,
     "request": 1,
 }  # fmt: skip
-RECALLED = {"decode": 1, "memory": 1, "encode": 1, "request": 1}
+RECALLED = {"decode": 1, "cache": 1, "encode": 1, "request": 1}
 
 
 def check(spans: list[Span], names: dict[str, int], **facts: str | int) -> Span:

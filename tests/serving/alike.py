@@ -1,4 +1,4 @@
-"""A route for tests of similar memory: what a picture's corner says is its label.
+"""A route for tests of the perceptual cache: what a picture's corner says is its label.
 
 So a test makes a picture that looks like another one, and decides whether the answers agree.
 """
@@ -15,7 +15,7 @@ from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.engine.similar import RouteCounts, SimilarRoute
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import ToyPipeline
 from tests.serving.small_engine import make_manifest
 
@@ -84,7 +84,7 @@ def serve_alike(
         stages=[{"name": one.name, "file": f"{one.name}.onnx", "macs": 1} for one in stages],
     )
     options = {} if sketch is None else {"sketch": sketch}
-    similar = SimilarRoute(manifest, SimilarRouteSettings(**settings), RouteCounts(), **options)
+    similar = SimilarRoute(manifest, PerceptualRouteSettings(**settings), RouteCounts(), **options)
     pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages})
     counts = NoMetrics().serve("small", [stage.name for stage in stages])
     return ServedRoute(manifest, pipeline, counts, similar=similar), similar

@@ -11,7 +11,7 @@ from PIL import Image
 
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 from tests.serving.small_engine import SmallEngine
 
 INFER = "/v2/models/small/infer"
@@ -34,7 +34,7 @@ def visit(script: Script, engine: Callable[[], SmallEngine] = SmallEngine, **lim
 
     async def run() -> None:
         small = engine()
-        door = HttpDoor(small, DoorSettings(**limits), Metrics())
+        door = HttpDoor(small, ServerSettings(**limits), Metrics())
         transport = httpx.ASGITransport(door)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             await script(client, small)

@@ -14,7 +14,7 @@ from monitoring.metrics.collector import Metrics
 from serving.callers import Caller, Callers, name_address
 from serving.grpc.peers import read_address
 from serving.http.endpoint import HttpDoor
-from serving.settings import DoorSettings, Settings, write_settings
+from serving.settings import ServerSettings, Settings, write_settings
 from tests.serving.door_client import BRIGHT, INFER
 from tests.serving.grpc.open_endpoint import House, infer_request, run
 from tests.serving.small_engine import SmallEngine
@@ -25,7 +25,7 @@ BY_HEADER: dict[str, Any] = {"tenant_header": "X-Tenant"}
 
 def find(*headers: tuple[str, str], **settings: Any) -> Caller:
     pairs = [(name.encode(), value.encode()) for name, value in headers]
-    return Callers(DoorSettings(**settings)).find(pairs, "10.0.0.7")
+    return Callers(ServerSettings(**settings)).find(pairs, "10.0.0.7")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -102,7 +102,7 @@ def test_grpc_peers_are_read_without_their_ports(peer: str, address: str) -> Non
 
 
 def test_addresses_are_remembered_within_bounds() -> None:
-    callers = Callers(DoorSettings())
+    callers = Callers(ServerSettings())
     names = {callers.of_address(f"10.0.{index // 256}.{index % 256}").name for index in range(3000)}
     assert len(names) == 3000
     assert len(callers._addresses) <= 1024
@@ -122,19 +122,19 @@ def test_addresses_are_remembered_within_bounds() -> None:
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refusal:
-        DoorSettings(**settings)
+        ServerSettings(**settings)
     assert "two words" not in str(refusal.value)
 
 
 def test_tokens_are_not_printed_and_reach_other_processes() -> None:
-    settings = Settings(doors=DoorSettings(**TENANTS))
+    settings = Settings(server=ServerSettings(**TENANTS))
     assert "s-token" not in repr(settings) + str(settings)
     assert Settings.model_validate_json(write_settings(settings)) == settings
 
 
 def ask(engine: SmallEngine, address: str, headers: dict[str, str], **settings: Any) -> int:
     async def visit() -> int:
-        door = HttpDoor(engine, DoorSettings(**settings), Metrics())
+        door = HttpDoor(engine, ServerSettings(**settings), Metrics())
         transport = httpx.ASGITransport(door, client=(address, 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             return (await client.post(INFER, content=BRIGHT, headers=headers)).status_code

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.old_settings import OLD_SETTINGS, find_old_setting
+from serving.old_settings import OLD_SETTINGS, find_old_settings
 from serving.settings import Settings, read_settings
 
 
@@ -26,24 +26,54 @@ def has_setting(key: str) -> bool:
 
 
 @pytest.mark.parametrize("key", OLD_SETTINGS)
-def test_an_old_setting_is_none_that_there_is(key: str) -> None:
+def test_an_old_setting_is_no_current_one(key: str) -> None:
     assert not has_setting(key)
     assert "\n" not in OLD_SETTINGS[key]
 
 
 @pytest.mark.parametrize("key", OLD_SETTINGS)
-def test_an_old_setting_is_found_and_its_sentence_told(key: str) -> None:
-    assert find_old_setting(make_table(key)) == f"{key}: {OLD_SETTINGS[key]}"
+def test_an_old_setting_is_found_and_its_sentence_given(key: str) -> None:
+    assert OLD_SETTINGS[key] in find_old_settings(make_table(key))
 
 
-def test_a_file_with_an_old_setting_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[engine]\ngather_s = 0.0\n", OLD_SETTINGS["engine.gather_s"]),
+        ("[doors]\nhttp_port = 1\n", "[doors] is now [server]"),
+        ("[memory]\nenabled = false\n", "[memory] is now [cache]"),
+        ("doors.http_port = 1\n", "[doors] is now [server]"),
+        (
+            '[doors]\n[memory.remote]\nurl = ""\n[memory.similar.routes.a]\n',
+            "[doors] is now [server]; [memory] is now [cache]; "
+            "[memory.remote] is now [cache.remote]; [memory.similar] is now [cache.perceptual]",
+        ),
+    ],
+)
+def test_a_file_with_old_settings_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
-    path.write_text("[engine]\ngather_s = 0.0\n")
-    with pytest.raises(ValueError, match="removed") as caught:
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"was removed|is now") as caught:
         read_settings(path)
-    assert str(caught.value) == f"{path}: engine.gather_s: {OLD_SETTINGS['engine.gather_s']}"
+    assert str(caught.value) == f"{path}: {expected}"
 
 
-@pytest.mark.parametrize("given", [{}, {"engine": 3}, {"engine": {}}, {"gather_s": 1}])
+@pytest.mark.parametrize(
+    "given", [{}, {"engine": 3}, {"engine": {}}, {"gather_s": 1}, {"cache": {"remote": {}}}]
+)
 def test_other_tables_hold_no_old_setting(given: dict[str, object]) -> None:
-    assert find_old_setting(given) is None
+    assert find_old_settings(given) == ""
+
+
+def test_the_sections_are_these() -> None:
+    sections = list(Settings.model_fields)
+    assert sections == [
+        "server",
+        "engine",
+        "cache",
+        "routes",
+        "metrics",
+        "tracing",
+        "workers",
+        "energy",
+    ]

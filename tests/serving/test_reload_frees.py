@@ -21,7 +21,7 @@ from serving.engine.engine import Engine
 from serving.engine.similar import SimilarRoutes
 from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.fakes.toys import with_engine
 from tests.waiting import until
@@ -37,7 +37,7 @@ def _no_collections() -> Iterator[None]:
 
 
 def open_reloader(root: Path, catalog: Catalog, *, similar: bool = False) -> Reloader:
-    settings = {"tiny": SimilarRouteSettings(audit_rate=1.0)} if similar else {}
+    settings = {"tiny": PerceptualRouteSettings(audit_rate=1.0)} if similar else {}
     return Reloader(
         [root],
         catalog,

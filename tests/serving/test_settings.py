@@ -21,27 +21,30 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_what_the_file_says_wins(tmp_path: Path) -> None:
-    text = '[doors]\nhttp_port = 8080\n[routes]\ndirectories = ["a", "b"]\n'
+    text = '[server]\nhttp_port = 8080\n[routes]\ndirectories = ["a", "b"]\n'
     settings = read_settings(write(tmp_path, text))
-    assert settings.doors.http_port == 8080
-    assert settings.doors.grpc_port == Settings().doors.grpc_port
+    assert settings.server.http_port == 8080
+    assert settings.server.grpc_port == Settings().server.grpc_port
     assert settings.routes.directories == (Path("a"), Path("b"))
 
 
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("[doors]\nhttp_prot = 1\n", "doors.http_prot"),
+        ("[server]\nhttp_prot = 1\n", "server.http_prot"),
         ("[door]\nhttp_port = 1\n", "door"),
-        ('[doors]\nhttp_port = "soon"\n', "doors.http_port"),
-        ("[doors]\nhttp_port = 70000\n", "doors.http_port"),
+        ('[server]\nhttp_port = "soon"\n', "server.http_port"),
+        ("[server]\nhttp_port = 70000\n", "server.http_port"),
         ("[engine]\npatience_s = 0\n", "engine.patience_s"),
-        ("[memory]\nlimit_bytes = 1.5\n", "memory.limit_bytes"),
-        ("doors = 3\n", "doors"),
-        ("[memory.similar.routes.a]\nmax_diference = 1\n", "memory.similar.routes.a.max_diference"),
-        ("[memory.similar.routes.a]\naudit_rate = 0\n", "memory.similar.routes.a.audit_rate"),
-        ("[memory.similar.routes.a]\nmax_wrong = 1\n", "memory.similar.routes.a.max_wrong"),
-        ("[memory]\nenabled = false\n[memory.similar.routes.a]\n", "memory"),
+        ("[cache]\nlimit_bytes = 1.5\n", "cache.limit_bytes"),
+        ("server = 3\n", "server"),
+        (
+            "[cache.perceptual.routes.a]\nmax_diference = 1\n",
+            "cache.perceptual.routes.a.max_diference",
+        ),
+        ("[cache.perceptual.routes.a]\naudit_rate = 0\n", "cache.perceptual.routes.a.audit_rate"),
+        ("[cache.perceptual.routes.a]\nmax_wrong = 1\n", "cache.perceptual.routes.a.max_wrong"),
+        ("[cache]\nenabled = false\n[cache.perceptual.routes.a]\n", "cache"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(tmp_path: Path, text: str, key: str) -> None:
@@ -53,7 +56,7 @@ def test_a_wrong_key_or_value_is_named_in_one_line(tmp_path: Path, text: str, ke
     assert "\n" not in sentence
 
 
-@pytest.mark.parametrize("text", ["[doors\n", "http_port = \n", "a = 1\na = 2\n"])
+@pytest.mark.parametrize("text", ["[server\n", "http_port = \n", "a = 1\na = 2\n"])
 def test_bad_toml_is_one_line_that_names_the_file(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match="line") as caught:
@@ -87,12 +90,12 @@ def test_the_shipped_file_lists_every_key_with_its_default() -> None:
 
 
 FULL = """
-[doors]
+[server]
 bearer_token = "t0ken"
-[memory.remote]
+[cache.remote]
 url = "rediss://user:p4ss@cache:6379/0"
 secret = "0123456789abcdef"
-[memory.similar.routes.tiny]
+[cache.perceptual.routes.tiny]
 max_distance = 2
 [routes]
 directories = ["a", "/b c"]

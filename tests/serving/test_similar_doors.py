@@ -1,4 +1,4 @@
-"""Similar memory through both doors of a real server: marked where it answers, absent elsewhere."""
+"""The perceptual cache over HTTP and gRPC: marked where it answers, absent elsewhere."""
 
 import asyncio
 import io
@@ -22,11 +22,11 @@ from tests.servers.live import LiveServer
 
 Bytes = npt.NDArray[np.uint8]
 SETTINGS = """
-[memory.similar.routes.tiny]
+[cache.perceptual.routes.tiny]
 least_confidence = 0.0
 audit_burn_in = 0
 audit_rate = 1e-9
-[memory.similar.routes.loose]
+[cache.perceptual.routes.loose]
 max_distance = 8
 max_difference = 32
 least_confidence = 0.0
@@ -119,7 +119,7 @@ def test_a_picture_that_looks_alike_is_answered_from_memory_and_marked(door: Htt
     assert shared == {
         "label": computed["label"],
         "exit": computed["exit"],
-        "stopped_by": ["memory"],
+        "stopped_by": ["cache"],
         "cached": [True],
         "macs": [0],
         "similar": "0",
@@ -131,7 +131,7 @@ def test_the_parameter_says_which_rows_are_anothers(door: Http | Grpc) -> None:
     door.infer(first, second)
     mixed = door.infer(like_first, third, like_second, first)
     assert mixed["similar"] == "0,2"
-    assert mixed["stopped_by"][0] == mixed["stopped_by"][2] == mixed["stopped_by"][3] == "memory"
+    assert mixed["stopped_by"][0] == mixed["stopped_by"][2] == mixed["stopped_by"][3] == "cache"
     assert mixed["cached"] == [True, False, True, True]
 
 
@@ -170,7 +170,7 @@ def test_the_picture_endpoint_says_similar_beside_the_answer(server: LiveServer)
     computed, shared = predict(server, picture), predict(server, other)
     assert "similar" not in computed and "similar" not in computed["answers"][0]
     (answer,) = shared["answers"]
-    assert (answer["similar"], answer["stopped_by"], answer["cached"]) == (True, "memory", True)
+    assert (answer["similar"], answer["stopped_by"], answer["cached"]) == (True, "cache", True)
     assert answer["exit"] == computed["answers"][0]["exit"]
     assert answer["probabilities"] == computed["answers"][0]["probabilities"]
     assert shared["similar"] == "0"
@@ -178,11 +178,11 @@ def test_the_picture_endpoint_says_similar_beside_the_answer(server: LiveServer)
 
 def test_metrics_and_the_routes_page_tell_of_opted_in_routes_only(server: LiveServer) -> None:
     def read(name: str) -> float:
-        return server.metric(f"sparing_similar_{name}", route="tiny")
+        return server.metric(f"sparing_cache_perceptual_{name}", route="tiny")
 
     names = ("hits_total", "misses_total", "guarded_total", "audits_total", "wrong_total")
     before = {name: read(name) for name in names}
-    remembered = server.metric("sparing_rows_total", route="tiny", stopped_by="memory")
+    remembered = server.metric("sparing_rows_total", route="tiny", stopped_by="cache")
     picture, other = make_two()
     predict(server, picture)
     predict(server, other)
@@ -191,12 +191,14 @@ def test_metrics_and_the_routes_page_tell_of_opted_in_routes_only(server: LiveSe
     assert gained == {
         "hits_total": 1, "misses_total": 1, "guarded_total": 1, "audits_total": 0, "wrong_total": 0,
     }  # fmt: skip
-    after = server.metric("sparing_rows_total", route="tiny", stopped_by="memory")
+    after = server.metric("sparing_rows_total", route="tiny", stopped_by="cache")
     assert after - remembered == 1
     assert (read("off"), read("entries") > 0, read("bytes") > 0) == (0, True, True)
-    assert 'sparing_similar_hits_total{route="plain"}' not in server.get("/metrics").decode()
+    assert (
+        'sparing_cache_perceptual_hits_total{route="plain"}' not in server.get("/metrics").decode()
+    )
     listed = json.loads(server.get("/v1/routes"))["routes"]
-    pages = {route["route"]: route["memory"]["similar"] for route in listed}
+    pages = {route["route"]: route["cache"]["perceptual"] for route in listed}
     assert pages["plain"] is None
     assert pages["tiny"]["on"] is True
     assert pages["tiny"]["audits"] == 0
@@ -208,7 +210,7 @@ def test_a_tier_that_is_too_loose_is_switched_off_and_says_so(server: LiveServer
     rng = np.random.default_rng(0)
 
     def read(name: str) -> float:
-        return server.metric(f"sparing_similar_{name}", route="loose")
+        return server.metric(f"sparing_cache_perceptual_{name}", route="loose")
 
     while not read("off"):
         pictures = make_pictures(32, next(SEEDS)) // 2 + 40
@@ -219,7 +221,7 @@ def test_a_tier_that_is_too_loose_is_switched_off_and_says_so(server: LiveServer
     audits, wrong = read("audits_total"), read("wrong_total")
     assert wrong / audits > 0.001
     assert read("entries") == 0
-    sentence = "similar memory of route loose version 1 is off for caller 'address 127.0.0.1'"
+    sentence = "perceptual cache of route loose version 1 is off for caller 'address 127.0.0.1'"
     assert server.log.read_text().count(sentence) == 1
     facts = client.infer(*pictures[:, ::-1].copy(), route="loose")
     again = client.infer(*pictures[:, ::-1] + np.uint8(1), route="loose")
@@ -234,9 +236,9 @@ def refuse_pictures(table: dict[str, Any]) -> None:
 def make_settings(models: Path) -> Settings:
     return Settings.model_validate(
         {
-            "doors": {"grpc_port": 0},
+            "server": {"grpc_port": 0},
             "routes": {"directories": [models]},
-            "memory": {"similar": {"routes": {"blind": {}}}},
+            "cache": {"perceptual": {"routes": {"blind": {}}}},
         }
     )
 
@@ -257,7 +259,7 @@ def test_a_route_that_takes_no_picture_is_refused_with_one_sentence_and_others_s
     write_route(tmp_path, "tiny")
     assert asyncio.run(list_served(make_settings(tmp_path))) == "tiny v1"
     sentence = (
-        "route refused: memory.similar.routes.blind: allowed is one UINT8 picture, grey or of"
+        "route refused: cache.perceptual.routes.blind: allowed is one UINT8 picture, grey or of"
         " three colours, as input"
     )
     assert caplog.text.count(sentence) == 2

@@ -135,9 +135,9 @@ def test_without_a_command_the_help_is_shown() -> None:
 
 
 def test_an_unknown_key_in_settings_toml_stops_the_server_with_one_line(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text("[doors]\nhttp_prot = 3000\n")
+    (tmp_path / "settings.toml").write_text("[server]\nhttp_prot = 3000\n")
     done = sparing("serve", folder=tmp_path)
-    assert_one_sentence(done, 2, "settings.toml", "doors.http_prot")
+    assert_one_sentence(done, 2, "settings.toml", "server.http_prot")
 
 
 def test_routes_shows_what_directories_hold(models: Path) -> None:

@@ -22,7 +22,7 @@ PAGE = """# HELP sparing_rows_total Rows answered.
 # TYPE sparing_rows_total counter
 sparing_rows_total{exit="light",route="a",stopped_by="confidence"} 60.0
 sparing_rows_total{exit="large",route="a",stopped_by="last_stage"} 20.0
-sparing_rows_total{exit="light",route="a",stopped_by="memory"} 20.0
+sparing_rows_total{exit="light",route="a",stopped_by="cache"} 20.0
 sparing_rows_total{exit="light",route="unused",stopped_by="confidence"} 0.0
 sparing_requests_total{result="ok",route="a"} 90.0
 sparing_requests_total{result="Overloaded",route="a"} 3.0

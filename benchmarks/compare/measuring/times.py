@@ -46,7 +46,7 @@ SHAPES = (Shape("lone", 1), Shape("many", 64), Shape("bulk", 8, BULK_ROWS))
 
 def write_settings(path: Path) -> None:
     """Memory off; joules by the machine's meter, else by the model with its default watts."""
-    path.write_text(f"[memory]\nenabled = false\n{MODEL_SETTINGS}")
+    path.write_text(f"[cache]\nenabled = false\n{MODEL_SETTINGS}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The benchmark of similar memory makes what it says, counts right, and judges by samples."""
+"""The benchmark of the perceptual cache makes what it says, counts right, and judges by samples."""
 
 import math
 

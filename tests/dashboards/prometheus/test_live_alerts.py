@@ -46,8 +46,8 @@ def test_a_redis_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     write_route(tmp_path, width=SLOWER_WIDTH, thresholds=[0.9])
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        remote = f'[memory.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
-        settings = f"[memory]\nlimit_bytes = 1\n{remote}"  # every row is asked of the second tier
+        remote = f'[cache.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
+        settings = f"[cache]\nlimit_bytes = 1\n{remote}"  # every row is asked of the second tier
         server = stack.enter_context(LiveServer(tmp_path, settings))
         prometheus = stack.enter_context(watch(server))
         asking = stack.enter_context(Asking(server, 4, REMEMBERED))
@@ -186,7 +186,7 @@ def test_only_hard_pictures_after_easy_ones(tmp_path: Path) -> None:
 
 def test_memory_that_is_not_asked_any_more(tmp_path: Path) -> None:
     write_route(tmp_path)
-    check_change(tmp_path, "SparingMemoryHitCollapse", REMEMBERED, BODIES)
+    check_change(tmp_path, "SparingCacheHitCollapse", REMEMBERED, BODIES)
 
 
 def check_change(

@@ -17,7 +17,7 @@ from monitoring.energy.rate import EnergyRate
 from tests.fakes.clock import Clock
 from tests.monitoring.energy.test_meter_reader import SteadyMeter
 
-Act = Literal["light", "large", "both", "fail", "doors", "neighbour", "rest", "no meter", "kill"]
+Act = Literal["light", "large", "both", "fail", "server", "neighbour", "rest", "no meter", "kill"]
 ACTS: tuple[Act, ...] = Act.__args__  # type: ignore[attr-defined]
 acts = st.lists(st.tuples(st.sampled_from(ACTS), st.floats(0.001, 3.0)), min_size=1, max_size=40)
 
@@ -62,7 +62,7 @@ class World:
                 self.run(["light", "large"], seconds)
             case "fail":
                 self.run(["failed"], seconds, ends=False)  # its batch still runs, say
-            case "doors":
+            case "server":
                 self.busy_s += seconds
                 self.own_s += seconds
             case "neighbour":

@@ -40,7 +40,7 @@ def test_rows_are_counted_by_exit_and_by_what_stopped_them() -> None:
     samples = read(metrics)
     labels = {"route": "fashion-mnist", "exit": "light"}
     assert value(samples, "sparing_rows_total", **labels, stopped_by="confidence") == 2
-    assert value(samples, "sparing_rows_total", **labels, stopped_by="memory") == 0
+    assert value(samples, "sparing_rows_total", **labels, stopped_by="cache") == 0
     assert value(samples, "sparing_latency_seconds_bucket", **labels, le="0.0025") == 0
     assert value(samples, "sparing_latency_seconds_bucket", **labels, le="0.005") == 1
     assert value(samples, "sparing_latency_seconds_bucket", **labels, le="+Inf") == 2
@@ -144,31 +144,29 @@ def test_memory_is_read_at_every_scrape() -> None:
     metrics.watch_memory(lambda: counts)
     counts["hits"] = 5
     samples = read(metrics)
-    assert value(samples, "sparing_memory_hits_total") == 5
-    assert value(samples, "sparing_memory_bytes") == 512
+    assert value(samples, "sparing_cache_hits_total") == 5
+    assert value(samples, "sparing_cache_bytes") == 512
 
 
 def test_a_memory_count_with_a_label_is_a_series_for_each_of_its_values() -> None:
     metrics = Metrics()
     metrics.watch_memory(lambda: {"remote_errors": {"timeout": 3, "invalid": 0}})
     samples = read(metrics)
-    assert value(samples, "sparing_memory_remote_errors_total", reason="timeout") == 3
-    assert value(samples, "sparing_memory_remote_errors_total", reason="invalid") == 0
+    assert value(samples, "sparing_cache_remote_errors_total", reason="timeout") == 3
+    assert value(samples, "sparing_cache_remote_errors_total", reason="invalid") == 0
 
 
-def test_similar_memory_is_read_at_every_scrape_by_route_and_absent_where_none_is_opted_in() -> (
-    None
-):
+def test_the_perceptual_cache_is_read_by_route_and_absent_where_none_is_opted_in() -> None:
     metrics = Metrics()
-    assert not [name for name, _ in read(metrics) if name.startswith("sparing_similar")]
+    assert not [name for name, _ in read(metrics) if name.startswith("sparing_cache_perceptual")]
     counts = {route: dict.fromkeys(SIMILAR, 0) for route in ("a", "b")}
     metrics.watch_similar(lambda: counts)
     counts["b"]["hits"] = 5
     counts["b"]["off"] = 1
     samples = read(metrics)
-    assert value(samples, "sparing_similar_hits_total", route="a") == 0
-    assert value(samples, "sparing_similar_hits_total", route="b") == 5
-    assert value(samples, "sparing_similar_off", route="b") == 1
+    assert value(samples, "sparing_cache_perceptual_hits_total", route="a") == 0
+    assert value(samples, "sparing_cache_perceptual_hits_total", route="b") == 5
+    assert value(samples, "sparing_cache_perceptual_off", route="b") == 1
 
 
 def test_a_memory_count_without_a_metric_is_refused_by_name() -> None:

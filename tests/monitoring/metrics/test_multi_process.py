@@ -111,19 +111,17 @@ def test_a_route_that_nobody_serves_any_more_is_dropped_for_good() -> None:
 
 
 def test_gauges_are_summed() -> None:
-    merged = add_up(
-        "gauge sparing_memory_limit_bytes 100", "gauge sparing_memory_limit_bytes 100.0"
-    )
-    assert merged == {"sparing_memory_limit_bytes": 200}
+    merged = add_up("gauge sparing_cache_limit_bytes 100", "gauge sparing_cache_limit_bytes 100.0")
+    assert merged == {"sparing_cache_limit_bytes": 200}
 
 
 def test_a_tier_that_any_process_leaves_alone_is_one_not_a_number_of_processes() -> None:
-    name = 'gauge sparing_memory_remote_breaker_open{operation="%s"} %d'
+    name = 'gauge sparing_cache_remote_breaker_open{operation="%s"} %d'
     texts = [
         "\n".join(name % pair for pair in (("recall", recall), ("store", 0)))
         for recall in (1, 1, 0)
     ]
-    key = "sparing_memory_remote_breaker_open"
+    key = "sparing_cache_remote_breaker_open"
     assert add_up(*texts) == {f"{key} recall": 1, f"{key} store": 0}
 
 
@@ -131,20 +129,20 @@ def test_a_tier_that_any_process_leaves_alone_is_one_not_a_number_of_processes()
     ("measured", "told"), [(("NaN", "0.25", "0.5"), 0.5), (("0.25", "NaN"), 0.25)]
 )
 def test_the_time_of_a_key_is_the_largest_known(measured: tuple[str, ...], told: float) -> None:
-    texts = [f"gauge sparing_memory_remote_key_seconds {value}" for value in measured]
-    assert add_up(*texts) == {"sparing_memory_remote_key_seconds": told}
+    texts = [f"gauge sparing_cache_remote_key_seconds {value}" for value in measured]
+    assert add_up(*texts) == {"sparing_cache_remote_key_seconds": told}
 
 
 def test_a_time_that_no_process_knows_stays_unknown() -> None:
-    text = scrape("gauge sparing_memory_remote_key_seconds NaN")
+    text = scrape("gauge sparing_cache_remote_key_seconds NaN")
     merged = Sums().add_up([text, text])
-    assert b"sparing_memory_remote_key_seconds NaN\n" in merged
-    assert math.isnan(read(merged)["sparing_memory_remote_key_seconds"])
+    assert b"sparing_cache_remote_key_seconds NaN\n" in merged
+    assert math.isnan(read(merged)["sparing_cache_remote_key_seconds"])
 
 
 def test_versions_switched_off_are_not_counted_once_a_process() -> None:
-    text = 'gauge sparing_similar_off{route="a"} %d'
-    assert add_up(text % 2, text % 1) == {"sparing_similar_off a": 2}
+    text = 'gauge sparing_cache_perceptual_off{route="a"} %d'
+    assert add_up(text % 2, text % 1) == {"sparing_cache_perceptual_off a": 2}
 
 
 def test_the_server_is_as_old_as_its_oldest_process() -> None:
@@ -153,8 +151,8 @@ def test_the_server_is_as_old_as_its_oldest_process() -> None:
 
 
 def test_every_gauge_that_is_not_summed_is_counted_somewhere() -> None:
-    names = {f"sparing_memory_{name}" for name in MEMORY}
-    names |= {f"sparing_similar_{name}" for name in SIMILAR}
+    names = {f"sparing_cache_{name}" for name in MEMORY}
+    names |= {f"sparing_cache_perceptual_{name}" for name in SIMILAR}
     names |= {f"sparing_{name}" for name in FAMILIES}
     names |= {"sparing_build_info", "process_start_time_seconds"}
     assert set(GAUGES) <= names

@@ -18,7 +18,7 @@ def test_a_trace_is_told_once_with_its_error() -> None:
 def test_marks_follow_each_other_and_touch_leaves_a_gap() -> None:
     trace = SampledTrace(1, None, lambda _: None)
     trace.mark("decode", rows=2)
-    trace.mark("memory")
+    trace.mark("cache")
     before = time.monotonic()
     trace.touch()
     trace.mark("encode")
@@ -39,7 +39,7 @@ def test_nothing_is_noted_before_the_request_came_or_after_it_ended() -> None:
 
 def test_a_note_begins_behind_the_last_mark_and_not_behind_a_touch() -> None:
     trace = SampledTrace(1, None, lambda _: None)
-    trace.mark("memory")
+    trace.mark("cache")
     trace.touch()
     trace.note("queue", trace.began, trace.began + 1.0)
     memory, queue = trace.notes

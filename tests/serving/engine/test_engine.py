@@ -132,7 +132,7 @@ def test_memory_answers_a_repeated_row_and_says_so() -> None:
     async def use(engine: Engine) -> None:
         await engine.answer(ask(3))
         again = (await engine.answer(ask(3))).answers[0]
-        assert (again.stopped_by, again.cached, again.macs) == ("memory", True, 0)
+        assert (again.stopped_by, again.cached, again.macs) == ("cache", True, 0)
         assert (again.outcome.exit, float(again.outcome.outputs["y"])) == ("large", 103)
 
     with_engine(use, serve_toy(light, large))

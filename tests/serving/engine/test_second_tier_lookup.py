@@ -33,7 +33,7 @@ def test_another_process_answers_from_the_second_tier_and_then_from_its_own_memo
         assert values(await first.engine.answer(ask(2, 3))) == [2, 103]
         await stored(first, 2)
         for answer in (await second.engine.answer(ask(3, 2))).answers:
-            assert (answer.stopped_by, answer.cached, answer.macs) == ("memory", True, 0)
+            assert (answer.stopped_by, answer.cached, answer.macs) == ("cache", True, 0)
         answers = (await second.engine.answer(ask(3, 2))).answers
         assert [float(answer.outcome.outputs["y"]) for answer in answers] == [103, 2]
         assert [answer.outcome.exit for answer in answers] == ["large", "light"]
@@ -244,7 +244,7 @@ def test_a_stream_is_answered_from_the_second_tier(redis: RedisServer) -> None:
         await first.engine.answer(ask(3))
         await stored(first, 1)
         replies = [reply async for reply in second.engine.infer(ask(3, stream=True))]
-        assert [reply.answers[0].stopped_by for reply in replies] == ["memory"]
+        assert [reply.answers[0].stopped_by for reply in replies] == ["cache"]
         assert replies[0].final
 
     with_processes(use, *[lambda: Process(redis.url, make_dear(serve_toy(*cascade())))] * 2)
@@ -262,7 +262,7 @@ def test_what_the_second_tier_knows_is_an_audits_verdict_and_teaches_likeness(
         await stored(first, 1)
         await second.engine.answer(show(picture))
         (answer,) = (await second.engine.answer(show(alter(picture, label=1)))).answers
-        assert (answer.stopped_by, answer.similar) == ("memory", False)
+        assert (answer.stopped_by, answer.similar) == ("cache", False)
         assert int(answer.outcome.outputs["label"]) == 101
 
     with_processes(

@@ -1,4 +1,4 @@
-"""Similar memory in the engine: who is answered and marked, what is kept, who may opt in."""
+"""The perceptual cache in the engine: who is answered and marked, what is kept, who may opt in."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from core.errors import ModelDirectoryError
 from serving.engine.engine import Engine
 from serving.engine.similar import MAX_SKETCHED_VALUES, SimilarRoutes
 from serving.engine.similar_recall import count_similar
-from serving.settings import SimilarRouteSettings
+from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import with_engine
 from tests.serving.alike import (
     ALWAYS,
@@ -36,7 +36,7 @@ def test_a_picture_that_looks_alike_is_answered_as_the_first_was_and_marked() ->
         (first,) = await answer(engine, A)
         assert (first.stopped_by, first.similar) == ("last_stage", False)
         (second,) = await answer(engine, alter(A, label=1))
-        assert (second.stopped_by, second.cached, second.similar) == ("memory", True, True)
+        assert (second.stopped_by, second.cached, second.similar) == ("cache", True, True)
         assert (second.outcome.exit, second.macs, label(second)) == ("light", 0, 100)
 
     with_engine(use, served)
@@ -52,7 +52,7 @@ def test_a_request_mixes_rows_known_alike_computed_and_twice_the_same() -> None:
         await answer(engine, A)
         answers = await answer(engine, B, alter(A), A, B)
         assert [one.stopped_by for one in answers] == [
-            "last_stage", "memory", "memory", "last_stage"
+            "last_stage", "cache", "cache", "last_stage"
         ]  # fmt: skip
         assert [one.similar for one in answers] == [False, True, False, False]
 
@@ -60,7 +60,7 @@ def test_a_request_mixes_rows_known_alike_computed_and_twice_the_same() -> None:
     assert light.labels == [100, 100]  # A, and B once
 
 
-def test_the_same_bytes_are_exact_memorys_and_similar_memory_is_not_asked() -> None:
+def test_the_same_bytes_hit_the_local_cache_and_the_perceptual_cache_is_not_asked() -> None:
     served, similar = serve_alike(CornerStage(), **ALWAYS)
 
     async def use(engine: Engine) -> None:
@@ -221,16 +221,16 @@ ONE_PICTURE = "allowed is one UINT8 picture, grey or of three colours, as input"
 def test_a_route_that_takes_something_else_than_one_picture_is_refused(
     changes: dict[str, Any],
 ) -> None:
-    routes = SimilarRoutes({"small": SimilarRouteSettings()})
+    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
     with pytest.raises(ModelDirectoryError) as caught:
         routes.open(make_manifest(**changes))
-    assert str(caught.value) == f"memory.similar.routes.small: {ONE_PICTURE}"
+    assert str(caught.value) == f"cache.perceptual.routes.small: {ONE_PICTURE}"
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"memory": {"enabled": False}}, "its route.toml says that it has no memory"),
+        ({"cache": {"enabled": False}}, "its route.toml says that it has no cache"),
         (
             {"outputs": [{"name": "heat", "datatype": "FP32", "shape": [-1, 2]}]},
             "without a label or another output of whole numbers no audit works",
@@ -240,18 +240,18 @@ def test_a_route_that_takes_something_else_than_one_picture_is_refused(
 def test_a_route_without_memory_or_without_a_label_is_refused(
     changes: dict[str, Any], why: str
 ) -> None:
-    routes = SimilarRoutes({"small": SimilarRouteSettings()})
-    with pytest.raises(ModelDirectoryError, match=f"^memory.similar.routes.small: {why}$"):
+    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
+    with pytest.raises(ModelDirectoryError, match=f"^cache.perceptual.routes.small: {why}$"):
         routes.open(make_manifest(**changes))
 
 
 def test_a_route_that_is_not_named_has_none() -> None:
-    routes = SimilarRoutes({"other": SimilarRouteSettings()})
+    routes = SimilarRoutes({"other": PerceptualRouteSettings()})
     assert routes.open(make_manifest()) is None
 
 
 def test_a_reloaded_route_is_on_again_and_its_counts_go_on() -> None:
-    routes = SimilarRoutes({"small": SimilarRouteSettings()})
+    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
     old, new = (routes.open(make_manifest()) for _ in range(2))
     assert old is not None and new is not None
     for _ in range(10):
@@ -263,7 +263,7 @@ def test_a_reloaded_route_is_on_again_and_its_counts_go_on() -> None:
 
 
 def test_versions_of_a_route_count_together() -> None:
-    routes = SimilarRoutes({"small": SimilarRouteSettings()})
+    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
     served = []
     for version in ("2", "1"):
         one, _ = serve_alike(CornerStage(), version=version)
@@ -281,7 +281,7 @@ def test_versions_of_a_route_count_together() -> None:
 
 
 def test_a_name_that_no_route_has_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    routes = SimilarRoutes({"smal": SimilarRouteSettings()})
+    routes = SimilarRoutes({"smal": PerceptualRouteSettings()})
     for _ in range(3):
         routes.note_served({"small"})
-    assert caplog.text.count("memory.similar.routes.smal: no route of this name is served") == 1
+    assert caplog.text.count("cache.perceptual.routes.smal: no route of this name is served") == 1

@@ -1,4 +1,4 @@
-"""The audit of similar memory: what it computes, that it ends, and that it switches off."""
+"""The audit of the perceptual cache: what it computes, that it ends, and that it switches off."""
 
 import asyncio
 import logging
@@ -157,7 +157,7 @@ def test_a_broken_hash_is_switched_off_and_everything_is_computed_from_then_on(
 
     with caplog.at_level(logging.ERROR):
         with_engine(use, served)
-    assert caplog.text.count("similar memory of route small version 1 is off") == 1
+    assert caplog.text.count("perceptual cache of route small version 1 is off") == 1
     counts = similar.memory.counts()
     assert (counts.entries, counts.size_bytes) == (0, 0)
     assert similar.describe()["on"] is False

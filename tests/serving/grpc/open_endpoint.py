@@ -19,7 +19,7 @@ from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.grpc.endpoint import RpcDoor
 from serving.scheduling.progress import HEALTHY, Health
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 
 T = TypeVar("T")
 SERVICE = "/inference.GRPCInferenceService/"
@@ -176,7 +176,9 @@ def run(test: Callable[[House], Awaitable[T]], **settings: Any) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
         door = RpcDoor(
-            engine, DoorSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}), counts
+            engine,
+            ServerSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}),
+            counts,
         )
         port = await door.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:

@@ -16,7 +16,7 @@ from core import errors
 from core.errors import SparingError
 from serving.grpc.endpoint import RpcDoor
 from serving.grpc.status import STATUS
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 from tests.clients.raw_http2 import RawHttp2, half_message
 from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
 
@@ -296,7 +296,7 @@ def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
 
 def test_a_port_in_use_is_an_os_error() -> None:
     async def test(house: House) -> None:
-        second = RpcDoor(house.engine, DoorSettings(grpc_port=house.port), house.counts)
+        second = RpcDoor(house.engine, ServerSettings(grpc_port=house.port), house.counts)
         with pytest.raises(OSError, match="in use"):
             await second.start()
         await house.answered()

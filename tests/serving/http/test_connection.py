@@ -305,4 +305,4 @@ def test_a_live_server_answers_a_mixed_row_of_requests_in_order(tmp_path: Path) 
             bodies = [answer.partition(b"\r\n\r\n")[2] for _, answer in split(written)]
             assert [json.loads(body)["id"] for body in bodies] == names
         assert server.metric("sparing_requests_total", result="ok") == 16.0
-        assert server.metric("sparing_memory_hits_total") == 7.0
+        assert server.metric("sparing_cache_hits_total") == 7.0

@@ -16,7 +16,7 @@ import uvicorn
 from core.errors import DeadlineExceeded, Overloaded, StageFailed
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
 from tests.waiting import until
@@ -139,7 +139,7 @@ def test_unknown_paths_routes_and_methods_are_refused(method: str, path: str, st
 def test_random_names_fill_no_memory_and_no_metrics() -> None:
     async def run() -> None:
         metrics = Metrics()
-        door = HttpDoor(SmallEngine(), DoorSettings(), metrics)
+        door = HttpDoor(SmallEngine(), ServerSettings(), metrics)
         transport = httpx.ASGITransport(door)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             for name in range(300):
@@ -207,7 +207,7 @@ def test_bodies_in_flight_are_bounded_and_released() -> None:
 
 async def serve(engine: SmallEngine) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
     """A real server on a free port of this machine."""
-    door = HttpDoor(engine, DoorSettings(), Metrics())
+    door = HttpDoor(engine, ServerSettings(), Metrics())
     config = uvicorn.Config(
         door,
         http="httptools",
@@ -261,7 +261,7 @@ def test_a_request_cut_off_by_the_end_of_a_shutdown_is_told_so() -> None:
     async def run() -> None:
         engine = SmallEngine()
         engine.gate.clear()
-        door = HttpDoor(engine, DoorSettings(), Metrics())
+        door = HttpDoor(engine, ServerSettings(), Metrics())
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": INFER, "client": None}
         scope |= {"headers": [], "query_string": b""}
         task = asyncio.create_task(door(scope, receive, send))

@@ -11,7 +11,7 @@ from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
 from serving.http.openapi import make_document
 from serving.http.paths import FIXED, read_place
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, make_png
 from tests.serving.small_engine import SmallEngine
 
@@ -36,7 +36,7 @@ def test_every_path_of_the_document_is_an_endpoint_and_the_other_way_round() -> 
 
 def test_answers_and_refusals_have_the_documents_shape() -> None:
     async def run() -> None:
-        door = HttpDoor(SmallEngine(), DoorSettings(), Metrics())
+        door = HttpDoor(SmallEngine(), ServerSettings(), Metrics())
         transport = httpx.ASGITransport(door)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             for path, methods in DOCUMENT["paths"].items():

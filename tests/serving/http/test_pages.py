@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpDoor
-from serving.settings import DoorSettings
+from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, visit
 from tests.serving.small_engine import SmallEngine
 
@@ -66,7 +66,7 @@ def test_results_are_counted_by_route_and_error() -> None:
     async def run() -> None:
         metrics = Metrics()
         metrics.serve("small", ["shade"])
-        door = HttpDoor(SmallEngine(), DoorSettings(), metrics)
+        door = HttpDoor(SmallEngine(), ServerSettings(), metrics)
         transport = httpx.ASGITransport(door)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             await client.post(INFER, content=BRIGHT)

@@ -18,7 +18,7 @@ from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection
 from serving.http.endpoint import HttpDoor
-from serving.settings import DoorSettings, EngineSettings
+from serving.settings import EngineSettings, ServerSettings
 from tests.fakes.toys import (
     ToyPipeline,
     ToyStage,
@@ -123,7 +123,7 @@ class Scene:
         self.catalog = Catalog([self.route])
         self.memory = LocalMemory(1 << 20)
         self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, CpuDevice())
-        door = HttpDoor(self.engine, DoorSettings(**doors), self.metrics)
+        door = HttpDoor(self.engine, ServerSettings(**doors), self.metrics)
         self.config = Config(
             door, http=connection, ws="none", lifespan="off", interface="asgi3",
             server_header=False, date_header=False, proxy_headers=False, log_config=None,

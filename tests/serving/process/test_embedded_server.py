@@ -18,7 +18,7 @@ from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.http.interfaces import Scope, Send
 from serving.process.embedded_server import Entrance, Guest, check
-from serving.settings import DoorSettings, RouteSettings, Settings
+from serving.settings import RouteSettings, ServerSettings, Settings
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
 from tests.fakes.tiny_routes import write_route
@@ -32,15 +32,15 @@ def settings(tmp_path: Path) -> Settings:
     """Of a server of one tiny route, gRPC on a free port."""
     write_route(tmp_path / "models")
     return Settings(
-        doors=DoorSettings(grpc_port=0, drain_s=0.0),
+        server=ServerSettings(grpc_port=0, drain_s=0.0),
         routes=RouteSettings(directories=(tmp_path / "models",)),
     )
 
 
 def until_a_second_signal(settings: Settings) -> Settings:
     """The host hears nothing of a first signal while the test runs."""
-    doors = settings.doors.model_copy(update={"drain_s": 600.0, "drain_timeout_s": 1.0})
-    return settings.model_copy(update={"doors": doors})
+    doors = settings.server.model_copy(update={"drain_s": 600.0, "drain_timeout_s": 1.0})
+    return settings.model_copy(update={"server": doors})
 
 
 class Host:

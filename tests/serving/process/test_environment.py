@@ -8,7 +8,7 @@ from serving.process.environment import ROOT, read_environment
 from serving.settings import Settings
 
 FILE = """
-[doors]
+[server]
 grpc_port = 4001
 bearer_token = "t0ken"
 [routes]
@@ -20,7 +20,7 @@ reload_interval_s = 7.0
 def test_nothing_said_gives_the_project_its_own_settings_and_routes() -> None:
     settings = read_environment({})
     assert settings.routes.directories == (ROOT / "models",)
-    assert settings.doors == Settings().doors
+    assert settings.server == Settings().server
     assert (ROOT / "pyproject.toml").is_file()
 
 
@@ -31,12 +31,12 @@ def test_a_folder_without_a_settings_file_has_the_defaults(tmp_path: Path) -> No
 
 
 def test_the_file_that_is_named_wins_and_relative_paths_lie_in_the_project(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text("[doors]\ngrpc_port = 5001\n")
+    (tmp_path / "settings.toml").write_text("[server]\ngrpc_port = 5001\n")
     (tmp_path / "other.toml").write_text(FILE)
-    assert read_environment({}, tmp_path).doors.grpc_port == 5001
+    assert read_environment({}, tmp_path).server.grpc_port == 5001
     for name in ("other.toml", str(tmp_path / "other.toml")):
         settings = read_environment({"SPARING_SETTINGS": name}, tmp_path)
-        assert settings.doors.grpc_port == 4001
+        assert settings.server.grpc_port == 4001
         assert settings.routes.directories == (tmp_path / "own", Path("/elsewhere"))
 
 
@@ -48,8 +48,8 @@ def test_variables_win_over_the_file_and_leave_the_rest_of_it(tmp_path: Path) ->
         "SPARING_MODELS": "models:/srv/routes",
     }
     settings = read_environment(given, tmp_path)
-    assert (settings.doors.host, settings.doors.grpc_port) == ("0.0.0.0", 0)
-    assert settings.doors.bearer_token == "t0ken"
+    assert (settings.server.host, settings.server.grpc_port) == ("0.0.0.0", 0)
+    assert settings.server.bearer_token == "t0ken"
     assert settings.routes.directories == (tmp_path / "models", Path("/srv/routes"))
     assert settings.routes.reload_interval_s == 7.0
 
@@ -73,8 +73,8 @@ def test_a_wrong_port_is_one_line_that_names_the_variable(given: str) -> None:
 
 
 def test_a_settings_file_that_is_wrong_or_absent_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.toml").write_text("[doors]\ngrpc_prot = 1\n")
-    with pytest.raises(ValueError, match=r"bad\.toml: doors\.grpc_prot: "):
+    (tmp_path / "bad.toml").write_text("[server]\ngrpc_prot = 1\n")
+    with pytest.raises(ValueError, match=r"bad\.toml: server\.grpc_prot: "):
         read_environment({"SPARING_SETTINGS": "bad.toml"}, tmp_path)
     with pytest.raises(ValueError, match=r"absent\.toml: No such file"):
         read_environment({"SPARING_SETTINGS": "absent.toml"}, tmp_path)

@@ -45,7 +45,7 @@ def test_an_escalated_row_waits_and_runs_twice_in_this_order() -> None:
         trace = start()
         await answer(engine, ask(3), trace)
         assert names(trace) == [
-            "decode", "memory", "queue", "stage light", "queue", "stage large",
+            "decode", "cache", "queue", "stage light", "queue", "stage large",
         ]  # fmt: skip
         for earlier, later in zip(trace.notes, trace.notes[1:], strict=False):
             assert earlier.began <= earlier.ended
@@ -76,7 +76,7 @@ def test_a_row_from_memory_ran_nowhere() -> None:
         request = ask(3)
         admitted = follow(trace, engine.admit(request))
         assert engine.recall(request, admitted) is not None
-        assert names(trace) == ["decode", "memory"]
+        assert names(trace) == ["decode", "cache"]
         assert trace.notes[1].facts == {"tier": 1, "rows": 1, "hits": 1}
 
     with_engine(use, serve_toy(*cascade()))
@@ -89,7 +89,7 @@ def test_memory_that_is_asked_twice_is_one_note() -> None:
         admitted = follow(trace, engine.admit(request))
         assert engine.recall(request, admitted) is None
         await engine.answer(request, admitted)
-        (memory,) = find(trace, "memory")
+        (memory,) = find(trace, "cache")
         assert memory.facts == {"tier": 1, "rows": 1, "hits": 0}
 
     with_engine(use, serve_toy(*cascade()))
@@ -127,7 +127,7 @@ def test_whoever_joins_a_row_under_way_notes_nothing_before_he_came() -> None:
         await until(lambda: bool(stage.batches))
         second = start()
         joining = asyncio.create_task(answer(engine, ask(1), second))
-        await until(lambda: "memory" in names(second))
+        await until(lambda: "cache" in names(second))
         gate.set()
         await asyncio.gather(running, joining)
         assert len(stage.batches) == 1
@@ -173,7 +173,7 @@ def test_a_look_up_in_the_second_tier_is_a_note_with_its_hits(redis: RedisServer
         await stored(first, 1)
         await answer(second.engine, ask(2), found)
         for trace, hits in ((missed, 0), (found, 1)):
-            own, shared = find(trace, "memory")
+            own, shared = find(trace, "cache")
             assert own.facts == {"tier": 1, "rows": 1, "hits": 0}
             assert shared.facts == {"tier": 2, "rows": 1, "hits": hits}
         assert "stage light" in names(missed)

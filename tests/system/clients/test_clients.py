@@ -102,7 +102,7 @@ def test_a_picture_seen_before_comes_from_memory_through_either(
     first = ask_http(server, picture)
     again = ask_grpc(server, picture)
     assert (bool(first["cached"][0]), bool(again["cached"][0])) == (False, True)
-    assert _text(again["stopped_by"][0]) == "memory"
+    assert _text(again["stopped_by"][0]) == "cache"
     assert int(again["macs"][0]) == 0
     np.testing.assert_array_equal(first["probabilities"], again["probabilities"])
 

@@ -65,7 +65,7 @@ assembly.Reloader = Reloader
 if kind == "threads":
     host.EXIT_GRACE_S = 0.5
 settings = Settings.model_validate({
-    "doors": {"http_port": 0, "grpc_port": 0, "drain_s": 0.0, "drain_timeout_s": 0.2,
+    "server": {"http_port": 0, "grpc_port": 0, "drain_s": 0.0, "drain_timeout_s": 0.2,
               "max_connections": 100},
     "routes": {"directories": [models]},
     "energy": {"source": "none"},

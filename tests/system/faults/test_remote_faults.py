@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 SECRET = "0123456789abcdef" * 4
-NO_FIRST_TIER = "[memory]\nlimit_bytes = 1\n"  # every row is asked of the second
+NO_FIRST_TIER = "[cache]\nlimit_bytes = 1\n"  # every row is asked of the second
 PART = 60  # answers on each endpoint before, during and after a fault
 PICTURES = make_pictures(64, seed=21)
 
@@ -43,7 +43,7 @@ class Place:
 
     def settings(self) -> str:
         url = f"redis://127.0.0.1:{self.proxy.port}/0"
-        return f'{NO_FIRST_TIER}[memory.remote]\nurl = "{url}"\nsecret = "{SECRET}"\n'
+        return f'{NO_FIRST_TIER}[cache.remote]\nurl = "{url}"\nsecret = "{SECRET}"\n'
 
 
 def write_dear_route(models: Path, **options: Any) -> Path:
@@ -99,10 +99,10 @@ def test_a_fault_costs_no_answer_is_counted_and_passes(
         with LiveServer(place.models, place.settings()) as server:
 
             def stores() -> float:
-                return server.metric("sparing_memory_remote_stores_total")
+                return server.metric("sparing_cache_remote_stores_total")
 
             def is_used() -> bool:
-                return server.metric("sparing_memory_remote_breaker_open") == 0
+                return server.metric("sparing_cache_remote_breaker_open") == 0
 
             async with RememberedLoad(server, PICTURES, place.right) as load:
                 await load.more(PART)
@@ -111,7 +111,7 @@ def test_a_fault_costs_no_answer_is_counted_and_passes(
                 await load.more(PART)
 
                 def counted() -> bool:
-                    name = "sparing_memory_remote_errors_total"
+                    name = "sparing_cache_remote_errors_total"
                     return server.metric(name, reason=reason) > 0
 
                 await asyncio.to_thread(wait_until, counted, f"no {reason} error is counted")
@@ -153,7 +153,7 @@ def test_a_second_process_gives_the_answers_of_the_first(place: Place) -> None:
         asyncio.run(ask(first))
     with LiveServer(place.models, place.settings()) as second:
         asyncio.run(ask(second))
-        assert second.metric("sparing_rows_total", stopped_by="memory") > PART
+        assert second.metric("sparing_rows_total", stopped_by="cache") > PART
 
 
 def is_served(server: LiveServer, version: str) -> bool:
@@ -181,6 +181,6 @@ def test_a_changed_model_never_gives_an_answer_of_the_old_one(place: Place, tmp_
     with LiveServer(models, place.settings()) as server:
         for _ in range(20):  # how dear a key is may have to be measured once more
             asyncio.run(ask(server, new))
-            if server.metric("sparing_memory_remote_hits_total") > PART:
+            if server.metric("sparing_cache_remote_hits_total") > PART:
                 break
-        assert server.metric("sparing_memory_remote_hits_total") > PART
+        assert server.metric("sparing_cache_remote_hits_total") > PART

@@ -54,7 +54,7 @@ def test_a_client_that_resets_after_it_sent_its_last_byte_cancels_its_call(tmp_p
 
 
 def test_a_shutdown_waits_for_nobody_who_stalls(tmp_path: Path) -> None:
-    settings = "[doors]\ndrain_timeout_s = 600.0\n"
+    settings = "[server]\ndrain_timeout_s = 600.0\n"
     write_route(tmp_path)
     kinds = [
         b"",

@@ -30,7 +30,7 @@ PART = 20  # answers on each endpoint between two kills
 def test_ten_kills_of_workers_and_of_redis_give_no_wrong_answer(tmp_path: Path) -> None:
     right = label(write_dear_route(tmp_path), PICTURES)
     with RedisServer() as redis:
-        remote = f'[memory.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
+        remote = f'[cache.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
         with LiveServer(tmp_path, TWO_WORKERS + NO_FIRST_TIER + remote) as server:
             load = RememberedLoad(server, PICTURES, right, patient=True)
             asyncio.run(kill_in_turn(server, redis, load))

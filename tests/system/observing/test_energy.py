@@ -30,7 +30,7 @@ def count(folder: Path) -> Iterator[Path]:
 
 
 def settings(root: Path) -> str:
-    return f'[memory]\nenabled = false\n[energy]\nsysfs = "{root}"\nidle_w = {IDLE_W}\n'
+    return f'[cache]\nenabled = false\n[energy]\nsysfs = "{root}"\nidle_w = {IDLE_W}\n'
 
 
 async def ask_all(server: LiveServer, times: int, outputs: Sequence[str] = ()) -> list[Any]:

@@ -47,7 +47,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 FACTS: dict[str, str | int] = {"route": "tiny", "version": "1", "rows": 1}
 TO_THE_END: dict[str, str | int] = {**FACTS, "exit": "stage1", "stopped_by": "last_stage"}
-FROM_MEMORY: dict[str, str | int] = {**TO_THE_END, "stopped_by": "memory"}
+FROM_MEMORY: dict[str, str | int] = {**TO_THE_END, "stopped_by": "cache"}
 
 
 def test_http_requests_are_followed_on_their_ordinary_way_at_the_connection_and_from_memory(
@@ -102,7 +102,7 @@ def test_several_rows_are_told_together(scene: Scene) -> None:
     known = encode_png(make_pictures(1, seed=31)[0])
     scene.follow("/v1/routes/tiny/predict", known)
     body = orjson.dumps([base64.b64encode(file).decode() for file in [*files, known]])
-    facts = {**TO_THE_END, "rows": 4, "stopped_by": "last_stage,memory"}
+    facts = {**TO_THE_END, "rows": 4, "stopped_by": "last_stage,cache"}
     spans = scene.follow("/v1/routes/tiny/predict", body)
     check(spans, COMPUTED, **facts)
     assert [span.facts["rows"] for span in spans if span.name == "queue"] == [3, 3]

@@ -18,7 +18,7 @@ from serving.settings import Settings
 
 async def main(enabled, models):
     settings = Settings.model_validate({
-        "doors": {"http_port": 0, "grpc_port": 0},
+        "server": {"http_port": 0, "grpc_port": 0},
         "routes": {"directories": [models]},
         "tracing": {"enabled": enabled == "yes", "endpoint": "http://127.0.0.1:9/v1/traces"},
     })

@@ -202,7 +202,7 @@ def make_row(shade: float = 0.5, exit: str = "shade", **changes: Any) -> Answer:
         "probabilities": np.array([1 - shade, shade], np.float32),
     }
     outcome = Outcome({**outputs, **changes}, shade, exit)
-    return Answer(outcome, "memory" if shade > 0.7 else "confidence", shade > 0.7, 7, None, shade)
+    return Answer(outcome, "cache" if shade > 0.7 else "confidence", shade > 0.7, 7, None, shade)
 
 
 def ask(*names: str, id: str = "", binary: bool = True) -> Asked:
