@@ -16,6 +16,7 @@ from typing import NamedTuple
 from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.multi_process import Sums
+from monitoring.metrics.snapshot import Snapshot
 from serving.process.exit_guard import EXIT_GRACE_S
 from serving.process.parent_process import Started
 from serving.process.ports import reserve
@@ -197,10 +198,17 @@ class _Supervisor:
     async def _sum_up(self) -> bytes:
         """A scrape of all workers together."""
         await self._count()
-        return self._sums.add_up([one.counts for one in self._workers.values()])
+        sums = self._sums.add_up([one.counts for one in self._workers.values()])
+        return await asyncio.to_thread(_write, sums)
 
     async def _count(self) -> None:
         await asyncio.gather(*(one.count(COUNT_TIMEOUT_S) for one in self._workers.values()))
+
+
+def _write(sums: Snapshot) -> bytes:
+    from monitoring.metrics.exposition import write_scrape  # a server may never be scraped
+
+    return write_scrape(sums)[0] if sums else b""
 
 
 def _describe_end(code: int) -> str:
