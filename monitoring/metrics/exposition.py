@@ -5,7 +5,10 @@ Importing this module loads the library.
 
 import sys
 from collections.abc import Iterator
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, repeat
+from math import inf
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
@@ -15,14 +18,16 @@ from prometheus_client.metrics_core import (
     HistogramMetricFamily,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
-from monitoring.metrics.snapshot import Buckets, Family, Snapshot
+from monitoring.metrics import counts
+from monitoring.metrics.snapshot import Family, Snapshot, Values
 
-# How long the writer keeps the interpreter's lock while another thread, the event loop's, wants
-# it. Python's own 5 ms would be paid at each of the handful of turns that a request takes.
-_SWITCH_INTERVAL_S = 0.0005
+# How long the writer keeps the interpreter's lock while the event loop's thread waits for it.
+# Python's own 5 ms would be paid at each of the handful of turns that a request takes.
+_SWITCH_INTERVAL_S = 0.0001
+_writing = Lock()  # the interval is the whole process's
 
 
 class SnapshotCollector(Collector):
@@ -43,12 +48,13 @@ def write_scrape(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
         encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(snapshot))
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    try:
-        return encode(registry), content_type
-    finally:
-        sys.setswitchinterval(usual_s)
+    with _writing:
+        usual_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        try:
+            return encode(registry), content_type
+        finally:
+            sys.setswitchinterval(usual_s)
 
 
 def _make_metric(family: Family) -> Metric:
@@ -61,21 +67,29 @@ def _make_metric(family: Family) -> Metric:
     return metric
 
 
-def _make_histogram(family: Family) -> HistogramMetricFamily:
+def _make_histogram(family: Family) -> Metric:
+    """As the library's family of histograms has it, which makes all labels anew each time."""
     metric = HistogramMetricFamily(family.name, family.text, labels=family.labels)
-    bounds = [*map(floatToGoString, family.bounds), "+Inf"]
+    bucket, count, total = (f"{family.name}_{what}" for what in ("bucket", "count", "sum"))
     for values, one in family.histograms.items():
-        metric.add_metric(values, list(_list_buckets(bounds, one)), one.total)
+        *bounded, plain = _label_histogram(family.labels, values, family.bounds)
+        seen = list(accumulate(one.counts))
+        metric.samples += map(Sample, repeat(bucket), bounded, seen)
+        for place, exemplar in one.exemplars.items():
+            last = place - len(one.counts)
+            metric.samples[last] = metric.samples[last]._replace(exemplar=_make_exemplar(exemplar))
+        metric.samples += (Sample(count, plain, seen[-1]), Sample(total, plain, one.total))
     return metric
 
 
-def _list_buckets(
-    bounds: list[str], one: Buckets
-) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:
-    for place, (bound, seen) in enumerate(zip(bounds, accumulate(one.counts), strict=True)):
-        found = one.exemplars.get(place)
-        if found is None:
-            yield bound, seen
-        else:
-            labels = {"trace_id": found.trace}
-            yield bound, seen, Exemplar(labels, found.latency_s, round(found.at, 3))
+@lru_cache(maxsize=8192)
+def _label_histogram(
+    names: tuple[str, ...], values: Values, bounds: tuple[float, ...]
+) -> tuple[dict[str, str], ...]:
+    """The labels of each bucket, and last those of all together."""
+    plain = dict(zip(names, values, strict=True))
+    return (*({**plain, "le": floatToGoString(bound)} for bound in (*bounds, inf)), plain)
+
+
+def _make_exemplar(exemplar: counts.Exemplar) -> Exemplar:
+    return Exemplar({"trace_id": exemplar.trace}, exemplar.latency_s, round(exemplar.at, 3))

@@ -13,7 +13,7 @@ Values = tuple[str, ...]  # of a family's labels, in their order
 
 
 class Meaning(NamedTuple):
-    """What Prometheus is told of a name."""
+    """How a name is explained to Prometheus."""
 
     kind: Kind
     text: str
