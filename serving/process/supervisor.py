@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.multi_process import Sums
 from monitoring.metrics.snapshot import Snapshot
+from monitoring.metrics.switched_off import NoMetrics
 from serving.process.exit_guard import EXIT_GRACE_S
 from serving.process.parent_process import Started
 from serving.process.ports import reserve
@@ -66,6 +68,7 @@ class _Supervisor:
         self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
         self._watchdogs: dict[int, Watchdog] = {}  # likewise
         self._sums = Sums()
+        self._write = _find_writer(settings)
         self._announced = False
         self._failure = ""
         self._clean = True
@@ -199,16 +202,19 @@ class _Supervisor:
         """A scrape of all workers together."""
         await self._count()
         sums = self._sums.add_up([one.counts for one in self._workers.values()])
-        return await asyncio.to_thread(_write, sums)
+        return (await asyncio.to_thread(self._write, sums))[0]
 
     async def _count(self) -> None:
         await asyncio.gather(*(one.count(COUNT_TIMEOUT_S) for one in self._workers.values()))
 
 
-def _write(sums: Snapshot) -> bytes:
-    from monitoring.metrics.exposition import write_scrape  # a server may never be scraped
+def _find_writer(settings: Settings) -> Callable[[Snapshot], tuple[bytes, str]]:
+    """What writes scrapes; the library that does it is loaded only where metrics are on."""
+    if not settings.metrics.enabled:
+        return lambda _: NoMetrics().render()
+    from monitoring.metrics.exposition import write_scrape
 
-    return write_scrape(sums)[0] if sums else b""
+    return write_scrape
 
 
 def _describe_end(code: int) -> str:
