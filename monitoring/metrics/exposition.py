@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate, repeat
-from math import inf
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Metric
@@ -19,7 +18,6 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
-from prometheus_client.utils import floatToGoString
 
 from monitoring.metrics import counts
 from monitoring.metrics.snapshot import Family, Snapshot, Values
@@ -88,7 +86,7 @@ def _label_histogram(
 ) -> tuple[dict[str, str], ...]:
     """The labels of each bucket, and last those of all together."""
     plain = dict(zip(names, values, strict=True))
-    return (*({**plain, "le": floatToGoString(bound)} for bound in (*bounds, inf)), plain)
+    return (*({**plain, "le": bound} for bound in (*map(str, bounds), "+Inf")), plain)
 
 
 def _make_exemplar(exemplar: counts.Exemplar) -> Exemplar:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client import ProcessCollector
 
-from monitoring.metrics.snapshot import Family
+from monitoring.metrics.snapshot import Family, Kind
 
 _PROC = Path("/proc")
 
@@ -19,7 +19,7 @@ class Process:
     def read(self) -> Iterator[Family]:
         """Nothing of what cannot be read."""
         for metric in self._collector.collect():
-            kind = "counter" if metric.type == "counter" else "gauge"
+            kind: Kind = "counter" if metric.type == "counter" else "gauge"
             family = Family(metric.name, kind, metric.documentation)
             family.add((), metric.samples[0].value)
             yield family
