@@ -42,7 +42,7 @@ class Metrics:
         from monitoring.metrics.exposition import write_scrape
         from monitoring.metrics.process import Process
 
-        self._write = write_scrape
+        self._write: Callable[[Snapshot, str], tuple[bytes, str]] = write_scrape
         self._process = Process()
         self._writer = ThreadPoolExecutor(1, "scrape")  # one: scrapes wait for each other
 
@@ -99,7 +99,7 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """What this process counted, in the older text, and its content type."""
-        return self._write(self.snapshot())
+        return self._write(self.snapshot(), "")
 
     def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         """Answer scrapes with what `gather` says instead: this process is one of several."""
