@@ -8,6 +8,7 @@ checkout in turns with this one. The numbers go to `benchmarks/results/`.
 
 import argparse
 import asyncio
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,6 @@ from benchmarks.small_cnn import ROUTE, SIZE, write_small_cnn
 from benchmarks.traffic import encode_binary
 
 ROUTES = 50
-SETTINGS = "[memory]\nenabled = false\n"
 ACCEPT = {
     "openmetrics": "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5",
     "text": "text/plain;version=0.0.4",
@@ -37,21 +37,15 @@ Span = tuple[float, float]
 Figures = dict[str, float]
 
 
-def write_routes(models: Path) -> list[str]:
-    """The small CNN under so many names."""
-    first = write_small_cnn(models)
+def write_routes(work: Path) -> tuple[Path, list[str]]:
+    """The small CNN under so many names, and their folder."""
+    first = write_small_cnn(work)
     table = (first / "route.toml").read_text()
     names = [f"route-{number}" for number in range(ROUTES)]
     for name in names:
-        folder = models / name / "1"
-        folder.mkdir(parents=True)
-        (folder / "only.onnx").hardlink_to(first / "only.onnx")
+        folder = shutil.copytree(first, work / "models" / name / "1")
         (folder / "route.toml").write_text(table.replace(f'"{ROUTE}"', f'"{name}"'))
-    for file in first.iterdir():
-        file.unlink()
-    first.rmdir()
-    first.parent.rmdir()
-    return names
+    return work / "models", names
 
 
 def build_requests(names: Sequence[str]) -> list[bytes]:
@@ -97,18 +91,15 @@ async def load(
 
 def compare(scrapes: Sequence[Span], requests: Sequence[Span]) -> Figures:
     """Milliseconds of requests during scrapes, and of all others."""
-    during: list[float] = []
-    others: list[float] = []
+    took: dict[bool, list[float]] = {True: [], False: []}  # by whether it overlaps a scrape
     for sent, answered in requests:
         overlaps = any(sent < end and answered > start for start, end in scrapes)
-        (during if overlaps else others).append((answered - sent) * 1e3)
+        took[overlaps].append((answered - sent) * 1e3)
+    during, others = (np.percentile(took[overlaps], (50, 99)) for overlaps in (True, False))
     return {
         "scrape_ms": float(np.median([(end - start) * 1e3 for start, end in scrapes])),
-        "during": len(during),
-        "during_p50_ms": float(np.percentile(during, 50)),
-        "during_p99_ms": float(np.percentile(during, 99)),
-        "others_p50_ms": float(np.percentile(others, 50)),
-        "others_p99_ms": float(np.percentile(others, 99)),
+        **{"during": len(took[True]), "during_p50_ms": during[0], "during_p99_ms": during[1]},
+        **{"others": len(took[False]), "others_p50_ms": others[0], "others_p99_ms": others[1]},
     }
 
 
@@ -125,9 +116,10 @@ def measure(server: Server, bodies: Sequence[bytes], accept: str, seconds: float
 def measure_all(checkouts: Mapping[str, Path], rounds: int, seconds: float) -> Iterator[Sample]:
     """All servers run at once; they are measured in turns."""
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
-        models, settings = Path(work, "models"), Path(work, "settings.toml")
-        bodies = build_requests(write_routes(models))
-        settings.write_text(SETTINGS)
+        models, names = write_routes(Path(work))
+        bodies = build_requests(names)
+        settings = Path(work, "settings.toml")
+        settings.write_text("[memory]\nenabled = false\n")
         servers = {
             name: stack.enter_context(run_sparing(models, settings, checkout=checkout))
             for name, checkout in checkouts.items()
@@ -148,12 +140,9 @@ def main() -> None:
     checkouts = {"now": Path.cwd()} | ({"before": options.before} if options.before else {})
     samples = list(measure_all(checkouts, options.rounds, options.seconds))
     print(write_results("scrape", "python -m benchmarks.scrape", samples))
-    for case in dict.fromkeys(sample.case for sample in samples):
-        line = [case]
-        for metric in dict.fromkeys(sample.metric for sample in samples):
-            found = [one.value for one in samples if (one.case, one.metric) == (case, metric)]
-            line.append(f"{metric} {np.median(found):.1f}")
-        print("  ".join(line))
+    for case, metric in dict.fromkeys((one.case, one.metric) for one in samples):
+        found = [one.value for one in samples if (one.case, one.metric) == (case, metric)]
+        print(f"{case}: median {metric} {np.median(found):.1f}")
 
 
 if __name__ == "__main__":
