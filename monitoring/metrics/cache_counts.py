@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from monitoring.metrics.exposition import Meaning
+from monitoring.metrics.snapshot import Meaning
 
 # Of each name one number, or where it has a label, one for each of the label's values.
 MemoryCounts = Mapping[str, float | Mapping[str, float]]

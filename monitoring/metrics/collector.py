@@ -2,23 +2,26 @@
 
 The engine and the endpoints count on the hot path, so a call is an addition in a list that exists
 already. Label values come from what is served, never from what a caller sent: `serve` creates a
-route's series, a name that is not served counts under the route "". Counting and scraping happen
-on the event loop's thread; `serve` and `forget` may be called from another, hence the copies.
+route's series, a name that is not served counts under the route "". Counting happens on the event
+loop's thread, and so do snapshots, which are cheap; the text is written from a snapshot in a thread
+of its own. `serve` and `forget` may be called from yet another, hence the copies.
 """
 
+import asyncio
 import platform
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 from core.version import read_version
 from monitoring.energy.rate import EnergyRate
-from monitoring.metrics.accept_header import prefers_openmetrics
 from monitoring.metrics.cache_counts import MEMORY, MemoryCounts
 from monitoring.metrics.counts import FAILED, OTHER, Counts, RouteMetrics
-from monitoring.metrics.exposition import OLDER_TYPE, OPENMETRICS_TYPE, Family, write_text
 from monitoring.metrics.labelled import FAMILIES, Labelled
 from monitoring.metrics.perceptual_counts import SIMILAR
-from monitoring.metrics.process import read_process
+from monitoring.metrics.snapshot import Family, Snapshot
+
+OLDER_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
@@ -33,9 +36,15 @@ class Metrics:
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self._watched: list[Callable[[], Labelled]] = []
         self.energy = EnergyRate()
-        self._gather: Callable[[], Awaitable[bytes]] = self._gather_own
-        self._alone = True  # in this server
+        self._gather: Callable[[], Awaitable[bytes]] | None = None
         self._constant = list(_constant_families())
+        # Where metrics are switched off, there is no `Metrics` and the library is not loaded.
+        from monitoring.metrics.exposition import write_scrape
+        from monitoring.metrics.process import Process
+
+        self._write: Callable[[Snapshot, str], tuple[bytes, str]] = write_scrape
+        self._process = Process()
+        self._writer = ThreadPoolExecutor(1, "scrape")  # one: scrapes wait for each other
 
     def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded."""
@@ -86,25 +95,26 @@ class Metrics:
             if exit in counts.stages or of_exit.device_s
         }
 
+    def snapshot(self) -> Snapshot:
+        """What this process counted so far. Copied: counting goes on without changing it."""
+        return list(self._families())
+
     def render(self) -> tuple[bytes, str]:
-        """What this process counted, as the body of a scrape and its content type."""
-        return write_text(self._families()), OLDER_TYPE
+        """What this process counted, in the older text, and its content type."""
+        return self._write(self.snapshot(), "")
 
     def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         """Answer scrapes with what `gather` says instead: this process is one of several."""
         self._gather = gather
-        self._alone = False
 
     async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:
         """The body of a scrape of the whole server and its content type; OpenMetrics, which has
         exemplars, where the scraper wants it and this process is the whole server.
         """
-        if self._alone and prefers_openmetrics(accept):
-            return write_text(self._families(), openmetrics=True), OPENMETRICS_TYPE
-        return await self._gather(), OLDER_TYPE
-
-    async def _gather_own(self) -> bytes:
-        return self.render()[0]
+        if self._gather is not None:
+            return await self._gather(), OLDER_TYPE
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, self._write, self.snapshot(), accept)
 
     def _families(self) -> Iterator[Family]:
         yield from self._constant
@@ -121,7 +131,7 @@ class Metrics:
         yield from _similar_families(self._similar())
         for read in self._watched:
             yield from _labelled_families(read())
-        yield from read_process()
+        yield from self._process.read()
 
 
 def _constant_families() -> Iterator[Family]:

@@ -1,104 +1,93 @@
-"""Counts as the text that Prometheus reads: its older format, and OpenMetrics 1.0.
+"""Snapshots as the text that Prometheus reads, written by Prometheus' own client library.
 
-A scrape is written on the event loop, where every request waits for it, and a server of fifty
-routes has four thousand lines: hence no object for a line (decision 0031).
+Importing this module loads the library.
 """
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import accumulate
-from math import inf, isnan
-from typing import Literal, NamedTuple
+from itertools import accumulate, repeat
+from threading import Lock
 
-from monitoring.metrics.accept_header import OPENMETRICS
-from monitoring.metrics.counts import Exemplar, Histogram
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
 
-Kind = Literal["counter", "gauge", "histogram"]
+from monitoring.metrics import counts
+from monitoring.metrics.snapshot import Family, Snapshot, Values
 
-OLDER_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-_TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
-
-
-class Meaning(NamedTuple):
-    """What Prometheus is told of a name."""
-
-    kind: Kind
-    text: str
-    labels: tuple[str, ...] = ()
+# How long the writer keeps the interpreter's lock while the event loop's thread waits for it.
+# Python's own 5 ms would be paid at each of the handful of turns that a request takes.
+_SWITCH_INTERVAL_S = 0.0001
+_writing = Lock()  # the interval is the whole process's
 
 
-class Family:
-    """One metric: its name, a counter's without `_total`, what it means, and its lines so far."""
+class SnapshotCollector(Collector):
+    """The families of a snapshot as the library's."""
 
-    __slots__ = ("_examples", "_kind", "_labels", "_lines", "_name", "_sample", "_text")
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
-    def __init__(self, name: str, kind: Kind, text: str, labels: tuple[str, ...] = ()) -> None:
-        self._name = name
-        self._kind = kind
-        self._text = text
-        self._labels = labels
-        self._sample = f"{name}_total" if kind == "counter" else name
-        self._lines: list[str] = []
-        self._examples: dict[int, Exemplar] = {}  # by line
+    def collect(self) -> Iterator[Metric]:
+        return map(_make_metric, self._snapshot)
 
-    def add(self, values: tuple[str, ...], value: float) -> None:
-        """The counter or gauge with these label values."""
-        labels = _write_labels(self._labels, values)
-        self._lines.append(f"{self._sample}{labels and f'{{{labels}}}'} {write_number(value)}")
 
-    def add_histogram(
-        self,
-        values: tuple[str, ...],
-        histogram: Histogram,
-        examples: Mapping[int, Exemplar] | None = None,
-    ) -> None:
-        """The histogram with these label values, and by bucket an example."""
-        labels = _write_labels(self._labels, values)
-        for bucket, example in (examples or {}).items():
-            self._examples[len(self._lines) + bucket] = example
-        starts = _write_starts(self._name, labels, histogram.bounds)
-        seen = list(accumulate(histogram.counts))
-        self._lines += [start + str(count) for start, count in zip(starts, seen, strict=True)]
-        self._lines.append(f"{self._name}_count{labels and f'{{{labels}}}'} {seen[-1]}")
-        total = write_number(histogram.total)
-        self._lines.append(f"{self._name}_sum{labels and f'{{{labels}}}'} {total}")
+def write_scrape(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
+    """The body of a scrape in the format that an Accept header asks for, and its content type."""
+    try:
+        encode, content_type = choose_encoder(accept)
+    except TypeError:  # the library compares a version that is no number with one that is
+        encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(snapshot))
+    with _writing:
+        usual_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        try:
+            return encode(registry), content_type
+        finally:
+            sys.setswitchinterval(usual_s)
 
-    def write(self, *, openmetrics: bool) -> str:
-        """All lines, each with its end."""
-        name = self._name if openmetrics else self._sample
-        text = self._text.translate(_ESCAPES if openmetrics else _TEXT_ESCAPES)
-        lines = [f"# HELP {name} {text}", f"# TYPE {name} {self._kind}", *self._lines, ""]
-        for place, (trace, value, at) in self._examples.items() if openmetrics else ():
-            lines[place + 2] += f' # {{trace_id="{trace}"}} {write_number(value)} {at:.3f}'
-        return "\n".join(lines)
+
+def _make_metric(family: Family) -> Metric:
+    if family.kind == "histogram":
+        return _make_histogram(family)
+    make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = make(family.name, family.text, labels=family.labels)
+    for values, value in family.numbers.items():
+        metric.add_metric(values, value)
+    return metric
+
+
+def _make_histogram(family: Family) -> Metric:
+    """As the library's family of histograms has it, which makes all labels anew each time."""
+    metric = HistogramMetricFamily(family.name, family.text, labels=family.labels)
+    bucket, count, total = (f"{family.name}_{what}" for what in ("bucket", "count", "sum"))
+    for values, one in family.histograms.items():
+        *bounded, plain = _label_histogram(family.labels, values, family.bounds)
+        seen = list(accumulate(one.counts))
+        metric.samples += map(Sample, repeat(bucket), bounded, seen)
+        for place, exemplar in one.exemplars.items():
+            last = place - len(one.counts)
+            metric.samples[last] = metric.samples[last]._replace(exemplar=_make_exemplar(exemplar))
+        metric.samples += (Sample(count, plain, seen[-1]), Sample(total, plain, one.total))
+    return metric
 
 
 @lru_cache(maxsize=8192)
-def _write_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    return ",".join(
-        f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True)
-    )
+def _label_histogram(
+    names: tuple[str, ...], values: Values, bounds: tuple[float, ...]
+) -> tuple[dict[str, str], ...]:
+    """The labels of each bucket, and last those of all together."""
+    plain = dict(zip(names, values, strict=True))
+    return (*({**plain, "le": bound} for bound in (*map(str, bounds), "+Inf")), plain)
 
 
-@lru_cache(maxsize=4096)
-def _write_starts(name: str, labels: str, bounds: tuple[float, ...]) -> tuple[str, ...]:
-    """All that does not change in a histogram's lines: they are nine of ten."""
-    start = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
-    return tuple(f'{start}{bound}"}} ' for bound in (*bounds, "+Inf"))
-
-
-def write_number(value: float) -> str:
-    """As Prometheus reads it."""
-    if isnan(value):
-        return "NaN"
-    if value in (inf, -inf):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value))  # a bool or a number of numpy's shows itself otherwise
-
-
-def write_text(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
-    """The body of a scrape."""
-    text = "".join(family.write(openmetrics=openmetrics) for family in families)
-    return (text + "# EOF\n" if openmetrics else text).encode()
+def _make_exemplar(exemplar: counts.Exemplar) -> Exemplar:
+    return Exemplar({"trace_id": exemplar.trace}, exemplar.latency_s, round(exemplar.at, 3))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from monitoring.metrics.exposition import Meaning
+from monitoring.metrics.snapshot import Meaning
 
 Labelled = Mapping[str, Mapping[tuple[str, ...], float]]  # by name, then by label values
 

@@ -1,4 +1,4 @@
-"""Scrapes of several processes added up, as the text that Prometheus reads.
+"""Snapshots of several processes added up.
 
 Counters and histograms are summed, and those of processes that ended stay in the sums, which
 therefore never go backwards. Gauges are summed over living processes, except the few that `GAUGES`
@@ -6,11 +6,9 @@ names. Whatever is counted in a process is added up here without being listed.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from monitoring.metrics.exposition import write_number
+from monitoring.metrics.snapshot import Buckets, Family, Snapshot, Values
 
 
 def _largest_known(values: Sequence[float]) -> float:
@@ -31,75 +29,81 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_waiting_rows_limit": max,
     "process_start_time_seconds": min,
 }
-_ROUTE = re.compile(r'[{,]route="((?:[^"\\]|\\.)*)"')
-
-
-@dataclass(slots=True)
-class _Family:
-    """One metric: its comment lines, its type, and its values by name and labels."""
-
-    head: list[str] = field(default_factory=list)
-    kind: str = "untyped"
-    samples: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Sums:
-    """Adds scrapes up; remembers what ended processes counted."""
+    """Adds snapshots up; remembers what ended processes counted."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, _Family] = {}
+        self._ended: dict[str, Family] = {}
 
-    def bury(self, last: bytes) -> None:
-        """A process has ended; `last` is its last scrape."""
-        _add(self._ended, last)
-        for family in self._ended.values():
-            family.samples = {key: [sum(values)] for key, values in family.samples.items()}
-        for name in [name for name, one in self._ended.items() if one.kind == "gauge"]:
-            del self._ended[name]
+    def bury(self, last: Snapshot) -> None:
+        """A process has ended; `last` is its last snapshot."""
+        counted = [family for family in last if family.kind != "gauge"]
+        self._ended = {family.name: family for family in _merge([*self._ended.values(), *counted])}
 
-    def add_up(self, scrapes: Iterable[bytes]) -> bytes:
-        """The newest scrapes of the living processes, and all that ended ones counted."""
-        total: dict[str, _Family] = {}
-        for scrape in scrapes:
-            _add(total, scrape)
-        if total:
-            self._forget_other_routes(total)
-        for name, ended in self._ended.items():
-            family = total.setdefault(name, _Family(ended.head, ended.kind))
-            for key, values in ended.samples.items():
-                family.samples.setdefault(key, []).extend(values)
-        return "".join(_write(name, family) for name, family in total.items()).encode()
+    def add_up(self, snapshots: Iterable[Snapshot]) -> Snapshot:
+        """The newest snapshots of the living processes, and all that ended ones counted."""
+        living = [family for snapshot in snapshots for family in snapshot]
+        if living:
+            self._forget_other_routes(living)
+        return list(_merge([*living, *self._ended.values()]))
 
-    def _forget_other_routes(self, living: dict[str, _Family]) -> None:
+    def _forget_other_routes(self, living: Iterable[Family]) -> None:
         """What is served no more is dropped, as a process drops it."""
-        routes = {_route_of(key) for family in living.values() for key in family.samples}
+        kept = {"", *(_route_of(one, values) for one in living for values in _list_series(one))}
         for family in self._ended.values():
-            for key in [key for key in family.samples if _route_of(key) not in {*routes, ""}]:
-                del family.samples[key]
+            for series in (family.numbers, family.histograms):
+                for values in [one for one in series if _route_of(family, one) not in kept]:
+                    del series[values]
 
 
-def _route_of(key: str) -> str:
-    """The route that a sample is about, "" for none."""
-    found = _ROUTE.search(key)
-    return found[1] if found else ""
+def _list_series(family: Family) -> Iterator[Values]:
+    yield from family.numbers
+    yield from family.histograms
 
 
-def _add(families: dict[str, _Family], scrape: bytes) -> None:
-    family = _Family()
-    head: list[str] = []
-    for line in scrape.decode().splitlines():
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ")
-            family = families.setdefault(name, _Family([*head, line], kind))
-            head = []
-        elif line.startswith("#"):
-            head = [line]
-        elif line:
-            key, _, value = line.rpartition(" ")
-            family.samples.setdefault(key, []).append(float(value))
+def _route_of(family: Family, values: Values) -> str:
+    """The route that a series is about, "" for none."""
+    return values[family.labels.index("route")] if "route" in family.labels else ""
 
 
-def _write(name: str, family: _Family) -> str:
-    merge = GAUGES.get(name, sum)
-    lines = [f"{key} {write_number(merge(values))}" for key, values in family.samples.items()]
-    return "\n".join([*family.head, *lines]) + "\n"
+def _merge(families: Iterable[Family]) -> Iterator[Family]:
+    """Those of one name become one."""
+    by_name: dict[str, list[Family]] = {}
+    for family in families:
+        by_name.setdefault(family.name, []).append(family)
+    for name, alike in by_name.items():
+        first = alike[0]
+        bounds = max(family.bounds for family in alike)  # a histogram without series has none
+        merged = Family(name, first.kind, first.text, first.labels, bounds)
+        merged.numbers = _merge_numbers(alike, sum if first.kind == "counter" else _find(name))
+        merged.histograms = _merge_histograms(alike)
+        yield merged
+
+
+def _find(gauge: str) -> Callable[[Sequence[float]], float]:
+    return GAUGES.get(gauge, sum)
+
+
+def _merge_numbers(
+    alike: Iterable[Family], merge: Callable[[Sequence[float]], float]
+) -> dict[Values, float]:
+    found: dict[Values, list[float]] = {}
+    for family in alike:
+        for values, value in family.numbers.items():
+            found.setdefault(values, []).append(value)
+    return {values: merge(several) for values, several in found.items()}
+
+
+def _merge_histograms(alike: Iterable[Family]) -> dict[Values, Buckets]:
+    merged: dict[Values, Buckets] = {}
+    for family in alike:
+        for values, one in family.histograms.items():
+            so_far = merged.get(values)
+            if so_far is None:
+                merged[values] = Buckets(one.counts, one.total)
+            else:
+                counts = [a + b for a, b in zip(so_far.counts, one.counts, strict=True)]
+                merged[values] = Buckets(counts, so_far.total + one.total)
+    return merged

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from monitoring.metrics.exposition import Meaning
+from monitoring.metrics.snapshot import Meaning
 
 SIMILAR: Mapping[str, Meaning] = {
     "hits": Meaning("counter", "Rows answered with a similar picture's answer.", ("route",)),

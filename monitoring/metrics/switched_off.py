@@ -6,6 +6,7 @@ from monitoring.energy.rate import EnergyRate
 from monitoring.metrics.cache_counts import MemoryCounts
 from monitoring.metrics.counts import RouteMetrics
 from monitoring.metrics.labelled import Labelled
+from monitoring.metrics.snapshot import Snapshot
 
 
 class _NoCounts:
@@ -61,6 +62,9 @@ class NoMetrics:
 
     def spent_s(self) -> Mapping[tuple[str, str], float]:
         return {}
+
+    def snapshot(self) -> Snapshot:
+        return ()
 
     def render(self) -> tuple[bytes, str]:
         return b"", "text/plain; charset=utf-8"

@@ -6,8 +6,8 @@
 | `ready`, `refused` | supervisor | the worker serves, or never will |
 | `check` | worker | a question for a sign of life |
 | `alive` | supervisor | the answer: empty, or what is stuck |
-| `count` | worker | a question for its own scrape |
-| `counts` | supervisor | the answer; once more, unasked, when the worker ends |
+| `count` | worker | a question for what it counted |
+| `counts` | supervisor | the answer, a packed snapshot; once more, unasked, when the worker ends |
 | `sum` | supervisor | a question for the scrape of all workers |
 | `sums` | worker | the answer |
 

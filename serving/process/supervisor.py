@@ -10,12 +10,15 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.multi_process import Sums
+from monitoring.metrics.snapshot import Snapshot
+from monitoring.metrics.switched_off import NoMetrics
 from serving.process.exit_guard import EXIT_GRACE_S
 from serving.process.parent_process import Started
 from serving.process.ports import reserve
@@ -65,6 +68,7 @@ class _Supervisor:
         self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
         self._watchdogs: dict[int, Watchdog] = {}  # likewise
         self._sums = Sums()
+        self._write = _find_writer(settings)
         self._announced = False
         self._failure = ""
         self._clean = True
@@ -197,10 +201,20 @@ class _Supervisor:
     async def _sum_up(self) -> bytes:
         """A scrape of all workers together."""
         await self._count()
-        return self._sums.add_up([one.counts for one in self._workers.values()])
+        sums = self._sums.add_up([one.counts for one in self._workers.values()])
+        return (await asyncio.to_thread(self._write, sums))[0]
 
     async def _count(self) -> None:
         await asyncio.gather(*(one.count(COUNT_TIMEOUT_S) for one in self._workers.values()))
+
+
+def _find_writer(settings: Settings) -> Callable[[Snapshot], tuple[bytes, str]]:
+    """What writes scrapes; the library that does it is loaded only where metrics are on."""
+    if not settings.metrics.enabled:
+        return lambda _: NoMetrics().render()
+    from monitoring.metrics.exposition import write_scrape
+
+    return write_scrape
 
 
 def _describe_end(code: int) -> str:

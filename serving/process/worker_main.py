@@ -12,6 +12,7 @@ import sys
 from core.errors import Overloaded, RouteUnavailable
 from monitoring.log_limit import configure_logging
 from monitoring.metrics.collector import Metrics
+from monitoring.metrics.snapshot import pack
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.host import run
 from serving.process.parent_process import FindFault, Started
@@ -69,7 +70,7 @@ class Supervisor:
                 question.set_result(message["text"].encode())
 
     def _tell_counts(self, metrics: Metrics | NoMetrics) -> None:
-        tell(self._writer, {"kind": "counts", "text": metrics.render()[0].decode()})
+        tell(self._writer, {"kind": "counts", "counts": pack(metrics.snapshot())})
 
     async def _ask_sums(self) -> bytes:
         """A scrape of all workers together."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from monitoring.metrics.snapshot import Snapshot, unpack
 from serving.process.pipe import Message, open_line, read_message, tell
 from serving.settings import Settings, write_settings
 
@@ -38,7 +39,7 @@ class WorkerProcess:
         self.routes = ""  # once it is ready
         self.ready_at = 0.0
         self.refusal = ""  # why it could not start, in its own words
-        self.counts = b""  # its last scrape
+        self.counts: Snapshot = ()  # its last
         self.answered = False  # something has come since this was last set to False
         self.stuck = ""  # what it last said is stuck in it
         self.fault = ""  # why it was killed
@@ -130,7 +131,7 @@ class WorkerProcess:
         elif kind == "refused":
             self.refusal = message["why"]
         elif kind == "counts":
-            self.counts = message["text"].encode()
+            self.counts = unpack(message["counts"])
             if self._questions:
                 self._questions.popleft().set_result(None)
         elif kind == "sum":

@@ -1,8 +1,11 @@
 """Counts become samples, label values come from what is served, and the document names them all."""
 
+import asyncio
 import random
 import re
+import threading
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.metrics.cache_counts import MEMORY
 from monitoring.metrics.collector import Metrics
+from monitoring.metrics.exposition import write_scrape
 from monitoring.metrics.labelled import FAMILIES
 from monitoring.metrics.perceptual_counts import SIMILAR
+from monitoring.metrics.snapshot import Snapshot
 from monitoring.metrics.switched_off import NoMetrics
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -192,6 +197,54 @@ def test_metrics_switched_off_take_the_same_calls() -> None:
     metrics.forget("a")
     assert metrics.render()[0] == b""
     assert not metrics.enabled
+
+
+def test_a_snapshot_taken_while_another_thread_counts_is_whole_and_never_goes_back() -> None:
+    metrics = Metrics()
+    route = metrics.serve("a", ["one"])
+    stop = threading.Event()
+
+    def count() -> None:
+        while not stop.is_set():
+            route.row("one", "confidence", 0.003)
+            route.batch("one", 1, [0.001], 0.002)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        all_samples = [read(metrics) for _ in range(30)]
+    finally:
+        stop.set()
+        counting.join()
+    for before, after in pairwise(all_samples):
+        for (name, labels), counted in after.items():
+            if name.startswith("sparing_"):
+                assert counted >= before[name, labels]
+            if dict(labels).get("le") == "+Inf":
+                whole = name.replace("_bucket", "_count"), labels - {("le", "+Inf")}
+                assert counted == after[whole]
+    assert value(all_samples[-1], "sparing_latency_seconds_count", route="a", exit="one") > 0
+
+
+def test_a_scrape_is_written_in_another_thread_while_the_loop_goes_on() -> None:
+    metrics = Metrics()
+    metrics.serve("a", ["one"])
+    writers: list[str] = []
+
+    def write(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+        writers.append(threading.current_thread().name)
+        assert turned.wait(10.0)
+        return write_scrape(snapshot, accept)
+
+    metrics._write = write
+    turned = threading.Event()
+
+    async def scrape() -> bytes:
+        asyncio.get_running_loop().call_soon(turned.set)
+        return (await metrics.scrape())[0]
+
+    assert b"sparing_rows_total" in asyncio.run(scrape())
+    assert writers != [threading.current_thread().name]
 
 
 def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other() -> None:

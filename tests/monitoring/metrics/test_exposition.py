@@ -1,5 +1,6 @@
-"""What a scrape says is read by the parsers of Prometheus' own client, to the last digit."""
+"""What a snapshot holds is what a scrape says, in the format that was asked for."""
 
+import sys
 from math import inf, isnan
 
 import numpy as np
@@ -11,19 +12,60 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_older_text
 
 from monitoring.metrics.counts import Exemplar, Histogram
-from monitoring.metrics.exposition import Family, Kind, write_text
+from monitoring.metrics.exposition import write_scrape
+from monitoring.metrics.snapshot import Family, Kind
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)
 
 
+OPEN = "application/openmetrics-text"
+PROMETHEUS = (
+    f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.5,{OPEN};version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+
+
 def read(families: list[Family]) -> list[list[Metric]]:
     """From both formats."""
-    new = write_text(families, openmetrics=True).decode()
+    new = write_scrape(families, PROMETHEUS)[0].decode()
     assert new.endswith("# EOF\n")
     return [
         list(read_openmetrics(new)),  # type: ignore[no-untyped-call]
-        list(read_older_text(write_text(families).decode())),
+        list(read_older_text(write_scrape(families)[0].decode())),
     ]
+
+
+@pytest.mark.parametrize("accept", [PROMETHEUS, OPEN, f"text/html, {OPEN}; version=1.0.0"])
+def test_openmetrics_is_for_those_that_ask_for_it(accept: str) -> None:
+    body, content_type = write_scrape([], accept)
+    assert content_type.startswith(f"{OPEN}; version=1.0.0; charset=utf-8")
+    assert body == b"# EOF\n"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/html,application/xhtml+xml,*/*;q=0.8",
+        "text/plain",
+        f"x{OPEN}",
+        f"{OPEN};version=0.0.1",
+        f"{OPEN};version=newest",
+        f"{OPEN};version=1.x.y",
+        f"{OPEN};version={'9' * 5000}",
+        "text/plain;version=.",
+        ";;,,q=1",
+    ],
+)
+def test_all_others_get_the_older_text(accept: str) -> None:
+    assert write_scrape([], accept) == (b"", "text/plain; version=0.0.4; charset=utf-8")
+
+
+def test_the_interpreter_switches_threads_afterwards_as_it_did() -> None:
+    before = sys.getswitchinterval()
+    write_scrape([])
+    assert sys.getswitchinterval() == before
 
 
 @given(TEXTS, TEXTS, st.floats(allow_nan=False), st.sampled_from(["counter", "gauge"]))
@@ -98,5 +140,5 @@ def test_an_example_stays_with_its_bucket_and_its_route() -> None:
 
 
 def test_label_values_that_are_not_as_many_as_the_labels_are_our_mistake() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="labels"):
         Family("heat", "gauge", "", ("route",)).add((), 1)

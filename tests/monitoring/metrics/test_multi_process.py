@@ -1,6 +1,8 @@
 """Scrapes of several processes become one that never goes back, in a form that Prometheus reads."""
 
+import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import pytest
@@ -8,26 +10,30 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.metrics.cache_counts import MEMORY
 from monitoring.metrics.collector import Metrics
+from monitoring.metrics.exposition import write_scrape
 from monitoring.metrics.labelled import FAMILIES
 from monitoring.metrics.multi_process import GAUGES, Sums
 from monitoring.metrics.perceptual_counts import SIMILAR
+from monitoring.metrics.snapshot import Family, Meaning, Snapshot, pack, unpack
 
 
-def scrape(text: str) -> bytes:
-    """`counter name{...} 3`, one a line, with HELP and TYPE as a process writes them."""
-    lines = []
+def snapshot(text: str) -> Snapshot:
+    """`gauge name{route="a"} 3`, one a line."""
+    families: dict[str, Family] = {}
     for line in text.strip().splitlines():
-        kind, sample = line.split(maxsplit=1)
-        name = sample.split("{")[0].split(" ")[0]
-        lines += [f"# HELP {name} Some.", f"# TYPE {name} {kind}", sample]
-    return ("\n".join(lines) + "\n").encode()
+        kind, name, labels, value = re.findall(r"^(\w+) (\w+)(?:\{(.*)\})? (\S+)$", line)[0]
+        pairs = re.findall(r'(\w+)="(.*?)"', labels)
+        meaning = Meaning(kind, "Some.", tuple(label for label, _ in pairs))
+        family = families.setdefault(name, Family(name, *meaning))
+        family.add(tuple(one for _, one in pairs), float(value))
+    return list(families.values())
 
 
-def read(text: bytes) -> dict[str, float]:
+def read(counted: Snapshot) -> dict[str, float]:
     """By name and label values, the route first."""
     return {
         " ".join([sample.name, *_values(sample.labels)]): sample.value
-        for family in text_string_to_metric_families(text.decode())
+        for family in text_string_to_metric_families(write_scrape(counted)[0].decode())
         for sample in family.samples
     }
 
@@ -37,7 +43,7 @@ def _values(labels: Mapping[str, str]) -> list[str]:
 
 
 def add_up(*texts: str) -> dict[str, float]:
-    return read(Sums().add_up([scrape(text) for text in texts]))
+    return read(Sums().add_up([snapshot(text) for text in texts]))
 
 
 def make_process(rows: int, stage: str = "light", route: str = "a") -> Metrics:
@@ -51,7 +57,7 @@ def make_process(rows: int, stage: str = "light", route: str = "a") -> Metrics:
 
 
 def add_up_processes(sums: Sums, processes: Iterable[Metrics]) -> Mapping[str, float]:
-    return read(sums.add_up([process.render()[0] for process in processes]))
+    return read(sums.add_up([process.snapshot() for process in processes]))
 
 
 def test_counters_and_histograms_of_real_scrapes_are_summed() -> None:
@@ -64,44 +70,54 @@ def test_counters_and_histograms_of_real_scrapes_are_summed() -> None:
     assert merged["sparing_workers"] == merged["sparing_worker_starts_total"] == 2
 
 
-def test_a_scrape_of_one_process_reads_as_it_was() -> None:
-    text = make_process(5).render()[0]
-    assert read(Sums().add_up([text])) == read(text)
-    comments = [line for line in text.splitlines() if line.startswith(b"#")]
-    assert [
-        line for line in Sums().add_up([text]).splitlines() if line.startswith(b"#")
-    ] == comments
+def test_the_sums_of_one_process_are_what_it_counted_sent_as_json_or_not() -> None:
+    process = make_process(5)
+    process.watch_memory(lambda: {"remote_key_seconds": math.nan})
+    counted = process.snapshot()
+    sent = unpack(json.loads(json.dumps(pack(counted))))
+    assert write_scrape(sent) == write_scrape(counted) == write_scrape(Sums().add_up([sent]))
+
+
+def test_adding_up_changes_no_snapshot() -> None:
+    sums, first, second = Sums(), make_process(3).snapshot(), make_process(4).snapshot()
+    before = pack(first), pack(second)
+    sums.bury(first)
+    sums.bury(second)
+    merged = read(sums.add_up([first, second]))
+    assert merged["sparing_latency_seconds_count a light"] == 14
+    assert read(sums.add_up([first, second])).keys() == merged.keys()
+    assert (pack(first), pack(second)) == before
 
 
 def test_what_an_ended_process_counted_stays_and_what_it_held_goes() -> None:
     sums, process = Sums(), make_process(2)
-    sums.bury(make_process(10).render()[0])
-    sums.bury(make_process(20).render()[0])
+    sums.bury(make_process(10).snapshot())
+    sums.bury(make_process(20).snapshot())
     merged = add_up_processes(sums, [process])
     assert merged["sparing_requests_total a ok"] == 32
     assert merged["sparing_latency_seconds_count a light"] == 32
     assert merged["sparing_worker_starts_total"] == 3
     assert merged["sparing_workers"] == 1
-    assert merged["process_open_fds"] < 2 * read(process.render()[0])["process_open_fds"]
+    assert merged["process_open_fds"] < 2 * read(process.snapshot())["process_open_fds"]
 
 
 def test_counts_of_the_ended_alone_are_still_told() -> None:
     sums = Sums()
-    sums.bury(make_process(10).render()[0])
-    assert read(sums.add_up([b""]))["sparing_requests_total a ok"] == 10
+    sums.bury(make_process(10).snapshot())
+    assert read(sums.add_up([()]))["sparing_requests_total a ok"] == 10
 
 
 def test_a_process_that_ended_before_it_counted_changes_nothing() -> None:
     sums, process = Sums(), make_process(2)
-    before = read(sums.add_up([process.render()[0]]))
-    sums.bury(b"")
-    assert read(sums.add_up([process.render()[0], b""])).keys() == before.keys()
+    before = read(sums.add_up([process.snapshot()]))
+    sums.bury(())
+    assert read(sums.add_up([process.snapshot(), ()])).keys() == before.keys()
 
 
 def test_a_route_that_nobody_serves_any_more_is_dropped_for_good() -> None:
     sums = Sums()
-    sums.bury(make_process(10, route='ol"d').render()[0])
-    sums.bury(make_process(10, route="kept").render()[0])
+    sums.bury(make_process(10, route='ol"d').snapshot())
+    sums.bury(make_process(10, route="kept").snapshot())
     for _ in range(2):
         merged = add_up_processes(sums, [make_process(1, route="kept")])
         assert merged["sparing_requests_total kept ok"] == 11
@@ -134,9 +150,8 @@ def test_the_time_of_a_key_is_the_largest_known(measured: tuple[str, ...], told:
 
 
 def test_a_time_that_no_process_knows_stays_unknown() -> None:
-    text = scrape("gauge sparing_cache_remote_key_seconds NaN")
-    merged = Sums().add_up([text, text])
-    assert b"sparing_cache_remote_key_seconds NaN\n" in merged
+    one = snapshot("gauge sparing_cache_remote_key_seconds NaN")
+    merged = Sums().add_up([one, one])
     assert math.isnan(read(merged)["sparing_cache_remote_key_seconds"])
 
 

@@ -1,30 +1,28 @@
-"""The process's own numbers are those of Linux."""
+"""The process's own numbers are read, and nothing where there are none."""
 
 import time
 from pathlib import Path
 
-import pytest
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.parser import text_string_to_metric_families
-
-from monitoring.metrics.exposition import write_text
-from monitoring.metrics.process import read_process
+from monitoring.metrics.process import Process
 
 
-def test_they_have_the_names_and_values_that_prometheus_own_client_gives() -> None:
-    theirs = {
-        sample.name: sample.value
-        for family in ProcessCollector(registry=CollectorRegistry()).collect()
-        for sample in family.samples
+def test_its_cpu_time_memory_start_and_open_files_are_read() -> None:
+    families = {family.name: family for family in Process().read()}
+    assert families.keys() == {
+        "process_cpu_seconds",
+        "process_start_time_seconds",
+        "process_virtual_memory_bytes",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
     }
-    ours = {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(write_text(read_process()).decode())
-        for sample in family.samples
-    }
-    assert ours == pytest.approx(theirs, rel=0.02, abs=1)
-    assert 0 <= time.time() - ours["process_start_time_seconds"] < 24 * 3600
+    assert [name for name, one in families.items() if one.kind == "counter"] == [
+        "process_cpu_seconds"
+    ]
+    numbers = {name: one.numbers[()] for name, one in families.items()}
+    assert 0 <= time.time() - numbers["process_start_time_seconds"] < 24 * 3600
+    assert 0 < numbers["process_open_fds"] <= numbers["process_max_fds"]
 
 
 def test_without_a_proc_there_are_none(tmp_path: Path) -> None:
-    assert list(read_process(tmp_path)) == []
+    assert list(Process(tmp_path).read()) == []

@@ -72,7 +72,7 @@ def test_results_are_counted_by_route_and_error() -> None:
             await client.post(INFER, content=BRIGHT)
             await client.post(INFER, content=b"{}")
             text = (await client.get("/metrics")).text
-        assert 'sparing_requests_total{route="small",result="ok"} 1.0' in text
-        assert 'sparing_requests_total{route="small",result="InvalidInput"} 1.0' in text
+        assert 'sparing_requests_total{result="ok",route="small"} 1.0' in text
+        assert 'sparing_requests_total{result="InvalidInput",route="small"} 1.0' in text
 
     asyncio.run(run())

@@ -3,6 +3,9 @@
 import asyncio
 import socket
 
+from monitoring.metrics.collector import Metrics
+from monitoring.metrics.exposition import write_scrape
+from monitoring.metrics.snapshot import unpack
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.parent_process import Started
 from serving.process.pipe import Message, open_line, read_message, write_message
@@ -34,3 +37,25 @@ def test_a_check_is_answered_with_what_is_stuck_and_the_end_of_the_line_is_the_e
 
     answers = asyncio.run(asyncio.wait_for(main(), 30.0))
     assert [one["stuck"] for one in answers] == ["", "stage large is stuck"]
+
+
+def test_what_a_worker_counted_is_told_as_a_snapshot_that_can_be_written() -> None:
+    async def main() -> list[Message]:
+        ours, theirs = socket.socketpair()
+        metrics = Metrics()
+        metrics.request("gone", "UnknownRoute")
+        attending = asyncio.create_task(
+            Supervisor(theirs, 1).attend(STARTED, metrics, asyncio.Event(), str)
+        )
+        reader, writer = await open_line(ours)
+        told: list[Message] = []
+        writer.write(write_message({"kind": "count"}))
+        while len(told) < 2 and (message := await read_message(reader)) is not None:
+            told += [message] if message["kind"] == "counts" else []
+        writer.close()
+        await attending
+        return told
+
+    for message in asyncio.run(asyncio.wait_for(main(), 30.0)):
+        text, _ = write_scrape(unpack(message["counts"]))
+        assert b'sparing_requests_total{result="UnknownRoute",route=""} 1.0' in text

@@ -42,5 +42,5 @@ def test_a_row_that_fails_has_spent_and_saved_nothing() -> None:
 
     with_engine(use, serve_toy(only, metrics=metrics))
     body = metrics.render()[0].decode()
-    assert 'sparing_macs_total{route="toy",exit="failed"} 7.0' in body
+    assert 'sparing_macs_total{exit="failed",route="toy"} 7.0' in body
     assert 'sparing_full_macs_total{route="toy"} 0.0' in body
