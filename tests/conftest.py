@@ -1,10 +1,15 @@
-"""The order of the files: those that hold a slow test come first.
+"""Settings of hypothesis, and the order of the files: those that hold a slow test come first.
 
 Two processes take whole files in this order, so that neither is left alone with a long one at the
 end: docs/decisions/0037-tests-on-two-cores.md.
 """
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Hypothesis fails examples that take long on the clock: a busy machine is no failure.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

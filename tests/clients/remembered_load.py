@@ -34,6 +34,7 @@ class RememberedLoad:
     right: Sequence[int]
     clients: int = 8
     patient: bool = False
+    thinking_s: float = 0.0  # of a caller between two requests
     http: int = 0  # answered rightly
     grpc: int = 0
     retried: int = 0
@@ -84,6 +85,7 @@ class RememberedLoad:
                         self.wrong += 1
                     else:
                         self.http += 1
+                    await asyncio.sleep(self.thinking_s)
                     break
 
     async def _ask_grpc(self) -> None:
@@ -105,6 +107,7 @@ class RememberedLoad:
                         self.wrong += 1
                     else:
                         self.grpc += 1
+                    await asyncio.sleep(self.thinking_s)
                     break
 
     async def _note(self, error: str, retryable: bool = True) -> None:

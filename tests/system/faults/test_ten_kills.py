@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 
 KILLS = 10
 PART = 20  # answers on each endpoint between two kills
+THINKING_S = 0.03  # or the callers take the cores that a new worker needs to begin
 
 
 @pytest.mark.slow
@@ -32,7 +33,7 @@ def test_ten_kills_of_workers_and_of_redis_give_no_wrong_answer(tmp_path: Path) 
     with RedisServer() as redis:
         remote = f'[cache.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
         with LiveServer(tmp_path, TWO_WORKERS + NO_FIRST_TIER + remote) as server:
-            load = RememberedLoad(server, PICTURES, right, patient=True)
+            load = RememberedLoad(server, PICTURES, right, patient=True, thinking_s=THINKING_S)
             asyncio.run(kill_in_turn(server, redis, load))
             assert (load.wrong, load.errors) == (0, [])
             assert load.retried > 0

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scrape [--before CHECKOUT]`: what a scrape of fifty routes costs requests.
+"""`python -m benchmarks.serving.scrape [--before CHECKOUT]`: what a scrape of fifty routes costs requests.
 
 Requests go round all routes of a server, which is scraped twice a second meanwhile. Their time from
 being sent to the answer is compared between those that overlap a scrape and those that do not. The
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import Sample, write_results
 from harness.load.traffic import encode_binary
 from harness.process_tree import read_cpu_s
+from harness.results import Sample, write_results
 from harness.servers import Server, run_sparing
 from harness.small_cnn import ROUTE, SIZE, write_small_cnn
 
@@ -139,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     checkouts = {"now": Path.cwd()} | ({"before": options.before} if options.before else {})
     samples = list(measure_all(checkouts, options.rounds, options.seconds))
-    print(write_results("scrape", "python -m benchmarks.scrape", samples))
+    print(write_results("scrape", "python -m benchmarks.serving.scrape", samples))
     for case, metric in dict.fromkeys((one.case, one.metric) for one in samples):
         found = [one.value for one in samples if (one.case, one.metric) == (case, metric)]
         print(f"{case}: median {metric} {np.median(found):.1f}")
