@@ -46,7 +46,15 @@ def build_wheel(folder: Path) -> Path:
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
     run(*pip, "-w", folder, source, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -55,7 +63,7 @@ def build_wheel(folder: Path) -> Path:
 def install(wheel: Path, folder: Path) -> Path:
     """The folder of the new environment's commands."""
     run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps"]
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps"]
     run(*pip, "--require-hashes", "-r", ROOT / "requirements" / "serve.txt", cwd=folder)
     run(*pip, wheel, cwd=folder)
     return folder / "bin"
@@ -94,7 +102,7 @@ def try_wheel() -> None:
         commands = install(wheel, work / "environment")
         print("installed it and what serving needs into a fresh environment", flush=True)
         sparing = commands / "sparing"
-        classify = [sparing, "predict", PICTURE, "--route", "fashion-mnist"]
+        classify: list[str | Path] = [sparing, "predict", PICTURE, "--route", "fashion-mnist"]
         run(*classify, "--models", ROOT / "models", cwd=empty)
         run(sparing, "meter", cwd=empty)
         with serve(commands, empty) as url:

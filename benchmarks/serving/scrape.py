@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving.scrape [--before CHECKOUT]`: what a scrape of fifty routes costs requests.
+"""`python -m benchmarks.serving.scrape [--before CHECKOUT]`: the cost of a scrape of 50 routes.
 
 Requests go round all routes of a server, which is scraped twice a second meanwhile. Their time from
 being sent to the answer is compared between those that overlap a scrape and those that do not. The
