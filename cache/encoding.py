@@ -23,7 +23,7 @@ import numpy.typing as npt
 from core.messages import Key, Outcome
 
 VERSION = 2
-SEAL_BYTES = 16
+AUTH_TAG_BYTES = 16
 MAX_VALUE_BYTES = 2**15  # a look-up of 64 keys is to arrive within milliseconds
 MAX_OUTPUTS = 64
 MAX_DIMENSIONS = 8
@@ -39,11 +39,11 @@ _CODES = {dtype.str: code for code, dtype in enumerate(DTYPES)}
 _HEAD = struct.Struct("<BddH")  # version, expires_at, confidence, length of the layout
 
 
-class Unstorable(ValueError):
+class UnencodableAnswer(ValueError):
     """An answer that has no encoding, or too large a one."""
 
 
-class Recalled(NamedTuple):
+class StoredAnswer(NamedTuple):
     """An answer, and for how long it holds; not any more where that is not above 0."""
 
     outcome: Outcome
@@ -54,7 +54,7 @@ class Encoding:
     """Encodes and decodes under one secret key; values of another key are garbage to it."""
 
     def __init__(self, secret: bytes) -> None:
-        self._hasher = hashlib.blake2b(key=secret, digest_size=SEAL_BYTES)
+        self._hasher = hashlib.blake2b(key=secret, digest_size=AUTH_TAG_BYTES)
 
     def encode(self, key: Key, outcome: Outcome, expires_at: float) -> bytes:
         """`expires_at` is an instant of the wall clock, in seconds. Raises Unstorable for text,
@@ -66,23 +66,23 @@ class Encoding:
         )
         head = _HEAD.pack(VERSION, expires_at, outcome.confidence, len(layout))
         body = b"".join([head, layout, *[array.tobytes() for _, array in arrays]])
-        if len(body) > MAX_VALUE_BYTES - SEAL_BYTES:
-            raise Unstorable(f"{len(body)} bytes, at most {MAX_VALUE_BYTES} are allowed")
-        return self.seal(key, body)
+        if len(body) > MAX_VALUE_BYTES - AUTH_TAG_BYTES:
+            raise UnencodableAnswer(f"{len(body)} bytes, at most {MAX_VALUE_BYTES} are allowed")
+        return self.authenticate(key, body)
 
-    def seal(self, key: Key, body: bytes) -> bytes:
+    def authenticate(self, key: Key, body: bytes) -> bytes:
         """The body behind its seal."""
         return self._sign(key, body) + body
 
-    def decode(self, key: Key, value: bytes, now: float) -> Recalled | None:
+    def decode(self, key: Key, value: bytes, now: float) -> StoredAnswer | None:
         """What `encode` was given under this key; None for anything else, whatever it is."""
-        if not SEAL_BYTES < len(value) <= MAX_VALUE_BYTES:
+        if not AUTH_TAG_BYTES < len(value) <= MAX_VALUE_BYTES:
             return None
-        body = value[SEAL_BYTES:]
-        if not compare_digest(value[:SEAL_BYTES], self._sign(key, body)):
+        body = value[AUTH_TAG_BYTES:]
+        if not compare_digest(value[:AUTH_TAG_BYTES], self._sign(key, body)):
             return None
         try:
-            return _parse(body, now)
+            return _decode_body(body, now)
         except (ValueError, IndexError, OverflowError, struct.error):
             return None
 
@@ -104,21 +104,21 @@ class _Layout(NamedTuple):
 @lru_cache(1024)
 def _write_layout(exit: str, outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
     if len(outputs) > MAX_OUTPUTS:
-        raise Unstorable(f"{len(outputs)} outputs, at most {MAX_OUTPUTS} are allowed")
-    parts = [_prefixed(exit), bytes((len(outputs),))]
+        raise UnencodableAnswer(f"{len(outputs)} outputs, at most {MAX_OUTPUTS} are allowed")
+    parts = [_with_length(exit), bytes((len(outputs),))]
     for name, dtype, shape in outputs:
         code = _CODES.get(dtype)
         if code is None or len(shape) > MAX_DIMENSIONS:
-            raise Unstorable(f"output {name!r}: {dtype} with {len(shape)} dimensions")
-        parts.append(_prefixed(name))
+            raise UnencodableAnswer(f"output {name!r}: {dtype} with {len(shape)} dimensions")
+        parts.append(_with_length(name))
         parts.append(struct.pack(f"<BB{len(shape)}I", code, len(shape), *shape))
     return b"".join(parts)
 
 
-def _prefixed(text: str) -> bytes:
+def _with_length(text: str) -> bytes:
     raw = text.encode()
     if len(raw) > 255:
-        raise Unstorable(f"a name of {len(raw)} bytes, at most 255 are allowed")
+        raise UnencodableAnswer(f"a name of {len(raw)} bytes, at most 255 are allowed")
     return bytes((len(raw),)) + raw
 
 
@@ -153,7 +153,7 @@ def _read_text(raw: bytes, at: int) -> tuple[str, int]:
     return raw[at + 1 : end].decode(), end
 
 
-def _parse(body: bytes, now: float) -> Recalled:
+def _decode_body(body: bytes, now: float) -> StoredAnswer:
     version, expires_at, confidence, layout_bytes = _HEAD.unpack_from(body)
     if version != VERSION or not 0.0 <= confidence <= 1.0 or not math.isfinite(expires_at):
         raise ValueError("no value of this version, or no confidence")
@@ -165,4 +165,4 @@ def _parse(body: bytes, now: float) -> Recalled:
     for name, dtype, shape, items in layout.outputs:
         outputs[name] = np.frombuffer(body, dtype, items, at).reshape(shape)
         at += items * dtype.itemsize
-    return Recalled(Outcome(outputs, confidence, layout.exit), expires_at - now)
+    return StoredAnswer(Outcome(outputs, confidence, layout.exit), expires_at - now)

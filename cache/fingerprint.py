@@ -57,7 +57,7 @@ class Fingerprinter:
         arrays = [inputs[name] for name in sorted(inputs)] if len(inputs) > 1 else inputs.values()
         shared = _read_layout(prefix, inputs)
         keys = []
-        for row in zip(*map(_cut_rows, arrays), strict=True):
+        for row in zip(*map(_row_bytes, arrays), strict=True):
             hasher = shared.copy()
             for content in row:
                 hasher.update(content)
@@ -73,7 +73,7 @@ def _read_layout(prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) 
         if len(prefix.layouts) >= _MAX_LAYOUTS:
             prefix.layouts.clear()
         shared = prefix.layouts[layout] = prefix.hasher.copy()
-        shared.update(b"".join([struct.pack("<Q", len(layout)), *map(_describe, layout)]))
+        shared.update(b"".join([struct.pack("<Q", len(layout)), *map(_encode_layout, layout)]))
     return shared
 
 
@@ -81,7 +81,7 @@ def _delimit(part: bytes) -> bytes:
     return struct.pack("<Q", len(part)) + part
 
 
-def _describe(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) -> bytes:
+def _encode_layout(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) -> bytes:
     """Name, dtype and a row's shape; these fix how many bytes the row's content has."""
     name, dtype, shape = layout
     return b"".join(
@@ -93,7 +93,7 @@ def _describe(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) -> byte
     )
 
 
-def _cut_rows(array: npt.NDArray[np.generic]) -> Sequence[bytes | memoryview]:
+def _row_bytes(array: npt.NDArray[np.generic]) -> Sequence[bytes | memoryview]:
     """Each row's bytes in C order, whatever the array's strides."""
     if array.dtype.hasobject:
         return [b"".join([_delimit(_encode(item)) for item in row.ravel()]) for row in _rows(array)]

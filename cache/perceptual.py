@@ -8,7 +8,7 @@ up, in whole numbers, so that every machine and every batch gets the same bits.
 On its own it is no key: every picture without horizontal structure has hash 0, and where neighbours
 are nearly equal noise decides. So a sketch also says which bits are `sure`, whether there are
 enough of them (`textured`), and keeps a `signature` of all pixels that shares nothing with the
-hash. What is kept of whom, and for how long, is left to `cache.similar`.
+hash. What is kept of whom, and for how long, is left to `cache.perceptual_cache`.
 """
 
 from functools import lru_cache
@@ -19,14 +19,14 @@ import numpy.typing as npt
 
 Pictures = npt.NDArray[np.uint8]  # [N,H,W], or [N,H,W,C] with one channel or three
 Floats = npt.NDArray[np.float32]
-Whole = npt.NDArray[np.int32]
-Places = npt.NDArray[np.intp]
+Int32s = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
 
-SURE_LEVELS = 4  # neighbours further apart than this keep their order under noise and JPEG
-LEAST_EDGES = 4  # sure bits a picture must have in either direction to be compared at all
+TRUSTED_LEVELS = 4  # neighbours further apart than this keep their order under noise and JPEG
+MIN_EDGES = 4  # sure bits a picture must have in either direction to be compared at all
 GRID = 32  # the signature's blocks a side; smaller pictures are their own signature
-LARGEST_SHARE = 12  # one place may differ by this many times what all may on average
+MAX_DOMINANT_SHARE = 12  # one place may differ by this many times what all may on average
 _ROWS, _COLUMNS = 8, 9
 
 
@@ -50,10 +50,10 @@ class Bounds(NamedTuple):
 
 def sketch_pictures(pictures: Pictures) -> list[Sketch]:
     """A sketch of each picture, in order."""
-    steps = _find_steps(pictures)
-    rises, falls = pack_bits(steps > SURE_LEVELS), pack_bits(steps < -SURE_LEVELS)
-    textured = np.minimum(np.bitwise_count(rises), np.bitwise_count(falls)) >= LEAST_EDGES
-    signatures = sign_pictures(pictures)
+    steps = _brightness_gradients(pictures)
+    rises, falls = pack_bits(steps > TRUSTED_LEVELS), pack_bits(steps < -TRUSTED_LEVELS)
+    textured = np.minimum(np.bitwise_count(rises), np.bitwise_count(falls)) >= MIN_EDGES
+    signatures = make_signatures(pictures)
     levels = signatures[:, 0].mean(axis=1)
     shape = pictures.shape[1:]
     return [
@@ -71,20 +71,20 @@ def sketch_pictures(pictures: Pictures) -> list[Sketch]:
 
 def hash_pictures(pictures: Pictures) -> Hashes:
     """The paper's 64-bit dHash of each picture, and nothing else."""
-    return pack_bits(_find_steps(pictures) > 0)
+    return pack_bits(_brightness_gradients(pictures) > 0)
 
 
-def shrink(pictures: Pictures) -> Whole:
+def shrink(pictures: Pictures) -> Int32s:
     """In grey, bilinear to [N,8,9]: between the two times two pixels around each centre."""
     height, width = pictures.shape[1:3]
     places, weights = _make_taps(height, width)
     corners = _to_grey(pictures[:, *places]).reshape(-1, _ROWS, 2, _COLUMNS, 2)
     scale = 4 * _ROWS * _COLUMNS
-    small: Whole = ((corners * weights).sum(axis=(2, 4)) + scale // 2) // scale
+    small: Int32s = ((corners * weights).sum(axis=(2, 4)) + scale // 2) // scale
     return small
 
 
-def sign_pictures(pictures: Pictures) -> npt.NDArray[np.uint8]:
+def make_signatures(pictures: Pictures) -> npt.NDArray[np.uint8]:
     """[N, parts, values]: all pixels of a small picture; of a larger one the mean and the standard
     deviation of every block of a grid, so that what cancels in a block's mean is still seen.
     """
@@ -101,14 +101,14 @@ def sign_pictures(pictures: Pictures) -> npt.NDArray[np.uint8]:
     return signatures
 
 
-def find_alike(
+def find_most_similar(
     signature: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8], bounds: Bounds
 ) -> int | None:
     """The most alike of the other signatures, by number; None when none is within the bounds."""
     squares = np.square(others.astype(np.float32) - signature)
     means = squares.mean(axis=2).max(axis=1)
     limit = bounds.difference**2
-    means[squares.max(axis=(1, 2)) > LARGEST_SHARE**2 * limit] = np.inf
+    means[squares.max(axis=(1, 2)) > MAX_DOMINANT_SHARE**2 * limit] = np.inf
     best = int(means.argmin())
     return best if means[best] <= limit else None
 
@@ -120,32 +120,32 @@ def pack_bits(bits: npt.NDArray[np.bool_]) -> Hashes:
     return hashes
 
 
-def _find_steps(pictures: Pictures) -> Whole:
+def _brightness_gradients(pictures: Pictures) -> Int32s:
     """[N,64]: how much brighter each right neighbour is, row by row."""
     small = shrink(pictures)
     return (small[:, :, 1:] - small[:, :, :-1]).reshape(len(pictures), -1)
 
 
-def _to_grey(pictures: Pictures) -> Whole:
+def _to_grey(pictures: Pictures) -> Int32s:
     """Whole numbers without a dimension of channels."""
     if pictures.ndim == 3:
         return pictures.astype(np.int32)
     if pictures.shape[3] == 1:
         return pictures[..., 0].astype(np.int32)
     red, green, blue = np.moveaxis(pictures, 3, 0).astype(np.int32)
-    grey: Whole = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    grey: Int32s = (299 * red + 587 * green + 114 * blue + 500) // 1000
     return grey
 
 
 @lru_cache(maxsize=64)
-def _make_taps(height: int, width: int) -> tuple[tuple[Places, Places], Whole]:
+def _make_taps(height: int, width: int) -> tuple[tuple[Indices, Indices], Int32s]:
     """Where the pixels of all corners are, and their weights [8,2,9,2], as whole numbers."""
     rows, down = _find_taps(height, _ROWS)
     columns, across = _find_taps(width, _COLUMNS)
     return (rows[:, None], columns), (down[:, :, None, None] * across).astype(np.int32)
 
 
-def _find_taps(size: int, places: int) -> tuple[Places, Whole]:
+def _find_taps(size: int, places: int) -> tuple[Indices, Int32s]:
     """The two pixels around each centre, edges repeated; their weights, which sum to 2 `places`."""
     whole = 2 * places
     centres = np.clip((2 * np.arange(places) + 1) * size - places, 0, whole * (size - 1))
@@ -162,11 +162,11 @@ def _sum_blocks(planes: Floats) -> Floats:
     return blocks
 
 
-def _count_block(size: int) -> Whole:
+def _count_block(size: int) -> Int32s:
     """How many pixels each block has along one side."""
     return np.diff(_find_edges(size), append=size).astype(np.int32)
 
 
-def _find_edges(size: int) -> Places:
+def _find_edges(size: int) -> Indices:
     blocks = min(size, GRID)
     return np.arange(blocks) * size // blocks

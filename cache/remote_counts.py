@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cache.breaker import State
+from cache.circuit_breaker import BreakerState
 
 Reason = Literal["timeout", "connection", "refused", "invalid", "unstorable", "dropped"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -19,6 +19,6 @@ class RemoteCounts:
     errors: dict[Reason, int]  # those that occurred
     lookups: int  # that were answered, each for many keys
     lookup_s: float  # that these took
-    recalling: State
-    storing: State
+    lookup_state: BreakerState
+    store_state: BreakerState
     pending_bytes: int

@@ -17,7 +17,7 @@ from core.scores import Floats, Score, log_softmax
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CombinedAnswer:
     """The combined answer of the stages that ran so far, and what the next stage needs of it."""
 
     probabilities: Floats  # [N, K]
@@ -26,21 +26,23 @@ class Verdict:
     evidence: Floats  # [N, K] log-probabilities: the answer's, or for `average` the sum over stages
 
 
-Rule = Callable[[Verdict, Verdict, int, Score], Verdict]
+Rule = Callable[[CombinedAnswer, CombinedAnswer, int, Score], CombinedAnswer]
 
 
-def first_verdict(log_probabilities: Floats, score: Score, index: int = 0) -> Verdict:
+def first_answer(log_probabilities: Floats, score: Score, index: int = 0) -> CombinedAnswer:
     """What one stage says by itself."""
     probabilities = np.exp(log_probabilities)
     exits = np.full(len(probabilities), index, dtype=np.int64)
-    return Verdict(probabilities, score(probabilities), exits, log_probabilities)
+    return CombinedAnswer(probabilities, score(probabilities), exits, log_probabilities)
 
 
-def post_check(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+def post_check(
+    so_far: CombinedAnswer, new: CombinedAnswer, index: int, score: Score
+) -> CombinedAnswer:
     """The higher score wins; a tie goes to the earlier stage."""
     wins = new.scores > so_far.scores
     column = wins[:, None]
-    return Verdict(
+    return CombinedAnswer(
         np.where(column, new.probabilities, so_far.probabilities),
         np.where(wins, new.scores, so_far.scores),
         np.where(wins, index, so_far.exits),
@@ -48,16 +50,18 @@ def post_check(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdi
     )
 
 
-def last(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+def last(so_far: CombinedAnswer, new: CombinedAnswer, index: int, score: Score) -> CombinedAnswer:
     """The later stage's answer, whatever the earlier ones said."""
     return new
 
 
-def average(so_far: Verdict, new: Verdict, index: int, score: Score) -> Verdict:
+def average(
+    so_far: CombinedAnswer, new: CombinedAnswer, index: int, score: Score
+) -> CombinedAnswer:
     """Mean of the log-probabilities of the `index` + 1 stages, renormalised."""
     total = so_far.evidence + new.evidence
     probabilities = np.exp(log_softmax(total / (index + 1)))
-    return Verdict(probabilities, score(probabilities), new.exits, total)
+    return CombinedAnswer(probabilities, score(probabilities), new.exits, total)
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(

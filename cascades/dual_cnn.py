@@ -16,19 +16,19 @@ import numpy as np
 import onnxruntime
 from pydantic import BaseModel, ConfigDict
 
-from cascades.combining import RULES, Rule, Verdict, first_verdict
+from cascades.combining import RULES, CombinedAnswer, Rule, first_answer
 from core.classifier import (
     Classifier,
     Labels,
     Logits,
-    find_demanding,
+    find_below_requested,
     make_labels,
     make_outcomes,
-    mend,
+    zero_nonfinite,
 )
 from core.classifier_route import read_classifier
 from core.devices import Device
-from core.direct import LAST_STAGE_ONLY
+from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next, Step
 from core.scores import SCORES, Floats, Score, log_softmax
 
@@ -65,8 +65,8 @@ class CascadeStage:
     def run(self, rows: Batch) -> Sequence[Step]:
         feed = {name: rows.inputs[name] for name in self.input_names}
         given: Logits = self.session.run(["logits"], feed)[0]
-        logits, sound = mend(given)
-        own = first_verdict(log_softmax(logits, self.temperature), self.score, self.index)
+        logits, sound = zero_nonfinite(given)
+        own = first_answer(log_softmax(logits, self.temperature), self.score, self.index)
         verdict = own
         if self.index:
             so_far = _unpack(np.asarray(rows.inputs[SO_FAR]))
@@ -78,17 +78,19 @@ class CascadeStage:
             steps[row] = Step(self.macs, None, None)
         return steps
 
-    def _find_survivors(self, rows: Batch, own: Verdict, verdict: Verdict) -> list[int]:
+    def _find_survivors(
+        self, rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer
+    ) -> list[int]:
         """The rows that go on to the next stage, in order."""
         if self.threshold is None:
             return []
         unsure = own.scores < self.threshold
         survivors: list[int] = np.flatnonzero(
-            unsure | find_demanding(rows, verdict.scores)
+            unsure | find_below_requested(rows, verdict.scores)
         ).tolist()
         return survivors
 
-    def _make_steps(self, rows: Batch, verdict: Verdict, survivors: list[int]) -> list[Step]:
+    def _make_steps(self, rows: Batch, verdict: CombinedAnswer, survivors: list[int]) -> list[Step]:
         names, macs = self.names, self.macs
         answers = make_outcomes(
             verdict.probabilities.astype(np.float32),
@@ -111,7 +113,7 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
     """Open every stage's net. Raises ModelDirectoryError naming the directory and the fault."""
     route = read_classifier(directory)
     specs = route.manifest.stages
-    route.expect_stages(1, 1 if route.manifest.pipeline == "single" else None)
+    route.check_stage_count(1, 1 if route.manifest.pipeline == "single" else None)
     options = route.read_options(Options)
     labels = make_labels(route.classes)
     names = tuple(spec.name for spec in specs)
@@ -137,13 +139,13 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
     return Classifier(route.manifest.digest, names[0], stages, direct)
 
 
-def _answer_alone(rows: Batch, own: Verdict, verdict: Verdict) -> Verdict:
+def _answer_alone(rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer) -> CombinedAnswer:
     """The last stage's own answer for rows that ask for it, which may have skipped the others."""
     least = rows.controls.get("min_confidence")
     if least is None or not (alone := least == LAST_STAGE_ONLY).any():
         return verdict
     column = alone[:, None]
-    return Verdict(
+    return CombinedAnswer(
         np.where(column, own.probabilities, verdict.probabilities),
         np.where(alone, own.scores, verdict.scores),
         np.where(alone, own.exits, verdict.exits),
@@ -151,12 +153,12 @@ def _answer_alone(rows: Batch, own: Verdict, verdict: Verdict) -> Verdict:
     )
 
 
-def _pack(verdict: Verdict) -> Floats:
+def _pack(verdict: CombinedAnswer) -> Floats:
     return np.concatenate(
         [verdict.evidence, verdict.scores[:, None], verdict.exits[:, None]], axis=1
     )
 
 
-def _unpack(so_far: Floats) -> Verdict:
+def _unpack(so_far: Floats) -> CombinedAnswer:
     evidence = np.ascontiguousarray(so_far[:, :-2])
-    return Verdict(np.exp(evidence), so_far[:, -2], so_far[:, -1].astype(np.int64), evidence)
+    return CombinedAnswer(np.exp(evidence), so_far[:, -2], so_far[:, -1].astype(np.int64), evidence)

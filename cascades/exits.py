@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from core.classifier import Classifier, FinalStage, Head, find_demanding
+from core.classifier import Classifier, ClassifierHead, FinalStage, find_below_requested
 from core.classifier_route import (
     ClassifierRoute,
     Options,
@@ -40,7 +40,7 @@ class ExitStage:
     name: str
     session: onnxruntime.InferenceSession
     input_names: tuple[str, ...]
-    head: Head
+    head: ClassifierHead
     threshold: float
     following: str
     takes: str  # what the following segment calls the features
@@ -48,10 +48,12 @@ class ExitStage:
     def run(self, rows: Batch) -> Sequence[Step]:
         feed = {name: rows.inputs[name] for name in self.input_names}
         logits, features = self.session.run(["logits", FEATURES], feed)
-        judged = self.head.judge(logits)
-        steps = self.head.end(judged)
-        unsure = (judged.scores < self.threshold) | find_demanding(rows, judged.scores)
-        survivors = np.flatnonzero(unsure & judged.sound)
+        stage_scores = self.head.score_rows(logits)
+        steps = self.head.end(stage_scores)
+        unsure = (stage_scores.scores < self.threshold) | find_below_requested(
+            rows, stage_scores.scores
+        )
+        survivors = np.flatnonzero(unsure & stage_scores.finite)
         # Copied out together: a waiting row must not keep the whole batch's features alive.
         for row, carried in zip(survivors.tolist(), features[survivors], strict=True):
             goes_on = Next(self.following, {self.takes: carried})
@@ -62,7 +64,7 @@ class ExitStage:
 def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]:
     """Open the segments in the trunk's order. Raises ModelDirectoryError naming the fault."""
     route = read_classifier(directory)
-    route.expect_stages(2)
+    route.check_stage_count(2)
     score = SCORES[route.read_options(Options).score]
     specs = route.manifest.stages
     sessions = _open_segments(route)
@@ -94,5 +96,5 @@ def _open_segments(route: ClassifierRoute) -> list[onnxruntime.InferenceSession]
         if spec.threshold is not None:
             inputs = read_outputs(session).get(FEATURES, ("", ()))
             if inputs[0] != "FP32" or inputs[1][:1] != (-1,):
-                raise route.fault(f"stage {spec.name} gives no {FEATURES} FP32 [-1, ...]")
+                raise route.make_error(f"stage {spec.name} gives no {FEATURES} FP32 [-1, ...]")
     return sessions

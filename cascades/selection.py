@@ -24,9 +24,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cascades.combining import RULES, Verdict, first_verdict
+from cascades.combining import RULES, CombinedAnswer, first_answer
 from cascades.complementarity import oracle_gap
-from cascades.thresholds import MAX_STAGES, Tally, Trace, make_grid, pick, play, tally
+from cascades.thresholds import (
+    MAX_STAGES,
+    GridSums,
+    Trace,
+    make_grid,
+    select_thresholds,
+    simulate,
+    sum_over_grid,
+)
 from core.scores import SCORES, Floats, fit_temperature, log_softmax
 
 Labels = npt.NDArray[np.integer]
@@ -72,7 +80,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class _Evaluation:
     """What all candidates are judged against."""
 
     labels: Labels
@@ -82,7 +90,7 @@ class _Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class _Structure:
+class _CascadeShape:
     chain: tuple[Member, ...]
     score: str
     rule: str
@@ -90,7 +98,7 @@ class _Structure:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _EvaluatedCandidate:
     candidate: Candidate
     hits: npt.NDArray[np.bool_]  # [N], out of fold
 
@@ -121,31 +129,33 @@ def select(
     ordered = sorted(members, key=lambda member: (member.cost, member.name))
     hits = {m.name: m.logits.argmax(axis=1) == labels for m in ordered}
     temperatures = {m.name: fit_temperature(m.logits, labels) for m in ordered}
-    bench = _Bench(labels, temperatures, hits, hits[reference])
-    judged = [
+    bench = _Evaluation(labels, temperatures, hits, hits[reference])
+    stage_scores = [
         item
-        for structure in _list_structures(ordered, bench, max_stages, max_cost)
-        for item in _judge(structure, bench, max_cost, folds)
+        for structure in _list_shapes(ordered, bench, max_stages, max_cost)
+        for item in _evaluate(structure, bench, max_cost, folds)
     ]
-    affordable = [item for item in judged if item.candidate.cost <= max_cost]
+    affordable = [item for item in stage_scores if item.candidate.cost <= max_cost]
     if not affordable:
         raise ValueError(
             f"max_cost_fraction: {max_cost_fraction} given, no cascade costs so little"
         )
-    best = min(affordable, key=lambda item: (-item.candidate.accuracy, *_simplicity(item)))
-    eligible = [item for item in affordable if _is_level(item, best, tolerance)]
+    best = min(affordable, key=lambda item: (-item.candidate.accuracy, *_simplicity_key(item)))
+    eligible = [item for item in affordable if _is_equivalent(item, best, tolerance)]
     return Choice(
-        chosen=min(eligible, key=_simplicity).candidate,
+        chosen=min(eligible, key=_simplicity_key).candidate,
         best=best.candidate,
-        front=_find_front([item.candidate for item in judged]),
+        front=_find_front([item.candidate for item in stage_scores]),
         reference_accuracy=float(hits[reference].mean()),
         reference_cost=by_name[reference].cost,
         max_cost=max_cost,
-        candidates=len(judged),
+        candidates=len(stage_scores),
     )
 
 
-def _simplicity(item: _Judged) -> tuple[float, int, tuple[str, ...], str, str, float]:
+def _simplicity_key(
+    item: _EvaluatedCandidate,
+) -> tuple[float, int, tuple[str, ...], str, str, float]:
     """Cheapest first, then fewest stages, then by name, so that ties have one answer."""
     candidate = item.candidate
     return (
@@ -158,7 +168,7 @@ def _simplicity(item: _Judged) -> tuple[float, int, tuple[str, ...], str, str, f
     )
 
 
-def _is_level(item: _Judged, best: _Judged, tolerance: float) -> bool:
+def _is_equivalent(item: _EvaluatedCandidate, best: _EvaluatedCandidate, tolerance: float) -> bool:
     """Whether the candidate is at most `tolerance` paired standard errors less accurate."""
     lead = best.hits.astype(np.float64) - item.hits
     return bool(lead.mean() <= tolerance * lead.std() / len(lead) ** 0.5)
@@ -172,9 +182,9 @@ def _find_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(front)
 
 
-def _list_structures(
-    ordered: Sequence[Member], bench: _Bench, max_stages: int, max_cost: float
-) -> Iterator[_Structure]:
+def _list_shapes(
+    ordered: Sequence[Member], bench: _Evaluation, max_stages: int, max_cost: float
+) -> Iterator[_CascadeShape]:
     """Every structure whose first stage alone is affordable."""
     chains: list[tuple[Member, ...]] = [(member,) for member in ordered]
     if max_stages > 1:
@@ -183,16 +193,20 @@ def _list_structures(
         chains += itertools.combinations(ordered, 3)  # from cheap to dear
     logarithms = {m.name: log_softmax(m.logits, bench.temperatures[m.name]) for m in ordered}
     for score in SCORES:
-        verdicts = {name: first_verdict(p, SCORES[score]) for name, p in logarithms.items()}
+        verdicts = {name: first_answer(p, SCORES[score]) for name, p in logarithms.items()}
         for chain, rule in itertools.product(chains, RULES):
             varied = len(chain) > 1 or (score, rule) == ("difference", "post_check")
             if varied and chain[0].cost <= max_cost:
                 trace = _trace(chain, verdicts, score, rule, bench.labels)
-                yield _Structure(chain, score, rule, trace)
+                yield _CascadeShape(chain, score, rule, trace)
 
 
 def _trace(
-    chain: Sequence[Member], verdicts: dict[str, Verdict], score: str, rule: str, labels: Labels
+    chain: Sequence[Member],
+    verdicts: dict[str, CombinedAnswer],
+    score: str,
+    rule: str,
+    labels: Labels,
 ) -> Trace:
     """Run all rows through all stages of the chain, as if none ever stopped."""
     combined = verdicts[chain[0].name]
@@ -205,36 +219,42 @@ def _trace(
     return Trace(np.array(hits), table, tuple(member.cost for member in chain))
 
 
-def _judge(structure: _Structure, bench: _Bench, max_cost: float, folds: int) -> Iterator[_Judged]:
+def _evaluate(
+    structure: _CascadeShape, bench: _Evaluation, max_cost: float, folds: int
+) -> Iterator[_EvaluatedCandidate]:
     """One candidate for each budget, where thresholds exist that keep it."""
     trace, rows = structure.trace, len(bench.labels)
     grid = make_grid(trace)
     parts = [slice(fold, None, folds) for fold in range(folds)]
-    tallies = [tally(trace.take(part), grid) for part in parts]
-    total = tally(trace, grid)
+    tallies = [sum_over_grid(trace.take(part), grid) for part in parts]
+    total = sum_over_grid(trace, grid)
     others = [
-        Tally(total.hits - part.hits, total.cost - part.cost, total.rows - part.rows)
+        GridSums(total.hits - part.hits, total.cost - part.cost, total.rows - part.rows)
         for part in tallies
     ]
     for fraction in BUDGETS if len(structure.chain) > 1 else (1.0,):
         budget = fraction * max_cost
-        thresholds = pick(total, grid, budget)
-        picked = [found for other in others if (found := pick(other, grid, budget)) is not None]
+        thresholds = select_thresholds(total, grid, budget)
+        picked = [
+            found
+            for other in others
+            if (found := select_thresholds(other, grid, budget)) is not None
+        ]
         if thresholds is None or len(picked) < folds:
             continue
         hits = np.zeros(rows, dtype=np.bool_)
         costs: Floats = np.zeros(rows)
         for part, choice in zip(parts, picked, strict=True):
-            hits[part], costs[part] = play(trace.take(part), choice)
+            hits[part], costs[part] = simulate(trace.take(part), choice)
         candidate = _describe(
             structure, bench, thresholds=thresholds, budget=budget, hits=hits, costs=costs
         )
-        yield _Judged(candidate, hits)
+        yield _EvaluatedCandidate(candidate, hits)
 
 
 def _describe(
-    structure: _Structure,
-    bench: _Bench,
+    structure: _CascadeShape,
+    bench: _Evaluation,
     *,
     thresholds: tuple[float, ...],
     budget: float,

@@ -33,7 +33,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class GridSums:
     """Sums over some rows for every point of the grid [T1, T2]; tallies of disjoint rows add up."""
 
     hits: Floats
@@ -49,7 +49,7 @@ def make_grid(trace: Trace) -> tuple[Floats, ...]:
     )
 
 
-def tally(trace: Trace, grid: Sequence[Floats]) -> Tally:
+def sum_over_grid(trace: Trace, grid: Sequence[Floats]) -> GridSums:
     """Hits and cost of every threshold tuple on the trace's rows."""
     gains = np.diff(trace.hits.astype(np.float64), axis=0)  # what each further stage changes
     rows = trace.hits.shape[1]
@@ -65,10 +65,12 @@ def tally(trace: Trace, grid: Sequence[Floats]) -> Tally:
     if len(on) > 1:
         hits = hits + (on[0] * gains[1]) @ on[1].T
         cost = cost + on[0] @ on[1].T * trace.costs[2]
-    return Tally(hits, cost, rows)
+    return GridSums(hits, cost, rows)
 
 
-def pick(sums: Tally, grid: Sequence[Floats], budget: float) -> tuple[float, ...] | None:
+def select_thresholds(
+    sums: GridSums, grid: Sequence[Floats], budget: float
+) -> tuple[float, ...] | None:
     """The most accurate thresholds with an expected cost within the budget, then the cheapest."""
     allowed = sums.cost <= budget * sums.rows
     if not allowed.any():
@@ -79,7 +81,7 @@ def pick(sums: Tally, grid: Sequence[Floats], budget: float) -> tuple[float, ...
     return tuple(float(axis[index]) for axis, index in zip(grid, place, strict=False))
 
 
-def play(trace: Trace, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.bool_], Floats]:
+def simulate(trace: Trace, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Row by row: right or not, and what it cost."""
     hits = trace.hits[0].copy()
     cost: Floats = np.full(len(hits), trace.costs[0])

@@ -15,7 +15,7 @@ from core.scores import SCORES
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:
     """Open the net. Raises ModelDirectoryError naming the directory and the fault."""
     route = read_classifier(directory)
-    route.expect_stages(1, 1)
+    route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages
     stage = route.open_final(spec, SCORES[route.read_options(Options).score])
     return Classifier(route.manifest.digest, spec.name, {spec.name: stage})

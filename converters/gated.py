@@ -20,10 +20,10 @@ from converters.cbnet import DISTANCE
 from core.classifier import (
     Bools,
     Classifier,
+    ClassifierHead,
     FinalStage,
-    Head,
-    Judged,
-    find_demanding,
+    StageScores,
+    find_below_requested,
 )
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.devices import Device
@@ -47,7 +47,7 @@ class Net:
 
     session: onnxruntime.InferenceSession
     input_names: tuple[str, ...]
-    head: Head
+    head: ClassifierHead
     threshold: float
     following: str
 
@@ -56,7 +56,9 @@ class Net:
         given: Sequence[np.ndarray] = self.session.run(outputs, feed)
         return given
 
-    def carry(self, rows: Batch, unsure: Bools) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    def forward_rows(
+        self, rows: Batch, unsure: Bools
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Each row that goes on and its inputs, copied out together: a waiting row must not keep
         the whole batch alive.
         """
@@ -75,10 +77,12 @@ class LightStage:
 
     def run(self, rows: Batch) -> Sequence[Step]:
         net, head = self.net, self.net.head
-        judged = head.judge(*net.run(rows, ("logits",)))
-        steps, labels = head.end(judged), judged.labels
-        unsure = (judged.scores < net.threshold) | find_demanding(rows, judged.scores)
-        for row, carried in net.carry(rows, unsure & judged.sound):
+        stage_scores = head.score_rows(*net.run(rows, ("logits",)))
+        steps, labels = head.end(stage_scores), stage_scores.labels
+        unsure = (stage_scores.scores < net.threshold) | find_below_requested(
+            rows, stage_scores.scores
+        )
+        for row, carried in net.forward_rows(rows, unsure & stage_scores.finite):
             carried[LIGHT_LABEL] = head.labels[labels[row]]
             steps[row] = Step(head.macs, steps[row].answer, Next(net.following, carried))
         return steps
@@ -96,26 +100,30 @@ class ConvertStage:
     def run(self, rows: Batch) -> Sequence[Step]:
         net, head = self.net, self.net.head
         logits, distances = net.run(rows, ("logits", *DISTANCE))
-        judged = head.judge(logits, distances)
-        steps = head.end(judged)
-        refused = self._find_refused(rows, judged, distances)
-        goes_on = (refused | find_demanding(rows, judged.scores)) & judged.sound
-        for row, carried in net.carry(rows, goes_on):
+        stage_scores = head.score_rows(logits, distances)
+        steps = head.end(stage_scores)
+        refused = self._find_rejected(rows, stage_scores, distances)
+        goes_on = (refused | find_below_requested(rows, stage_scores.scores)) & stage_scores.finite
+        for row, carried in net.forward_rows(rows, goes_on):
             answer = None if refused[row] else steps[row].answer
             steps[row] = Step(head.macs, answer, Next(net.following, carried))
         return steps
 
-    def _find_refused(self, rows: Batch, judged: Judged, distances: np.ndarray) -> Bools:
-        refused: Bools = (judged.scores < self.net.threshold) | (distances > self.max_distance)
+    def _find_rejected(
+        self, rows: Batch, stage_scores: StageScores, distances: np.ndarray
+    ) -> Bools:
+        refused: Bools = (stage_scores.scores < self.net.threshold) | (
+            distances > self.max_distance
+        )
         if self.agree:
-            refused |= judged.labels != rows.inputs[LIGHT_LABEL]
+            refused |= stage_scores.labels != rows.inputs[LIGHT_LABEL]
         return refused
 
 
 def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertStage | FinalStage]:
     """Open the three nets. Raises ModelDirectoryError naming the directory and the fault."""
     route = read_classifier(directory)
-    route.expect_stages(3, 3)
+    route.check_stage_count(3, 3)
     options = route.read_options(GateOptions)
     score = SCORES[options.score]
     light, convert, full = route.manifest.stages

@@ -1,8 +1,8 @@
 """From a net's logits to a classifier's answers, alike for every kind of pipeline that classifies.
 
-A stage's `Head` calibrates the logits, scores them (`core.scores`) and makes the answers; a row
-whose logits are not finite fails alone. Whether a row goes on, where to and with what is left to
-each kind; opening its files to `core.classifier_route`.
+A stage's `ClassifierHead` calibrates the logits, scores them (`core.scores`) and makes the answers;
+a row whose logits are not finite fails alone. Whether a row goes on, where to and with what is left
+to each kind; opening its files to `core.classifier_route`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from core.direct import LAST_STAGE_ONLY
+from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next, Outcome, Stage, Step
 from core.scores import Floats, Score, softmax
 
@@ -31,13 +31,13 @@ def make_labels(classes: int) -> Labels:
     return labels
 
 
-def mend(logits: Logits) -> tuple[Logits, Bools]:
+def zero_nonfinite(logits: Logits) -> tuple[Logits, Bools]:
     """Rows that are not finite as zeros, and which rows are sound: they harm no other row."""
     sound = np.asarray(np.isfinite(logits).all(axis=1))
     return (logits if sound.all() else np.where(sound[:, None], logits, np.float32(0))), sound
 
 
-def find_demanding(rows: Batch, confidences: Floats) -> Bools:
+def find_below_requested(rows: Batch, confidences: Floats) -> Bools:
     """Rows that ask for more confidence than their answer has, or for the last stage's answer."""
     least = rows.controls.get("min_confidence")
     if least is None:
@@ -66,12 +66,12 @@ def make_outcomes(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class StageScores:
     """What a stage's net says of each row of a batch."""
 
     probabilities: npt.NDArray[np.float32]  # [N, K], calibrated
     scores: Floats  # [N]
-    sound: Bools  # [N]; of the others nothing holds
+    finite: Bools  # [N]; of the others nothing holds
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -79,7 +79,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ClassifierHead:
     """What makes one stage's answers of its logits. Every method is re-entrant."""
 
     exit: str  # the stage's name
@@ -88,21 +88,24 @@ class Head:
     score: Score
     labels: Labels
 
-    def judge(self, logits: Logits, *beside: npt.NDArray[np.float32]) -> Judged:
+    def score_rows(self, logits: Logits, *beside: npt.NDArray[np.float32]) -> StageScores:
         """`beside`: what else the net gave [N], which must be finite for a row to be sound."""
-        logits, sound = mend(logits)
+        logits, sound = zero_nonfinite(logits)
         for values in beside:
             sound &= np.isfinite(values)
         probabilities = softmax(logits, self.temperature)
-        return Judged(probabilities.astype(np.float32), self.score(probabilities), sound)
+        return StageScores(probabilities.astype(np.float32), self.score(probabilities), sound)
 
-    def end(self, judged: Judged) -> list[Step]:
+    def end(self, stage_scores: StageScores) -> list[Step]:
         """Every row done with its answer; failed where it is not sound."""
         answers = make_outcomes(
-            judged.probabilities, judged.scores, [self.exit] * len(judged.scores), self.labels
+            stage_scores.probabilities,
+            stage_scores.scores,
+            [self.exit] * len(stage_scores.scores),
+            self.labels,
         )
         steps = [Step(self.macs, answer, None) for answer in answers]
-        for row in np.flatnonzero(~judged.sound).tolist():
+        for row in np.flatnonzero(~stage_scores.finite).tolist():
             steps[row] = Step(self.macs, None, None)
         return steps
 
@@ -115,11 +118,11 @@ class FinalStage:
     session: onnxruntime.InferenceSession
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]  # logits [N, K]; anything else [N] must be finite
-    head: Head
+    head: ClassifierHead
 
     def run(self, rows: Batch) -> Sequence[Step]:
         feed = {name: rows.inputs[name] for name in self.input_names}
-        return self.head.end(self.head.judge(*self.session.run(self.output_names, feed)))
+        return self.head.end(self.head.score_rows(*self.session.run(self.output_names, feed)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.classifier import FinalStage, Head, make_labels
+from core.classifier import ClassifierHead, FinalStage, make_labels
 from core.datatypes import OF_ONNX
 from core.devices import open_onnx
 from core.errors import ModelDirectoryError
@@ -45,20 +45,20 @@ class ClassifierRoute:
     def inputs(self) -> Tensors:
         return _declare(self.manifest.inputs)
 
-    def expect_stages(self, fewest: int, most: int | None = None) -> None:
+    def check_stage_count(self, fewest: int, most: int | None = None) -> None:
         """As many stages as the kind takes, each but the last with a threshold."""
         specs = self.manifest.stages
         if len(specs) < fewest or (most is not None and len(specs) > most):
             count = f"{len(specs)} stage" if len(specs) == 1 else f"{len(specs)} stages"
             allowed = f"{fewest}" if fewest == most else f"{fewest} or more"
-            raise self.fault(
+            raise self.make_error(
                 f"pipeline {self.manifest.pipeline} has {count}, {allowed} must there be"
             )
         for spec in specs[:-1]:
             if spec.threshold is None:
-                raise self.fault(f"stage {spec.name} has no threshold")
+                raise self.make_error(f"stage {spec.name} has no threshold")
         if specs[-1].threshold is not None:
-            raise self.fault(f"the last stage {specs[-1].name} has a threshold")
+            raise self.make_error(f"the last stage {specs[-1].name} has a threshold")
 
     def read_options(self, kind: type[M]) -> M:
         try:
@@ -82,14 +82,14 @@ class ClassifierRoute:
         taken = inputs if isinstance(inputs, Mapping) else {next(iter(found), "any"): inputs}
         if found != taken:
             raise ModelDirectoryError(
-                f"{place}: inputs are {_spell(found)}; {_spell(taken)} is what it gets"
+                f"{place}: inputs are {_format(found)}; {_format(taken)} is what it gets"
             )
         found = read_outputs(session)
         wanted = {"logits": ("FP32", (-1, self.classes)), **(beside or {})}
         lacking = {name: wanted[name] for name in wanted if found.get(name) != wanted[name]}
         if lacking:
             raise ModelDirectoryError(
-                f"{place}: outputs are {_spell(found)}; {_spell(lacking)} must be among them"
+                f"{place}: outputs are {_format(found)}; {_format(lacking)} must be among them"
             )
         return session
 
@@ -101,10 +101,12 @@ class ClassifierRoute:
         outputs = ("logits", *(beside or {}))
         return FinalStage(spec.name, session, tuple(self.inputs), outputs, head)
 
-    def make_head(self, spec: StageSpec, score: Score) -> Head:
-        return Head(spec.name, spec.macs, spec.temperature, score, make_labels(self.classes))
+    def make_head(self, spec: StageSpec, score: Score) -> ClassifierHead:
+        return ClassifierHead(
+            spec.name, spec.macs, spec.temperature, score, make_labels(self.classes)
+        )
 
-    def fault(self, sentence: str) -> ModelDirectoryError:
+    def make_error(self, sentence: str) -> ModelDirectoryError:
         return ModelDirectoryError(f"{self.directory}: {sentence}")
 
 
@@ -114,7 +116,7 @@ def read_classifier(directory: Path) -> ClassifierRoute:
     route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest))
     names = [spec.name for spec in manifest.stages]
     if len(set(names)) < len(names):
-        raise route.fault(f"stages: names {names} are not distinct")
+        raise route.make_error(f"stages: names {names} are not distinct")
     return route
 
 
@@ -161,7 +163,7 @@ def _read(nodes: Iterable[Any]) -> Tensors:  # onnxruntime's NodeArg is untyped
     }
 
 
-def _spell(tensors: Tensors) -> str:
+def _format(tensors: Tensors) -> str:
     return ", ".join(
         f"{name} {datatype} {list(shape)}" for name, (datatype, shape) in tensors.items()
     )

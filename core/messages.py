@@ -22,7 +22,7 @@ StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "cache"]
 NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
 
 
-class Handle:
+class StateHandle:
     """What a stage leaves on its device for a row's next step, such as a key-value cache.
 
     Opaque to the engine, which counts `size_bytes` against the device's limit and calls `free`
@@ -46,7 +46,7 @@ class Batch:
 
     inputs: Mapping[str, Array]  # leading dimension = rows; ragged inputs as lists
     controls: Mapping[str, np.ndarray]  # one value a row; NaN where a row does not set it
-    states: Sequence[Handle | None]  # what an earlier step of the row left on the device
+    states: Sequence[StateHandle | None]  # what an earlier step of the row left on the device
 
 
 class Outcome(NamedTuple):
@@ -62,7 +62,7 @@ class Next(NamedTuple):
 
     stage: str
     inputs: Mapping[str, Array]
-    state: Handle | None = None
+    state: StateHandle | None = None
 
 
 class Step(NamedTuple):

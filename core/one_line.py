@@ -11,8 +11,8 @@ def one_line(text: str, limit: int = 2000) -> str:
         text = f"{text[:limit]}… ({len(text) - limit} characters more)"
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else _spell(one) for one in text)
+    return "".join(one if one.isprintable() else _format(one) for one in text)
 
 
-def _spell(character: str) -> str:
+def _format(character: str) -> str:
     return character.encode("unicode_escape").decode()

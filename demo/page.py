@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dashboards.grafana.asking import Source
-from dashboards.grafana.questions import FILES, fill, read, read_variables
+from dashboards.grafana.questions import FILES, fill, read_dashboard, read_variables
 
 STEPS = 90
 Line = tuple[str, list[float], list[float]]  # name, times, values
@@ -38,7 +38,7 @@ def draw_dashboards(
     empty: list[str] = []
     parts: list[str] = []
     for path in sorted(FILES, key=lambda path: ORDER.index(path.stem)):
-        board = read(path)
+        board = read_dashboard(path)
         variables = {**read_variables(path), "__rate_interval": "10s"}
         variables["route"] = variables.get("route") or route
         parts.append(f"<h2>{html.escape(board['title'])}</h2><div class=board>")

@@ -27,7 +27,7 @@ from harness.servers import Server, run_sparing
 from harness.services.prometheus_server import PrometheusServer
 from harness.services.redis_server import RedisServer
 from sparing.report_page import write_page
-from sparing.report_sources import PrometheusFigures
+from sparing.report_sources import PrometheusSource
 from sparing.reporting import gather, judge, make_tables
 
 TRAFFIC = Path(__file__).parent / "traffic.npz"
@@ -35,7 +35,7 @@ ROUTES = ("fashion-mnist", "fashion-mnist-large")
 LARGE_EVERY = 8  # requests for one that asks the large model
 CONNECTIONS = 32
 SCRAPE_S = 1.0
-SETTINGS = """[cache.remote]
+SETTINGS = """[cache.remote_cache]
 url = "{url}"
 secret = "{secret}"
 [energy]
@@ -68,7 +68,7 @@ def main() -> None:
         asked = replay(server, options.seconds, console)
         time.sleep(3 * SCRAPE_S)
         back_s = time.monotonic() - began
-        figures = PrometheusFigures(prometheus.url, max(60, round(back_s)))
+        figures = PrometheusSource(prometheus.url, max(60, round(back_s)))
         routes = gather(figures)
         console.print(*make_tables(routes, figures.span), judge(routes), sep="\n\n")
         write_page(options.out / "report.html", routes, figures)

@@ -18,10 +18,10 @@ from monitoring.log_lines import LineFormatter
 LINES = 5
 INTERVAL_S = 60.0
 UNLIMITED: Mapping[str, object] = {"limited": False}  # for what an operator's act causes
-_MAX_PLACES = 1024  # more share one count
+_MAX_CALL_SITES = 1024  # more share one count
 _TEMPLATE_LIMIT = 120  # characters
 
-Place = tuple[object, ...]
+CallSite = tuple[object, ...]
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         self._lines = lines
         self._interval_s = interval_s
         self._clock = clock
-        self._counts: dict[Place, _Count] = {}
+        self._counts: dict[CallSite, _Count] = {}
         self._ends_at = 0.0  # of the interval that ends first, among those that are counted
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -70,10 +70,15 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         super().close()
 
     def _find(self, record: logging.LogRecord, now: float) -> _Count:
-        place: Place = (record.name, record.pathname, record.lineno, getattr(record, "about", ""))
+        place: CallSite = (
+            record.name,
+            record.pathname,
+            record.lineno,
+            getattr(record, "about", ""),
+        )
         count = self._counts.get(place)
         if count is None:
-            if len(self._counts) >= _MAX_PLACES:
+            if len(self._counts) >= _MAX_CALL_SITES:
                 place = ()
             if not self._counts:
                 self._ends_at = now + self._interval_s

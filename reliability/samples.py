@@ -17,7 +17,7 @@ from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
 from routes.loading import find_routes, load_route
 from routes.offline import run_offline
-from routes.walk import SURER_THAN_ANYTHING
+from routes.walk import UNREACHABLE_CONFIDENCE
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -66,7 +66,7 @@ def _sample_route(
     if spec.datatype == "BYTES":
         given = np.vectorize(bytes.decode, otypes=[object])(rows)  # as endpoints give it
     inputs = {spec.name: given}
-    walked = run_offline(route.pipeline, inputs, device, {"min_confidence": SURER_THAN_ANYTHING})
+    walked = run_offline(route.pipeline, inputs, device, {"min_confidence": UNREACHABLE_CONFIDENCE})
     ran = run_offline(route.pipeline, inputs, device, controls)
     samples: list[Sample] = []
     for row, whole, asked in zip(rows, walked, ran, strict=True):

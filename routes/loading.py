@@ -16,10 +16,10 @@ from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import Outcome, Pipeline
-from routes.finding import scan_routes
 from routes.offline import run_offline
+from routes.scanning import scan_routes
 from routes.table import PIPELINES
-from routes.walk import SURER_THAN_ANYTHING, make_zero_row
+from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
     pipeline = build(directory, device)
     if pipeline.digest != manifest.digest:
         raise ModelDirectoryError(f"{directory}: changed while it was loaded")
-    _try_out(directory, manifest, pipeline, device)
+    _smoke_test(directory, manifest, pipeline, device)
     return LoadedRoute(manifest, pipeline)
 
 
-def _try_out(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
+def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
     """One row of zeros through every stage."""
     inputs = {name: array[None] for name, array in make_zero_row(manifest).items()}
-    controls = {"min_confidence": SURER_THAN_ANYTHING}
+    controls = {"min_confidence": UNREACHABLE_CONFIDENCE}
     try:
         (row,) = run_offline(pipeline, inputs, device, controls)
     except Exception as error:  # whatever a runtime raises on a broken graph

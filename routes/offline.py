@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.devices import Device
-from core.direct import find_direct, wants_last
-from core.messages import NO_CONTROLS, Array, Batch, Handle, Outcome, Pipeline, Step
+from core.last_stage_entry import find_last_stage_entry, wants_last_stage
+from core.messages import NO_CONTROLS, Array, Batch, Outcome, Pipeline, StateHandle, Step
 from routes.walk import walk
 
 
@@ -47,14 +47,16 @@ def _run_row(
     controls: Mapping[str, np.ndarray],
 ) -> OfflineRow:
     entry = pipeline.first
-    direct = find_direct(pipeline)
-    if direct is not None and wants_last({name: float(one[0]) for name, one in controls.items()}):
+    direct = find_last_stage_entry(pipeline)
+    if direct is not None and wants_last_stage(
+        {name: float(one[0]) for name, one in controls.items()}
+    ):
         entry, inputs = direct.stage, {**inputs, **direct.inputs}
     outcome: Outcome | None = None
     stages: list[str] = []
     steps: list[Step] = []
 
-    def run(stage: str, inputs: Mapping[str, Array], state: Handle | None) -> Step:
+    def run(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
         collated = {name: device.collate([array]) for name, array in inputs.items()}
         (step,) = pipeline.stages[stage].run(Batch(collated, controls, [state]))
         return step

@@ -8,16 +8,16 @@ import numpy.typing as npt
 
 from core.datatypes import DATATYPES
 from core.manifest import Manifest, TensorSpec
-from core.messages import Array, Handle, Step
+from core.messages import Array, StateHandle, Step
 
-SURER_THAN_ANYTHING = 2.0  # as `min_confidence` it sends a row through every stage
+UNREACHABLE_CONFIDENCE = 2.0  # as `min_confidence` it sends a row through every stage
 
 # Runs the named stage on one row: its inputs, and the state that the stage before has left.
-RunStage = Callable[[str, Mapping[str, Array], Handle | None], Step]
+RunStage = Callable[[str, Mapping[str, Array], StateHandle | None], Step]
 
 
 def walk(
-    stage: str, inputs: Mapping[str, Array], run: RunStage, state: Handle | None = None
+    stage: str, inputs: Mapping[str, Array], run: RunStage, state: StateHandle | None = None
 ) -> Generator[tuple[str, Step], None, None]:
     """Every stage that the row goes to, and its step there. Frees each state once nothing needs it,
     the last one when the walk ends or is closed.
@@ -36,7 +36,7 @@ def walk(
         release(state)
 
 
-def release(state: Handle | None, kept: Handle | None = None) -> None:
+def release(state: StateHandle | None, kept: StateHandle | None = None) -> None:
     """Free a state, unless it is the one that goes on to be used."""
     if state is not None and state is not kept:
         state.free()

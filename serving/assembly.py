@@ -11,10 +11,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
-from monitoring.metrics.cache_counts import MemoryCounts
+from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.switched_off import NoMetrics
@@ -22,22 +22,22 @@ from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.energy import open_sampler
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
-from serving.engine.second_tier import count_second_tier, open_second_tier
-from serving.engine.similar import SimilarRoutes
-from serving.engine.similar_recall import count_similar
-from serving.grpc.endpoint import RpcDoor
-from serving.http.endpoint import HttpDoor
+from serving.engine.perceptual_cache import PerceptualRoutes
+from serving.engine.perceptual_lookup import count_perceptual
+from serving.engine.remote_cache import count_remote_cache, open_remote_cache
+from serving.grpc.endpoint import GrpcEndpoint
+from serving.http.endpoint import HttpEndpoint
 from serving.open_tracing import open_tracing
 from serving.reload import Reloader
 from serving.settings import Settings
-from serving.watching import Watcher
+from serving.watcher import Watcher
 
 # A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
 # long.
 _SWITCH_INTERVAL_S = 0.0005
 
 
-class CannotServe(Exception):
+class StartupError(Exception):
     """Why no server can be had of these settings, in one sentence."""
 
 
@@ -57,10 +57,10 @@ class Assembly:
         self.engine = engine
         self.metrics = metrics
         max_rows = settings.engine.max_rows_per_request
-        self.web = HttpDoor(engine, settings.server, metrics, tracing, max_rows=max_rows)
+        self.web = HttpEndpoint(engine, settings.server, metrics, tracing, max_rows=max_rows)
         self.grpc_port = 0  # before `open`
-        self._doors = settings.server
-        self._rpc = RpcDoor(
+        self._endpoint_settings = settings.server
+        self._grpc = GrpcEndpoint(
             engine,
             settings.server,
             metrics,
@@ -72,27 +72,29 @@ class Assembly:
         self._draining: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Listen for gRPC, and follow changes of the routes. Raises CannotServe."""
+        """Listen for gRPC, and follow changes of the routes. Raises StartupError."""
         try:
-            self.grpc_port = await self._rpc.start()
+            self.grpc_port = await self._grpc.start()
         except OSError as error:
-            place = f"{self._doors.host}:{self._doors.grpc_port}"
-            raise CannotServe(f"cannot listen on {place} (gRPC): {error.strerror}") from error
+            place = f"{self._endpoint_settings.host}:{self._endpoint_settings.grpc_port}"
+            raise StartupError(f"cannot listen on {place} (gRPC): {error.strerror}") from error
         self._watcher.start()
 
     def list_routes(self) -> str:
         return ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
 
     @property
-    def grpc_place(self) -> str:
-        return f"{self._doors.host}:{self.grpc_port}"
+    def grpc_address(self) -> str:
+        return f"{self._endpoint_settings.host}:{self.grpc_port}"
 
     def begin_drain(self) -> None:
         """Readiness goes away, gRPC takes nothing more, HTTP answers with `connection: close`."""
         self.engine.draining = True
         self._watcher.stop()
         if self._draining is None:
-            self._draining = asyncio.create_task(self._rpc.drain(self._doors.drain_timeout_s))
+            self._draining = asyncio.create_task(
+                self._grpc.drain(self._endpoint_settings.drain_timeout_s)
+            )
 
     async def end_drain(self, deadline: float | None = None) -> bool:
         """Wait until every accepted request is answered; false when time was over before. The
@@ -102,20 +104,20 @@ class Assembly:
         assert self._draining is not None
         await self._draining
         if deadline is None:
-            return await self.engine.drain(self._doors.drain_timeout_s)
+            return await self.engine.drain(self._endpoint_settings.drain_timeout_s)
         return await self.engine.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
 
 
 @asynccontextmanager
 async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Assembly]:
     """An open assembly, to be drained before it is left. `worker` is its number among several
-    processes that share its ports; 0: it is alone. Raises CannotServe.
+    processes that share its ports; 0: it is alone. Raises StartupError.
     """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
     try:
         tracing, close_tracing = open_tracing(settings.tracing)
     except ValueError as error:
-        raise CannotServe(str(error)) from error
+        raise StartupError(str(error)) from error
     try:
         async with open_engine(settings, metrics, worker) as (engine, reloader):
             assembly = Assembly(
@@ -134,7 +136,7 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
 async def open_engine(
     settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
-    """The engine over all routes that can be loaded. Raises CannotServe when there is none."""
+    """The engine over all routes that can be loaded. Raises StartupError when there is none."""
     device = CpuDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
     reloader = Reloader(
@@ -142,34 +144,34 @@ async def open_engine(
         catalog,
         device,
         metrics,
-        remembers=settings.cache.enabled,
-        similar=SimilarRoutes(settings.cache.perceptual.routes),
+        is_cached=settings.cache.enabled,
+        similar=PerceptualRoutes(settings.cache.perceptual.routes),
     )
     try:
         reloader.refresh()
     except ModelDirectoryError as error:
-        raise CannotServe(str(error)) from error
+        raise StartupError(str(error)) from error
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
-        raise CannotServe(f"no route could be loaded from {folders}")
+        raise StartupError(f"no route could be loaded from {folders}")
     try:
-        tier, secret = open_second_tier(settings.cache)
+        tier, secret = open_remote_cache(settings.cache)
     except ValueError as error:
-        raise CannotServe(str(error)) from error
-    memory = LocalMemory(settings.cache.limit_bytes)
-    engine = Engine(catalog, settings.engine, memory, device, second_tier=tier, secret=secret)
-    metrics.watch_memory(lambda: _count_memory(engine, settings.cache.limit_bytes))
-    metrics.watch_similar(lambda: count_similar(catalog.routes()))
-    metrics.watch(lambda: _count_served(engine, settings.engine.max_queued_rows))
+        raise StartupError(str(error)) from error
+    memory = LocalCache(settings.cache.limit_bytes)
+    engine = Engine(catalog, settings.engine, memory, device, remote_cache=tier, secret=secret)
+    metrics.add_cache_reader(lambda: _count_memory(engine, settings.cache.limit_bytes))
+    metrics.add_perceptual_reader(lambda: count_perceptual(catalog.routes()))
+    metrics.add_reader(lambda: _count_served(engine, settings.engine.max_queued_rows))
     try:
         sampler = open_sampler(settings.energy, metrics, engine.device_s, worker)
     except ValueError as error:
         engine.close()
-        raise CannotServe(str(error)) from error
+        raise StartupError(str(error)) from error
     sampling = None
     if sampler is not None:
         sampling = asyncio.create_task(sampler.run(settings.energy.interval_s))
-    _settle_process()
+    _tune_process()
     try:
         yield engine, reloader
     finally:
@@ -180,7 +182,7 @@ async def open_engine(
             await tier.close()
 
 
-def _count_memory(engine: Engine, limit_bytes: int) -> MemoryCounts:
+def _count_memory(engine: Engine, limit_bytes: int) -> CacheCounts:
     counts = engine.memory.counts()
     return {
         "hits": counts.hits,
@@ -192,7 +194,7 @@ def _count_memory(engine: Engine, limit_bytes: int) -> MemoryCounts:
         "entries": counts.entries,
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,
-        **count_second_tier(engine.lookup),
+        **count_remote_cache(engine.lookup),
     }
 
 
@@ -211,7 +213,7 @@ def _count_served(engine: Engine, limit_rows: int) -> Labelled:
     }
 
 
-def _settle_process() -> None:
+def _tune_process() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()  # what start-up made stays: no collection need look at it again

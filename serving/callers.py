@@ -47,14 +47,14 @@ class Callers:
             self._tenants[self._hash(token.get_secret_value().encode())] = tenant
         self._tenant_header = settings.tenant_header.lower().encode()
         self._addresses: dict[str, Caller] = {}
-        self.asks_token = bool(self._tenants)
-        self.reads_headers = self.asks_token or bool(self._tenant_header)
+        self.needs_token = bool(self._tenants)
+        self.reads_headers = self.needs_token or bool(self._tenant_header)
 
     def find(self, headers: Headers, address: str) -> Caller:
         """Raises Unauthorized or InvalidInput."""
         if not self.reads_headers:
             return self.of_address(address)
-        tenant = self.authorize(headers) if self.asks_token else ""
+        tenant = self.authorize(headers) if self.needs_token else ""
         if not tenant and self._tenant_header:
             tenant = self._by_header(headers)
         return Caller(tenant, tenant) if tenant else self.of_address(address)

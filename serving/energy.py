@@ -16,8 +16,8 @@ from monitoring.energy.ledger import ACCOUNTS
 from monitoring.energy.meter_reader import CpuTimes, Sampler
 from monitoring.energy.meters.busy import BusyTime, Quota, find_quota, read_busy_s
 from monitoring.energy.meters.estimate import estimate
-from monitoring.energy.meters.finding import AUTOMATIC, OPEN
-from monitoring.energy.meters.late import LateMeter
+from monitoring.energy.meters.finding import AUTOMATIC_SOURCES, METER_FACTORIES
+from monitoring.energy.meters.late import DeferredMeter
 from monitoring.energy.meters.meter import Meter, MeterDenied, MeterFailed
 from monitoring.energy.meters.model import ModelMeter, Watts
 from monitoring.energy.meters.replay import ReplayMeter
@@ -65,11 +65,11 @@ def open_sampler(
     sampler = Sampler(
         meters,
         partial(read_cpu, busy, device_s, find_siblings if worker else list),
-        metrics.spent_s,
+        metrics.device_s_by_exit,
         metrics.energy,
         accounts=ACCOUNTS if worker <= 1 else OWN_ACCOUNTS,
     )
-    metrics.watch(lambda: _count(sampler, metrics.spent_s, settings))
+    metrics.add_reader(lambda: _count(sampler, metrics.device_s_by_exit, settings))
     return sampler
 
 
@@ -105,7 +105,7 @@ def _open_measured(settings: EnergySettings) -> Meters:
     idle_w = settings.idle_w or None
     if settings.source == "replay":
         return [(_open("replay", partial(ReplayMeter, Path(settings.replay))), idle_w)]
-    if (make := OPEN.get(settings.source)) is not None:
+    if (make := METER_FACTORIES.get(settings.source)) is not None:
         return [(_open(settings.source, partial(make, settings.sysfs)), idle_w)]
     if settings.source == "auto":
         return [(meter, idle_w) for meter in _find_first(settings.sysfs)]
@@ -140,13 +140,13 @@ def _open(source: str, make: Callable[[], Meter]) -> Meter:
 
 
 def _find_first(sysfs: Path) -> list[Meter]:
-    for source in AUTOMATIC:
-        make = partial(OPEN[source], sysfs)
+    for source in AUTOMATIC_SOURCES:
+        make = partial(METER_FACTORIES[source], sysfs)
         try:
             return [make()]
         except MeterDenied as error:
             _log.warning("the meter %s is there: %s", source, error)
-            return [LateMeter(source, make)]
+            return [DeferredMeter(source, make)]
         except MeterFailed as error:
             _log.debug("no meter %s: %s", source, error)
     return []
@@ -160,21 +160,21 @@ def _count(
         return counts
     return {
         **counts,
-        "carbon_grams": weigh(counts, spent(), sampler.free_s, settings),
+        "carbon_grams": carbon_grams(counts, spent(), sampler.free_s, settings),
         "carbon_intensity_grams_per_kwh": {(): settings.carbon_grams_per_kwh},
     }
 
 
-def weigh(
+def carbon_grams(
     counts: Labelled,
-    spent_s: Mapping[tuple[str, str], float],
+    device_s_by_exit: Mapping[tuple[str, str], float],
     free_s: float,
     settings: EnergySettings,
 ) -> dict[tuple[str, ...], float]:
     """Grams of CO2 equivalent by route, and without one for idle and overhead: energy times
-    intensity, and the hardware's own emissions by time (ISO/IEC 21031:2024, E * I + M). `spent_s`:
-    device seconds by route and exit; `free_s`: core-seconds in which the machine served no rows.
-    The machine's other processes answer for their energy.
+    intensity, and the hardware's own emissions by time (ISO/IEC 21031:2024, E * I + M).
+    `device_s_by_exit`: device seconds by route and exit; `free_s`: core-seconds in which the
+    machine served no rows. The machine's other processes answer for their energy.
     """
     grams: dict[tuple[str, ...], float] = {("",): 0.0}
     per_joule = settings.carbon_grams_per_kwh / JOULES_PER_KWH
@@ -184,7 +184,7 @@ def weigh(
     for (account, _source), joules in counts["energy_account_joules"].items():
         if account in ("overhead", "idle"):
             grams["",] += joules * per_joule
-    for (route, _exit), device_s in spent_s.items():
+    for (route, _exit), device_s in device_s_by_exit.items():
         grams[route,] = grams.get((route,), 0.0) + device_s * per_core_s
     grams["",] += free_s * per_core_s
     return grams

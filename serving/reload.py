@@ -18,10 +18,10 @@ from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
-from routes.finding import scan_routes
 from routes.loading import load_route
+from routes.scanning import scan_routes
 from serving.engine.catalog import Catalog, ServedRoute
-from serving.engine.similar import SimilarRoutes
+from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.warmup import warm_up
 
 _log = logging.getLogger("sparing.routes")
@@ -45,15 +45,15 @@ class Reloader:
         device: Device,
         metrics: Metrics | NoMetrics,
         *,
-        remembers: bool,
-        similar: SimilarRoutes | None = None,
+        is_cached: bool,
+        similar: PerceptualRoutes | None = None,
     ) -> None:
         self._roots = roots
         self._catalog = catalog
         self._device = device
         self._metrics = metrics
-        self._remembers = remembers
-        self._similar = similar or SimilarRoutes({})
+        self._caches = is_cached
+        self._similar = similar or PerceptualRoutes({})
         self._loaded: Mapping[Path, _Loaded] = {}
         self._counted: set[str] = set()  # routes that have metric series
         self._faults: set[Path] = set()  # folders that could not be looked into
@@ -84,7 +84,7 @@ class Reloader:
             self._catalog.replace(served)
             names = {one.name for one in served}
             self._forget_others(names)
-            self._similar.note_served(names)
+            self._similar.report_unserved(names)
         return changed
 
     def _scan(self) -> tuple[list[Path], dict[Path, str]]:
@@ -126,13 +126,15 @@ class Reloader:
     def _open(self, directory: Path) -> ServedRoute:
         route = load_route(directory, self._device)
         name = route.manifest.route
-        counts = self._metrics.serve(name, [stage.name for stage in route.pipeline.stages.values()])
+        counts = self._metrics.add_route(
+            name, [stage.name for stage in route.pipeline.stages.values()]
+        )
         self._counted.add(name)
         served = ServedRoute(
             route.manifest,
             route.pipeline,
             counts,
-            remembers=self._remembers,
+            is_cached=self._caches,
             similar=self._similar.open(route.manifest),
         )
         warm_up(served, self._device)
@@ -141,7 +143,7 @@ class Reloader:
     def _forget_others(self, names: set[str]) -> None:
         """Drop the series of routes that are no longer served."""
         for name in self._counted - names:
-            self._metrics.forget(name)
+            self._metrics.remove_route(name)
         self._counted &= names
 
 

@@ -13,14 +13,14 @@ import bentoml
 from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLConfigException
 
-from serving.assembly import CannotServe
-from serving.process.embedded_server import Entrance, Guest, check
+from serving.assembly import StartupError
+from serving.process.embedded_server import EmbeddedServer, EmbeddingApp, check_routes
 from serving.process.environment import read_environment
 
 DO_NOT_TRACK = "BENTOML_DO_NOT_TRACK"
 
 
-def _be_silent() -> None:
+def _disable_tracking() -> None:
     """Before the first report goes out; BentoML may have looked already, and remembers."""
     os.environ.setdefault(DO_NOT_TRACK, "True")
     usage_stats.do_not_track.cache_clear()
@@ -28,7 +28,7 @@ def _be_silent() -> None:
 
 def _make_service() -> "bentoml.Service[object]":
     read = partial(read_environment, os.environ)
-    guest = Guest(read)
+    embedded = EmbeddedServer(read)
 
     class Sparing:
         """Adaptive routes over the Open Inference Protocol: HTTP here, gRPC beside."""
@@ -38,18 +38,18 @@ def _make_service() -> "bentoml.Service[object]":
         def check() -> None:
             """Before any process serves: those that cannot start are started over and over."""
             try:
-                check(read)
-            except CannotServe as error:
+                check_routes(read)
+            except StartupError as error:
                 raise BentoMLConfigException(str(error)) from error
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def open(self) -> None:
             logging.getLogger("sparing").setLevel(logging.INFO)
-            await guest.open()
+            await embedded.open()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         async def close(self) -> None:
-            await guest.close()
+            await embedded.close()
 
     configured = bentoml.service(
         name="sparing",
@@ -61,9 +61,9 @@ def _make_service() -> "bentoml.Service[object]":
         extra_ports=[3001],
     )
     made: bentoml.Service[object] = configured(Sparing)
-    made.add_asgi_middleware(Entrance, guest=guest)
+    made.add_asgi_middleware(EmbeddingApp, embedded=embedded)
     return made
 
 
-_be_silent()
+_disable_tracking()
 service = _make_service()

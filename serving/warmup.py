@@ -12,35 +12,37 @@ from itertools import islice
 import numpy as np
 
 from core.devices import Device
-from core.messages import Array, Batch, Handle, Step
-from routes.walk import SURER_THAN_ANYTHING, make_zero_row, release, walk
+from core.messages import Array, Batch, StateHandle, Step
+from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row, release, walk
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.lanes import Lane
 
-_MOST_STEPS = 16
+_MAX_STEPS = 16
 _REPEATS = 3
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
     """Run every stage that zeros reach, with one row and a full batch; set the lanes' times."""
 
-    def measure(stage: str, inputs: Mapping[str, Array], state: Handle | None) -> Step:
+    def measure(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
         return _measure(served.lanes[stage], inputs, state, device)
 
     entry, inputs = served.entry.stage.name, make_zero_row(served.manifest)
     unseen = set(served.lanes)
     with closing(walk(entry, inputs, measure)) as steps:
-        for stage, step in islice(steps, _MOST_STEPS):
+        for stage, step in islice(steps, _MAX_STEPS):
             unseen.discard(stage)
             if step.next is None or step.next.stage not in unseen:
                 return
 
 
-def _measure(lane: Lane, inputs: Mapping[str, Array], state: Handle | None, device: Device) -> Step:
+def _measure(
+    lane: Lane, inputs: Mapping[str, Array], state: StateHandle | None, device: Device
+) -> Step:
     def run(rows: int) -> tuple[float, Step]:
         batch = Batch(
             {name: device.collate([array] * rows) for name, array in inputs.items()},
-            {"min_confidence": np.full(rows, SURER_THAN_ANYTHING)},
+            {"min_confidence": np.full(rows, UNREACHABLE_CONFIDENCE)},
             [state] * rows,
         )
         started = time.perf_counter()

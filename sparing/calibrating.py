@@ -9,15 +9,15 @@ from typing import NamedTuple
 from rich.console import Console
 
 from monitoring.energy.meters.estimate import estimate
-from monitoring.energy.meters.finding import AUTOMATIC, Found, find_meters
+from monitoring.energy.meters.finding import AUTOMATIC_SOURCES, MeterProbe, find_meters
 from monitoring.energy.meters.meter import MeterFailed
 from sparing.failure import Failure
-from sparing.metering import NO_TERMINAL, Fit, ask_meter, ask_person, run_loads
+from sparing.metering import NO_TERMINAL, Fit, meter_power, run_loads, typed_power
 
 BY = ("auto", "table", "plug", "rapl", "ina3221", "pmic", "nvml")
 
 
-class Wanted(NamedTuple):
+class CalibrateOptions(NamedTuple):
     """The command's options."""
 
     by: str = "auto"
@@ -27,28 +27,28 @@ class Wanted(NamedTuple):
     sysfs: Path = Path("/sys")
 
 
-def calibrate(wanted: Wanted, console: Console, proc: Path = Path("/proc")) -> Fit:
+def calibrate(options: CalibrateOptions, console: Console, proc: Path = Path("/proc")) -> Fit:
     """Watts for the settings. Raises Failure where what was asked for cannot be had."""
-    if wanted.idle_w is not None or wanted.busy_w is not None:
-        return fit_plug(wanted.idle_w, wanted.busy_w)
-    if wanted.by not in BY:
-        raise Failure(f"--by {wanted.by}: given, allowed are {', '.join(BY)}", 2)
-    meters = {found.source: found for found in find_meters(wanted.sysfs)}
-    by = _choose(meters) if wanted.by == "auto" else wanted.by
+    if options.idle_w is not None or options.busy_w is not None:
+        return fit_plug(options.idle_w, options.busy_w)
+    if options.by not in BY:
+        raise Failure(f"--by {options.by}: given, allowed are {', '.join(BY)}", 2)
+    meters = {found.source: found for found in find_meters(options.sysfs)}
+    by = _choose(meters) if options.by == "auto" else options.by
     if by == "table":
         return fit_table(proc)
     if by == "plug":
         if not sys.stdin.isatty():
             raise Failure(f"plug: there is no terminal to ask at; {NO_TERMINAL}", 2)
-        return run_loads(ask_person(console), wanted.seconds, console)
+        return run_loads(typed_power(console), options.seconds, console)
     found = meters[by]
     if found.meter is None:
         raise Failure(f"{by}: {found.why_not}")
-    return run_loads(ask_meter(found.meter), wanted.seconds, console)
+    return run_loads(meter_power(found.meter), options.seconds, console)
 
 
-def _choose(meters: dict[str, Found]) -> str:
-    for source in AUTOMATIC:
+def _choose(meters: dict[str, MeterProbe]) -> str:
+    for source in AUTOMATIC_SOURCES:
         if meters[source].meter is not None:
             return source
     return "plug" if sys.stdin.isatty() else "table"

@@ -85,11 +85,11 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="sparing", standalone_mode=False)
     except TyperException as error:
         sentence = error.format_message().rstrip(".")  # empty where the help was shown instead
-        return _complain(f"{sentence}; try sparing --help", 2) if sentence else 2
+        return _print_error(f"{sentence}; try sparing --help", 2) if sentence else 2
     except Failure as failure:
-        return _complain(str(failure), failure.exit_code)
+        return _print_error(str(failure), failure.exit_code)
     except SparingError as error:
-        return _complain(str(error), 1)
+        return _print_error(str(error), 1)
     except typer.Abort:
         return 130
     return code or 0
@@ -166,15 +166,15 @@ def routes(
     from sparing.tables import table_of_routes, table_of_served
 
     if url is not None:
-        from sparing.client import ask
+        from sparing.client import request_json
 
-        Console().print(table_of_served(ask(url, "/v1/routes")["routes"]))
+        Console().print(table_of_served(request_json(url, "/v1/routes")["routes"]))
         return
     roots = choose_settings(settings, SETTINGS, models=models).routes.directories
     manifests, faults = read_directories(roots)
     Console().print(table_of_routes(manifests))
     for fault in faults:
-        _complain(fault, 1)
+        _print_error(fault, 1)
     if faults:
         raise typer.Exit(1)
 
@@ -252,9 +252,9 @@ def train_dual_cnn(
 
     [bold]sparing train dual-cnn --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.recipes import failing_in_a_sentence, import_recipe
+    from sparing.recipes import failing_with_message, import_recipe
 
-    with failing_in_a_sentence():
+    with failing_with_message():
         recipe = import_recipe("training.dual_cnn")
         written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
     for directory in written:
@@ -281,7 +281,7 @@ def run_benchmarks(
     raise typer.Exit(bench([name] if name else [], context.args))
 
 
-def _complain(sentence: str, exit_code: int) -> int:
+def _print_error(sentence: str, exit_code: int) -> int:
     from core.one_line import one_line
 
     print(f"sparing: {one_line(sentence)}", file=sys.stderr)

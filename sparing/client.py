@@ -7,17 +7,17 @@ from urllib.parse import urlsplit
 
 from sparing.failure import Failure
 
-PATIENCE_S = 60.0  # for an answer; a request's own timeout is the server's business
+REQUEST_TIMEOUT_S = 60.0  # for an answer; a request's own timeout is the server's business
 
 
-def ask(url: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
+def request_json(url: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
     """The JSON answer of GET, or of POST when there is a body. `Any`: whatever the JSON holds."""
     server = urlsplit(url)
     if server.scheme not in ("http", "https") or not server.hostname:
         raise Failure(f"--url: given {url!r}, allowed is http://HOST:PORT", exit_code=2)
     kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
     try:
-        connection = kind(server.hostname, server.port, timeout=PATIENCE_S)
+        connection = kind(server.hostname, server.port, timeout=REQUEST_TIMEOUT_S)
     except ValueError as error:
         raise Failure(f"--url: given {url!r}: {error}", exit_code=2) from error
     headers = {"Content-Type": content_type} if body is not None else {}

@@ -13,7 +13,7 @@ from sparing.failure import Failure
 from sparing.train_options import Epochs, Workers
 
 
-class Compared(StrEnum):
+class Dataset(StrEnum):
     fashion_mnist = "fashion-mnist"
     mnist = "mnist"
 
@@ -26,7 +26,7 @@ class Part(StrEnum):
 
 
 def compare(
-    data: Annotated[Compared, typer.Option(help="The data set.")] = Compared.fashion_mnist,
+    data: Annotated[Dataset, typer.Option(help="The data set.")] = Dataset.fashion_mnist,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed, few epochs, short loads: less than an hour.")
     ] = False,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, read_manifest
-from routes.finding import scan_routes
+from routes.scanning import scan_routes
 
 
 def read_directories(roots: Iterable[Path]) -> tuple[list[Manifest], list[str]]:

@@ -55,7 +55,7 @@ def calibrate_model(
 
     console = Console(stderr=True)
     fit = calibrating.calibrate(
-        calibrating.Wanted(by, seconds, idle_watts, busy_watts, sysfs), console
+        calibrating.CalibrateOptions(by, seconds, idle_watts, busy_watts, sysfs), console
     )
     console.print(fit.note, soft_wrap=True, highlight=False)
     print(fit.as_toml(), end="")

@@ -25,7 +25,7 @@ READS = 20
 STAT = Path("/proc/stat")
 START_S = 1.0  # until all cores are busy
 NO_TERMINAL = "give --idle-watts and --busy-watts of the plug, or --by table"
-AskPower = Callable[[int, float], float]  # busy cores, seconds -> mean watts
+ReadPower = Callable[[int, float], float]  # busy cores, seconds -> mean watts
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ def describe_model() -> str:
     )
 
 
-def run_loads(ask: AskPower, seconds: float, console: Console) -> Fit:
+def run_loads(ask: ReadPower, seconds: float, console: Console) -> Fit:
     """Keep 0, 1, half and all cores busy, `seconds` each, and fit what power is told."""
     cores = os.cpu_count() or 1
     loads = sorted({0, 1, cores // 2, cores})
     return fit([measure(load, ask, seconds) for load in track(loads, "loads", console=console)])
 
 
-def measure(load: int, ask: AskPower, seconds: float) -> Point:
+def measure(load: int, ask: ReadPower, seconds: float) -> Point:
     """With so many cores busy, the power that is told, and how busy the machine really was."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -126,26 +126,26 @@ def fit(points: Sequence[Point]) -> Fit:
     return Fit(float(idle_w), float(slope), f"Fitted: at most {residual_w:.2f} W beside the line.")
 
 
-def ask_meter(meter: Meter) -> AskPower:
+def meter_power(meter: Meter) -> ReadPower:
     """The mean power that a real meter saw."""
 
     def ask(_: int, seconds: float) -> float:
         try:
-            before, began = sum(meter.read().values()), time.monotonic()
+            before, began = sum(meter.read_joules().values()), time.monotonic()
             time.sleep(seconds)
-            return (sum(meter.read().values()) - before) / (time.monotonic() - began)
+            return (sum(meter.read_joules().values()) - before) / (time.monotonic() - began)
         except MeterFailed as error:
             raise Failure(f"{meter.source}: {error}") from None
 
     return ask
 
 
-def ask_person(console: Console) -> AskPower:
+def typed_power(console: Console) -> ReadPower:
     """The power that a person reads off a wall plug."""
-    return partial(_ask_person, console)
+    return partial(_prompt_power, console)
 
 
-def _ask_person(console: Console, load: int, seconds: float) -> float:
+def _prompt_power(console: Console, load: int, seconds: float) -> float:
     time.sleep(min(seconds, 3.0))  # until the plug has seen it
     while True:
         try:
@@ -162,10 +162,10 @@ def _ask_person(console: Console, load: int, seconds: float) -> float:
 
 
 def _time_reading(meter: Meter) -> tuple[Sequence[str], float]:
-    names = list(meter.read())
+    names = list(meter.read_joules())
     began = time.perf_counter()
     for _ in range(READS):
-        meter.read()
+        meter.read_joules()
     return names, (time.perf_counter() - began) / READS * 1e6
 
 

@@ -20,7 +20,7 @@ from core.messages import Outcome
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
 from serving.pictures.pictures import Row, open_picture, read_row
-from sparing.client import ask
+from sparing.client import request_json
 from sparing.failure import Failure
 
 
@@ -45,7 +45,7 @@ def predict_with_server(
     path = f"/v1/routes/{quote(route, safe=':')}/predict"
     if timeout_ms is not None:
         path += "?" + urlencode({"timeout_ms": timeout_ms})
-    answer = ask(url, path, json.dumps(files).encode(), "application/json")
+    answer = request_json(url, path, json.dumps(files).encode(), "application/json")
     return [
         _from_json(picture, facts)
         for picture, facts in zip(pictures, answer["answers"], strict=True)

@@ -26,7 +26,7 @@ def import_recipe(name: str) -> ModuleType:
 
 
 @contextmanager
-def failing_in_a_sentence() -> Iterator[None]:
+def failing_with_message() -> Iterator[None]:
     """Turn errors about data, options and folders into a Failure, and Ctrl-C and SIGTERM into one
     that tells how to resume.
     """

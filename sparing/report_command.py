@@ -32,16 +32,16 @@ def report(
     [bold]sparing report --since 7d --prometheus http://127.0.0.1:9090 --html week.html[/]
     """
     from sparing.report_page import write_page
-    from sparing.report_sources import Figures, PrometheusFigures, ServerFigures, read_span
+    from sparing.report_sources import PrometheusSource, ReportSource, ServerSource, read_span
     from sparing.reporting import gather, judge, make_tables
 
-    figures: Figures
+    figures: ReportSource
     if prometheus is not None:
-        figures = PrometheusFigures(prometheus.rstrip("/"), read_span(since or "24h"))
+        figures = PrometheusSource(prometheus.rstrip("/"), read_span(since or "24h"))
     elif since is not None:
         raise Failure("--since: needs --prometheus, a server knows only its whole life", 2)
     else:
-        figures = ServerFigures(url.rstrip("/"), token)
+        figures = ServerSource(url.rstrip("/"), token)
     routes = gather(figures)
     if not routes:
         raise Failure(f"nothing was answered ({figures.span})")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparing.failure import Failure
-from sparing.report_sources import Figures, PrometheusFigures
+from sparing.report_sources import PrometheusSource, ReportSource
 from sparing.reporting import RouteFigures, judge, list_rows
 
 STYLE = (
@@ -16,7 +16,7 @@ STYLE = (
     "border-bottom:1px solid #d0d7de}th:first-child,td:first-child{text-align:left}"
     "svg{max-width:100%;height:auto}"
 )
-COURSES = (
+TIME_SERIES = (
     ("answers a second", "sum by (route) (rate(sparing_rows_total[5m]))"),
     ("joules an answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
      "sum by (route) (rate(sparing_rows_total[5m]))"),
@@ -25,14 +25,14 @@ COURSES = (
 )  # fmt: skip
 
 
-def write_page(path: Path, routes: Sequence[RouteFigures], figures: Figures) -> None:
+def write_page(path: Path, routes: Sequence[RouteFigures], figures: ReportSource) -> None:
     """Raises Failure without matplotlib, or where the page cannot be written."""
     if importlib.util.find_spec("matplotlib") is None:
         raise Failure("--html draws with matplotlib: make setup, or pip install matplotlib")
     title = f"What was served, saved and spent: {figures.span}"
     plots = [_draw_exits(routes), _draw_work(routes)]
-    if isinstance(figures, PrometheusFigures):
-        plots += [_draw_course(figures, name, query) for name, query in COURSES]
+    if isinstance(figures, PrometheusSource):
+        plots += [_draw_time_series(figures, name, query) for name, query in TIME_SERIES]
     text = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing</title>"
         f"<style>{STYLE}</style><h1>Sparing</h1><p>{html.escape(title)}.</p>"
@@ -93,12 +93,12 @@ def _draw_work(routes: Sequence[RouteFigures]) -> str:
     return _svg(figure)
 
 
-def _draw_course(figures: PrometheusFigures, title: str, query: str) -> str:
+def _draw_time_series(figures: PrometheusSource, title: str, query: str) -> str:
     """Over time, a line a route; nothing where nothing is known."""
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
     from matplotlib.figure import Figure
 
-    found = figures.course(query)
+    found = figures.time_series(query)
     if not found:
         return ""
     figure = Figure(figsize=(9, 2.6), layout="constrained")

@@ -21,7 +21,7 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-class Figures(Protocol):
+class ReportSource(Protocol):
     """Numbers of one time."""
 
     @property
@@ -32,7 +32,7 @@ class Figures(Protocol):
         """By how much a counter grew, by the values of these labels."""
 
 
-class ServerFigures:
+class ServerSource:
     """A server's own counts since it began. Raises Failure when it does not answer."""
 
     def __init__(self, url: str, token: str = "") -> None:
@@ -56,7 +56,7 @@ class ServerFigures:
         return sums
 
 
-class PrometheusFigures:
+class PrometheusSource:
     """What a Prometheus recorded over the last `since_s` seconds."""
 
     def __init__(self, url: str, since_s: int) -> None:
@@ -73,7 +73,9 @@ class PrometheusFigures:
             for one in self.ask(query)
         }
 
-    def course(self, query: str, points: int = 120) -> dict[str, tuple[list[float], list[float]]]:
+    def time_series(
+        self, query: str, points: int = 120
+    ) -> dict[str, tuple[list[float], list[float]]]:
         """Times and values by route."""
         now, step_s = time.time(), max(15, self._since_s // points)
         asked = {"query": query, "start": now - self._since_s, "end": now, "step": step_s}

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from rich.table import Column, Table
 
-from monitoring.metrics.results import CALLERS_FAULT
-from sparing.report_sources import Figures, Sums
+from monitoring.metrics.results import CLIENT_ERRORS
+from sparing.report_sources import ReportSource, Sums
 from sparing.tables import show_macs
 
 
@@ -42,7 +42,7 @@ class RouteFigures:
         return 1 - self.macs / self.full_macs if self.full_macs else None
 
 
-def gather(figures: Figures) -> list[RouteFigures]:
+def gather(figures: ReportSource) -> list[RouteFigures]:
     """Every route that was asked for anything, by name; "" for what reached no route."""
     rows = figures.grown("sparing_rows_total", ("route", "exit", "stopped_by"))
     requests = figures.grown("sparing_requests_total", ("route", "result"))
@@ -89,7 +89,7 @@ def gather(figures: Figures) -> list[RouteFigures]:
 
 def bad_ones(requests: Sums) -> Sums:
     """Those that were let down, by route and result; a caller's own fault is none of ours."""
-    fine = ("ok", *CALLERS_FAULT)
+    fine = ("ok", *CLIENT_ERRORS)
     return {key: count for key, count in requests.items() if key[1] not in fine}
 
 

@@ -67,9 +67,9 @@ def train_cbnet(
 
     [bold]sparing train cbnet --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.recipes import failing_in_a_sentence, import_recipe
+    from sparing.recipes import failing_with_message, import_recipe
 
-    with failing_in_a_sentence():
+    with failing_with_message():
         recipe = import_recipe("training.cbnet")
         options = recipe.ConverterOptions(dense, targets.value, error.value, activity, guide, tuned)
         written = recipe.train(

@@ -61,9 +61,9 @@ def train_exits(
     [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]
     exits on a trained net that stays as it is
     """
-    from sparing.recipes import failing_in_a_sentence, import_recipe
+    from sparing.recipes import failing_with_message, import_recipe
 
-    with failing_in_a_sentence():
+    with failing_with_message():
         recipe = import_recipe("training.exits")
         written = recipe.train(
             data,

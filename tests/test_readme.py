@@ -35,12 +35,12 @@ def test_the_picture_gets_the_answer_of_the_readme() -> None:
     assert answer == wanted
 
 
-@pytest.mark.parametrize("door", ["http", "grpc"])
-def test_the_client_of_the_readme_runs_on_either_endpoint(door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["http", "grpc"])
+def test_the_client_of_the_readme_runs_on_either_endpoint(endpoint: str) -> None:
     code = find_block("python")
     with LiveServer(ROOT / "models") as server:
         code = code.replace("127.0.0.1:3000", f"127.0.0.1:{server.http_port}")
-        if door == "grpc":
+        if endpoint == "grpc":
             code = code.replace("tritonclient.http", "tritonclient.grpc")
             code = code.replace(f"127.0.0.1:{server.http_port}", server.grpc_address)
             code = code.replace('{"timeout_ms": 50}', '{"timeout_ms": "500"}')

@@ -39,13 +39,13 @@ async def _time_readings(settings: EnergySettings) -> float:
     """CPU time of this process, the meter's thread included, in µs a reading."""
     folder = write_rapl(settings.sysfs, {ZONE: "package-0"})
     metrics = Metrics()
-    counts = metrics.serve("route", [STAGE])
+    counts = metrics.add_route("route", [STAGE])
     sampler = open_sampler(settings, metrics, time.thread_time)
     assert sampler is not None
     spent_s = 0.0
     for reading in range(1, READINGS + 1):
         set_uj(folder, ZONE, reading * STEP_UJ)
-        counts.spend(STAGE, 1e-3, 1)
+        counts.count_cost(STAGE, 1e-3, 1)
         began_s = time.process_time()
         await sampler.sample()
         spent_s += time.process_time() - began_s
@@ -55,7 +55,7 @@ async def _time_readings(settings: EnergySettings) -> float:
 def _time_requests() -> float:
     """Each a batch of its own, which is the dearest; µs."""
     metrics = Metrics()
-    counts = metrics.serve("route", [STAGE])
+    counts = metrics.add_route("route", [STAGE])
     lanes = Lanes()
     lane = _make_lane(counts, lanes)
     flight, step = Flight(lane, {}, {}, None, 0.0, 0.0), Step(100, None, None)
@@ -63,10 +63,10 @@ def _time_requests() -> float:
     for _ in range(REQUESTS):
         share([flight], [step], 1e-4)
         spend(flight, None)
-        counts.batch(STAGE, 1, [1e-4], 1e-3)
-        counts.row(STAGE, "confidence", 1e-3)
+        counts.count_batch(STAGE, 1, [1e-4], 1e-3)
+        counts.count_row(STAGE, "confidence", 1e-3)
         metrics.energy.estimate_mj(1e-3)
-        metrics.request("route", "ok")
+        metrics.count_request("route", "ok")
     return (time.thread_time() - began_s) / REQUESTS * 1e6
 
 
@@ -86,6 +86,6 @@ def _make_lane(counts: RouteMetrics, lanes: Lanes) -> Lane:
         is_last=True,
         lanes=lanes,
         metrics=counts,
-        remember_s=None,
+        cache_ttl_s=None,
         row_cost=UnitCost(),
     )

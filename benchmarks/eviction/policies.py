@@ -1,7 +1,7 @@
 """Cache eviction policies and bounds over a stream of keys, as plain as possible.
 
 Every function answers one question: of these requests, how many are hits in a cache with room for
-so many answers, if every miss is computed and offered to it. `s3_fifo` is what `cache/queues.py`
+so many answers, if every miss is computed and offered to it. `s3_fifo` is what `cache/s3_fifo.py`
 does; `ours` asks the real memory, whose own books take their part of the room.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from cache.local import ARRAY_BYTES, LocalMemory
-from cache.queues import ENTRY_BYTES
+from cache.local_cache import ARRAY_BYTES, LocalCache
+from cache.s3_fifo import ENTRY_BYTES
 from core.messages import Outcome
 
 Stream = npt.NDArray[np.int64]
@@ -22,8 +22,8 @@ ANSWER_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8  # one label
 
 
 def ours(keys: Stream, room: int) -> int:
-    """`LocalMemory` of as many bytes as `room` answers take."""
-    memory = LocalMemory(room * ANSWER_BYTES)
+    """`LocalCache` of as many bytes as `room` answers take."""
+    memory = LocalCache(room * ANSWER_BYTES)
     label = np.zeros(1, np.int64)
     label.setflags(write=False)
     answer = Outcome({"label": label}, 0.5, "stage0")

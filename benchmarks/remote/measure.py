@@ -19,7 +19,7 @@ from benchmarks.remote.faults import measure_faults
 from benchmarks.remote.pair import measure_pair, read_requests
 from benchmarks.remote.report import REPORT
 from benchmarks.reporting.command import make_parser, run_benchmark
-from cache.remote import MAX_KEYS, RemoteMemory
+from cache.remote_cache import MAX_KEYS, RemoteCache
 from core.messages import Array, Key, Outcome
 from harness.process_tree import read_cpu_s
 from harness.results import Sample
@@ -55,7 +55,7 @@ def measure_keys(runs: int, batches: int, console: Console) -> Iterator[Sample]:
 
 
 async def _measure_keys(redis: RedisServer, batches: int) -> list[tuple[str, float, float]]:
-    memory = RemoteMemory(redis.url, SECRET, timeout_s=5.0)
+    memory = RemoteCache(redis.url, SECRET, timeout_s=5.0)
     keys = [_make_key(index) for index in range(batches * MAX_KEYS)]
     absent = [_make_key(len(keys) + index) for index in range(len(keys))]
     outcome = make_outcome()
@@ -83,7 +83,7 @@ async def _measure_keys(redis: RedisServer, batches: int) -> list[tuple[str, flo
     return found
 
 
-def _count_done(memory: RemoteMemory) -> int:
+def _count_done(memory: RemoteCache) -> int:
     """Answers that were stored, or could not be."""
     counts = memory.counts()
     return counts.stores + sum(counts.errors.values())

@@ -17,8 +17,8 @@ from rich.progress import track
 
 from benchmarks.eviction.mooncake import TRACES, read_trace
 from benchmarks.eviction.policies import ANSWER_BYTES
-from cache.local import LocalMemory
-from cache.remote import MAX_KEYS, RemoteMemory
+from cache.local_cache import LocalCache
+from cache.remote_cache import MAX_KEYS, RemoteCache
 from core.messages import Key, Outcome
 from harness.results import Sample
 from harness.services.redis_server import RedisServer
@@ -49,8 +49,8 @@ def measure_pair(traces: Mapping[str, Requests]) -> Iterator[Sample]:
     for name, requests in traces.items():
         different = len({key for request in requests for key in request})
         own_bytes = different // OWN_SHARE * ANSWER_BYTES
-        big = count_hits(requests, LocalMemory(2 * different * ANSWER_BYTES))
-        alone = count_hits(requests[1::2], LocalMemory(own_bytes))
+        big = count_hits(requests, LocalCache(2 * different * ANSWER_BYTES))
+        alone = count_hits(requests[1::2], LocalCache(own_bytes))
         with RedisServer() as redis:
             shared = ask_pair(requests, own_bytes, redis.url, console, name)
         asked = sum(map(len, requests[1::2]))
@@ -65,7 +65,7 @@ def measure_pair(traces: Mapping[str, Requests]) -> Iterator[Sample]:
             yield Sample(f"{system} @ {name}", 0, "keys", asked)
 
 
-def count_hits(requests: Requests, memory: LocalMemory) -> list[int]:
+def count_hits(requests: Requests, memory: LocalCache) -> list[int]:
     """Of each request, in a first tier alone."""
     hits = []
     for request in requests:
@@ -107,7 +107,7 @@ def _serve(pipe: Connection, url: str, own_bytes: int) -> None:
 
 async def _answer(pipe: Connection, url: str, own_bytes: int) -> None:
     """Until the other end is closed."""
-    local, remote = LocalMemory(own_bytes), RemoteMemory(url, SECRET, timeout_s=TIMEOUT_S)
+    local, remote = LocalCache(own_bytes), RemoteCache(url, SECRET, timeout_s=TIMEOUT_S)
     while True:
         try:
             raw = await asyncio.to_thread(pipe.recv_bytes)
@@ -119,7 +119,7 @@ async def _answer(pipe: Connection, url: str, own_bytes: int) -> None:
     await remote.close()
 
 
-async def _recall(keys: Sequence[Key], local: LocalMemory, remote: RemoteMemory) -> int:
+async def _recall(keys: Sequence[Key], local: LocalCache, remote: RemoteCache) -> int:
     unknown = [key for key in keys if local.get(key) is None]
     missing = []
     for start in range(0, len(unknown), MAX_KEYS):

@@ -11,7 +11,7 @@ from core.messages import Outcome, Request
 from harness.load.traffic import Labels, Pictures
 from harness.stage_time import run_stages
 from routes.loading import LoadedRoute
-from serving.engine.similar import RouteCounts, SimilarRoute
+from serving.engine.perceptual_cache import PerceptualCounts, PerceptualRoute
 from serving.settings import PerceptualRouteSettings
 
 INPUT = "image"
@@ -49,14 +49,14 @@ def open_tier(
     sketch: Callable[[Pictures], Sequence[Sketch]] | None = None,
     audits: Mapping[str, Any] = NO_AUDITS,
     **settings: Any,
-) -> SimilarRoute:
+) -> PerceptualRoute:
     """The shipped tier; settings that the server would refuse are taken as they are."""
     limits = PerceptualRouteSettings.model_construct(**{**audits, **settings})
     options: dict[str, Any] = {} if sketch is None else {"sketch": sketch}
-    return SimilarRoute(route.manifest, limits, RouteCounts(), **options)
+    return PerceptualRoute(route.manifest, limits, PerceptualCounts(), **options)
 
 
-def ask_tier(tier: SimilarRoute, stream: Stream) -> tuple[int, int]:
+def ask_tier(tier: PerceptualRoute, stream: Stream) -> tuple[int, int]:
     """Ask for every picture, tell the tier what was computed for those it does not know.
 
     Returns hits and wrong hits; an audited hit is computed, and counted as wrong or not all the
@@ -79,7 +79,7 @@ def ask_tier(tier: SimilarRoute, stream: Stream) -> tuple[int, int]:
         for row, probe in probes.items():
             place = start + row
             outputs = {"label": np.array(stream.labels[place])}
-            probe.land(Outcome(outputs, float(stream.confidences[place]), ""), TTL_S)
+            probe.complete(Outcome(outputs, float(stream.confidences[place]), ""), TTL_S)
     return hits, wrong
 
 

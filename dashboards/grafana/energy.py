@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.stat import Panel as Tile
 from grafana_foundation_sdk.builders.timeseries import Panel as Lines
 
 from dashboards.grafana import queries as q
-from dashboards.grafana.layout import place, shell
+from dashboards.grafana.layout import lay_out, new_dashboard
 from dashboards.grafana.panels import (
     GREEN,
     GREY,
@@ -26,8 +26,8 @@ METER = q.server_rate("sparing_energy_meter_joules_total")
 
 
 def make_energy() -> Dashboard:
-    board = shell("energy", "Energy", "Joules: their source, who pays, and the carbon.")
-    place(board, _first_look(), _meter(), _routes(), _carbon())
+    board = new_dashboard("energy", "Energy", "Joules: their source, who pays, and the carbon.")
+    lay_out(board, _first_look(), _meter(), _routes(), _carbon())
     return board
 
 

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders.table import Panel as Table
 from grafana_foundation_sdk.builders.timeseries import Panel as Lines
 
 from dashboards.grafana import queries as q
-from dashboards.grafana.layout import place, shell
+from dashboards.grafana.layout import lay_out, new_dashboard
 from dashboards.grafana.panels import (
     ANSWERED,
     FULL,
@@ -30,8 +30,8 @@ ALERTS = 'count(ALERTS{alertname=~"Sparing.+", alertstate="firing"}) or vector(0
 
 
 def make_fleet() -> Dashboard:
-    board = shell("fleet", "Fleet", "Whether the service is well, and what it saves.")
-    place(board, _first_look(), _second_look(), [_routes()], _traffic(), _trouble())
+    board = new_dashboard("fleet", "Fleet", "Whether the service is well, and what it saves.")
+    lay_out(board, _first_look(), _second_look(), [_routes()], _traffic(), _trouble())
     return board
 
 
@@ -61,7 +61,7 @@ def _first_look() -> Iterator[Tile]:
     yield tile(
         "Answered",
         "Of the valid requests; a caller's own mistakes do not count.",
-        q.answered(of=q.NAMELESS_TOO),
+        q.answered(of=q.CHOSEN_OR_UNLABELLED),
         "percentunit",
         ANSWERED,
         decimals=2,
@@ -76,7 +76,7 @@ def _second_look() -> Iterator[Tile]:
     yield tile("Requests", "Answered a second.", requests, "reqps")
     spent = q.joules_a_request()
     yield tile("Energy a request", "Joules charged to rows, by request answered.", spent, "joule")
-    yield tile("From cache", "Rows answered from the cache.", q.remembered(), "percentunit")
+    yield tile("From cache", "Rows answered from the cache.", q.cached_share(), "percentunit")
     text = "At 100 % requests are refused."
     yield tile("Fullest lane", text, q.waiting(), "percentunit", FULL, decimals=1)
     routes = f"count(count by (route) (sparing_rows_total{{{q.CHOSEN}}}))"
@@ -96,7 +96,7 @@ def _routes() -> Table:
             Column("p99", q.quantile(0.99, "sparing_latency_seconds", by), "s", SECONDS),
             Column("J/request", q.joules_a_request(by), "joule"),
             Column("Saved", q.saved(by), "percentunit", SAVED, 1),
-            Column("From cache", q.remembered(by), "percentunit", decimals=1),
+            Column("From cache", q.cached_share(by), "percentunit", decimals=1),
             Column("MACs/row", macs, MACS),
         ],
     )
@@ -136,7 +136,11 @@ def _trouble() -> Iterator[Lines]:
         "Faults",
         "Requests that the service let down, by what went wrong.",
         "reqps",
-        {"{{result}}": q.rate("sparing_requests_total", q.FAULTY, by="result", of=q.NAMELESS_TOO)},
+        {
+            "{{result}}": q.rate(
+                "sparing_requests_total", q.FAULTY, by="result", of=q.CHOSEN_OR_UNLABELLED
+            )
+        },
     )
     yield lines(
         "Rows that wait",

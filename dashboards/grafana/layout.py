@@ -16,7 +16,9 @@ SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 ROUTES = 'label_values(sparing_requests_total{route!=""}, route)'
 
 
-def shell(name: str, title: str, description: str, one_route: bool = False) -> builders.Dashboard:
+def new_dashboard(
+    name: str, title: str, description: str, one_route: bool = False
+) -> builders.Dashboard:
     """An empty dashboard. `one_route`: it shows a single route, not any number of them."""
     return (
         builders.Dashboard(f"Sparing: {title}")
@@ -34,14 +36,16 @@ def shell(name: str, title: str, description: str, one_route: bool = False) -> b
     )
 
 
-def place(board: builders.Dashboard, *groups: Iterable[Builder[models.Panel]]) -> None:
+def lay_out(board: builders.Dashboard, *groups: Iterable[Builder[models.Panel]]) -> None:
     """Panels from left to right; a line that is full is followed by the next."""
     for group in groups:
         for panel in group:
             board.with_panel(panel)
 
 
-def choice(name: str, label: str, values: Sequence[str], chosen: str) -> builders.CustomVariable:
+def custom_variable(
+    name: str, label: str, values: Sequence[str], chosen: str
+) -> builders.CustomVariable:
     """A variable with a few fixed values."""
     options = [models.VariableOption(value == chosen, value, value) for value in values]
     return (

@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from dashboards.grafana.asking import Source
-from dashboards.grafana.questions import FILES, fill, read, read_variables
+from dashboards.grafana.questions import FILES, fill, read_dashboard, read_variables
 
 SOURCES = Path(__file__).parent / "pictures"
 PACKAGES = ("@grafana/ui@13.2.2", "@grafana/data@13.2.2", "react@19.3.1", "react-dom@19.3.1",
@@ -31,7 +31,7 @@ STEPS = 240
 
 def answer(path: Path, source: Source, chosen: dict[str, str], note: str) -> dict[str, object]:
     """A dashboard with what every query of it says."""
-    board = read(path)
+    board = read_dashboard(path)
     variables = {**read_variables(path), "__rate_interval": chosen["__rate_interval"]}
     variables["route"] = variables["route"] or chosen["route"]
     answers = {
@@ -76,7 +76,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def take(folder: Path, board: dict[str, object], picture: Path) -> None:
+def take_screenshot(folder: Path, board: dict[str, object], picture: Path) -> None:
     """A picture of a board by a browser without a window."""
     (folder / "board.js").write_text(f"window.BOARD = {json.dumps(board)};")
     panels: Any = board["panels"]
@@ -120,7 +120,7 @@ def main() -> None:
         source = Source(chosen.prometheus, 60 * chosen.minutes, STEPS)
         for path in FILES:
             board = answer(path, source, variables, chosen.note)
-            take(Path(name), board, (chosen.out / f"{path.stem}.png").absolute())
+            take_screenshot(Path(name), board, (chosen.out / f"{path.stem}.png").absolute())
 
 
 if __name__ == "__main__":

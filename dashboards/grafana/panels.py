@@ -114,7 +114,7 @@ def lines(
         .height(8)
         .span(8)
     )
-    _dress(panel, look)
+    _apply_look(panel, look)
     if any(legend == "{{route}}" for legend in series):  # the same colour in every panel
         mode = dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
         panel.color_scheme(builders.FieldColor().mode(mode))
@@ -145,7 +145,7 @@ def routes_table(title: str, description: str, columns: Sequence[Column]) -> tab
     )
 
 
-def _dress(panel: timeseries.Panel, look: Look) -> None:
+def _apply_look(panel: timeseries.Panel, look: Look) -> None:
     if look.stacked:
         panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
     if look.decimals is not None:

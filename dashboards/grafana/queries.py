@@ -5,14 +5,14 @@ Grafana's `$__rate_interval` unless a panel looks further back. What a number lo
 `dashboards.grafana.panels`' matter.
 """
 
-from monitoring.metrics.results import CALLERS_FAULT
+from monitoring.metrics.results import CLIENT_ERRORS
 
 WINDOW = "$__rate_interval"
 CHOSEN = 'route=~"$route"'
-NAMELESS_TOO = 'route=~"$route|"'  # what was let down before it had a route
+CHOSEN_OR_UNLABELLED = 'route=~"$route|"'  # what was let down before it had a route
 
-VALID = f'result!~"{"|".join(CALLERS_FAULT)}"'
-FAULTY = f'result!~"{"|".join(("ok", *CALLERS_FAULT))}"'
+VALID = f'result!~"{"|".join(CLIENT_ERRORS)}"'
+FAULTY = f'result!~"{"|".join(("ok", *CLIENT_ERRORS))}"'
 
 
 def rate(metric: str, *matchers: str, by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
@@ -92,7 +92,7 @@ def mean_row_seconds() -> str:
     return f"{seconds} / {rate('sparing_batch_rows_sum', by='route, stage')}"
 
 
-def remembered(by: str = "") -> str:
+def cached_share(by: str = "") -> str:
     """The share of rows answered from the cache."""
     hits = rate("sparing_rows_total", 'stopped_by="cache"', by=by)
     rows = rate("sparing_rows_total", by=by)
@@ -111,7 +111,7 @@ def waiting() -> str:
 def state() -> str:
     """0 well, 1 strained (slow or queues nearly full), 2 failing (faults or no server at all)."""
     signs = (
-        f"2 * (((1 - {answered(of=NAMELESS_TOO)}) > bool 0.01) or vector(0))",
+        f"2 * (((1 - {answered(of=CHOSEN_OR_UNLABELLED)}) > bool 0.01) or vector(0))",
         f"(({quantile(0.99, 'sparing_latency_seconds')} > bool 0.25) or vector(0))",
         f"((({waiting()}) > bool 0.8) or vector(0))",
         "2 * (absent(sparing_build_info) or vector(0))",

@@ -15,7 +15,7 @@ FILES = sorted(FOLDER.glob("*.json"))
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PanelQuery:
     """One query of one panel."""
 
     dashboard: str
@@ -28,16 +28,16 @@ class Question:
         return f"{self.dashboard}: {self.panel} {self.letter}"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_dashboard(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(path.read_text())
     return document
 
 
-def list_questions() -> Iterator[Question]:
+def list_queries() -> Iterator[PanelQuery]:
     for path in FILES:
-        for panel in read(path)["panels"]:
+        for panel in read_dashboard(path)["panels"]:
             for query in panel["targets"]:
-                yield Question(
+                yield PanelQuery(
                     path.stem, panel["title"], query["refId"], query["expr"], query["instant"]
                 )
 
@@ -45,7 +45,7 @@ def list_questions() -> Iterator[Question]:
 def read_variables(path: Path) -> dict[str, str]:
     """What a dashboard's variables are when it is opened; "" for one that is yet to be chosen."""
     chosen: dict[str, str] = {}
-    for variable in read(path)["templating"]["list"]:
+    for variable in read_dashboard(path)["templating"]["list"]:
         value = variable.get("current", {}).get("value", "")
         chosen[variable["name"]] = variable["allValue"] if value == ["$__all"] else value
     return chosen

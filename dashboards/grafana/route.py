@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.stat import Panel as Tile
 from grafana_foundation_sdk.builders.timeseries import Panel as Lines
 
 from dashboards.grafana import queries as q
-from dashboards.grafana.layout import place, shell
+from dashboards.grafana.layout import lay_out, new_dashboard
 from dashboards.grafana.panels import (
     ANSWERED,
     BLUE,
@@ -36,8 +36,8 @@ STOPS = {
 
 def make_route() -> Dashboard:
     text = "One route: exits, stages, batches, cache, energy."
-    board = shell("route", "Route", text, one_route=True)
-    place(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _cache(), _energy())
+    board = new_dashboard("route", "Route", text, one_route=True)
+    lay_out(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _cache(), _energy())
     return board
 
 
@@ -162,7 +162,7 @@ def _cache() -> Iterator[Lines]:
         "Cache of this route",
         "Share of rows answered from the cache.",
         "percentunit",
-        {"rows from the cache": q.remembered()},
+        {"rows from the cache": q.cached_share()},
         Look(colours={"rows from the cache": PURPLE}, maximum=1.0),
     )
     first = q.server_rate("sparing_cache_hits_total")

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders.table import Panel as Table
 from grafana_foundation_sdk.builders.timeseries import Panel as Lines
 
 from dashboards.grafana import queries as q
-from dashboards.grafana.layout import choice, place, shell
+from dashboards.grafana.layout import custom_variable, lay_out, new_dashboard
 from dashboards.grafana.panels import GREEN, RED, YELLOW, Column, Look, lines, routes_table, tile
 from monitoring.metrics.counts import SECONDS
 
@@ -23,16 +23,18 @@ TICKETS = ((None, GREEN), (1.0, YELLOW), (3.0, RED))
 
 
 def make_slo() -> Dashboard:
-    board = shell("slo", "SLO", "Budgets of availability and latency, and how fast they burn.")
+    board = new_dashboard(
+        "slo", "SLO", "Budgets of availability and latency, and how fast they burn."
+    )
     bounds = [str(bound) for bound in SECONDS if 0.005 <= bound <= 1.0]
     for variable in (
-        choice("availability", "Answered", ("0.99", "0.995", "0.999", "0.9999"), "0.999"),
-        choice("latency", "Fast enough", ("0.9", "0.95", "0.99", "0.999"), "0.99"),
-        choice("bound", "Fast is under (s)", bounds, "0.1"),
-        choice("period", "Over", ("1d", "7d", "30d"), "30d"),
+        custom_variable("availability", "Answered", ("0.99", "0.995", "0.999", "0.9999"), "0.999"),
+        custom_variable("latency", "Fast enough", ("0.9", "0.95", "0.99", "0.999"), "0.99"),
+        custom_variable("bound", "Fast is under (s)", bounds, "0.1"),
+        custom_variable("period", "Over", ("1d", "7d", "30d"), "30d"),
     ):
         board.with_variable(variable)
-    place(board, _first_look(), [_routes()], _availability(), _latency())
+    lay_out(board, _first_look(), [_routes()], _availability(), _latency())
     return board
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dashboards.prometheus.objectives import BURNS, FAST_WINDOWS, SLOW_WINDOWS, Burn
+from dashboards.prometheus.objectives import BURNS, FAST_WINDOWS, SLOW_WINDOWS, BurnRate
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.rules import Alert, Group, Recording, Rule
-from monitoring.metrics.results import CALLERS_FAULT
+from monitoring.metrics.results import CLIENT_ERRORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class _Kind:
     good: str
     all: str
     target: float
-    bad_ones: str
+    bad_events: str
 
     def share(self, window: str, written: str) -> Recording:
         good, all_ones = (
@@ -27,17 +27,17 @@ class _Kind:
         )
         return Recording(f"{self.record}{window}", f"1 - {good}\n  / {all_ones}")
 
-    def alert_on(self, burn: Burn, options: Options) -> Alert:
+    def alert_on(self, burn: BurnRate, options: Options) -> Alert:
         limit = f"{burn.rate:g} * {1.0 - self.target:.6g}"
         name = self.alert.removeprefix("Sparing").removesuffix("Burn").lower()
         return options.alert(
             self.alert,
             f"{self.record}{burn.long} > {limit}\nand\n{self.record}{burn.short} > {limit}",
-            burn.lasting,
+            burn.for_duration,
             burn.severity,
             f"Route {{{{ $labels.route }}}} burns its {name} budget"
             + (f" over {burn.rate:g} times too fast" if burn.rate > 1 else " too fast"),
-            f"{{{{ $value | humanizePercentage }}}} of its {self.bad_ones} within "
+            f"{{{{ $value | humanizePercentage }}}} of its {self.bad_events} within "
             f"{options.windows(burn.long)}, and still do; {100 * (1 - self.target):g}% may.",
             window=burn.long,
         )
@@ -45,7 +45,7 @@ class _Kind:
 
 def _kinds(options: Options) -> tuple[_Kind, _Kind]:
     objectives = options.objectives
-    callers = "|".join(CALLERS_FAULT)
+    callers = "|".join(CLIENT_ERRORS)
     return (
         _Kind(
             "SparingAvailabilityBurn",

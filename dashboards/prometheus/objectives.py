@@ -13,21 +13,21 @@ from monitoring.metrics.counts import SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Burn:
+class BurnRate:
     """Budget burnt so many times too fast, over a long and a short window."""
 
     rate: float
     long: str
     short: str
-    lasting: str
+    for_duration: str
     severity: Severity
 
 
-BURNS: Sequence[Burn] = (
-    Burn(14.4, "1h", "5m", "1m", "page"),  # 2 % of a 30 days' budget in an hour
-    Burn(6.0, "6h", "30m", "5m", "page"),  # 5 % in six hours
-    Burn(3.0, "1d", "2h", "15m", "ticket"),  # 10 % in a day
-    Burn(1.0, "3d", "6h", "30m", "ticket"),  # 10 % in three days
+BURNS: Sequence[BurnRate] = (
+    BurnRate(14.4, "1h", "5m", "1m", "page"),  # 2 % of a 30 days' budget in an hour
+    BurnRate(6.0, "6h", "30m", "5m", "page"),  # 5 % in six hours
+    BurnRate(3.0, "1d", "2h", "15m", "ticket"),  # 10 % in a day
+    BurnRate(1.0, "3d", "6h", "30m", "ticket"),  # 10 % in three days
 )
 FAST_WINDOWS = ("5m", "30m", "1h", "2h", "6h")
 SLOW_WINDOWS = ("1d", "3d")  # dear to compute, so less often

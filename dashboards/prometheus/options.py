@@ -20,7 +20,7 @@ class Options:
         self,
         name: str,
         expr: str,
-        lasting: str,
+        for_duration: str,
         severity: Severity,
         summary: str,
         description: str,
@@ -31,7 +31,7 @@ class Options:
         return Alert(
             name,
             expr,
-            self.windows(lasting),
+            self.windows(for_duration),
             {"severity": severity, **labels},
             {
                 "summary": summary,

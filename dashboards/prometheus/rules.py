@@ -27,7 +27,7 @@ class Alert:
 
     alert: str
     expr: str
-    lasting: str
+    for_duration: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
 
@@ -62,7 +62,7 @@ def _write_rule(rule: Rule) -> Iterator[str]:
         return
     yield f"      - alert: {rule.alert}"
     yield from _write_value("expr", rule.expr)
-    yield f"        for: {rule.lasting}"
+    yield f"        for: {rule.for_duration}"
     for key, values in (("labels", rule.labels), ("annotations", rule.annotations)):
         yield f"        {key}:"
         for name, value in values.items():

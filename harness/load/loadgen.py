@@ -107,7 +107,7 @@ async def measure(plan: Plan, window: Window, serve: Callable[[], Awaitable[None
         for worker in workers:
             worker.cancel()
         lost = [end for end in await asyncio.gather(*workers, return_exceptions=True) if end]
-    return _sum_up(window, seconds, cpu_s if plan.server_pid else None, len(lost))
+    return _sum_scrapes(window, seconds, cpu_s if plan.server_pid else None, len(lost))
 
 
 async def _any_ended(workers: Sequence[asyncio.Future[None]]) -> None:
@@ -115,7 +115,7 @@ async def _any_ended(workers: Sequence[asyncio.Future[None]]) -> None:
     await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _sum_up(window: Window, seconds: float, cpu_s: float | None, lost: int) -> Load:
+def _sum_scrapes(window: Window, seconds: float, cpu_s: float | None, lost: int) -> Load:
     done = len(window.latencies_s)
     p50, p99 = np.percentile(window.latencies_s, (50, 99)) * 1e3 if done else (np.nan, np.nan)
     return Load(

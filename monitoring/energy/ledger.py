@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 ACCOUNTS = ("rows", "overhead", "others", "idle")
 SIBLINGS = "siblings"  # processes that serve with this one, and keep ledgers of their own
-FLOOR_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
+IDLE_WINDOW_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
 RATE_HALF_LIFE_S = 2.0
 MAX_DEBT_S = 0.1  # the kernel counts the machine's time in ticks of 10 ms, on each core
 
-Spent = Mapping[tuple[str, str], float]  # by route and exit
+DeviceSeconds = Mapping[tuple[str, str], float]  # by route and exit
 
 
 class Interval(NamedTuple):
@@ -42,22 +42,22 @@ class Ledger:
         """`idle_w` None: the lowest power seen, a second long, is taken for it."""
         self.accounts: dict[str, float] = dict.fromkeys((*ACCOUNTS, SIBLINGS), 0.0)
         self.rows: dict[tuple[str, str], float] = {}  # joules by route and exit
-        self.nameless_j = 0.0  # of routes that are served no more
+        self.unattributed_j = 0.0  # of routes that are served no more
         self.joules = 0.0
         self.joules_per_s: float | None = None  # of device time, lately
         self._idle_w = idle_w
-        self._floor_w = math.inf
-        self._floor_j = self._floor_s = 0.0
-        self._pot_j = self._pot_s = 0.0
+        self._lowest_w = math.inf
+        self._window_j = self._window_s = 0.0
+        self._pending_j = self._pending_s = 0.0
         self._debt_s = 0.0  # by which the machine's time lags behind ours
         self._rate_j = self._rate_s = 0.0
 
     @property
-    def unended_j(self) -> float:
+    def pending_j(self) -> float:
         """Joules of rows that have not ended: `accounts["rows"]` less the sum of `rows`."""
-        return self._pot_j
+        return self._pending_j
 
-    def add(self, interval: Interval, spent: Spent) -> None:
+    def add(self, interval: Interval, spent: DeviceSeconds) -> None:
         """One interval, and the device seconds of the rows that ended in it."""
         joules = max(0.0, interval.joules)
         idle_j = min(joules, self._find_idle_w(joules, interval.seconds) * interval.seconds)
@@ -73,39 +73,39 @@ class Ledger:
             self.accounts[account] += part_j
         self.accounts["idle"] += max(0.0, joules - sum(parts.values()))
         self.joules += joules
-        self._note_rate(rows_j, interval)
-        self._pot_j += rows_j
-        self._pot_s += interval.device_s
-        self._pay(spent)
+        self._update_rate(rows_j, interval)
+        self._pending_j += rows_j
+        self._pending_s += interval.device_s
+        self._charge_rows(spent)
 
-    def forget(self, route: str) -> None:
+    def remove_route(self, route: str) -> None:
         """It is served no more: its joules stay in the account, under no name."""
         for key in [key for key in self.rows if key[0] == route]:
-            self.nameless_j += self.rows.pop(key)
+            self.unattributed_j += self.rows.pop(key)
 
-    def check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert that nothing was lost or made up."""
         total_j = sum(self.accounts.values())
         assert math.isclose(total_j, self.joules, rel_tol=1e-9, abs_tol=1e-9), (
             f"the accounts hold {total_j} J, the meter gave {self.joules} J"
         )
-        rows_j = sum(self.rows.values()) + self.nameless_j + self._pot_j
+        rows_j = sum(self.rows.values()) + self.unattributed_j + self._pending_j
         assert math.isclose(rows_j, self.accounts["rows"], rel_tol=1e-9, abs_tol=1e-9), (
             f"rows hold {rows_j} J, their account has {self.accounts['rows']} J"
         )
         assert all(part_j >= 0.0 for part_j in (*self.accounts.values(), *self.rows.values()))
 
-    def _pay(self, spent: Spent) -> None:
+    def _charge_rows(self, spent: DeviceSeconds) -> None:
         """Rows that ended take their share out of the pot."""
         ended_s = sum(spent.values())
         if ended_s <= 0.0:
             return
-        share = min(1.0, ended_s / self._pot_s) if self._pot_s > 0.0 else 1.0
-        paid_j = self._pot_j * share
+        share = min(1.0, ended_s / self._pending_s) if self._pending_s > 0.0 else 1.0
+        paid_j = self._pending_j * share
         for key, device_s in spent.items():
             self.rows[key] = self.rows.get(key, 0.0) + paid_j * device_s / ended_s
-        self._pot_j -= paid_j
-        self._pot_s = max(0.0, self._pot_s - ended_s)
+        self._pending_j -= paid_j
+        self._pending_s = max(0.0, self._pending_s - ended_s)
 
     def _find_others_s(self, over_s: float) -> float:
         """Core-seconds of other processes. Where the machine's time comes in late, by ticks, what
@@ -119,16 +119,16 @@ class Ledger:
         if self._idle_w is not None:
             return self._idle_w
         if joules <= 0.0:  # a counter that stands still tells nothing of the machine
-            self._floor_j = self._floor_s = 0.0
-            return self._floor_w if math.isfinite(self._floor_w) else 0.0
-        self._floor_j += joules
-        self._floor_s += seconds
-        if self._floor_s >= FLOOR_S:
-            self._floor_w = min(self._floor_w, self._floor_j / self._floor_s)
-            self._floor_j = self._floor_s = 0.0
-        return self._floor_w if math.isfinite(self._floor_w) else joules / max(seconds, 1e-9)
+            self._window_j = self._window_s = 0.0
+            return self._lowest_w if math.isfinite(self._lowest_w) else 0.0
+        self._window_j += joules
+        self._window_s += seconds
+        if self._window_s >= IDLE_WINDOW_S:
+            self._lowest_w = min(self._lowest_w, self._window_j / self._window_s)
+            self._window_j = self._window_s = 0.0
+        return self._lowest_w if math.isfinite(self._lowest_w) else joules / max(seconds, 1e-9)
 
-    def _note_rate(self, rows_j: float, interval: Interval) -> None:
+    def _update_rate(self, rows_j: float, interval: Interval) -> None:
         weight = 0.5 ** (interval.seconds / RATE_HALF_LIFE_S)
         self._rate_j = self._rate_j * weight + rows_j
         self._rate_s = self._rate_s * weight + interval.device_s

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from monitoring.energy.ledger import ACCOUNTS, Interval, Ledger, Spent
+from monitoring.energy.ledger import ACCOUNTS, DeviceSeconds, Interval, Ledger
 from monitoring.energy.meters.meter import Meter, MeterFailed
 from monitoring.energy.meters.model import ModelMeter
 from monitoring.energy.rate import EnergyRate
@@ -33,7 +33,7 @@ class CpuTimes(NamedTuple):
     siblings_s: float = 0.0  # processes that serve with it
 
 
-class Book(NamedTuple):
+class SourceLedger(NamedTuple):
     """One source's ledger and what its components have given."""
 
     ledger: Ledger
@@ -47,7 +47,7 @@ class Sampler:
         self,
         meters: Sequence[tuple[Meter, float | None]],  # the first that can be read; its idle watts
         read_cpu: Callable[[], CpuTimes],
-        read_spent: Callable[[], Spent],
+        read_spent: Callable[[], DeviceSeconds],
         rate: EnergyRate,
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -59,7 +59,7 @@ class Sampler:
         self._read_spent = read_spent
         self._rate = rate
         self._clock = clock
-        self.books: dict[str, Book] = {}  # by source
+        self.ledgers: dict[str, SourceLedger] = {}  # by source
         self.degraded = False
         self._place = -1
         self._quick = False
@@ -101,8 +101,8 @@ class Sampler:
         joules = None if back else await self._read()  # its counting begins now
         cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
         for route in {key[0] for key in self._spent} - {key[0] for key in spent}:
-            for book in self.books.values():
-                book.ledger.forget(route)
+            for book in self.ledgers.values():
+                book.ledger.remove_route(route)
         seconds, self._last_s = now - self._last_s, now
         before, self._cpu = self._cpu, cpu
         ended = {key: total - self._spent.get(key, 0.0) for key, total in spent.items()}
@@ -112,7 +112,7 @@ class Sampler:
         steps = {name: total - self._last_j.get(name, 0.0) for name, total in joules.items()}
         self._last_j = joules
         busy_s = cpu.busy_s - before.busy_s
-        if self._stands_still(sum(steps.values()), seconds, busy_s):
+        if self._is_stalled(sum(steps.values()), seconds, busy_s):
             self._fall_back("its counter stands still")
             return
         interval = Interval(
@@ -123,7 +123,9 @@ class Sampler:
             cpu.device_s - before.device_s,
             max(0.0, cpu.siblings_s - before.siblings_s),  # one of them may have ended
         )
-        self._enter(interval, {key: value for key, value in ended.items() if value > 0.0}, steps)
+        self._record_interval(
+            interval, {key: value for key, value in ended.items() if value > 0.0}, steps
+        )
 
     # Meters ---------------------------------------------------------------------------------------
 
@@ -132,7 +134,9 @@ class Sampler:
             return None
         meter, _ = self._meters[self._place]
         try:
-            return meter.read() if self._quick else await asyncio.to_thread(meter.read)
+            return (
+                meter.read_joules() if self._quick else await asyncio.to_thread(meter.read_joules)
+            )
         except MeterFailed as error:
             self._fall_back(str(error))
             return None
@@ -147,21 +151,21 @@ class Sampler:
             meter, idle_w = self._meters[index]
             try:
                 began = time.perf_counter()
-                self._last_j = meter.read()
+                self._last_j = meter.read_joules()
                 self._quick = time.perf_counter() - began < QUICK_S
             except MeterFailed as error:
                 _log.warning("the meter %s cannot be read: %s", meter.source, error)
                 continue
             self._place = index
             self.degraded = index > 0
-            if meter.source not in self.books:
-                self.books[meter.source] = Book(Ledger(idle_w), {})
+            if meter.source not in self.ledgers:
+                self.ledgers[meter.source] = SourceLedger(Ledger(idle_w), {})
             self._rate.source = meter.source
-            self._fixed = self._tell(meter) if isinstance(meter, ModelMeter) else None
+            self._fixed = self._report_model_rate(meter) if isinstance(meter, ModelMeter) else None
             self._rate.joules_per_s = self._fixed
             return
 
-    def _tell(self, model: ModelMeter) -> float:
+    def _report_model_rate(self, model: ModelMeter) -> float:
         """Joules of a core-second, which a model knows before anything was counted."""
         if "idle" in self._accounts:  # of several processes, one says it
             _log.info("Energy values are estimates, not measurements: %s", model.basis)
@@ -172,7 +176,7 @@ class Sampler:
         self._retry_at = self._clock() + RETRY_S
         meter, _ = self._meters[0]
         try:
-            joules = sum((await asyncio.to_thread(meter.read)).values())
+            joules = sum((await asyncio.to_thread(meter.read_joules)).values())
         except MeterFailed:
             return False
         moved, self._first_j = joules != self._first_j, joules
@@ -190,15 +194,17 @@ class Sampler:
             self._first_j = sum(self._last_j.values())
         self._begin(self._place + 1)
 
-    def _stands_still(self, joules: float, seconds: float, busy_s: float) -> bool:
+    def _is_stalled(self, joules: float, seconds: float, busy_s: float) -> bool:
         works = joules <= 0.0 and busy_s > 0.05 * seconds
         self._still_s = self._still_s + seconds if works else 0.0
         return self._still_s >= STALLED_S
 
     # The ledger -----------------------------------------------------------------------------------
 
-    def _enter(self, interval: Interval, ended: Spent, steps: Mapping[str, float]) -> None:
-        ledger, components = self.books[self._rate.source]
+    def _record_interval(
+        self, interval: Interval, ended: DeviceSeconds, steps: Mapping[str, float]
+    ) -> None:
+        ledger, components = self.ledgers[self._rate.source]
         ledger.add(interval, ended)
         for name, step_j in steps.items():
             components[name] = components.get(name, 0.0) + max(0.0, step_j)
@@ -211,7 +217,7 @@ class Sampler:
         parts: dict[tuple[str, ...], float] = {}
         if self._place >= 0:  # series begin at 0, else their first growth is not seen
             rows = {(*key, self._rate.source): 0.0 for key in self._spent}
-        for source, (ledger, components) in self.books.items():
+        for source, (ledger, components) in self.ledgers.items():
             rows |= {(*key, source): joules for key, joules in ledger.rows.items()}
             accounts |= {(name, source): ledger.accounts[name] for name in self._accounts}
             if "idle" in self._accounts:

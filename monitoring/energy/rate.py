@@ -11,7 +11,7 @@ class EnergyRate:
     joules_per_s: float | None = None  # of device CPU time; None: not known
 
     @property
-    def nothing_mj(self) -> float | None:
+    def zero_mj(self) -> float | None:
         """Of what took no time on the device."""
         return None if self.source == "none" else 0.0
 

@@ -1,10 +1,10 @@
 """What Prometheus reads: counts kept in plain Python, written down only when somebody scrapes.
 
 The engine and the endpoints count on the hot path, so a call is an addition in a list that exists
-already. Label values come from what is served, never from what a caller sent: `serve` creates a
+already. Label values come from what is served, never from what a caller sent: `add_route` creates a
 route's series, a name that is not served counts under the route "". Counting happens on the event
 loop's thread, and so do snapshots, which are cheap; the text is written from a snapshot in a thread
-of its own. `serve` and `forget` may be called from yet another, hence the copies.
+of its own. `add_route` and `remove_route` may be called from yet another, hence the copies.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from importlib.metadata import version
 
 from core.version import read_version
 from monitoring.energy.rate import EnergyRate
-from monitoring.metrics.cache_counts import MEMORY, MemoryCounts
+from monitoring.metrics.cache_counts import MEMORY, CacheCounts
 from monitoring.metrics.counts import FAILED, OTHER, Counts, RouteMetrics
 from monitoring.metrics.labelled import FAMILIES, Labelled
 from monitoring.metrics.perceptual_counts import SIMILAR
@@ -32,7 +32,7 @@ class Metrics:
     def __init__(self) -> None:
         self._routes: dict[str, Counts] = {}
         self._requests = {("", "ok"): 0}  # else a share of failures under "" would have no base
-        self._memory: Callable[[], MemoryCounts] = dict
+        self._memory: Callable[[], CacheCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self._watched: list[Callable[[], Labelled]] = []
         self.energy = EnergyRate()
@@ -46,30 +46,30 @@ class Metrics:
         self._process = Process()
         self._writer = ThreadPoolExecutor(1, "scrape")  # one: scrapes wait for each other
 
-    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+    def add_route(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded."""
         counts = self._routes.setdefault(route, Counts(self.energy))
         counts.add(stages)
         self._requests.setdefault((route, "ok"), 0)
         return counts
 
-    def forget(self, route: str) -> None:
+    def remove_route(self, route: str) -> None:
         """Drop the series of a route that is no longer served."""
         self._routes.pop(route, None)
         for key in [key for key in self._requests.copy() if key[0] == route]:
             del self._requests[key]
 
-    def request(self, route: str | None, result: str) -> None:
+    def count_request(self, route: str | None, result: str) -> None:
         """An endpoint answered a request: `result` is "ok" or the error's class name."""
         key = (route if route in self._routes else "", result)
         self._requests[key] = self._requests.get(key, 0) + 1
 
-    def results(self, route: str) -> Mapping[str, int]:
+    def request_results(self, route: str) -> Mapping[str, int]:
         """Requests of a route so far by their result."""
         counted = self._requests.copy()
         return {result: count for (name, result), count in counted.items() if name == route}
 
-    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+    def add_cache_reader(self, read: Callable[[], CacheCounts]) -> None:
         """Read these counts at every scrape. Raises ValueError for a count that has no metric."""
         unknown = sorted(read().keys() - MEMORY.keys())
         if unknown:
@@ -78,15 +78,15 @@ class Metrics:
             )
         self._memory = read
 
-    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+    def add_perceptual_reader(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         """Read the perceptual cache's counts, by opted-in route, at every scrape."""
         self._similar = read
 
-    def watch(self, read: Callable[[], Labelled]) -> None:
+    def add_reader(self, read: Callable[[], Labelled]) -> None:
         """Read these, too, at every scrape: of names in FAMILIES."""
         self._watched.append(read)
 
-    def spent_s(self) -> Mapping[tuple[str, str], float]:
+    def device_s_by_exit(self) -> Mapping[tuple[str, str], float]:
         """Device seconds so far of rows that ended, by route and exit; 0 where none did."""
         return {
             (route, exit): of_exit.device_s
@@ -103,7 +103,7 @@ class Metrics:
         """What this process counted, in the older text, and its content type."""
         return self._write(self.snapshot(), "")
 
-    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+    def set_scraper(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         """Answer scrapes with what `gather` says instead: this process is one of several."""
         self._gather = gather
 
@@ -125,7 +125,7 @@ class Metrics:
             requests.add(key, count)
         yield requests
         yield from _row_families(self._routes)
-        yield from _spent_families(self._routes)
+        yield from _cost_families(self._routes)
         yield from _stage_families(self._routes)
         yield from _memory_families(self._memory())
         yield from _similar_families(self._similar())
@@ -175,7 +175,7 @@ def _row_families(routes: dict[str, Counts]) -> Iterator[Family]:
     yield from (rows, latency)
 
 
-def _spent_families(routes: dict[str, Counts]) -> Iterator[Family]:
+def _cost_families(routes: dict[str, Counts]) -> Iterator[Family]:
     labels = ("route", "exit")
     device = Family("sparing_device_seconds", "counter", "Device CPU time spent on rows.", labels)
     macs = Family(
@@ -216,7 +216,7 @@ def _stage_families(routes: dict[str, Counts]) -> Iterator[Family]:
     yield from (batch, queue, run, escalations)
 
 
-def _memory_families(counts: MemoryCounts) -> Iterator[Family]:
+def _memory_families(counts: CacheCounts) -> Iterator[Family]:
     for name, count in counts.items():
         family = Family(f"sparing_cache_{name}", *MEMORY[name])
         if isinstance(count, Mapping):

@@ -26,19 +26,19 @@ class RouteMetrics(Protocol):
     @property
     def energy(self) -> EnergyRate: ...
 
-    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         """One row was answered, by whatever; the full model alone would have taken `full_macs`."""
 
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         """A stage ran a batch: how long each row had queued and how long the stage took."""
 
-    def escalation(self, stage: str, rows: int) -> None:
+    def count_escalation(self, stage: str, rows: int) -> None:
         """This many rows left the stage for another one."""
 
-    def spend(self, exit: str, device_s: float, macs: int) -> None:
+    def count_cost(self, exit: str, device_s: float, macs: int) -> None:
         """A row ended: its device time and MACs."""
 
-    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+    def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         """A row that was counted belongs to this trace, which shows where its time went."""
 
 
@@ -123,7 +123,7 @@ class Counts:
             self.stages.setdefault(stage, Stage())
             self.exits.setdefault(stage, Exit())
 
-    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         self.full_macs += full_macs
         counts = self.exits.get(exit)
         if counts is None:
@@ -133,7 +133,7 @@ class Counts:
         latency.counts[bisect_left(SECONDS, latency_s)] += 1
         latency.total += latency_s
 
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         counts = self.stages[stage]
         size = counts.sizes.get(rows)
         if size is None:
@@ -146,17 +146,17 @@ class Counts:
         for waited_s in queue_s:
             queue.observe(waited_s)
 
-    def escalation(self, stage: str, rows: int) -> None:
+    def count_escalation(self, stage: str, rows: int) -> None:
         self.stages[stage].escalated_rows += rows
 
-    def spend(self, exit: str, device_s: float, macs: int) -> None:
+    def count_cost(self, exit: str, device_s: float, macs: int) -> None:
         counts = self.exits.get(exit)
         if counts is None:
             counts = self.exits[OTHER]
         counts.device_s += device_s
         counts.macs += macs
 
-    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+    def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         counts = self.exits.get(exit) or self.exits[OTHER]
         bucket = bisect_left(SECONDS, latency_s)
         counts.exemplars[bucket] = Exemplar(trace, latency_s, time.time())

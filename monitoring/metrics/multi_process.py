@@ -31,13 +31,13 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-class Sums:
+class ScrapeSums:
     """Adds snapshots up; remembers what ended processes counted."""
 
     def __init__(self) -> None:
         self._ended: dict[str, Family] = {}
 
-    def bury(self, last: Snapshot) -> None:
+    def retire(self, last: Snapshot) -> None:
         """A process has ended; `last` is its last snapshot."""
         counted = [family for family in last if family.kind != "gauge"]
         self._ended = {family.name: family for family in _merge([*self._ended.values(), *counted])}

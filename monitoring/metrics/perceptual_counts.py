@@ -2,26 +2,28 @@
 
 from collections.abc import Mapping
 
-from monitoring.metrics.snapshot import Meaning
+from monitoring.metrics.snapshot import MetricInfo
 
-SIMILAR: Mapping[str, Meaning] = {
-    "hits": Meaning("counter", "Rows answered with a similar picture's answer.", ("route",)),
-    "misses": Meaning("counter", "Rows for which no similar picture was stored.", ("route",)),
-    "guarded": Meaning(
+SIMILAR: Mapping[str, MetricInfo] = {
+    "hits": MetricInfo("counter", "Rows answered with a similar picture's answer.", ("route",)),
+    "misses": MetricInfo("counter", "Rows for which no similar picture was stored.", ("route",)),
+    "guarded": MetricInfo(
         "counter", "Rows not looked up: too little contrast for a comparison.", ("route",)
     ),
-    "refused": Meaning(
+    "refused": MetricInfo(
         "counter", "Misses where the hash matched and the signature did not.", ("route",)
     ),
-    "audits": Meaning(
+    "audits": MetricInfo(
         "counter", "Hits that were also computed, to compare the answers.", ("route",)
     ),
-    "wrong": Meaning(
+    "wrong": MetricInfo(
         "counter", "Audits where the computed answer differed from the hit's.", ("route",)
     ),
-    "off": Meaning(
+    "off": MetricInfo(
         "gauge", "Versions whose perceptual cache the audit has switched off.", ("route",)
     ),
-    "entries": Meaning("gauge", "Answers in the perceptual cache.", ("route",)),
-    "bytes": Meaning("gauge", "Size of the perceptual cache, with its own overhead.", ("route",)),
+    "entries": MetricInfo("gauge", "Answers in the perceptual cache.", ("route",)),
+    "bytes": MetricInfo(
+        "gauge", "Size of the perceptual cache, with its own overhead.", ("route",)
+    ),
 }

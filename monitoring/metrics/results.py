@@ -2,7 +2,7 @@
 
 # What is answered with 4xx, and clients that left. Overloaded (429) and DeadlineExceeded (504)
 # are the server's.
-CALLERS_FAULT = (
+CLIENT_ERRORS = (
     "InvalidInput", "BodyTooLarge", "UnsupportedEncoding", "Unauthorized", "UnknownRoute",
     "RequestTimeout", "ClientGone",
 )  # fmt: skip

@@ -12,7 +12,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 Values = tuple[str, ...]  # of a family's labels, in their order
 
 
-class Meaning(NamedTuple):
+class MetricInfo(NamedTuple):
     """How a name is explained to Prometheus."""
 
     kind: Kind

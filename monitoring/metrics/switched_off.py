@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from monitoring.energy.rate import EnergyRate
-from monitoring.metrics.cache_counts import MemoryCounts
+from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.counts import RouteMetrics
 from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.snapshot import Snapshot
@@ -15,19 +15,19 @@ class _NoCounts:
     def __init__(self, energy: EnergyRate) -> None:
         self.energy = energy
 
-    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         pass
 
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         pass
 
-    def escalation(self, stage: str, rows: int) -> None:
+    def count_escalation(self, stage: str, rows: int) -> None:
         pass
 
-    def spend(self, exit: str, device_s: float, macs: int) -> None:
+    def count_cost(self, exit: str, device_s: float, macs: int) -> None:
         pass
 
-    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+    def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         pass
 
 
@@ -39,28 +39,28 @@ class NoMetrics:
     def __init__(self) -> None:
         self.energy = EnergyRate()
 
-    def serve(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+    def add_route(self, route: str, stages: Sequence[str]) -> RouteMetrics:
         return _NoCounts(self.energy)
 
-    def forget(self, route: str) -> None:
+    def remove_route(self, route: str) -> None:
         pass
 
-    def request(self, route: str | None, result: str) -> None:
+    def count_request(self, route: str | None, result: str) -> None:
         pass
 
-    def results(self, route: str) -> Mapping[str, int]:
+    def request_results(self, route: str) -> Mapping[str, int]:
         return {}
 
-    def watch_memory(self, read: Callable[[], MemoryCounts]) -> None:
+    def add_cache_reader(self, read: Callable[[], CacheCounts]) -> None:
         pass
 
-    def watch_similar(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+    def add_perceptual_reader(self, read: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
         pass
 
-    def watch(self, read: Callable[[], Labelled]) -> None:
+    def add_reader(self, read: Callable[[], Labelled]) -> None:
         pass
 
-    def spent_s(self) -> Mapping[tuple[str, str], float]:
+    def device_s_by_exit(self) -> Mapping[tuple[str, str], float]:
         return {}
 
     def snapshot(self) -> Snapshot:
@@ -69,7 +69,7 @@ class NoMetrics:
     def render(self) -> tuple[bytes, str]:
         return b"", "text/plain; charset=utf-8"
 
-    def scrape_by(self, gather: Callable[[], Awaitable[bytes]]) -> None:
+    def set_scraper(self, gather: Callable[[], Awaitable[bytes]]) -> None:
         pass
 
     async def scrape(self, accept: str = "", /) -> tuple[bytes, str]:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from core.version import read_version
-from monitoring.tracing.traces import Facts, SampledTrace
+from monitoring.tracing.traces import Attributes, SampledTrace
 
 MAX_QUEUED = 2048  # traces that wait to be sent; more are dropped
 MAX_BATCH_SPANS = 512
@@ -30,9 +30,10 @@ EVERY_S = 1.0
 CLOSE_S = 3.0  # the longest that the end of the server waits for the last spans
 _REPORT_EVERY_S = 60.0
 
-_FOLLOWED = TraceFlags(TraceFlags.SAMPLED)
-_FAULT = Status(StatusCode.ERROR)  # without a description: sentences may repeat what was sent
-_FINE = Status(StatusCode.UNSET)
+_SAMPLED_FLAGS = TraceFlags(TraceFlags.SAMPLED)
+# without a description: sentences may repeat what was sent
+_STATUS_ERROR = Status(StatusCode.ERROR)
+_STATUS_UNSET = Status(StatusCode.UNSET)
 _log = logging.getLogger("sparing.tracing")
 
 
@@ -115,18 +116,24 @@ class SpanMaker:
         trace_id = trace.trace_id
         caller = None
         if trace.parent is not None:
-            caller = SpanContext(trace_id, trace.parent, is_remote=True, trace_flags=_FOLLOWED)
+            caller = SpanContext(trace_id, trace.parent, is_remote=True, trace_flags=_SAMPLED_FLAGS)
         own = _new_context(trace_id)
-        facts = dict(trace.facts)
+        own_attributes = dict(trace.attributes)
         if trace.dropped:
-            facts["spans_dropped"] = trace.dropped
+            own_attributes["spans_dropped"] = trace.dropped
         shift_ns = time.time_ns() - time.monotonic_ns()
-        for note in trace.notes:
+        for note in trace.spans:
             yield self._span(
-                note.name, _new_context(trace_id), own, note.began, note.ended, shift_ns, note.facts
+                note.name,
+                _new_context(trace_id),
+                own,
+                note.began,
+                note.ended,
+                shift_ns,
+                note.attributes,
             )
         yield self._span(
-            "request", own, caller, trace.began, trace.ended, shift_ns, facts,
+            "request", own, caller, trace.began, trace.ended, shift_ns, own_attributes,
             kind=SpanKind.SERVER, error=trace.error,
         )  # fmt: skip
 
@@ -138,12 +145,12 @@ class SpanMaker:
         began: float,
         ended: float,
         shift_ns: int,
-        facts: Facts,
+        own_attributes: Attributes,
         *,
         kind: SpanKind = SpanKind.INTERNAL,
         error: str = "",
     ) -> ReadableSpan:
-        attributes = {f"sparing.{key}": value for key, value in facts.items()}
+        attributes = {f"sparing.{key}": value for key, value in own_attributes.items()}
         if error:
             attributes["error.type"] = error
         return ReadableSpan(
@@ -153,7 +160,7 @@ class SpanMaker:
             self._resource,
             attributes,
             kind=kind,
-            status=_FAULT if error else _FINE,
+            status=_STATUS_ERROR if error else _STATUS_UNSET,
             start_time=int(began * 1e9) + shift_ns,
             end_time=int(ended * 1e9) + shift_ns,
             instrumentation_scope=self._scope,
@@ -169,4 +176,4 @@ def open_sender(endpoint: str) -> SpanSender:
 
 def _new_context(trace_id: int) -> SpanContext:
     span_id = random.getrandbits(64) or 1
-    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=_FOLLOWED)
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=_SAMPLED_FLAGS)

@@ -16,14 +16,16 @@ HEADER = "traceparent"
 _RAW_HEADER = HEADER.encode()
 _SAMPLED = 1  # the only flag that means something to us
 # version, trace, the caller's span, flags; later versions may add fields behind these.
-_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
-_LONGEST = 512
+_TRACEPARENT = re.compile(
+    r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
+)
+_MAX_HEADER_CHARS = 512
 
 # What gRPC calls metadata.
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-class Parent(NamedTuple):
+class ParentSpan(NamedTuple):
     """The caller's span, and whether he follows it."""
 
     trace_id: int
@@ -34,8 +36,8 @@ class Parent(NamedTuple):
 class Tracing(Protocol):
     """What a door asks for every request's trace."""
 
-    def of_headers(self, headers: Mapping[bytes, bytes], /) -> Trace: ...
-    def of_metadata(self, read: Callable[[], Metadata], /) -> Trace: ...
+    def start_from_headers(self, headers: Mapping[bytes, bytes], /) -> Trace: ...
+    def start_from_metadata(self, read: Callable[[], Metadata], /) -> Trace: ...
 
 
 class Sampling:
@@ -45,11 +47,11 @@ class Sampling:
         self._ratio = ratio
         self._tell = tell
 
-    def of_headers(self, headers: Mapping[bytes, bytes], /) -> Trace:
+    def start_from_headers(self, headers: Mapping[bytes, bytes], /) -> Trace:
         raw = headers.get(_RAW_HEADER)
         return self._begin(None if raw is None else raw.decode("latin-1"))
 
-    def of_metadata(self, read: Callable[[], Metadata], /) -> Trace:
+    def start_from_metadata(self, read: Callable[[], Metadata], /) -> Trace:
         for name, value in read():
             if name == HEADER:
                 return self._begin(value if isinstance(value, str) else None)
@@ -69,19 +71,19 @@ class Sampling:
 class _NoTracing:
     """Tracing switched off."""
 
-    def of_headers(self, headers: Mapping[bytes, bytes], /) -> Trace:
+    def start_from_headers(self, headers: Mapping[bytes, bytes], /) -> Trace:
         return NO_TRACE
 
-    def of_metadata(self, read: Callable[[], Metadata], /) -> Trace:
+    def start_from_metadata(self, read: Callable[[], Metadata], /) -> Trace:
         return NO_TRACE
 
 
 NO_TRACING: Tracing = _NoTracing()
 
 
-def read_traceparent(text: str) -> Parent | None:
+def read_traceparent(text: str) -> ParentSpan | None:
     """None for what is no `traceparent`."""
-    found = _FORM.fullmatch(text.strip(" \t")) if len(text) <= _LONGEST else None
+    found = _TRACEPARENT.fullmatch(text.strip(" \t")) if len(text) <= _MAX_HEADER_CHARS else None
     if found is None:
         return None
     version, trace, span, flags, more = found.groups()
@@ -90,4 +92,4 @@ def read_traceparent(text: str) -> Parent | None:
     trace_id, span_id = int(trace, 16), int(span, 16)
     if trace_id == 0 or span_id == 0:
         return None
-    return Parent(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+    return ParentSpan(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))

@@ -9,42 +9,42 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-MAX_NOTES = 64  # of one request; what comes after is counted
+MAX_SPANS = 64  # of one request; what comes after is counted
 
-Fact = str | int
-Facts = Mapping[str, Fact]
+AttributeValue = str | int
+Attributes = Mapping[str, AttributeValue]
 
 
-class Note(NamedTuple):
+class TracedSpan(NamedTuple):
     """A piece of work on a request, between two instants of `time.monotonic()`."""
 
     name: str
     began: float
     ended: float
-    facts: Facts
+    attributes: Attributes
 
 
 class Trace(Protocol):
     """One request, followed from its arrival at a door to its answer."""
 
     @property
-    def on(self) -> bool:
+    def is_recording(self) -> bool:
         """Whether anything is noted."""
 
     @property
     def id(self) -> str:
         """32 hexadecimal digits; empty where nothing is noted."""
 
-    def describe(self, **facts: Fact) -> None:
+    def describe(self, **attributes: AttributeValue) -> None:
         """Facts about the whole request."""
 
-    def touch(self) -> None:
-        """The piece of work that `mark` will name begins now."""
+    def begin_span(self) -> None:
+        """The piece of work that `end_span` will name begins now."""
 
-    def mark(self, name: str, **facts: Fact) -> None:
+    def end_span(self, name: str, **attributes: AttributeValue) -> None:
         """What was done since the last mark or touch has a name."""
 
-    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
+    def add_span(self, name: str, began: float, ended: float, **attributes: AttributeValue) -> None:
         """Something was done between two instants, and nothing of it before the last mark."""
 
     def end(self, error: str = "") -> None:
@@ -55,10 +55,19 @@ class SampledTrace:
     """Given to `tell` once, when it has ended."""
 
     __slots__ = (
-        "_marked", "_since", "_tell", "began", "dropped", "ended", "error", "facts", "notes",
-        "parent", "trace_id",
+        "_marked",
+        "_since",
+        "_tell",
+        "attributes",
+        "began",
+        "dropped",
+        "ended",
+        "error",
+        "parent",
+        "spans",
+        "trace_id",
     )  # fmt: skip
-    on = True
+    is_recording = True
 
     def __init__(
         self, trace_id: int, parent: int | None, tell: "Callable[[SampledTrace], object]"
@@ -68,8 +77,8 @@ class SampledTrace:
         self.began = time.monotonic()
         self.ended: float | None = None
         self.error = ""
-        self.facts: dict[str, Fact] = {}
-        self.notes: list[Note] = []
+        self.attributes: dict[str, AttributeValue] = {}
+        self.spans: list[TracedSpan] = []
         self.dropped = 0  # notes for which there was no room
         self._since = self.began
         self._marked = self.began  # the end of the last mark
@@ -79,19 +88,19 @@ class SampledTrace:
     def id(self) -> str:
         return f"{self.trace_id:032x}"
 
-    def describe(self, **facts: Fact) -> None:
-        self.facts.update(facts)
+    def describe(self, **attributes: AttributeValue) -> None:
+        self.attributes.update(attributes)
 
-    def touch(self) -> None:
+    def begin_span(self) -> None:
         self._since = time.monotonic()
 
-    def mark(self, name: str, **facts: Fact) -> None:
+    def end_span(self, name: str, **attributes: AttributeValue) -> None:
         now = time.monotonic()
-        self._add(name, self._since, now, facts)
+        self._add(name, self._since, now, attributes)
         self._since = self._marked = now
 
-    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
-        self._add(name, max(began, self._marked), ended, facts)
+    def add_span(self, name: str, began: float, ended: float, **attributes: AttributeValue) -> None:
+        self._add(name, max(began, self._marked), ended, attributes)
 
     def end(self, error: str = "") -> None:
         if self.ended is None:
@@ -99,11 +108,11 @@ class SampledTrace:
             self.error = error
             self._tell(self)
 
-    def _add(self, name: str, began: float, ended: float, facts: Facts) -> None:
+    def _add(self, name: str, began: float, ended: float, attributes: Attributes) -> None:
         if self.ended is not None:  # a batch that was still running when the answer was due
             return
-        if len(self.notes) < MAX_NOTES:
-            self.notes.append(Note(name, began, ended, facts))
+        if len(self.spans) < MAX_SPANS:
+            self.spans.append(TracedSpan(name, began, ended, attributes))
         else:
             self.dropped += 1
 
@@ -112,19 +121,19 @@ class _NoTrace:
     """A request that nobody follows."""
 
     __slots__ = ()
-    on = False
+    is_recording = False
     id = ""
 
-    def describe(self, **facts: Fact) -> None:
+    def describe(self, **attributes: AttributeValue) -> None:
         pass
 
-    def touch(self) -> None:
+    def begin_span(self) -> None:
         pass
 
-    def mark(self, name: str, **facts: Fact) -> None:
+    def end_span(self, name: str, **attributes: AttributeValue) -> None:
         pass
 
-    def note(self, name: str, began: float, ended: float, **facts: Fact) -> None:
+    def add_span(self, name: str, began: float, ended: float, **attributes: AttributeValue) -> None:
         pass
 
     def end(self, error: str = "") -> None:

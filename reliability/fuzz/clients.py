@@ -27,7 +27,7 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Tally:
+class GridSums:
     """What has happened so far."""
 
     done: int = 0
@@ -47,16 +47,16 @@ class Tally:
         path.write_text(json.dumps(table, indent=1) + "\n")
 
 
-def read_tally(path: Path, seed: int) -> Tally:
+def read_tally(path: Path, seed: int) -> GridSums:
     """What an earlier run with this seed saved, or nothing."""
     try:
         table = json.loads(path.read_text())
     except OSError:
-        return Tally()
+        return GridSums()
     if table["seed"] != seed:
-        return Tally()
+        return GridSums()
     faults = [Fault(**one) for one in table["faults"]]
-    return Tally(table["done"], Counter(table["kinds"]), Counter(table["ended"]), faults)
+    return GridSums(table["done"], Counter(table["kinds"]), Counter(table["ended"]), faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ async def run_fuzz(
     plan: Plan,
     ports: Ports,
     samples: Sequence[Sample],
-    tally: Tally,
+    tally: GridSums,
     stopping: Callable[[], bool] = lambda: False,
     make: Callable[[int, int, Sequence[Sample]], Conversation] = make_conversation,
 ) -> None:

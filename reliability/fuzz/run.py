@@ -25,8 +25,8 @@ from reliability.fuzz.clients import (
     CLIENTS,
     MAX_FAULTS,
     Fault,
+    GridSums,
     Plan,
-    Tally,
     read_tally,
     run_fuzz,
 )
@@ -65,7 +65,7 @@ def serve_routes(models: Path) -> Iterator[tuple[LiveServer, list[Sample]]]:
             yield server, samples
 
 
-def judge(tally: Tally, watch: Watch, log: str) -> list[str]:
+def judge(tally: GridSums, watch: Watch, log: str) -> list[str]:
     """Everything that is not as it should be, one sentence each."""
     found = [f"conversation {one.number} ({one.kind}): {one.sentence}" for one in tally.faults]
     found += watch.failures
@@ -80,13 +80,13 @@ async def fuzz(
     server: LiveServer,
     samples: Sequence[Sample],
     plan: Plan,
-    tally: Tally,
+    tally: GridSums,
     stop: Stop,
     saved: Path | None = None,
 ) -> Watch:
     """Run the plan, say how it goes, and save what was done."""
     pace = Pace(plan.count, plan.first)
-    warm = Tally()
+    warm = GridSums()
 
     async def report() -> None:
         while True:
@@ -116,7 +116,7 @@ async def fuzz(
 async def show(server: LiveServer, samples: Sequence[Sample], plan: Plan, fault: Fault) -> None:
     """The conversation as bytes, made smaller while it still goes wrong."""
     ports = Ports(server.http_port, server.grpc_port)
-    talker = Talker(ports, min(plan.limit_s, 5.0), Tally().ended)
+    talker = Talker(ports, min(plan.limit_s, 5.0), GridSums().ended)
     conversation = make_conversation(plan.seed, fault.number, samples)
     smaller = await shrink(conversation, fault.sentence, talker.hold)
     talker.close()
@@ -125,7 +125,7 @@ async def show(server: LiveServer, samples: Sequence[Sample], plan: Plan, fault:
     )
 
 
-def write_numbers(tally: Tally, watch: Watch, seconds: float, log_bytes: int) -> Path:
+def write_numbers(tally: GridSums, watch: Watch, seconds: float, log_bytes: int) -> Path:
     numbers = {
         "conversations": tally.done,
         "faults": len(tally.faults),
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, help="hold this conversation alone, and show it")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
-    tally = read_tally(SAVED, options.seed) if options.resume else Tally()
+    tally = read_tally(SAVED, options.seed) if options.resume else GridSums()
     first = max(0, tally.done - options.clients)  # some of the last were under way
     count = options.conversations
     if options.number is not None:

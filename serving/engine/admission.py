@@ -22,7 +22,8 @@ from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
 _PREFIXES = 1024
-OF_FREE = 8  # times the free room that one caller's rows may take: 8 of 9 parts, if it is alone
+# times the free room that one caller's rows may take: 8 of 9 parts, if it is alone
+FREE_SHARE_DIVISOR = 8
 
 
 class Admitted(NamedTuple):
@@ -58,9 +59,9 @@ class Admission:
         """The rows' keys, or Nones for a request that wants nothing remembered."""
         if request.no_cache:
             return [None] * rows
-        return self._fingerprinter.row_keys(self._prefix(served, request), request.inputs)
+        return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
 
-    def _prefix(self, served: ServedRoute, request: Request) -> Prefix:
+    def _request_prefix(self, served: ServedRoute, request: Request) -> Prefix:
         controls = tuple(sorted(request.controls.items())) if request.controls else ()
         name = (served.digest, served.name, request.tenant, controls)
         prefix = self._prefixes.get(name)
@@ -128,7 +129,7 @@ def check_room(
     calls = max(1, claim.share.calls)  # a small one finds room beside the large ones of its caller
     is_small = rows * calls <= free
     own_rows = sum([queue.rows for queue in own])
-    if rows > free or (own and not is_small and own_rows + rows > OF_FREE * free):
+    if rows > free or (own and not is_small and own_rows + rows > FREE_SHARE_DIVISOR * free):
         raise Overloaded(
             f"route {call.served.name!r} has {waiting} rows waiting, at most"
             f" {settings.max_queued_rows} may wait, and of one caller fewer",

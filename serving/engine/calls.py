@@ -73,7 +73,7 @@ class Call:
         self.missing -= 1
         served = self.served
         exit = answer.outcome.exit
-        served.metrics.row(exit, answer.stopped_by, answer.latency_s, served.full_macs)
+        served.metrics.count_row(exit, answer.stopped_by, answer.latency_s, served.full_macs)
         if self.replies is not None:
             final = self.missing == 0
             self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))

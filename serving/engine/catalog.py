@@ -4,14 +4,14 @@ change.
 
 from collections.abc import Iterable
 
-from core.direct import find_direct
 from core.errors import UnknownRoute
+from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
 from core.messages import Pipeline
 from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
-from serving.engine.similar import SimilarRoute
+from serving.engine.perceptual_cache import PerceptualRoute
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane, Lanes
 
@@ -27,11 +27,11 @@ class ServedRoute:
         "entry",
         "finite_inputs",
         "full_macs",
+        "is_cached",
         "lanes",
         "manifest",
         "metrics",
         "pipeline",
-        "remembers",
         "row_json_bytes",
         "similar",
     )
@@ -42,23 +42,23 @@ class ServedRoute:
         pipeline: Pipeline,
         metrics: RouteMetrics,
         *,
-        remembers: bool = True,
-        similar: SimilarRoute | None = None,
+        is_cached: bool = True,
+        similar: PerceptualRoute | None = None,
     ) -> None:
         self.manifest = manifest
         self.pipeline = pipeline
         self.metrics = metrics
-        self.remembers = remembers and manifest.cache.enabled
+        self.is_cached = is_cached and manifest.cache.enabled
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()
         self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer
         self.lanes = _make_lanes(
-            manifest, pipeline, metrics, manifest.cache.ttl_s if self.remembers else None
+            manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None
         )
         self.entry = self.lanes[pipeline.first]
-        self.direct = find_direct(pipeline)
+        self.direct = find_last_stage_entry(pipeline)
 
     @property
     def name(self) -> str:
@@ -110,7 +110,7 @@ class Catalog:
 
 
 def _make_lanes(
-    manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, remember_s: float | None
+    manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, cache_ttl_s: float | None
 ) -> Lanes:
     max_batch = {stage.name: stage.max_batch for stage in manifest.stages}
     last = manifest.stages[-1].name
@@ -124,7 +124,7 @@ def _make_lanes(
             is_last=name == last,
             lanes=lanes,
             metrics=metrics,
-            remember_s=remember_s,
+            cache_ttl_s=cache_ttl_s,
             row_cost=row_cost,
             route=manifest.route,
         )

@@ -12,9 +12,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.devices import Device
-from core.direct import wants_last
+from core.last_stage_entry import wants_last_stage
 from core.messages import Answer, Array, Key, Outcome, Reply, Request
 from serving.engine.admission import (
     Admission,
@@ -25,26 +25,26 @@ from serving.engine.admission import (
 )
 from serving.engine.calls import Call, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
+from serving.engine.perceptual_cache import Probe
+from serving.engine.perceptual_lookup import look_up_perceptual
+from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
-from serving.engine.second_tier_lookup import Lookup, SecondTier
-from serving.engine.similar import Probe
-from serving.engine.similar_recall import recall_similar
-from serving.scheduling.device_thread import Worker
+from serving.scheduling.device_thread import BatchThread
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Flight, Lane
 from serving.scheduling.progress import Health
-from serving.scheduling.scheduler import MakeWorker, Scheduler
-from serving.scheduling.traced_rows import note_recall
+from serving.scheduling.scheduler import MakeDeviceThread, Scheduler
+from serving.scheduling.traced_rows import trace_cache_lookup
 from serving.settings import EngineSettings
 
 _NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
-class Place(NamedTuple):
+class EntryPoint(NamedTuple):
     """Where rows enter a route, and with what beside their own inputs."""
 
     lane: Lane
-    beside: Mapping[str, Array]
+    extra_inputs: Mapping[str, Array]
 
 
 class Engine:
@@ -54,14 +54,14 @@ class Engine:
         self,
         catalog: Catalog,
         settings: EngineSettings,
-        memory: LocalMemory,
+        memory: LocalCache,
         device: Device,
         *,
-        second_tier: SecondTier | None = None,
+        remote_cache: RemoteAnswers | None = None,
         secret: bytes | None = None,  # of fingerprints; None: one that nobody shares
         loop: asyncio.AbstractEventLoop | None = None,  # None: the running one
         clock: Callable[[], float] = time.monotonic,
-        make_worker: MakeWorker = Worker,
+        make_device_thread: MakeDeviceThread = BatchThread,
     ) -> None:
         self.catalog = catalog
         self.memory = memory
@@ -76,19 +76,21 @@ class Engine:
         self._scheduler = Scheduler(
             device,
             self._loop,
-            self._landed,
+            self._on_finished,
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
             stalled_after_s=settings.stalled_after_s,
             clock=clock,
-            make_worker=make_worker,
+            make_device_thread=make_device_thread,
         )
         self._watch_at = clock()
         self._watching: asyncio.Handle = self._loop.call_soon(self._watch)
         self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
-        self.lookup: Lookup | None = None
-        if second_tier is not None:
-            self.lookup = Lookup(second_tier, memory, self._scheduler, settings.reply_margin_s)
+        self.lookup: RemoteLookup | None = None
+        if remote_cache is not None:
+            self.lookup = RemoteLookup(
+                remote_cache, memory, self._scheduler, settings.reply_margin_s
+            )
         self._enqueue = (self.lookup or self._scheduler).enqueue
 
     def admit(self, request: Request) -> Admitted:
@@ -100,16 +102,16 @@ class Engine:
             check_finite(request.inputs, served)
         return Admitted(served, self._admission.fingerprint(request, served, rows), now)
 
-    def recall(self, request: Request, admitted: Admitted) -> Reply | None:
+    def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         """The reply, if it is one row that the cache holds; otherwise `answer` is to follow.
 
         Never with `min_confidence`: what is found and is not enough would be found twice.
         """
-        if len(admitted.keys) > 1 or not admitted.served.remembers:
+        if len(admitted.keys) > 1 or not admitted.served.is_cached:
             return None
         if request.controls and "min_confidence" in request.controls:
             return None
-        answers = self._recall(request, admitted, count_misses=False)
+        answers = self._look_up_answers(request, admitted, count_misses=False)
         return None if answers[0] is None else make_reply(admitted.served, answers)
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
@@ -119,35 +121,36 @@ class Engine:
         try:
             await over
         finally:
-            self.leave(call)
-        return self.take(call)
+            self.release_call(call)
+        return self.result(call)
 
     def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
         """Begin what `answer` awaits, without a task. Raises what can be refused at once.
 
         `done` is called when the call is over, in the middle of the engine's work: it may only
-        schedule something. After that, or when nobody waits any more, `leave` is to be called.
+        schedule something. After that, or when nobody waits any more, `release_call` is to be
+        called.
         """
-        answers = self._recall(request, admitted)
+        answers = self._look_up_answers(request, admitted)
         call = Call(request, admitted.served, answers, admitted.arrived, done, admitted.trace)
         if call.missing:
-            self._launch(call, admitted.keys)
+            self._join_or_start(call, admitted.keys)
         else:
             done()
         self._begin(call)
         return call
 
-    def take(self, call: Call) -> Reply:
+    def result(self, call: Call) -> Reply:
         """The reply of a call that is over, or its error raised."""
         if call.error is not None:
             raise copy(call.error)  # the raised one holds frames, and they the call
         return make_reply(call.served, call.answers)
 
-    def leave(self, call: Call) -> None:
+    def release_call(self, call: Call) -> None:
         """The call is over, failed, or its caller is gone: nothing of it stays behind."""
         call.done = None
         self._calls -= 1
-        self._scheduler.traced -= call.trace.on
+        self._scheduler.traced -= call.trace.is_recording
         if self._calls == 0:
             self._idle.set()
         if call.timer is not None:
@@ -168,17 +171,17 @@ class Engine:
             yield await self.answer(request, admitted)
             return
         admitted = admitted or self.admit(request)
-        answers = self._recall(request, admitted)
+        answers = self._look_up_answers(request, admitted)
         call = Call(request, admitted.served, answers, admitted.arrived, None, admitted.trace)
         replies = call.stream()
         if call.missing:
-            self._launch(call, admitted.keys)
+            self._join_or_start(call, admitted.keys)
         self._begin(call)
         try:
             while (reply := await replies.get()) is not None:
                 yield reply
         finally:
-            self.leave(call)
+            self.release_call(call)
         if call.error is not None:
             raise copy(call.error)  # the raised one holds frames, and they the call
 
@@ -188,7 +191,7 @@ class Engine:
             return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
         return self.catalog.resolve(route, version)
 
-    def profile(self, served: ServedRoute) -> dict[str, object]:
+    def stage_loads(self, served: ServedRoute) -> dict[str, object]:
         """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full
         batch.
         """
@@ -234,22 +237,22 @@ class Engine:
         interval_s, now = self._settings.stalled_after_s / 4, self._clock()
         late_s = now - self._watch_at
         if late_s > interval_s:
-            self._scheduler.excuse(late_s)
+            self._scheduler.exclude_pause(late_s)
         self._scheduler.health()
         self._watch_at = now + interval_s
         self._watching = self._loop.call_later(interval_s, self._watch)
 
     # Admission ------------------------------------------------------------------------------------
 
-    def _recall(
+    def _look_up_answers(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> list[Answer | None]:
         """What the cache holds of the rows."""
         served, keys, arrived, trace = admitted
-        if not served.remembers or request.no_cache:
+        if not served.is_cached or request.no_cache:
             return [None] * len(keys)
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
-        nothing_mj = served.metrics.energy.nothing_mj
+        zero_mj = served.metrics.energy.zero_mj
         answers: list[Answer | None] = []
         for key in keys:
             known = None if key is None else self.memory.get(key, count_miss=count_misses)
@@ -257,10 +260,11 @@ class Engine:
                 answers.append(None)
                 continue
             latency_s = self._clock() - arrived
-            served.metrics.row(known.exit, "cache", latency_s, served.full_macs)
-            answers.append(Answer(known, "cache", True, 0, nothing_mj, latency_s))
-        if trace.on and (count_misses or answers[0] is not None):  # else it is asked again
-            note_recall(trace, answers)
+            served.metrics.count_row(known.exit, "cache", latency_s, served.full_macs)
+            answers.append(Answer(known, "cache", True, 0, zero_mj, latency_s))
+        # else it is asked again
+        if trace.is_recording and (count_misses or answers[0] is not None):
+            trace_cache_lookup(trace, answers)
         return answers
 
     def _choose(self, request: Request, rows: int) -> ServedRoute:
@@ -272,19 +276,19 @@ class Engine:
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
 
-    def _launch(self, call: Call, keys: Sequence[Key | None]) -> None:
+    def _join_or_start(self, call: Call, keys: Sequence[Key | None]) -> None:
         """Join flights under way for the rows that have no answer, start the others."""
-        probes = recall_similar(call, keys, self._flights)
+        probes = look_up_perceptual(call, keys, self._flights)
         if call.over:
             return
         call.claim = self._scheduler.shares.claim(call.request.caller, call.served.name)
         try:
-            self._fly(call, call.claim, keys, probes)
+            self._start_rows(call, call.claim, keys, probes)
         except BaseException:
             self._scheduler.shares.release(call.claim)
             raise
 
-    def _fly(
+    def _start_rows(
         self, call: Call, claim: Claim, keys: Sequence[Key | None], probes: Mapping[int, Probe]
     ) -> None:
         now = call.started
@@ -292,47 +296,55 @@ class Engine:
         due = now + self._settings.patience_s
         if call.deadline is not None and call.deadline < due:
             due = call.deadline
-        place = Place(call.served.entry, _NOTHING)
+        entry_point = EntryPoint(call.served.entry, _NOTHING)
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
         if fresh:  # identical rows fly once
             more = len(fresh if fresh[0] is None else set(fresh))
-            place = self._enter(call, claim, more, due)
-            check_room(call, place.lane, claim, more, due, now, self._scheduler, self._settings)
+            entry_point = self._enter(call, claim, more, due)
+            check_room(
+                call, entry_point.lane, claim, more, due, now, self._scheduler, self._settings
+            )
         for row in rows:
             key = keys[row]
             flight = None if key is None else self._flights.get(key)
             if flight is None:
-                flight = self._start(call, claim, place, key, row, due)
+                flight = self._start(call, claim, entry_point, key, row, due)
                 flight.probe = probes.get(row)
             else:
                 flight.lane.join(flight, due, claim)
             flight.waiters[call, row] = None
             call.flights.append((flight, row))
 
-    def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> Place:
+    def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> EntryPoint:
         """Where rows of the call enter: at the last stage, where it alone may answer and nothing is
         wanted of earlier ones, else at the first.
         """
         served, direct = call.served, call.served.direct
-        if direct is None or not wants_last(call.request.controls):
-            return Place(served.entry, _NOTHING)
+        if direct is None or not wants_last_stage(call.request.controls):
+            return EntryPoint(served.entry, _NOTHING)
         if call.streams or call.energy_mj is not None:
-            return Place(served.entry, _NOTHING)
+            return EntryPoint(served.entry, _NOTHING)
         lane = served.lanes[direct.stage]
         if call.deadline is not None:  # an answer cut short is better than none
             needed_s = self._scheduler.predict_s(lane, due, call.started, rows, claim)
             if call.started + needed_s > call.deadline - self._settings.reply_margin_s:
-                return Place(served.entry, _NOTHING)
-        return Place(lane, direct.inputs)
+                return EntryPoint(served.entry, _NOTHING)
+        return EntryPoint(lane, direct.inputs)
 
     def _start(
-        self, call: Call, claim: Claim, place: Place, key: Key | None, row: int, due: float
+        self,
+        call: Call,
+        claim: Claim,
+        entry_point: EntryPoint,
+        key: Key | None,
+        row: int,
+        due: float,
     ) -> Flight:
-        lane, beside = place
+        lane, extra_inputs = entry_point
         now = call.started
         inputs = {name: array[row] for name, array in call.request.inputs.items()}
-        if beside:
-            inputs.update(beside)
+        if extra_inputs:
+            inputs.update(extra_inputs)
         flight = Flight(lane, inputs, call.request.controls, key, due, now, claim)
         if key is not None:
             self._flights[key] = flight
@@ -343,7 +355,7 @@ class Engine:
 
     def _begin(self, call: Call) -> None:
         self._calls += 1
-        self._scheduler.traced += call.trace.on
+        self._scheduler.traced += call.trace.is_recording
         if call.deadline is not None:
             left_s = call.deadline - self._settings.reply_margin_s - self._clock()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
@@ -356,20 +368,20 @@ class Engine:
             if call.answers[row] is None:
                 self._scheduler.cut_short(flight, call, row)
 
-    def _landed(self, flight: Flight, outcome: Outcome | None) -> None:
+    def _on_finished(self, flight: Flight, outcome: Outcome | None) -> None:
         key = flight.key
         if key is None:
             return
         if self._flights.get(key) is flight:
             del self._flights[key]
-        ttl_s = flight.lane.remember_s
+        ttl_s = flight.lane.cache_ttl_s
         if outcome is None or ttl_s is None:
             return
         self.memory.put(key, outcome, ttl_s)
         if flight.probe is not None:
-            flight.probe.land(outcome, ttl_s)
+            flight.probe.complete(outcome, ttl_s)
         if self.lookup is not None:
-            self.lookup.keep(key, outcome, flight.lane)
+            self.lookup.store_answer(key, outcome, flight.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
         now = self._clock()

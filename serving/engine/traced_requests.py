@@ -9,10 +9,10 @@ from serving.engine.admission import Admitted
 
 def follow(trace: Trace, admitted: Admitted) -> Admitted:
     """The request is read and admitted; from here on the engine notes what becomes of it."""
-    if not trace.on:
+    if not trace.is_recording:
         return admitted
     served, rows = admitted.served, len(admitted.keys)
-    trace.mark("decode", rows=rows)
+    trace.end_span("decode", rows=rows)
     trace.describe(route=served.name, version=served.version, rows=rows)
     return admitted._replace(trace=trace)
 
@@ -20,15 +20,15 @@ def follow(trace: Trace, admitted: Admitted) -> Admitted:
 def end_answered(admitted: Admitted, answers: Sequence[Answer]) -> None:
     """The answers are written; each is an example of how long its exit takes."""
     trace = admitted.trace
-    if not trace.on:
+    if not trace.is_recording:
         return
-    trace.mark("encode", rows=len(answers))
+    trace.end_span("encode", rows=len(answers))
     trace.describe(
         exit=_join(answer.outcome.exit for answer in answers),
         stopped_by=_join(answer.stopped_by for answer in answers),
     )
     for answer in answers:
-        admitted.served.metrics.exemplar(answer.outcome.exit, answer.latency_s, trace.id)
+        admitted.served.metrics.add_exemplar(answer.outcome.exit, answer.latency_s, trace.id)
     trace.end()
 
 

@@ -47,7 +47,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """A request, checked against a route's manifest, and how it wants to be answered."""
 
     request: Request  # without a deadline
@@ -57,7 +57,7 @@ class Asked(NamedTuple):
     raw: bool
 
 
-def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Asked:
+def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> ParsedRequest:
     """All that a request says, checked in full before it costs anything. Raises InvalidInput."""
     inputs = decode_inputs(message, manifest)
     parameters = read_parameters(decode_parameters(message))
@@ -74,7 +74,7 @@ def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Ask
         stream=stream,
     )
     raw = len(message.raw_input_contents) > 0
-    return Asked(request, parameters.timeout_s, message.id, outputs, raw)
+    return ParsedRequest(request, parameters.timeout_s, message.id, outputs, raw)
 
 
 def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:

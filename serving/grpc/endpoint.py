@@ -29,18 +29,18 @@ from serving.grpc.open_calls import (
     REFLECTIONS,
     STREAMS,
     WATCHES,
+    EndReason,
     Kind,
     OpenCall,
     OpenCalls,
-    Why,
 )
 from serving.grpc.options import NO_TOKEN, REFUSED_METHODS, list_options
 from serving.grpc.peers import encode, read_address, read_remaining_s
-from serving.grpc.procedures import Engine, Procedure, RequestCounts, RpcService
-from serving.grpc.stalled_calls import Sweeper
-from serving.grpc.status import ENDS, FAILED, describe, is_news, shorten
-from serving.grpc.stream import StreamCall, Wire, run_before
-from serving.grpc.unfinished_messages import Unread, received_bytes
+from serving.grpc.procedures import Engine, GrpcService, Procedure, RequestCounts
+from serving.grpc.stalled_calls import StalledCallSweeper
+from serving.grpc.status import END_STATUS, FAILED, describe, is_news, shorten
+from serving.grpc.stream import StreamCall, StreamIo, run_until_event
+from serving.grpc.unfinished_messages import UnfinishedMessages, received_bytes
 from serving.settings import ServerSettings
 
 STOP_S = 1.0  # for statuses to leave after the last call
@@ -54,7 +54,7 @@ Handler = Any
 StreamHandler = Callable[[object, Context], Awaitable[None]]
 
 
-class RpcDoor:
+class GrpcEndpoint:
     """One listening server. `start` once, then `drain` once, on the same event loop."""
 
     def __init__(
@@ -72,7 +72,7 @@ class RpcDoor:
         self._shares_port = shares_port  # with other processes that say so too
         self._callers = Callers(settings)
         self._messages = Messages()
-        self._service = RpcService(
+        self._service = GrpcService(
             engine,
             metrics,
             self._messages,
@@ -88,16 +88,16 @@ class RpcDoor:
             message_timeout_s=settings.grpc_message_timeout_s,
             idle_s=settings.grpc_stream_idle_s,
         )
-        self._sweeper = Sweeper(
+        self._sweeper = StalledCallSweeper(
             self._calls,
-            Unread(lambda: received_bytes(self._port)),
+            UnfinishedMessages(lambda: received_bytes(self._port)),
             limit_bytes=settings.max_body_bytes_in_flight,
             max_message_bytes=settings.max_body_bytes,
         )
         self._sweeping: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
-        self._no_token = _refusing(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
-        self._no_more = _refusing(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+        self._no_token = _refusing_handler(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
+        self._no_more = _refusing_handler(grpc.StatusCode.UNAVAILABLE, EndReason.DRAINING.value)
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
@@ -132,9 +132,9 @@ class RpcDoor:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         await asyncio.sleep(min(self._settings.drain_s, timeout_s))
-        self._calls.end_all(self._calls.stalled(), Why.DRAINING)
+        self._calls.end_all(self._calls.stalled(), EndReason.DRAINING)
         await self._calls.empty(deadline - loop.time())
-        self._calls.end_all(self._calls, Why.DRAINING)
+        self._calls.end_all(self._calls, EndReason.DRAINING)
         await asyncio.gather(*self._endings)
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -144,7 +144,7 @@ class RpcDoor:
         """Grpc asks who handles a call; the token is looked at before a body is read."""
         method: str = call.method
         draining = self._draining.is_set()
-        if (draining or self._callers.asks_token) and not method.startswith(_HEALTH):
+        if (draining or self._callers.needs_token) and not method.startswith(_HEALTH):
             if draining:
                 return self._no_more
             try:
@@ -165,7 +165,9 @@ class RpcDoor:
                     self._unary(method, work)
                 )
         for name, sentence in REFUSED_METHODS.items():
-            handlers[f"/{SERVICE}/{name}"] = _refusing(grpc.StatusCode.UNIMPLEMENTED, sentence)
+            handlers[f"/{SERVICE}/{name}"] = _refusing_handler(
+                grpc.StatusCode.UNIMPLEMENTED, sentence
+            )
         health = Health(self._draining, lambda: self._service.ready)
         handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(self._check(health))
         handlers[_HEALTH + "Watch"] = grpc.stream_stream_rpc_method_handler(self._watch(health))
@@ -184,8 +186,8 @@ class RpcDoor:
             try:
                 opened, caller = self._open(INFER, context)
                 raw = await context.read()
-                self._hear_one(opened, raw)
-                trace = self._tracing.of_metadata(context.invocation_metadata)
+                self._receive_only(opened, raw)
+                trace = self._tracing.start_from_metadata(context.invocation_metadata)
                 self._admit(raw)
                 try:
                     answer = await work(raw, read_remaining_s(context), trace, caller)
@@ -212,7 +214,7 @@ class RpcDoor:
     def _stream(self, method: Method) -> StreamHandler:
         async def serve(opened: OpenCall, caller: Caller) -> None:
             context = opened.context
-            wire = Wire(opened, self._calls, self._sweeper.hear)
+            wire = StreamIo(opened, self._calls, self._sweeper.count_message)
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
                 return self._respond(method, raw, context, caller)
@@ -223,7 +225,7 @@ class RpcDoor:
             except ExceptionGroup as failed:  # such as that the client is gone, as grpc says it
                 raise failed.exceptions[0] from None
             if not is_read:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, EndReason.DRAINING.value)
 
         return self._streaming(STREAMS, serve)
 
@@ -231,7 +233,7 @@ class RpcDoor:
         self, method: Method, raw: bytes, context: Context, caller: Caller
     ) -> AsyncGenerator[bytes, None]:
         """The responses to one request of a stream; an error is a response too."""
-        trace = self._tracing.of_metadata(context.invocation_metadata)
+        trace = self._tracing.start_from_metadata(context.invocation_metadata)
         request_id = ""
         try:
             self._admit(raw)
@@ -284,22 +286,22 @@ class RpcDoor:
             caller = self._callers.find(headers, read_address(peer))
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
-    async def _read_one(self, opened: OpenCall) -> bytes:
+    async def _read_only(self, opened: OpenCall) -> bytes:
         """The message of a call that has one. Raises InvalidInput."""
         raw: bytes = await opened.context.read()
-        self._hear_one(opened, raw)
+        self._receive_only(opened, raw)
         return raw
 
-    def _hear_one(self, opened: OpenCall, raw: object) -> None:
+    def _receive_only(self, opened: OpenCall, raw: object) -> None:
         """A call's only message is here. Raises InvalidInput where the call ended without."""
         if not isinstance(raw, bytes):
             raise InvalidInput("the call: ended without a message, allowed is one")
         opened.since = None
-        self._sweeper.hear(opened, raw)
+        self._sweeper.count_message(opened, raw)
 
     def _close_when_read(self, opened: OpenCall) -> None:
         """The library sends the answer, and is done when the client has taken it."""
-        self._calls.wait(opened, Why.UNREAD)
+        self._calls.wait(opened, EndReason.UNREAD)
         opened.task.add_done_callback(opened.close)
 
     def _admit(self, raw: bytes) -> None:
@@ -310,14 +312,14 @@ class RpcDoor:
 
     # Calls that the server ends -------------------------------------------------------------------
 
-    def _end(self, call: OpenCall, why: Why) -> None:
+    def _end(self, call: OpenCall, why: EndReason) -> None:
         self._sweeper.note_end(call, why)
         context = call.context
 
         async def abort() -> None:
             if not context.done():
                 with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
-                    await context.abort(grpc.StatusCode[ENDS[why]], why.value)
+                    await context.abort(grpc.StatusCode[END_STATUS[why]], why.value)
 
         ending = asyncio.create_task(abort())
         self._endings.add(ending)
@@ -331,7 +333,7 @@ class RpcDoor:
             opened = None
             try:
                 opened, _ = self._open(CHECKS, context)
-                found = health.check(await self._read_one(opened))
+                found = health.check(await self._read_only(opened))
                 if found is None:
                     await context.abort(grpc.StatusCode.NOT_FOUND, "service: no such service")
                 else:
@@ -350,10 +352,10 @@ class RpcDoor:
     def _watch(self, health: Health) -> StreamHandler:
         async def serve(opened: OpenCall, _caller: Caller) -> None:
             context = opened.context
-            raw = await self._read_one(opened)
+            raw = await self._read_only(opened)
             async with aclosing(health.watch(raw)) as states:
                 async for state in states:
-                    self._calls.wait(opened, Why.UNREAD)
+                    self._calls.wait(opened, EndReason.UNREAD)
                     await context.write(state)
                     opened.since = None
 
@@ -362,7 +364,7 @@ class RpcDoor:
     def _reflect(self, reflection: Reflection) -> StreamHandler:
         async def serve(opened: OpenCall, _caller: Caller) -> None:
             context = opened.context
-            wire = Wire(opened, self._calls, self._sweeper.hear)
+            wire = StreamIo(opened, self._calls, self._sweeper.count_message)
 
             async def requests() -> AsyncGenerator[bytes, None]:
                 while (raw := await wire.read()) is not None:
@@ -373,13 +375,13 @@ class RpcDoor:
                     await wire.write(reply)
                     wire.rest()
 
-            if not await run_before(self._draining, answer()):
-                await context.abort(grpc.StatusCode.UNAVAILABLE, Why.DRAINING.value)
+            if not await run_until_event(self._draining, answer()):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, EndReason.DRAINING.value)
 
         return self._streaming(REFLECTIONS, serve)
 
 
-def _refusing(code: grpc.StatusCode, sentence: str) -> Handler:
+def _refusing_handler(code: grpc.StatusCode, sentence: str) -> Handler:
     """A handler that ends every call so, before a message is read."""
 
     async def call(_requests: object, context: Context) -> None:

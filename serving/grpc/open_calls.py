@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from core.errors import Overloaded
 
-_OF_FREE = 8  # times the free calls that one caller may have open: some are left for others
+# times the free calls that one caller may have open: some are left for others
+_FREE_SHARE_DIVISOR = 8
 GRACE_S = 1.0  # a call that waited this long for its client may be ended to make room
 
 
@@ -36,10 +37,10 @@ WATCHES = Kind("Health/Watch calls", 256, 64, 8)
 REFLECTIONS = Kind("reflection calls", 64, 16, 8)
 
 
-class Why(Enum):
+class EndReason(Enum):
     """Why a call is ended by the server."""
 
-    CROWDED = "ended for a call of another client, since this one had sent nothing for a while"
+    PREEMPTED = "ended for a call of another client, since this one had sent nothing for a while"
     UNFINISHED = "the unfinished messages of this client hold too many bytes"
     LATE_MESSAGE = "the request's message did not arrive in time"
     IDLE = "the stream was idle for too long"
@@ -54,20 +55,20 @@ class OpenCall:
 
     def __init__(
         self,
-        shares: "_Shares",
+        shares: "_KindShares",
         caller: str,
         connection: str,
         context: Any,
         task: Any,
         since: float | None,
     ) -> None:
-        self.shares: _Shares | None = shares  # None: it is over
+        self.shares: _KindShares | None = shares  # None: it is over
         self.caller = caller
         self.connection = connection
         self.context = context  # grpc has no types
         self.task = task
         self.since = since
-        self.why = Why.LATE_MESSAGE  # if it waits for too long
+        self.why = EndReason.LATE_MESSAGE  # if it waits for too long
 
     @property
     def open(self) -> bool:
@@ -81,10 +82,10 @@ class OpenCall:
             shares.remove(self)
 
 
-End = Callable[[OpenCall, Why], None]  # may only schedule something
+End = Callable[[OpenCall, EndReason], None]  # may only schedule something
 
 
-class _Shares:
+class _KindShares:
     """The open calls of one kind."""
 
     __slots__ = ("callers", "connections", "emptied", "kind", "total")
@@ -134,7 +135,7 @@ class OpenCalls:
         self._message_timeout_s = message_timeout_s
         self._idle_s = idle_s
         self._clock = clock
-        self._shares: dict[str, _Shares] = {}
+        self._shares: dict[str, _KindShares] = {}
         self._emptied: asyncio.Event | None = None
 
     def begin(
@@ -143,20 +144,20 @@ class OpenCalls:
         """A call that waits for its first message. Raises Overloaded."""
         shares = self._shares.get(kind.name)
         if shares is None:
-            shares = self._shares[kind.name] = _Shares(kind, self._note_empty)
+            shares = self._shares[kind.name] = _KindShares(kind, self._note_empty)
         self._find_room(shares, caller, connection)
         call = OpenCall(shares, caller, connection, context, task, self._clock())
         shares.add(call)
         return call
 
-    def _find_room(self, shares: _Shares, caller: str, connection: str) -> None:
+    def _find_room(self, shares: _KindShares, caller: str, connection: str) -> None:
         """Raises Overloaded."""
         kind = shares.kind
         if shares.connections.get(connection, 0) >= kind.per_connection:
             raise _full(kind, kind.per_connection, "of one connection")
         calls = shares.callers.get(caller)
         if calls:
-            most = min(kind.per_caller, _OF_FREE * (kind.total - shares.total))
+            most = min(kind.per_caller, _FREE_SHARE_DIVISOR * (kind.total - shares.total))
             if len(calls) >= most and not self._make_room(calls):
                 raise _full(kind, len(calls), "of one caller")
         if shares.total >= kind.total and not self._make_room(
@@ -175,7 +176,7 @@ class OpenCalls:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), max(timeout_s, 0.0))
 
-    def wait(self, call: OpenCall, why: Why) -> None:
+    def wait(self, call: OpenCall, why: EndReason) -> None:
         """From now on the call waits for its client."""
         call.since = self._clock()
         call.why = why
@@ -185,11 +186,11 @@ class OpenCalls:
         now = self._clock()
         for call in self.waiting():
             assert call.since is not None
-            limit_s = self._idle_s if call.why is Why.IDLE else self._message_timeout_s
+            limit_s = self._idle_s if call.why is EndReason.IDLE else self._message_timeout_s
             if now - call.since >= limit_s:
                 self.end(call, call.why)
 
-    def excuse(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """For so long nothing that clients sent was read."""
         now = self._clock()
         for call in self.waiting():
@@ -204,14 +205,14 @@ class OpenCalls:
     def stalled(self) -> list[OpenCall]:
         """Those that wait for their clients, but for answers that are just being sent."""
         late = {*self.waiting(GRACE_S)}
-        return [one for one in self.waiting() if one.why is not Why.UNREAD or one in late]
+        return [one for one in self.waiting() if one.why is not EndReason.UNREAD or one in late]
 
-    def end(self, call: OpenCall, why: Why) -> None:
+    def end(self, call: OpenCall, why: EndReason) -> None:
         if call.open:
             self._end(call, why)
             call.close()
 
-    def end_all(self, calls: Iterable[OpenCall], why: Why) -> None:
+    def end_all(self, calls: Iterable[OpenCall], why: EndReason) -> None:
         for call in list(calls):
             self.end(call, why)
 
@@ -232,7 +233,7 @@ class OpenCalls:
         shares = stalled[0].shares
         assert shares is not None
         connections = shares.connections
-        self.end(max(stalled, key=lambda one: connections[one.connection]), Why.CROWDED)
+        self.end(max(stalled, key=lambda one: connections[one.connection]), EndReason.PREEMPTED)
         return True
 
 

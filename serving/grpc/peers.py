@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 TIMEOUT_SHARE = 0.99  # clients round timeouts up before sending: 10 s was seen to arrive as 10.1 s
 
-Place = tuple[str, int]  # a peer's address and port
+PeerAddress = tuple[str, int]  # a peer's address and port
 
 
 def read_address(peer: str) -> str:
@@ -17,7 +17,7 @@ def read_address(peer: str) -> str:
     return unquote(place.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else peer
 
 
-def read_place(peer: str) -> Place | None:
+def read_peer(peer: str) -> PeerAddress | None:
     """Its address and port, where it has one."""
     port = peer.rpartition(":")[2]
     return (read_address(peer), int(port)) if port.isdigit() else None

@@ -22,9 +22,14 @@ from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.traced_requests import end_answered, follow
-from serving.grpc.codec import Asked, decode_request, encode_reply
+from serving.grpc.codec import ParsedRequest, decode_request, encode_reply
 from serving.grpc.messages import Message, Messages, Method
-from serving.grpc.repeated_messages import Known, RepeatedReplies, RepeatedRequests, find_raw_input
+from serving.grpc.repeated_messages import (
+    KnownRequest,
+    RepeatedReplies,
+    RepeatedRequests,
+    find_raw_input,
+)
 from serving.oip.descriptions import describe_statistics, describe_tensor
 from serving.oip.outputs import select_outputs
 from serving.oip.statistics import read_index, read_statistics
@@ -51,11 +56,11 @@ class Engine(Protocol):
 class RequestCounts(Protocol):
     """Where answered requests are counted; `result` is "ok" or the error's class name."""
 
-    def request(self, route: str | None, result: str, /) -> None: ...
-    def results(self, route: str, /) -> Mapping[str, int]: ...
+    def count_request(self, route: str | None, result: str, /) -> None: ...
+    def request_results(self, route: str, /) -> Mapping[str, int]: ...
 
 
-class RpcService:
+class GrpcService:
     """One object for all calls; of them it keeps only what comes again."""
 
     def __init__(
@@ -131,7 +136,7 @@ class RpcService:
     def model_statistics(self, request: Message) -> Message:
         message = self._messages.model_statistics()
         for found in read_statistics(
-            self._engine.catalog, self._metrics.results, request.name, request.version
+            self._engine.catalog, self._metrics.request_results, request.name, request.version
         ):
             ParseDict(describe_statistics(found), message.model_stats.add())
         return message
@@ -166,18 +171,18 @@ class RpcService:
         start = find_raw_input(raw)
         known = self._requests.find(raw, start)
         message: Message = None if known is not None else self.parse(raw)
-        route = message.model_name if known is None else known.asked.request.route
+        route = message.model_name if known is None else known.parsed.request.route
         try:
-            asked = self._read_raw(raw, start, known, message)
-            request = _complete(asked, remaining_s, caller)
+            parsed = self._read_raw(raw, start, known, message)
+            request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             reply = await self._engine.answer(request, admitted)
-            trace.touch()
-            response = self._write(asked, admitted.served.manifest, reply)
+            trace.begin_span()
+            response = self._write(parsed, admitted.served.manifest, reply)
         except Exception as error:
             self._count_failure(route, error, trace)
             raise
-        self._metrics.request(reply.route, "ok")
+        self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, reply.answers)
         return response
 
@@ -190,16 +195,16 @@ class RpcService:
     ) -> AsyncGenerator[Message, None]:
         """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
         try:
-            served, asked = self._read(message, stream=True)
-            request = _complete(asked, remaining_s, caller)
+            served, parsed = self._read(message, stream=True)
+            request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             answers: dict[int, Answer] = {}  # by row, the newest one
             async with aclosing(self._follow(request, admitted)) as replies:
                 async for reply in replies:
-                    if trace.on:
-                        trace.touch()
+                    if trace.is_recording:
+                        trace.begin_span()
                         answers.update(zip(reply.rows or count(), reply.answers, strict=False))
-                    response = self._encode(asked, self._answering(served, reply), reply)
+                    response = self._encode(parsed, self._answering(served, reply), reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
                         response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
@@ -207,7 +212,7 @@ class RpcService:
         except Exception as error:
             self._count_failure(message.model_name, error, trace)
             raise
-        self._metrics.request(served.name, "ok")
+        self._metrics.count_request(served.name, "ok")
         end_answered(admitted, [*answers.values()])
 
     async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
@@ -220,36 +225,38 @@ class RpcService:
             if isinstance(replies, AsyncGenerator):
                 await replies.aclose()
 
-    def _read_raw(self, raw: bytes, start: int, known: Known | None, message: Message) -> Asked:
+    def _read_raw(
+        self, raw: bytes, start: int, known: KnownRequest | None, message: Message
+    ) -> ParsedRequest:
         """From what is known of the message, else from the message, which is then remembered."""
         if known is not None:
-            old = known.asked.request
+            old = known.parsed.request
             served = self._engine.resolve(old.route, old.version)
             if served.manifest.digest == known.digest:
                 return known.read(raw, start)
             message = self.parse(raw)
-        served, asked = self._read(message, stream=False)
-        self._requests.remember(raw, start, asked, served.manifest)
-        return asked
+        served, parsed = self._read(message, stream=False)
+        self._requests.remember(raw, start, parsed, served.manifest)
+        return parsed
 
-    def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, Asked]:
+    def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, ParsedRequest]:
         served = self._engine.resolve(message.model_name, message.model_version or None)
         return served, decode_request(message, served.manifest, stream=stream)
 
-    def _write(self, asked: Asked, manifest: Manifest, reply: Reply) -> bytes:
-        if asked.raw:
-            names = select_outputs(manifest, asked.outputs)
-            return self._replies.write(reply, manifest, names, asked.id)
-        return self._encode(asked, manifest, reply).SerializeToString()  # type: ignore[no-any-return]
+    def _write(self, parsed: ParsedRequest, manifest: Manifest, reply: Reply) -> bytes:
+        if parsed.raw:
+            names = select_outputs(manifest, parsed.outputs)
+            return self._replies.write(reply, manifest, names, parsed.id)
+        return self._encode(parsed, manifest, reply).SerializeToString()  # type: ignore[no-any-return]
 
-    def _encode(self, asked: Asked, manifest: Manifest, reply: Reply) -> Message:
+    def _encode(self, parsed: ParsedRequest, manifest: Manifest, reply: Reply) -> Message:
         return encode_reply(
             self._messages.infer_response,
             reply,
             manifest,
-            select_outputs(manifest, asked.outputs),
-            request_id=asked.id,
-            raw=asked.raw,
+            select_outputs(manifest, parsed.outputs),
+            request_id=parsed.id,
+            raw=parsed.raw,
         )
 
     def _answering(self, served: ServedRoute, reply: Reply) -> Manifest:
@@ -260,7 +267,7 @@ class RpcService:
 
     def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
-        self._metrics.request(route, result)
+        self._metrics.count_request(route, result)
         trace.end(result)
 
 
@@ -271,12 +278,12 @@ def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedur
     return call
 
 
-def _complete(asked: Asked, remaining_s: float | None, caller: Caller) -> Request:
+def _complete(parsed: ParsedRequest, remaining_s: float | None, caller: Caller) -> Request:
     """The request with its caller, and its deadline: what it says itself or how long the call may
     last.
     """
     deadline = None
-    if asked.timeout_s is not None or remaining_s is not None:
-        timeout_s = min([one for one in (asked.timeout_s, remaining_s) if one is not None])
+    if parsed.timeout_s is not None or remaining_s is not None:
+        timeout_s = min([one for one in (parsed.timeout_s, remaining_s) if one is not None])
         deadline = time.monotonic() + timeout_s
-    return asked.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)
+    return parsed.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.manifest import Manifest
 from core.messages import Reply, Request
-from serving.grpc.codec import Asked, encode_tensors, pack_output
+from serving.grpc.codec import ParsedRequest, encode_tensors, pack_output
 from serving.grpc.messages import MessageClass
 from serving.oip.outputs import OutputTensor, output_tensors, similar_rows
 
@@ -27,7 +27,7 @@ _ID = b"\x1a"  # ModelInferResponse.id
 _RAW_OUTPUT = b"\x32"  # ModelInferResponse.raw_output_contents
 
 
-class Known(NamedTuple):
+class KnownRequest(NamedTuple):
     """A checked request without its tensor, which starts where the remembered bytes end."""
 
     digest: bytes  # of the route that it was checked against
@@ -35,14 +35,14 @@ class Known(NamedTuple):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     elements: int
-    asked: Asked
+    parsed: ParsedRequest
 
-    def read(self, raw: bytes, start: int) -> Asked:
+    def read(self, raw: bytes, start: int) -> ParsedRequest:
         """The same request with the tensor of these bytes."""
         array = np.frombuffer(raw, self.dtype, self.elements, start).reshape(self.shape)
         if not array.flags.aligned:
             array = array.copy()  # runtimes may assume alignment
-        old, timeout_s, id, outputs, is_raw = self.asked
+        old, timeout_s, id, outputs, is_raw = self.parsed
         request = Request(
             old.route,
             {self.name: array},
@@ -52,29 +52,29 @@ class Known(NamedTuple):
             old.controls,
             old.no_cache,
         )
-        return Asked(request, timeout_s, id, outputs, is_raw)
+        return ParsedRequest(request, timeout_s, id, outputs, is_raw)
 
 
 class RepeatedRequests:
     """Unary ModelInfer requests."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, KnownRequest] = {}
 
-    def find(self, raw: bytes, start: int) -> Known | None:
+    def find(self, raw: bytes, start: int) -> KnownRequest | None:
         return self._known.get(raw[:start]) if start else None
 
-    def remember(self, raw: bytes, start: int, asked: Asked, manifest: Manifest) -> None:
+    def remember(self, raw: bytes, start: int, parsed: ParsedRequest, manifest: Manifest) -> None:
         """`start` is what `find_raw_input` found."""
-        if not start or asked.id:
+        if not start or parsed.id:
             return
-        ((name, array),) = asked.request.inputs.items()
+        ((name, array),) = parsed.request.inputs.items()
         if array.dtype.kind not in "uif" or not array.size:  # BYTES, BOOL: bytes are to be checked
             return
-        bare = asked._replace(request=asked.request._replace(inputs={}))
+        bare = parsed._replace(request=parsed.request._replace(inputs={}))
         if len(self._known) >= _MAX_MESSAGES:
             self._known.clear()
-        self._known[raw[:start]] = Known(
+        self._known[raw[:start]] = KnownRequest(
             manifest.digest, name, array.dtype, array.shape, array.size, bare
         )
 

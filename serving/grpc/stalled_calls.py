@@ -7,26 +7,31 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-from serving.grpc.open_calls import OpenCall, OpenCalls, Why
-from serving.grpc.peers import Place, read_place
-from serving.grpc.unfinished_messages import Unread, close_connections
+from serving.grpc.open_calls import EndReason, OpenCall, OpenCalls
+from serving.grpc.peers import PeerAddress, read_peer
+from serving.grpc.unfinished_messages import UnfinishedMessages, close_connections
 
 INTERVAL_S = 0.5
 _log = logging.getLogger(__name__)
 
 
-class Sweeper:
+class StalledCallSweeper:
     """`run` it beside the server. A connection may hold a quarter of `limit_bytes`, or one
     whole message, a caller half.
     """
 
     def __init__(
-        self, calls: OpenCalls, unread: Unread, *, limit_bytes: int, max_message_bytes: int
+        self,
+        calls: OpenCalls,
+        unread: UnfinishedMessages,
+        *,
+        limit_bytes: int,
+        max_message_bytes: int,
     ) -> None:
         self._calls = calls
         self._unread = unread
         self._limit_bytes = limit_bytes
-        self._unreading: set[Place] = set()  # connections that are to be closed
+        self._unreading: set[PeerAddress] = set()  # connections that are to be closed
         self._per_connection = max(max_message_bytes, limit_bytes // 4)
         self._per_caller = max(max_message_bytes, limit_bytes // 2)
 
@@ -44,18 +49,18 @@ class Sweeper:
             except Exception:
                 _log.exception("looking after open gRPC calls failed")
 
-    def note_end(self, call: OpenCall, why: Why) -> None:
+    def note_end(self, call: OpenCall, why: EndReason) -> None:
         """The server ends a call. A status comes after the answers, so a client that reads none
         loses the connection.
         """
-        place = read_place(call.connection)
-        if place is not None and (why is Why.UNREAD or call.context.done()):
+        place = read_peer(call.connection)
+        if place is not None and (why is EndReason.UNREAD or call.context.done()):
             self._unreading.add(place)
 
-    def hear(self, call: OpenCall, raw: bytes) -> None:
+    def count_message(self, call: OpenCall, raw: bytes) -> None:
         """A whole message came."""
         if self._unread.watches:
-            self._unread.hear(read_place(call.connection), len(raw))
+            self._unread.count_message(read_peer(call.connection), len(raw))
 
     def sweep(self, late_s: float = 0.0) -> None:
         """`late_s` is how much later than due this comes: no client is blamed for a loop that
@@ -63,23 +68,23 @@ class Sweeper:
         """
         stalled = late_s > INTERVAL_S
         if stalled:
-            self._calls.excuse(late_s - INTERVAL_S)
+            self._calls.extend_deadlines(late_s - INTERVAL_S)
         self._calls.sweep()
         if stalled:
             return
-        waiting: dict[Place, list[OpenCall]] = defaultdict(list)
+        waiting: dict[PeerAddress, list[OpenCall]] = defaultdict(list)
         for call in self._calls.waiting(INTERVAL_S):
-            place = read_place(call.connection)
+            place = read_peer(call.connection)
             if place is not None:
                 waiting[place].append(call)
         held = dict(self._unread.measure(waiting))
         while (place := self._find_excess(held, lambda one: waiting[one][0].caller)) is not None:
             del held[place]
-            self._calls.end_all(waiting[place], Why.UNFINISHED)
+            self._calls.end_all(waiting[place], EndReason.UNFINISHED)
 
     def _find_excess(
-        self, held: Mapping[Place, int], caller: Callable[[Place], str]
-    ) -> Place | None:
+        self, held: Mapping[PeerAddress, int], caller: Callable[[PeerAddress], str]
+    ) -> PeerAddress | None:
         """The connection that is to pay for too many bytes held, if there are too many."""
         if not held:
             return None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from core import errors
-from serving.grpc.open_calls import Why
+from serving.grpc.open_calls import EndReason
 
 STATUS: Mapping[type[errors.SparingError], str] = {
     errors.InvalidInput: "INVALID_ARGUMENT",
@@ -23,13 +23,13 @@ STATUS: Mapping[type[errors.SparingError], str] = {
     errors.ModelDirectoryError: "UNAVAILABLE",
 }
 
-ENDS: Mapping[Why, str] = {
-    Why.CROWDED: "RESOURCE_EXHAUSTED",
-    Why.UNFINISHED: "RESOURCE_EXHAUSTED",
-    Why.LATE_MESSAGE: "DEADLINE_EXCEEDED",
-    Why.UNREAD: "DEADLINE_EXCEEDED",
-    Why.IDLE: "UNAVAILABLE",
-    Why.DRAINING: "UNAVAILABLE",
+END_STATUS: Mapping[EndReason, str] = {
+    EndReason.PREEMPTED: "RESOURCE_EXHAUSTED",
+    EndReason.UNFINISHED: "RESOURCE_EXHAUSTED",
+    EndReason.LATE_MESSAGE: "DEADLINE_EXCEEDED",
+    EndReason.UNREAD: "DEADLINE_EXCEEDED",
+    EndReason.IDLE: "UNAVAILABLE",
+    EndReason.DRAINING: "UNAVAILABLE",
 }
 
 FAILED = "the server failed on this request, its log says why"

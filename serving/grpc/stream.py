@@ -10,35 +10,35 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from serving.grpc.open_calls import OpenCall, OpenCalls, Why
+from serving.grpc.open_calls import EndReason, OpenCall, OpenCalls
 
 MAX_REQUESTS = 32  # of one stream at once; more wait unread
 
 Read = Callable[[], Awaitable[bytes | None]]  # None: the caller has sent everything
 Write = Callable[[bytes], Awaitable[None]]
 Respond = Callable[[bytes], AsyncGenerator[bytes, None]]  # the responses to one request
-Answered = Callable[[], None]  # a request has all its responses
+OnAnswered = Callable[[], None]  # a request has all its responses
 
 
 class StreamCall:
     """Run once; everything under way ends with the task that runs it."""
 
-    def __init__(self, read: Read, write: Write, respond: Respond, answered: Answered) -> None:
+    def __init__(self, read: Read, write: Write, respond: Respond, answered: OnAnswered) -> None:
         self._read = read
         self._write = write
         self._respond = respond
         self._answered = answered
-        self._room = asyncio.Semaphore(MAX_REQUESTS)
-        self._turn = asyncio.Lock()  # one response is written at a time
+        self._slots = asyncio.Semaphore(MAX_REQUESTS)
+        self._write_lock = asyncio.Lock()  # one response is written at a time
 
     async def run(self, draining: asyncio.Event) -> bool:
         """Answer all that was read; false when draining ended the reading early."""
         async with asyncio.TaskGroup() as tasks:
-            return await run_before(draining, self._read_all(tasks))
+            return await run_until_event(draining, self._read_all(tasks))
 
     async def _read_all(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._room.acquire()
+            await self._slots.acquire()
             raw = await self._read()
             if raw is None:
                 return
@@ -48,14 +48,14 @@ class StreamCall:
         try:
             async with aclosing(self._respond(raw)) as responses:
                 async for response in responses:
-                    async with self._turn:
+                    async with self._write_lock:
                         await self._write(response)
         finally:
-            self._room.release()
+            self._slots.release()
             self._answered()
 
 
-class Wire:
+class StreamIo:
     """Both ways of a stream. It waits for its client while it has no request under way, and while
     an answer is to be taken.
     """
@@ -66,10 +66,10 @@ class Wire:
         self._opened = opened
         self._context = opened.context
         self._calls = calls
-        self._hear = hear
+        self._receive = hear
         self._requests = 0
         self._writes = False
-        calls.wait(opened, Why.IDLE)
+        calls.wait(opened, EndReason.IDLE)
 
     async def read(self) -> bytes | None:
         """The next message; None at the end."""
@@ -79,12 +79,12 @@ class Wire:
         self._requests += 1
         if not self._writes:  # else it goes on waiting for its client to read
             self._opened.since = None
-        self._hear(self._opened, raw)
+        self._receive(self._opened, raw)
         return raw
 
     async def write(self, raw: bytes) -> None:
         self._writes = True
-        self._calls.wait(self._opened, Why.UNREAD)
+        self._calls.wait(self._opened, EndReason.UNREAD)
         await self._context.write(raw)
         self._writes = False
         self._opened.since = None
@@ -93,10 +93,10 @@ class Wire:
         """A request is answered."""
         self._requests -= 1
         if not self._requests:
-            self._calls.wait(self._opened, Why.IDLE)
+            self._calls.wait(self._opened, EndReason.IDLE)
 
 
-async def run_before(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
+async def run_until_event(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
     """Run to the end, or until the event happens; false then."""
     running = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(event.wait())

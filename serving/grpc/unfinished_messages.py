@@ -12,7 +12,7 @@ import stat
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-from serving.grpc.peers import Place
+from serving.grpc.peers import PeerAddress
 
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = 128  # where the number lies in the kernel's struct tcp_info
@@ -20,30 +20,30 @@ _HEAD_BYTES = 256  # of one message's frames and headers
 _DESCRIPTORS = "/proc/self/fd"
 
 
-class Unread:
+class UnfinishedMessages:
     """How many bytes each watched connection holds. `received` asks the kernel."""
 
-    def __init__(self, received: Callable[[], Mapping[Place, int]]) -> None:
+    def __init__(self, received: Callable[[], Mapping[PeerAddress, int]]) -> None:
         self._received = received
-        self._began: dict[Place, int] = {}  # received when the watch began, and heard since
+        self._began: dict[PeerAddress, int] = {}  # received when the watch began, and heard since
 
     @property
     def watches(self) -> bool:
         """Whether any connection is watched, so that its messages are to be told."""
         return bool(self._began)
 
-    def hear(self, place: Place | None, size_bytes: int) -> None:
+    def count_message(self, place: PeerAddress | None, size_bytes: int) -> None:
         """A whole message came."""
         if place in self._began:
             self._began[place] += size_bytes + _HEAD_BYTES
 
-    def measure(self, places: Iterable[Place]) -> Mapping[Place, int]:
+    def measure(self, peers: Iterable[PeerAddress]) -> Mapping[PeerAddress, int]:
         """The bytes of unfinished messages on these connections since they are watched."""
-        places = set(places)
-        received = self._received() if places else {}
-        began: dict[Place, int] = {}
-        held: dict[Place, int] = {}
-        for place in places & received.keys():
+        peers = set(peers)
+        received = self._received() if peers else {}
+        began: dict[PeerAddress, int] = {}
+        held: dict[PeerAddress, int] = {}
+        for place in peers & received.keys():
             now = received[place]
             began[place] = min(self._began.get(place, now), now)
             held[place] = now - began[place]
@@ -51,11 +51,11 @@ class Unread:
         return held
 
 
-def received_bytes(port: int) -> dict[Place, int]:
+def received_bytes(port: int) -> dict[PeerAddress, int]:
     """What each of this process's connections to the port has received; empty where the system
     does not tell.
     """
-    found: dict[Place, int] = {}
+    found: dict[PeerAddress, int] = {}
     for place, connection in _list_connections(port):
         try:
             told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
@@ -65,15 +65,15 @@ def received_bytes(port: int) -> dict[Place, int]:
     return found
 
 
-def close_connections(port: int, places: Container[Place]) -> None:
+def close_connections(port: int, peers: Container[PeerAddress]) -> None:
     """End these connections to the port; the library notices."""
     for place, connection in _list_connections(port):
-        if place in places:
+        if place in peers:
             with contextlib.suppress(OSError):  # it has ended
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _list_connections(port: int) -> Iterator[tuple[Place, socket.socket]]:
+def _list_connections(port: int) -> Iterator[tuple[PeerAddress, socket.socket]]:
     """Who is at the other end of each, and a copy that is good until the next one."""
     try:
         numbers = [int(name) for name in os.listdir(_DESCRIPTORS)]
@@ -92,7 +92,7 @@ def _list_connections(port: int) -> Iterator[tuple[Place, socket.socket]]:
                 yield place, copy
 
 
-def _find_peer(connection: socket.socket, port: int) -> Place | None:
+def _find_peer(connection: socket.socket, port: int) -> PeerAddress | None:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     try:

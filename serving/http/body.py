@@ -17,9 +17,9 @@ from core.errors import (
     UnsupportedEncoding,
 )
 from serving.engine.byte_budget import ByteBudget
-from serving.http.uploads import Pace, Upload, Uploads
+from serving.http.uploads import Upload, UploadPace, Uploads
 
-_MOST_OF_ONE_CALLER = 0.75  # of the room; the rest is left for others
+_MAX_CALLER_SHARE = 0.75  # of the room; the rest is left for others
 _MAX_SEARCHES = 16  # for bodies that could give way, of callers who find none, in half a second
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages: values of many types
@@ -38,12 +38,12 @@ class BodyBudget:
         self,
         max_body_bytes: int,
         max_in_flight_bytes: int,
-        pace: Pace = Pace(),  # noqa: B008
+        pace: UploadPace = UploadPace(),  # noqa: B008
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._max_body_bytes = max_body_bytes
         self._held = ByteBudget(
-            max_in_flight_bytes, max(max_body_bytes, int(_MOST_OF_ONE_CALLER * max_in_flight_bytes))
+            max_in_flight_bytes, max(max_body_bytes, int(_MAX_CALLER_SHARE * max_in_flight_bytes))
         )
         self._full: set[str] = set()  # callers for whom nothing was found that could give way,
         self._full_at_s = 0.0  # at this time of the sweep
@@ -69,7 +69,7 @@ class BodyBudget:
             return await self._read_chunks(upload, receive, max_bytes)
         except BaseException as error:
             self._release(upload)
-            verdict = upload.take_verdict() if isinstance(error, asyncio.CancelledError) else None
+            verdict = upload.pop_error() if isinstance(error, asyncio.CancelledError) else None
             if verdict is not None:
                 raise verdict from None
             raise
@@ -108,14 +108,14 @@ class BodyBudget:
         if self._held.lacks(new_bytes, upload.caller) > 0:
             giving_way = self._find_room(new_bytes, upload.caller, upload)
             if not giving_way:
-                raise self._say_full(new_bytes, upload.caller)
+                raise self._note_full(new_bytes, upload.caller)
             for other in giving_way:
                 self._release(other)
                 other.end(
                     RequestTimeout("body: arrived too slowly while other requests wait for room")
                 )
         self._held.add(new_bytes, upload.caller)
-        self.uploads.move(upload, new_bytes)
+        self.uploads.add_bytes(upload, new_bytes)
 
     def _release(self, upload: Upload) -> None:
         self._held.add(-upload.held_bytes, upload.caller)
@@ -132,7 +132,7 @@ class BodyBudget:
         if caller in self._full or len(self._full) >= _MAX_SEARCHES:
             return ()
         wanted_bytes = self._held.by_caller.get(caller, 0) + new_bytes
-        found = self.uploads.choose(
+        found = self.uploads.choose_victims(
             self._held.lacks(new_bytes, caller),
             self._held.by_caller,
             caller,
@@ -144,7 +144,7 @@ class BodyBudget:
             self._full.add(caller)
         return found
 
-    def _say_full(self, new_bytes: int, caller: str) -> RouteUnavailable:
+    def _note_full(self, new_bytes: int, caller: str) -> RouteUnavailable:
         return RouteUnavailable(f"body: {self._held.describe_lack(new_bytes, caller)}")
 
     def check_headers(
@@ -172,7 +172,7 @@ class BodyBudget:
         self._check_size(int(declared), max_bytes)
         length = int(declared)
         if self._held.lacks(length, caller) > 0 and not self._find_room(length, caller):
-            raise self._say_full(length, caller)
+            raise self._note_full(length, caller)
 
     def _check_size(self, body_bytes: int, max_bytes: int | None) -> None:
         if body_bytes > self._max_body_bytes:

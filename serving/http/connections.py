@@ -11,24 +11,24 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from serving.http.sweeps import SWEEP_INTERVAL_S, Sweep
+from serving.http.sweep_timer import SWEEP_INTERVAL_S, Sweep
 
 _HALF_CLOSED_S = 60.0  # that an answer is worked on for a client which sends no more
 _DRAIN_S = 1.0  # for writing and for a client that sends no more, while the server drains
 _REFUSED_S = 2.0  # that a client may send on behind its last answer
 _LOG_INTERVAL_S = 60.0
-_LOOKS = 4096  # in one turn of the sweep: with more connections each is looked at less often
+_MAX_LOOKS = 4096  # in one turn of the sweep: with more connections each is looked at less often
 _log = logging.getLogger("sparing.http")
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """What a connection waits for."""
 
-    NEW = "a first request"
-    HEAD = "the rest of a head"
-    HELD = "the rest of a small body"
-    REST = "the rest of a body that is not wanted"
-    ANSWER = "the server"
+    AWAITING_REQUEST = "a first request"
+    AWAITING_HEAD = "the rest of a head"
+    AWAITING_BODY = "the rest of a small body"
+    DISCARDING_BODY = "the rest of a body that is not wanted"
+    ANSWERING = "the server"
     HALF_CLOSED = "the server, for a client that sends no more"
     WRITING = "the client to read"
     IDLE = "another request"
@@ -36,11 +36,14 @@ class State(Enum):
     REFUSED = "a client that was refused to end"
 
 
-_WRITES = frozenset({State.WRITING, State.CLOSING})
-_SPARE = frozenset({State.NEW, State.HEAD, State.IDLE})  # without a request under way
+_WRITE_STATES = frozenset({ConnectionState.WRITING, ConnectionState.CLOSING})
+# without a request under way
+_SHEDDABLE = frozenset(
+    {ConnectionState.AWAITING_REQUEST, ConnectionState.AWAITING_HEAD, ConnectionState.IDLE}
+)
 
 
-class Limits(NamedTuple):
+class ConnectionLimits(NamedTuple):
     """As `ServerSettings` has them."""
 
     head_s: float = 30.0
@@ -52,10 +55,10 @@ class Limits(NamedTuple):
     max_unread_bytes: int = 64 * 2**20
 
 
-class Watched(Protocol):
+class WatchedConnection(Protocol):
     """What is asked of a connection."""
 
-    def observe(self) -> tuple[State, int]:
+    def observe(self) -> tuple[ConnectionState, int]:
         """What it waits for, and how many requests it has read and answered."""
 
     def pending_bytes(self) -> int:
@@ -64,14 +67,14 @@ class Watched(Protocol):
     def is_lost(self) -> bool:
         """Whether the network says so of a client that sends no more."""
 
-    def time_out(self, state: State, after_s: float) -> None:
+    def time_out(self, state: ConnectionState, after_s: float) -> None:
         """It has waited as long as it may."""
 
-    def give_way(self) -> None:
+    def shed(self) -> None:
         """Close, because others need its place."""
 
 
-class Place:
+class ConnectionEntry:
     """A connection among all others."""
 
     __slots__ = (
@@ -84,10 +87,10 @@ class Place:
         "unread_bytes",
     )
 
-    def __init__(self, connection: Watched, caller: str, now_s: float) -> None:
+    def __init__(self, connection: WatchedConnection, caller: str, now_s: float) -> None:
         self.connection = connection
         self.caller = caller
-        self.state = State.NEW
+        self.state = ConnectionState.AWAITING_REQUEST
         self.steps = 0
         self.since_s = now_s  # when this state was first seen
         self.pending_bytes = 0
@@ -99,63 +102,63 @@ class Connections:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ConnectionLimits,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._limits = limits
         self._draining = draining
-        self._places: set[Place] = set()
-        self._round: list[Place] = []  # that this round of looks has not come to
+        self._entries: set[ConnectionEntry] = set()
+        self._round: list[ConnectionEntry] = []  # that this round of looks has not come to
         self._unread_bytes = 0
         self._full_at_s = -1.0  # when none was found that could give way
-        self._noted: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
         self._logged_s = -_LOG_INTERVAL_S
         self._limit_s = {
-            State.NEW: limits.head_s,
-            State.HEAD: limits.head_s,
-            State.HELD: SWEEP_INTERVAL_S,
-            State.REST: limits.body_s,
-            State.HALF_CLOSED: _HALF_CLOSED_S,
-            State.WRITING: limits.write_s,
-            State.IDLE: limits.idle_s,
-            State.CLOSING: limits.write_s,
-            State.REFUSED: _REFUSED_S,
+            ConnectionState.AWAITING_REQUEST: limits.head_s,
+            ConnectionState.AWAITING_HEAD: limits.head_s,
+            ConnectionState.AWAITING_BODY: SWEEP_INTERVAL_S,
+            ConnectionState.DISCARDING_BODY: limits.body_s,
+            ConnectionState.HALF_CLOSED: _HALF_CLOSED_S,
+            ConnectionState.WRITING: limits.write_s,
+            ConnectionState.IDLE: limits.idle_s,
+            ConnectionState.CLOSING: limits.write_s,
+            ConnectionState.REFUSED: _REFUSED_S,
         }
         self.sweep = Sweep(self._look)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
-    def bound(self, max_connections: int) -> None:
+    def limit_connections(self, max_connections: int) -> None:
         """The process cannot have more than these."""
         self._limits = self._limits._replace(
             max_connections=min(max_connections, self._limits.max_connections)
         )
 
-    def add(self, connection: Watched, caller: str) -> Place | None:
+    def add(self, connection: WatchedConnection, caller: str) -> ConnectionEntry | None:
         """A new connection's place; None where all are taken by requests under way."""
-        if len(self._places) >= self._limits.max_connections and not self._shed():
-            self.note("refused, too many connections")
+        if len(self._entries) >= self._limits.max_connections and not self._shed():
+            self.count_event("refused, too many connections")
             return None
-        place = Place(connection, caller, self.sweep.now_s)
-        self._places.add(place)
+        entry = ConnectionEntry(connection, caller, self.sweep.now_s)
+        self._entries.add(entry)
         self.sweep.wake()
-        return place
+        return entry
 
-    def remove(self, place: Place) -> None:
-        self.count_unread(place, 0)
-        self._places.discard(place)
+    def remove(self, entry: ConnectionEntry) -> None:
+        self.count_unread(entry, 0)
+        self._entries.discard(entry)
 
-    def count_unread(self, place: Place, unread_bytes: int) -> None:
+    def count_unread(self, entry: ConnectionEntry, unread_bytes: int) -> None:
         """What a connection keeps of requests that are not there in full."""
-        self._unread_bytes += unread_bytes - place.unread_bytes
-        place.unread_bytes = unread_bytes
+        self._unread_bytes += unread_bytes - entry.unread_bytes
+        entry.unread_bytes = unread_bytes
         if self._unread_bytes > self._limits.max_unread_bytes:
             self._free_unread()
 
-    def note(self, event: str) -> None:
+    def count_event(self, event: str) -> None:
         """Count what a client did; the log has one line of all that within a minute."""
-        self._noted[event] += 1
+        self._events[event] += 1
         self.sweep.wake()
 
     def _shed(self) -> bool:
@@ -165,13 +168,13 @@ class Connections:
         now_s = self.sweep.now_s
         if self._full_at_s == now_s:
             return False
-        spare = [one for one in self._places if one.connection.observe()[0] in _SPARE]
-        counts = Counter(one.caller for one in self._places)
+        spare = [one for one in self._entries if one.connection.observe()[0] in _SHEDDABLE]
+        counts = Counter(one.caller for one in self._entries)
         spare.sort(key=lambda one: (-counts[one.caller], one.since_s))
-        for place in spare[: 1 + self._limits.max_connections // 64]:
-            self.note("ended for new connections")
-            self._places.discard(place)
-            place.connection.give_way()
+        for entry in spare[: 1 + self._limits.max_connections // 64]:
+            self.count_event("ended for new connections")
+            self._entries.discard(entry)
+            entry.connection.shed()
         if not spare:
             self._full_at_s = now_s
         return bool(spare)
@@ -179,60 +182,60 @@ class Connections:
     def _free_unread(self) -> None:
         """End those that keep most, by caller, until a quarter of the room is free."""
         held: Counter[str] = Counter()
-        for one in self._places:
+        for one in self._entries:
             held[one.caller] += one.unread_bytes
-        keeping = [one for one in self._places if one.unread_bytes]
+        keeping = [one for one in self._entries if one.unread_bytes]
         keeping.sort(key=lambda one: (-held[one.caller], one.since_s))
-        for place in keeping:
+        for entry in keeping:
             if self._unread_bytes <= 0.75 * self._limits.max_unread_bytes:
                 break
-            self.note("ended for room")
-            self._unread_bytes -= place.unread_bytes
-            place.unread_bytes = 0
-            place.connection.give_way()
+            self.count_event("ended for room")
+            self._unread_bytes -= entry.unread_bytes
+            entry.unread_bytes = 0
+            entry.connection.shed()
 
     def _look(self) -> bool:
         draining = self._draining()
-        self._round = self._round or list(self._places)
-        for place in self._round[-_LOOKS:]:
-            if place in self._places:
-                self._look_at(place, draining)
-        del self._round[-_LOOKS:]
-        self._log_noted()
-        return bool(self._places or self._noted)
+        self._round = self._round or list(self._entries)
+        for entry in self._round[-_MAX_LOOKS:]:
+            if entry in self._entries:
+                self._look_at(entry, draining)
+        del self._round[-_MAX_LOOKS:]
+        self._log_events()
+        return bool(self._entries or self._events)
 
-    def _look_at(self, place: Place, draining: bool) -> None:
+    def _look_at(self, entry: ConnectionEntry, draining: bool) -> None:
         now_s = self.sweep.now_s
-        state, steps = place.connection.observe()
-        if state is not place.state or steps != place.steps:
-            place.state, place.steps, place.since_s = state, steps, now_s
-            place.pending_bytes = place.connection.pending_bytes() if state in _WRITES else 0
+        state, steps = entry.connection.observe()
+        if state is not entry.state or steps != entry.steps:
+            entry.state, entry.steps, entry.since_s = state, steps, now_s
+            entry.pending_bytes = entry.connection.pending_bytes() if state in _WRITE_STATES else 0
             return
         limit_s = self._limit_s.get(state)
         if limit_s is None:
             return
-        if draining and state in _WRITES:
+        if draining and state in _WRITE_STATES:
             limit_s = min(limit_s, _DRAIN_S)
-        if state is State.HALF_CLOSED and place.connection.is_lost():
+        if state is ConnectionState.HALF_CLOSED and entry.connection.is_lost():
             limit_s = 0.0
-        waited_s = now_s - place.since_s
+        waited_s = now_s - entry.since_s
         if waited_s < limit_s:
             return
-        if state in _WRITES and self._has_read(place, waited_s):
-            place.since_s = now_s
+        if state in _WRITE_STATES and self._has_read(entry, waited_s):
+            entry.since_s = now_s
             return
-        if state is not State.HELD:
-            self.note(f"timed out waiting for {state.value}")
-        place.connection.time_out(state, limit_s)
+        if state is not ConnectionState.AWAITING_BODY:
+            self.count_event(f"timed out waiting for {state.value}")
+        entry.connection.time_out(state, limit_s)
 
-    def _has_read(self, place: Place, waited_s: float) -> bool:
+    def _has_read(self, entry: ConnectionEntry, waited_s: float) -> bool:
         """Whether the client read fast enough since it was looked at last."""
-        before, place.pending_bytes = place.pending_bytes, place.connection.pending_bytes()
-        return before - place.pending_bytes >= self._limits.min_bytes_per_s * waited_s
+        before, entry.pending_bytes = entry.pending_bytes, entry.connection.pending_bytes()
+        return before - entry.pending_bytes >= self._limits.min_bytes_per_s * waited_s
 
-    def _log_noted(self) -> None:
-        if self._noted and self.sweep.now_s - self._logged_s >= _LOG_INTERVAL_S:
+    def _log_events(self) -> None:
+        if self._events and self.sweep.now_s - self._logged_s >= _LOG_INTERVAL_S:
             self._logged_s = self.sweep.now_s
-            counts = ", ".join(f"{count} {event}" for event, count in self._noted.most_common())
+            counts = ", ".join(f"{count} {event}" for event, count in self._events.most_common())
             _log.info("HTTP connections since the last such line: %s", counts)
-            self._noted.clear()
+            self._events.clear()

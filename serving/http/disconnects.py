@@ -15,7 +15,7 @@ SWEEP_INTERVAL_S = 0.05
 Result = TypeVar("Result")
 
 
-class _Call:
+class _WatchedCall:
     """One call under way: who waits, and who watches the connection meanwhile."""
 
     __slots__ = ("gone", "receive", "swept", "task", "watcher")
@@ -28,19 +28,19 @@ class _Call:
         self.gone = False
 
 
-class Departures:
+class Disconnects:
     """Waits for calls on behalf of clients; one for each event loop."""
 
     def __init__(self, interval_s: float = SWEEP_INTERVAL_S) -> None:
         self._interval_s = interval_s
-        self._calls: set[_Call] = set()
+        self._calls: set[_WatchedCall] = set()
         self._sweeping = False
 
     async def wait(self, work: Coroutine[Any, Any, Result], receive: Receive) -> Result:
         """`await work`, which is cancelled when the client goes; then raises ClientGone."""
         task = asyncio.current_task()
         assert task is not None
-        call = _Call(task, receive)
+        call = _WatchedCall(task, receive)
         self._calls.add(call)
         if not self._sweeping:
             self._sweeping = True
@@ -67,7 +67,7 @@ class Departures:
             loop.call_later(self._interval_s, self._sweep)
 
 
-async def _watch(call: _Call) -> None:
+async def _watch(call: _WatchedCall) -> None:
     while (await call.receive())["type"] != "http.disconnect":
         pass
     call.gone = True

@@ -24,26 +24,34 @@ from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, ClientGone, HeaderMap, HeaderPairs, Receive
-from serving.http.connections import Connections, Limits
-from serving.http.disconnects import Departures
+from serving.http.connections import ConnectionLimits, Connections
+from serving.http.disconnects import Disconnects
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
 from serving.http.infer.repeated_headers import RepeatedHeaders
 from serving.http.infer.tensor_body import JSON_TYPE, read_request
 from serving.http.interfaces import Engine, Metrics, Scope, Send, refuse_protocol
-from serving.http.offload import Aside
-from serving.http.pages import make_pages
-from serving.http.paths import Endpoint, Known, Place, Places, Visit, read_place, read_query
+from serving.http.offload import OffloadThreads
+from serving.http.pages import make_info_endpoints
+from serving.http.routing import (
+    AdmittedRequest,
+    Endpoint,
+    HttpRequest,
+    PathTable,
+    Target,
+    parse_path,
+    read_query,
+)
 from serving.http.status import (
     CLOSE,
     Refused,
     Response,
+    error_body,
     refuse,
     refuse_method,
     refuse_path,
-    say,
     write_response,
 )
-from serving.http.uploads import Pace
+from serving.http.uploads import UploadPace
 from serving.oip.descriptions import describe_reply
 from serving.pictures.decode_pool import open_decode_pool
 from serving.pictures.picture_reader import PictureReader
@@ -51,8 +59,9 @@ from serving.pictures.picture_request import read_picture_request
 from serving.pictures.pictures import PictureLimits
 from serving.settings import ServerSettings
 
-_NOTHING: Mapping[bytes, Place] = {}
-KNOWN = "sparing.known"  # where a connection leaves in the scope what `recall` found out
+_NOTHING: Mapping[bytes, Target] = {}
+# where a connection leaves in the scope what `answer_from_cache` found out
+ADMITTED_KEY = "sparing.known"
 _FAILED = "the server failed; its log says why"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
@@ -60,7 +69,7 @@ _ENDED = "server: it shuts down, and the answer was not there in time"
 _log = logging.getLogger("sparing.http")
 
 
-class HttpDoor:
+class HttpEndpoint:
     """One for each process; made inside or outside of the loop."""
 
     def __init__(
@@ -82,14 +91,14 @@ class HttpDoor:
         self._bodies = BodyBudget(
             settings.max_body_bytes,
             settings.max_body_bytes_in_flight,
-            Pace(settings.body_timeout_s, settings.min_body_bytes_per_s, settings.drain_s),
+            UploadPace(settings.body_timeout_s, settings.min_body_bytes_per_s, settings.drain_s),
             lambda: engine.draining,
         )
         self._max_body_bytes = settings.max_body_bytes
         self._max_rows = max_rows
-        self._aside = Aside()
+        self._offload = OffloadThreads()
         self.connections = Connections(
-            Limits(
+            ConnectionLimits(
                 settings.head_timeout_s,
                 settings.body_timeout_s,
                 settings.idle_timeout_s,
@@ -100,13 +109,13 @@ class HttpDoor:
             ),
             lambda: engine.draining,
         )
-        self._departures = Departures()
+        self._disconnects = Disconnects()
         self._headers = RepeatedHeaders()
-        self._places = Places()
+        self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
             "predict": Endpoint("POST", self._predict),
-            **make_pages(engine, metrics),
+            **make_info_endpoints(engine, metrics),
         }
 
     def close(self) -> None:
@@ -133,8 +142,8 @@ class HttpDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         try:
-            endpoint, visit = self._enter(scope, receive)
-            return await endpoint.answer(visit)
+            endpoint, http_request = self._enter(scope, receive)
+            return await endpoint.answer(http_request)
         except SparingError as error:
             return refuse(error)
         except Refused as refused:
@@ -143,223 +152,258 @@ class HttpDoor:
             raise
         except Exception:
             _log.exception("an HTTP request failed")
-            return 500, [JSON_TYPE], say(_FAILED)
+            return 500, [JSON_TYPE], error_body(_FAILED)
 
     @property
-    def recallable(self) -> Mapping[bytes, Place]:
-        """The infer endpoints, as they come over the wire, that `recall` may be asked of now."""
-        tokens = self._callers.asks_token
+    def fast_paths(self) -> Mapping[bytes, Target]:
+        """The infer endpoints, as they come over the wire, that `answer_from_cache` may be asked of
+        now.
+        """
+        tokens = self._callers.needs_token
         return _NOTHING if tokens or self._engine.draining else self._places.urls
 
-    def recall(
+    def answer_from_cache(
         self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
-    ) -> "tuple[bytes | None, Known | None]":
+    ) -> "tuple[bytes | None, AdmittedRequest | None]":
         """The whole response to an infer request of one row that the cache holds.
 
         For whoever holds the connection and wants to spare such a request all that a task needs.
         Without a response, the ordinary call is to follow, also for whatever is wrong, and takes
-        over what was found out (`Known`).
+        over what was found out (`AdmittedRequest`).
         """
-        place = self.recallable.get(url)
-        if place is None:
+        target = self.fast_paths.get(url)
+        if target is None:
             return None, None
         try:
             self._bodies.check_headers(headers)
             caller = self._callers.find(pairs, address)
-            known = self._admit(place, headers, body, caller, self._tracing.of_headers(headers))
+            admitted_request = self._admit(
+                target, headers, body, caller, self._tracing.start_from_headers(headers)
+            )
         except SparingError:
             return None, None
-        reply = self._engine.recall(known.asked.request, known.admitted)
+        reply = self._engine.answer_from_cache(
+            admitted_request.parsed.request, admitted_request.admitted
+        )
         if reply is None:
-            return None, known
-        return write_response(*self._write(known, reply)), None
+            return None, admitted_request
+        return write_response(*self._write_admitted(admitted_request, reply)), None
 
-    def begin(self, known: Known, body: bytes, done: Callable[[], object]) -> Call | bytes | None:
-        """Begin the call that `recall` admitted, or refuse it; None: no room for its body."""
-        if not self._bodies.try_take(body, known.asked.request.caller):
+    def begin(
+        self, admitted_request: AdmittedRequest, body: bytes, done: Callable[[], object]
+    ) -> Call | bytes | None:
+        """Begin the call that `answer_from_cache` admitted, or refuse it; None: no room for its
+        body.
+        """
+        if not self._bodies.try_take(body, admitted_request.parsed.request.caller):
             return None
         try:
-            return self._engine.submit(known.asked.request, known.admitted, done)
+            return self._engine.submit(
+                admitted_request.parsed.request, admitted_request.admitted, done
+            )
         except SparingError as error:
-            self._bodies.give_back(body, known.asked.request.caller)
-            return write_response(*self._fail(known, error))
+            self._bodies.give_back(body, admitted_request.parsed.request.caller)
+            return write_response(*self._fail_admitted(admitted_request, error))
 
-    def finish(self, known: Known, body: bytes, call: Call, *, close: bool) -> bytes:
+    def finish(
+        self, admitted_request: AdmittedRequest, body: bytes, call: Call, *, close: bool
+    ) -> bytes:
         """The whole response of a call that is over; with `close` the connection's last."""
-        self._engine.leave(call)
-        self._bodies.give_back(body, known.asked.request.caller)
-        status, headers, answer = self._write(known, call)
+        self._engine.release_call(call)
+        self._bodies.give_back(body, admitted_request.parsed.request.caller)
+        status, headers, answer = self._write_admitted(admitted_request, call)
         if close:
             headers.append(CLOSE)
         return write_response(status, headers, answer)
 
-    def leave(self, known: Known, body: bytes, call: Call) -> None:
+    def release_call(self, admitted_request: AdmittedRequest, body: bytes, call: Call) -> None:
         """The client is gone before its call was over."""
-        self._engine.leave(call)
-        self._bodies.give_back(body, known.asked.request.caller)
-        self._count_failure(known.asked.request.route, ClientGone(), known.admitted.trace)
+        self._engine.release_call(call)
+        self._bodies.give_back(body, admitted_request.parsed.request.caller)
+        self._count_failure(
+            admitted_request.parsed.request.route, ClientGone(), admitted_request.admitted.trace
+        )
 
-    def _write(self, known: Known, found: Reply | Call) -> Response:
-        """The response to what `recall` admitted, counted."""
-        asked, admitted = known
-        if admitted.trace.on:
-            admitted.trace.touch()
+    def _write_admitted(self, admitted_request: AdmittedRequest, found: Reply | Call) -> Response:
+        """The response to what `answer_from_cache` admitted, counted."""
+        parsed, admitted = admitted_request
+        if admitted.trace.is_recording:
+            admitted.trace.begin_span()
         try:
-            reply = found if isinstance(found, Reply) else self._engine.take(found)
-            headers, answer = self._headers.write(reply, admitted.served.manifest, asked)
+            reply = found if isinstance(found, Reply) else self._engine.result(found)
+            headers, answer = self._headers.write(reply, admitted.served.manifest, parsed)
         except Exception as error:
-            return self._fail(known, error)
-        self._metrics.request(reply.route, "ok")
-        if admitted.trace.on:
+            return self._fail_admitted(admitted_request, error)
+        self._metrics.count_request(reply.route, "ok")
+        if admitted.trace.is_recording:
             end_answered(admitted, reply.answers)
         return 200, headers, answer
 
-    def _fail(self, known: Known, error: Exception) -> Response:
-        route = known.asked.request.route
-        self._count_failure(route, error, known.admitted.trace)
+    def _fail_admitted(self, admitted_request: AdmittedRequest, error: Exception) -> Response:
+        route = admitted_request.parsed.request.route
+        self._count_failure(route, error, admitted_request.admitted.trace)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
-        return 500, [JSON_TYPE], say(_FAILED)
+        return 500, [JSON_TYPE], error_body(_FAILED)
 
     def name_caller(self, address: str) -> str:
         """Whose connection one from this address is."""
         return self._callers.of_address(address).name
 
-    def refuse_unread(self, status: HTTPStatus) -> None:
+    def count_refused(self, status: HTTPStatus) -> None:
         """Count a request that its connection refused, for what is no request of this server's."""
-        self._metrics.request("", _UNREAD.get(status, "InvalidInput"))
-        self.connections.note(f"refused with {status.value}")
+        self._metrics.count_request("", _UNREAD.get(status, "InvalidInput"))
+        self.connections.count_event(f"refused with {status.value}")
 
     @property
     def draining(self) -> bool:
         return self._engine.draining
 
     def _admit(
-        self, place: Place, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
-    ) -> Known:
-        served = self._engine.resolve(place.route, place.version)
+        self, target: Target, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
+    ) -> AdmittedRequest:
+        served = self._engine.resolve(target.route, target.version)
         length = headers.get(b"inference-header-content-length")
-        asked = self._headers.read(
-            body, length, served.manifest, place.route, place.version, caller
+        parsed = self._headers.read(
+            body, length, served.manifest, target.route, target.version, caller
         )
-        return Known(asked, follow(trace, self._engine.admit(asked.request)))
+        return AdmittedRequest(parsed, follow(trace, self._engine.admit(parsed.request)))
 
-    def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, Visit]:
+    def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, HttpRequest]:
         """Which endpoint is visited, by whom; what is not there or not allowed is refused."""
         path: str = scope["path"]
         headers: HeaderMap = dict(scope["headers"])
-        place = self._places.get(path)
+        target = self._places.get(path)
         caller = UNKNOWN
-        if place is None or place.endpoint not in _OPEN:
+        if target is None or target.endpoint not in _OPEN:
             caller = self._callers.find(scope["headers"], read_address(scope["client"]))
-        if place is None:
-            place = self._find(path)
-        endpoint = self._endpoints[place.endpoint]
+        if target is None:
+            target = self._find(path)
+        endpoint = self._endpoints[target.endpoint]
         method = scope["method"]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        known = scope.pop(KNOWN, None)  # the connection keeps its last scope
-        visit = Visit(place, headers, receive, scope["query_string"], known, caller)
-        return endpoint, visit
+        admitted_request = scope.pop(ADMITTED_KEY, None)  # the connection keeps its last scope
+        http_request = HttpRequest(
+            target, headers, receive, scope["query_string"], admitted_request, caller
+        )
+        return endpoint, http_request
 
-    def _find(self, path: str) -> Place:
+    def _find(self, path: str) -> Target:
         """Parse a path, and remember it where its route is served."""
-        place = read_place(path)
-        if place is None:
+        target = parse_path(path)
+        if target is None:
             raise refuse_path(path)
-        if not place.route:
-            return place
+        if not target.route:
+            return target
         try:
-            self._engine.resolve(place.route, place.version)
+            self._engine.resolve(target.route, target.version)
         except UnknownRoute as error:
-            self._count_failure(place.route, error)
+            self._count_failure(target.route, error)
             raise
-        self._places.remember(path, place)
-        return place
+        self._places.remember(path, target)
+        return target
 
-    async def _infer(self, visit: Visit) -> Response:
-        place, known, headers = visit.place, visit.known, visit.headers
-        trace = known.admitted.trace if known else self._tracing.of_headers(headers)
+    async def _infer(self, http_request: HttpRequest) -> Response:
+        target, admitted_request, headers = (
+            http_request.target,
+            http_request.admitted_request,
+            http_request.headers,
+        )
+        trace = (
+            admitted_request.admitted.trace
+            if admitted_request
+            else self._tracing.start_from_headers(headers)
+        )
         try:
             body = await self._bodies.read(
                 headers,
-                visit.receive,
-                visit.caller.name,
-                None if known else self._limit_body(place),
+                http_request.receive,
+                http_request.caller.name,
+                None if admitted_request else self._limit_body(target),
             )
             try:
-                if known is None and len(body) > LARGE_BYTES and self._is_long(place, headers):
-                    (asked, admitted), reply = await self._departures.wait(
-                        self._answer_long(visit, body, trace), visit.receive
+                if (
+                    admitted_request is None
+                    and len(body) > LARGE_BYTES
+                    and self._is_long(target, headers)
+                ):
+                    (parsed, admitted), reply = await self._disconnects.wait(
+                        self._answer_long(http_request, body, trace), http_request.receive
                     )
                 else:
-                    asked, admitted = known or self._admit(
-                        place, headers, body, visit.caller, trace
+                    parsed, admitted = admitted_request or self._admit(
+                        target, headers, body, http_request.caller, trace
                     )
-                    reply = await self._departures.wait(
-                        self._engine.answer(asked.request, admitted), visit.receive
+                    reply = await self._disconnects.wait(
+                        self._engine.answer(parsed.request, admitted), http_request.receive
                     )
-                trace.touch()
-                head, answer = self._headers.write(reply, admitted.served.manifest, asked)
+                trace.begin_span()
+                head, answer = self._headers.write(reply, admitted.served.manifest, parsed)
             finally:
-                self._bodies.give_back(body, visit.caller.name)
+                self._bodies.give_back(body, http_request.caller.name)
         except Exception as error:
-            self._count_failure(place.route, error, trace)
+            self._count_failure(target.route, error, trace)
             raise
-        self._metrics.request(reply.route, "ok")
+        self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, reply.answers)
         return 200, head, answer
 
-    def _limit_body(self, place: Place) -> int:
-        served = self._engine.resolve(place.route, place.version)
+    def _limit_body(self, target: Target) -> int:
+        served = self._engine.resolve(target.route, target.version)
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
-    def _is_long(self, place: Place, headers: HeaderMap) -> bool:
+    def _is_long(self, target: Target, headers: HeaderMap) -> bool:
         """Whether a large body takes long to read: not where it is bytes of numbers."""
         length = headers.get(b"inference-header-content-length")
-        manifest = self._engine.resolve(place.route, place.version).manifest
+        manifest = self._engine.resolve(target.route, target.version).manifest
         return length is None or len(length) > 4 or takes_text(manifest)
 
-    async def _answer_long(self, visit: Visit, body: bytes, trace: Trace) -> tuple[Known, Reply]:
+    async def _answer_long(
+        self, http_request: HttpRequest, body: bytes, trace: Trace
+    ) -> tuple[AdmittedRequest, Reply]:
         """As `_admit` and what follows, with the body read in a thread."""
-        place, caller = visit.place, visit.caller
-        manifest = self._engine.resolve(place.route, place.version).manifest
-        length = visit.headers.get(b"inference-header-content-length")
+        target, caller = http_request.target, http_request.caller
+        manifest = self._engine.resolve(target.route, target.version).manifest
+        length = http_request.headers.get(b"inference-header-content-length")
         arrived = time.monotonic()
-        asked = await self._aside.run(
-            caller.name, read_request, body, length, manifest, place.route, place.version
+        parsed = await self._offload.run(
+            caller.name, read_request, body, length, manifest, target.route, target.version
         )
-        timeout_s = asked.timeout_s
-        request = asked.request._replace(
+        timeout_s = parsed.timeout_s
+        request = parsed.request._replace(
             deadline=None if timeout_s is None else arrived + timeout_s,
             tenant=caller.tenant,
             caller=caller.name,
         )
-        asked = asked._replace(request=request)
-        known = Known(asked, follow(trace, self._engine.admit(request)))
-        return known, await self._engine.answer(request, known.admitted)
+        parsed = parsed._replace(request=request)
+        admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
+        return admitted_request, await self._engine.answer(request, admitted_request.admitted)
 
-    async def _predict(self, visit: Visit) -> Response:
-        route = visit.place.route
-        trace = self._tracing.of_headers(visit.headers)
+    async def _predict(self, http_request: HttpRequest) -> Response:
+        route = http_request.target.route
+        trace = self._tracing.start_from_headers(http_request.headers)
         try:
-            query = read_query(visit.query)
-            body = await self._bodies.read(visit.headers, visit.receive, visit.caller.name)
+            query = read_query(http_request.query)
+            body = await self._bodies.read(
+                http_request.headers, http_request.receive, http_request.caller.name
+            )
             try:
                 served = self._engine.resolve(route, query.get("version"))
-                admitted, reply = await self._departures.wait(
-                    self._answer_pictures(served, body, query, visit, trace), visit.receive
+                admitted, reply = await self._disconnects.wait(
+                    self._answer_pictures(served, body, query, http_request, trace),
+                    http_request.receive,
                 )
             finally:
-                self._bodies.give_back(body, visit.caller.name)
-            trace.touch()
+                self._bodies.give_back(body, http_request.caller.name)
+            trace.begin_span()
             facts = describe_reply(reply, admitted.served.manifest)
             answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:
             self._count_failure(route, error, trace)
             raise
-        self._metrics.request(reply.route, "ok")
+        self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, reply.answers)
         return 200, [JSON_TYPE], answer
 
@@ -368,13 +412,13 @@ class HttpDoor:
         served: ServedRoute,
         body: bytes,
         query: Mapping[str, str],
-        visit: Visit,
+        http_request: HttpRequest,
         trace: Trace,
     ) -> tuple[Admitted, Reply]:
         """Decoding and all that follows: the whole of it ends when the client goes."""
-        route = visit.place.route
+        route = http_request.target.route
         request = await read_picture_request(
-            body, served.manifest, route, query, self._pictures, visit.caller
+            body, served.manifest, route, query, self._pictures, http_request.caller
         )
         admitted = follow(trace, self._engine.admit(request))
         return admitted, await self._engine.answer(request, admitted)
@@ -384,7 +428,7 @@ class HttpDoor:
             result = "ClientGone"
         else:
             result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
-        self._metrics.request(route, result)
+        self._metrics.count_request(route, result)
         trace.end(result)
 
 

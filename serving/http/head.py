@@ -28,7 +28,7 @@ _OFFERS = frozenset({b"upgrade", b"http2-settings"})
 _HOST = re.compile(rb"[^\x00-\x20\x7f-\xff\"#/<>?@\\^`{|}]*")
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """A head as the parser read it; names are in lower case."""
 
     method: bytes
@@ -37,25 +37,25 @@ class Head(NamedTuple):
     headers: Headers
 
 
-class Fault(NamedTuple):
+class HeadFault(NamedTuple):
     """Why a head is refused."""
 
     status: HTTPStatus
     sentence: str
 
 
-def find_fault(head: Head, named: Mapping[bytes, bytes]) -> Fault | None:
-    """`named` holds the last value of each header."""
+def find_head_fault(head: RequestHead, header_map: Mapping[bytes, bytes]) -> HeadFault | None:
+    """`header_map` holds the last value of each header."""
     if head.version not in {"1.0", "1.1"}:
-        return Fault(
+        return HeadFault(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
             f"request: not HTTP/1.1: given HTTP/{head.version}, allowed HTTP/1.0 and HTTP/1.1",
         )
-    if head.version == "1.0" and b"transfer-encoding" in named:
+    if head.version == "1.0" and b"transfer-encoding" in header_map:
         return _refuse("Transfer-Encoding: given in HTTP/1.0, allowed in HTTP/1.1")
-    if len(named) != len(head.headers) and (repeated := _find_repeated(head.headers)):
+    if len(header_map) != len(head.headers) and (repeated := _find_repeated(head.headers)):
         return _refuse(f"{repeated.decode().title()}: given more than once, allowed once")
-    return _check_host(head.version, named.get(b"host")) or _check_target(head)
+    return _check_host(head.version, header_map.get(b"host")) or _check_target(head)
 
 
 def _find_repeated(headers: Headers) -> bytes | None:
@@ -67,7 +67,7 @@ def _find_repeated(headers: Headers) -> bytes | None:
     return None
 
 
-def _check_host(version: str, host: bytes | None) -> Fault | None:
+def _check_host(version: str, host: bytes | None) -> HeadFault | None:
     if host is None:
         return _refuse("Host: not given, needed in HTTP/1.1") if version == "1.1" else None
     if _HOST.fullmatch(host) is None:
@@ -75,11 +75,11 @@ def _check_host(version: str, host: bytes | None) -> Fault | None:
     return None
 
 
-def _check_target(head: Head) -> Fault | None:
+def _check_target(head: RequestHead) -> HeadFault | None:
     if head.method == b"CONNECT":
         return _refuse("request: not HTTP/1.1 of a server: CONNECT is for proxies")
     if head.target == b"*" and head.method == b"OPTIONS":
-        return Fault(
+        return HeadFault(
             HTTPStatus.METHOD_NOT_ALLOWED, "method: given OPTIONS, allowed GET, HEAD or POST"
         )
     if read_target(head.target) is None:
@@ -102,15 +102,15 @@ def read_target(target: bytes) -> bytes | None:
     return path + query
 
 
-def write_without_offers(head: Head) -> bytes:
+def write_without_offers(head: RequestHead) -> bytes:
     """The head as it goes over the wire, without what it says of other protocols."""
     lines = [b"%s: %s\r\n" % (name, value) for name, value in head.headers if name not in _OFFERS]
     line = b"%s %s HTTP/%s\r\n" % (head.method, head.target, head.version.encode())
     return b"%s%s\r\n" % (line, b"".join(lines))
 
 
-def _refuse(sentence: str) -> Fault:
-    return Fault(HTTPStatus.BAD_REQUEST, sentence)
+def _refuse(sentence: str) -> HeadFault:
+    return HeadFault(HTTPStatus.BAD_REQUEST, sentence)
 
 
 def _show(value: bytes) -> str:

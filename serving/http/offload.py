@@ -15,12 +15,12 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 
-class Aside:
+class OffloadThreads:
     """One for each event loop."""
 
     def __init__(self, slots: int = SLOTS) -> None:
         self._slots = asyncio.Semaphore(slots)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._caller_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(
         self,
@@ -32,9 +32,9 @@ class Aside:
         """`work(...)`. Work that has begun is waited for also where this is cancelled: until it
         ends in its thread, its slot is taken and what it was given is held.
         """
-        turn = self._turns.get(caller)
+        turn = self._caller_locks.get(caller)
         if turn is None:
-            turn = self._turns[caller] = asyncio.Lock()
+            turn = self._caller_locks[caller] = asyncio.Lock()
         async with turn, self._slots:
             thread = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
             try:

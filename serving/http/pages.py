@@ -9,7 +9,7 @@ from core.version import read_version
 from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.interfaces import Engine, Metrics
 from serving.http.openapi import make_document
-from serving.http.paths import Endpoint, Visit
+from serving.http.routing import Endpoint, HttpRequest
 from serving.http.status import Response
 from serving.oip.descriptions import EXTENSIONS, describe_model, describe_route, describe_statistics
 from serving.oip.statistics import READ_ONLY, read_index, read_statistics
@@ -17,9 +17,9 @@ from serving.oip.statistics import READ_ONLY, read_index, read_statistics
 DRAINING = "the server is shutting down, send no new requests"
 
 
-def make_pages(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
-    """The endpoints by name, as `serving.http.paths` names them."""
-    pages = _Pages(engine, metrics)
+def make_info_endpoints(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
+    """The endpoints by name, as `serving.http.routing` names them."""
+    pages = _InfoEndpoints(engine, metrics)
     return {
         "live": Endpoint("GET", pages.live),
         "ready": Endpoint("GET", pages.ready),
@@ -35,65 +35,65 @@ def make_pages(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
     }
 
 
-class _Pages:
+class _InfoEndpoints:
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine = engine
         self._metrics = metrics
 
-    async def live(self, _visit: Visit) -> Response:
+    async def live(self, _http_request: HttpRequest) -> Response:
         health = self._engine.health()
         if not health.live:
             return _refuse({"live": False, "error": health.why})
-        return _say({"live": True})
+        return _ok({"live": True})
 
-    async def ready(self, _visit: Visit) -> Response:
+    async def ready(self, _http_request: HttpRequest) -> Response:
         return self._readiness({})
 
-    async def model_ready(self, visit: Visit) -> Response:
-        self._engine.resolve(visit.place.route, visit.place.version)
-        return self._readiness({"name": visit.place.route})
+    async def model_ready(self, http_request: HttpRequest) -> Response:
+        self._engine.resolve(http_request.target.route, http_request.target.version)
+        return self._readiness({"name": http_request.target.route})
 
-    async def server(self, _visit: Visit) -> Response:
-        return _say({"name": "sparing", "version": read_version(), "extensions": EXTENSIONS})
+    async def server(self, _http_request: HttpRequest) -> Response:
+        return _ok({"name": "sparing", "version": read_version(), "extensions": EXTENSIONS})
 
-    async def model(self, visit: Visit) -> Response:
-        served = self._engine.resolve(visit.place.route, visit.place.version)
+    async def model(self, http_request: HttpRequest) -> Response:
+        served = self._engine.resolve(http_request.target.route, http_request.target.version)
         routes = self._engine.catalog.routes()
         versions = [one.version for one in routes if one.name == served.name]
-        return _say(describe_model(visit.place.route, served.manifest, versions))
+        return _ok(describe_model(http_request.target.route, served.manifest, versions))
 
-    async def routes(self, _visit: Visit) -> Response:
+    async def routes(self, _http_request: HttpRequest) -> Response:
         facts = [
             describe_route(
                 served.manifest,
                 served.digest,
-                self._engine.profile(served),
+                self._engine.stage_loads(served),
                 None if served.similar is None else served.similar.describe(),
             )
             for served in self._engine.catalog.routes()
         ]
-        return _say({"routes": facts})
+        return _ok({"routes": facts})
 
-    async def metrics(self, visit: Visit) -> Response:
-        accept = visit.headers.get(b"accept", b"").decode("latin-1")
+    async def metrics(self, http_request: HttpRequest) -> Response:
+        accept = http_request.headers.get(b"accept", b"").decode("latin-1")
         body, content_type = await self._metrics.scrape(accept)
         return 200, [(b"content-type", content_type.encode())], body
 
-    async def openapi(self, _visit: Visit) -> Response:
-        return _say(make_document(read_version()))
+    async def openapi(self, _http_request: HttpRequest) -> Response:
+        return _ok(make_document(read_version()))
 
-    async def statistics(self, visit: Visit) -> Response:
-        place = visit.place
+    async def statistics(self, http_request: HttpRequest) -> Response:
+        target = http_request.target
         found = read_statistics(
-            self._engine.catalog, self._metrics.results, place.route, place.version or ""
+            self._engine.catalog, self._metrics.request_results, target.route, target.version or ""
         )
-        return _say({"model_stats": [describe_statistics(one) for one in found]})
+        return _ok({"model_stats": [describe_statistics(one) for one in found]})
 
-    async def index(self, _visit: Visit) -> Response:
+    async def index(self, _http_request: HttpRequest) -> Response:
         entries = read_index(self._engine.catalog, ready=False, draining=self._engine.draining)
         return 200, [JSON_TYPE], orjson.dumps([entry._asdict() for entry in entries])
 
-    async def change(self, _visit: Visit) -> Response:
+    async def change(self, _http_request: HttpRequest) -> Response:
         raise InvalidInput(READ_ONLY)
 
     def _readiness(self, facts: Mapping[str, object]) -> Response:
@@ -101,12 +101,12 @@ class _Pages:
             return _refuse({**facts, "ready": False, "error": DRAINING})
         if not (health := self._engine.health()).ready:
             return _refuse({**facts, "ready": False, "error": health.why})
-        return _say({**facts, "ready": True})
+        return _ok({**facts, "ready": True})
 
 
 def _refuse(facts: Mapping[str, object]) -> Response:
     return 503, [JSON_TYPE], orjson.dumps(facts)
 
 
-def _say(facts: Mapping[str, object]) -> Response:
+def _ok(facts: Mapping[str, object]) -> Response:
     return 200, [JSON_TYPE], orjson.dumps(facts)

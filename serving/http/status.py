@@ -40,12 +40,12 @@ class Refused(Exception):
 
 def refuse_path(path: str) -> Refused:
     sentence = f"{path[:200]}: no such path, GET /openapi.json lists them"
-    return Refused((404, [JSON_TYPE], say(sentence)))
+    return Refused((404, [JSON_TYPE], error_body(sentence)))
 
 
 def refuse_method(given: str, allowed: str) -> Refused:
     sentence = f"method: given {given[:20]}, allowed {allowed}"
-    return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], say(sentence)))
+    return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], error_body(sentence)))
 
 
 def write_response(status: int, headers: Headers, body: bytes) -> bytes:
@@ -65,9 +65,9 @@ def refuse(error: errors.SparingError) -> Response:
         headers.append((b"www-authenticate", b"Bearer"))
     elif isinstance(error, errors.RequestTimeout):
         headers.append(CLOSE)  # what comes behind it is the rest of this request
-    return status, headers, say(str(error))
+    return status, headers, error_body(str(error))
 
 
-def say(sentence: str) -> bytes:
+def error_body(sentence: str) -> bytes:
     """An error's body."""
     return orjson.dumps({"error": sentence.encode(errors="replace").decode()})

@@ -12,10 +12,10 @@ from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, M
 from serving.oip.tensors import as_bytes
 
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_repository")
-Facts = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
+JsonObject = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
 
 
-def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> Facts:
+def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> JsonObject:
     """The protocol's model metadata."""
     return {
         "name": name,
@@ -31,7 +31,7 @@ def describe_route(
     digest: str,
     profile: Mapping[str, object],
     similar: Mapping[str, object] | None = None,
-) -> Facts:
+) -> JsonObject:
     """What is served: kind, stages, thresholds, certificate and the live profile."""
     return {
         "route": manifest.route,
@@ -59,13 +59,13 @@ def describe_route(
     }
 
 
-def describe_reply(reply: Reply, manifest: Manifest) -> Facts:
+def describe_reply(reply: Reply, manifest: Manifest) -> JsonObject:
     """What the picture endpoint answers: the same facts as the tensors, one object a picture."""
     answers = [_describe_answer(answer, manifest.labels) for answer in reply.answers]
     return {**response_parameters(reply), "answers": answers}
 
 
-def describe_statistics(found: ModelStatistics) -> Facts:
+def describe_statistics(found: ModelStatistics) -> JsonObject:
     """As Triton's statistics extension writes one version of a model."""
     return {
         **found._asdict(),
@@ -76,7 +76,7 @@ def describe_statistics(found: ModelStatistics) -> Facts:
     }
 
 
-def _describe_durations(found: InferStatistics | BatchStatistics) -> Facts:
+def _describe_durations(found: InferStatistics | BatchStatistics) -> JsonObject:
     return {
         name: {"count": value.count, "ns": value.ns}
         for name, value in found._asdict().items()
@@ -84,8 +84,8 @@ def _describe_durations(found: InferStatistics | BatchStatistics) -> Facts:
     }
 
 
-def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
-    facts: Facts = {
+def _describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
+    facts: JsonObject = {
         "confidence": answer.outcome.confidence,
         "exit": answer.outcome.exit,
         "stopped_by": answer.stopped_by,
@@ -96,7 +96,7 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> Facts:
     }
     if answer.similar:
         facts["similar"] = True
-    outputs: Facts = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
+    outputs: JsonObject = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
     label = outputs.get("label")
     if isinstance(label, int) and 0 <= label < len(labels):
         outputs = {"label_name": labels[label], **outputs}
@@ -110,5 +110,5 @@ def _plain(array: Any) -> object:  # an array or one of numpy's scalars
     return whole.item() if whole.ndim == 0 else np.ascontiguousarray(whole)
 
 
-def describe_tensor(spec: TensorSpec) -> Facts:
+def describe_tensor(spec: TensorSpec) -> JsonObject:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}

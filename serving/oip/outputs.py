@@ -12,7 +12,7 @@ from core.datatypes import DATATYPES
 from core.errors import InvalidInput, StageFailed
 from core.manifest import Manifest
 from core.messages import Answer, Reply
-from serving.oip.tensors import Tensor, objects, shown
+from serving.oip.tensors import Tensor, object_array, shorten
 
 
 class OutputTensor(NamedTuple):
@@ -52,7 +52,7 @@ def select_outputs(manifest: Manifest, requested: Sequence[object]) -> list[str]
     for name in requested:
         if not isinstance(name, str) or (name not in declared and name not in EXPLANATIONS):
             raise InvalidInput(
-                f"outputs: given {shown(name)}, route {manifest.route} has"
+                f"outputs: given {shorten(name)}, route {manifest.route} has"
                 f" {declared + [one for one in EXPLANATIONS if one not in declared]}"
             )
         if name in names:
@@ -116,5 +116,5 @@ def _stack(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
 def _explain(fact: Explanation, answers: Sequence[Answer]) -> Tensor:
     values = [fact.read(answer) for answer in answers]
     if fact.datatype == "BYTES":
-        return objects(values)
+        return object_array(values)
     return np.array(values, dtype=DATATYPES[fact.datatype])

@@ -109,7 +109,7 @@ def _read(served: ServedRoute, catalog: Catalog, results: Results) -> ModelStati
         inference_count=computed,
         execution_count=sum(size.batches for size in entry.sizes.values()),
         inference_stats=_read_durations(
-            counts, results(served.name), hits, computed if served.remembers else 0
+            counts, results(served.name), hits, computed if served.is_cached else 0
         ),
         batch_stats=tuple(
             BatchStatistics(rows, Duration(size.batches, _to_ns(size.run_s)))

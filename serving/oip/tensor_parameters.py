@@ -5,7 +5,7 @@ it were ignored is refused, and a null says no more than a parameter that was no
 from collections.abc import Mapping
 
 from core.errors import InvalidInput
-from serving.oip.tensors import shown
+from serving.oip.tensors import shorten
 
 # Triton's extensions that this server does not offer.
 REFUSED = frozenset(
@@ -30,6 +30,6 @@ def check_tensor_parameters(
     if not REFUSED.isdisjoint(parameters):
         given = sorted(REFUSED.intersection(parameters))
         raise InvalidInput(
-            f"{field}.{shown(name)}.parameters: given {given}, which this server does not offer"
+            f"{field}.{shorten(name)}.parameters: given {given}, which this server does not offer"
         )
     return parameters

@@ -59,14 +59,14 @@ def input_spec(manifest: Manifest, name: object) -> TensorSpec:
         if spec.name == name:
             return spec
     allowed = [spec.name for spec in manifest.inputs]
-    raise InvalidInput(f"inputs: given {shown(name)}, route {manifest.route} takes {allowed}")
+    raise InvalidInput(f"inputs: given {shorten(name)}, route {manifest.route} takes {allowed}")
 
 
 def check_declared(spec: TensorSpec, datatype: object, shape: Sequence[object]) -> int:
     """Compare what a caller declares with the route's input; returns the number of elements."""
     if datatype != spec.datatype:
         raise InvalidInput(
-            f"inputs.{spec.name}.datatype: given {shown(datatype)}, allowed {spec.datatype}"
+            f"inputs.{spec.name}.datatype: given {shorten(datatype)}, allowed {spec.datatype}"
         )
     wanted = spec.shape
     if len(shape) != len(wanted):
@@ -121,7 +121,7 @@ def tensor_from_raw(
         return read_texts(spec.name, items).reshape(shape)
     if elements * dtype.itemsize != size_bytes:
         raise InvalidInput(
-            f"inputs.{spec.name}: given {size_bytes} bytes, shape {shown(list(shape))} of"
+            f"inputs.{spec.name}: given {size_bytes} bytes, shape {shorten(list(shape))} of"
             f" {spec.datatype} needs {elements * dtype.itemsize}"
         )
     if elements == 0:
@@ -187,7 +187,7 @@ def read_texts(name: str, items: Sequence[bytes]) -> Tensor:
                 f"inputs.{name}: element {len(found)} of BYTES is not UTF-8 at its byte"
                 f" {error.start}, allowed UTF-8 text"
             ) from None
-    return objects(found)
+    return object_array(found)
 
 
 def pack_bytes(array: Tensor) -> bytes:
@@ -195,7 +195,7 @@ def pack_bytes(array: Tensor) -> bytes:
     return b"".join(struct.pack("<I", len(item)) + item for item in map(as_bytes, array.flat))
 
 
-def objects(items: Sequence[object]) -> Tensor:
+def object_array(items: Sequence[object]) -> Tensor:
     """A flat object array; numpy would drop trailing zero bytes from an array of bytes."""
     array = np.empty(len(items), dtype=np.object_)
     array[:] = items
@@ -227,7 +227,7 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
     )
 
 
-def shown(value: object, limit: int = 80) -> str:
+def shorten(value: object, limit: int = 80) -> str:
     """What was given, short enough for a sentence."""
     if isinstance(value, str | bytes | list | tuple | dict) and not _is_short(value, limit):
         return f"{type(value).__name__} of length {len(value)}"
@@ -250,7 +250,7 @@ def _is_short(value: object, limit: int, levels: int = 2) -> bool:
 def _wrong_shape(spec: TensorSpec, shape: Sequence[object]) -> InvalidInput:
     allowed = ["any" if size < 0 else size for size in spec.shape]
     return InvalidInput(
-        f"inputs.{spec.name}.shape: given {shown(list(shape))}, allowed"
+        f"inputs.{spec.name}.shape: given {shorten(list(shape))}, allowed"
         f" [{', '.join(['rows', *map(str, allowed[1:])])}]"
     )
 
@@ -274,7 +274,7 @@ def _number(name: str, given: Mapping[str, object], low: float, high: float) -> 
         number = float(value)
     if not low <= number <= high:  # also when it is not a number
         raise InvalidInput(
-            f"parameters.{name}: given {shown(value)}, allowed a number from {low:g} to {high:g}"
+            f"parameters.{name}: given {shorten(value)}, allowed a number from {low:g} to {high:g}"
         )
     return number
 
@@ -282,5 +282,5 @@ def _number(name: str, given: Mapping[str, object], low: float, high: float) -> 
 def _flag(name: str, given: Mapping[str, object]) -> bool:
     value = given.get(name, False)
     if not isinstance(value, bool | int | str) or value not in _FLAGS:
-        raise InvalidInput(f"parameters.{name}: given {shown(value)}, allowed true or false")
+        raise InvalidInput(f"parameters.{name}: given {shorten(value)}, allowed true or false")
     return _FLAGS[value]

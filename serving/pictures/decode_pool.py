@@ -45,7 +45,7 @@ class _Ended(Exception):
     """No client waits for this work any more."""
 
 
-class _Order:
+class _DecodeRequest:
     """The work of one request: done, refused or given up together."""
 
     def __init__(self, caller: str, over: "asyncio.Future[None]") -> None:
@@ -70,12 +70,23 @@ class _Order:
 class _Job:
     """One work on its way."""
 
-    __slots__ = ("began_s", "caller", "cost_s", "file_bytes", "order", "result", "share_s", "work")
+    __slots__ = (
+        "began_s",
+        "caller",
+        "cost_s",
+        "decode_request",
+        "file_bytes",
+        "result",
+        "share_s",
+        "work",
+    )
 
-    def __init__(self, order: _Order, work: Work[Any], cost_s: float, share: float) -> None:
-        self.order = order
+    def __init__(
+        self, decode_request: _DecodeRequest, work: Work[Any], cost_s: float, share: float
+    ) -> None:
+        self.decode_request = decode_request
         self.work = work
-        self.caller = order.caller
+        self.caller = decode_request.caller
         self.cost_s = cost_s
         self.share_s = cost_s * share
         self.file_bytes = work.file_bytes
@@ -112,64 +123,68 @@ class DecodePool:
     ) -> list[Result]:
         """The results in order. Raises DeadlineExceeded, Overloaded, or what the work raises."""
         loop = asyncio.get_running_loop()
-        order = _Order(caller, loop.create_future())
-        order.jobs = [self._make_job(order, work) for work in works]
-        order.left = len(order.jobs)
+        decode_request = _DecodeRequest(caller, loop.create_future())
+        decode_request.jobs = [self._make_job(decode_request, work) for work in works]
+        decode_request.left = len(decode_request.jobs)
         timer = None
         try:
-            self._admit(order, deadline)
-            for job in order.jobs:
+            self._admit(decode_request, deadline)
+            for job in decode_request.jobs:
                 self._queue.push(job)
             if deadline is not None:
                 left_s = max(0.0, deadline - self._clock())
-                timer = loop.call_later(left_s, self._end, order, _too_late())
+                timer = loop.call_later(left_s, self._end, decode_request, _too_late())
             self._begin_next(loop)
-            await order.over
-            if order.error is not None:
-                raise order.take_error()
-            return [job.result for job in order.jobs]
+            await decode_request.over
+            if decode_request.error is not None:
+                raise decode_request.take_error()
+            return [job.result for job in decode_request.jobs]
         finally:
             if timer is not None:
                 timer.cancel()
-            self._end(order)
-            order.jobs.clear()  # with what they hold: files, rows, and the order itself
+            self._end(decode_request)
+            decode_request.jobs.clear()  # with what they hold: files, rows, and the order itself
             self._begin_next(loop)
 
     def close(self) -> None:
         """Give everything up; threads end at their next pause."""
         self._closed = True
         for job in [*self._running, *self._queue]:
-            self._end(job.order, RouteUnavailable("the server is shutting down"))
+            self._end(job.decode_request, RouteUnavailable("the server is shutting down"))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def counts(self) -> tuple[int, int]:
         """Pieces of work that run, and that wait."""
         return len(self._running), sum(1 for _ in self._queue)
 
-    def _make_job(self, order: _Order, work: Work[Any]) -> _Job:
+    def _make_job(self, decode_request: _DecodeRequest, work: Work[Any]) -> _Job:
         limits = self._limits
         share = max(1 / limits.threads, work.memory_bytes / limits.max_memory_bytes)
-        return _Job(order, work, self.times.predict_s(work.kind, work.units), min(1.0, share))
+        return _Job(
+            decode_request, work, self.times.predict_s(work.kind, work.units), min(1.0, share)
+        )
 
-    def _admit(self, order: _Order, deadline: float | None) -> None:
-        more_s = sum(job.share_s for job in order.jobs)
+    def _admit(self, decode_request: _DecodeRequest, deadline: float | None) -> None:
+        more_s = sum(job.share_s for job in decode_request.jobs)
         if deadline is not None:
-            self._check_in_time(order, more_s, deadline)
-        more_bytes = sum(job.file_bytes for job in order.jobs)
+            self._check_in_time(decode_request, more_s, deadline)
+        more_bytes = sum(job.file_bytes for job in decode_request.jobs)
         while not self._has_room(more_s, more_bytes):
-            loser = self._queue.newest_of_largest(order.caller, more_s)
+            loser = self._queue.newest_of_busiest_caller(decode_request.caller, more_s)
             if loser is None:
                 raise self._overloaded()
-            self._end(loser.order, self._overloaded())
+            self._end(loser.decode_request, self._overloaded())
 
-    def _check_in_time(self, order: _Order, more_s: float, deadline: float) -> None:
+    def _check_in_time(
+        self, decode_request: _DecodeRequest, more_s: float, deadline: float
+    ) -> None:
         now = self._clock()
-        own_s = max(more_s, *(job.cost_s for job in order.jobs))
-        wait_s = self._queue.predict_s(order.caller, more_s) + self._busy_s(now)
+        own_s = max(more_s, *(job.cost_s for job in decode_request.jobs))
+        wait_s = self._queue.predict_s(decode_request.caller, more_s) + self._busy_s(now)
         left_s = deadline - now
         if wait_s + own_s > left_s:
             if own_s > left_s > 0:
-                self.times.learn_refused(order.jobs[0].work.kind)
+                self.times.observe_refused(decode_request.jobs[0].work.kind)
             raise DeadlineExceeded(
                 f"pictures: decoding is predicted to need {(wait_s + own_s) * 1e3:.0f} ms, the"
                 f" request's deadline leaves {max(0.0, left_s) * 1e3:.0f} ms"
@@ -221,8 +236,8 @@ class DecodePool:
         error: Exception | None = None
         result = None
         try:
-            job.order.pause()
-            result = job.work.run(job.order.pause)
+            job.decode_request.pause()
+            result = job.work.run(job.decode_request.pause)
         except SparingError as raised:
             error = raised.with_traceback(None)  # which holds what the work held
         except Exception as raised:
@@ -242,30 +257,30 @@ class DecodePool:
     ) -> None:
         self._running.discard(job)
         self._memory_bytes -= job.work.memory_bytes
-        order, work = job.order, job.work
+        decode_request, work = job.decode_request, job.work
         if isinstance(error, _Ended):
-            self.times.learn_more(work.kind, work.units, spent_s)
+            self.times.observe_aborted(work.kind, work.units, spent_s)
         elif error is None:
-            self.times.learn(work.kind, work.units, spent_s)
-        if not order.ended:
+            self.times.observe(work.kind, work.units, spent_s)
+        if not decode_request.ended:
             job.result = result
-            order.left -= 1
+            decode_request.left -= 1
             if error is not None:
-                self._end(order, error)
-            elif order.left == 0 and not order.over.done():
-                order.over.set_result(None)
+                self._end(decode_request, error)
+            elif decode_request.left == 0 and not decode_request.over.done():
+                decode_request.over.set_result(None)
         self._begin_next(loop)
 
-    def _end(self, order: _Order, error: Exception | None = None) -> None:
+    def _end(self, decode_request: _DecodeRequest, error: Exception | None = None) -> None:
         """Nothing more is done for it; with an error, that is what its request is told."""
-        if order.ended:
+        if decode_request.ended:
             return
-        order.ended = True
-        for job in order.jobs:
+        decode_request.ended = True
+        for job in decode_request.jobs:
             self._queue.remove(job)
-        if error is not None and not order.over.done():
-            order.error = error
-            order.over.set_result(None)
+        if error is not None and not decode_request.over.done():
+            decode_request.error = error
+            decode_request.over.set_result(None)
 
 
 def _count_cores() -> int:

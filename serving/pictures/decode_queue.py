@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 _MAX_IDLE = 1024  # callers that are remembered though none of their pictures waits
 
 
-class Waiting(Protocol):
+class QueuedItem(Protocol):
     """What waits."""
 
     @property
@@ -22,10 +22,10 @@ class Waiting(Protocol):
     def file_bytes(self) -> int: ...
 
 
-Item = TypeVar("Item", bound=Waiting)
+Item = TypeVar("Item", bound=QueuedItem)
 
 
-class _Line(Generic[Item]):
+class _CallerQueue(Generic[Item]):
     """What waits of one caller."""
 
     __slots__ = ("items", "wait_s")
@@ -39,7 +39,7 @@ class DecodeQueue(Generic[Item]):
     """First come, first served for each caller; fair between them."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line[Item]] = {}
+        self._caller_queues: dict[str, _CallerQueue[Item]] = {}
         self._used_s: dict[str, float] = {}
         self._now_s = 0.0  # what the caller had used whose picture was taken last
         self.wait_s = 0.0
@@ -47,10 +47,10 @@ class DecodeQueue(Generic[Item]):
 
     def push(self, item: Item) -> None:
         caller = item.caller
-        line = self._lines.get(caller)
+        line = self._caller_queues.get(caller)
         if line is None:
             self._forget()
-            line = self._lines[caller] = _Line()
+            line = self._caller_queues[caller] = _CallerQueue()
             self._used_s[caller] = max(self._used_s.get(caller, 0.0), self._now_s)
         line.items[item] = None
         line.wait_s += item.share_s
@@ -59,10 +59,10 @@ class DecodeQueue(Generic[Item]):
 
     def first(self) -> Item | None:
         """What is next; it stays until it is removed or taken."""
-        if not self._lines:
+        if not self._caller_queues:
             return None
-        caller = min(self._lines, key=self._used_s.__getitem__)
-        return next(iter(self._lines[caller].items))
+        caller = min(self._caller_queues, key=self._used_s.__getitem__)
+        return next(iter(self._caller_queues[caller].items))
 
     def take(self, item: Item) -> None:
         """It is begun: its caller pays for it."""
@@ -72,7 +72,7 @@ class DecodeQueue(Generic[Item]):
 
     def remove(self, item: Item) -> None:
         """Nothing, where it does not wait any more."""
-        line = self._lines.get(item.caller)
+        line = self._caller_queues.get(item.caller)
         if line is None or item not in line.items:
             return
         del line.items[item]
@@ -80,41 +80,41 @@ class DecodeQueue(Generic[Item]):
         self.wait_s -= item.share_s
         self.file_bytes -= item.file_bytes
         if not line.items:
-            del self._lines[item.caller]
-        if not self._lines:
+            del self._caller_queues[item.caller]
+        if not self._caller_queues:
             self.wait_s = 0.0  # no rounding is left
 
     def predict_s(self, caller: str, more_s: float) -> float:
         """How long so much more of this caller's waits: behind its own, and behind no more of
         another's than it has itself.
         """
-        own = self._lines.get(caller)
+        own = self._caller_queues.get(caller)
         own_s = more_s + (own.wait_s if own is not None else 0.0)
         others_s = sum(
-            min(line.wait_s, own_s) for name, line in self._lines.items() if name != caller
+            min(line.wait_s, own_s) for name, line in self._caller_queues.items() if name != caller
         )
         return own_s - more_s + others_s
 
-    def newest_of_largest(self, caller: str, more_s: float) -> Item | None:
+    def newest_of_busiest_caller(self, caller: str, more_s: float) -> Item | None:
         """The newest of the caller who has most waiting, if that is more than this one would."""
-        if not self._lines:
+        if not self._caller_queues:
             return None
-        own = self._lines.get(caller)
+        own = self._caller_queues.get(caller)
         own_s = more_s + (own.wait_s if own is not None else 0.0)
-        largest = max(self._lines.values(), key=lambda line: line.wait_s)
+        largest = max(self._caller_queues.values(), key=lambda line: line.wait_s)
         if largest is own or largest.wait_s <= own_s:
             return None
         return next(reversed(largest.items))
 
     def __iter__(self) -> Iterator[Item]:
-        for line in self._lines.values():
+        for line in self._caller_queues.values():
             yield from line.items
 
     def _forget(self) -> None:
         """Callers who have used no more than a new one is taken to have."""
-        if len(self._used_s) >= _MAX_IDLE + len(self._lines):
+        if len(self._used_s) >= _MAX_IDLE + len(self._caller_queues):
             self._used_s = {
                 name: used_s
                 for name, used_s in self._used_s.items()
-                if name in self._lines or used_s > self._now_s
+                if name in self._caller_queues or used_s > self._now_s
             }

@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from serving.pictures.orientation import read_exif, read_xmp
-from serving.pictures.picture_file import Damaged, PictureFile
+from serving.pictures.picture_file import DamagedPicture, PictureFile
 
 START = b"\xff\xd8\xff"
 
@@ -61,7 +61,7 @@ class _Reader:
             self.junk_bytes += found - at
             self.left -= 1
             if self.left < 0 or self.junk_bytes > MAX_JUNK_BYTES:
-                raise Damaged("has too many segments, or too much between them")
+                raise DamagedPicture("has too many segments, or too much between them")
             at = found
             code = self.file[at + 1]
             if code == _END:
@@ -92,7 +92,7 @@ class _Reader:
         length = int.from_bytes(self.file[at + 2 : at + 4])
         end = at + 2 + length
         if length < 2 or end > len(self.file):
-            raise Damaged(f"ends in segment {code:02X}")
+            raise DamagedPicture(f"ends in segment {code:02X}")
         return end
 
     def _read_segment(self, code: int, at: int, end: int) -> None:
@@ -100,7 +100,9 @@ class _Reader:
         if code in _FRAMES:
             self._read_frame(code, segment)
         elif code in _OTHER_FRAMES or code == 0xD8:
-            raise Damaged(f"has a segment {code:02X}, allowed are frames C0 to C3 and C9 to CB")
+            raise DamagedPicture(
+                f"has a segment {code:02X}, allowed are frames C0 to C3 and C9 to CB"
+            )
         elif code in _TABLES:
             self.parts.append(segment)
         elif not self.scans and 0xE0 <= code <= 0xEF:
@@ -118,17 +120,17 @@ class _Reader:
 
     def _read_frame(self, code: int, segment: bytes) -> None:
         if self.frame is not None:
-            raise Damaged("has more than one frame")
+            raise DamagedPicture("has more than one frame")
         if len(segment) < 10:
-            raise Damaged("has a frame without components")
+            raise DamagedPicture("has a frame without components")
         bits, height, width, count = struct.unpack_from(">BHHB", segment, 4)
         if bits != 8 or count not in _MODES or len(segment) != 10 + 3 * count:
-            raise Damaged(f"has {count} components of {bits} bits")
+            raise DamagedPicture(f"has {count} components of {bits} bits")
         if not width or not height:
-            raise Damaged(f"declares {width}×{height} pixels")
+            raise DamagedPicture(f"declares {width}×{height} pixels")
         factors = [divmod(factor, 16) for factor in segment[11::3]]
         if not all(1 <= across <= 4 and 1 <= down <= 4 for across, down in factors):
-            raise Damaged("has sampling factors that are not 1 to 4")
+            raise DamagedPicture("has sampling factors that are not 1 to 4")
         columns = -(-width // (8 * max(across for across, _ in factors)))
         rows = -(-height // (8 * max(down for _, down in factors)))
         blocks = tuple(columns * across * rows * down for across, down in factors)
@@ -140,16 +142,18 @@ class _Reader:
         """Where its entropy-coded data ends."""
         frame = self.frame
         if frame is None:
-            raise Damaged("has a scan before its frame")
+            raise DamagedPicture("has a scan before its frame")
         if end - at < 5:
-            raise Damaged("has a scan without components")
+            raise DamagedPicture("has a scan without components")
         count = self.file[at + 4]
         named = self.file[at + 5 : end][: 2 * count : 2]
         self.scans += 1
         self.visits += sum(frame.by_number.get(number, 0) for number in named)
         self.keeps = self.keeps or frame.progressive or count < len(frame.blocks)
         if self.scans > MAX_SCANS or self.visits > MAX_PASSES * sum(frame.blocks):
-            raise Damaged(f"has more than {MAX_SCANS} scans or {MAX_PASSES} over all its pixels")
+            raise DamagedPicture(
+                f"has more than {MAX_SCANS} scans or {MAX_PASSES} over all its pixels"
+            )
         after = len(self.file)
         if self.keeps:  # else it is the only scan, and the decoder ends where the picture does
             after = self._find(_AFTER_SCAN, end) or after
@@ -158,12 +162,12 @@ class _Reader:
 
 
 def read_jpeg(file: bytes) -> PictureFile:
-    """Raises Damaged."""
+    """Raises DamagedPicture."""
     reader = _Reader(file)
     reader.walk()
     frame = reader.frame
     if frame is None or not reader.scans:
-        raise Damaged("has no pixels")
+        raise DamagedPicture("has no pixels")
     all_blocks = sum(frame.blocks)
     return PictureFile(
         "JPEG",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import orjson
 
 from core.errors import InvalidInput
-from serving.oip.tensors import shown
+from serving.oip.tensors import shorten
 from serving.pictures.pictures import Pause
 
 MAX_PICTURES = 256  # in one request
@@ -41,22 +41,22 @@ def count_pictures(body: bytes) -> int:
     return max(1, quotes // 2)
 
 
-class _Wrong(Exception):
+class _MalformedList(Exception):
     """The body is not a list of base64 texts from this byte on."""
 
 
 def split_body(body: bytes, pause: Pause | None = None) -> list[bytes]:
     """Raises InvalidInput."""
-    start = _pass_blanks(body, 0)
+    start = _skip_blanks(body, 0)
     if body[start : start + 1] != b"[":
         return [body]
     files: list[bytes] = []
     try:
         for text in _split_list(body, start + 1):
             if len(files) == MAX_PICTURES:
-                raise _Wrong
+                raise _MalformedList
             files.append(_decode(text, pause))
-    except _Wrong:
+    except _MalformedList:
         raise _explain(body, len(files)) from None
     return files
 
@@ -65,21 +65,21 @@ def _split_list(body: bytes, at: int) -> Iterator[memoryview]:
     """The texts between quotes, `at` being behind the opening bracket."""
     view = memoryview(body)
     while True:
-        at = _pass_blanks(body, at)
+        at = _skip_blanks(body, at)
         end = body.find(b'"', at + 1)
         if body[at : at + 1] != b'"' or end < 0:
-            raise _Wrong
+            raise _MalformedList
         yield view[at + 1 : end]
-        at = _pass_blanks(body, end + 1)
+        at = _skip_blanks(body, end + 1)
         mark = body[at : at + 1]
-        if mark == b"]" and _pass_blanks(body, at + 1) == len(body):
+        if mark == b"]" and _skip_blanks(body, at + 1) == len(body):
             return
         if mark != b",":
-            raise _Wrong
+            raise _MalformedList
         at += 1
 
 
-def _pass_blanks(body: bytes, at: int) -> int:
+def _skip_blanks(body: bytes, at: int) -> int:
     while True:
         found = _BLANKS.match(body, at, at + _WINDOW_BYTES)
         assert found is not None
@@ -100,9 +100,9 @@ def _decode(text: memoryview, pause: Pause | None) -> bytes:
         try:
             piece = base64.b64decode(text[at : at + _PIECE_BYTES], validate=True)
         except (binascii.Error, ValueError):
-            raise _Wrong from None
+            raise _MalformedList from None
         if at + _PIECE_BYTES < len(text) and len(piece) < _PIECE_BYTES // 4 * 3:
-            raise _Wrong  # padded in the middle
+            raise _MalformedList  # padded in the middle
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -128,6 +128,6 @@ def _explain(body: bytes, place: int) -> InvalidInput:
         return InvalidInput(f"pictures: given {len(items)}, allowed 1 to {MAX_PICTURES}")
     for number, item in enumerate(items):
         if not isinstance(item, str):
-            return InvalidInput(f"pictures[{number}]: given {shown(item)}, allowed base64 text")
+            return InvalidInput(f"pictures[{number}]: given {shorten(item)}, allowed base64 text")
     place = min(place, len(items) - 1)
-    return InvalidInput(f"pictures[{place}]: given {shown(items[place])}, not base64")
+    return InvalidInput(f"pictures[{place}]: given {shorten(items[place])}, not base64")

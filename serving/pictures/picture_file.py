@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "RGB": 4, "RGBA": 4, "CMYK": 4}
 
 
-class Damaged(Exception):
+class DamagedPicture(Exception):
     """What is wrong with a file, in a few words."""
 
 

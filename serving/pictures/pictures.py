@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from core.errors import BodyTooLarge, InvalidInput
 from core.manifest import PictureSpec
 from serving.pictures import jpeg_segments, png_chunks
-from serving.pictures.picture_file import PIXEL_BYTES, Damaged, PictureFile, image_bytes
+from serving.pictures.picture_file import PIXEL_BYTES, DamagedPicture, PictureFile, image_bytes
 
 PIECE_BYTES = 4096  # that Pillow unpacks at once: no more than 4 MB of a PNG's pixels
 STRIP_PIXELS = 2**18  # composed at once
@@ -28,7 +28,7 @@ STRIP_PIXELS = 2**18  # composed at once
 Row = npt.NDArray[np.uint8]
 Pause = Callable[[], object]  # called between pieces of work; it raises where the work is to end
 
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -56,7 +56,7 @@ def open_picture(file: bytes, spec: PictureSpec, place: int = 0) -> PictureFile:
                 f"pictures[{place}]: given {len(file)} bytes that are no picture, allowed PNG or"
                 " JPEG"
             )
-    except Damaged as error:
+    except DamagedPicture as error:
         raise InvalidInput(f"pictures[{place}]: damaged: it {error}") from None
     width, height = picture.upright_size
     if not spec.resize and (width, height) != (spec.width, spec.height):
@@ -104,17 +104,17 @@ def read_row(
 ) -> Row:
     """Decode and bring to the route's size and colours. Raises InvalidInput."""
     try:
-        shown = _flatten(_decode(picture, pause), picture, spec, pause)
+        shorten = _flatten(_decode(picture, pause), picture, spec, pause)
     except _DAMAGED as error:
         raise InvalidInput(f"pictures[{place}]: truncated or damaged: {error}") from None
-    turn = _TURNS.get(picture.orientation)
+    turn = _TRANSPOSES.get(picture.orientation)
     if turn is not None:
-        shown = shown.transpose(turn)
+        shorten = shorten.transpose(turn)
     size = (spec.width, spec.height)
-    if shown.size != size:
-        shown = shown.resize(size, Image.Resampling.BILINEAR)
+    if shorten.size != size:
+        shorten = shorten.resize(size, Image.Resampling.BILINEAR)
     shape = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, 3)
-    return np.frombuffer(shown.tobytes(), np.uint8).reshape(shape)
+    return np.frombuffer(shorten.tobytes(), np.uint8).reshape(shape)
 
 
 def count_bytes(picture: PictureFile, spec: PictureSpec) -> int:

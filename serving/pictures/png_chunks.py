@@ -10,7 +10,7 @@ import zlib
 from typing import NamedTuple
 
 from serving.pictures.orientation import read_exif
-from serving.pictures.picture_file import Damaged, PictureFile
+from serving.pictures.picture_file import DamagedPicture, PictureFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -40,19 +40,21 @@ class _Table(NamedTuple):
 
 
 def read_png(file: bytes, background: int) -> PictureFile:
-    """Raises Damaged."""
+    """Raises DamagedPicture."""
     table = _read_table(file)
     if table.one[b"IHDR"].start != len(SIGNATURE) + 8:
-        raise Damaged("does not begin with IHDR")
+        raise DamagedPicture("does not begin with IHDR")
     header = file[table.one[b"IHDR"]]
     if len(header) != _HEADER.size:
-        raise Damaged(f"has a header of {len(header)} bytes")
+        raise DamagedPicture(f"has a header of {len(header)} bytes")
     width, height, depth, kind, _, _, interlaced = _HEADER.unpack(header)
     mode = _MODES.get((depth, kind))
     if mode is None or not width or not height:
-        raise Damaged(f"declares {width}×{height} pixels of {depth} bits in colour type {kind}")
+        raise DamagedPicture(
+            f"declares {width}×{height} pixels of {depth} bits in colour type {kind}"
+        )
     if not table.pixels:
-        raise Damaged("has no pixels")
+        raise DamagedPicture("has no pixels")
     orientation = 1
     if b"eXIf" in table.one:
         place = table.one[b"eXIf"]
@@ -88,7 +90,7 @@ def _read_table(file: bytes) -> _Table:
         at += _AROUND + length
         left -= 1
         if not kind.isalpha() or left < 0:
-            raise Damaged("has too many chunks, or one without a name")
+            raise DamagedPicture("has too many chunks, or one without a name")
         plain = plain and kind in _PICTURE
         if kind == b"IDAT":
             pixels.append(place)
@@ -96,10 +98,10 @@ def _read_table(file: bytes) -> _Table:
             one.setdefault(kind, place)
         elif kind in _SINGLE:
             if kind in one or at > end or pixels:
-                raise Damaged(f"has {kind.decode()} twice, cut off or after its pixels")
+                raise DamagedPicture(f"has {kind.decode()} twice, cut off or after its pixels")
             one[kind] = place
     if b"IHDR" not in one:
-        raise Damaged("has no header")
+        raise DamagedPicture("has no header")
     return _Table(pixels, one, plain)
 
 
@@ -108,13 +110,13 @@ def _check_sums(file: bytes, one: dict[bytes, slice]) -> None:
     for kind in (b"IHDR", b"PLTE", b"tRNS"):
         place = one.get(kind)
         if place is not None and _sum(kind, file[place]) != file[place.stop : place.stop + 4]:
-            raise Damaged(f"has a wrong checksum of {kind.decode()}")
+            raise DamagedPicture(f"has a wrong checksum of {kind.decode()}")
 
 
 def _compose_palette(palette: bytes | None, alphas: bytes | None, background: int) -> bytes:
     """The colours as they are seen: those that are not opaque on the background."""
     if palette is None or len(palette) % 3 or not 3 <= len(palette) <= 768:
-        raise Damaged("has no palette of 1 to 256 colours")
+        raise DamagedPicture("has no palette of 1 to 256 colours")
     if not alphas:
         return palette
     composed = bytearray(palette)

@@ -1,10 +1,10 @@
 """An engine and its doors as guests in a server that somebody else runs: an ASGI framework's.
 
-The host starts and stops the process, listens for HTTP and keeps its own pages. `Guest` is opened
-in the host's start and closed in its shutdown; a signal to stop reaches the guest first, so that
-readiness goes away and gRPC drains at once, and the host a moment later. `Entrance` is what the
-host puts into its stack: it leads our paths to our door. Where the server is uvicorn's, it also
-moves the door to the sockets, past everything that the host does around a request.
+The host starts and stops the process, listens for HTTP and keeps its own pages. `EmbeddedServer` is
+opened in the host's start and closed in its shutdown; a signal to stop reaches the guest first, so
+that readiness goes away and gRPC drains at once, and the host a moment later. `EmbeddingApp` is
+what the host puts into its stack: it leads our paths to our door. Where the server is uvicorn's, it
+also moves the door to the sockets, past everything that the host does around a request.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from monitoring.metrics.switched_off import NoMetrics
-from serving.assembly import Assembly, CannotServe, assemble, open_engine
+from serving.assembly import Assembly, StartupError, assemble, open_engine
 from serving.http.body import Receive
-from serving.http.connection import DOOR, KEEP_ALIVE_S, HttpConnection
-from serving.http.endpoint import HttpDoor
+from serving.http.connection import ENDPOINT_KEY, KEEP_ALIVE_S, HttpConnection
+from serving.http.endpoint import HttpEndpoint
 from serving.http.interfaces import Application, Scope, Send
-from serving.http.paths import FIXED
+from serving.http.routing import FIXED
 from serving.settings import Settings
 
 _FAMILIES = ("/v1/", "/v2/")
@@ -34,8 +34,10 @@ _log = logging.getLogger("sparing")
 Handler = Callable[[int, FrameType | None], object]
 
 
-def check(read_settings: Callable[[], Settings]) -> None:
-    """Load the routes and let them go. Raises CannotServe where a guest would, but for its port."""
+def check_routes(read_settings: Callable[[], Settings]) -> None:
+    """Load the routes and let them go. Raises StartupError where a guest would, but for its
+    port.
+    """
 
     async def try_engine() -> None:
         async with open_engine(read_settings(), NoMetrics()):
@@ -44,35 +46,35 @@ def check(read_settings: Callable[[], Settings]) -> None:
     try:
         asyncio.run(try_engine())
     except ValueError as error:
-        raise CannotServe(str(error)) from error
+        raise StartupError(str(error)) from error
 
 
-class Guest:
+class EmbeddedServer:
     """`open` once and `close` once, on the host's loop in its main thread."""
 
     def __init__(self, read_settings: Callable[[], Settings]) -> None:
         self._read_settings = read_settings
         self._opened = AsyncExitStack()
         self._assembly: Assembly | None = None
-        self._heard: set[int] = set()
+        self._signal_handlers: set[int] = set()
         self.settings = Settings()
 
     @property
-    def door(self) -> HttpDoor | None:
+    def endpoint(self) -> HttpEndpoint | None:
         """None before it is open."""
         return None if self._assembly is None else self._assembly.web
 
     async def open(self) -> None:
-        """Load the routes, listen for gRPC. Raises CannotServe."""
+        """Load the routes, listen for gRPC. Raises StartupError."""
         try:
             self.settings = self._read_settings()
             assembly = await self._opened.enter_async_context(assemble(self.settings))
-        except (CannotServe, ValueError) as error:
+        except (StartupError, ValueError) as error:
             _log.error("sparing: %s", error)
-            raise CannotServe(str(error)) from error
+            raise StartupError(str(error)) from error
         self._assembly = assembly
         self._listen_for_signals()
-        _log.info("serving %s; gRPC %s", assembly.list_routes(), assembly.grpc_place)
+        _log.info("serving %s; gRPC %s", assembly.list_routes(), assembly.grpc_address)
 
     async def close(self) -> None:
         """Answer everything that was accepted, then end."""
@@ -88,9 +90,9 @@ class Guest:
         for number in (signal.SIGTERM, signal.SIGINT):
             handler = signal.getsignal(number)
             if callable(handler):
-                signal.signal(number, partial(self._hear, loop, handler))
+                signal.signal(number, partial(self._handle_message, loop, handler))
 
-    def _hear(
+    def _handle_message(
         self,
         loop: asyncio.AbstractEventLoop,
         handler: Handler,
@@ -102,31 +104,31 @@ class Guest:
     def _stop(self, loop: asyncio.AbstractEventLoop, handler: Handler, number: int) -> None:
         """Drain now, let the host close its sockets later; a signal that comes again is its own."""
         assert self._assembly is not None
-        if number in self._heard:
+        if number in self._signal_handlers:
             handler(number, None)
             return
-        self._heard.add(number)
-        if len(self._heard) == 1:
+        self._signal_handlers.add(number)
+        if len(self._signal_handlers) == 1:
             _log.info("draining")
             self._assembly.begin_drain()
             loop.call_later(self.settings.server.drain_s, handler, number, None)
 
 
-class Entrance:
+class EmbeddingApp:
     """An ASGI application before another: our paths go to the guest's door, all others on."""
 
-    def __init__(self, app: Application, guest: Guest) -> None:
+    def __init__(self, app: Application, embedded: EmbeddedServer) -> None:
         self._app = app
-        self._guest = guest
+        self._embedded = embedded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        door = self._guest.door
+        endpoint = self._embedded.endpoint
         path: str = scope["path"]
-        if door is not None and (path in FIXED or path.startswith(_FAMILIES)):
-            await door(scope, receive, send)
+        if endpoint is not None and (path in FIXED or path.startswith(_FAMILIES)):
+            await endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -146,18 +148,18 @@ class Entrance:
         """
         config = getattr(getattr(receive, "__self__", None), "config", None)
         if (
-            self._guest.door is None
+            self._embedded.endpoint is None
             or not isinstance(config, Config)
             or config.http_protocol_class is not HttpToolsProtocol
             or "state" not in scope
         ):
             _log.warning("requests go through the host's stack, which costs more CPU")
             return
-        scope["state"][DOOR] = self._guest.door
+        scope["state"][ENDPOINT_KEY] = self._embedded.endpoint
         config.http_protocol_class = HttpConnection
         config.timeout_keep_alive = KEEP_ALIVE_S
-        config.loaded_app = Entrance(config.loaded_app, self._guest)
+        config.loaded_app = EmbeddingApp(config.loaded_app, self._embedded)
         if config.timeout_graceful_shutdown is None:
             config.timeout_graceful_shutdown = math.ceil(
-                self._guest.settings.server.drain_timeout_s
+                self._embedded.settings.server.drain_timeout_s
             )

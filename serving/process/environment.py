@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from serving.settings import ServerSettings, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-_DOORS = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
+_ENDPOINT_VARIABLES = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
 
 
 def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Settings:
@@ -35,17 +35,21 @@ def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Setti
         update={"directories": tuple(root / folder for folder in folders)}
     )
     return settings.model_copy(
-        update={"server": _read_doors(environment, settings.server), "routes": routes}
+        update={"server": _read_endpoint_settings(environment, settings.server), "routes": routes}
     )
 
 
-def _read_doors(environment: Mapping[str, str], doors: ServerSettings) -> ServerSettings:
+def _read_endpoint_settings(
+    environment: Mapping[str, str], endpoint_settings: ServerSettings
+) -> ServerSettings:
     given = {
-        key: environment[variable] for variable, key in _DOORS.items() if environment.get(variable)
+        key: environment[variable]
+        for variable, key in _ENDPOINT_VARIABLES.items()
+        if environment.get(variable)
     }
     try:
-        return ServerSettings.model_validate({**doors.model_dump(), **given})
+        return ServerSettings.model_validate({**endpoint_settings.model_dump(), **given})
     except ValidationError as error:
         first = error.errors()[0]
-        variable = next(name for name, key in _DOORS.items() if key == first["loc"][0])
+        variable = next(name for name, key in _ENDPOINT_VARIABLES.items() if key == first["loc"][0])
         raise ValueError(f"{variable}: {first['msg']}, given {environment[variable]!r}") from error

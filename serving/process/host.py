@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from serving.assembly import Assembly, CannotServe, assemble
+from serving.assembly import Assembly, StartupError, assemble
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.process.allocator import return_free_pages, tune_allocator
 from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
-from serving.process.parent_process import Keeper, Started, Terminal
+from serving.process.parent_process import ParentProcess, Started, Terminal
 from serving.process.ports import BACKLOG, allow_connections
 from serving.settings import ServerSettings, Settings
 
@@ -30,39 +30,45 @@ _FEW_CONNECTIONS = 1024
 _log = logging.getLogger("sparing")
 
 
-def run(settings: Settings, keeper: Keeper | None = None) -> int:
+def run(settings: Settings, parent: ParentProcess | None = None) -> int:
     """Serve until told to stop. 0 after a clean end, 1 when the server could not start (the keeper,
     by default the terminal, is told why in one line).
     """
-    keeper = keeper or Terminal()
-    doors = settings.server
+    parent = parent or Terminal()
+    endpoint_settings = settings.server
     try:
-        listener = keeper.listen(doors.host, doors.http_port)
+        listener = parent.listen(endpoint_settings.host, endpoint_settings.http_port)
     except OSError as error:
-        keeper.refuse(f"cannot listen on {doors.host}:{doors.http_port} (HTTP): {error.strerror}")
+        parent.report_failure(
+            f"cannot listen on {endpoint_settings.host}:{endpoint_settings.http_port} (HTTP): "
+            f"{error.strerror}"
+        )
         return 1
     tune_allocator()
     with listener:
-        return uvloop.run(_serve(settings, listener, keeper))
+        return uvloop.run(_serve(settings, listener, parent))
 
 
-async def _serve(settings: Settings, listener: socket.socket, keeper: Keeper) -> int:
+async def _serve(settings: Settings, listener: socket.socket, parent: ParentProcess) -> int:
     try:
-        async with assemble(settings, worker=keeper.worker) as assembly:
-            return await _serve_http(settings.server, listener, keeper, assembly)
-    except CannotServe as error:
-        keeper.refuse(str(error))
+        async with assemble(settings, worker=parent.worker) as assembly:
+            return await _serve_http(settings.server, listener, parent, assembly)
+    except StartupError as error:
+        parent.report_failure(str(error))
         return 1
 
 
 async def _serve_http(
-    doors: ServerSettings, listener: socket.socket, keeper: Keeper, assembly: Assembly
+    endpoint_settings: ServerSettings,
+    listener: socket.socket,
+    parent: ParentProcess,
+    assembly: Assembly,
 ) -> int:
     listener.listen(BACKLOG)
-    allowed = allow_connections(doors.max_connections)
-    assembly.web.connections.bound(allowed)
-    if allowed < doors.max_connections:
-        _tell_fewer(doors.max_connections, allowed)
+    allowed = allow_connections(endpoint_settings.max_connections)
+    assembly.web.connections.limit_connections(allowed)
+    if allowed < endpoint_settings.max_connections:
+        _warn_fewer_connections(endpoint_settings.max_connections, allowed)
     web = _QuietServer(
         uvicorn.Config(
             assembly.web,
@@ -78,24 +84,27 @@ async def _serve_http(
             log_config=None,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(doors.drain_timeout_s),
+            timeout_graceful_shutdown=math.ceil(endpoint_settings.drain_timeout_s),
         )
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))
     stop = _stop_signal()
     started = Started(
-        assembly.list_routes(), doors.host, listener.getsockname()[1], assembly.grpc_port
+        assembly.list_routes(),
+        endpoint_settings.host,
+        listener.getsockname()[1],
+        assembly.grpc_port,
     )
-    attending = asyncio.create_task(_attend(keeper, started, assembly, stop))
+    attending = asyncio.create_task(_attend_parent(parent, started, assembly, stop))
     trimming = asyncio.create_task(return_free_pages())
     await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
     _log.info("draining")
     trimming.cancel()
-    limit_s = doors.drain_s + doors.drain_timeout_s
+    limit_s = endpoint_settings.drain_s + endpoint_settings.drain_timeout_s
     ExitGuard().arm(limit_s + EXIT_GRACE_S)
     deadline = asyncio.get_running_loop().time() + limit_s
     assembly.begin_drain()
-    await asyncio.sleep(doors.drain_s)
+    await asyncio.sleep(endpoint_settings.drain_s)
     web.should_exit = True
     await serving
     clean = await assembly.end_drain(deadline)
@@ -108,7 +117,7 @@ async def _serve_http(
     return 0
 
 
-def _tell_fewer(wanted: int, allowed: int) -> None:
+def _warn_fewer_connections(wanted: int, allowed: int) -> None:
     """The default is more than many machines can give, which needs no warning."""
     is_given = wanted != ServerSettings().max_connections
     _log.log(
@@ -119,10 +128,10 @@ def _tell_fewer(wanted: int, allowed: int) -> None:
     )
 
 
-async def _attend(
-    keeper: Keeper, started: Started, assembly: Assembly, stop: asyncio.Event
+async def _attend_parent(
+    parent: ParentProcess, started: Started, assembly: Assembly, stop: asyncio.Event
 ) -> None:
-    await keeper.attend(started, assembly.metrics, stop, lambda: assembly.engine.health().why)
+    await parent.report_ready(started, assembly.metrics, stop, lambda: assembly.engine.health().why)
 
 
 class _QuietServer(uvicorn.Server):

@@ -38,18 +38,18 @@ class Started:
 FindFault = Callable[[], str]  # what of the process is stuck, in a sentence; empty: nothing
 
 
-class Keeper(Protocol):
-    """Asked in this order: `listen`, then `refuse` and the end, or `attend`."""
+class ParentProcess(Protocol):
+    """Asked in this order: `listen`, then `report_failure` and the end, or `report_ready`."""
 
     worker: int  # its number among processes that share their ports; 0: it is alone
 
     def listen(self, host: str, port: int) -> socket.socket:
         """The HTTP door's socket. Raises OSError."""
 
-    def refuse(self, why: str) -> None:
+    def report_failure(self, why: str) -> None:
         """The process ends before it has served; `why` is one sentence."""
 
-    async def attend(
+    async def report_ready(
         self,
         started: Started,
         metrics: Metrics | NoMetrics,
@@ -67,10 +67,10 @@ class Terminal:
     def listen(self, host: str, port: int) -> socket.socket:
         return listen_alone(host, port)
 
-    def refuse(self, why: str) -> None:
+    def report_failure(self, why: str) -> None:
         print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
 
-    async def attend(
+    async def report_ready(
         self,
         started: Started,
         metrics: Metrics | NoMetrics,

@@ -25,7 +25,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _MAX_MESSAGE_BYTES = 64 * 2**20
 
 
-async def open_line(end: socket.socket) -> Streams:
+async def open_pipe(end: socket.socket) -> Streams:
     return await asyncio.open_unix_connection(sock=end, limit=_MAX_MESSAGE_BYTES)
 
 
@@ -45,9 +45,9 @@ async def read_message(reader: asyncio.StreamReader) -> Message | None:
         line = await reader.readline()
     except ConnectionError:
         return None
-    return read_line(line) if line.endswith(b"\n") else None  # half of one: it was killed
+    return read_pipe(line) if line.endswith(b"\n") else None  # half of one: it was killed
 
 
-def read_line(line: bytes) -> Message:
+def read_pipe(line: bytes) -> Message:
     message: Message = json.loads(line)
     return message

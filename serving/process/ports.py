@@ -19,10 +19,10 @@ def listen_alone(host: str, port: int) -> socket.socket:
 
 def reserve(host: str, port: int) -> socket.socket:
     """Keeps the port for those that `share` it, as long as it is open. Raises OSError as above."""
-    keeper = _bind(host, port)
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on not even a bind
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return keeper
+    parent = _bind(host, port)
+    parent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on not even a bind
+    parent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return parent
 
 
 def share(host: str, port: int) -> socket.socket:
@@ -44,15 +44,15 @@ def allow_connections(wanted: int) -> int:
 
 def _bind(host: str, port: int, *, shares: bool = False, listens: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    limit_connections = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
-        bound.bind((host, port))
+        limit_connections.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        limit_connections.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
+        limit_connections.bind((host, port))
         if listens:
-            bound.listen(BACKLOG)
-        bound.setblocking(False)
+            limit_connections.listen(BACKLOG)
+        limit_connections.setblocking(False)
     except OSError:
-        bound.close()
+        limit_connections.close()
         raise
-    return bound
+    return limit_connections

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
-from monitoring.metrics.multi_process import Sums
+from monitoring.metrics.multi_process import ScrapeSums
 from monitoring.metrics.snapshot import Snapshot
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.exit_guard import EXIT_GRACE_S
@@ -28,7 +28,7 @@ from serving.settings import Settings
 
 _log = logging.getLogger("sparing.supervisor")
 
-TRIES = 5  # to replace a worker, before the server gives up
+MAX_EARLY_EXITS = 5  # to replace a worker, before the server gives up
 SETTLED_S = 1.0  # who lived for so long is replaced without delay
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
 COUNT_INTERVAL_S = 5.0  # what a killed worker counted since is lost
@@ -38,17 +38,22 @@ _LAST_GRACE_S = EXIT_GRACE_S + 3.0
 
 def supervise(settings: Settings) -> int:
     """Serve until told to stop; exit codes as those of one process."""
-    doors = settings.server
+    endpoint_settings = settings.server
     with ExitStack() as stack:
         ports = {}
-        for door, port in (("http", doors.http_port), ("grpc", doors.grpc_port)):
+        for endpoint, port in (
+            ("http", endpoint_settings.http_port),
+            ("grpc", endpoint_settings.grpc_port),
+        ):
             try:
-                reserved = stack.enter_context(reserve(doors.host, port))
+                reserved = stack.enter_context(reserve(endpoint_settings.host, port))
             except OSError as error:
-                name = {"http": "HTTP", "grpc": "gRPC"}[door]
-                return _refuse(f"cannot listen on {doors.host}:{port} ({name}): {error.strerror}")
-            ports[f"{door}_port"] = reserved.getsockname()[1]
-        update = {"server": doors.model_copy(update=ports)}
+                name = {"http": "HTTP", "grpc": "gRPC"}[endpoint]
+                return _refuse(
+                    f"cannot listen on {endpoint_settings.host}:{port} ({name}): {error.strerror}"
+                )
+            ports[f"{endpoint}_port"] = reserved.getsockname()[1]
+        update = {"server": endpoint_settings.model_copy(update=ports)}
         return asyncio.run(_Supervisor(settings.model_copy(update=update)).run())
 
 
@@ -67,7 +72,7 @@ class _Supervisor:
         self._stop = asyncio.Event()
         self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
         self._watchdogs: dict[int, Watchdog] = {}  # likewise
-        self._sums = Sums()
+        self._sums = ScrapeSums()
         self._write = _find_writer(settings)
         self._announced = False
         self._failure = ""
@@ -78,18 +83,18 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         keeping = [
-            asyncio.create_task(self._keep(number))
+            asyncio.create_task(self._keep_running(number))
             for number in range(1, self._settings.workers.count + 1)
         ]
         regularly = [
-            asyncio.create_task(self._count_regularly()),
-            asyncio.create_task(self._check_regularly()),
+            asyncio.create_task(self._count_periodically()),
+            asyncio.create_task(self._check_periodically()),
         ]
         await self._stop.wait()
         for worker in self._workers.values():
             worker.end(signal.SIGTERM)
-        doors = self._settings.server
-        grace_s = doors.drain_s + doors.drain_timeout_s + _LAST_GRACE_S
+        endpoint_settings = self._settings.server
+        grace_s = endpoint_settings.drain_s + endpoint_settings.drain_timeout_s + _LAST_GRACE_S
         _, late = await asyncio.wait(keeping, timeout=grace_s)
         if late:
             self._clean = False
@@ -102,11 +107,11 @@ class _Supervisor:
             return _refuse(self._failure)
         return 0 if self._clean else 1
 
-    async def _keep(self, number: int) -> None:
+    async def _keep_running(self, number: int) -> None:
         """Start a worker and, whenever it ends, another one in its place."""
         early = failed = 0  # in a row: ended early, ended before they were ready
         while not self._stop.is_set():
-            end = await self._live(number)
+            end = await self._run_worker(number)
             if self._stop.is_set():
                 self._clean &= end.clean or not end.was_ready
                 return
@@ -114,13 +119,15 @@ class _Supervisor:
             failed = 0 if end.was_ready else failed + 1
             if failed and not self._announced:
                 self._fail(end.why)
-            elif failed == TRIES:
-                self._fail(f"worker {number} could not be replaced in {TRIES} tries: {end.why}")
+            elif failed == MAX_EARLY_EXITS:
+                self._fail(
+                    f"worker {number} could not be replaced in {MAX_EARLY_EXITS} tries: {end.why}"
+                )
             else:
                 _log.error("%s; replacing it", end.why, extra=UNLIMITED)
                 await self._pause(early)
 
-    async def _live(self, number: int) -> _End:
+    async def _run_worker(self, number: int) -> _End:
         """One process, from its start to its end."""
         try:
             worker = await WorkerProcess.start(number, self._settings)
@@ -130,11 +137,11 @@ class _Supervisor:
         self._watchdogs[number] = self._make_watchdog()
         if self._stop.is_set():
             worker.end(signal.SIGTERM)
-        welcoming = asyncio.create_task(self._welcome(number, worker))
-        code = await worker.listen(self._sum_up)
+        welcoming = asyncio.create_task(self._on_ready(number, worker))
+        code = await worker.listen(self._sum_scrapes)
         welcoming.cancel()
         del self._workers[number]
-        self._sums.bury(worker.counts)
+        self._sums.retire(worker.counts)
         ready = worker.ready.is_set()
         age_s = asyncio.get_running_loop().time() - worker.ready_at
         why = f"worker {number} (process {worker.pid}) {_describe_end(code)}"
@@ -142,7 +149,7 @@ class _Supervisor:
             worker.refusal or worker.fault or why, code == 0, ready, ready and age_s >= SETTLED_S
         )
 
-    async def _welcome(self, number: int, worker: WorkerProcess) -> None:
+    async def _on_ready(self, number: int, worker: WorkerProcess) -> None:
         await worker.ready.wait()
         if self._announced:
             _log.info("worker %d is process %d now", number, worker.pid, extra=UNLIMITED)
@@ -152,8 +159,13 @@ class _Supervisor:
             one.ready.is_set() for one in workers
         ):
             self._announced = True
-            doors = self._settings.server
-            started = Started(worker.routes, doors.host, doors.http_port, doors.grpc_port)
+            endpoint_settings = self._settings.server
+            started = Started(
+                worker.routes,
+                endpoint_settings.host,
+                endpoint_settings.http_port,
+                endpoint_settings.grpc_port,
+            )
             pids = ", ".join(str(one.pid) for one in workers)
             print(started.describe(f"supervisor {os.getpid()}, workers {pids}"), flush=True)
 
@@ -168,17 +180,17 @@ class _Supervisor:
         self._failure = self._failure or why
         self._stop.set()
 
-    async def _count_regularly(self) -> None:
+    async def _count_periodically(self) -> None:
         while True:
             await asyncio.sleep(COUNT_INTERVAL_S)
             await self._count()
 
-    async def _check_regularly(self) -> None:
+    async def _check_periodically(self) -> None:
         while True:
             await asyncio.sleep(self._settings.workers.check_interval_s)
             now = asyncio.get_running_loop().time()
             for number, worker in self._workers.items():
-                fault = self._watchdogs[number].look(
+                fault = self._watchdogs[number].observe(
                     now,
                     ready=worker.ready.is_set(),
                     answered=worker.answered,
@@ -187,7 +199,7 @@ class _Supervisor:
                 if fault:
                     worker.kill(fault)
                 worker.answered = False
-                worker.check()
+                worker.ping()
 
     def _make_watchdog(self) -> Watchdog:
         workers = self._settings.workers
@@ -198,7 +210,7 @@ class _Supervisor:
             start_timeout_s=workers.start_timeout_s,
         )
 
-    async def _sum_up(self) -> bytes:
+    async def _sum_scrapes(self) -> bytes:
         """A scrape of all workers together."""
         await self._count()
         sums = self._sums.add_up([one.counts for one in self._workers.values()])

@@ -5,7 +5,7 @@ so. Several checks in a row decide. An interval in which the supervisor itself w
 nothing about the worker: the machine was suspended or overloaded.
 """
 
-_LATE = 1.5  # times the interval
+_LATE_INTERVALS = 1.5  # times the interval
 _STUCK = 2  # checks in a row that say so
 
 
@@ -18,18 +18,18 @@ class Watchdog:
         self._interval_s = interval_s
         self._max_missed = max_missed
         self._start_timeout_s = start_timeout_s
-        self._looked_at = now
+        self._observed_at = now
         self._starting_s = 0.0  # of intervals that count
         self._missed = 0
         self._stuck = 0
 
-    def look(self, now: float, *, ready: bool, answered: bool, stuck: str) -> str:
+    def observe(self, now: float, *, ready: bool, answered: bool, stuck: str) -> str:
         """Once an interval. `answered`: something came since the last look; `stuck`: what it says
         is wrong. Why the process must be replaced; empty where it need not.
         """
-        seconds = now - self._looked_at
-        self._looked_at = now
-        if seconds > _LATE * self._interval_s:
+        seconds = now - self._observed_at
+        self._observed_at = now
+        if seconds > _LATE_INTERVALS * self._interval_s:
             return ""
         if not ready:
             self._starting_s += seconds

@@ -16,11 +16,11 @@ from monitoring.metrics.snapshot import pack
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.host import run
 from serving.process.parent_process import FindFault, Started
-from serving.process.pipe import Message, open_line, read_line, read_message, tell, write_message
+from serving.process.pipe import Message, open_pipe, read_message, read_pipe, tell, write_message
 from serving.process.ports import share
 from serving.settings import Settings
 
-_MAX_QUESTIONS = 16  # for sums, under way at once
+_MAX_PENDING_REQUESTS = 16  # for sums, under way at once
 _ANSWER_TIMEOUT_S = 5.0
 
 
@@ -29,63 +29,65 @@ class Supervisor:
 
     def __init__(self, line: socket.socket, worker: int) -> None:
         self.worker = worker
-        self._line = line
+        self._pipe = line
         self._writer: asyncio.StreamWriter
-        self._questions: dict[int, asyncio.Future[bytes]] = {}
+        self._requests: dict[int, asyncio.Future[bytes]] = {}
         self._asked = 0
 
     def listen(self, host: str, port: int) -> socket.socket:
         return share(host, port)
 
-    def refuse(self, why: str) -> None:
+    def report_failure(self, why: str) -> None:
         with contextlib.suppress(OSError):  # it is gone: nobody is left to be told
-            self._line.sendall(write_message({"kind": "refused", "why": why}))
+            self._pipe.sendall(write_message({"kind": "refused", "why": why}))
 
-    async def attend(
+    async def report_ready(
         self,
         started: Started,
         metrics: Metrics | NoMetrics,
         stop: asyncio.Event,
         find_fault: FindFault,
     ) -> None:
-        reader, self._writer = await open_line(self._line)
-        metrics.scrape_by(self._ask_sums)
+        reader, self._writer = await open_pipe(self._pipe)
+        metrics.set_scraper(self._request_sums)
         tell(self._writer, {"kind": "ready", "routes": started.routes})
-        self._tell_counts(metrics)  # that it has begun is counted from now on
+        self._report_counts(metrics)  # that it has begun is counted from now on
         try:
             while (message := await read_message(reader)) is not None:
-                self._hear(message, metrics, find_fault)
+                self._handle_message(message, metrics, find_fault)
         finally:
             stop.set()
-            self._tell_counts(metrics)  # the last ones
+            self._report_counts(metrics)  # the last ones
 
-    def _hear(self, message: Message, metrics: Metrics | NoMetrics, find_fault: FindFault) -> None:
+    def _handle_message(
+        self, message: Message, metrics: Metrics | NoMetrics, find_fault: FindFault
+    ) -> None:
         if message["kind"] == "check":
             tell(self._writer, {"kind": "alive", "stuck": find_fault()})
         elif message["kind"] == "count":
-            self._tell_counts(metrics)
+            self._report_counts(metrics)
         elif message["kind"] == "sums":
-            question = self._questions.get(message["number"])
+            question = self._requests.get(message["number"])
             if question is not None and not question.done():
                 question.set_result(message["text"].encode())
 
-    def _tell_counts(self, metrics: Metrics | NoMetrics) -> None:
+    def _report_counts(self, metrics: Metrics | NoMetrics) -> None:
         tell(self._writer, {"kind": "counts", "counts": pack(metrics.snapshot())})
 
-    async def _ask_sums(self) -> bytes:
+    async def _request_sums(self) -> bytes:
         """A scrape of all workers together."""
-        if len(self._questions) >= _MAX_QUESTIONS:
-            raise Overloaded(f"{_MAX_QUESTIONS} scrapes are under way; try again")
+        if len(self._requests) >= _MAX_PENDING_REQUESTS:
+            raise Overloaded(f"{_MAX_PENDING_REQUESTS} scrapes are under way; try again")
         self._asked += 1
         number = self._asked
-        question = self._questions[number] = asyncio.get_running_loop().create_future()
+        question = self._requests[number] = asyncio.get_running_loop().create_future()
         try:
             tell(self._writer, {"kind": "sum", "number": number})
             return await asyncio.wait_for(question, _ANSWER_TIMEOUT_S)
         except TimeoutError as error:
             raise RouteUnavailable("the workers could not be counted in time; try again") from error
         finally:
-            del self._questions[number]
+            del self._requests[number]
 
 
 def main() -> None:
@@ -95,7 +97,7 @@ def main() -> None:
         first = file.readline()
     if not first:
         sys.exit(1)  # the supervisor is gone already
-    message = read_line(first)
+    message = read_pipe(first)
     configure_logging(message["log_level"], message["number"])
     sys.exit(
         run(Settings.model_validate_json(message["settings"]), Supervisor(line, message["number"]))

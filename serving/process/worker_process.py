@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from monitoring.metrics.snapshot import Snapshot, unpack
-from serving.process.pipe import Message, open_line, read_message, tell
+from serving.process.pipe import Message, open_pipe, read_message, tell
 from serving.settings import Settings, write_settings
 
-Sum = Callable[[], Awaitable[bytes]]
+SumScrapes = Callable[[], Awaitable[bytes]]
 
 _ROOT = Path(__file__).parents[2]
-_MAX_QUESTIONS = 64  # for its counts, under way at once
+_MAX_PENDING_REQUESTS = 64  # for its counts, under way at once
 
 
 class WorkerProcess:
@@ -47,7 +47,7 @@ class WorkerProcess:
         self._handle = os.pidfd_open(process.pid)
         self._reader = reader
         self._writer = writer
-        self._questions: deque[asyncio.Future[None]] = deque()
+        self._requests: deque[asyncio.Future[None]] = deque()
         self._sums: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -73,31 +73,31 @@ class WorkerProcess:
             except OSError:
                 ours.close()
                 raise
-        worker = cls(process, *await open_line(ours))
+        worker = cls(process, *await open_pipe(ours))
         text = write_settings(settings)  # this way only: others can read a command line
         level = logging.getLogger().level
         tell(worker._writer, {"number": number, "log_level": level, "settings": text})
         return worker
 
-    async def listen(self, sum_up: Sum) -> int:
+    async def listen(self, sum_scrapes: SumScrapes) -> int:
         """Until the process has ended; its exit code, or minus the signal that ended it."""
         while (message := await read_message(self._reader)) is not None:
-            self._hear(message, sum_up)
+            self._handle_message(message, sum_scrapes)
         self._writer.close()
-        while self._questions:
-            self._questions.popleft().set_result(None)
+        while self._requests:
+            self._requests.popleft().set_result(None)
         return await self._wait()
 
     async def count(self, timeout_s: float) -> None:
         """Bring `counts` up to date; they stay as they were when no answer comes in time."""
         if self._writer.is_closing() or not self.ready.is_set():
             return
-        if len(self._questions) < _MAX_QUESTIONS:
-            self._questions.append(asyncio.get_running_loop().create_future())
+        if len(self._requests) < _MAX_PENDING_REQUESTS:
+            self._requests.append(asyncio.get_running_loop().create_future())
             tell(self._writer, {"kind": "count"})
-        await asyncio.wait([self._questions[-1]], timeout=timeout_s)
+        await asyncio.wait([self._requests[-1]], timeout=timeout_s)
 
-    def check(self) -> None:
+    def ping(self) -> None:
         """Ask for a sign of life."""
         if self.ready.is_set():
             tell(self._writer, {"kind": "check"})
@@ -119,7 +119,7 @@ class WorkerProcess:
             os.close(self._handle)
         return self._process.wait()
 
-    def _hear(self, message: Message, sum_up: Sum) -> None:
+    def _handle_message(self, message: Message, sum_scrapes: SumScrapes) -> None:
         kind = message["kind"]
         self.answered = True
         if kind == "alive":
@@ -132,13 +132,13 @@ class WorkerProcess:
             self.refusal = message["why"]
         elif kind == "counts":
             self.counts = unpack(message["counts"])
-            if self._questions:
-                self._questions.popleft().set_result(None)
+            if self._requests:
+                self._requests.popleft().set_result(None)
         elif kind == "sum":
-            answering = asyncio.create_task(self._answer(message["number"], sum_up))
+            answering = asyncio.create_task(self._answer(message["number"], sum_scrapes))
             self._sums.add(answering)
             answering.add_done_callback(self._sums.discard)
 
-    async def _answer(self, number: int, sum_up: Sum) -> None:
-        text = await sum_up()
+    async def _answer(self, number: int, sum_scrapes: SumScrapes) -> None:
+        text = await sum_scrapes()
         tell(self._writer, {"kind": "sums", "number": number, "text": text.decode()})

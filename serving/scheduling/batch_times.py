@@ -36,15 +36,15 @@ class BatchTimes:
             self._per_row_s = seconds / rows
             return
         ratio = min(max(seconds / line_s, 0.1), 10.0)
-        scale = self._trusted_scale()
+        scale = self._decayed_scale()
         self._scale = scale + 0.1 * (ratio - scale)
         self._observed_at = self._clock()
 
     def predict_s(self, rows: int) -> float:
         """Seconds for a batch of so many rows; 0 while nothing is known."""
-        return self._trusted_scale() * (self._fixed_s + self._per_row_s * rows)
+        return self._decayed_scale() * (self._fixed_s + self._per_row_s * rows)
 
-    def _trusted_scale(self) -> float:
+    def _decayed_scale(self) -> float:
         if self._scale > 1.0 and self._clock() - self._observed_at > _FORGET_S:
             return 1.0
         return self._scale

@@ -8,13 +8,13 @@ However many rows come, the waiting ends after a fixed number of passes and a fe
 
 from serving.scheduling.lanes import Lane
 
-WORTH_IT_S = 0.0005
+MIN_BATCH_S = 0.0005
 QUIET_PASSES = 16  # without a new row
-MOST_PASSES = 64
-LONGEST_S = 0.005  # a pass can be long: the device does not wait for a large body to be read
+MAX_PASSES = 64
+MAX_WAIT_S = 0.005  # a pass can be long: the device does not wait for a large body to be read
 
 
-class Company:
+class BatchGathering:
     """One for a device; `begin` whenever it becomes free or gets its first row."""
 
     __slots__ = ("_arrived", "_lane", "_passes", "_quiet", "_rows", "_until")
@@ -29,8 +29,8 @@ class Company:
     def begin(self, now: float) -> None:
         self._lane = 0
         self._arrived = -1
-        self._quiet, self._passes = QUIET_PASSES, MOST_PASSES
-        self._until = now + LONGEST_S
+        self._quiet, self._passes = QUIET_PASSES, MAX_PASSES
+        self._until = now + MAX_WAIT_S
 
     def is_quiet(self, arrived: int) -> bool:
         """Whether the waiting goes on with nothing to look at: `arrived` rows so far, none new."""
@@ -40,11 +40,11 @@ class Company:
         self._passes -= 1
         return True
 
-    def comes(self, lane: Lane, arrived: int, now: float) -> bool:
+    def should_wait(self, lane: Lane, arrived: int, now: float) -> bool:
         """Whether this lane's batch is to wait for one more pass of the loop."""
         self._arrived = arrived
         rows = lane.rows
-        if rows >= lane.max_batch or lane.times.predict_s(rows) >= WORTH_IT_S:
+        if rows >= lane.max_batch or lane.times.predict_s(rows) >= MIN_BATCH_S:
             return False
         if id(lane) == self._lane and rows == self._rows:
             self._quiet -= 1

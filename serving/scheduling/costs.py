@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.messages import Outcome, Step
 from monitoring.metrics.counts import FAILED
-from serving.scheduling.lanes import Flight, Lane, Waiting
+from serving.scheduling.lanes import Flight, Lane, Waiter
 
 
 def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
@@ -21,7 +21,7 @@ def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
         flight.device_s += cpu_s * macs / total if total > 0 else cpu_s / len(batch)
 
 
-def find_overdrawn(flight: Flight, lane: Lane) -> Sequence[tuple[Waiting, int]]:
+def find_over_budget(flight: Flight, lane: Lane) -> Sequence[tuple[Waiter, int]]:
     """Whose joules would not last for a row of that lane, too: its time in the batch that it would
     join is predicted. Nobody's while there is no answer, or no meter.
     """
@@ -45,4 +45,4 @@ def spend(flight: Flight, outcome: Outcome | None) -> None:
         return
     lane = flight.lane
     exit = FAILED if outcome is None else outcome.exit
-    lane.metrics.spend(exit, flight.device_s, flight.spent_macs)
+    lane.metrics.count_cost(exit, flight.device_s, flight.spent_macs)

@@ -27,7 +27,7 @@ Done = Callable[[Lane, list[Flight], Sequence[Step], float, float], None]
 _log = logging.getLogger("sparing.stage")
 
 
-class Worker:
+class BatchThread:
     """Runs one batch at a time on its own thread; `done` is called on the event loop."""
 
     def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, done: Done) -> None:
@@ -93,7 +93,9 @@ def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence
     except BaseException as error:  # somebody's model, a native one's panic: it fails its rows only
         if len(flights) == 1:
             name = lane.stage.name
-            _log.error("stage %s failed: %s", name, _tell(error, flights), extra={"about": name})
+            _log.error(
+                "stage %s failed: %s", name, _log_failure(error, flights), extra={"about": name}
+            )
             return [FAILED]
         half = len(flights) // 2
         return [
@@ -102,7 +104,7 @@ def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence
         ]
 
 
-def _tell(error: BaseException, flights: Sequence[Flight]) -> str:
+def _log_failure(error: BaseException, flights: Sequence[Flight]) -> str:
     """For the log. A runtime may quote texts that it was given: those are the caller's alone."""
     rows = (np.asarray(array).dtype for one in flights for array in one.inputs.values())
     has_texts = any(dtype.kind in "OSU" for dtype in rows)

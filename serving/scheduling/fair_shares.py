@@ -17,7 +17,7 @@ from typing import NamedTuple
 SLACK_S = 0.02
 _TAGS_A_SECOND = 1 / SLACK_S
 _DRIFT = 1 / 32  # of virtual time, a second of the device
-MOST_CALLERS = 1024  # remembered; of those without rows the oldest are forgotten beyond
+MAX_CALLERS = 1024  # remembered; of those without rows the oldest are forgotten beyond
 
 
 class Share:
@@ -93,7 +93,7 @@ class Claim:
         self._end_s = start_s + row_s
         return int(start_s * _TAGS_A_SECOND)
 
-    def peek(self) -> int:
+    def peek_start(self) -> int:
         """As `start`, without a row."""
         return int(max(self._end_s, self.share.now_s) * _TAGS_A_SECOND)
 
@@ -109,7 +109,7 @@ class Shares:
         callers = self.device.shares
         of_caller = callers.get(caller)
         if of_caller is None:
-            if len(callers) >= MOST_CALLERS:
+            if len(callers) >= MAX_CALLERS:
                 self._forget()
             of_caller = callers[caller] = Share(caller, self.device)
         share = of_caller.shares.get(route)
@@ -143,7 +143,7 @@ class Shares:
             del self.device.shares[one.name]
 
 
-class Bill(NamedTuple):
+class Charge(NamedTuple):
     """Who pays for rows of a batch."""
 
     share: Share

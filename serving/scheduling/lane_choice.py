@@ -5,10 +5,10 @@ there the row that is to start first, is due first, or is older (`serving.schedu
 from collections.abc import Callable, Iterable, Sequence
 
 from serving.scheduling.fair_shares import SLACK_S, Share
-from serving.scheduling.lanes import MOST_COMPARED, Lane, Queue
+from serving.scheduling.lanes import MAX_COMPARED, Lane, Queue
 
 
-class Turns:
+class LaneChoice:
     """Chooses among lanes; between two choices keeps only which of very many it looked at."""
 
     def __init__(self) -> None:
@@ -19,8 +19,8 @@ class Turns:
         queues = [queue for lane in lanes for queue in lane.queues.values()]
         if not queues:
             return None
-        if len(queues) > MOST_COMPARED:  # others in every turn
-            stride = 1 + len(queues) // MOST_COMPARED
+        if len(queues) > MAX_COMPARED:  # others in every turn
+            stride = 1 + len(queues) // MAX_COMPARED
             self._turn += 1
             queues = queues[self._turn % stride :: stride]
         return queues[0] if len(queues) == 1 else _find_first(queues)
@@ -29,12 +29,14 @@ class Turns:
 def _find_first(queues: Sequence[Queue]) -> Queue:
     """The neediest caller's neediest route's first row; there are queues, none of them empty."""
     if any(queue.share is not queues[0].share for queue in queues):
-        queues = _keep_neediest(queues, lambda queue: queue.share.parent or queue.share)
-        queues = _keep_neediest(queues, lambda queue: queue.share)
+        queues = _keep_least_served(queues, lambda queue: queue.share.parent or queue.share)
+        queues = _keep_least_served(queues, lambda queue: queue.share)
     return min(queues, key=_place)
 
 
-def _keep_neediest(queues: Sequence[Queue], share_of: Callable[[Queue], Share]) -> Sequence[Queue]:
+def _keep_least_served(
+    queues: Sequence[Queue], share_of: Callable[[Queue], Share]
+) -> Sequence[Queue]:
     """Of the shares that have spent about least, the queues of the one that is due first."""
     most_s = min([share_of(queue).spent_s for queue in queues]) + SLACK_S
     near = [queue for queue in queues if share_of(queue).spent_s <= most_s]

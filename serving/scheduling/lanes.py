@@ -1,7 +1,7 @@
 """A lane is the queue of one stage of one route version; a flight is one row on its way through
 lanes.
 
-Identical rows in flight share one flight, while everyone who waits for it (`Waiting`) keeps a
+Identical rows in flight share one flight, while everyone who waits for it (`Waiter`) keeps a
 deadline, an answer cut short and a cancellation of his own. Which lane gets the device is the
 scheduler's decision.
 """
@@ -14,18 +14,18 @@ from types import MappingProxyType
 from typing import Protocol
 
 from core.errors import SparingError
-from core.messages import Answer, Array, Handle, Key, Outcome, Stage
+from core.messages import Answer, Array, Key, Outcome, Stage, StateHandle
 from monitoring.metrics.counts import RouteMetrics
 from monitoring.tracing.traces import Trace
 from serving.scheduling.batch_times import BatchTimes, UnitCost
-from serving.scheduling.fair_shares import SLACK_S, Bill, Claim, Share
+from serving.scheduling.fair_shares import SLACK_S, Charge, Claim, Share
 
 _SMALL_HEAP = 64
-MOST_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive
-NO_GUESTS: Mapping[int, Claim] = MappingProxyType({})
+MAX_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive
+NO_JOINED_CLAIMS: Mapping[int, Claim] = MappingProxyType({})
 
 
-class Waiting(Protocol):
+class Waiter(Protocol):
     """Somebody to whom a flight's answers go."""
 
     @property
@@ -48,16 +48,38 @@ class Probe(Protocol):
 
     @property
     def audited(self) -> object: ...
-    def land(self, outcome: Outcome, ttl_s: float) -> None: ...
+    def complete(self, outcome: Outcome, ttl_s: float) -> None: ...
 
 
 class Flight:
     """One row being computed: where it is, what it has, who waits for it."""
 
     __slots__ = (
-        "answer", "arrived", "claim", "controls", "device_s", "done", "due", "guests", "inputs",
-        "key", "lane", "lanes", "macs", "order", "probe", "queued", "queued_at", "running",
-        "spent_macs", "start", "state", "state_bytes", "steps", "told_s", "waiters",
+        "answer",
+        "arrived",
+        "claim",
+        "controls",
+        "device_s",
+        "done",
+        "due",
+        "inputs",
+        "joined_claims",
+        "key",
+        "lane",
+        "lanes",
+        "macs",
+        "order",
+        "probe",
+        "queued",
+        "queued_at",
+        "running",
+        "spent_macs",
+        "start",
+        "state",
+        "state_bytes",
+        "steps",
+        "told_s",
+        "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +93,8 @@ class Flight:
         claim: Claim | None = None,  # None: of the lane's own
     ) -> None:
         self.claim = claim or lane.claim  # of the call that pays
-        self.guests: Mapping[int, Claim] = NO_GUESTS  # other callers' calls that joined, by place
+        # other callers' calls that joined, by place
+        self.joined_claims: Mapping[int, Claim] = NO_JOINED_CLAIMS
         self.start = 0  # its place in its caller's queue: then it is to start
         self.order = 0
         self.lane = lane
@@ -84,9 +107,9 @@ class Flight:
         self.arrived = now
         self.queued_at = now
         self.queued = False
-        self.waiters: dict[tuple[Waiting, int], None] = {}  # in order; left in constant time
+        self.waiters: dict[tuple[Waiter, int], None] = {}  # in order; left in constant time
         self.answer: Outcome | None = None
-        self.state: Handle | None = None
+        self.state: StateHandle | None = None
         self.state_bytes = 0  # as counted when the state was taken over
         self.macs = 0  # that nobody has been told of yet
         self.spent_macs = 0
@@ -103,11 +126,11 @@ class Flight:
 
     def shares(self) -> Sequence[Share]:
         """Of all callers in whose queues it waits."""
-        if not self.guests:
+        if not self.joined_claims:
             return (self.claim.share,)
-        return (self.claim.share, *[guest.share for guest in self.guests.values()])
+        return (self.claim.share, *[embedded.share for embedded in self.joined_claims.values()])
 
-    def is_of_the_call_of(self, other: "Flight") -> bool:
+    def shares_call_with(self, other: "Flight") -> bool:
         """The same call waits for both."""
         mine, theirs = next(iter(self.waiters), None), next(iter(other.waiters), None)
         return mine is not None and theirs is not None and mine[0] is theirs[0]
@@ -125,8 +148,22 @@ class Lane:
     """Rows waiting for one stage: of each caller in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "_row_s", "bills", "claim", "is_first", "is_last", "looked_up",
-        "max_batch", "metrics", "queues", "remember_s", "route", "row_cost", "rows", "stage",
+        "_lanes",
+        "_order",
+        "_row_s",
+        "cache_ttl_s",
+        "charges",
+        "claim",
+        "is_first",
+        "is_last",
+        "looked_up",
+        "max_batch",
+        "metrics",
+        "queues",
+        "route",
+        "row_cost",
+        "rows",
+        "stage",
         "times",
     )  # fmt: skip
 
@@ -139,14 +176,14 @@ class Lane:
         is_last: bool,
         lanes: Lanes,
         metrics: RouteMetrics,
-        remember_s: float | None,
+        cache_ttl_s: float | None,
         row_cost: UnitCost,
         route: str = "",
     ) -> None:
         self.stage = stage
         self.route = route
         self.row_cost = row_cost  # device time of a row of the route, all stages together
-        self.remember_s = remember_s  # how long a final answer is kept; None: not at all
+        self.cache_ttl_s = cache_ttl_s  # how long a final answer is kept; None: not at all
         self.max_batch = max_batch
         self.metrics = metrics
         self.is_first = is_first
@@ -156,7 +193,7 @@ class Lane:
         self.looked_up = 0  # rows that will come here unless another cache holds them
         self.rows = 0  # waiting and wanted
         self.queues: dict[Share, Queue] = {}  # of callers with rows here
-        self.bills: Sequence[Bill] = ()  # of the batch taken last
+        self.charges: Sequence[Charge] = ()  # of the batch taken last
         self.claim = Claim(Share(route, Share()))  # of rows that come without a caller's
         self._order = 0
         self._row_s = 0.0
@@ -186,31 +223,31 @@ class Lane:
         queue = self.queues.get(claim.share) or self._open(claim.share)
         queue.rows += 1
         heapq.heappush(queue.heap, (start, flight.due, order, flight))
-        if flight.guests:
-            guests, flight.guests = flight.guests, {}
-            for guest in guests.values():
-                self._invite(flight, guest, flight.due)
+        if flight.joined_claims:
+            joined_claims, flight.joined_claims = flight.joined_claims, {}
+            for embedded in joined_claims.values():
+                self._join_queue(flight, embedded, flight.due)
 
     def forget(self, flight: Flight) -> None:
         """No caller wants this waiting row any more; its queue passes over it when it comes up."""
         self._leave(flight)
         for share in flight.shares():
             if (queue := self.queues.get(share)) is not None:
-                queue.tidy()
+                queue.compact()
 
     def join(self, flight: Flight, due: float, claim: Claim) -> None:
         """Another call wants a row of this lane, or of one that it will come to: it waits no longer
         than that call would for a row of its own.
         """
-        self.hasten(flight, due)
+        self.advance(flight, due)
         if claim.share is flight.claim.share:
-            if flight.queued and (start := claim.peek()) < flight.start:
+            if flight.queued and (start := claim.peek_start()) < flight.start:
                 flight.start = start
                 self._move(flight)
-        elif all(guest.share is not claim.share for guest in flight.guests.values()):
-            self._invite(flight, claim, due)
+        elif all(embedded.share is not claim.share for embedded in flight.joined_claims.values()):
+            self._join_queue(flight, claim, due)
 
-    def hasten(self, flight: Flight, due: float) -> None:
+    def advance(self, flight: Flight, due: float) -> None:
         """Move a row forward, in this queue if it waits here and in those it will come to; its old
         place is passed over when it comes up.
         """
@@ -221,17 +258,17 @@ class Lane:
 
     def take(self, first: "Queue | None" = None, *, one_call: bool = False) -> list[Flight]:
         """The next batch, out of the lane: rows of the first queue, then of those that have spent
-        least; with `one_call` only rows of the first row's call. Who pays stands in `bills`.
+        least; with `one_call` only rows of the first row's call. Who pays stands in `charges`.
         """
         taken: list[Flight] = []
-        self.bills = []
+        self.charges = []
         self._row_s = self.row_s  # as exact as needed until the next batch
         for queue in self._order_queues(first):
             begun = len(taken)
             start_s = queue.start_s()
             queue.take(taken, self.max_batch, one_call=one_call)
             if len(taken) > begun:
-                self.bills.append(Bill(queue.share, len(taken) - begun, start_s))
+                self.charges.append(Charge(queue.share, len(taken) - begun, start_s))
                 self._leave_all(queue, taken[begun:])
             if len(taken) == self.max_batch or one_call:
                 break
@@ -246,7 +283,7 @@ class Lane:
         queues = list(self.queues.values())
         if len(queues) == 1:
             return queues
-        if self.rows <= self.max_batch or len(queues) > MOST_COMPARED:
+        if self.rows <= self.max_batch or len(queues) > MAX_COMPARED:
             return (
                 queues if first is None else [first, *[one for one in queues if one is not first]]
             )
@@ -266,20 +303,20 @@ class Lane:
         flight.order = self._order
         queue = self.queues[flight.claim.share]
         queue.push(flight, flight.start, flight.due, self._order)
-        queue.tidy()
+        queue.compact()
 
-    def _invite(self, flight: Flight, claim: Claim, due: float) -> None:
+    def _join_queue(self, flight: Flight, claim: Claim, due: float) -> None:
         """Let the row wait in another caller's queue, too."""
         self._order += 1
-        flight.guests = {**flight.guests, self._order: claim}
+        flight.joined_claims = {**flight.joined_claims, self._order: claim}
         if flight.queued:
-            self._open(claim.share).add(flight, claim.peek(), due, self._order)
+            self._open(claim.share).add(flight, claim.peek_start(), due, self._order)
 
     def _leave_all(self, queue: "Queue", flights: Sequence[Flight]) -> None:
         """They have been taken out of this queue."""
         rows = 0
         for flight in flights:
-            if flight.guests:
+            if flight.joined_claims:
                 self._leave(flight)
             else:
                 rows += 1
@@ -334,7 +371,7 @@ class Queue:
             entry = heap[0]
             _, _, order, flight = entry
             here = flight.queued and flight.lane is lane
-            if here and (flight.order == order or order in flight.guests):
+            if here and (flight.order == order or order in flight.joined_claims):
                 return entry
             heapq.heappop(heap)
         return None
@@ -354,8 +391,8 @@ class Queue:
         while heap and len(taken) < most:
             _, _, order, flight = heap[0]
             here = flight.queued and flight.lane is lane
-            if here and (flight.order == order or order in flight.guests):
-                if one_call and taken and not flight.is_of_the_call_of(taken[0]):
+            if here and (flight.order == order or order in flight.joined_claims):
+                if one_call and taken and not flight.shares_call_with(taken[0]):
                     return
                 flight.queued = False
                 taken.append(flight)
@@ -379,7 +416,7 @@ class Queue:
         earlier = sum(1 for entry in sample if counts(entry))
         return min(self.rows, earlier * self.rows // len(sample))
 
-    def tidy(self) -> None:
+    def compact(self) -> None:
         """Let go of what the heap would pass over, once that is more than what waits."""
         if len(self.heap) > 2 * self.rows + _SMALL_HEAP:
             self.heap = [entry for entry in self.heap if self._waits(entry)]
@@ -390,5 +427,5 @@ class Queue:
         return (
             flight.queued
             and flight.lane is self.lane
-            and (flight.order == order or order in flight.guests)
+            and (flight.order == order or order in flight.joined_claims)
         )

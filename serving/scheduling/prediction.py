@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from serving.scheduling.fair_shares import SLACK_S, Claim, Share
 from serving.scheduling.lanes import Lane, Queue
 
-_MOST_QUEUES = 64  # looked at; of more, every so many-th stands for those between
+_MAX_QUEUES = 64  # looked at; of more, every so many-th stands for those between
 
 
 def predict_wait_s(
@@ -15,11 +15,11 @@ def predict_wait_s(
     its stage. Work of the same caller's route counts as far as it has its place before them; of
     others what is due earlier, but no more than their share allows.
     """
-    start, share = claim.peek(), claim.share
+    start, share = claim.peek_start(), claim.share
     own_s = 0.0
     others: dict[Share, dict[Share, list[Queue]]] = {}  # by caller and route
     queues = [queue for one in lanes for queue in one.queues.values()]
-    stride = 1 + len(queues) // _MOST_QUEUES
+    stride = 1 + len(queues) // _MAX_QUEUES
     for queue in queues[::stride]:
         if queue.share is not share:
             caller = queue.share.parent or queue.share

@@ -16,20 +16,20 @@ from typing import Literal, Protocol
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
-from serving.scheduling.batch_wait import Company
-from serving.scheduling.costs import find_overdrawn, share, spend
-from serving.scheduling.device_thread import Done, Worker
-from serving.scheduling.fair_shares import Bill, Claim, Shares
-from serving.scheduling.lane_choice import Turns
-from serving.scheduling.lanes import Flight, Lane, Waiting
+from serving.scheduling.batch_wait import BatchGathering
+from serving.scheduling.costs import find_over_budget, share, spend
+from serving.scheduling.device_thread import BatchThread, Done
+from serving.scheduling.fair_shares import Charge, Claim, Shares
+from serving.scheduling.lane_choice import LaneChoice
+from serving.scheduling.lanes import Flight, Lane, Waiter
 from serving.scheduling.prediction import predict_wait_s
 from serving.scheduling.progress import Health, Progress
-from serving.scheduling.states import StateLedger
-from serving.scheduling.traced_rows import note_batch
+from serving.scheduling.states import StateMemory
+from serving.scheduling.traced_rows import trace_batch
 
 _log = logging.getLogger("sparing.scheduler")
 
-MOST_STEPS = 2**16  # of one row: a pipeline that sends it on for ever fails it
+MAX_STEPS = 2**16  # of one row: a pipeline that sends it on for ever fails it
 
 
 class DeviceThread(Protocol):
@@ -40,11 +40,11 @@ class DeviceThread(Protocol):
     def close(self) -> None: ...
 
 
-MakeWorker = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
+MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
 
 # Called once for every flight that has ended: its final answer, or None when there is none to
 # remember.
-Landed = Callable[[Flight, Outcome | None], None]
+OnFinished = Callable[[Flight, Outcome | None], None]
 
 
 class Scheduler:
@@ -54,34 +54,34 @@ class Scheduler:
         self,
         device: Device,
         loop: asyncio.AbstractEventLoop,
-        landed: Landed,
+        on_finished: OnFinished,
         *,
         reply_margin_s: float,
         rebatch_stages: bool,
         stalled_after_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
-        make_worker: MakeWorker = Worker,
+        make_device_thread: MakeDeviceThread = BatchThread,
     ) -> None:
         self._loop = loop
-        self._landed = landed
+        self._on_finished = on_finished
         self._margin_s = reply_margin_s
         self._rebatch = rebatch_stages
         self._clock = clock
-        self._turns = Turns()
-        self._company = Company()
+        self._lane_choice = LaneChoice()
+        self._gathering = BatchGathering()
         self._progress = Progress(stalled_after_s)
         self._running: Lane | None = None  # whose batch is on the device
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
-        self._pump_is_due = False
+        self._dispatch_due = False
         self._arrived = 0  # rows in lanes so far
         self._busy_until: float | None = None  # predicted end of the batch that runs now
         self._closed = False
         self.traced = 0  # calls under way that are followed
         self.shares = Shares()
-        self._bills: Sequence[Bill] = ()  # who has paid for the batch that runs
+        self._bills: Sequence[Charge] = ()  # who has paid for the batch that runs
         self._charged_s = 0.0
-        self.states = StateLedger(device.state_limit_bytes)
-        self._worker: DeviceThread = make_worker(device, loop, self._done)
+        self.states = StateMemory(device.state_limit_bytes)
+        self._worker: DeviceThread = make_device_thread(device, loop, self._done)
 
     def close(self) -> None:
         self._closed = True
@@ -95,30 +95,30 @@ class Scheduler:
         if idle and not self._waiting:
             self._progress.begin(now)
         self._waiting[lane] = None
-        if idle and not self._pump_is_due:
-            self._pump_is_due = True
-            self._company.begin(now)
-            self._loop.call_soon(self._pump)
+        if idle and not self._dispatch_due:
+            self._dispatch_due = True
+            self._gathering.begin(now)
+            self._loop.call_soon(self._dispatch)
 
-    def leave(self, flight: Flight, waiting: Waiting, row: int) -> None:
+    def leave(self, flight: Flight, waiting: Waiter, row: int) -> None:
         """One of those who wait for a flight goes away; without anybody left, it is given up."""
         flight.waiters.pop((waiting, row), None)
         if not flight.waiters and not flight.done:
             self._give_up(flight)
 
-    def cut_short(self, flight: Flight, waiting: Waiting, row: int) -> None:
+    def cut_short(self, flight: Flight, waiting: Waiter, row: int) -> None:
         """Tell one waiter the best answer so far, or that there is none in time."""
         if flight.answer is None:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
-            _tell(flight, waiting, row, flight.answer, "deadline", self._clock())
+            _deliver(flight, waiting, row, flight.answer, "deadline", self._clock())
         self.leave(flight, waiting, row)
 
-    def recall(self, flight: Flight, outcome: Outcome) -> None:
+    def finish_from_cache(self, flight: Flight, outcome: Outcome) -> None:
         """End a row that the cache holds after all: all who wait are told, nothing is computed."""
-        now, nothing_mj = self._clock(), flight.lane.metrics.energy.nothing_mj
+        now, zero_mj = self._clock(), flight.lane.metrics.energy.zero_mj
         for waiting, row in flight.waiters:
-            answer = Answer(outcome, "cache", True, 0, nothing_mj, now - waiting.started)
+            answer = Answer(outcome, "cache", True, 0, zero_mj, now - waiting.started)
             waiting.deliver(row, answer)
         self._end(flight, None)
 
@@ -133,24 +133,24 @@ class Scheduler:
 
     # The device's turn --------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _dispatch(self) -> None:
         """Give the idle device a batch; a small one when the loop brings no more rows to it. Every
         pass of this loop takes rows out of a lane, so it ends.
         """
-        self._pump_is_due = False
+        self._dispatch_due = False
         while self._busy_until is None and not self._closed:
-            if self._company.is_quiet(self._arrived):
-                self._pump_is_due = True
-                self._loop.call_soon(self._pump)
+            if self._gathering.is_quiet(self._arrived):
+                self._dispatch_due = True
+                self._loop.call_soon(self._dispatch)
                 return
-            queue = self._turns.choose(self._waiting)
+            queue = self._lane_choice.choose(self._waiting)
             if queue is None:
                 self._waiting.clear()
                 return
             lane = queue.lane
-            if self._company.comes(lane, self._arrived, self._clock()):
-                self._pump_is_due = True
-                self._loop.call_soon(self._pump)
+            if self._gathering.should_wait(lane, self._arrived, self._clock()):
+                self._dispatch_due = True
+                self._loop.call_soon(self._dispatch)
                 return
             batch = lane.take(queue, one_call=not self._rebatch and not lane.is_first)
             if not batch:
@@ -166,30 +166,30 @@ class Scheduler:
         """Give the device those rows of a batch that can still be in time, if there are any."""
         now = self._clock()
         batch_s = lane.times.predict_s(len(batch))
-        fit = [flight for flight in batch if not self._too_late(flight, now + batch_s)]
+        fit = [flight for flight in batch if not self._release_late_waiters(flight, now + batch_s)]
         if not fit:
             return
         for flight in fit:
             flight.running = True
-        self._charge(lane.bills, batch_s)
+        self._charge(lane.charges, batch_s)
         self._busy_until = now + batch_s
         self._running = lane
         self._progress.begin(now, batch_s)
         self._worker.submit(lane, fit)
 
-    def _charge(self, bills: Sequence[Bill], batch_s: float) -> None:
-        self._bills, self._charged_s = bills, batch_s
-        rows = sum([bill.rows for bill in bills])
-        for bill in bills:
-            bill.share.charge(batch_s * bill.rows / rows, bill.start_s)
+    def _charge(self, charges: Sequence[Charge], batch_s: float) -> None:
+        self._bills, self._charged_s = charges, batch_s
+        rows = sum([charge.rows for charge in charges])
+        for charge in charges:
+            charge.share.charge(batch_s * charge.rows / rows, charge.start_s)
 
-    def _settle(self, run_s: float) -> None:
+    def _settle_charges(self, run_s: float) -> None:
         """Make what was charged for a batch as much as it took."""
-        bills, more_s = self._bills, run_s - self._charged_s
+        charges, more_s = self._bills, run_s - self._charged_s
         self._bills = ()
-        rows = sum([bill.rows for bill in bills])
-        for bill in bills:
-            bill.share.correct(more_s * bill.rows / rows)
+        rows = sum([charge.rows for charge in charges])
+        for charge in charges:
+            charge.share.correct(more_s * charge.rows / rows)
 
     def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
         """A fault of ours, or of what a stage returned: it costs these rows, and nothing else."""
@@ -201,7 +201,7 @@ class Scheduler:
             else:
                 self._fail(flight, StageFailed(f"stage {lane.stage.name} failed on this input"))
 
-    def _too_late(self, flight: Flight, done_at: float) -> bool:
+    def _release_late_waiters(self, flight: Flight, done_at: float) -> bool:
         """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
         late = [
             one
@@ -221,28 +221,28 @@ class Scheduler:
     ) -> None:
         now = self._clock()
         self._busy_until = self._running = None
-        self._settle(run_s)
+        self._settle_charges(run_s)
         self._progress.begin(now)
-        self._company.begin(now)
-        self._pump_is_due = True  # survivors are queued first, then the device is given away once
+        self._gathering.begin(now)
+        self._dispatch_due = True  # survivors are queued first, then the device is given away once
         try:
             share(batch, steps, cpu_s)
-            self._land(lane, batch, steps, run_s, now)
+            self._finish_batch(lane, batch, steps, run_s, now)
         except Exception:
             self._fail_all(lane, [flight for flight in batch if flight.running])
         finally:
-            self._pump()
+            self._dispatch()
 
-    def excuse(self, seconds: float) -> None:
+    def exclude_pause(self, seconds: float) -> None:
         """For so long this loop could not run at all, which says nothing about batches."""
-        self._progress.excuse(seconds)
+        self._progress.exclude_pause(seconds)
 
     def health(self) -> Health:
         """Whether batches end, for probes; to be asked now and then, so that the log says it."""
         lane = self._running or next((one for one in self._waiting if one.rows), None)
         return self._progress.judge(lane, self._clock())
 
-    def _land(
+    def _finish_batch(
         self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
     ) -> None:
         lane.times.observe(len(batch), run_s)
@@ -250,7 +250,7 @@ class Scheduler:
         lane.row_cost.observe(begun, run_s)
         started = now - run_s
         if self.traced:
-            note_batch(lane, batch, started, now)
+            trace_batch(lane, batch, started, now)
         queued_s = [started - flight.queued_at for flight in batch]
         escalated = 0
         for flight, step in zip(batch, steps, strict=True):
@@ -261,9 +261,9 @@ class Scheduler:
             except Exception:  # a step that is no step fails its row, never the lane
                 _log.exception("stage %s returned something that is no step", lane.stage.name)
                 self._fail(flight, StageFailed(f"stage {lane.stage.name} returned no valid step"))
-        lane.metrics.batch(lane.stage.name, len(batch), queued_s, run_s)
+        lane.metrics.count_batch(lane.stage.name, len(batch), queued_s, run_s)
         if escalated:
-            lane.metrics.escalation(lane.stage.name, escalated)
+            lane.metrics.count_escalation(lane.stage.name, escalated)
 
     def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
         """Finish the row or queue it for its next stage; true when it goes to another stage."""
@@ -287,7 +287,9 @@ class Scheduler:
         if step.answer is not None:
             _stream(flight, step.answer, now)
         flight.inputs = goes_on.inputs
-        if self._misses_deadline(flight, next_lane, now) or self._overdraws(flight, next_lane, now):
+        if self._misses_deadline(flight, next_lane, now) or self._exceeds_energy_budget(
+            flight, next_lane, now
+        ):
             return False
         self.enqueue(flight, next_lane, now)
         return next_lane is not lane
@@ -295,17 +297,17 @@ class Scheduler:
     def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:
         if all(waiting.deadline is None for waiting, _ in flight.waiters):
             return False
-        return self._too_late(
+        return self._release_late_waiters(
             flight, now + self.predict_s(lane, flight.due, now, claim=flight.claim)
         )
 
-    def _overdraws(self, flight: Flight, lane: Lane, now: float) -> bool:
+    def _exceeds_energy_budget(self, flight: Flight, lane: Lane, now: float) -> bool:
         """Release those whose joules would not last for the next stage with the answer they have;
         true when nobody is left.
         """
-        for waiting, row in find_overdrawn(flight, lane):
+        for waiting, row in find_over_budget(flight, lane):
             assert flight.answer is not None
-            _tell(flight, waiting, row, flight.answer, "energy", now)
+            _deliver(flight, waiting, row, flight.answer, "energy", now)
             self.leave(flight, waiting, row)
         return flight.done
 
@@ -316,7 +318,7 @@ class Scheduler:
             raise StageFailed(f"stage {lane.stage.name} failed on this input")
         stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
         for waiting, row in flight.waiters:
-            _tell(flight, waiting, row, answer, stopped_by, now)
+            _deliver(flight, waiting, row, answer, stopped_by, now)
         self._end(flight, answer)
 
     def _fail(self, flight: Flight, error: SparingError) -> None:
@@ -330,7 +332,7 @@ class Scheduler:
             return
         if flight.running:  # its batch is on the device: the step will be thrown away
             flight.done = True
-            self._landed(flight, None)
+            self._on_finished(flight, None)
             return
         if flight.queued:
             flight.lane.forget(flight)
@@ -340,21 +342,21 @@ class Scheduler:
         flight.done = True
         self.states.exchange(flight, None)
         spend(flight, outcome or flight.answer)
-        self._landed(flight, outcome)
+        self._on_finished(flight, outcome)
 
 
 def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
     """The lane of the row's next stage. Raises StageFailed."""
     flight.steps += 1
-    if flight.steps > MOST_STEPS:
+    if flight.steps > MAX_STEPS:
         raise StageFailed(f"stage {lane.stage.name} sends rows on for ever")
     if (following := lane.lanes.get(stage)) is None:
         raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
     return following
 
 
-def _tell(
-    flight: Flight, waiting: Waiting, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
+def _deliver(
+    flight: Flight, waiting: Waiter, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
 ) -> None:
     """Deliver an answer; the first who is told pays for the work, so that sums over replies are
     true.
@@ -375,7 +377,7 @@ def _answer(
     flight: Flight,
     outcome: Outcome,
     stopped_by: StoppedBy | Literal[""],
-    waiting: Waiting,
+    waiting: Waiter,
     now: float,
 ) -> Answer:
     energy_mj = flight.lane.metrics.energy.estimate_mj(flight.device_s - flight.told_s)

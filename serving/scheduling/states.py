@@ -3,20 +3,20 @@
 import logging
 
 from core.errors import Overloaded
-from core.messages import Handle
+from core.messages import StateHandle
 from serving.scheduling.lanes import Flight
 
 _log = logging.getLogger("sparing.states")
 
 
-class StateLedger:
+class StateMemory:
     """The device's memory for states, up to a limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
 
-    def exchange(self, flight: Flight, state: Handle | None) -> None:
+    def exchange(self, flight: Flight, state: StateHandle | None) -> None:
         """Give the flight its new state, which may be the old one grown, and free the old one;
         Overloaded when the new one has no room.
         """
@@ -40,7 +40,7 @@ class StateLedger:
         flight.state, flight.state_bytes = state, size_bytes
 
 
-def _free(state: Handle) -> None:
+def _free(state: StateHandle) -> None:
     """A state that cannot be freed is the device's trouble, not that of the row or its lane."""
     try:
         state.free()

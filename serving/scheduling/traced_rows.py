@@ -11,13 +11,13 @@ from monitoring.tracing.traces import Trace
 from serving.scheduling.lanes import Flight, Lane
 
 
-def note_recall(trace: Trace, answers: Sequence[Answer | None]) -> None:
+def trace_cache_lookup(trace: Trace, answers: Sequence[Answer | None]) -> None:
     """The local cache was asked for a request's rows."""
     misses = answers.count(None)
-    trace.mark("cache", tier=1, rows=len(answers), hits=len(answers) - misses)
+    trace.end_span("cache", tier=1, rows=len(answers), hits=len(answers) - misses)
 
 
-def note_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None:
+def trace_remote_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None:
     """The remote cache has answered: for each row since when it waited, and whether it is known."""
     found: dict[Trace, list[tuple[float, bool]]] = {}
     for flight, asked_at, known in asked:
@@ -26,10 +26,10 @@ def note_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float) -> None
     for trace, rows in found.items():
         hits = sum(known for _, known in rows)
         began = min(asked_at for asked_at, _ in rows)
-        trace.note("cache", began, now, tier=2, rows=len(rows), hits=hits)
+        trace.add_span("cache", began, now, tier=2, rows=len(rows), hits=hits)
 
 
-def note_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) -> None:
+def trace_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) -> None:
     """A stage ran a batch: what its rows waited for it, and how long it took."""
     name = lane.stage.name
     queued: dict[Trace, list[float]] = {}
@@ -38,10 +38,10 @@ def note_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) 
             queued.setdefault(trace, []).append(flight.queued_at)
     for trace, since in queued.items():
         rows = len(since)
-        trace.note("queue", min(since), began, stage=name, rows=rows)
-        trace.note(f"stage {name}", began, ended, stage=name, rows=rows, batch_rows=len(batch))
+        trace.add_span("queue", min(since), began, stage=name, rows=rows)
+        trace.add_span(f"stage {name}", began, ended, stage=name, rows=rows, batch_rows=len(batch))
 
 
 def _traces_of(flight: Flight) -> set[Trace]:
     """Of those who wait for a row; one may wait for it twice."""
-    return {waiting.trace for waiting, _ in flight.waiters if waiting.trace.on}
+    return {waiting.trace for waiting, _ in flight.waiters if waiting.trace.is_recording}

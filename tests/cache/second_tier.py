@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.remote import MAX_KEYS, RemoteMemory
+from cache.remote_cache import MAX_KEYS, RemoteCache
 from core.messages import Key, Outcome
 
 SECRET = b"s" * 32
@@ -26,12 +26,12 @@ def read(outcome: Outcome | None) -> int | None:
 
 
 def with_memory(
-    use: Callable[[RemoteMemory], Coroutine[Any, Any, None]], url: str, **options: Any
+    use: Callable[[RemoteCache], Coroutine[Any, Any, None]], url: str, **options: Any
 ) -> None:
     """Run a coroutine with a second tier, and close it whatever happens."""
 
     async def main() -> None:
-        memory = RemoteMemory(url, SECRET, **{"timeout_s": LONG_S, **options})
+        memory = RemoteCache(url, SECRET, **{"timeout_s": LONG_S, **options})
         try:
             await asyncio.wait_for(use(memory), 20.0)
         finally:
@@ -40,7 +40,7 @@ def with_memory(
     asyncio.run(main())
 
 
-async def recall(memory: RemoteMemory, keys: Sequence[Key]) -> Sequence[Outcome | None]:
+async def recall(memory: RemoteCache, keys: Sequence[Key]) -> Sequence[Outcome | None]:
     """What is known of any number of keys; None also for those that could not be asked for."""
     answers: list[Outcome | None] = []
     for start in range(0, len(keys), MAX_KEYS):
@@ -51,7 +51,7 @@ async def recall(memory: RemoteMemory, keys: Sequence[Key]) -> Sequence[Outcome 
 
 
 async def store(
-    memory: RemoteMemory, items: Iterable[tuple[Key, Outcome]], ttl_s: float | None = None
+    memory: RemoteCache, items: Iterable[tuple[Key, Outcome]], ttl_s: float | None = None
 ) -> None:
     """Put them, and wait until they are kept or have failed."""
     for key, outcome in items:

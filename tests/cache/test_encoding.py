@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cache.encoding import DTYPES, MAX_VALUE_BYTES, SEAL_BYTES, Encoding, Unstorable
+from cache.encoding import AUTH_TAG_BYTES, DTYPES, MAX_VALUE_BYTES, Encoding, UnencodableAnswer
 from core.messages import Outcome
 
 SECRET = b"s" * 32
@@ -57,15 +57,15 @@ def test_any_bytes_are_a_miss_and_never_an_error(value: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_behind_a_true_seal_never_raise(body: bytes) -> None:
-    decode(Encoding(SECRET).seal(KEY, body))
+    decode(Encoding(SECRET).authenticate(KEY, body))
 
 
 @given(st.data())
 def test_a_true_value_with_bytes_changed_behind_a_true_seal_never_raises(data: Any) -> None:
-    body = bytearray(encode(outputs={"p": np.zeros((2, 3), np.float32)})[SEAL_BYTES:])
+    body = bytearray(encode(outputs={"p": np.zeros((2, 3), np.float32)})[AUTH_TAG_BYTES:])
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    decode(Encoding(SECRET).seal(KEY, bytes(body)))
+    decode(Encoding(SECRET).authenticate(KEY, bytes(body)))
 
 
 def test_every_bit_is_sealed() -> None:
@@ -111,7 +111,7 @@ def test_a_confidence_outside_0_to_1_is_a_miss(confidence: float) -> None:
     ids=["objects", "text", "big-endian", "dates", "large", "deep", "long-name", "many"],
 )
 def test_what_has_no_encoding_is_refused(outputs: dict[str, npt.NDArray[Any]]) -> None:
-    with pytest.raises(Unstorable):
+    with pytest.raises(UnencodableAnswer):
         encode(outputs=outputs)
 
 

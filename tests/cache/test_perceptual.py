@@ -13,13 +13,13 @@ from PIL import Image
 
 from cache.perceptual import (
     GRID,
-    LARGEST_SHARE,
-    SURE_LEVELS,
+    MAX_DOMINANT_SHARE,
+    TRUSTED_LEVELS,
     Bounds,
-    find_alike,
+    find_most_similar,
     hash_pictures,
+    make_signatures,
     shrink,
-    sign_pictures,
     sketch_pictures,
 )
 
@@ -97,7 +97,7 @@ def test_a_sketch_does_not_depend_on_its_batch(pictures: Bytes) -> None:
 @given(
     stn.arrays(np.uint8, st.tuples(st.integers(1, 64), st.just(1))),
     st.integers(1, 64),
-    st.integers(0, SURE_LEVELS),
+    st.integers(0, TRUSTED_LEVELS),
     st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=100, deadline=None)
@@ -138,12 +138,12 @@ def test_noise_and_compression_turn_no_sure_bit(size: tuple[int, ...]) -> None:
         one = sketch(scene)
         for other in (sketch(noisy), sketch(np.asarray(Image.open(buffer)))):
             assert int((one.key ^ other.key) & one.sure & other.sure).bit_count() <= 1
-            assert find_alike(other.signature, one.signature[None], Bounds()) == 0
+            assert find_most_similar(other.signature, one.signature[None], Bounds()) == 0
 
 
 def test_a_small_picture_is_its_own_signature() -> None:
     pictures = np.stack([draw_scene(seed, (GRID, GRID, 3)) for seed in range(3)])
-    assert np.array_equal(sign_pictures(pictures), pictures.reshape(3, 1, -1))
+    assert np.array_equal(make_signatures(pictures), pictures.reshape(3, 1, -1))
 
 
 @given(st.integers(GRID + 1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
@@ -163,7 +163,7 @@ def test_a_larger_ones_signature_is_mean_and_deviation_of_every_block(
             means.append(block.mean(axis=0))
             deviations.append(block.std(axis=0))
     slow = np.stack([np.ravel(means), np.ravel(deviations)])
-    assert np.abs(sign_pictures(picture[None])[0] - slow).max() <= 0.5 + 1e-3
+    assert np.abs(make_signatures(picture[None])[0] - slow).max() <= 0.5 + 1e-3
 
 
 def test_a_pattern_that_cancels_in_its_blocks_is_seen_by_their_deviation() -> None:
@@ -171,29 +171,32 @@ def test_a_pattern_that_cancels_in_its_blocks_is_seen_by_their_deviation() -> No
     checks = np.where(np.indices((96, 96)).sum(axis=0) % 2, 25, -25)
     patterned = (scene + checks).astype(np.uint8)
     bounds = Bounds(difference=8.0)
-    assert find_alike(sketch(patterned).signature, sketch(scene).signature[None], bounds) is None
+    assert (
+        find_most_similar(sketch(patterned).signature, sketch(scene).signature[None], bounds)
+        is None
+    )
 
 
 def test_the_most_alike_within_the_bounds_is_found() -> None:
     base = np.full((1, 100), 100, np.uint8)
     others = np.stack([base + 5, base + 2, base + 3, base + 90])
-    assert find_alike(base, others, Bounds(difference=4.0)) == 1
-    assert find_alike(base, others, Bounds(difference=2.0)) == 1
-    assert find_alike(base, others, Bounds(difference=1.9)) is None
+    assert find_most_similar(base, others, Bounds(difference=4.0)) == 1
+    assert find_most_similar(base, others, Bounds(difference=2.0)) == 1
+    assert find_most_similar(base, others, Bounds(difference=1.9)) is None
 
 
 def test_one_place_that_differs_much_is_enough_to_refuse() -> None:
     bounds = Bounds(difference=4.0)
     base = np.full((1, 1000), 100, np.uint8)
     marked = base.copy()
-    marked[0, 7] += int(LARGEST_SHARE * bounds.difference)
-    assert find_alike(base, marked[None], bounds) == 0
+    marked[0, 7] += int(MAX_DOMINANT_SHARE * bounds.difference)
+    assert find_most_similar(base, marked[None], bounds) == 0
     marked[0, 7] += 1  # on average they still hardly differ
-    assert find_alike(base, marked[None], bounds) is None
+    assert find_most_similar(base, marked[None], bounds) is None
 
 
 def test_two_scenes_do_not_resemble_each_other() -> None:
     sketches = sketch_pictures(np.stack([draw_scene(seed) for seed in range(60)]))
     for place, one in enumerate(sketches):
         others = np.stack([other.signature for other in sketches[:place] + sketches[place + 1 :]])
-        assert find_alike(one.signature, others, Bounds()) is None
+        assert find_most_similar(one.signature, others, Bounds()) is None

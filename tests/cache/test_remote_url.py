@@ -2,13 +2,13 @@
 
 import pytest
 
-from cache.remote import FAILURES, RemoteMemory
+from cache.remote_cache import FAILURES, RemoteCache
 from harness.services.redis_server import RedisServer
 from tests.cache.second_tier import SECRET, make_key, make_outcome, read, recall, store, with_memory
 
 
 def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         for _ in range(FAILURES):
             assert await recall(memory, [make_key(1)]) == [None]
         assert memory.counts().errors == {"connection": FAILURES}
@@ -20,7 +20,7 @@ def test_a_wrong_password_is_a_miss_and_is_not_told(caplog: pytest.LogCaptureFix
 
 
 def test_a_password_and_a_database_in_the_url_are_used() -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
         assert read((await recall(memory, [make_key(1)]))[0]) == 1
         assert memory.counts().errors.get("connection", 0) == 0
@@ -46,6 +46,6 @@ def test_a_password_and_a_database_in_the_url_are_used() -> None:
 )
 def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="URL") as caught:
-        RemoteMemory(url, SECRET)
+        RemoteCache(url, SECRET)
     assert "geheim" not in str(caught.value)
     assert caught.value.__cause__ is None

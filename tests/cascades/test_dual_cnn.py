@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from cascades.combining import RULES, first_verdict
+from cascades.combining import RULES, first_answer
 from cascades.dual_cnn import CascadeStage, build
 from core.classifier import Classifier
 from core.devices import CpuDevice
@@ -151,7 +151,7 @@ def test_the_second_stage_decides_by_its_own_score_not_the_combined_one(tmp_path
 def test_a_tie_goes_to_the_earlier_stage() -> None:
     logs = log_softmax(np.array([[0.0, 1.0, 2.0]]))
     score = SCORES["difference"]
-    early, late = first_verdict(logs, score, 0), first_verdict(logs[:, ::-1].copy(), score, 1)
+    early, late = first_answer(logs, score, 0), first_answer(logs[:, ::-1].copy(), score, 1)
     verdict = RULES["post_check"](early, late, 1, score)
     assert verdict.exits.tolist() == [0]
     assert verdict.probabilities.argmax() == 2

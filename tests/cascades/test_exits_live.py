@@ -47,7 +47,7 @@ def test_survivors_of_two_requests_share_a_batch_at_every_later_exit(tmp_path: P
     served = ServedRoute(
         loaded.manifest,
         ToyPipeline(loaded.pipeline.first, watched, loaded.pipeline.digest),
-        NoMetrics().serve("tiny", list(watched)),
+        NoMetrics().add_route("tiny", list(watched)),
     )
     pictures = make_pictures(40)
     alone = run_offline(loaded.pipeline, {"image": pictures}, DEVICE)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascades.thresholds import ALWAYS, Trace, make_grid, pick, play, tally
+from cascades.thresholds import ALWAYS, Trace, make_grid, select_thresholds, simulate, sum_over_grid
 
 
 def _make_trace(stages: int, seed: int, rows: int = 40) -> Trace:
@@ -20,9 +20,9 @@ def _make_trace(stages: int, seed: int, rows: int = 40) -> Trace:
 def test_the_tally_equals_playing_every_row_at_every_point(stages: int, seed: int) -> None:
     trace = _make_trace(stages, seed)
     grid = make_grid(trace)
-    sums = tally(trace, grid)
+    sums = sum_over_grid(trace, grid)
     for place in itertools.product(*(range(len(axis)) for axis in grid)):
-        hits, cost = play(trace, [axis[index] for axis, index in zip(grid, place, strict=True)])
+        hits, cost = simulate(trace, [axis[index] for axis, index in zip(grid, place, strict=True)])
         point = (*place, *([0] * (2 - len(place))))
         assert sums.hits[point] == pytest.approx(hits.sum())
         assert sums.cost[point] == pytest.approx(cost.sum())
@@ -34,13 +34,13 @@ def test_the_pick_is_the_most_accurate_within_the_budget(
 ) -> None:
     trace = _make_trace(stages, seed)
     grid = make_grid(trace)
-    played = [play(trace, thresholds) for thresholds in itertools.product(*grid)]
+    played = [simulate(trace, thresholds) for thresholds in itertools.product(*grid)]
     within = [hits.sum() for hits, cost in played if cost.mean() <= budget]
-    chosen = pick(tally(trace, grid), grid, budget)
+    chosen = select_thresholds(sum_over_grid(trace, grid), grid, budget)
     if chosen is None:
         assert not within
     else:
-        hits, cost = play(trace, chosen)
+        hits, cost = simulate(trace, chosen)
         assert hits.sum() == max(within)
         assert cost.mean() <= budget + 1e-9
 
@@ -48,7 +48,7 @@ def test_the_pick_is_the_most_accurate_within_the_budget(
 def test_a_row_stops_at_the_first_stage_whose_score_reaches_the_threshold() -> None:
     hits = np.array([[True, False], [False, True]])
     trace = Trace(hits, np.array([[0.5, 0.49]]), (1.0, 2.0))
-    found, cost = play(trace, [0.5])
+    found, cost = simulate(trace, [0.5])
     assert found.tolist() == [True, True]
     assert cost.tolist() == [1.0, 3.0]
 
@@ -56,4 +56,4 @@ def test_a_row_stops_at_the_first_stage_whose_score_reaches_the_threshold() -> N
 def test_the_last_point_of_the_grid_sends_every_row_on() -> None:
     trace = Trace(np.ones((2, 3), dtype=bool), np.ones((1, 3)), (1.0, 2.0))
     assert make_grid(trace)[0][-1] == ALWAYS
-    assert play(trace, [ALWAYS])[1].tolist() == [3.0] * 3
+    assert simulate(trace, [ALWAYS])[1].tolist() == [3.0] * 3

@@ -105,7 +105,9 @@ def test_a_deadline_after_a_refused_conversion_releases_the_light_classifiers_an
 ) -> None:
     loaded = load_route(write_gated(tmp_path, max_distance=0.0, memory=False), DEVICE)
     served = ServedRoute(
-        loaded.manifest, loaded.pipeline, NoMetrics().serve("tiny", list(loaded.pipeline.stages))
+        loaded.manifest,
+        loaded.pipeline,
+        NoMetrics().add_route("tiny", list(loaded.pipeline.stages)),
     )
     picture = make_pictures(1)
     for lane, seconds in zip(served.lanes.values(), (0.0001, 0.0001, 1000.0), strict=True):

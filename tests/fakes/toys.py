@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.devices import CpuDevice
 from core.manifest import Manifest
-from core.messages import Batch, Handle, Next, Outcome, Reply, Request, Stage, Step
+from core.messages import Batch, Next, Outcome, Reply, Request, Stage, StateHandle, Step
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog, ServedRoute
@@ -87,7 +87,7 @@ def serve_toy(
     route: str = "toy",
     version: str = "1",
     max_batch: int = 32,
-    remembers: bool = True,
+    is_cached: bool = True,
     metrics: Metrics | NoMetrics | None = None,
 ) -> ServedRoute:
     """A route of these stages, entered at the first."""
@@ -96,8 +96,8 @@ def serve_toy(
     )
     digest = f"{route}/{version}".encode().ljust(32, b".")
     pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages}, digest)
-    counts = (metrics or NoMetrics()).serve(route, [stage.name for stage in stages])
-    return ServedRoute(manifest, pipeline, counts, remembers=remembers)
+    counts = (metrics or NoMetrics()).add_route(route, [stage.name for stage in stages])
+    return ServedRoute(manifest, pipeline, counts, is_cached=is_cached)
 
 
 def ask(*values: float, route: str = "toy", **fields: Any) -> Request:  # Any: Request's own fields
@@ -116,7 +116,7 @@ def with_engine(
         engine = Engine(
             Catalog(routes),
             EngineSettings(**settings),
-            LocalMemory(1 << 20),
+            LocalCache(1 << 20),
             device or CpuDevice(),
         )
         try:
@@ -127,7 +127,7 @@ def with_engine(
     return asyncio.run(main())
 
 
-class CountingHandle(Handle):
+class CountingHandle(StateHandle):
     """A state that knows how often it was freed."""
 
     __slots__ = ("freed",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.devices import CpuDevice
-from core.messages import Batch, Handle, Next, Outcome, Step
+from core.messages import Batch, Next, Outcome, StateHandle, Step
 from routes.offline import run_offline
 
 
@@ -15,7 +15,7 @@ class Countdown:
     """Adds one a step until the row's number is reached; keeps a handle meanwhile."""
 
     name: str = "step"
-    made: list[Handle] = field(default_factory=list)
+    made: list[StateHandle] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
 
     def run(self, rows: Batch) -> Sequence[Step]:
@@ -26,7 +26,7 @@ class Countdown:
             return [Step(3, answer, None)]
         if left < 0:
             return [Step(3, None, None)]
-        handle = Handle(object(), 8)
+        handle = StateHandle(object(), 8)
         self.made.append(handle)
         return [Step(3, answer, Next(self.name, {"left": np.array(left - 1)}, handle))]
 

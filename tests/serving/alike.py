@@ -14,7 +14,7 @@ from core.messages import Answer, Batch, Next, Outcome, Request, Step
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from serving.engine.similar import RouteCounts, SimilarRoute
+from serving.engine.perceptual_cache import PerceptualCounts, PerceptualRoute
 from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import ToyPipeline
 from tests.serving.small_engine import make_manifest
@@ -75,7 +75,7 @@ class CornerStage:
 
 def serve_alike(
     *stages: CornerStage, size: int = 28, sketch: Any = None, version: str = "1", **settings: Any
-) -> tuple[ServedRoute, SimilarRoute]:
+) -> tuple[ServedRoute, PerceptualRoute]:
     """A route `small` of these stages, opted in with these settings."""
     manifest = make_manifest(
         version=version,
@@ -84,9 +84,11 @@ def serve_alike(
         stages=[{"name": one.name, "file": f"{one.name}.onnx", "macs": 1} for one in stages],
     )
     options = {} if sketch is None else {"sketch": sketch}
-    similar = SimilarRoute(manifest, PerceptualRouteSettings(**settings), RouteCounts(), **options)
+    similar = PerceptualRoute(
+        manifest, PerceptualRouteSettings(**settings), PerceptualCounts(), **options
+    )
     pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages})
-    counts = NoMetrics().serve("small", [stage.name for stage in stages])
+    counts = NoMetrics().add_route("small", [stage.name for stage in stages])
     return ServedRoute(manifest, pipeline, counts, similar=similar), similar
 
 

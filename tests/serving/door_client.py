@@ -10,7 +10,7 @@ import orjson
 from PIL import Image
 
 from monitoring.metrics.collector import Metrics
-from serving.http.endpoint import HttpDoor
+from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.small_engine import SmallEngine
 
@@ -34,8 +34,8 @@ def visit(script: Script, engine: Callable[[], SmallEngine] = SmallEngine, **lim
 
     async def run() -> None:
         small = engine()
-        door = HttpDoor(small, ServerSettings(**limits), Metrics())
-        transport = httpx.ASGITransport(door)
+        endpoint = HttpEndpoint(small, ServerSettings(**limits), Metrics())
+        transport = httpx.ASGITransport(endpoint)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             await script(client, small)
 

@@ -67,7 +67,7 @@ class SmallEngine:
     def __init__(self, *manifests: Manifest) -> None:
         given = manifests or (make_manifest(), make_manifest(version="2"))
         self.catalog = Catalog(
-            ServedRoute(manifest, _Shade(), Metrics().serve("small", ("shade",)))
+            ServedRoute(manifest, _Shade(), Metrics().add_route("small", ("shade",)))
             for manifest in given
         )
         self.draining = False
@@ -89,23 +89,23 @@ class SmallEngine:
                 return served
         raise UnknownRoute(f"no route serves {route}")
 
-    def profile(self, served: ServedRoute) -> dict[str, object]:
+    def stage_loads(self, served: ServedRoute) -> dict[str, object]:
         return {stage: {"waiting_rows": lane.rows} for stage, lane in served.lanes.items()}
 
     def admit(self, request: Request) -> Admitted:
         served = self.resolve(request.route, request.version)
         return Admitted(served, [None] * len(next(iter(request.inputs.values()))), 0.0)
 
-    def recall(self, request: Request, admitted: Admitted) -> Reply | None:
+    def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         return None
 
     def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
         raise RouteUnavailable("this engine answers coroutines only")
 
-    def take(self, call: Call) -> Reply:
+    def result(self, call: Call) -> Reply:
         raise NotImplementedError
 
-    def leave(self, call: Call) -> None:
+    def release_call(self, call: Call) -> None:
         raise NotImplementedError
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:

@@ -11,7 +11,7 @@ import pytest
 from harness.services.fake_rapl import write_rapl
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
-from serving.energy import open_sampler, read_process_s, weigh
+from serving.energy import carbon_grams, open_sampler, read_process_s
 from serving.settings import EnergySettings, ModelSettings
 from tests.monitoring.energy.fake_sys import write_proc
 from tests.waiting import wait_until
@@ -68,7 +68,7 @@ def test_a_container_with_a_quota_is_estimated_by_itself(tmp_path: Path) -> None
     assert sampler is not None
     (group / "cpu.stat").write_text("usage_usec 3000000\nuser_usec 1\n")
     asyncio.run(sampler.sample())
-    accounts = sampler.books["model"].ledger.accounts
+    accounts = sampler.ledgers["model"].ledger.accounts
     assert accounts["others"] == pytest.approx(2.0 * 1.5, rel=0.1)  # 1.5 W above idle, for 2 s
     assert accounts["idle"] < 1.0  # of one and a half CPUs, not of 64
 
@@ -91,7 +91,7 @@ def test_none_reads_nothing() -> None:
 
 def test_replies_have_their_joules_with_metrics_switched_off_too(tmp_path: Path) -> None:
     metrics = NoMetrics()
-    route = metrics.serve("a", ["one"])
+    route = metrics.add_route("a", ["one"])
     settings = EnergySettings(sysfs=tmp_path, model=ModelSettings(busy_core_w=4.0))
     sampler = open_sampler(settings, metrics, no_device, proc=write_proc(tmp_path))
     assert sampler is not None
@@ -107,7 +107,7 @@ def test_grams_are_energy_times_intensity_and_the_hardwares_share() -> None:
     }  # fmt: skip
     settings = EnergySettings(carbon_grams_per_kwh=100.0, embodied_grams_per_hour=36.0)
     per_core_s = 0.01 / (os.cpu_count() or 1)
-    grams = weigh(counts, {("a", "light"): 100.0}, 50.0, settings)
+    grams = carbon_grams(counts, {("a", "light"): 100.0}, 50.0, settings)
     assert grams == {
         ("",): pytest.approx(50.0 + 50 * per_core_s),
         ("a",): pytest.approx(200.0 + 100 * per_core_s),

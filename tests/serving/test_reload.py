@@ -18,7 +18,7 @@ from core.manifest import MAX_FILES
 from core.messages import Reply, Request
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
-from routes import finding
+from routes import scanning
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.reload import Reloader
@@ -29,7 +29,7 @@ PICTURES = make_pictures(4)
 
 
 def reloader(root: Path, catalog: Catalog) -> Reloader:
-    return Reloader([root], catalog, CpuDevice(), NoMetrics(), remembers=True)
+    return Reloader([root], catalog, CpuDevice(), NoMetrics(), is_cached=True)
 
 
 def versions(catalog: Catalog) -> list[str]:
@@ -152,7 +152,7 @@ def test_a_route_that_is_no_longer_served_has_no_series(tmp_path: Path) -> None:
     for route in ("kept", "gone"):
         write_route(tmp_path, route=route)
     metrics = Metrics()
-    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, remembers=True)
+    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, is_cached=True)
     loading.refresh()
     assert b'route="gone"' in metrics.render()[0]
     shutil.rmtree(tmp_path / "gone")
@@ -210,7 +210,7 @@ def test_a_route_whose_folder_cannot_be_listed_goes_on_and_is_named_once(
     catalog = Catalog()
     loading = reloader(tmp_path, catalog)
     loading.refresh()
-    monkeypatch.setattr(finding, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(scanning, "MAX_ENTRIES", 2)
     for number in range(3):
         (tmp_path / "kept" / f"{number}.txt").touch()
     write_route(tmp_path, route="new")

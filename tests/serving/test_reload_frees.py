@@ -18,7 +18,7 @@ from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
-from serving.engine.similar import SimilarRoutes
+from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import PerceptualRouteSettings
@@ -43,8 +43,8 @@ def open_reloader(root: Path, catalog: Catalog, *, similar: bool = False) -> Rel
         catalog,
         CpuDevice(),
         NoMetrics(),
-        remembers=True,
-        similar=SimilarRoutes(settings),
+        is_cached=True,
+        similar=PerceptualRoutes(settings),
     )
 
 
@@ -152,7 +152,7 @@ def test_requests_under_way_end_on_the_old_route_which_is_then_freed(
 def test_series_of_a_route_do_not_grow_with_its_versions(tmp_path: Path) -> None:
     write_route(tmp_path)
     metrics = Metrics()
-    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, remembers=True)
+    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, is_cached=True)
     loading.refresh()
     lines = metrics.render()[0].count(b"\n")
     for number in range(5):
@@ -173,9 +173,9 @@ def test_a_request_that_failed_keeps_nothing_of_its_route(tmp_path: Path) -> Non
         request = Request("tiny", {"image": PICTURES})
         call = engine.submit(request, engine.admit(request), lambda: None)
         call.fail(DeadlineExceeded("too late"))
-        engine.leave(call)
+        engine.release_call(call)
         with contextlib.suppress(DeadlineExceeded):
-            engine.take(call)
+            engine.result(call)
         del call
         touch(tmp_path, 0)
         loading.refresh()

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.engine import Engine
 from serving.grpc.messages import Messages
-from serving.grpc.procedures import RpcService
+from serving.grpc.procedures import GrpcService
 from tests.fakes.toys import (
     ToyStage,
     final,
@@ -29,7 +29,7 @@ def test_what_a_task_chose_answers_over_grpc_after_its_removal() -> None:
     request.raw_input_contents.append(np.array([7.0]).tobytes())
 
     async def use(engine: Engine) -> None:
-        service = RpcService(engine, NoMetrics(), Messages())
+        service = GrpcService(engine, NoMetrics(), Messages())
         asking = asyncio.create_task(service.infer(request.SerializeToString(), 15.0))
         await until(lambda: len(stage.batches) == 1)
         engine.catalog.replace([])

@@ -15,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image
 
-from serving.assembly import CannotServe, assemble
+from serving.assembly import StartupError, assemble
 from serving.settings import Settings
 from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.servers.live import LiveServer
@@ -254,7 +254,7 @@ def test_a_route_that_takes_no_picture_is_refused_with_one_sentence_and_others_s
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_route(tmp_path, "blind", change=refuse_pictures)
-    with pytest.raises(CannotServe):
+    with pytest.raises(StartupError):
         asyncio.run(list_served(make_settings(tmp_path)))
     write_route(tmp_path, "tiny")
     assert asyncio.run(list_served(make_settings(tmp_path))) == "tiny v1"

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cache.local import LocalMemory
-from cache.remote import RemoteMemory
+from cache.local_cache import LocalCache
+from cache.remote_cache import RemoteCache
 from core.devices import CpuDevice
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
@@ -24,17 +24,17 @@ class Process:
         url: str,
         *routes: ServedRoute,
         timeout_s: float = LONG_S,
-        local: LocalMemory | None = None,
-        remote: dict[str, Any] | None = None,  # RemoteMemory's own options
+        local: LocalCache | None = None,
+        remote: dict[str, Any] | None = None,  # RemoteCache's own options
         **settings: Any,
     ) -> None:
-        self.remote = RemoteMemory(url, SECRET, timeout_s=timeout_s, **(remote or {}))
+        self.remote = RemoteCache(url, SECRET, timeout_s=timeout_s, **(remote or {}))
         self.engine = Engine(
             Catalog(routes),
             EngineSettings(**settings),
-            local or LocalMemory(1 << 20),
+            local or LocalCache(1 << 20),
             CpuDevice(),
-            second_tier=self.remote,
+            remote_cache=self.remote,
             secret=SECRET,
         )
 

@@ -252,13 +252,13 @@ def test_an_unknown_route_is_told_which_there_are(models: Path, picture: Path) -
     assert_one_sentence(done, 1, "nobody", "tiny")
 
 
-@pytest.mark.parametrize("door", ["http", "grpc"])
-def test_a_port_in_use_is_one_line_and_exit_code_1(models: Path, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["http", "grpc"])
+def test_a_port_in_use_is_one_line_and_exit_code_1(models: Path, endpoint: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ports = {"http": "0", "grpc": "0", door: port}
+        ports = {"http": "0", "grpc": "0", endpoint: port}
         done = sparing(
             "serve", "--models", models, "--log-level", "error",
             "--http-port", ports["http"], "--grpc-port", ports["grpc"],

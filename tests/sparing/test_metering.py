@@ -14,7 +14,7 @@ from monitoring.energy.meters.rapl import RaplMeter
 from serving.settings import ModelSettings
 from sparing.cli import app
 from sparing.failure import Failure
-from sparing.metering import Point, ask_meter, ask_person, fit, measure
+from sparing.metering import Point, fit, measure, meter_power, typed_power
 
 QUIET = Console(quiet=True)
 
@@ -53,21 +53,21 @@ def test_loads_that_tell_nothing_are_refused(points: list[Point], why: str) -> N
 def test_a_busy_core_is_seen() -> None:
     asked = []
 
-    def ask(load: int, seconds: float) -> float:
+    def request_json(load: int, seconds: float) -> float:
         import time
 
         asked.append((load, seconds))
         time.sleep(seconds)
         return 12.5
 
-    point = measure(1, ask, 0.5)
+    point = measure(1, request_json, 0.5)
     assert asked == [(1, 0.5)] and point.power_w == 12.5
     assert point.busy_cores > 0.7
 
 
 def test_a_meter_tells_its_mean_power(tmp_path: Path) -> None:
     with FakeRapl(tmp_path, idle_w=40.0, busy_core_w=0.0):
-        assert ask_meter(RaplMeter(tmp_path))(0, 0.5) == pytest.approx(40.0, rel=0.2)
+        assert meter_power(RaplMeter(tmp_path))(0, 0.5) == pytest.approx(40.0, rel=0.2)
 
 
 def test_a_meter_that_is_not_there_cannot_calibrate(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_what_cannot_be_done_is_one_sentence(options: list[str], why: str) -> No
 def test_a_plug_whose_reader_hangs_up_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with pytest.raises(Failure, match="no watts were typed in"):
-        ask_person(QUIET)(0, 0.0)
+        typed_power(QUIET)(0, 0.0)

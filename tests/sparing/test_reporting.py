@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from sparing.cli import app
 from sparing.failure import Failure
 from sparing.report_page import write_page
-from sparing.report_sources import PrometheusFigures, ServerFigures, read_span, show_span
+from sparing.report_sources import PrometheusSource, ServerSource, read_span, show_span
 from sparing.reporting import gather, judge, list_rows
 
 PAGE = """# HELP sparing_rows_total Rows answered.
@@ -74,7 +74,7 @@ def answering(respond: "dict[str, str]", seen: list[str | None] | None = None) -
 
 def test_a_servers_counters_become_figures() -> None:
     with answering({"/metrics": PAGE}) as url:
-        figures = ServerFigures(url)
+        figures = ServerSource(url)
     one, broken = gather(figures)
     assert (broken.route, broken.rows, broken.failed_requests) == ("broken", 0.0, 500.0)
     assert list_rows([broken])[1][:5] == ["broken", "0", "500", "–", "–"]
@@ -103,7 +103,7 @@ def test_a_server_that_speaks_another_protocol_is_one_sentence() -> None:
         thread = threading.Thread(target=speak)
         thread.start()
         with pytest.raises(Failure, match="cannot be reached"):
-            ServerFigures(url)
+            ServerSource(url)
         thread.join()
 
 
@@ -118,7 +118,7 @@ def test_a_token_is_sent_along(tmp_path: Path) -> None:
 def test_what_nobody_measured_is_a_dash() -> None:
     page = "\n".join(line for line in PAGE.splitlines() if "energy" not in line)
     with answering({"/metrics": page}) as url:
-        one, _ = gather(ServerFigures(url))
+        one, _ = gather(ServerSource(url))
     assert one.joules is None and one.full_joules is None
     head, row = list_rows([one])
     assert len(head) == len(row) == 7 and "J" not in head
@@ -138,13 +138,13 @@ def test_a_prometheus_is_asked_for_growth_over_the_time() -> None:
         "/api/v1/query ": vector(),
     }
     with answering(says) as url:
-        figures = PrometheusFigures(url, 3600)
+        figures = PrometheusSource(url, 3600)
         (one,) = gather(figures)
     assert (one.rows, one.saved, figures.span) == (50.0, None, "the last 60 minutes")
     with answering({"/api": vector()}) as url, pytest.raises(Failure, match="does it scrape"):
-        PrometheusFigures(url, 60)
+        PrometheusSource(url, 60)
     with answering({"/api": "<html>"}) as url, pytest.raises(Failure, match="is no Prometheus"):
-        PrometheusFigures(url, 60)
+        PrometheusSource(url, 60)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400), ("24h", 86400), ("7d", 604800)])
@@ -167,7 +167,7 @@ def test_spans_are_shown_in_the_largest_unit_that_fits() -> None:
 def test_the_page_holds_the_table_and_its_plots_and_escapes_names(tmp_path: Path) -> None:
     page = PAGE.replace('route="a"', 'route="<a>"')
     with answering({"/metrics": page}) as url:
-        figures = ServerFigures(url)
+        figures = ServerSource(url)
     path = tmp_path / "report.html"
     write_page(path, gather(figures), figures)
     text = path.read_text()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascades.thresholds import Trace, make_grid, tally
+from cascades.thresholds import Trace, make_grid, sum_over_grid
 from core.scores import SCORES, fit_temperature, log_softmax
 from training.choosing.replay import Labels, Logits, Plan
 from training.nets.lenet import entropy_threshold
@@ -40,7 +40,7 @@ def choose_plan(
         costs=tuple(float(one) for one in macs),
     )
     grid = make_grid(trace)
-    sums = tally(trace, grid)
+    sums = sum_over_grid(trace, grid)
     bound = float(trace.hits[-1].sum()) - max_loss * len(labels)
     cost = np.where(sums.hits >= bound - 1e-9, sums.cost, np.inf)
     place = np.unravel_index(int(cost.argmin()), cost.shape)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cascades.thresholds import ALWAYS, Trace, make_grid, pick, play, tally
+from cascades.thresholds import ALWAYS, Trace, make_grid, select_thresholds, simulate, sum_over_grid
 from core.scores import SCORES, Floats, softmax
 
 SCORE = "max_probability"
@@ -109,8 +109,10 @@ def choose_threshold(
     """The threshold of a cascade of two by the same rule."""
     trace = _trace(stages, labels, costs)
     grid = make_grid(trace)
-    sums = tally(trace, grid)
-    found = pick(sums, grid, budget) or pick(sums, grid, float(sums.cost.min()) / sums.rows)
+    sums = sum_over_grid(trace, grid)
+    found = select_thresholds(sums, grid, budget) or select_thresholds(
+        sums, grid, float(sums.cost.min()) / sums.rows
+    )
     assert found is not None, "the cheapest is within its own cost"
     return found[0]
 
@@ -119,7 +121,7 @@ def replay_cascade(
     stages: Sequence[Answers], labels: Labels, costs: Sequence[float], threshold: float
 ) -> tuple[float, tuple[float, float]]:
     """Accuracy, and the fraction of rows that ran each stage."""
-    hits, _ = play(_trace(stages, labels, costs), [threshold])
+    hits, _ = simulate(_trace(stages, labels, costs), [threshold])
     return float(hits.mean()), (1.0, float((stages[0].scores < threshold).mean()))
 
 

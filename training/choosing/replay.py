@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cascades.combining import RULES, first_verdict
+from cascades.combining import RULES, first_answer
 from cascades.complementarity import oracle_accuracy
 from core.scores import SCORES, log_softmax, max_probability, softmax
 
@@ -46,7 +46,7 @@ def replay(stages: Sequence[Logits], labels: Labels, plan: Plan) -> Replay:
     """Each row goes on while its stage's own score is under the stage's threshold."""
     score, rule = SCORES[plan.score], RULES[plan.combine]
     own = [
-        first_verdict(log_softmax(logits, temperature), score, index)
+        first_answer(log_softmax(logits, temperature), score, index)
         for index, (logits, temperature) in enumerate(zip(stages, plan.temperatures, strict=True))
     ]
     combined = own[0]

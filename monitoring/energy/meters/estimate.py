@@ -99,7 +99,7 @@ def _by_chip(chip: Chip, cpu: Cpu, cpus: float) -> Estimate:
 
 def _by_family(cpu: Cpu, cpus: float) -> Estimate:
     family = find_family(cpu)
-    alike = [family] if family else _list_alike(cpu.vendor)
+    alike = [family] if family else _list_similar(cpu.vendor)
     chosen = family or alike[-1]
     times = chosen.threads_a_core if _has_whole_cores(cpu) else 1
     most = chosen.threads_a_core if _may_have_whole_cores(cpu) else 1
@@ -113,7 +113,7 @@ def _by_family(cpu: Cpu, cpus: float) -> Estimate:
     return _make(cpus, (chosen.idle_w * times, chosen.full_w * times), highest_w, basis, lowest_w)
 
 
-def _list_alike(vendor: str) -> Sequence[Family]:
+def _list_similar(vendor: str) -> Sequence[Family]:
     """Of the same maker, the newest last; else all, and a middling one last."""
     maker = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(vendor, "")
     found = [family for family in of.FAMILIES if maker and family.name.startswith(maker)]

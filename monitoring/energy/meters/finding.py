@@ -12,8 +12,8 @@ from monitoring.energy.meters.rapl import RaplMeter
 
 # In the order in which `auto` tries them. A GPU's own meter says nothing of the CPU that serves, so
 # it is not among these: it is asked for by name.
-AUTOMATIC: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
-OPEN: Mapping[str, Callable[[Path], Meter]] = {
+AUTOMATIC_SOURCES: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
+METER_FACTORIES: Mapping[str, Callable[[Path], Meter]] = {
     "rapl": RaplMeter,
     "ina3221": Ina3221Meter,
     "pmic": lambda _: PmicMeter(),
@@ -22,7 +22,7 @@ OPEN: Mapping[str, Callable[[Path], Meter]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MeterProbe:
     """A kind of meter: open, or why it cannot be."""
 
     source: str
@@ -30,12 +30,12 @@ class Found:
     why_not: str = ""
 
 
-def find_meters(sysfs: Path = Path("/sys")) -> list[Found]:
+def find_meters(sysfs: Path = Path("/sys")) -> list[MeterProbe]:
     """All kinds, the automatic ones first."""
     found = []
-    for source, make in OPEN.items():
+    for source, make in METER_FACTORIES.items():
         try:
-            found.append(Found(source, make(sysfs)))
+            found.append(MeterProbe(source, make(sysfs)))
         except MeterFailed as error:
-            found.append(Found(source, None, str(error)))
+            found.append(MeterProbe(source, None, str(error)))
     return found

@@ -29,9 +29,9 @@ class Ina3221Meter:
         self._channels = _find_channels(root / "class" / "hwmon")
         self._clock = clock
         self._integral = PowerIntegral()
-        self.read()
+        self.read_joules()
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         watts = {
             name: read_number(volts) * read_number(amperes) / 1e6
             for name, (volts, amperes) in self._channels.items()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from monitoring.energy.meters.meter import Meter, Source
 
 
-class LateMeter:
+class DeferredMeter:
     """Each reading tries again until one succeeds; until then MeterFailed says why not."""
 
     def __init__(self, source: Source, make: Callable[[], Meter]) -> None:
@@ -13,7 +13,7 @@ class LateMeter:
         self._make = make
         self._meter: Meter | None = None
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         if self._meter is None:
             self._meter = self._make()
-        return self._meter.read()
+        return self._meter.read_joules()

@@ -20,7 +20,7 @@ class Meter(Protocol):
     @property
     def source(self) -> Source: ...
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         """Joules of each component since the meter was made: parts that do not overlap, so that
         they may be added up. They never fall. Raises MeterFailed.
         """

@@ -41,7 +41,7 @@ class ModelMeter:
         self._begin_s = clock()
         self._begin_busy_s = read_busy_s()
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         passed_s = self._clock() - self._begin_s
         busy_s = self._read_busy_s() - self._begin_busy_s
         return {

@@ -32,7 +32,7 @@ class NvmlMeter:
         if not self._devices:
             raise MeterFailed("NVML: no GPU is visible to this process")
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         try:
             return {
                 name: (self._read_mj(name) - begin) / 1e3 for name, begin in self._begin_mj.items()

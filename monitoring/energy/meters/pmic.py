@@ -16,7 +16,7 @@ from monitoring.energy.meters.power import PowerIntegral
 
 PROGRAM = "vcgencmd"
 LIMIT_S = 2.0
-BELIEVED_S = 1.0
+MAX_READING_AGE_S = 1.0
 _LINE = re.compile(r"^\s*(\w+)_([AV]) \w+\(\d+\)=([\d.]+)[AV]\s*$", re.MULTILINE)
 
 
@@ -33,14 +33,14 @@ class PmicMeter:
         self._clock = clock
         self._integral = PowerIntegral()
         self._power_w = 0.0
-        self._asked_s: float | None = None
-        self.read()
+        self._read_at_s: float | None = None
+        self.read_joules()
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         now_s = self._clock()
-        if self._asked_s is None or now_s - self._asked_s >= BELIEVED_S:
+        if self._read_at_s is None or now_s - self._read_at_s >= MAX_READING_AGE_S:
             self._power_w = self._ask()
-            self._asked_s = now_s = self._clock()
+            self._read_at_s = now_s = self._clock()
         return self._integral.add({"board": self._power_w}, now_s)
 
     def _ask(self) -> float:

@@ -32,7 +32,7 @@ class RaplMeter:
     ) -> None:
         self._zones = _find_zones(root / "class" / "powercap", clock)
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         return {name: zone.read_j() for name, zone in self._zones.items()}
 
 

@@ -24,7 +24,7 @@ class ReplayMeter:
         self._clock = clock
         self._begin_s = clock()
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         at_s = self._times_s[0] + self._clock() - self._begin_s
         return {
             name: float(np.interp(at_s, self._times_s, joules) - joules[0])

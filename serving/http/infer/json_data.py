@@ -16,20 +16,20 @@ from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.oip.outputs import OutputTensor
-from serving.oip.tensors import Tensor, check_texts, objects, shown
+from serving.oip.tensors import Tensor, check_texts, object_array, shorten
 
 
 def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: object) -> Tensor:
     """The array of a shape that was checked before."""
     if not isinstance(data, list):
-        raise InvalidInput(f"inputs.{spec.name}.data: given {shown(data)}, allowed a list")
+        raise InvalidInput(f"inputs.{spec.name}.data: given {shorten(data)}, allowed a list")
     if spec.datatype == "BYTES":
         check_texts(spec.name, elements)
     if data and type(data[0]) is list and shape:
         data = _flatten(spec, shape, data)
     if len(data) != elements:
         raise InvalidInput(
-            f"inputs.{spec.name}.data: given {len(data)} elements, shape {shown(list(shape))}"
+            f"inputs.{spec.name}.data: given {len(data)} elements, shape {shorten(list(shape))}"
             f" has {elements}"
         )
     try:
@@ -59,7 +59,7 @@ def _flatten(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> list[An
     for size in shape[1:]:
         if len(data) != wanted or set(map(type, data)) != {list} or set(map(len, data)) != {size}:
             raise InvalidInput(
-                f"inputs.{spec.name}.data: not nested as its shape {shown(list(shape))} says"
+                f"inputs.{spec.name}.data: not nested as its shape {shorten(list(shape))} says"
             )
         data = list(chain.from_iterable(data))
         wanted *= size
@@ -80,7 +80,7 @@ def convert(datatype: str, data: list[Any]) -> Tensor:
     if datatype == "BYTES":
         if set(map(type, data)) != {str}:
             raise TypeError("allowed strings")
-        return objects(data)
+        return object_array(data)
     if dtype.kind in "iu" or datatype == "FP64":  # numpy and `array` name C's types alike
         return np.frombuffer(array(dtype.char, data), dtype)
     return _narrow(np.frombuffer(array("d", data)), dtype)

@@ -14,7 +14,7 @@ import orjson
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from serving.http.infer.json_numbers import PIECE_BYTES, NumberText
-from serving.oip.tensors import MAX_TEXTS, shown
+from serving.oip.tensors import MAX_TEXTS, shorten
 
 LARGE_BYTES = 64 * 2**10  # a shorter text is parsed at once
 MAX_REST_BYTES = 256 * 2**10  # beside lists of numbers, and of text inputs beside their strings
@@ -49,16 +49,16 @@ def read_large(body: bytes, end: int, manifest: Manifest) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"body: not JSON: {error}") from None
     if not isinstance(table, dict):
-        raise InvalidInput(f"body: given {shown(table)}, allowed an object")
+        raise InvalidInput(f"body: given {shorten(table)}, allowed an object")
     names = {f"{token}{place}": text for place, text in enumerate(found)}
-    for entry in _entries(table.get("inputs")):
+    for entry in _iter_inputs(table.get("inputs")):
         data = entry.get("data")
         if isinstance(data, str) and data in names:
             entry["data"] = names[data]
     return table
 
 
-def _entries(inputs: object) -> list[dict[str, Any]]:
+def _iter_inputs(inputs: object) -> list[dict[str, Any]]:
     given = inputs if isinstance(inputs, list) else []
     return [entry for entry in given if isinstance(entry, dict)]
 
@@ -71,7 +71,7 @@ def _find_numbers(body: bytes, end: int) -> list[NumberText]:
         colon = _COLON.match(body, at, end)
         if colon is not None:
             start = colon.end()
-            at = body.rfind(b"]", start, _pass_numbers(body, start, end)) + 1
+            at = body.rfind(b"]", start, _skip_numbers(body, start, end)) + 1
             if at <= start:
                 return found  # not closed, or not of numbers
             found.append(NumberText(body, start, at))
@@ -81,7 +81,7 @@ def _find_numbers(body: bytes, end: int) -> list[NumberText]:
     return found
 
 
-def _pass_numbers(body: bytes, at: int, end: int) -> int:
+def _skip_numbers(body: bytes, at: int, end: int) -> int:
     """The first place whose character is none of a list of numbers."""
     while at < end:
         inside = _IN_NUMBERS[np.frombuffer(body, np.uint8, min(PIECE_BYTES, end - at), at)]

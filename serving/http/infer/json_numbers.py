@@ -16,7 +16,7 @@ from core.datatypes import DATATYPES
 from core.errors import InvalidInput
 from core.manifest import TensorSpec
 from serving.http.infer.json_data import convert, read_data
-from serving.oip.tensors import Tensor, shown
+from serving.oip.tensors import Tensor, shorten
 
 PIECE_BYTES = 64 * 2**10
 
@@ -116,5 +116,5 @@ def _parse(text: bytes) -> list[object]:
 def _wrong_structure(spec: TensorSpec, shape: Sequence[int]) -> InvalidInput:
     return InvalidInput(
         f"inputs.{spec.name}.data: neither a flat list of the elements of shape"
-        f" {shown(list(shape))} nor nested as it says"
+        f" {shorten(list(shape))} nor nested as it says"
     )

@@ -14,7 +14,13 @@ import numpy as np
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
-from serving.http.infer.tensor_body import Asked, Headers, read_request, write_blob, write_reply
+from serving.http.infer.tensor_body import (
+    Headers,
+    ParsedRequest,
+    read_request,
+    write_blob,
+    write_reply,
+)
 from serving.oip.outputs import output_tensors, similar_rows
 from serving.oip.tensors import Tensor
 
@@ -22,19 +28,19 @@ _MAX_HEADERS = 256
 _MAX_HEADER_BYTES = 2048
 
 
-class _Known(NamedTuple):
+class _KnownHeader(NamedTuple):
     """A checked header: where each input lies in the body, and the rest of the request."""
 
     inputs: Sequence[tuple[str, np.dtype[Any], tuple[int, ...], int, int]]
     body_bytes: int
-    asked: Asked
+    parsed: ParsedRequest
 
 
 class RepeatedHeaders:
     """Reads requests and writes replies, faster from the second time on."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[bytes, str, str | None, bytes], _Known] = {}
+        self._requests: dict[tuple[bytes, str, str | None, bytes], _KnownHeader] = {}
         self._replies: dict[tuple[object, ...], tuple[Headers, bytes]] = {}
 
     def read(
@@ -45,7 +51,7 @@ class RepeatedHeaders:
         route: str,
         version: str | None,
         caller: Caller = UNKNOWN,
-    ) -> Asked:
+    ) -> ParsedRequest:
         """As `read_request`, and the request says who it is from."""
         if length is None or len(length) > 4 or not length.isdigit():
             return _attribute(read_request(body, length, manifest, route, version), caller)
@@ -54,28 +60,30 @@ class RepeatedHeaders:
         known = self._requests.get(name)
         if known is not None and known.body_bytes == len(body):
             return _read_again(known, body, caller)
-        asked = read_request(body, length, manifest, route, version)
-        if (known := _remember(asked, len(header), len(body))) is not None:
+        parsed = read_request(body, length, manifest, route, version)
+        if (known := _remember(parsed, len(header), len(body))) is not None:
             if len(self._requests) >= _MAX_HEADERS:
                 self._requests.clear()
             self._requests[name] = known
-        return _attribute(asked, caller)
+        return _attribute(parsed, caller)
 
-    def write(self, reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers, bytes]:
+    def write(
+        self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
+    ) -> tuple[Headers, bytes]:
         """As `write_reply`."""
-        if asked.id or len(asked.binary) != len(asked.names):
-            return write_reply(reply, manifest, asked)
-        arrays, blobs = _write_blobs(reply, manifest, asked.names)
+        if parsed.id or len(parsed.binary) != len(parsed.names):
+            return write_reply(reply, manifest, parsed)
+        arrays, blobs = _write_blobs(reply, manifest, parsed.names)
         shapes = [(array.dtype, array.shape) for array in arrays]
         rows = len(reply.answers)
         who = (reply.digest, reply.energy_source, similar_rows(reply), rows)
-        name = (*who, *asked.names, *shapes, *map(len, blobs))
+        name = (*who, *parsed.names, *shapes, *map(len, blobs))
         known = self._replies.get(name)
         if known is not None:
             headers, header = known
             return list(headers), b"".join([header, *blobs])
-        headers, body = write_reply(reply, manifest, asked)
-        written = output_tensors(reply, manifest, asked.names)
+        headers, body = write_reply(reply, manifest, parsed)
+        written = output_tensors(reply, manifest, parsed.names)
         if any(
             tensor.array.dtype != array.dtype for tensor, array in zip(written, arrays, strict=True)
         ):
@@ -99,39 +107,39 @@ def _write_blobs(
     return [tensor.array for tensor in tensors], [write_blob(tensor) for tensor in tensors]
 
 
-def _attribute(asked: Asked, caller: Caller) -> Asked:
-    request = asked.request._replace(tenant=caller.tenant, caller=caller.name)
-    return asked._replace(request=request)
+def _attribute(parsed: ParsedRequest, caller: Caller) -> ParsedRequest:
+    request = parsed.request._replace(tenant=caller.tenant, caller=caller.name)
+    return parsed._replace(request=request)
 
 
-def _read_again(known: _Known, body: bytes, caller: Caller) -> Asked:
+def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedRequest:
     inputs = {
         name: np.frombuffer(body, dtype, elements, start).reshape(shape)
         for name, dtype, shape, elements, start in known.inputs
     }
-    asked = known.asked
-    old = asked.request
+    parsed = known.parsed
+    old = parsed.request
     request = Request(
         old.route,
         inputs,
         version=old.version,
-        deadline=None if asked.timeout_s is None else time.monotonic() + asked.timeout_s,
+        deadline=None if parsed.timeout_s is None else time.monotonic() + parsed.timeout_s,
         energy_mj=old.energy_mj,
         controls=old.controls,
         no_cache=old.no_cache,
         tenant=caller.tenant,
         caller=caller.name,
     )
-    return Asked(request, asked.id, asked.names, asked.binary, asked.timeout_s)
+    return ParsedRequest(request, parsed.id, parsed.names, parsed.binary, parsed.timeout_s)
 
 
-def _remember(asked: Asked, header_bytes: int, body_bytes: int) -> _Known | None:
+def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> _KnownHeader | None:
     """None when a next body could not be read by offsets alone, or is not worth it."""
-    if asked.id or header_bytes > _MAX_HEADER_BYTES:
+    if parsed.id or header_bytes > _MAX_HEADER_BYTES:
         return None
     places = []
     start = header_bytes
-    for name, array in asked.request.inputs.items():
+    for name, array in parsed.request.inputs.items():
         dtype = array.dtype
         if dtype.kind not in "uif" or start % dtype.itemsize:  # BYTES, BOOL, unaligned
             return None
@@ -139,5 +147,5 @@ def _remember(asked: Asked, header_bytes: int, body_bytes: int) -> _Known | None
         start += array.nbytes
     if start != body_bytes:
         return None
-    empty = asked.request._replace(inputs={})  # a header must not keep its first picture
-    return _Known(places, body_bytes, asked._replace(request=empty))
+    empty = parsed.request._replace(inputs={})  # a header must not keep its first picture
+    return _KnownHeader(places, body_bytes, parsed._replace(request=empty))

@@ -34,20 +34,20 @@ from serving.oip.tensors import (
     input_spec,
     pack_bytes,
     read_parameters,
-    shown,
+    shorten,
     tensor_from_raw,
 )
 
 Headers = list[tuple[bytes, bytes]]
-Table = dict[str, Any]  # a JSON object as orjson gives it
+JsonObject = dict[str, Any]  # a JSON object as orjson gives it
 
 JSON_TYPE = (b"content-type", b"application/json")
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
-_NOTHING: Table = {}
+_NOTHING: JsonObject = {}
 _LENGTH = "Inference-Header-Content-Length"
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """One call of the infer endpoint: for the engine, and how to write its answer."""
 
     request: Request
@@ -63,7 +63,7 @@ def read_request(
     manifest: Manifest,
     route: str,
     version: str | None,
-) -> Asked:
+) -> ParsedRequest:
     """Parse a body and check it against the manifest. Raises InvalidInput with a sentence."""
     json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
     if json_bytes > LARGE_BYTES:
@@ -71,10 +71,10 @@ def read_request(
     elif header_length is None:
         table = _read_whole(body)
     else:
-        table = _read_table(memoryview(body)[:json_bytes])
+        table = _read_object(memoryview(body)[:json_bytes])
     given = table.get("parameters") or _NOTHING
     if not isinstance(given, dict):
-        raise InvalidInput(f"parameters: given {shown(given)}, allowed an object")
+        raise InvalidInput(f"parameters: given {shorten(given)}, allowed an object")
     parameters = read_parameters(given)
     names, binary = _read_outputs(table.get("outputs"), manifest, given)
     timeout_s = parameters.timeout_s
@@ -91,19 +91,19 @@ def read_request(
     if identity is None:
         identity = ""
     elif not isinstance(identity, str):
-        raise InvalidInput(f"id: given {shown(identity)}, allowed a string")
+        raise InvalidInput(f"id: given {shorten(identity)}, allowed a string")
     else:
         check_id(identity)
-    return Asked(request, identity, names, binary, timeout_s)
+    return ParsedRequest(request, identity, names, binary, timeout_s)
 
 
-def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers, bytes]:
+def write_reply(reply: Reply, manifest: Manifest, parsed: ParsedRequest) -> tuple[Headers, bytes]:
     """The response's headers, without its content length, and its body."""
-    binary = asked.binary
-    outputs: list[Table] = []
+    binary = parsed.binary
+    outputs: list[JsonObject] = []
     blobs: list[bytes] = []
-    for tensor in output_tensors(reply, manifest, asked.names):
-        entry: Table = {
+    for tensor in output_tensors(reply, manifest, parsed.names):
+        entry: JsonObject = {
             "name": tensor.name,
             "datatype": tensor.datatype,
             "shape": tensor.array.shape,
@@ -115,9 +115,9 @@ def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers
         else:
             entry["data"] = write_data(tensor)
         outputs.append(entry)
-    table: Table = {"model_name": reply.route, "model_version": reply.version}
-    if asked.id:
-        table["id"] = asked.id
+    table: JsonObject = {"model_name": reply.route, "model_version": reply.version}
+    if parsed.id:
+        table["id"] = parsed.id
     table["parameters"] = response_parameters(reply)
     table["outputs"] = outputs
     header = orjson.dumps(table, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -130,16 +130,16 @@ def write_reply(reply: Reply, manifest: Manifest, asked: Asked) -> tuple[Headers
 def _read_length(value: bytes, body_bytes: int) -> int:
     if not value.isdigit() or len(value) > 18 or int(value) > body_bytes:
         raise InvalidInput(
-            f"{_LENGTH}: given {shown(value.decode('latin-1'))}, allowed a"
+            f"{_LENGTH}: given {shorten(value.decode('latin-1'))}, allowed a"
             f" number up to the body's {body_bytes} bytes"
         )
     return int(value)
 
 
-def _read_whole(body: bytes) -> Table:
+def _read_whole(body: bytes) -> JsonObject:
     """A body without the header that tells where its JSON ends; often a proxy has dropped it."""
     try:
-        return _read_table(body)
+        return _read_object(body)
     except InvalidInput as error:
         starts_as_json = body[:64].lstrip()[:1] in (b"{", b"[")
         goes_on = "after document" in str(error) or b'"binary_data_size"' in body
@@ -151,25 +151,25 @@ def _read_whole(body: bytes) -> Table:
         ) from None
 
 
-def _read_table(raw: bytes | memoryview) -> Table:
+def _read_object(raw: bytes | memoryview) -> JsonObject:
     try:
         table = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"body: not JSON: {error}") from None
     if not isinstance(table, dict):
-        raise InvalidInput(f"body: given {shown(table)}, allowed an object")
+        raise InvalidInput(f"body: given {shorten(table)}, allowed an object")
     return table
 
 
 def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
-    for entry in _tables("inputs", entries, len(manifest.inputs)):
+    for entry in _read_entries("inputs", entries, len(manifest.inputs)):
         spec = input_spec(manifest, entry.get("name"))
         if spec.name in inputs:
             raise InvalidInput(f"inputs: given {spec.name!r} twice, allowed once")
         shape = entry.get("shape")
         if not isinstance(shape, list):
-            raise InvalidInput(f"inputs.{spec.name}.shape: given {shown(shape)}, allowed a list")
+            raise InvalidInput(f"inputs.{spec.name}.shape: given {shorten(shape)}, allowed a list")
         size_bytes = _tensor_parameters(entry, "inputs").get("binary_data_size")
         datatype = entry.get("datatype")
         if size_bytes is None:
@@ -182,7 +182,8 @@ def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -
             continue
         if type(size_bytes) is not int or not 0 <= size_bytes <= len(body) - start:
             raise InvalidInput(
-                f"inputs.{spec.name}.parameters.binary_data_size: given {shown(size_bytes)}, behind"
+                f"inputs.{spec.name}.parameters.binary_data_size: given {shorten(size_bytes)}, "
+                "behind"
                 f" the JSON there are {len(body) - start} bytes ({_LENGTH} says where it ends)"
             )
         inputs[spec.name] = tensor_from_raw(spec, datatype, shape, body, start, size_bytes)
@@ -201,19 +202,19 @@ def _read_outputs(
         everything = False
     elif not isinstance(everything, bool):
         raise InvalidInput(
-            f"parameters.binary_data_output: given {shown(everything)}, allowed true or false"
+            f"parameters.binary_data_output: given {shorten(everything)}, allowed true or false"
         )
     if not entries and (entries is None or isinstance(entries, list)):
         names = select_outputs(manifest, ())
         return names, names if everything else ()
-    tables = _tables("outputs", entries, len(manifest.outputs) + len(EXPLANATIONS))
+    tables = _read_entries("outputs", entries, len(manifest.outputs) + len(EXPLANATIONS))
     names = select_outputs(manifest, [table.get("name") for table in tables])
     binary: list[str] = []
     for name, table in zip(names, tables, strict=True):
         wanted = _tensor_parameters(table, "outputs").get("binary_data", everything)
         if not isinstance(wanted, bool):
             raise InvalidInput(
-                f"outputs.{name}.parameters.binary_data: given {shown(wanted)}, allowed true or"
+                f"outputs.{name}.parameters.binary_data: given {shorten(wanted)}, allowed true or"
                 " false"
             )
         if wanted:
@@ -221,20 +222,20 @@ def _read_outputs(
     return names, binary
 
 
-def _tables(field: str, entries: object, declared: int) -> Sequence[Table]:
+def _read_entries(field: str, entries: object, declared: int) -> Sequence[JsonObject]:
     if isinstance(entries, list):
         check_count(field, len(entries), declared)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidInput(f"{field}: given {shown(entries)}, allowed a list of objects")
+        raise InvalidInput(f"{field}: given {shorten(entries)}, allowed a list of objects")
     return entries
 
 
-def _tensor_parameters(entry: Table, field: str) -> Mapping[str, object]:
+def _tensor_parameters(entry: JsonObject, field: str) -> Mapping[str, object]:
     parameters = entry.get("parameters")
     if not parameters:
         return _NOTHING
     if not isinstance(parameters, dict):
-        raise InvalidInput(f"{field}.parameters: given {shown(parameters)}, allowed an object")
+        raise InvalidInput(f"{field}.parameters: given {shorten(parameters)}, allowed an object")
     return check_tensor_parameters(field, entry.get("name"), parameters)
 
 

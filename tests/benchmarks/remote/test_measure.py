@@ -11,7 +11,7 @@ from benchmarks.remote.faults import FAULTS, measure_faults
 from benchmarks.remote.measure import measure_keys
 from benchmarks.remote.pair import ask_pair, count_hits, measure_pair
 from benchmarks.remote.report import ALONE, BIG, KEYS, REPORT, SECOND, TRACES
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from harness.results import Results, Sample
 from harness.services.redis_server import RedisServer
 from tests.servers.live import ROOT
@@ -30,7 +30,7 @@ def test_a_key_costs_cpu_of_both_processes() -> None:
 
 
 def test_one_big_memory_misses_what_it_has_not_seen() -> None:
-    hits = count_hits(make_requests("ab", "bc", "abc"), LocalMemory(100 * ANSWER_BYTES))
+    hits = count_hits(make_requests("ab", "bc", "abc"), LocalCache(100 * ANSWER_BYTES))
     assert hits == [0, 1, 3]
 
 

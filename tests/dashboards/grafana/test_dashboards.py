@@ -9,16 +9,23 @@ import pytest
 import yaml
 
 from dashboards.grafana.make_dashboards import DASHBOARDS, FOLDER, render
-from dashboards.grafana.questions import FILES, Question, fill, list_questions, read, read_variables
+from dashboards.grafana.questions import (
+    FILES,
+    PanelQuery,
+    fill,
+    list_queries,
+    read_dashboard,
+    read_variables,
+)
 from monitoring.metrics.counts import SECONDS
-from monitoring.metrics.results import CALLERS_FAULT
+from monitoring.metrics.results import CLIENT_ERRORS
 from serving.http.status import STATUS
 from tests.dashboards.metrics_page import read_families
 
 ROOT = Path(__file__).parents[3]
 PROVISIONING = ROOT / "dashboards" / "grafana" / "provisioning"
 FAMILIES = {series: family for family in read_families().values() for series in family.series()}
-QUESTIONS = list(list_questions())
+QUESTIONS = list(list_queries())
 PROMETHEUS_OWN = {"ALERTS"}
 WORDS = {"sum", "by", "rate", "count", "max", "min", "on", "group_left", "or", "bool", "absent",
          "vector", "clamp_max", "histogram_quantile"}  # fmt: skip
@@ -51,18 +58,18 @@ def test_the_committed_file_is_what_the_generator_makes(name: str) -> None:
 
 def test_no_other_dashboard_lies_there() -> None:
     assert [path.stem for path in FILES] == sorted(DASHBOARDS)
-    assert len({read(path)["uid"] for path in FILES}) == len(FILES)
+    assert len({read_dashboard(path)["uid"] for path in FILES}) == len(FILES)
 
 
 @each_question
-def test_every_metric_of_a_query_exists(question: Question) -> None:
+def test_every_metric_of_a_query_exists(question: PanelQuery) -> None:
     names = read_names(question.expr)
     assert names <= FAMILIES.keys() | PROMETHEUS_OWN
     assert names or question.expr.startswith("vector(")
 
 
 @each_question
-def test_every_label_of_a_query_belongs_to_one_of_its_metrics(question: Question) -> None:
+def test_every_label_of_a_query_belongs_to_one_of_its_metrics(question: PanelQuery) -> None:
     names = read_names(question.expr) - PROMETHEUS_OWN
     if not names:
         return
@@ -71,7 +78,7 @@ def test_every_label_of_a_query_belongs_to_one_of_its_metrics(question: Question
 
 
 @each_question
-def test_a_metric_with_a_route_is_narrowed_to_the_chosen_ones(question: Question) -> None:
+def test_a_metric_with_a_route_is_narrowed_to_the_chosen_ones(question: PanelQuery) -> None:
     if question.panel == "Carbon" and question.letter == "B":
         return  # idle and overhead belong to no route, and to everything
     for name in read_names(question.expr) - PROMETHEUS_OWN:
@@ -81,7 +88,7 @@ def test_a_metric_with_a_route_is_narrowed_to_the_chosen_ones(question: Question
 
 
 @each_question
-def test_rates_follow_the_zoom_except_where_budgets_are_reckoned(question: Question) -> None:
+def test_rates_follow_the_zoom_except_where_budgets_are_reckoned(question: PanelQuery) -> None:
     windows = set(re.findall(r"\[([^\]]+)\]", question.expr))
     if question.dashboard != "slo":
         assert windows <= {"$__rate_interval"}
@@ -89,7 +96,7 @@ def test_rates_follow_the_zoom_except_where_budgets_are_reckoned(question: Quest
 
 
 @each_question
-def test_every_variable_of_a_query_is_defined(question: Question) -> None:
+def test_every_variable_of_a_query_is_defined(question: PanelQuery) -> None:
     variables = read_variables(FOLDER / f"{question.dashboard}.json")
     assert {"route", "datasource"} <= variables.keys()
     fill(question.expr, {**variables, "__rate_interval": "1m"})
@@ -97,7 +104,7 @@ def test_every_variable_of_a_query_is_defined(question: Question) -> None:
 
 @each_file
 def test_panels_have_a_title_of_their_own_a_text_and_a_unit(path: Path) -> None:
-    panels = read(path)["panels"]
+    panels = read_dashboard(path)["panels"]
     assert len({(panel["type"], panel["title"]) for panel in panels}) == len(panels)
     for panel in panels:
         assert panel["description"].endswith("."), panel["title"]
@@ -113,10 +120,10 @@ def test_panels_have_a_title_of_their_own_a_text_and_a_unit(path: Path) -> None:
 @each_file
 def test_panels_fill_the_grid_without_overlapping(path: Path) -> None:
     cells: dict[tuple[int, int], str] = {}
-    for panel in read(path)["panels"]:
-        place = panel["gridPos"]
-        for x in range(place["x"], place["x"] + place["w"]):
-            for y in range(place["y"], place["y"] + place["h"]):
+    for panel in read_dashboard(path)["panels"]:
+        lay_out = panel["gridPos"]
+        for x in range(lay_out["x"], lay_out["x"] + lay_out["w"]):
+            for y in range(lay_out["y"], lay_out["y"] + lay_out["h"]):
                 assert x < 24
                 assert cells.setdefault((x, y), panel["title"]) == panel["title"]
     assert len(cells) == 24 * (1 + max(y for _, y in cells))
@@ -124,7 +131,7 @@ def test_panels_fill_the_grid_without_overlapping(path: Path) -> None:
 
 @each_file
 def test_thresholds_rise_from_a_colour_without_a_value(path: Path) -> None:
-    for panel in read(path)["panels"]:
+    for panel in read_dashboard(path)["panels"]:
         for steps in find_steps(panel):
             assert steps[0]["value"] is None
             values = [step["value"] for step in steps[1:]]
@@ -141,7 +148,7 @@ def find_steps(node: Any) -> list[list[dict[str, Any]]]:
 
 
 def test_fleet_begins_with_whether_all_is_well_and_what_is_saved() -> None:
-    first, second, *_ = read(FOLDER / "fleet.json")["panels"]
+    first, second, *_ = read_dashboard(FOLDER / "fleet.json")["panels"]
     assert [first["title"], second["title"]] == ["Service", "Compute saved"]
     assert first["gridPos"]["y"] == second["gridPos"]["y"] == 0
     [told] = [mapping for mapping in first["fieldConfig"]["defaults"]["mappings"]
@@ -153,13 +160,15 @@ def test_fleet_begins_with_whether_all_is_well_and_what_is_saved() -> None:
 
 
 def test_bounds_to_choose_from_are_buckets() -> None:
-    [bound] = [v for v in read(FOLDER / "slo.json")["templating"]["list"] if v["name"] == "bound"]
+    [bound] = [
+        v for v in read_dashboard(FOLDER / "slo.json")["templating"]["list"] if v["name"] == "bound"
+    ]
     assert set(bound["query"].split(",")) <= {str(second) for second in SECONDS}
 
 
 def test_only_callers_mistakes_are_not_counted_against_the_service() -> None:
     mistakes = {e.__name__ for e, status in STATUS.items() if status < 500 and status != 429}
-    assert set(CALLERS_FAULT) == mistakes | {"ClientGone"}
+    assert set(CLIENT_ERRORS) == mistakes | {"ClientGone"}
 
 
 def test_provisioning_names_the_source_and_the_folder_that_the_page_tells_to_set() -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from dashboards.grafana.asking import QueryError, Source
-from dashboards.grafana.questions import FOLDER, Question, fill, list_questions, read_variables
+from dashboards.grafana.questions import FOLDER, PanelQuery, fill, list_queries, read_variables
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.traffic_rules import make_traffic_groups
 from harness.services.prometheus_server import PrometheusServer
-from sparing.report_page import COURSES
-from sparing.report_sources import PrometheusFigures
+from sparing.report_page import TIME_SERIES
+from sparing.report_sources import PrometheusSource
 from sparing.reporting import gather, judge
 from tests.dashboards.metrics_page import read_families, render
 from tests.servers.one_page import serve_page
@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-QUESTIONS = list(list_questions())
+QUESTIONS = list(list_queries())
 SCRAPES, WITHIN_S = 4, 60.0
 
 
@@ -36,7 +36,7 @@ def source() -> Iterator[Source]:
         yield Source(prometheus.url, back_s=1.0, steps=2)
 
 
-def write(question: Question) -> str:
+def write(question: PanelQuery) -> str:
     """The query as it is when the dashboard has just been opened."""
     variables = read_variables(FOLDER / f"{question.dashboard}.json")
     route = variables["route"] or "fashion-mnist"
@@ -52,7 +52,7 @@ def count_numbers(source: Source, expr: str, instant: bool) -> int:
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=str)
-def test_a_panel_has_data(source: Source, question: Question) -> None:
+def test_a_panel_has_data(source: Source, question: PanelQuery) -> None:
     expr = write(question)
     assert count_numbers(source, expr, question.instant) > 0, expr
 
@@ -97,7 +97,7 @@ def read_routes(source: Source, expr: str) -> dict[str, float]:
 
 
 def test_report_page_dashboards_and_rules_say_one_figure_of_saved(source: Source) -> None:
-    routes = gather(PrometheusFigures(source.url, 60))
+    routes = gather(PrometheusSource(source.url, 60))
     wanted = {one.route: one.saved for one in routes if one.route}
     wanted[""] = 1 - sum(one.macs for one in routes) / sum(one.full_macs for one in routes)
     assert f"{wanted['']:.1%} of the work was saved" in judge(routes)
@@ -107,7 +107,7 @@ def test_report_page_dashboards_and_rules_say_one_figure_of_saved(source: Source
     told += [write(one) for one in QUESTIONS if one.panel == "Routes" and "full_macs" in one.expr]
     told += [rule.expr for rule in rules if "macs_saved" in getattr(rule, "record", "")]
     assert len(told) == 6  # three tiles, lines, the table of routes, a recording rule
-    told += [f"({query}) / 100" for name, query in COURSES if "saved" in name]
+    told += [f"({query}) / 100" for name, query in TIME_SERIES if "saved" in name]
     for expr in told:
         assert "full_macs" in expr
         every = expr.replace('route=~"fashion-mnist"', 'route=~".+"')  # Route shows one alone

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.grafana.questions import FILES, FOLDER, read
+from dashboards.grafana.questions import FILES, FOLDER, read_dashboard
 from tests.dashboards.grafana.typed_json import DASHBOARD, PANELS, check, find_npm, install
 
 pytestmark = [
@@ -45,12 +45,12 @@ def check_dashboard(installed: Path, folder: Path, document: dict[str, Any]) -> 
 def test_a_dashboard_has_the_types_of_the_schema(
     installed: Path, tmp_path: Path, path: Path
 ) -> None:
-    assert {panel["type"] for panel in read(path)["panels"]} <= PLUGINS.keys()
-    assert check_dashboard(installed, tmp_path, read(path)) == []
+    assert {panel["type"] for panel in read_dashboard(path)["panels"]} <= PLUGINS.keys()
+    assert check_dashboard(installed, tmp_path, read_dashboard(path)) == []
 
 
 def test_what_the_schema_does_not_know_is_noticed(installed: Path, tmp_path: Path) -> None:
-    good = read(FOLDER / "fleet.json")
+    good = read_dashboard(FOLDER / "fleet.json")
     for number, spoil in enumerate((spoil_place, spoil_mode, spoil_option)):
         bad, folder = copy.deepcopy(good), tmp_path / str(number)
         folder.mkdir()

@@ -13,7 +13,7 @@ from dashboards.prometheus.objectives import Objectives
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.rules import Alert, Group, Recording, write_rules
 from dashboards.prometheus.windows import Windows
-from monitoring.metrics.results import CALLERS_FAULT
+from monitoring.metrics.results import CLIENT_ERRORS
 from serving.http.status import STATUS
 from tests.servers.programs import run_program
 
@@ -152,4 +152,4 @@ def test_the_page_on_alerts_names_each_with_its_severity() -> None:
 
 def test_only_what_is_answered_with_4xx_but_429_and_callers_who_left_are_not_our_fault() -> None:
     theirs = {error.__name__ for error, status in STATUS.items() if status < 500 and status != 429}
-    assert set(CALLERS_FAULT) == theirs | {"ClientGone"}
+    assert set(CLIENT_ERRORS) == theirs | {"ClientGone"}

@@ -20,7 +20,7 @@ def test_the_accounts_sum_to_the_meter_over_any_schedule(
     ledger = Ledger(idle_w)
     for interval, spent in schedule:
         ledger.add(interval, spent)
-        ledger.check()
+        ledger.check_invariants()
     assert ledger.joules == pytest.approx(sum(one.joules for one, _ in schedule))
 
 
@@ -39,10 +39,10 @@ def test_a_row_that_takes_many_intervals_pays_for_all_of_them() -> None:
     ledger.add(busy, {("a", "light"): 0.5})
     assert ledger.rows == {("a", "light"): pytest.approx(4.0)}
     ledger.add(busy, {})
-    assert ledger.unended_j == pytest.approx(12.0)
+    assert ledger.pending_j == pytest.approx(12.0)
     ledger.add(busy, {("a", "large"): 2.5})
     assert ledger.rows[("a", "large")] == pytest.approx(20.0)
-    assert ledger.unended_j == pytest.approx(0.0)
+    assert ledger.pending_j == pytest.approx(0.0)
 
 
 def test_rows_of_different_routes_pay_by_their_time() -> None:
@@ -69,7 +69,7 @@ def test_ticks_of_the_kernel_make_no_other_processes_up(each_s: float) -> None:
         busy_s, counted_s = ticks_s - counted_s, ticks_s
         ledger.add(Interval(1.0, 0.1, busy_s, each_s, each_s), {})
     assert ledger.accounts["others"] <= 0.001 * ledger.joules
-    ledger.check()
+    ledger.check_invariants()
 
 
 def test_a_counter_that_stands_still_is_not_taken_for_idle() -> None:
@@ -83,9 +83,9 @@ def test_a_counter_that_stands_still_is_not_taken_for_idle() -> None:
 def test_a_route_that_is_served_no_more_leaves_its_joules_and_no_name() -> None:
     ledger = Ledger(idle_w=0.0)
     ledger.add(Interval(9.0, 1.0, 1.0, 1.0, 1.0), {("a", "light"): 0.5, ("b", "light"): 0.5})
-    ledger.forget("a")
+    ledger.remove_route("a")
     assert ledger.rows == {("b", "light"): pytest.approx(4.5)}
-    ledger.check()
+    ledger.check_invariants()
 
 
 def test_siblings_answer_for_their_own() -> None:
@@ -93,4 +93,4 @@ def test_siblings_answer_for_their_own() -> None:
     ledger.add(Interval(8.0, 1.0, 2.0, 0.5, 0.5, siblings_s=1.0), {})
     assert ledger.accounts["rows"] == pytest.approx(2.0)
     assert ledger.accounts["others"] == pytest.approx(2.0)
-    ledger.check()
+    ledger.check_invariants()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from monitoring.energy.meter_reader import RETRY_S, STALLED_S, CpuTimes, Sampler
-from monitoring.energy.meters.late import LateMeter
+from monitoring.energy.meters.late import DeferredMeter
 from monitoring.energy.meters.meter import Meter, MeterDenied, MeterFailed, Source
 from monitoring.energy.rate import EnergyRate
 from tests.fakes.clock import Clock
@@ -24,7 +24,7 @@ class SteadyMeter:
     joules: float = 0.0
     read_at_s: float = field(default=100.0)
 
-    def read(self) -> Mapping[str, float]:
+    def read_joules(self) -> Mapping[str, float]:
         if self.fails:
             raise MeterFailed(self.fails)
         self.joules += self.power_w * (self.clock.now_s - self.read_at_s)
@@ -154,7 +154,7 @@ def test_a_route_that_goes_away_takes_its_series_with_it() -> None:
     house.spent["b", "light"] = 0.1
     house.sample()
     assert {route for route, *_ in house.sampler.counts()["energy_joules"]} == {"b"}
-    house.sampler.books["rapl"].ledger.check()
+    house.sampler.ledgers["rapl"].ledger.check_invariants()
 
 
 def test_a_meter_that_may_not_be_read_at_first_counts_once_it_may() -> None:
@@ -166,17 +166,17 @@ def test_a_meter_that_may_not_be_read_at_first_counts_once_it_may() -> None:
             raise MeterDenied("not by this user")
         return meter
 
-    late = LateMeter("rapl", make)
+    late = DeferredMeter("rapl", make)
     stand_in = SteadyMeter(clock, "model", 4.0)
     sampler = Sampler(
         [(late, 10.0), (stand_in, 0.0)], lambda: CpuTimes(0, 0, 0), dict, EnergyRate(), clock
     )
-    assert (sampler.degraded, *sampler.books) == (True, "model")
+    assert (sampler.degraded, *sampler.ledgers) == (True, "model")
     allowed = True
     for _ in range(3):
         clock.now_s += RETRY_S
         asyncio.run(sampler.sample())
-    assert (sampler.degraded, "rapl" in sampler.books) == (False, True)
+    assert (sampler.degraded, "rapl" in sampler.ledgers) == (False, True)
 
 
 def test_an_idle_machine_makes_no_meter_fail() -> None:

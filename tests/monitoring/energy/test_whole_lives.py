@@ -70,17 +70,17 @@ class World:
             case "no meter":
                 self.meter.fails = "gone" if not self.meter.fails else ""
             case "kill":
-                self.check()
+                self.check_invariants()
                 self.meter.fails = ""
-                self.meter.read()
+                self.meter.read_joules()
                 self.start()
                 return
         asyncio.run(self.sampler.sample())
 
-    def check(self) -> None:
+    def check_invariants(self) -> None:
         """The sums of this life; what the meter gave while it could not be read is in nobody's."""
-        for book in self.sampler.books.values():
-            book.ledger.check()
+        for book in self.sampler.ledgers.values():
+            book.ledger.check_invariants()
             assert book.ledger.joules <= self.meter.joules - self.began_j + 1e-6
             assert sum(book.components.values()) == pytest.approx(book.ledger.joules)
 
@@ -91,7 +91,7 @@ def test_every_life_sums_to_what_its_meter_gave(story: list[tuple[Act, float]]) 
     world = World()
     for act, seconds in story:
         world.act(act, seconds)
-        world.check()
+        world.check_invariants()
     if all(act not in ("no meter", "kill") for act, _ in story):
-        whole_j = sum(world.sampler.books["rapl"].ledger.accounts.values())
+        whole_j = sum(world.sampler.ledgers["rapl"].ledger.accounts.values())
         assert whole_j == pytest.approx(world.meter.joules - world.began_j)

@@ -38,10 +38,10 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_rows_are_counted_by_exit_and_by_what_stopped_them() -> None:
     metrics = Metrics()
-    route = metrics.serve("fashion-mnist", ["light", "large"])
-    route.row("light", "confidence", 0.003)
-    route.row("light", "confidence", 0.02)
-    route.row("large", "deadline", 0.5)
+    route = metrics.add_route("fashion-mnist", ["light", "large"])
+    route.count_row("light", "confidence", 0.003)
+    route.count_row("light", "confidence", 0.02)
+    route.count_row("large", "deadline", 0.5)
     samples = read(metrics)
     labels = {"route": "fashion-mnist", "exit": "light"}
     assert value(samples, "sparing_rows_total", **labels, stopped_by="confidence") == 2
@@ -55,7 +55,7 @@ def test_rows_are_counted_by_exit_and_by_what_stopped_them() -> None:
 
 def test_a_value_on_a_bound_is_counted_under_it() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"]).row("one", "last_stage", 0.005)
+    metrics.add_route("a", ["one"]).count_row("one", "last_stage", 0.005)
     samples = read(metrics)
     labels = {"route": "a", "exit": "one"}
     assert value(samples, "sparing_latency_seconds_bucket", **labels, le="0.005") == 1
@@ -64,10 +64,10 @@ def test_a_value_on_a_bound_is_counted_under_it() -> None:
 
 def test_batches_are_counted_by_stage() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["light", "large"])
-    route.batch("light", 3, [0.001, 0.002, 0.03], 0.004)
-    route.batch("light", 1, [0.0], 0.002)
-    route.escalation("light", 2)
+    route = metrics.add_route("a", ["light", "large"])
+    route.count_batch("light", 3, [0.001, 0.002, 0.03], 0.004)
+    route.count_batch("light", 1, [0.0], 0.002)
+    route.count_escalation("light", 2)
     samples = read(metrics)
     light = {"route": "a", "stage": "light"}
     assert value(samples, "sparing_batch_rows_sum", **light) == 4
@@ -82,12 +82,12 @@ def test_batches_are_counted_by_stage() -> None:
 
 def test_ten_thousand_random_route_names_add_no_series() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"])
-    metrics.request("nobody", "UnknownRoute")
+    metrics.add_route("a", ["one"])
+    metrics.count_request("nobody", "UnknownRoute")
     before = read(metrics)
     source = random.Random(7)
     for _ in range(10_000):
-        metrics.request(f"{source.getrandbits(64):x}", "UnknownRoute")
+        metrics.count_request(f"{source.getrandbits(64):x}", "UnknownRoute")
     after = read(metrics)
     assert after.keys() == before.keys()
     assert value(after, "sparing_requests_total", route="", result="UnknownRoute") == 10_001
@@ -95,10 +95,10 @@ def test_ten_thousand_random_route_names_add_no_series() -> None:
 
 def test_requests_are_counted_by_route_and_result() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"])
-    metrics.request("a", "ok")
-    metrics.request("a", "Overloaded")
-    metrics.request(None, "InvalidInput")
+    metrics.add_route("a", ["one"])
+    metrics.count_request("a", "ok")
+    metrics.count_request("a", "Overloaded")
+    metrics.count_request(None, "InvalidInput")
     samples = read(metrics)
     assert value(samples, "sparing_requests_total", route="a", result="ok") == 1
     assert value(samples, "sparing_requests_total", route="a", result="Overloaded") == 1
@@ -107,7 +107,7 @@ def test_requests_are_counted_by_route_and_result() -> None:
 
 def test_what_fails_before_it_has_a_route_has_a_base_to_be_a_share_of() -> None:
     metrics = Metrics()
-    metrics.request("auto:digits", "Overloaded")
+    metrics.count_request("auto:digits", "Overloaded")
     samples = read(metrics)
     assert value(samples, "sparing_requests_total", route="", result="ok") == 0
     assert value(samples, "sparing_requests_total", route="", result="Overloaded") == 1
@@ -115,11 +115,11 @@ def test_what_fails_before_it_has_a_route_has_a_base_to_be_a_share_of() -> None:
 
 def test_another_version_counts_together_with_the_first() -> None:
     metrics = Metrics()
-    old = metrics.serve("a", ["one"])
-    new = metrics.serve("a", ["one", "two"])
-    old.row("one", "confidence", 0.001)
-    new.row("one", "confidence", 0.001)
-    new.row("two", "last_stage", 0.001)
+    old = metrics.add_route("a", ["one"])
+    new = metrics.add_route("a", ["one", "two"])
+    old.count_row("one", "confidence", 0.001)
+    new.count_row("one", "confidence", 0.001)
+    new.count_row("two", "last_stage", 0.001)
     samples = read(metrics)
     labels = {"route": "a", "exit": "one", "stopped_by": "confidence"}
     assert value(samples, "sparing_rows_total", **labels) == 2
@@ -129,16 +129,16 @@ def test_another_version_counts_together_with_the_first() -> None:
 def test_a_forgotten_route_leaves_no_series_and_its_last_rows_do_no_harm() -> None:
     metrics = Metrics()
     before = read(metrics).keys()
-    route = metrics.serve("a", ["one"])
-    metrics.request("a", "ok")
-    metrics.forget("a")
-    route.row("one", "confidence", 0.001)
+    route = metrics.add_route("a", ["one"])
+    metrics.count_request("a", "ok")
+    metrics.remove_route("a")
+    route.count_row("one", "confidence", 0.001)
     assert read(metrics).keys() == before
 
 
 def test_an_exit_that_is_no_stage_counts_as_other() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"]).row("head", "confidence", 0.001)
+    metrics.add_route("a", ["one"]).count_row("head", "confidence", 0.001)
     samples = read(metrics)
     assert value(samples, "sparing_latency_seconds_count", route="a", exit="other") == 1
 
@@ -146,7 +146,7 @@ def test_an_exit_that_is_no_stage_counts_as_other() -> None:
 def test_memory_is_read_at_every_scrape() -> None:
     metrics = Metrics()
     counts = {"hits": 1, "bytes": 512}
-    metrics.watch_memory(lambda: counts)
+    metrics.add_cache_reader(lambda: counts)
     counts["hits"] = 5
     samples = read(metrics)
     assert value(samples, "sparing_cache_hits_total") == 5
@@ -155,7 +155,7 @@ def test_memory_is_read_at_every_scrape() -> None:
 
 def test_a_memory_count_with_a_label_is_a_series_for_each_of_its_values() -> None:
     metrics = Metrics()
-    metrics.watch_memory(lambda: {"remote_errors": {"timeout": 3, "invalid": 0}})
+    metrics.add_cache_reader(lambda: {"remote_errors": {"timeout": 3, "invalid": 0}})
     samples = read(metrics)
     assert value(samples, "sparing_cache_remote_errors_total", reason="timeout") == 3
     assert value(samples, "sparing_cache_remote_errors_total", reason="invalid") == 0
@@ -165,7 +165,7 @@ def test_the_perceptual_cache_is_read_by_route_and_absent_where_none_is_opted_in
     metrics = Metrics()
     assert not [name for name, _ in read(metrics) if name.startswith("sparing_cache_perceptual")]
     counts = {route: dict.fromkeys(SIMILAR, 0) for route in ("a", "b")}
-    metrics.watch_similar(lambda: counts)
+    metrics.add_perceptual_reader(lambda: counts)
     counts["b"]["hits"] = 5
     counts["b"]["off"] = 1
     samples = read(metrics)
@@ -176,7 +176,7 @@ def test_the_perceptual_cache_is_read_by_route_and_absent_where_none_is_opted_in
 
 def test_a_memory_count_without_a_metric_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'smells'"):
-        Metrics().watch_memory(lambda: {"smells": 1})
+        Metrics().add_cache_reader(lambda: {"smells": 1})
 
 
 def test_a_scrape_tells_versions_and_the_process() -> None:
@@ -188,26 +188,26 @@ def test_a_scrape_tells_versions_and_the_process() -> None:
 
 def test_metrics_switched_off_take_the_same_calls() -> None:
     metrics = NoMetrics()
-    route = metrics.serve("a", ["one"])
-    route.row("one", "confidence", 0.001)
-    route.batch("one", 1, [0.0], 0.001)
-    route.escalation("one", 1)
-    metrics.request("a", "ok")
-    metrics.watch_memory(lambda: {"smells": 1})
-    metrics.forget("a")
+    route = metrics.add_route("a", ["one"])
+    route.count_row("one", "confidence", 0.001)
+    route.count_batch("one", 1, [0.0], 0.001)
+    route.count_escalation("one", 1)
+    metrics.count_request("a", "ok")
+    metrics.add_cache_reader(lambda: {"smells": 1})
+    metrics.remove_route("a")
     assert metrics.render()[0] == b""
     assert not metrics.enabled
 
 
 def test_a_snapshot_taken_while_another_thread_counts_is_whole_and_never_goes_back() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["one"])
+    route = metrics.add_route("a", ["one"])
     stop = threading.Event()
 
     def count() -> None:
         while not stop.is_set():
-            route.row("one", "confidence", 0.003)
-            route.batch("one", 1, [0.001], 0.002)
+            route.count_row("one", "confidence", 0.003)
+            route.count_batch("one", 1, [0.001], 0.002)
 
     counting = threading.Thread(target=count)
     counting.start()
@@ -228,7 +228,7 @@ def test_a_snapshot_taken_while_another_thread_counts_is_whole_and_never_goes_ba
 
 def test_a_scrape_is_written_in_another_thread_while_the_loop_goes_on() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"])
+    metrics.add_route("a", ["one"])
     writers: list[str] = []
 
     def write(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
@@ -249,12 +249,14 @@ def test_a_scrape_is_written_in_another_thread_while_the_loop_goes_on() -> None:
 
 def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["one"])
-    route.row("one", "confidence", 0.001)
+    route = metrics.add_route("a", ["one"])
+    route.count_row("one", "confidence", 0.001)
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
-    metrics.watch_memory(lambda: counts)
-    metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
-    metrics.watch(lambda: {name: {("x",) * len(one.labels): 0.0} for name, one in FAMILIES.items()})
+    metrics.add_cache_reader(lambda: counts)
+    metrics.add_perceptual_reader(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
+    metrics.add_reader(
+        lambda: {name: {("x",) * len(one.labels): 0.0} for name, one in FAMILIES.items()}
+    )
     exported = {
         (
             family.name + "_total" * (family.type == "counter"),

@@ -12,7 +12,7 @@ from monitoring.metrics.collector import Metrics
 from monitoring.metrics.perceptual_counts import SIMILAR
 from monitoring.metrics.switched_off import NoMetrics
 
-OPEN = "application/openmetrics-text"
+METER_FACTORIES = "application/openmetrics-text"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -37,13 +37,13 @@ def exemplars(text: str) -> dict[tuple[str, str], Exemplar]:
 
 def test_the_newest_followed_row_of_a_bucket_is_its_example() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["light", "large"])
-    route.row("light", "confidence", 0.003)
+    route = metrics.add_route("a", ["light", "large"])
+    route.count_row("light", "confidence", 0.003)
     for latency_s in (0.004, 0.003):
-        route.exemplar("light", latency_s, TRACE)
-    route.exemplar("large", 100.0, TRACE[::-1])
-    text, content_type = scrape(metrics, OPEN)
-    assert content_type.startswith(OPEN)
+        route.add_exemplar("light", latency_s, TRACE)
+    route.add_exemplar("large", 100.0, TRACE[::-1])
+    text, content_type = scrape(metrics, METER_FACTORIES)
+    assert content_type.startswith(METER_FACTORIES)
     found = exemplars(text)
     assert found.keys() == {("light", "0.005"), ("large", "+Inf")}
     light = found["light", "0.005"]
@@ -53,25 +53,25 @@ def test_the_newest_followed_row_of_a_bucket_is_its_example() -> None:
 
 def test_an_exit_that_is_no_stage_has_its_examples_under_other() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["one"])
-    route.row("head", "confidence", 0.001)
-    route.exemplar("head", 0.001, TRACE)
-    assert exemplars(scrape(metrics, OPEN)[0]).keys() == {("other", "0.001")}
+    route = metrics.add_route("a", ["one"])
+    route.count_row("head", "confidence", 0.001)
+    route.add_exemplar("head", 0.001, TRACE)
+    assert exemplars(scrape(metrics, METER_FACTORIES)[0]).keys() == {("other", "0.001")}
 
 
 def test_everything_counted_is_valid_openmetrics_and_says_the_same() -> None:
     metrics = Metrics()
-    route = metrics.serve("a", ["one"])
-    route.row("one", "confidence", 0.003)
-    route.batch("one", 1, [0.001], 0.002)
-    route.escalation("one", 1)
-    metrics.request("a", "ok")
+    route = metrics.add_route("a", ["one"])
+    route.count_row("one", "confidence", 0.003)
+    route.count_batch("one", 1, [0.001], 0.002)
+    route.count_escalation("one", 1)
+    metrics.count_request("a", "ok")
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
-    metrics.watch_memory(lambda: counts)
-    metrics.watch_similar(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
+    metrics.add_cache_reader(lambda: counts)
+    metrics.add_perceptual_reader(lambda: {"a": dict.fromkeys(SIMILAR, 0)})
     new = {
         (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in read_openmetrics(scrape(metrics, OPEN)[0])
+        for family in read_openmetrics(scrape(metrics, METER_FACTORIES)[0])
         for sample in family.samples
         if family.name.startswith("sparing_")
     }
@@ -86,7 +86,7 @@ def test_everything_counted_is_valid_openmetrics_and_says_the_same() -> None:
 
 def test_the_older_text_is_what_everybody_else_gets_and_has_no_examples() -> None:
     metrics = Metrics()
-    metrics.serve("a", ["one"]).exemplar("one", 0.003, TRACE)
+    metrics.add_route("a", ["one"]).add_exemplar("one", 0.003, TRACE)
     for accept in ("", "*/*", "text/plain"):
         text, content_type = scrape(metrics, accept)
         assert content_type.startswith("text/plain; version=")
@@ -99,12 +99,12 @@ def test_of_several_processes_the_older_text_is_added_up() -> None:
         return b"sums"
 
     metrics = Metrics()
-    metrics.scrape_by(gather)
-    assert scrape(metrics, OPEN)[0] == "sums"
-    assert scrape(metrics, OPEN)[1].startswith("text/plain; version=")
+    metrics.set_scraper(gather)
+    assert scrape(metrics, METER_FACTORIES)[0] == "sums"
+    assert scrape(metrics, METER_FACTORIES)[1].startswith("text/plain; version=")
 
 
 def test_metrics_switched_off_take_examples_too() -> None:
     metrics = NoMetrics()
-    metrics.serve("a", ["one"]).exemplar("one", 0.003, TRACE)
-    assert asyncio.run(metrics.scrape(OPEN))[0] == b""
+    metrics.add_route("a", ["one"]).add_exemplar("one", 0.003, TRACE)
+    assert asyncio.run(metrics.scrape(METER_FACTORIES))[0] == b""

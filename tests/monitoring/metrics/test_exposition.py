@@ -18,9 +18,9 @@ from monitoring.metrics.snapshot import Family, Kind
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)
 
 
-OPEN = "application/openmetrics-text"
+METER_FACTORIES = "application/openmetrics-text"
 PROMETHEUS = (
-    f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.5,{OPEN};version=0.0.1;q=0.4,"
+    f"{METER_FACTORIES};version=1.0.0;escaping=allow-utf-8;q=0.5,{METER_FACTORIES};version=0.0.1;q=0.4,"
     "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
 
@@ -35,10 +35,12 @@ def read(families: list[Family]) -> list[list[Metric]]:
     ]
 
 
-@pytest.mark.parametrize("accept", [PROMETHEUS, OPEN, f"text/html, {OPEN}; version=1.0.0"])
+@pytest.mark.parametrize(
+    "accept", [PROMETHEUS, METER_FACTORIES, f"text/html, {METER_FACTORIES}; version=1.0.0"]
+)
 def test_openmetrics_is_for_those_that_ask_for_it(accept: str) -> None:
     body, content_type = write_scrape([], accept)
-    assert content_type.startswith(f"{OPEN}; version=1.0.0; charset=utf-8")
+    assert content_type.startswith(f"{METER_FACTORIES}; version=1.0.0; charset=utf-8")
     assert body == b"# EOF\n"
 
 
@@ -49,11 +51,11 @@ def test_openmetrics_is_for_those_that_ask_for_it(accept: str) -> None:
         "*/*",
         "text/html,application/xhtml+xml,*/*;q=0.8",
         "text/plain",
-        f"x{OPEN}",
-        f"{OPEN};version=0.0.1",
-        f"{OPEN};version=newest",
-        f"{OPEN};version=1.x.y",
-        f"{OPEN};version={'9' * 5000}",
+        f"x{METER_FACTORIES}",
+        f"{METER_FACTORIES};version=0.0.1",
+        f"{METER_FACTORIES};version=newest",
+        f"{METER_FACTORIES};version=1.x.y",
+        f"{METER_FACTORIES};version={'9' * 5000}",
         "text/plain;version=.",
         ";;,,q=1",
     ],

@@ -12,9 +12,9 @@ from monitoring.metrics.cache_counts import MEMORY
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.exposition import write_scrape
 from monitoring.metrics.labelled import FAMILIES
-from monitoring.metrics.multi_process import GAUGES, Sums
+from monitoring.metrics.multi_process import GAUGES, ScrapeSums
 from monitoring.metrics.perceptual_counts import SIMILAR
-from monitoring.metrics.snapshot import Family, Meaning, Snapshot, pack, unpack
+from monitoring.metrics.snapshot import Family, MetricInfo, Snapshot, pack, unpack
 
 
 def snapshot(text: str) -> Snapshot:
@@ -23,7 +23,7 @@ def snapshot(text: str) -> Snapshot:
     for line in text.strip().splitlines():
         kind, name, labels, value = re.findall(r"^(\w+) (\w+)(?:\{(.*)\})? (\S+)$", line)[0]
         pairs = re.findall(r'(\w+)="(.*?)"', labels)
-        meaning = Meaning(kind, "Some.", tuple(label for label, _ in pairs))
+        meaning = MetricInfo(kind, "Some.", tuple(label for label, _ in pairs))
         family = families.setdefault(name, Family(name, *meaning))
         family.add(tuple(one for _, one in pairs), float(value))
     return list(families.values())
@@ -43,25 +43,25 @@ def _values(labels: Mapping[str, str]) -> list[str]:
 
 
 def add_up(*texts: str) -> dict[str, float]:
-    return read(Sums().add_up([snapshot(text) for text in texts]))
+    return read(ScrapeSums().add_up([snapshot(text) for text in texts]))
 
 
 def make_process(rows: int, stage: str = "light", route: str = "a") -> Metrics:
     """A process as it counts in truth, after so many rows."""
     metrics = Metrics()
-    counts = metrics.serve(route, [stage])
+    counts = metrics.add_route(route, [stage])
     for _ in range(rows):
-        metrics.request(route, "ok")
-        counts.row(stage, "confidence", 0.003)
+        metrics.count_request(route, "ok")
+        counts.count_row(stage, "confidence", 0.003)
     return metrics
 
 
-def add_up_processes(sums: Sums, processes: Iterable[Metrics]) -> Mapping[str, float]:
+def add_up_processes(sums: ScrapeSums, processes: Iterable[Metrics]) -> Mapping[str, float]:
     return read(sums.add_up([process.snapshot() for process in processes]))
 
 
 def test_counters_and_histograms_of_real_scrapes_are_summed() -> None:
-    merged = add_up_processes(Sums(), [make_process(3), make_process(4, stage="large")])
+    merged = add_up_processes(ScrapeSums(), [make_process(3), make_process(4, stage="large")])
     assert merged["sparing_requests_total a ok"] == 7
     assert merged["sparing_rows_total a light confidence"] == 3
     assert merged["sparing_rows_total a large confidence"] == 4
@@ -72,17 +72,17 @@ def test_counters_and_histograms_of_real_scrapes_are_summed() -> None:
 
 def test_the_sums_of_one_process_are_what_it_counted_sent_as_json_or_not() -> None:
     process = make_process(5)
-    process.watch_memory(lambda: {"remote_key_seconds": math.nan})
+    process.add_cache_reader(lambda: {"remote_key_seconds": math.nan})
     counted = process.snapshot()
     sent = unpack(json.loads(json.dumps(pack(counted))))
-    assert write_scrape(sent) == write_scrape(counted) == write_scrape(Sums().add_up([sent]))
+    assert write_scrape(sent) == write_scrape(counted) == write_scrape(ScrapeSums().add_up([sent]))
 
 
 def test_adding_up_changes_no_snapshot() -> None:
-    sums, first, second = Sums(), make_process(3).snapshot(), make_process(4).snapshot()
+    sums, first, second = ScrapeSums(), make_process(3).snapshot(), make_process(4).snapshot()
     before = pack(first), pack(second)
-    sums.bury(first)
-    sums.bury(second)
+    sums.retire(first)
+    sums.retire(second)
     merged = read(sums.add_up([first, second]))
     assert merged["sparing_latency_seconds_count a light"] == 14
     assert read(sums.add_up([first, second])).keys() == merged.keys()
@@ -90,9 +90,9 @@ def test_adding_up_changes_no_snapshot() -> None:
 
 
 def test_what_an_ended_process_counted_stays_and_what_it_held_goes() -> None:
-    sums, process = Sums(), make_process(2)
-    sums.bury(make_process(10).snapshot())
-    sums.bury(make_process(20).snapshot())
+    sums, process = ScrapeSums(), make_process(2)
+    sums.retire(make_process(10).snapshot())
+    sums.retire(make_process(20).snapshot())
     merged = add_up_processes(sums, [process])
     assert merged["sparing_requests_total a ok"] == 32
     assert merged["sparing_latency_seconds_count a light"] == 32
@@ -102,22 +102,22 @@ def test_what_an_ended_process_counted_stays_and_what_it_held_goes() -> None:
 
 
 def test_counts_of_the_ended_alone_are_still_told() -> None:
-    sums = Sums()
-    sums.bury(make_process(10).snapshot())
+    sums = ScrapeSums()
+    sums.retire(make_process(10).snapshot())
     assert read(sums.add_up([()]))["sparing_requests_total a ok"] == 10
 
 
 def test_a_process_that_ended_before_it_counted_changes_nothing() -> None:
-    sums, process = Sums(), make_process(2)
+    sums, process = ScrapeSums(), make_process(2)
     before = read(sums.add_up([process.snapshot()]))
-    sums.bury(())
+    sums.retire(())
     assert read(sums.add_up([process.snapshot(), ()])).keys() == before.keys()
 
 
 def test_a_route_that_nobody_serves_any_more_is_dropped_for_good() -> None:
-    sums = Sums()
-    sums.bury(make_process(10, route='ol"d').snapshot())
-    sums.bury(make_process(10, route="kept").snapshot())
+    sums = ScrapeSums()
+    sums.retire(make_process(10, route='ol"d').snapshot())
+    sums.retire(make_process(10, route="kept").snapshot())
     for _ in range(2):
         merged = add_up_processes(sums, [make_process(1, route="kept")])
         assert merged["sparing_requests_total kept ok"] == 11
@@ -151,7 +151,7 @@ def test_the_time_of_a_key_is_the_largest_known(measured: tuple[str, ...], told:
 
 def test_a_time_that_no_process_knows_stays_unknown() -> None:
     one = snapshot("gauge sparing_cache_remote_key_seconds NaN")
-    merged = Sums().add_up([one, one])
+    merged = ScrapeSums().add_up([one, one])
     assert math.isnan(read(merged)["sparing_cache_remote_key_seconds"])
 
 

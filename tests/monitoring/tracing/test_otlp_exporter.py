@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind
 
 from monitoring.tracing import otlp_exporter as tracing
 from monitoring.tracing.otlp_exporter import SpanMaker, SpanSender
-from monitoring.tracing.traces import MAX_NOTES, SampledTrace
+from monitoring.tracing.traces import MAX_SPANS, SampledTrace
 
 
 class Stuck(SpanExporter):
@@ -51,7 +51,7 @@ def make_trace(parent: int | None = None, error: str = "", notes: int = 1) -> Sa
     trace = SampledTrace(7, parent, lambda _: None)
     trace.describe(route="toy", rows=1)
     for _ in range(notes):
-        trace.mark("decode", rows=1)
+        trace.end_span("decode", rows=1)
     trace.end(error)
     return trace
 
@@ -93,7 +93,7 @@ def test_an_error_is_a_class_and_nothing_else() -> None:
 
 
 def test_notes_without_room_are_counted_on_the_requests_span() -> None:
-    *_, root = SpanMaker().spans_of(make_trace(notes=MAX_NOTES + 2))
+    *_, root = SpanMaker().spans_of(make_trace(notes=MAX_SPANS + 2))
     assert root.attributes is not None
     assert root.attributes["sparing.spans_dropped"] == 2
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitoring.tracing.sampling import NO_TRACING, Parent, Sampling, read_traceparent
+from monitoring.tracing.sampling import NO_TRACING, ParentSpan, Sampling, read_traceparent
 from monitoring.tracing.traces import NO_TRACE, SampledTrace, Trace
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -28,7 +28,9 @@ BAD = [
 
 def begin(ratio: float, **headers: str) -> Trace:
     sampling = Sampling(ratio, lambda _: None)
-    return sampling.of_headers({key.encode(): value.encode() for key, value in headers.items()})
+    return sampling.start_from_headers(
+        {key.encode(): value.encode() for key, value in headers.items()}
+    )
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -36,7 +38,7 @@ def test_what_is_no_traceparent_counts_as_none(text: str) -> None:
     assert read_traceparent(text) is None
     assert begin(0.0, traceparent=text) is NO_TRACE
     followed = begin(1.0, traceparent=text)
-    assert followed.on
+    assert followed.is_recording
     assert followed.id != TRACE
 
 
@@ -52,19 +54,19 @@ def test_what_is_no_traceparent_counts_as_none(text: str) -> None:
     ],
 )
 def test_a_traceparent_is_read_and_its_caller_decides(text: str, sampled: bool) -> None:
-    assert read_traceparent(text) == Parent(int(TRACE, 16), int(SPAN, 16), sampled)
+    assert read_traceparent(text) == ParentSpan(int(TRACE, 16), int(SPAN, 16), sampled)
     for ratio in (0.0, 1.0):
         trace = begin(ratio, traceparent=text)
-        assert trace.on == sampled
+        assert trace.is_recording == sampled
         assert trace.id == (TRACE if sampled else "")
 
 
 def test_a_share_of_those_without_a_parent_is_followed() -> None:
     sampling = Sampling(0.25, lambda _: None)
-    followed = sum(sampling.of_headers({}).on for _ in range(4000))
+    followed = sum(sampling.start_from_headers({}).is_recording for _ in range(4000))
     assert 800 < followed < 1200  # seven standard deviations
-    assert not any(begin(0.0).on for _ in range(1000))
-    assert all(begin(1.0).on for _ in range(1000))
+    assert not any(begin(0.0).is_recording for _ in range(1000))
+    assert all(begin(1.0).is_recording for _ in range(1000))
 
 
 def test_traces_without_a_parent_have_ids_of_their_own() -> None:
@@ -74,16 +76,16 @@ def test_traces_without_a_parent_have_ids_of_their_own() -> None:
 def test_metadata_is_read_as_headers_are() -> None:
     sampling = Sampling(0.0, lambda _: None)
     pairs: list[tuple[str, str | bytes]] = [("user-agent", "x"), ("traceparent", GOOD)]
-    trace = sampling.of_metadata(lambda: pairs)
+    trace = sampling.start_from_metadata(lambda: pairs)
     assert isinstance(trace, SampledTrace)
     assert (trace.id, trace.parent) == (TRACE, int(SPAN, 16))
-    assert sampling.of_metadata(lambda: [("traceparent", GOOD.encode())]) is NO_TRACE
-    assert sampling.of_metadata(lambda: []) is NO_TRACE
+    assert sampling.start_from_metadata(lambda: [("traceparent", GOOD.encode())]) is NO_TRACE
+    assert sampling.start_from_metadata(lambda: []) is NO_TRACE
 
 
 def test_switched_off_nobody_is_followed_and_no_metadata_is_read() -> None:
     def read() -> list[tuple[str, str | bytes]]:
         raise AssertionError
 
-    assert NO_TRACING.of_metadata(read) is NO_TRACE
-    assert NO_TRACING.of_headers({b"traceparent": GOOD.encode()}) is NO_TRACE
+    assert NO_TRACING.start_from_metadata(read) is NO_TRACE
+    assert NO_TRACING.start_from_headers({b"traceparent": GOOD.encode()}) is NO_TRACE

@@ -158,7 +158,7 @@ def test_a_route_that_does_not_remember_computes_afresh() -> None:
         await engine.answer(ask(2))
         await engine.answer(ask(2))
 
-    with_engine(use, serve_toy(light, large, remembers=False))
+    with_engine(use, serve_toy(light, large, is_cached=False))
     assert len(light.batches) == 2
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cascades.dual_cnn import build
-from core.classifier import find_demanding
+from core.classifier import find_below_requested
 from core.devices import CpuDevice
 from core.messages import Batch, Outcome, Pipeline, Request
 from monitoring.metrics.switched_off import NoMetrics
@@ -31,8 +31,8 @@ def ask(served: ServedRoute, pictures: Any, **fields: Any) -> Request:
 def serve(root: Path, **options: Any) -> ServedRoute:
     loaded = load_route(write_route(root, **options), DEVICE)
     names = [stage.name for stage in loaded.manifest.stages]
-    counts = NoMetrics().serve(loaded.manifest.route, names)
-    return ServedRoute(loaded.manifest, loaded.pipeline, counts, remembers=False)
+    counts = NoMetrics().add_route(loaded.manifest.route, names)
+    return ServedRoute(loaded.manifest, loaded.pipeline, counts, is_cached=False)
 
 
 def say(pipeline: Pipeline, pictures: Any) -> list[Outcome]:
@@ -125,7 +125,7 @@ def test_without_time_for_the_last_stage_the_first_one_answers(tmp_path: Path) -
 
 def test_a_first_stage_that_is_as_sure_as_can_be_is_not_enough() -> None:
     rows = Batch({}, {"min_confidence": np.array([1.0, 0.99, np.nan])}, [None] * 3)
-    assert find_demanding(rows, np.ones(3)).tolist() == [True, False, False]
+    assert find_below_requested(rows, np.ones(3)).tolist() == [True, False, False]
 
 
 def test_a_route_of_one_stage_has_nothing_to_skip(tmp_path: Path) -> None:

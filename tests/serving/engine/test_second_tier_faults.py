@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.messages import Key, Outcome
 from harness.services.redis_server import RedisServer
 from tests.fakes.toys import ask, cascade, serve_toy, values
@@ -26,7 +26,7 @@ def test_a_silent_tier_delays_a_row_by_no_more_than_the_timeout_and_changes_no_a
     with_processes(use, lambda: Process(redis.url, served, timeout_s=0.02))
 
 
-class _BrokenOnce(LocalMemory):
+class _BrokenOnce(LocalCache):
     """A first tier whose first `put` fails."""
 
     broken = True
@@ -46,7 +46,7 @@ def test_what_goes_wrong_with_one_row_of_a_look_up_keeps_no_other_waiting(
         await stored(first, 3)
         assert values(await second.engine.answer(ask(2, 3, 4))) == [2, 103, 4]
 
-    def make(local: LocalMemory) -> Process:
+    def make(local: LocalCache) -> Process:
         return Process(redis.url, make_dear(serve_toy(*cascade())), local=local)
 
-    with_processes(use, lambda: make(LocalMemory(1 << 20)), lambda: make(_BrokenOnce(1 << 20)))
+    with_processes(use, lambda: make(LocalCache(1 << 20)), lambda: make(_BrokenOnce(1 << 20)))

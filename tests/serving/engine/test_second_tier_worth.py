@@ -2,7 +2,7 @@
 
 import pytest
 
-from cache.remote import RETRY_S
+from cache.remote_cache import RETRY_S
 from harness.services.redis_server import RedisServer
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
@@ -41,7 +41,7 @@ def test_a_tier_that_failed_is_tried_out_beside_the_rows(redis: RedisServer) -> 
         for value in (3, 5, 7):
             process.engine.lookup.tier.timeout_s = 0.01  # type: ignore[union-attr,misc]
             assert values(await process.engine.answer(ask(value))) == [value + 100]
-        assert process.remote.recalling() == "open"
+        assert process.remote.lookup_state() == "open"
         assert values(await process.engine.answer(ask(9))) == [109]
         assert process.remote.counts().errors["timeout"] >= 3
 
@@ -65,7 +65,7 @@ def test_a_trial_which_has_to_connect_is_no_measure_of_a_key(redis: RedisServer)
         clock.now_s += RETRY_S
         lookup.tier.timeout_s = LONG_S  # type: ignore[misc]
         await process.engine.answer(ask(9))
-        await until(lambda: process.remote.recalling() == "closed")
+        await until(lambda: process.remote.lookup_state() == "closed")
         assert process.remote.counts().lookups == 2
         assert lookup.key_s() == pytest.approx(measured)
 
@@ -76,7 +76,7 @@ def test_no_cache_and_routes_that_do_not_remember_pass_the_second_tier_by(
     redis: RedisServer,
 ) -> None:
     served = make_dear(serve_toy(*cascade()))
-    forgetful = make_dear(serve_toy(*cascade(), route="forgetful", remembers=False))
+    forgetful = make_dear(serve_toy(*cascade(), route="forgetful", is_cached=False))
 
     async def use(process: Process) -> None:
         await process.engine.answer(ask(2, no_cache=True))

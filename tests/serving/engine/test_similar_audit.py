@@ -11,7 +11,7 @@ import pytest
 from cache.perceptual import Sketch, sketch_pictures
 from core.errors import DeadlineExceeded
 from serving.engine.engine import Engine
-from serving.engine.similar_recall import count_similar
+from serving.engine.perceptual_lookup import count_perceptual
 from tests.fakes.toys import with_engine
 from tests.serving.alike import (
     ALWAYS,
@@ -161,9 +161,9 @@ def test_a_broken_hash_is_switched_off_and_everything_is_computed_from_then_on(
     counts = similar.memory.counts()
     assert (counts.entries, counts.size_bytes) == (0, 0)
     assert similar.describe()["on"] is False
-    assert count_similar([served])["small"]["off"] == 1
-    bound = similar.describe()["wrong_rate_at_least"]
-    assert isinstance(bound, float) and bound > similar._settings.max_wrong
+    assert count_perceptual([served])["small"]["off"] == 1
+    limit_connections = similar.describe()["wrong_rate_at_least"]
+    assert isinstance(limit_connections, float) and limit_connections > similar._settings.max_wrong
 
 
 @pytest.mark.parametrize("wrong_of_100", [3, 20])

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from cache.audits import MOST_CALLERS
+from cache.caller_audits import MAX_CALLERS
 from core.messages import Outcome, Request
-from serving.engine.similar import SimilarRoute
+from serving.engine.perceptual_cache import PerceptualRoute
 from tests.serving.alike import CornerStage, alter, make_picture, serve_alike
 
 A = make_picture(1)
 
 
-def make_similar(**settings: Any) -> SimilarRoute:
+def make_similar(**settings: Any) -> PerceptualRoute:
     return serve_alike(CornerStage(), **settings)[1]
 
 
@@ -20,7 +20,7 @@ def say(label: int) -> Outcome:
     return Outcome({"label": np.asarray(label)}, 1.0, "only")
 
 
-def ask(similar: SimilarRoute, caller: str, *, right: bool = True, new: int = 0) -> str:
+def ask(similar: PerceptualRoute, caller: str, *, right: bool = True, new: int = 0) -> str:
     """One hit of the caller's on an entry that says 7; "hit", "audit" or "computed"."""
     picture = make_picture(new) if new else alter(A)
     known, probes = similar.look_up(Request("small", {"image": picture[None]}, caller=caller), [0])
@@ -29,14 +29,14 @@ def ask(similar: SimilarRoute, caller: str, *, right: bool = True, new: int = 0)
     if not probes:
         return "computed"
     probe = probes[0]
-    similar.learn(probe, say(7 if right else 8), 3600.0)
+    similar.record_answer(probe, say(7 if right else 8), 3600.0)
     return "audit" if probe.audited is not None else "computed"
 
 
-def fill(similar: SimilarRoute, caller: str) -> None:
+def fill(similar: PerceptualRoute, caller: str) -> None:
     _, probes = similar.look_up(Request("small", {"image": A[None]}, caller=caller), [0])
     if probes:
-        similar.learn(probes[0], say(7), 3600.0)
+        similar.record_answer(probes[0], say(7), 3600.0)
 
 
 def test_many_right_hits_of_one_caller_hide_no_wrong_ones_of_another() -> None:
@@ -73,7 +73,7 @@ def test_a_caller_that_was_forgotten_is_audited_in_full() -> None:
     for _ in range(2000):
         ask(similar, "victim")
     assert [ask(similar, "victim") for _ in range(10)].count("audit") < 3
-    for index in range(MOST_CALLERS):
+    for index in range(MAX_CALLERS):
         ask(similar, f"other {index}")
-    assert len(similar._audits._audits) == MOST_CALLERS
+    assert len(similar._audits._audits) == MAX_CALLERS
     assert [ask(similar, "victim") for _ in range(10)] == ["audit"] * 10

@@ -17,7 +17,7 @@ from core.messages import Answer, Outcome, Reply, Request, Stage
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog, ServedRoute
-from serving.grpc.endpoint import RpcDoor
+from serving.grpc.endpoint import GrpcEndpoint
 from serving.scheduling.progress import HEALTHY, Health
 from serving.settings import ServerSettings
 
@@ -64,7 +64,7 @@ def serve_route(route: str, version: str) -> ServedRoute:
             "provenance": {},
         }
     )
-    return ServedRoute(manifest, Toy(), NoMetrics().serve(route, ["only"]))
+    return ServedRoute(manifest, Toy(), NoMetrics().add_route(route, ["only"]))
 
 
 class SumEngine:
@@ -141,10 +141,10 @@ class SumEngine:
 class Counts:
     seen: list[tuple[str | None, str]] = field(default_factory=list)
 
-    def request(self, route: str | None, result: str, /) -> None:
+    def count_request(self, route: str | None, result: str, /) -> None:
         self.seen.append((route, result))
 
-    def results(self, route: str, /) -> Mapping[str, int]:
+    def request_results(self, route: str, /) -> Mapping[str, int]:
         return Counter(result for seen, result in self.seen if seen == route)
 
 
@@ -154,7 +154,7 @@ class House:
 
     engine: SumEngine
     counts: Counts
-    door: RpcDoor
+    endpoint: GrpcEndpoint
     port: int
     channel: Any
 
@@ -175,18 +175,18 @@ class House:
 def run(test: Callable[[House], Awaitable[T]], **settings: Any) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
-        door = RpcDoor(
+        endpoint = GrpcEndpoint(
             engine,
             ServerSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}),
             counts,
         )
-        port = await door.start()
+        port = await endpoint.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
             try:
-                return await test(House(engine, counts, door, port, channel))
+                return await test(House(engine, counts, endpoint, port, channel))
             finally:
                 engine.gate.set()
-                await door.drain(1.0)
+                await endpoint.drain(1.0)
 
     return asyncio.run(main())
 

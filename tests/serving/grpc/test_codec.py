@@ -19,7 +19,7 @@ from serving.grpc.codec import (
     encode_reply,
 )
 from serving.grpc.messages import Message, Messages
-from serving.oip.tensors import objects, pack_bytes
+from serving.oip.tensors import object_array, pack_bytes
 
 MESSAGES = Messages()
 
@@ -46,7 +46,7 @@ def make_values(datatype: str) -> np.ndarray[Any, Any]:
     """Four values of the datatype, its limits among them, [2, 2]."""
     dtype = DATATYPES[datatype]
     if datatype == "BYTES":
-        return objects(["a", "", "\x00ä\x00", "long" * 9]).reshape(2, 2)
+        return object_array(["a", "", "\x00ä\x00", "long" * 9]).reshape(2, 2)
     if datatype == "BOOL":
         return np.array([[True, False], [False, True]])
     if dtype.kind == "f":
@@ -116,7 +116,10 @@ def test_an_output_is_raw_when_asked_raw_and_typed_when_it_has_a_typed_form(
     ]
     if raw or datatype == "FP16":
         wanted = pack_bytes(values) if datatype == "BYTES" else values.tobytes()
-        assert list(message.raw_output_contents) == [wanted, pack_bytes(objects([b"only"] * 2))]
+        assert list(message.raw_output_contents) == [
+            wanted,
+            pack_bytes(object_array([b"only"] * 2)),
+        ]
     else:
         assert list(message.raw_output_contents) == []
         typed = getattr(message.outputs[0].contents, FIELDS[datatype][0])

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2
 
 from core import errors
 from core.errors import SparingError
-from serving.grpc.endpoint import RpcDoor
+from serving.grpc.endpoint import GrpcEndpoint
 from serving.grpc.status import STATUS
 from serving.settings import ServerSettings
 from tests.clients.raw_http2 import RawHttp2, half_message
@@ -199,7 +199,7 @@ def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
             "/grpc.health.v1.Health/Watch", response_deserializer=states.FromString
         )(b"")
         assert (await watch.read()).status == states.SERVING
-        await asyncio.wait_for(house.door.drain(PATIENCE_S), PATIENCE_S / 2)
+        await asyncio.wait_for(house.endpoint.drain(PATIENCE_S), PATIENCE_S / 2)
         assert (await watch.read()).status == states.NOT_SERVING
         assert await watch.read() is grpc.aio.EOF
 
@@ -253,7 +253,7 @@ def test_a_drain_answers_what_was_accepted_and_accepts_nothing_more() -> None:
         await stream.write(infer_request("slow").SerializeToString())
         idle = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
         await house.engine.wait_for(lambda: len(house.engine.requests) == 41)
-        drain = asyncio.create_task(house.door.drain(PATIENCE_S))
+        drain = asyncio.create_task(house.endpoint.drain(PATIENCE_S))
         assert await idle.code() is grpc.StatusCode.UNAVAILABLE  # draining has begun
         refusal = await house.refusal(infer_request())
         assert refusal.code() is grpc.StatusCode.UNAVAILABLE
@@ -280,7 +280,7 @@ def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
         call = half.call(SERVICE + "ModelInfer")
         await half.send(call, half_message(1000))
         await house.engine.wait_for(lambda: len(house.engine.requests) == 2)
-        drain = asyncio.create_task(house.door.drain(0.5))
+        drain = asyncio.create_task(house.endpoint.drain(0.5))
         await half.until_ended(call)  # at once: no message of it is waited for
         refusal = await house.refusal(infer_request())  # a new call on an old connection
         assert refusal.code() is grpc.StatusCode.UNAVAILABLE
@@ -296,7 +296,7 @@ def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
 
 def test_a_port_in_use_is_an_os_error() -> None:
     async def test(house: House) -> None:
-        second = RpcDoor(house.engine, ServerSettings(grpc_port=house.port), house.counts)
+        second = GrpcEndpoint(house.engine, ServerSettings(grpc_port=house.port), house.counts)
         with pytest.raises(OSError, match="in use"):
             await second.start()
         await house.answered()

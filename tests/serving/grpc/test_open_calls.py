@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import Overloaded
-from serving.grpc.open_calls import GRACE_S, Kind, OpenCall, OpenCalls, Why
+from serving.grpc.open_calls import GRACE_S, EndReason, Kind, OpenCall, OpenCalls
 
 KIND = Kind("calls", total=8, per_caller=4, per_connection=2)
 
@@ -18,7 +18,7 @@ class Book:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.ended: list[tuple[OpenCall, Why]] = []
+        self.ended: list[tuple[OpenCall, EndReason]] = []
         self.calls = OpenCalls(
             lambda call, why: self.ended.append((call, why)),
             message_timeout_s=30.0,
@@ -49,7 +49,7 @@ def test_a_connection_a_caller_and_all_together_have_their_limits_and_get_their_
     assert len(book.calls) == 4
     for connection in "1122":
         book.begin("a", connection)
-    book.calls.end_all(second, Why.DRAINING)
+    book.calls.end_all(second, EndReason.DRAINING)
     assert [call for call, _ in book.ended] == second
     assert len(book.calls) == 4
 
@@ -84,7 +84,7 @@ def test_a_call_that_its_client_does_not_go_on_with_makes_room() -> None:
         book.begin("a", "4")
     book.now += GRACE_S
     book.begin("a", "4")
-    assert book.ended == [(silent[1], Why.CROWDED)]  # its connection has most such calls
+    assert book.ended == [(silent[1], EndReason.PREEMPTED)]  # its connection has most such calls
     assert works.open
 
 
@@ -97,7 +97,7 @@ def test_at_the_limit_of_all_the_caller_with_most_calls_makes_room() -> None:
     book.begin("e", "7")
     ((ended, why),) = book.ended
     assert ended in greedy
-    assert why is Why.CROWDED
+    assert why is EndReason.PREEMPTED
     assert len(book.calls) == 8
 
 
@@ -106,19 +106,19 @@ def test_what_waits_for_its_client_for_too_long_is_ended() -> None:
     late = book.begin("a", "1")
     works = book.begin("a", "2", works=True)
     idle = book.begin("b", "3")
-    book.calls.wait(idle, Why.IDLE)
+    book.calls.wait(idle, EndReason.IDLE)
     unread = book.begin("b", "4", works=True)
     book.now = 10.0
-    book.calls.wait(unread, Why.UNREAD)
+    book.calls.wait(unread, EndReason.UNREAD)
     book.now = 29.9
     book.calls.sweep()
     assert book.ended == []
     book.now = 30.0
     book.calls.sweep()
-    assert book.ended == [(late, Why.LATE_MESSAGE)]
+    assert book.ended == [(late, EndReason.LATE_MESSAGE)]
     book.now = 600.0
     book.calls.sweep()
-    assert book.ended[1:] == [(idle, Why.IDLE), (unread, Why.UNREAD)]
+    assert book.ended[1:] == [(idle, EndReason.IDLE), (unread, EndReason.UNREAD)]
     assert works.open
 
 
@@ -148,11 +148,11 @@ def test_whatever_begins_and_ends_in_whatever_order_is_counted_once(
             if move == "works":
                 call.since = None
             elif move == "waits":
-                book.calls.wait(call, Why.UNREAD)
+                book.calls.wait(call, EndReason.UNREAD)
             elif move == "close":
                 call.close()
             else:
-                book.calls.end(call, Why.DRAINING)
+                book.calls.end(call, EndReason.DRAINING)
         held = [one for one in begun if one.open]
         assert {*book.calls} == {*held}
         assert len(book.calls) == len(held) <= KIND.total
@@ -166,5 +166,5 @@ def test_whatever_begins_and_ends_in_whatever_order_is_counted_once(
 def test_a_call_that_is_over_holds_neither_its_context_nor_its_task() -> None:
     book = Book()
     call = book.calls.begin(KIND, "a", "1", context=object(), task=object())
-    book.calls.end(call, Why.IDLE)
+    book.calls.end(call, EndReason.IDLE)
     assert (call.context, call.task) == (None, None)

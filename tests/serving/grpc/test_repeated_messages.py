@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 
-from serving.grpc.codec import Asked, decode_request, encode_reply
+from serving.grpc.codec import ParsedRequest, decode_request, encode_reply
 from serving.grpc.messages import Messages
 from serving.grpc.repeated_messages import RepeatedReplies, RepeatedRequests, find_raw_input
 from serving.oip.outputs import select_outputs
@@ -34,7 +34,7 @@ def make_outputs(label: int) -> dict[str, Any]:
     return {"label": np.int64(label), "probabilities": np.full(2, label, np.float32)}
 
 
-def decode(raw: bytes) -> Asked:
+def decode(raw: bytes) -> ParsedRequest:
     return decode_request(MESSAGES.infer_request.FromString(raw), MANIFEST, stream=False)
 
 
@@ -44,7 +44,7 @@ def see(requests: RepeatedRequests, raw: bytes) -> int:
     return start
 
 
-def check_same(asked: Asked, other: Asked) -> None:
+def check_same(asked: ParsedRequest, other: ParsedRequest) -> None:
     found, wanted = asked.request, other.request
     check_same_inputs(found, wanted)
     nothing: dict[str, Any] = {}

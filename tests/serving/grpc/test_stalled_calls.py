@@ -2,10 +2,10 @@
 
 import socket
 
-from serving.grpc.open_calls import INFER, OpenCall, OpenCalls, Why
-from serving.grpc.peers import Place, read_place
-from serving.grpc.stalled_calls import INTERVAL_S, Sweeper
-from serving.grpc.unfinished_messages import Unread, received_bytes
+from serving.grpc.open_calls import INFER, EndReason, OpenCall, OpenCalls
+from serving.grpc.peers import PeerAddress, read_peer
+from serving.grpc.stalled_calls import INTERVAL_S, StalledCallSweeper
+from serving.grpc.unfinished_messages import UnfinishedMessages, received_bytes
 
 LIMIT = 1000  # a connection may hold 250, a caller 500
 
@@ -15,11 +15,11 @@ class Desk:
 
     def __init__(self, max_message_bytes: int = 100) -> None:
         self.now = 0.0
-        self.received: dict[Place, int] = {}
+        self.received: dict[PeerAddress, int] = {}
         self.ended: list[OpenCall] = []
         self.calls = OpenCalls(self._end, message_timeout_s=30, idle_s=600, clock=lambda: self.now)
-        self.unread = Unread(lambda: self.received)
-        self.sweeper = Sweeper(
+        self.unread = UnfinishedMessages(lambda: self.received)
+        self.sweeper = StalledCallSweeper(
             self.calls, self.unread, limit_bytes=LIMIT, max_message_bytes=max_message_bytes
         )
 
@@ -34,8 +34,8 @@ class Desk:
         self.now += INTERVAL_S
         self.sweeper.sweep()
 
-    def _end(self, call: OpenCall, why: Why) -> None:
-        assert why is Why.UNFINISHED
+    def _end(self, call: OpenCall, why: EndReason) -> None:
+        assert why is EndReason.UNFINISHED
         self.ended.append(call)
 
 
@@ -84,7 +84,7 @@ def test_whole_messages_are_no_unfinished_ones_and_give_no_credit() -> None:
     desk.sweep()
     assert desk.unread.watches
     for _ in range(10):
-        desk.unread.hear(("a", 1), 300)
+        desk.unread.count_message(("a", 1), 300)
         desk.sweep(a1=400)
     assert idle.open
     desk.sweep(a1=251)
@@ -102,7 +102,7 @@ def test_no_client_is_blamed_for_a_loop_that_stalled() -> None:
     desk.now += 40.0
     desk.sweeper.sweep(late_s=40.0)
     assert desk.ended == []
-    desk.unread.hear(("a", 1), 5000)
+    desk.unread.count_message(("a", 1), 5000)
     call.since = desk.now
     for _ in range(58):
         desk.sweep()
@@ -110,18 +110,18 @@ def test_no_client_is_blamed_for_a_loop_that_stalled() -> None:
 
 
 def test_clients_wait_no_longer_for_a_loop_that_is_always_late() -> None:
-    ended: list[Why] = []
+    ended: list[EndReason] = []
     now = 0.0
     calls = OpenCalls(
         lambda _call, why: ended.append(why), message_timeout_s=30, idle_s=600, clock=lambda: now
     )
     calls.begin(INFER, "a", "ipv4:a:1")
-    unread = Unread(lambda: {})
-    sweeper = Sweeper(calls, unread, limit_bytes=LIMIT, max_message_bytes=100)
+    unread = UnfinishedMessages(lambda: {})
+    sweeper = StalledCallSweeper(calls, unread, limit_bytes=LIMIT, max_message_bytes=100)
     for _ in range(30):
         now += 2.0
         sweeper.sweep(late_s=2.0 - INTERVAL_S)
-    assert ended == [Why.LATE_MESSAGE]
+    assert ended == [EndReason.LATE_MESSAGE]
 
 
 def test_the_kernel_tells_what_a_connection_has_received() -> None:
@@ -138,6 +138,6 @@ def test_the_kernel_tells_what_a_connection_has_received() -> None:
 
 
 def test_peers_are_read_as_places() -> None:
-    assert read_place("ipv4:127.0.0.1:50051") == ("127.0.0.1", 50051)
-    assert read_place("ipv6:%5B::1%5D:50051") == ("::1", 50051)
-    assert read_place("unix:") is None
+    assert read_peer("ipv4:127.0.0.1:50051") == ("127.0.0.1", 50051)
+    assert read_peer("ipv6:%5B::1%5D:50051") == ("::1", 50051)
+    assert read_peer("unix:") is None

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from serving.grpc.stream import MAX_REQUESTS, StreamCall, run_before
+from serving.grpc.stream import MAX_REQUESTS, StreamCall, run_until_event
 
 PATIENCE_S = 20.0
 
 
-class Wire:
+class StreamIo:
     """A caller who has sent `count` requests, and the work on them, which waits for the gate."""
 
     def __init__(self, count: int) -> None:
@@ -22,9 +22,9 @@ class Wire:
         self.gate = asyncio.Event()
         self.silence = asyncio.Event()  # set: the caller has no more to say
         self.written: list[bytes] = []
-        self.call = StreamCall(self.read, self.write, self.respond, self.answer)
+        self.call = StreamCall(self.read_joules, self.write, self.respond, self.answer)
 
-    async def read(self) -> bytes | None:
+    async def read_joules(self) -> bytes | None:
         if self.unread:
             return self.unread.pop(0)
         await self.silence.wait()
@@ -49,7 +49,7 @@ class Wire:
 
 def test_a_stream_is_read_no_further_than_its_bound_and_answers_everything() -> None:
     async def main() -> None:
-        wire = Wire(MAX_REQUESTS + 8)
+        wire = StreamIo(MAX_REQUESTS + 8)
         running = asyncio.create_task(wire.call.run(asyncio.Event()))
         await asyncio.wait_for(wire.full.wait(), PATIENCE_S)
         for _ in range(10):
@@ -65,7 +65,7 @@ def test_a_stream_is_read_no_further_than_its_bound_and_answers_everything() -> 
 
 def test_draining_stops_the_reading_and_answers_what_was_read() -> None:
     async def main() -> None:
-        wire, draining = Wire(MAX_REQUESTS), asyncio.Event()
+        wire, draining = StreamIo(MAX_REQUESTS), asyncio.Event()
         running = asyncio.create_task(wire.call.run(draining))
         await asyncio.wait_for(wire.full.wait(), PATIENCE_S)
         draining.set()
@@ -78,7 +78,7 @@ def test_draining_stops_the_reading_and_answers_what_was_read() -> None:
 
 def test_cancelling_the_call_ends_the_work_on_all_its_requests() -> None:
     async def main() -> None:
-        wire = Wire(MAX_REQUESTS)
+        wire = StreamIo(MAX_REQUESTS)
         running = asyncio.create_task(wire.call.run(asyncio.Event()))
         await asyncio.wait_for(wire.full.wait(), PATIENCE_S)
         running.cancel()
@@ -95,6 +95,6 @@ def test_work_that_fails_before_the_event_fails_its_waiter() -> None:
 
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
-            await run_before(asyncio.Event(), fail())
+            await run_until_event(asyncio.Event(), fail())
 
     asyncio.run(main())

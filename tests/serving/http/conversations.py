@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serving.http.connection import MAX_HELD_BYTES
+from serving.http.connection import MAX_BUFFERED_BYTES
 from tests.serving.http.wire import INFER, post, write_body
 
 KNOWN, OTHER = post(write_body(1.0)), post(write_body(2.0))
@@ -48,8 +48,8 @@ SAME: Mapping[str, tuple[Packets, int]] = {
     "GET": ([post(write_body(1.0), method=b"GET")], 1),
     "an encoded path": ([post(write_body(1.0), url=b"/v2/models/t%6fy/infer")], 1),
     "a query": ([post(write_body(1.0), url=INFER + b"?a=b")], 1),
-    "a body that is too large": ([post(bytes(MAX_HELD_BYTES))], 1),
-    "a body beyond what is held": ([post(b" " * MAX_HELD_BYTES + write_body(1.0))], 1),
+    "a body that is too large": ([post(bytes(MAX_BUFFERED_BYTES))], 1),
+    "a body beyond what is held": ([post(b" " * MAX_BUFFERED_BYTES + write_body(1.0))], 1),
     "a version that needs escapes": (
         [
             post(write_body(1.0), url=b"/v2/models/auto:toys/versions/1%3Fx/infer"),

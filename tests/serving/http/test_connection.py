@@ -13,9 +13,9 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.messages import Outcome, Step
-from serving.http.connection import MAX_HELD_BYTES, HttpConnection
-from serving.http.connections import State
-from serving.http.exchanges import Turn
+from serving.http.connection import MAX_BUFFERED_BYTES, HttpConnection
+from serving.http.connections import ConnectionState
+from serving.http.exchanges import FastRequest
 from tests.clients.bad_input import GOOD
 from tests.clients.bad_input import post as post_tiny
 from tests.fakes.tiny_routes import write_route
@@ -55,7 +55,7 @@ def test_answers_and_counts_are_those_of_the_ordinary_way(packets: Packets, answ
         )
 
     for connection in (HttpConnection, HttpToolsProtocol):
-        play(script, connection=connection, max_body_bytes=MAX_HELD_BYTES)
+        play(script, connection=connection, max_body_bytes=MAX_BUFFERED_BYTES)
     assert told[:2] == told[2:]
 
 
@@ -79,7 +79,7 @@ def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
         protocol.data_received(NEW)
         await read(wire, 1)
         turn = cast(object, protocol.cycle)
-        assert isinstance(turn, Turn) and turn.work is None
+        assert isinstance(turn, FastRequest) and turn.work is None
 
     play(script)
 
@@ -223,7 +223,7 @@ def test_garbage_behind_requests_never_takes_the_answer_of_an_earlier_one() -> N
 
 def is_idle(protocol: HttpToolsProtocol) -> bool:
     assert isinstance(protocol, HttpConnection)
-    return protocol.observe()[0] is State.IDLE
+    return protocol.observe()[0] is ConnectionState.IDLE
 
 
 def test_a_connection_is_not_idle_while_a_request_is_under_way() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from serving.http.connection import QUEUED_BYTES, HttpConnection
-from serving.http.connections import Connections, Limits, State
+from serving.http.connections import ConnectionLimits, Connections, ConnectionState
 from serving.http.exchanges import MAX_DROPPED_BYTES
 from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW
@@ -42,12 +42,12 @@ def wait(scene: Scene, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("packet", "state", "limit_s", "status"),
     [
-        (b"", State.NEW, 30.0, None),
-        (b"GET /v2/hea", State.HEAD, 30.0, None),
-        (b"GET /v2 HTTP/1.1\r\nhost: t\r\nx: ", State.HEAD, 30.0, 408),
-        (GET, State.IDLE, 75.0, None),
-        (GET + b"GET /v2", State.HEAD, 30.0, None),
-        (GET + GET[:-4], State.HEAD, 30.0, 408),
+        (b"", ConnectionState.AWAITING_REQUEST, 30.0, None),
+        (b"GET /v2/hea", ConnectionState.AWAITING_HEAD, 30.0, None),
+        (b"GET /v2 HTTP/1.1\r\nhost: t\r\nx: ", ConnectionState.AWAITING_HEAD, 30.0, 408),
+        (GET, ConnectionState.IDLE, 75.0, None),
+        (GET + b"GET /v2", ConnectionState.AWAITING_HEAD, 30.0, None),
+        (GET + GET[:-4], ConnectionState.AWAITING_HEAD, 30.0, 408),
     ],
     ids=[
         "nothing",
@@ -59,7 +59,7 @@ def wait(scene: Scene, seconds: float) -> None:
     ],
 )
 def test_a_client_that_sends_no_more_is_ended_in_time(
-    packet: bytes, state: State, limit_s: float, status: int | None
+    packet: bytes, state: ConnectionState, limit_s: float, status: int | None
 ) -> None:
     async def script(scene: Scene) -> None:
         protocol, wire = connect(scene, packet)
@@ -113,7 +113,7 @@ def test_half_a_body_is_answered_408(url: bytes, seen: bool) -> None:
             await scene.teach(1.0)
         protocol, wire = connect(scene, post(write_body(1.0), url=url)[:-5])
         wait(scene, 0.5)  # what was held back until its body is there goes the ordinary way
-        await until(lambda: protocol.observe()[0] is State.ANSWER)
+        await until(lambda: protocol.observe()[0] is ConnectionState.ANSWERING)
         await asyncio.sleep(0)
         scene.config.loaded_app._bodies.uploads.sweep.advance(20.0)
         ((status, answer),) = await read(wire, None)
@@ -195,7 +195,7 @@ def test_a_refused_client_that_sends_on_is_heard_out_for_a_moment(packet: bytes)
             ((status, answer),) = await read(wire, 1)
             assert status in {400, 404, 413, 431}
             assert b"\r\nconnection: close\r\n" in answer
-            await until(lambda: protocol.observe()[0] is State.REFUSED)  # noqa: B023
+            await until(lambda: protocol.observe()[0] is ConnectionState.REFUSED)  # noqa: B023
             protocol.data_received(KNOWN * 10)
             wait(scene, 1.9)
             assert not wire.closing
@@ -279,14 +279,14 @@ def test_a_client_that_is_lost_cancels_all_its_requests() -> None:
     play(script, stage=stage)
 
 
-class Waiting:
+class Waiter:
     """A connection that notes whether it was ended."""
 
     def __init__(self) -> None:
-        self.state = State.IDLE
+        self.state = ConnectionState.IDLE
         self.ended = False
 
-    def observe(self) -> tuple[State, int]:
+    def observe(self) -> tuple[ConnectionState, int]:
         return self.state, 1
 
     def pending_bytes(self) -> int:
@@ -295,24 +295,24 @@ class Waiting:
     def is_lost(self) -> bool:
         return False
 
-    def time_out(self, state: State, after_s: float) -> None:
+    def time_out(self, state: ConnectionState, after_s: float) -> None:
         raise AssertionError(state)
 
-    def give_way(self) -> None:
+    def shed(self) -> None:
         self.ended = True
 
 
 def test_the_oldest_spare_connections_of_the_caller_with_most_give_way() -> None:
     async def run() -> None:
-        connections = Connections(Limits(max_connections=6))
-        made: list[Waiting] = []
+        connections = Connections(ConnectionLimits(max_connections=6))
+        made: list[Waiter] = []
         for caller in ("few", "many", "many", "many", "few", "many"):
-            made.append(Waiting())
+            made.append(Waiter())
             assert connections.add(made[-1], caller) is not None
             connections.sweep.advance(1.0)
-        made[1].state = State.ANSWER
+        made[1].state = ConnectionState.ANSWERING
         connections.sweep.advance(1.0)
-        assert connections.add(Waiting(), "new") is not None
+        assert connections.add(Waiter(), "new") is not None
         assert [one.ended for one in made] == [False, False, True, False, False, False]
         assert len(connections) == 6
 
@@ -350,7 +350,7 @@ def test_heads_and_bodies_that_are_not_there_in_full_are_bounded_together() -> N
         connections = find_connections(scene)
         ended = sum(wire.closing for _, wire in made)
         assert 0 < ended < 40
-        kept = sum(place.unread_bytes for place in connections._places)
+        kept = sum(place.unread_bytes for place in connections._entries)
         assert kept == connections._unread_bytes <= 4096
         assert {split(wire.written)[0][0] for _, wire in made if wire.closing} == {503}
         for _, wire in made:
@@ -385,7 +385,7 @@ def test_who_gives_way_and_does_not_read_is_reset() -> None:
         await read(wire, 1)
         aborted: list[bool] = []
         wire.abort = lambda: aborted.append(True)  # type: ignore[method-assign]
-        protocol.give_way()
+        protocol.shed()
         assert (wire.closing, aborted) == (True, [])
         await until(lambda: bool(aborted))
 

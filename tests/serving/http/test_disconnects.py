@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.http.body import ClientGone
-from serving.http.disconnects import Departures
+from serving.http.disconnects import Disconnects
 
 
 class Connection:
@@ -31,7 +31,7 @@ def test_a_call_that_is_soon_answered_is_not_watched() -> None:
             await asyncio.sleep(0)
             return 3
 
-        assert await Departures(60.0).wait(work(), connection) == 3
+        assert await Disconnects(60.0).wait(work(), connection) == 3
         assert not connection.watched.is_set()
 
     asyncio.run(run())
@@ -39,7 +39,7 @@ def test_a_call_that_is_soon_answered_is_not_watched() -> None:
 
 def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
     async def run() -> None:
-        departures, gate = Departures(0.001), asyncio.Event()
+        disconnects, gate = Disconnects(0.001), asyncio.Event()
         leaver, stayer = Connection(), Connection()
         cancelled: list[str] = []
 
@@ -51,8 +51,8 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
                 raise
             return name
 
-        leaving = asyncio.create_task(departures.wait(work("leaver"), leaver))
-        staying = asyncio.create_task(departures.wait(work("stayer"), stayer))
+        leaving = asyncio.create_task(disconnects.wait(work("leaver"), leaver))
+        staying = asyncio.create_task(disconnects.wait(work("stayer"), stayer))
         await leaver.watched.wait()
         await stayer.watched.wait()
         leaver.left.set()
@@ -71,7 +71,7 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
 def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def run() -> None:
         connection = Connection()
-        task = asyncio.create_task(Departures(0.001).wait(asyncio.Event().wait(), connection))
+        task = asyncio.create_task(Disconnects(0.001).wait(asyncio.Event().wait(), connection))
         await connection.watched.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -15,7 +15,7 @@ import uvicorn
 
 from core.errors import DeadlineExceeded, Overloaded, StageFailed
 from monitoring.metrics.collector import Metrics
-from serving.http.endpoint import HttpDoor
+from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
@@ -139,13 +139,13 @@ def test_unknown_paths_routes_and_methods_are_refused(method: str, path: str, st
 def test_random_names_fill_no_memory_and_no_metrics() -> None:
     async def run() -> None:
         metrics = Metrics()
-        door = HttpDoor(SmallEngine(), ServerSettings(), metrics)
-        transport = httpx.ASGITransport(door)
+        endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
+        transport = httpx.ASGITransport(endpoint)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             for name in range(300):
                 await client.post(f"/v2/models/random{name}/infer", content=BRIGHT)
                 await client.get(f"/random{name}")
-            assert not any("random" in path for path in door._places)
+            assert not any("random" in path for path in endpoint._places)
             assert "random" not in (await client.get("/metrics")).text
 
     asyncio.run(run())
@@ -207,9 +207,9 @@ def test_bodies_in_flight_are_bounded_and_released() -> None:
 
 async def serve(engine: SmallEngine) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
     """A real server on a free port of this machine."""
-    door = HttpDoor(engine, ServerSettings(), Metrics())
+    endpoint = HttpEndpoint(engine, ServerSettings(), Metrics())
     config = uvicorn.Config(
-        door,
+        endpoint,
         http="httptools",
         log_level="critical",
     )
@@ -261,10 +261,10 @@ def test_a_request_cut_off_by_the_end_of_a_shutdown_is_told_so() -> None:
     async def run() -> None:
         engine = SmallEngine()
         engine.gate.clear()
-        door = HttpDoor(engine, ServerSettings(), Metrics())
+        endpoint = HttpEndpoint(engine, ServerSettings(), Metrics())
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": INFER, "client": None}
         scope |= {"headers": [], "query_string": b""}
-        task = asyncio.create_task(door(scope, receive, send))
+        task = asyncio.create_task(endpoint(scope, receive, send))
         while not engine.requests:
             await asyncio.sleep(0)
         engine.draining = True

@@ -3,12 +3,12 @@
 import asyncio
 import threading
 
-from serving.http.offload import Aside
+from serving.http.offload import OffloadThreads
 
 
 def test_a_caller_with_much_work_leaves_room_for_another() -> None:
     async def run() -> None:
-        aside = Aside(slots=2)
+        aside = OffloadThreads(slots=2)
         gate = threading.Event()
         begun: list[int] = []
 
@@ -29,7 +29,7 @@ def test_a_caller_with_much_work_leaves_room_for_another() -> None:
 
 def test_what_is_cancelled_while_it_waits_never_begins() -> None:
     async def run() -> None:
-        aside = Aside(slots=1)
+        aside = OffloadThreads(slots=1)
         gate = threading.Event()
         begun: list[int] = []
         first = asyncio.create_task(aside.run("a", gate.wait, 10))
@@ -47,7 +47,7 @@ def test_what_is_cancelled_while_it_waits_never_begins() -> None:
 
 def test_what_is_cancelled_while_it_runs_keeps_its_slot_until_it_ends() -> None:
     async def run() -> None:
-        aside = Aside(slots=1)
+        aside = OffloadThreads(slots=1)
         gate, begun = threading.Event(), threading.Event()
         order: list[str] = []
 

@@ -8,9 +8,9 @@ import jsonschema
 import orjson
 
 from monitoring.metrics.collector import Metrics
-from serving.http.endpoint import HttpDoor
+from serving.http.endpoint import HttpEndpoint
 from serving.http.openapi import make_document
-from serving.http.paths import FIXED, read_place
+from serving.http.routing import FIXED, parse_path
 from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, make_png
 from tests.serving.small_engine import SmallEngine
@@ -28,16 +28,16 @@ def schema_of(operation: dict[str, Any], status: str) -> dict[str, Any]:
 
 
 def test_every_path_of_the_document_is_an_endpoint_and_the_other_way_round() -> None:
-    assert all(read_place(fill(path)) is not None for path in DOCUMENT["paths"])
+    assert all(parse_path(fill(path)) is not None for path in DOCUMENT["paths"])
     assert set(FIXED) <= set(DOCUMENT["paths"])
     families = [path for path in DOCUMENT["paths"] if "{" in path]
-    assert len({place.endpoint for path in families if (place := read_place(fill(path)))}) == 5
+    assert len({place.endpoint for path in families if (place := parse_path(fill(path)))}) == 5
 
 
 def test_answers_and_refusals_have_the_documents_shape() -> None:
     async def run() -> None:
-        door = HttpDoor(SmallEngine(), ServerSettings(), Metrics())
-        transport = httpx.ASGITransport(door)
+        endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), Metrics())
+        transport = httpx.ASGITransport(endpoint)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             for path, methods in DOCUMENT["paths"].items():
                 for method in ("get", "post"):

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from monitoring.metrics.collector import Metrics
-from serving.http.endpoint import HttpDoor
+from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, visit
 from tests.serving.small_engine import SmallEngine
@@ -65,9 +65,9 @@ def test_a_draining_server_answers_says_it_is_not_ready_and_closes() -> None:
 def test_results_are_counted_by_route_and_error() -> None:
     async def run() -> None:
         metrics = Metrics()
-        metrics.serve("small", ["shade"])
-        door = HttpDoor(SmallEngine(), ServerSettings(), metrics)
-        transport = httpx.ASGITransport(door)
+        metrics.add_route("small", ["shade"])
+        endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
+        transport = httpx.ASGITransport(endpoint)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             await client.post(INFER, content=BRIGHT)
             await client.post(INFER, content=b"{}")

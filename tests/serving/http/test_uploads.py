@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import RequestTimeout, RouteUnavailable
 from serving.http.body import BodyBudget
-from serving.http.uploads import STALLED_S, Pace
+from serving.http.uploads import STALLED_S, UploadPace
 from tests.waiting import until
 
 
@@ -36,7 +36,7 @@ def play(script: Callable[[BodyBudget], Awaitable[None]]) -> None:
     """Afterwards nothing is held, whatever happened."""
 
     async def run() -> None:
-        budget = BodyBudget(100, 200, Pace(20.0, 4.0, 0.5))
+        budget = BodyBudget(100, 200, UploadPace(20.0, 4.0, 0.5))
         await script(budget)
         assert budget.in_flight_bytes == 0
         assert not budget.uploads.sweep.advance(0.0)

@@ -10,14 +10,14 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.devices import CpuDevice
 from core.messages import Stage
 from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection
-from serving.http.endpoint import HttpDoor
+from serving.http.endpoint import HttpEndpoint
 from serving.settings import EngineSettings, ServerSettings
 from tests.fakes.toys import (
     ToyPipeline,
@@ -118,14 +118,14 @@ class Scene:
         self.route = ServedRoute(
             manifest,
             ToyPipeline(stage.name, {stage.name: stage}),
-            self.metrics.serve("toy", [stage.name]),
+            self.metrics.add_route("toy", [stage.name]),
         )
         self.catalog = Catalog([self.route])
-        self.memory = LocalMemory(1 << 20)
+        self.memory = LocalCache(1 << 20)
         self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, CpuDevice())
-        door = HttpDoor(self.engine, ServerSettings(**doors), self.metrics)
+        endpoint = HttpEndpoint(self.engine, ServerSettings(**doors), self.metrics)
         self.config = Config(
-            door, http=connection, ws="none", lifespan="off", interface="asgi3",
+            endpoint, http=connection, ws="none", lifespan="off", interface="asgi3",
             server_header=False, date_header=False, proxy_headers=False, log_config=None,
             access_log=False,
         )  # fmt: skip

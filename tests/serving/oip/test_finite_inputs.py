@@ -16,7 +16,7 @@ def serve(*, finite: bool, datatype: str = "FP64") -> ServedRoute:
     table["inputs"] = [{"name": "x", "datatype": datatype, "shape": [-1], "finite": finite}]
     manifest = toy_manifest(["one"]).model_validate(table)
     pipeline = ToyPipeline("one", {"one": stage})
-    return ServedRoute(manifest, pipeline, Metrics().serve("toy", ["one"]))
+    return ServedRoute(manifest, pipeline, Metrics().add_route("toy", ["one"]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -25,10 +25,10 @@ def test_rows_batches_and_hits_are_counted_by_route() -> None:
     async def use(engine: Engine) -> None:
         await engine.answer(ask(0.0, 1.0, 2.0))
         await engine.answer(ask(0.0))  # from the cache
-        metrics.request("toy", "ok")
-        metrics.request("toy", "ok")
-        metrics.request("toy", "InvalidInput")
-        (found,) = read_statistics(engine.catalog, metrics.results)
+        metrics.count_request("toy", "ok")
+        metrics.count_request("toy", "ok")
+        metrics.count_request("toy", "InvalidInput")
+        (found,) = read_statistics(engine.catalog, metrics.request_results)
         assert (found.name, found.version) == ("toy", "1")
         assert (found.inference_count, found.execution_count) == (3, 1)
         assert found.last_inference > 1e12
@@ -47,16 +47,16 @@ def test_the_newest_version_carries_the_routes_counts() -> None:
     metrics = Metrics()
     stage = ToyStage("one", lambda value: final(value, "one"))
     catalog = Catalog([serve_toy(stage, version=name, metrics=metrics) for name in ("1", "2")])
-    metrics.request("toy", "ok")
-    newest, oldest = read_statistics(catalog, metrics.results, "toy")
+    metrics.count_request("toy", "ok")
+    newest, oldest = read_statistics(catalog, metrics.request_results, "toy")
     assert (newest.version, oldest.version) == ("2", "1")
     assert newest.inference_stats.success == Duration(1, 0)
     assert oldest.inference_stats.success == Duration(0, 0)
-    assert read_statistics(catalog, metrics.results, "toy", "1") == [oldest]
+    assert read_statistics(catalog, metrics.request_results, "toy", "1") == [oldest]
     with pytest.raises(UnknownRoute, match="no version '3'"):
-        read_statistics(catalog, metrics.results, "toy", "3")
+        read_statistics(catalog, metrics.request_results, "toy", "3")
     with pytest.raises(UnknownRoute, match="'other'"):
-        read_statistics(catalog, metrics.results, "other")
+        read_statistics(catalog, metrics.request_results, "other")
 
 
 def test_what_is_not_counted_is_refused_in_words() -> None:
@@ -79,8 +79,8 @@ def test_statistics_are_written_as_the_extension_names_them() -> None:
     catalog = Catalog(
         [serve_toy(ToyStage("one", lambda value: final(value, "one")), metrics=metrics)]
     )
-    metrics.serve("toy", ["one"]).batch("one", 2, [0.5, 0.5], 0.25)
-    (found,) = read_statistics(catalog, metrics.results)
+    metrics.add_route("toy", ["one"]).count_batch("one", 2, [0.5, 0.5], 0.25)
+    (found,) = read_statistics(catalog, metrics.request_results)
     table = describe_statistics(found)
     zero = {"count": 0, "ns": 0}
     assert table["batch_stats"] == [

@@ -14,7 +14,7 @@ from serving.oip.tensors import (
     check_declared,
     check_inputs,
     input_spec,
-    objects,
+    object_array,
     pack_bytes,
     read_parameters,
     read_texts,
@@ -89,7 +89,7 @@ def test_a_dimension_of_any_size_may_be_empty() -> None:
 
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=9))
 def test_bytes_elements_survive_packing(items: list[bytes]) -> None:
-    raw = pack_bytes(objects(items))
+    raw = pack_bytes(object_array(items))
     assert unpack_bytes("x", raw, len(items)) == items
 
 

@@ -240,13 +240,13 @@ def test_a_guess_that_was_wrong_mends_itself_either_way() -> None:
     times = pool.times
     guess_s = times.predict_s("PNG", 1e6)
     for _ in range(30):
-        times.learn("PNG", 1e6, 0.002)
+        times.observe("PNG", 1e6, 0.002)
     assert times.predict_s("PNG", 1e6) < 0.003 < guess_s
-    times.learn_more("PNG", 1e6, 0.1)
+    times.observe_aborted("PNG", 1e6, 0.1)
     assert 0.1 < times.predict_s("PNG", 1e6) < 0.15
     for _ in range(1000):
-        times.learn_refused("PNG")
+        times.observe_refused("PNG")
     assert times.predict_s("PNG", 1e6) < 0.003
-    times.learn_more("PNG", 1e6, 1e6)
+    times.observe_aborted("PNG", 1e6, 1e6)
     assert times.predict_s("PNG", 1e6) < 1.0  # bounded: it is one caller's picture, after all
     pool.close()

@@ -54,9 +54,9 @@ def test_the_wait_is_behind_no_more_of_others_than_of_oneself() -> None:
 
 def test_who_has_most_waiting_loses_the_newest() -> None:
     queue = fill(Item("a"), last := Item("a"), Item("b"))
-    assert queue.newest_of_largest("c", 1.0) is last
-    assert queue.newest_of_largest("a", 1.0) is None
-    assert queue.newest_of_largest("b", 1.0) is None
+    assert queue.newest_of_busiest_caller("c", 1.0) is last
+    assert queue.newest_of_busiest_caller("a", 1.0) is None
+    assert queue.newest_of_busiest_caller("b", 1.0) is None
 
 
 @given(

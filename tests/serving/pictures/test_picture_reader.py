@@ -15,7 +15,7 @@ from PIL import Image
 from core.errors import DeadlineExceeded, InvalidInput
 from core.manifest import PictureSpec
 from serving.pictures.decode_pool import DecodePool, PoolLimits
-from serving.pictures.decode_times import FIRST_GUESSES
+from serving.pictures.decode_times import INITIAL_RATES
 from serving.pictures.picture_body import MAX_PICTURES, count_pictures, split_body
 from serving.pictures.picture_reader import PictureReader
 from serving.pictures.pictures import PictureLimits, Row
@@ -92,7 +92,7 @@ def test_a_long_list_gives_what_its_pictures_give() -> None:
 
 def test_lists_of_small_pictures_make_no_large_body_seem_slow() -> None:
     tiny = write_file(Image.new("L", (1, 1)), "JPEG")
-    guessed_s = FIRST_GUESSES["body"] * 10**7
+    guessed_s = INITIAL_RATES["body"] * 10**7
 
     async def scene(reader: PictureReader, pool: DecodePool) -> None:
         for _ in range(8):

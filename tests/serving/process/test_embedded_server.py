@@ -13,11 +13,11 @@ import httpx
 import pytest
 import uvicorn
 
-from serving.assembly import CannotServe
+from serving.assembly import StartupError
 from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.http.interfaces import Scope, Send
-from serving.process.embedded_server import Entrance, Guest, check
+from serving.process.embedded_server import EmbeddedServer, EmbeddingApp, check_routes
 from serving.settings import RouteSettings, ServerSettings, Settings
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
@@ -49,8 +49,8 @@ class Host:
     With a guest, that is opened and closed as BentoML does it.
     """
 
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
+    def __init__(self, embedded: EmbeddedServer) -> None:
+        self._embedded = embedded
         self.heard: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,22 +59,22 @@ class Host:
             await send({"type": "http.response.start", "status": 200, "headers": length})
             await send({"type": "http.response.body", "body": b"the host"})
             return
-        for step, act in (("startup", self._guest.open), ("shutdown", self._guest.close)):
+        for step, act in (("startup", self._embedded.open), ("shutdown", self._embedded.close)):
             self.heard.append((await receive())["type"])
             await act()
             await send({"type": f"lifespan.{step}.complete"})
 
 
 def visit(
-    settings: Settings, script: Callable[[Guest, httpx.AsyncClient], Awaitable[None]]
+    settings: Settings, script: Callable[[EmbeddedServer, httpx.AsyncClient], Awaitable[None]]
 ) -> None:
     """Call the script with a guest that is not open yet, and a client of its entrance."""
 
     async def main() -> None:
-        guest = Guest(lambda: settings)
-        transport = httpx.ASGITransport(Entrance(Host(guest), guest))
+        embedded = EmbeddedServer(lambda: settings)
+        transport = httpx.ASGITransport(EmbeddingApp(Host(embedded), embedded))
         async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
-            await script(guest, client)
+            await script(embedded, client)
 
     asyncio.run(main())
 
@@ -90,15 +90,15 @@ def handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[Non
 
 
 def test_our_paths_lead_to_our_door_and_the_others_to_the_host(settings: Settings) -> None:
-    async def script(guest: Guest, client: httpx.AsyncClient) -> None:
+    async def script(embedded: EmbeddedServer, client: httpx.AsyncClient) -> None:
         assert (await client.get("/readyz")).text == "the host"  # not open yet
-        await guest.open()
+        await embedded.open()
         assert (await client.get("/readyz")).json() == {"ready": True}
         assert (await client.post(INFER, content=BODIES[0])).json()["model_name"] == "tiny"
         assert (await client.get("/v1/nothing")).status_code == 404
         for path in ("/", "/healthz", "/v3/models", "/v2x", "/metrics/more"):
             assert (await client.get(path)).text == "the host"
-        await guest.close()
+        await embedded.close()
 
     visit(settings, script)
 
@@ -108,15 +108,15 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
 ) -> None:
     heard: list[int] = []
 
-    async def script(guest: Guest, client: httpx.AsyncClient) -> None:
-        await guest.open()
+    async def script(embedded: EmbeddedServer, client: httpx.AsyncClient) -> None:
+        await embedded.open()
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: guest.door is not None and guest.door.draining)
+        await until(lambda: embedded.endpoint is not None and embedded.endpoint.draining)
         assert heard == []
         assert (await client.get("/readyz")).status_code == 503
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: len(heard) == 1)
-        await guest.close()
+        await embedded.close()
 
     with handling(lambda number, _frame: heard.append(number)):
         visit(until_a_second_signal(settings), script)
@@ -126,13 +126,13 @@ def test_a_signal_reaches_the_guest_first_and_a_second_one_the_host_at_once(
 def test_the_host_hears_of_the_signal_when_the_guest_has_said_goodbye(settings: Settings) -> None:
     heard: list[int] = []
 
-    async def script(guest: Guest, _client: httpx.AsyncClient) -> None:
-        await guest.open()
+    async def script(embedded: EmbeddedServer, _client: httpx.AsyncClient) -> None:
+        await embedded.open()
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: heard == [signal.SIGTERM])
-        assert guest.door is not None
-        assert guest.door.draining
-        await guest.close()
+        assert embedded.endpoint is not None
+        assert embedded.endpoint.draining
+        await embedded.close()
 
     with handling(lambda number, _frame: heard.append(number)):
         visit(settings, script)
@@ -141,7 +141,7 @@ def test_the_host_hears_of_the_signal_when_the_guest_has_said_goodbye(settings: 
 def test_what_cannot_be_served_is_one_line_from_both_open_and_check(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check(lambda: settings)
+    check_routes(lambda: settings)
     nowhere = settings.model_copy(
         update={"routes": RouteSettings(directories=(tmp_path / "nowhere",))}
     )
@@ -149,30 +149,30 @@ def test_what_cannot_be_served_is_one_line_from_both_open_and_check(
     def wrong() -> Settings:
         raise ValueError("SPARING_GRPC_PORT: no port")
 
-    async def script(_guest: Guest, _client: httpx.AsyncClient) -> None:
+    async def script(_embedded: EmbeddedServer, _client: httpx.AsyncClient) -> None:
         for read, sentence in ((lambda: nowhere, "nowhere: no such directory"), (wrong, "no port")):
-            unopened = Guest(read)
-            with pytest.raises(CannotServe, match=sentence):
+            unopened = EmbeddedServer(read)
+            with pytest.raises(StartupError, match=sentence):
                 await unopened.open()
-            assert unopened.door is None
+            assert unopened.endpoint is None
             await unopened.close()
 
     visit(nowhere, script)
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [line.count("\n") for line in told] == [0, 0]
     for read in (lambda: nowhere, wrong):
-        with pytest.raises(CannotServe):
-            check(read)
+        with pytest.raises(StartupError):
+            check_routes(read)
 
 
 def test_in_uvicorn_connections_are_ours_and_everything_accepted_is_answered(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        guest = Guest(lambda: until_a_second_signal(settings))
-        host = Host(guest)
+        embedded = EmbeddedServer(lambda: until_a_second_signal(settings))
+        host = Host(embedded)
         config = uvicorn.Config(
-            Entrance(host, guest), port=0, http="httptools", lifespan="on", log_config=None
+            EmbeddingApp(host, embedded), port=0, http="httptools", lifespan="on", log_config=None
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
@@ -185,7 +185,7 @@ def test_in_uvicorn_connections_are_ours_and_everything_accepted_is_answered(
             assert server.server_state.connections
             assert all(type(one) is HttpConnection for one in server.server_state.connections)
             os.kill(os.getpid(), signal.SIGTERM)
-            await until(lambda: guest.door is not None and guest.door.draining)
+            await until(lambda: embedded.endpoint is not None and embedded.endpoint.draining)
             last = await client.post(INFER, BODIES[3])
             assert (last.status, last.headers["connection"]) == (200, "close")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -208,10 +208,12 @@ def test_a_host_that_is_not_as_expected_keeps_its_connections_and_is_told_the_pr
         sent.append(message["type"])
 
     async def main() -> None:
-        guest = Guest(lambda: settings)
+        embedded = EmbeddedServer(lambda: settings)
         for step in ("startup", "shutdown"):
             steps.put_nowait({"type": f"lifespan.{step}"})
-        await Entrance(Host(guest), guest)({"type": "lifespan", "state": {}}, steps.get, send)
+        await EmbeddingApp(Host(embedded), embedded)(
+            {"type": "lifespan", "state": {}}, steps.get, send
+        )
 
     asyncio.run(main())
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

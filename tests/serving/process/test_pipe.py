@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.process.pipe import Streams, open_line, read_line, read_message, write_message
+from serving.process.pipe import Streams, open_pipe, read_message, read_pipe, write_message
 
 
 def between(use: Callable[[Streams, socket.socket], Coroutine[Any, Any, None]]) -> None:
@@ -18,7 +18,7 @@ def between(use: Callable[[Streams, socket.socket], Coroutine[Any, Any, None]]) 
     async def main() -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            streams = await open_line(ours)
+            streams = await open_pipe(ours)
             try:
                 await asyncio.wait_for(use(streams, theirs), 20.0)
             finally:
@@ -44,7 +44,7 @@ def test_a_message_is_one_line_whatever_it_holds() -> None:
     line = write_message(message)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
-    assert read_line(line) == message
+    assert read_pipe(line) == message
 
 
 def test_a_long_message_passes() -> None:
@@ -89,4 +89,4 @@ def test_a_line_that_broke_with_unread_bytes_is_none() -> None:
 
 def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(json.JSONDecodeError):
-        read_line(b"(cos\nsystem\n")
+        read_pipe(b"(cos\nsystem\n")

@@ -14,8 +14,8 @@ HOST = "127.0.0.1"
 IN_USE = os.strerror(errno.EADDRINUSE)
 
 
-def port_of(bound: socket.socket) -> int:
-    port: int = bound.getsockname()[1]
+def port_of(limit_connections: socket.socket) -> int:
+    port: int = limit_connections.getsockname()[1]
     return port
 
 
@@ -50,8 +50,8 @@ def test_a_reserved_port_takes_no_connection_itself() -> None:
     with reserve(HOST, 0) as reserved:
         with pytest.raises(ConnectionRefusedError):
             connect(port_of(reserved))
-        bound = share(HOST, port_of(reserved))
-        with bound, pytest.raises(ConnectionRefusedError):  # it does not listen yet
+        limit_connections = share(HOST, port_of(reserved))
+        with limit_connections, pytest.raises(ConnectionRefusedError):  # it does not listen yet
             connect(port_of(reserved))
 
 

@@ -8,7 +8,7 @@ from monitoring.metrics.exposition import write_scrape
 from monitoring.metrics.snapshot import unpack
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.parent_process import Started
-from serving.process.pipe import Message, open_line, read_message, write_message
+from serving.process.pipe import Message, open_pipe, read_message, write_message
 from serving.process.worker_main import Supervisor
 
 STARTED = Started("tiny v1", "127.0.0.1", 1, 2)
@@ -20,9 +20,9 @@ def test_a_check_is_answered_with_what_is_stuck_and_the_end_of_the_line_is_the_e
         faults = iter(["", "stage large is stuck"])
         stop = asyncio.Event()
         attending = asyncio.create_task(
-            Supervisor(theirs, 1).attend(STARTED, NoMetrics(), stop, lambda: next(faults))
+            Supervisor(theirs, 1).report_ready(STARTED, NoMetrics(), stop, lambda: next(faults))
         )
-        reader, writer = await open_line(ours)
+        reader, writer = await open_pipe(ours)
         answers: list[Message] = []
         for _ in range(2):
             writer.write(write_message({"kind": "check"}))
@@ -43,11 +43,11 @@ def test_what_a_worker_counted_is_told_as_a_snapshot_that_can_be_written() -> No
     async def main() -> list[Message]:
         ours, theirs = socket.socketpair()
         metrics = Metrics()
-        metrics.request("gone", "UnknownRoute")
+        metrics.count_request("gone", "UnknownRoute")
         attending = asyncio.create_task(
-            Supervisor(theirs, 1).attend(STARTED, metrics, asyncio.Event(), str)
+            Supervisor(theirs, 1).report_ready(STARTED, metrics, asyncio.Event(), str)
         )
-        reader, writer = await open_line(ours)
+        reader, writer = await open_pipe(ours)
         told: list[Message] = []
         writer.write(write_message({"kind": "count"}))
         while len(told) < 2 and (message := await read_message(reader)) is not None:

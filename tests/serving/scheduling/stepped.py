@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.devices import CpuDevice, Device
 from core.errors import SparingError
 from core.messages import Request
@@ -17,7 +17,7 @@ from serving.scheduling.device_thread import Done, run_batch
 from serving.scheduling.lanes import Flight, Lane
 from serving.settings import EngineSettings
 
-MOST_PASSES = 10_000
+MAX_PASSES = 10_000
 
 
 class Clock:
@@ -105,11 +105,11 @@ class Stepped:
         self.engine = Engine(
             Catalog(routes),
             EngineSettings(**settings),
-            LocalMemory(1 << 20),
+            LocalCache(1 << 20),
             CpuDevice(),
             loop=self.loop,  # type: ignore[arg-type]
             clock=self.clock,
-            make_worker=self._make_thread,
+            make_device_thread=self._make_thread,
         )
         self.open: list[Call] = []
         self.ends: list[str] = []  # one for every call that was begun or refused
@@ -132,12 +132,12 @@ class Stepped:
         """The client goes away."""
         if call in self.open:
             self.open.remove(call)
-            self.engine.leave(call)
+            self.engine.release_call(call)
             self.ends.append("cancelled")
 
     def spin(self) -> int:
         """Turn the loop until it has nothing to do; how many passes that took."""
-        for passes in range(MOST_PASSES):
+        for passes in range(MAX_PASSES):
             if not self.loop.turn() and not self.loop.ready:
                 return passes
         raise AssertionError("the loop never comes to rest")
@@ -167,9 +167,9 @@ class Stepped:
         if call not in self.open:  # its client went away
             return
         self.open.remove(call)
-        self.engine.leave(call)
+        self.engine.release_call(call)
         try:
-            self.engine.take(call)
+            self.engine.result(call)
         except SparingError as error:
             self.ends.append(type(error).__name__)
         else:

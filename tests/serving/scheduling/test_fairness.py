@@ -227,7 +227,7 @@ def test_a_row_that_others_have_asked_for_waits_no_longer_than_an_own_one() -> N
 
 def test_survivors_are_charged_and_do_not_starve() -> None:
     light, large = cascade()
-    served = serve_toy(light, large, route="two", remembers=False)
+    served = serve_toy(light, large, route="two", is_cached=False)
     served.lanes["light"].times.calibrate(0.0001, 0.0032, 32)
     served.lanes["large"].times.calibrate(0.01, 0.32, 32)
     stepped = Stepped(served, max_queued_s=1e6)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from serving.scheduling.lane_choice import Turns
+from serving.scheduling.lane_choice import LaneChoice
 from serving.scheduling.lanes import Flight, Lane
 from tests.fakes.toys import ToyStage, final, onward, serve_toy
 
@@ -33,7 +33,7 @@ def push(lane: Lane, rows: int, *, queued_s: float = 0.0, due_s: float = PATIENC
 
 
 def choose(lanes: Iterable[Lane]) -> Lane | None:
-    queue = Turns().choose(lanes)
+    queue = LaneChoice().choose(lanes)
     return None if queue is None else queue.lane
 
 

@@ -39,7 +39,7 @@ def test_a_forgotten_row_is_never_taken() -> None:
 def test_a_hastened_row_is_taken_once_and_earlier() -> None:
     lane = make_lane()
     first, second = queue(lane, 1.0, 2.0)
-    lane.hasten(second, 0.5)
+    lane.advance(second, 0.5)
     assert lane.take() == [second, first]
     assert not lane.queues
 
@@ -68,7 +68,7 @@ def test_rows_that_are_given_up_behind_others_hold_no_memory() -> None:
         lane.forget(gone)
     (kept,) = queue(lane, 3.0)
     for due in range(1000):
-        lane.hasten(kept, 2.9 - due / 1000)
+        lane.advance(kept, 2.9 - due / 1000)
     (waiting,) = lane.queues.values()
     assert len(waiting.heap) < 100
     assert [flight.due for flight in lane.take()] == [1.0, kept.due]
@@ -78,7 +78,7 @@ def test_a_row_that_is_not_queued_is_hastened_for_the_queues_to_come() -> None:
     lane = make_lane()
     (flight,) = queue(lane, 2.0)
     lane.take()
-    lane.hasten(flight, 1.0)
+    lane.advance(flight, 1.0)
     assert not lane.queues
     lane.push(flight, 0.0)
     queue(lane, 1.5)

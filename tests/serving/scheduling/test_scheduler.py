@@ -39,20 +39,20 @@ class Counts:
         self.escalated: list[int] = []
         self._broken = broken
 
-    def row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
         pass
 
-    def batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
         if self._broken:
             raise KeyError(stage)
 
-    def exemplar(self, exit: str, latency_s: float, trace: str) -> None:
+    def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         raise AssertionError(trace)
 
-    def escalation(self, stage: str, rows: int) -> None:
+    def count_escalation(self, stage: str, rows: int) -> None:
         self.escalated.append(rows)
 
-    def spend(self, exit: str, device_s: float, macs: int) -> None:
+    def count_cost(self, exit: str, device_s: float, macs: int) -> None:
         pass
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.messages import Next, Step
 from serving.engine.catalog import ServedRoute
-from serving.scheduling.batch_wait import MOST_PASSES
+from serving.scheduling.batch_wait import MAX_PASSES
 from tests.fakes.toys import CountingHandle, ToyStage, ask, final, outcome, serve_toy
 from tests.serving.scheduling.stepped import Stepped
 
@@ -130,12 +130,12 @@ def test_a_row_too_late_for_its_batch_leaves_the_other_route_its_turn() -> None:
 def test_rows_that_keep_coming_do_not_keep_the_device_waiting() -> None:
     served = make_route("a", (0.00001, 0.00001), 1000)
     stepped = Stepped(served)
-    for passes in range(2 * MOST_PASSES):
+    for passes in range(2 * MAX_PASSES):
         stepped.submit(ask(2 + 210 * passes, route="a"))
         stepped.loop.turn()
         if stepped.thread.job is not None:
             break
-    assert passes <= MOST_PASSES
+    assert passes <= MAX_PASSES
     assert stepped.finish() == ["ok"] * (passes + 1)
 
 
@@ -151,7 +151,7 @@ def test_a_step_that_cannot_be_counted_fails_its_batch_and_no_other() -> None:
 
 
 def test_a_row_that_a_pipeline_sends_on_for_ever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.scheduling.scheduler.MOST_STEPS", 10)
+    monkeypatch.setattr("serving.scheduling.scheduler.MAX_STEPS", 10)
     circle = ToyStage("only", lambda x: Step(1, None, Next("only", {"x": np.asarray(x)})))
     stepped = Stepped(serve_toy(circle))
     stepped.submit(ask(1))

@@ -4,7 +4,7 @@ import pytest
 
 from core.errors import Overloaded
 from serving.scheduling.lanes import Flight
-from serving.scheduling.states import StateLedger
+from serving.scheduling.states import StateMemory
 from tests.fakes.toys import CountingHandle, ToyStage, final, serve_toy
 
 
@@ -14,7 +14,7 @@ def make_flight() -> Flight:
 
 
 def test_a_state_that_grows_in_place_is_counted_as_it_is_now() -> None:
-    ledger, flight, state = StateLedger(100), make_flight(), CountingHandle("tokens", 10)
+    ledger, flight, state = StateMemory(100), make_flight(), CountingHandle("tokens", 10)
     ledger.exchange(flight, state)
     state.size_bytes = 50
     ledger.exchange(flight, state)
@@ -25,7 +25,7 @@ def test_a_state_that_grows_in_place_is_counted_as_it_is_now() -> None:
 
 
 def test_a_state_that_outgrows_the_limit_is_freed_and_refused() -> None:
-    ledger, flight, state = StateLedger(100), make_flight(), CountingHandle("tokens", 10)
+    ledger, flight, state = StateMemory(100), make_flight(), CountingHandle("tokens", 10)
     ledger.exchange(flight, state)
     state.size_bytes = 101
     with pytest.raises(Overloaded, match="101 bytes"):

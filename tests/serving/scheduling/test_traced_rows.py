@@ -9,7 +9,7 @@ import pytest
 from core.errors import StageFailed
 from core.messages import Reply, Request
 from harness.services.redis_server import RedisServer
-from monitoring.tracing.traces import Note, SampledTrace
+from monitoring.tracing.traces import SampledTrace, TracedSpan
 from serving.engine.engine import Engine
 from serving.engine.traced_requests import follow
 from tests.fakes.toys import (
@@ -33,11 +33,11 @@ async def answer(engine: Engine, request: Request, trace: SampledTrace) -> Reply
 
 
 def names(trace: SampledTrace) -> list[str]:
-    return [note.name for note in trace.notes]
+    return [note.name for note in trace.spans]
 
 
-def find(trace: SampledTrace, name: str) -> Sequence[Note]:
-    return [note for note in trace.notes if note.name == name]
+def find(trace: SampledTrace, name: str) -> Sequence[TracedSpan]:
+    return [note for note in trace.spans if note.name == name]
 
 
 def test_an_escalated_row_waits_and_runs_twice_in_this_order() -> None:
@@ -47,12 +47,12 @@ def test_an_escalated_row_waits_and_runs_twice_in_this_order() -> None:
         assert names(trace) == [
             "decode", "cache", "queue", "stage light", "queue", "stage large",
         ]  # fmt: skip
-        for earlier, later in zip(trace.notes, trace.notes[1:], strict=False):
+        for earlier, later in zip(trace.spans, trace.spans[1:], strict=False):
             assert earlier.began <= earlier.ended
             assert earlier.began <= later.began
-        assert trace.notes[2].facts == {"stage": "light", "rows": 1}
-        assert trace.notes[3].facts == {"stage": "light", "rows": 1, "batch_rows": 1}
-        assert trace.facts == {"route": "toy", "version": "1", "rows": 1}
+        assert trace.spans[2].attributes == {"stage": "light", "rows": 1}
+        assert trace.spans[3].attributes == {"stage": "light", "rows": 1, "batch_rows": 1}
+        assert trace.attributes == {"route": "toy", "version": "1", "rows": 1}
 
     with_engine(use, serve_toy(*cascade()))
 
@@ -62,8 +62,8 @@ def test_rows_that_share_a_batch_are_one_note() -> None:
         trace = start()
         await answer(engine, ask(1, 2, 3, 4), trace)
         (light,), (large,) = find(trace, "stage light"), find(trace, "stage large")
-        assert light.facts == {"stage": "light", "rows": 4, "batch_rows": 4}
-        assert large.facts == {"stage": "large", "rows": 2, "batch_rows": 2}
+        assert light.attributes == {"stage": "light", "rows": 4, "batch_rows": 4}
+        assert large.attributes == {"stage": "large", "rows": 2, "batch_rows": 2}
         assert len(find(trace, "queue")) == 2
 
     with_engine(use, serve_toy(*cascade()))
@@ -75,9 +75,9 @@ def test_a_row_from_memory_ran_nowhere() -> None:
         trace = start()
         request = ask(3)
         admitted = follow(trace, engine.admit(request))
-        assert engine.recall(request, admitted) is not None
+        assert engine.answer_from_cache(request, admitted) is not None
         assert names(trace) == ["decode", "cache"]
-        assert trace.notes[1].facts == {"tier": 1, "rows": 1, "hits": 1}
+        assert trace.spans[1].attributes == {"tier": 1, "rows": 1, "hits": 1}
 
     with_engine(use, serve_toy(*cascade()))
 
@@ -87,10 +87,10 @@ def test_memory_that_is_asked_twice_is_one_note() -> None:
         trace = start()
         request = ask(2)
         admitted = follow(trace, engine.admit(request))
-        assert engine.recall(request, admitted) is None
+        assert engine.answer_from_cache(request, admitted) is None
         await engine.answer(request, admitted)
         (memory,) = find(trace, "cache")
-        assert memory.facts == {"tier": 1, "rows": 1, "hits": 0}
+        assert memory.attributes == {"tier": 1, "rows": 1, "hits": 0}
 
     with_engine(use, serve_toy(*cascade()))
 
@@ -109,7 +109,7 @@ def test_others_in_the_batch_are_counted_and_nobody_elses_notes_change() -> None
         gate.set()
         await asyncio.gather(running, *asking)
         (note,) = find(followed, "stage only")
-        assert note.facts == {"stage": "only", "rows": 1, "batch_rows": 3}
+        assert note.attributes == {"stage": "only", "rows": 1, "batch_rows": 3}
         assert len(find(other, "stage only")) == 1
         (queue,) = find(followed, "queue")
         assert queue.ended - queue.began > 0
@@ -174,8 +174,8 @@ def test_a_look_up_in_the_second_tier_is_a_note_with_its_hits(redis: RedisServer
         await answer(second.engine, ask(2), found)
         for trace, hits in ((missed, 0), (found, 1)):
             own, shared = find(trace, "cache")
-            assert own.facts == {"tier": 1, "rows": 1, "hits": 0}
-            assert shared.facts == {"tier": 2, "rows": 1, "hits": hits}
+            assert own.attributes == {"tier": 1, "rows": 1, "hits": 0}
+            assert shared.attributes == {"tier": 2, "rows": 1, "hits": hits}
         assert "stage light" in names(missed)
         assert "stage light" not in names(found)
 

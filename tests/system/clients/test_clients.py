@@ -67,18 +67,18 @@ def ask_grpc(server: LiveServer, pictures: npt.NDArray[np.uint8], **options: Any
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
-@pytest.mark.parametrize("door", ["http binary", "http json", "grpc"])
+@pytest.mark.parametrize("endpoint", ["http binary", "http json", "grpc"])
 def test_every_endpoint_and_batch_size_gives_the_offline_answer_bit_for_bit(
-    server: LiveServer, offline: Answers, door: str, size: int
+    server: LiveServer, offline: Answers, endpoint: str, size: int
 ) -> None:
     options: dict[str, Any] = {"model_version": "1", "parameters": {"no_cache": True}}
     got: Answers = {}
     for start in range(0, len(PICTURES), size):
         rows = PICTURES[start : start + size]
-        if door == "grpc":
+        if endpoint == "grpc":
             part = ask_grpc(server, rows, **options)
         else:
-            part = ask_http(server, rows, binary=door == "http binary", **options)
+            part = ask_http(server, rows, binary=endpoint == "http binary", **options)
         for name, value in part.items():
             got[name] = np.concatenate([got[name], value]) if name in got else value
     for name in ("label", "probabilities", "confidence"):

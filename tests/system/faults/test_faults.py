@@ -138,15 +138,15 @@ def test_a_damaged_route_is_named_and_refused_and_the_others_serve(tmp_path: Pat
         assert '"bad"' not in routes
 
 
-@pytest.mark.parametrize("door", ["http", "grpc"])
-def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["http", "grpc"])
+def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path: Path, endpoint: str) -> None:
     write_route(tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         ports = ["--http-port", port, "--grpc-port", "0"]
-        if door == "grpc":
+        if endpoint == "grpc":
             ports = ["--http-port", "0", "--grpc-port", port]
         command = [sys.executable, "-m", "sparing.cli", "serve", "--models", str(tmp_path), *ports]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from reliability.fuzz.clients import Plan, Tally
+from reliability.fuzz.clients import GridSums, Plan
 from reliability.fuzz.run import SETTINGS, fuzz, judge
 from reliability.pace import Stop
 from reliability.samples import make_samples
@@ -23,7 +23,7 @@ CONVERSATIONS = 20_000
 def test_twenty_thousand_mutated_conversations_end_well_and_leave_no_mark(tmp_path: Path) -> None:
     write_route(tmp_path)
     write_text_route(tmp_path)
-    tally = Tally()
+    tally = GridSums()
     with LiveServer(tmp_path, SETTINGS) as server:
         plan = Plan(seed=2, count=CONVERSATIONS, limit_s=60.0)
         samples = make_samples(tmp_path, 4)

@@ -177,12 +177,12 @@ async def _serves_version_2(client: RawClient) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("door", ["http", "grpc"])
+@pytest.mark.parametrize("endpoint", ["http", "grpc"])
 def test_a_second_server_is_refused_a_port_that_workers_share(
-    shared: LiveServer, models: Path, door: str, workers: str
+    shared: LiveServer, models: Path, endpoint: str, workers: str
 ) -> None:
-    port = str(shared.http_port if door == "http" else shared.grpc_port)
-    ports = {"--http-port": "0", "--grpc-port": "0", f"--{door}-port": port}
+    port = str(shared.http_port if endpoint == "http" else shared.grpc_port)
+    ports = {"--http-port": "0", "--grpc-port": "0", f"--{endpoint}-port": port}
     done = start_in_vain(models, "--workers", workers, *(x for pair in ports.items() for x in pair))
     lines = [line for line in done.stderr.decode().splitlines() if " INFO " not in line]
     assert len(lines) == 1

@@ -124,8 +124,8 @@ def test_an_archive_without_one_of_its_files_is_named(folder: Path) -> None:
 
 
 def test_pickled_objects_in_the_packed_file_are_refused(folder: Path) -> None:
-    objects = np.array([{"no": "pickles"}], dtype=object)
-    np.savez(folder / PACKED, train_residual=objects)
+    object_array = np.array([{"no": "pickles"}], dtype=object)
+    np.savez(folder / PACKED, train_residual=object_array)
     with pytest.raises(ValueError, match=r"is damaged: .*allow_pickle"):
         read()
 

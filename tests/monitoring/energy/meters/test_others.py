@@ -12,7 +12,7 @@ from monitoring.energy.meters.ina3221 import Ina3221Meter
 from monitoring.energy.meters.meter import MeterFailed
 from monitoring.energy.meters.model import ModelMeter, Watts
 from monitoring.energy.meters.nvml import NvmlMeter
-from monitoring.energy.meters.pmic import BELIEVED_S, PmicMeter, parse_watts
+from monitoring.energy.meters.pmic import MAX_READING_AGE_S, PmicMeter, parse_watts
 from monitoring.energy.meters.replay import ReplayMeter
 from tests.fakes.clock import Clock
 from tests.monitoring.energy.fake_sys import write_ina3221
@@ -58,10 +58,10 @@ def test_a_boards_whole_input_is_integrated_and_its_parts_are_not(tmp_path: Path
     folder = write_ina3221(tmp_path, rails)
     meter = Ina3221Meter(tmp_path, clock)
     clock.now_s += 2.0
-    assert meter.read() == {"VDD_IN": 20.0}
+    assert meter.read_joules() == {"VDD_IN": 20.0}
     (folder / "curr1_input").write_text("4000")
     clock.now_s += 1.0
-    assert meter.read() == {"VDD_IN": 35.0}  # from 10 to 20 W within a second
+    assert meter.read_joules() == {"VDD_IN": 35.0}  # from 10 to 20 W within a second
 
 
 def test_rails_without_a_whole_are_all_counted(tmp_path: Path) -> None:
@@ -69,13 +69,13 @@ def test_rails_without_a_whole_are_all_counted(tmp_path: Path) -> None:
     write_ina3221(tmp_path, {"VDD_SOC": (5000, 200), "VDD_CPU": (5000, 400)})
     meter = Ina3221Meter(tmp_path, clock)
     clock.now_s += 1.0
-    assert meter.read() == {"VDD_SOC": 1.0, "VDD_CPU": 2.0}
+    assert meter.read_joules() == {"VDD_SOC": 1.0, "VDD_CPU": 2.0}
 
 
 def test_each_gpu_counts_from_when_the_meter_was_made() -> None:
     meter = NvmlMeter(FakeNvml())
-    assert meter.read() == {"gpu-0": 2.0, "gpu-1": 0.5}
-    assert meter.read() == {"gpu-0": 4.0, "gpu-1": 1.0}
+    assert meter.read_joules() == {"gpu-0": 2.0, "gpu-1": 0.5}
+    assert meter.read_joules() == {"gpu-0": 4.0, "gpu-1": 1.0}
 
 
 def test_a_lost_gpu_and_none_at_all_are_failures() -> None:
@@ -83,7 +83,7 @@ def test_a_lost_gpu_and_none_at_all_are_failures() -> None:
     meter = NvmlMeter(library)
     library.lost = True
     with pytest.raises(MeterFailed, match="GPU is lost"):
-        meter.read()
+        meter.read_joules()
     with pytest.raises(MeterFailed, match="no GPU"):
         NvmlMeter(FakeNvml(devices=0))
 
@@ -103,13 +103,13 @@ def test_the_power_chip_is_asked_by_its_command(
     clock = Clock()
     meter = PmicMeter(clock)
     clock.now_s += 10.0
-    assert meter.read() == {"board": pytest.approx(20.0)}  # 0.1 A * 4 V + 2 A * 0.8 V
+    assert meter.read_joules() == {"board": pytest.approx(20.0)}  # 0.1 A * 4 V + 2 A * 0.8 V
     write_vcgencmd(tmp_path, "echo 'Command not registered'")
-    clock.now_s += 0.5 * BELIEVED_S
-    assert meter.read() == {"board": pytest.approx(21.0)}  # not asked again so soon
-    clock.now_s += BELIEVED_S
+    clock.now_s += 0.5 * MAX_READING_AGE_S
+    assert meter.read_joules() == {"board": pytest.approx(21.0)}  # not asked again so soon
+    clock.now_s += MAX_READING_AGE_S
     with pytest.raises(MeterFailed, match="only the Raspberry Pi 5"):
-        meter.read()
+        meter.read_joules()
 
 
 def test_rails_with_volts_alone_have_no_watts() -> None:
@@ -126,7 +126,7 @@ def test_the_model_is_linear_in_busy_core_seconds(tmp_path: Path) -> None:
     meter = ModelMeter(watts, partial(read_busy_s, stat), clock)
     clock.now_s += 10.0
     stat.write_text("cpu  400 0 200 9000 990 50 50 99 0 0\ncpu0 1 1\n")
-    assert meter.read() == {"cpu": pytest.approx(50.0 + 4.0 * 5.0), "dram": 10.0}
+    assert meter.read_joules() == {"cpu": pytest.approx(50.0 + 4.0 * 5.0), "dram": 10.0}
 
 
 def test_a_recorded_day_is_gone_through_again_and_then_stands_still(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_recorded_day_is_gone_through_again_and_then_stands_still(tmp_path: Pa
     meter = ReplayMeter(path, clock)
     for passed_s, joules in ((0.0, 0.0), (1.0, 2.0), (2.5, 9.0), (9.0, 14.0)):
         clock.now_s = 100.0 + passed_s
-        assert meter.read() == {"package-0": pytest.approx(joules)}
+        assert meter.read_joules() == {"package-0": pytest.approx(joules)}
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_packages_and_their_dram_count_from_when_the_meter_was_made(tmp_path: Pa
     meter = RaplMeter(tmp_path)
     for zone in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:0:1", "intel-rapl:1"):
         set_uj(folder, zone, 7_500_000)
-    assert meter.read() == {"package-0": 2.5, "package-0 dram": 7.5, "package-1": 7.5}
+    assert meter.read_joules() == {"package-0": 2.5, "package-0 dram": 7.5, "package-1": 7.5}
 
 
 def test_a_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
     for energy_uj, joules in ((9_500_000, 0.5), (500_000, 1.5), (400_000, 11.4)):
         set_uj(folder, "intel-rapl:0", energy_uj)
         clock.now_s += 0.1
-        assert meter.read()["package-0"] == pytest.approx(joules)
+        assert meter.read_joules()["package-0"] == pytest.approx(joules)
 
 
 def test_a_counter_that_begins_anew_has_not_wrapped_around(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_counter_that_begins_anew_has_not_wrapped_around(tmp_path: Path) -> No
     meter = RaplMeter(tmp_path, clock := Clock())
     set_uj(folder, "intel-rapl:0", 1_000_000)  # after a suspend, say
     clock.now_s += 0.1
-    assert meter.read()["package-0"] == pytest.approx(1.0)
+    assert meter.read_joules()["package-0"] == pytest.approx(1.0)
 
 
 def test_a_zone_that_vanishes_is_a_failure_that_names_it(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_zone_that_vanishes_is_a_failure_that_names_it(tmp_path: Path) -> None
     meter = RaplMeter(tmp_path)
     shutil.rmtree(folder / "intel-rapl:0")
     with pytest.raises(MeterFailed, match="intel-rapl:0/energy_uj: No such file"):
-        meter.read()
+        meter.read_joules()
 
 
 @pytest.mark.parametrize("text", ["", "many", "1.5"])
@@ -68,7 +68,7 @@ def test_what_is_no_number_is_a_failure(tmp_path: Path, text: str) -> None:
     meter = RaplMeter(tmp_path)
     (folder / "intel-rapl:0" / "energy_uj").write_text(text)
     with pytest.raises(MeterFailed, match="a number was expected"):
-        meter.read()
+        meter.read_joules()
 
 
 def test_a_machine_without_counters_is_told_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from core.errors import InvalidInput, SparingError
 from core.manifest import Manifest
 from serving.http.infer.json_large import LARGE_BYTES
 from serving.http.infer.json_numbers import PIECE_BYTES, NumberText, read_numbers
-from serving.http.infer.tensor_body import Asked, read_request
+from serving.http.infer.tensor_body import ParsedRequest, read_request
 from tests.serving.small_engine import make_manifest
 
 SHAPE = (32, 32, 3)
@@ -25,7 +25,7 @@ def make(datatype: str = "UINT8", shape: tuple[int, ...] = SHAPE) -> Manifest:
     return make_manifest(inputs=[spec])
 
 
-def read(body: bytes, manifest: Manifest, length: bytes | None = None) -> Asked:
+def read(body: bytes, manifest: Manifest, length: bytes | None = None) -> ParsedRequest:
     return read_request(body, length, manifest, "small", None)
 
 

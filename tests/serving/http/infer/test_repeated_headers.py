@@ -13,7 +13,7 @@ from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply
 from serving.http.infer.repeated_headers import RepeatedHeaders
-from serving.http.infer.tensor_body import Asked, read_request, write_reply
+from serving.http.infer.tensor_body import ParsedRequest, read_request, write_reply
 from tests.serving.same_inputs import check_same_inputs
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
@@ -41,11 +41,11 @@ def read(
     blob: bytes,
     manifest: Manifest = MANIFEST,
     version: str | None = None,
-) -> Asked:
+) -> ParsedRequest:
     return headers.read(header + blob, b"%d" % len(header), manifest, "small", version)
 
 
-def check_same(asked: Asked, other: Asked) -> None:
+def check_same(asked: ParsedRequest, other: ParsedRequest) -> None:
     """All but the deadlines, which are instants."""
     found, wanted = asked.request, other.request
     check_same_inputs(found, wanted)
@@ -205,7 +205,7 @@ def make_row(shade: float = 0.5, exit: str = "shade", **changes: Any) -> Answer:
     return Answer(outcome, "cache" if shade > 0.7 else "confidence", shade > 0.7, 7, None, shade)
 
 
-def ask(*names: str, id: str = "", binary: bool = True) -> Asked:
+def ask(*names: str, id: str = "", binary: bool = True) -> ParsedRequest:
     request: dict[str, Any] = {"parameters": {"binary_data_output": binary}, "id": id}
     request["outputs"] = [{"name": name} for name in names]
     header = make_header(**request)
@@ -213,7 +213,7 @@ def ask(*names: str, id: str = "", binary: bool = True) -> Asked:
 
 
 def check_written(
-    headers: RepeatedHeaders, reply: Reply, asked: Asked, manifest: Manifest = MANIFEST
+    headers: RepeatedHeaders, reply: Reply, asked: ParsedRequest, manifest: Manifest = MANIFEST
 ) -> None:
     """Twice, since the second one comes from what the first one left."""
     for _ in range(2):

@@ -10,13 +10,13 @@ import pytest
 
 from core.errors import InvalidInput
 from core.manifest import Manifest
-from serving.http.infer.tensor_body import Asked, read_request, write_reply
+from serving.http.infer.tensor_body import ParsedRequest, read_request, write_reply
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
 MANIFEST = make_manifest()
 
 
-def read(body: bytes, length: bytes | None = None, manifest: Manifest = MANIFEST) -> Asked:
+def read(body: bytes, length: bytes | None = None, manifest: Manifest = MANIFEST) -> ParsedRequest:
     return read_request(body, length, manifest, "small", None)
 
 
@@ -25,7 +25,9 @@ def make_table(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**entry, **changes}]}
 
 
-def read_table(table: dict[str, Any], blob: bytes = b"", manifest: Manifest = MANIFEST) -> Asked:
+def read_table(
+    table: dict[str, Any], blob: bytes = b"", manifest: Manifest = MANIFEST
+) -> ParsedRequest:
     header = orjson.dumps(table)
     return read(header + blob, b"%d" % len(header), manifest)
 

@@ -3,7 +3,7 @@
 Joins the perceptual cache, the audit and the counts of one version of a route. Its answers are
 given again only where they were sure, and never stored anywhere: not here, so that likeness cannot
 drift from picture to picture, and not in the exact cache. Who asks, and when, is left to
-`serving.engine.similar_recall`.
+`serving.engine.perceptual_lookup`.
 """
 
 import logging
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cache.audit import Audit
-from cache.audits import Audits
+from cache.caller_audits import CallerAudits
 from cache.perceptual import Bounds, Pictures, Sketch, sketch_pictures
-from cache.similar import Entry, SimilarMemory
+from cache.perceptual_cache import Entry, PerceptualCache
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest
 from core.messages import Outcome, Request
@@ -32,7 +32,7 @@ _CHANNELS = ((), (1,), (3,))
 
 
 @dataclass(slots=True)
-class RouteCounts:
+class PerceptualCounts:
     """What the perceptual cache did for all versions of a route since the server started."""
 
     hits: int = 0  # answered; audited hits are not
@@ -46,37 +46,37 @@ class RouteCounts:
 class Probe(NamedTuple):
     """A row that is computed: what it looks like, and whose answer is audited by it, if any."""
 
-    owner: "SimilarRoute"
+    owner: "PerceptualRoute"
     namespace: tuple[object, ...]
     sketch: Sketch
     audited: Entry | None
     caller: str = ""  # whose hit it audits
 
-    def land(self, outcome: Outcome, ttl_s: float) -> None:
+    def complete(self, outcome: Outcome, ttl_s: float) -> None:
         """The row's final answer, computed and not cut short; it may be kept for `ttl_s`."""
-        self.owner.learn(self, outcome, ttl_s)
+        self.owner.record_answer(self, outcome, ttl_s)
 
 
-class SimilarRoute:
+class PerceptualRoute:
     """One version of a route. Used from the event loop only."""
 
     def __init__(
         self,
         manifest: Manifest,
         settings: PerceptualRouteSettings,
-        counts: RouteCounts,
+        counts: PerceptualCounts,
         *,
         sketch: Callable[[Pictures], Sequence[Sketch]] = sketch_pictures,
     ) -> None:
         self._route = f"{manifest.route} version {manifest.version}"
         self._input = _find_input(manifest)
-        self._compared = _find_compared(manifest)
+        self._compared = _find_compared_outputs(manifest)
         self._settings = settings
         self._bounds = Bounds(settings.max_distance, settings.max_difference)
         self._sketch = sketch
-        self._audits = Audits(self._make_audit)
+        self._audits = CallerAudits(self._make_audit)
         self.counts = counts
-        self.memory = SimilarMemory(settings.limit_bytes)
+        self.memory = PerceptualCache(settings.limit_bytes)
 
     @property
     def on(self) -> bool:
@@ -117,10 +117,10 @@ class SimilarRoute:
                 known[row] = entry.outcome
         return known, probes
 
-    def learn(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
+    def record_answer(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
         """Judge what the probe audits by the computed answer; keep the answer, if it is sure."""
         if probe.audited is not None:
-            self._judge(probe.audited, outcome, probe.caller)
+            self._record_audit(probe.audited, outcome, probe.caller)
         sure = outcome.confidence >= self._settings.least_confidence
         if sure and self._audits.of(probe.caller).on:
             self.memory.put(probe.namespace, probe.sketch, outcome, ttl_s)
@@ -147,7 +147,7 @@ class SimilarRoute:
             delta=settings.delta,
         )
 
-    def _judge(self, audited: Entry, outcome: Outcome, caller: str) -> None:
+    def _record_audit(self, audited: Entry, outcome: Outcome, caller: str) -> None:
         wrong = not all(
             np.array_equal(audited.outcome.outputs[name], outcome.outputs[name])
             for name in self._compared
@@ -155,7 +155,7 @@ class SimilarRoute:
         self.counts.audits += 1
         self.counts.wrong += wrong
         if wrong:
-            self.memory.forget(audited)
+            self.memory.remove(audited)
         if self._audits.record(caller, wrong=wrong):
             self.memory.clear()
             audit = self._audits.of(caller)
@@ -171,27 +171,29 @@ class SimilarRoute:
             )
 
 
-class SimilarRoutes:
+class PerceptualRoutes:
     """What the settings opt in, and what came of it."""
 
     def __init__(self, settings: Mapping[str, PerceptualRouteSettings]) -> None:
         self._settings = settings
-        self._counts: dict[str, RouteCounts] = {route: RouteCounts() for route in settings}
-        self._missed: set[str] = set()
+        self._counts: dict[str, PerceptualCounts] = {
+            route: PerceptualCounts() for route in settings
+        }
+        self._unserved: set[str] = set()
 
-    def open(self, manifest: Manifest) -> SimilarRoute | None:
+    def open(self, manifest: Manifest) -> PerceptualRoute | None:
         """For a route that loads; None for one that is not opted in. Raises ModelDirectoryError."""
         settings = self._settings.get(manifest.route)
         if settings is None:
             return None
-        return SimilarRoute(manifest, settings, self._counts[manifest.route])
+        return PerceptualRoute(manifest, settings, self._counts[manifest.route])
 
-    def note_served(self, routes: set[str]) -> None:
+    def report_unserved(self, routes: set[str]) -> None:
         """Say once which of the named routes are not served."""
         missed = self._settings.keys() - routes
-        for route in sorted(missed - self._missed):
+        for route in sorted(missed - self._unserved):
             _log.warning("cache.perceptual.routes.%s: no route of this name is served", route)
-        self._missed = missed
+        self._unserved = missed
 
 
 def _find_input(manifest: Manifest) -> str:
@@ -206,7 +208,7 @@ def _find_input(manifest: Manifest) -> str:
     return spec.name
 
 
-def _find_compared(manifest: Manifest) -> list[str]:
+def _find_compared_outputs(manifest: Manifest) -> list[str]:
     """The outputs that a wrong answer is told by. Raises ModelDirectoryError."""
     names = [spec.name for spec in manifest.outputs if not spec.datatype.startswith("FP")]
     if not names:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from cache.local import LocalMemory
+from cache.local_cache import LocalCache
 from core.errors import DeadlineExceeded, Overloaded
 from harness.services.redis_server import RedisServer
-from serving.engine.second_tier_lookup import MAX_KEYS
+from serving.engine.remote_lookup import MAX_KEYS
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
     ToyStage,
@@ -216,7 +216,7 @@ def test_the_first_tier_keeps_a_recalled_answer_no_longer_than_it_holds(
     redis: RedisServer,
 ) -> None:
     wall, clock = Clock(), Clock()
-    local = LocalMemory(1 << 20, clock=clock)
+    local = LocalCache(1 << 20, clock=clock)
     served = make_dear(serve_toy(*cascade()))
 
     async def use(first: Process, second: Process) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelDirectoryError
-from routes import finding
-from routes.finding import scan_routes
+from routes import scanning
+from routes.scanning import scan_routes
 
 
 def test_a_loop_of_links_is_named_and_a_link_to_a_folder_followed(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_loop_of_links_is_named_and_a_link_to_a_folder_followed(tmp_path: Path
 def test_a_route_with_too_many_entries_is_named_and_the_others_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(scanning, "MAX_ENTRIES", 3)
     (tmp_path / "good" / "1").mkdir(parents=True)
     for number in range(4):
         (tmp_path / "full" / str(number)).mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_a_route_with_too_many_entries_is_named_and_the_others_are_found(
 def test_a_root_with_too_many_entries_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(scanning, "MAX_ENTRIES", 3)
     for number in range(4):
         (tmp_path / str(number)).touch()
     with pytest.raises(ModelDirectoryError, match="holds more than 3 entries"):

@@ -10,16 +10,16 @@ from core.errors import InvalidInput
 from serving.callers import UNKNOWN, Caller
 from serving.engine.admission import Admitted
 from serving.http.body import HeaderMap, Receive
-from serving.http.infer.tensor_body import Asked
+from serving.http.infer.tensor_body import ParsedRequest
 from serving.http.status import Response
 
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_FIELDS = 64
-_MAX_PLACES = 1024
+_MAX_TARGETS = 1024
 _MAX_PATH = 512
 
 
-class Place(NamedTuple):
+class Target(NamedTuple):
     """An endpoint, and the route that its path names."""
 
     endpoint: str
@@ -27,21 +27,21 @@ class Place(NamedTuple):
     version: str | None = None
 
 
-class Known(NamedTuple):
+class AdmittedRequest(NamedTuple):
     """An infer request that was read and admitted before its visit began."""
 
-    asked: Asked
+    parsed: ParsedRequest
     admitted: Admitted
 
 
-class Visit(NamedTuple):
+class HttpRequest(NamedTuple):
     """One request, before its body is read."""
 
-    place: Place
+    target: Target
     headers: HeaderMap
     receive: Receive
     query: bytes
-    known: Known | None = None  # what the connection found out before
+    admitted_request: AdmittedRequest | None = None  # what the connection found out before
     caller: Caller = UNKNOWN
 
 
@@ -49,20 +49,20 @@ class Endpoint(NamedTuple):
     """What answers visits of a place."""
 
     method: str
-    answer: Callable[[Visit], Awaitable[Response]]
+    answer: Callable[[HttpRequest], Awaitable[Response]]
 
 
-FIXED: Mapping[str, Place] = {
-    "/livez": Place("live"),
-    "/readyz": Place("ready"),
-    "/metrics": Place("metrics"),
-    "/openapi.json": Place("openapi"),
-    "/v1/routes": Place("routes"),
-    "/v2": Place("server"),
-    "/v2/models/stats": Place("statistics"),
-    "/v2/repository/index": Place("index"),
-    "/v2/health/live": Place("live"),
-    "/v2/health/ready": Place("ready"),
+FIXED: Mapping[str, Target] = {
+    "/livez": Target("live"),
+    "/readyz": Target("ready"),
+    "/metrics": Target("metrics"),
+    "/openapi.json": Target("openapi"),
+    "/v1/routes": Target("routes"),
+    "/v2": Target("server"),
+    "/v2/models/stats": Target("statistics"),
+    "/v2/repository/index": Target("index"),
+    "/v2/health/live": Target("live"),
+    "/v2/health/ready": Target("ready"),
 }
 _MODEL_ENDPOINTS: Mapping[str, str] = {
     "": "model",
@@ -72,40 +72,40 @@ _MODEL_ENDPOINTS: Mapping[str, str] = {
 }
 
 
-class Places:
+class PathTable:
     """What is remembered of paths: the fixed ones, and those of served routes."""
 
     def __init__(self) -> None:
         self._places = dict(FIXED)
-        self.urls: dict[bytes, Place] = {}  # of infer endpoints, as they come over the wire
+        self.urls: dict[bytes, Target] = {}  # of infer endpoints, as they come over the wire
 
-    def get(self, path: str) -> Place | None:
+    def get(self, path: str) -> Target | None:
         return self._places.get(path)
 
-    def remember(self, path: str, place: Place) -> None:
+    def remember(self, path: str, target: Target) -> None:
         """Only where its route is served, so that no client can fill the memory."""
         if len(path) > _MAX_PATH:  # `auto:<task>` is served under any version
             return
-        if len(self._places) >= _MAX_PLACES:
+        if len(self._places) >= _MAX_TARGETS:
             self._places = dict(FIXED)
             self.urls = {}
-        self._places[path] = place
-        if place.endpoint == "infer" and quote(path, safe="/:") == path:
-            self.urls[path.encode()] = place
+        self._places[path] = target
+        if target.endpoint == "infer" and quote(path, safe="/:") == path:
+            self.urls[path.encode()] = target
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
 
-def read_place(path: str) -> Place | None:
+def parse_path(path: str) -> Target | None:
     """None when no endpoint has this path. That the route is served is not checked here."""
     if (fixed := FIXED.get(path)) is not None:
         return fixed
     match path.split("/"):
         case ["", "v1", "routes", route, "predict"] if route:
-            return Place("predict", route)
+            return Target("predict", route)
         case ["", "v2", "repository", "models", route, "load" | "unload"] if route:
-            return Place("change")
+            return Target("change")
         case ["", "v2", "models", route, "versions", version, *rest] if route and version:
             return _model(route, version, rest)
         case ["", "v2", "models", route, *rest] if route:
@@ -114,9 +114,9 @@ def read_place(path: str) -> Place | None:
             return None
 
 
-def _model(route: str, version: str | None, rest: list[str]) -> Place | None:
+def _model(route: str, version: str | None, rest: list[str]) -> Target | None:
     endpoint = _MODEL_ENDPOINTS.get("/".join(rest))
-    return None if endpoint is None else Place(endpoint, route, version)
+    return None if endpoint is None else Target(endpoint, route, version)
 
 
 def read_query(query: bytes) -> Mapping[str, str]:

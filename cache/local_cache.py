@@ -1,6 +1,6 @@
 """The local cache: answers kept in this process, bounded in bytes.
 
-Each answer has a time to live; which leaves first is the business of `cache/queues.py`, whose own
+Each answer has a time to live; which leaves first is the business of `cache/s3_fifo.py`, whose own
 bytes count too. Used from the event loop only, hence without a lock. Knows nothing of routes: the
 keys tell them apart.
 """
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cache.ghosts import SLOT_BYTES
-from cache.queues import ENTRY_BYTES, MAX_HITS, Queues
+from cache.ghost_queue import SLOT_BYTES
+from cache.s3_fifo import ENTRY_BYTES, MAX_HITS, S3Fifo
 from core.messages import Key, Outcome
 
 ARRAY_BYTES = 128  # an array's header, its shape and its slot in `outputs`
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryCounts:
+class CacheCounts:
     """What a cache has done since it was made, and what it holds now."""
 
     hits: int
@@ -34,7 +34,7 @@ class MemoryCounts:
     entries: int
 
 
-class LocalMemory:
+class LocalCache:
     """At most `limit_bytes`, the queues' own included; `clock` gives seconds that never go back."""
 
     def __init__(
@@ -51,8 +51,8 @@ class LocalMemory:
         self._clock = clock
         slots = limit_bytes // ENTRY_BYTES + 1  # no more answers than this can be held
         self._own_bytes = SLOT_BYTES * slots
-        self._room_bytes = max(0, limit_bytes - self._own_bytes)
-        self._queues = Queues(self._room_bytes, slots)
+        self._capacity_bytes = max(0, limit_bytes - self._own_bytes)
+        self._queues = S3Fifo(self._capacity_bytes, slots)
         self._find = self._queues.entries.get
         self._hits = self._misses = self._stores = 0
         self._evictions = self._expirations = self._rejected = 0
@@ -68,7 +68,7 @@ class LocalMemory:
             return None
         if self._clock() >= entry.expires_at:
             self._expirations += entry.outcome is not None
-            self._queues.empty(entry)
+            self._queues.expire(entry)
             self._misses += count_miss
             return None
         if entry.hits < MAX_HITS:
@@ -81,26 +81,26 @@ class LocalMemory:
         queues = self._queues
         entry = self._find(key)
         if entry is not None:
-            queues.empty(entry)
-        outputs = {name: own(array) for name, array in outcome.outputs.items()}
+            queues.expire(entry)
+        outputs = {name: own_copy(array) for name, array in outcome.outputs.items()}
         size_bytes = ENTRY_BYTES + sum(map(count_bytes, outputs.values()))
-        if size_bytes > self._room_bytes:
+        if size_bytes > self._capacity_bytes:
             self._rejected += 1
             return
         now = self._clock()
-        if queues.size_bytes + size_bytes > self._room_bytes:
-            self._make_room(key, size_bytes, now)
+        if queues.size_bytes + size_bytes > self._capacity_bytes:
+            self._evict_to_fit(key, size_bytes, now)
             entry = self._find(key)
         kept = Outcome(outputs, outcome.confidence, outcome.exit)
         expires_at = now + (self._ttl_s if ttl_s is None else ttl_s)
         if entry is None:
             queues.add(key, kept, size_bytes, expires_at)
         else:
-            queues.fill(entry, kept, size_bytes, expires_at)
+            queues.refill(entry, kept, size_bytes, expires_at)
         self._stores += 1
 
-    def counts(self) -> MemoryCounts:
-        return MemoryCounts(
+    def counts(self) -> CacheCounts:
+        return CacheCounts(
             hits=self._hits,
             misses=self._misses,
             stores=self._stores,
@@ -108,14 +108,14 @@ class LocalMemory:
             expirations=self._expirations,
             rejected=self._rejected,
             size_bytes=self._own_bytes + self._queues.size_bytes,
-            entries=len(self._queues.entries) - self._queues.hollow,
+            entries=len(self._queues.entries) - self._queues.expired_entries,
         )
 
-    def check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert that the books balance; nothing kept can be written or pins a larger array."""
-        self._queues.check()
+        self._queues.check_invariants()
         held = self._queues.size_bytes
-        assert held <= self._room_bytes, f"{held} bytes kept, {self._room_bytes} allowed"
+        assert held <= self._capacity_bytes, f"{held} bytes kept, {self._capacity_bytes} allowed"
         for entry in self._queues.entries.values():
             if entry.outcome is None:
                 continue
@@ -123,12 +123,12 @@ class LocalMemory:
                 assert not array.flags.writeable, f"{name} can be written"
                 assert array.base is None, f"{name} pins another array"
 
-    def _make_room(self, key: Key, size_bytes: int, now: float) -> None:
+    def _evict_to_fit(self, key: Key, size_bytes: int, now: float) -> None:
         """Evict until an answer of this size fits, in the place that its key has, if any."""
         queues = self._queues
         while True:
             kept_bytes = ENTRY_BYTES if key in queues.entries else 0
-            if queues.size_bytes - kept_bytes + size_bytes <= self._room_bytes:
+            if queues.size_bytes - kept_bytes + size_bytes <= self._capacity_bytes:
                 return
             gone = queues.evict(now)
             if gone.outcome is None:
@@ -146,7 +146,7 @@ def count_bytes(array: npt.NDArray[np.generic]) -> int:
     return size_bytes
 
 
-def own(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def own_copy(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """A read-only array with its own bytes: itself if it is one, else a copy."""
     if array.base is None and not array.flags.writeable:
         return array

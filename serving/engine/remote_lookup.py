@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from cache.breaker import State
-from cache.encoding import Recalled
-from cache.local import LocalMemory
+from cache.circuit_breaker import BreakerState
+from cache.encoding import StoredAnswer
+from cache.local_cache import LocalCache
 from cache.remote_counts import RemoteCounts
 from core.messages import Key, Outcome
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Flight, Lane
 from serving.scheduling.scheduler import Scheduler
-from serving.scheduling.traced_rows import note_lookup
+from serving.scheduling.traced_rows import trace_remote_lookup
 
 MAX_KEYS = 64  # of one look-up
 MAX_WAITING = 512
@@ -32,19 +32,19 @@ MEASURE_FOR_S = 0.01
 _log = logging.getLogger("sparing.cache")
 
 
-class SecondTier(Protocol):
+class RemoteAnswers(Protocol):
     """A cache outside the process, as far as the engine needs it. None of it raises."""
 
     @property
     def timeout_s(self) -> float: ...
     @property
-    def look_ups(self) -> int:
+    def max_concurrent_lookups(self) -> int:
         """How many look-ups may be under way at once."""
 
-    def recalling(self) -> State: ...
+    def lookup_state(self) -> BreakerState: ...
     async def look_up(
         self, keys: Sequence[Key], within_s: float | None = None
-    ) -> Sequence[Recalled | None] | None:
+    ) -> Sequence[StoredAnswer | None] | None:
         """None: it could not be asked."""
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None: ...
@@ -52,21 +52,21 @@ class SecondTier(Protocol):
     async def close(self) -> None: ...
 
 
-class _Question(NamedTuple):
+class _PendingLookup(NamedTuple):
     """A key to look up, and the row that waits for it; None: asked for the measure's sake."""
 
     key: Key
-    asked_at: float
+    waiting_since: float
     flight: Flight | None
 
 
-class Lookup:
+class RemoteLookup:
     """Stands before the scheduler's lanes; lives on the event loop."""
 
     def __init__(
         self,
-        tier: SecondTier,
-        memory: LocalMemory,
+        tier: RemoteAnswers,
+        memory: LocalCache,
         scheduler: Scheduler,
         reply_margin_s: float,
         *,
@@ -80,42 +80,42 @@ class Lookup:
         self._clock = clock
         self._key_cost = UnitCost(clock)
         self._measured_at = 0.0
-        self._waiting: list[_Question] = []
-        self._asking: set[asyncio.Task[None]] = set()
-        self._ask_is_due = False
+        self._waiting: list[_PendingLookup] = []
+        self._lookup_tasks: set[asyncio.Task[None]] = set()
+        self._lookups_due = False
 
     def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
         """As the scheduler's: the row is on its way to the lane, though perhaps not at once."""
-        if flight.key is None or lane.remember_s is None:
+        if flight.key is None or lane.cache_ttl_s is None:
             self._scheduler.enqueue(flight, lane, now)
             return
-        state = self.tier.recalling()
+        state = self.tier.lookup_state()
         room = len(self._waiting) < MAX_WAITING
-        if state == "closed" and room and self._is_worth(lane):
+        if state == "closed" and room and self._is_worthwhile(lane):
             lane.looked_up += 1
-            self._wait(_Question(flight.key, now, flight))
+            self._wait(_PendingLookup(flight.key, now, flight))
             return
         is_trial = state == "half-open" and not self._waiting
         if room and (is_trial or (state == "closed" and self._measures(now))):
-            self._wait(_Question(flight.key, now, None))
+            self._wait(_PendingLookup(flight.key, now, None))
         self._scheduler.enqueue(flight, lane, now)
 
-    def keep(self, key: Key, outcome: Outcome, lane: Lane) -> None:
+    def store_answer(self, key: Key, outcome: Outcome, lane: Lane) -> None:
         """A row has its final answer: other processes may want it."""
-        if lane.remember_s is not None and self._is_worth(lane):
-            self.tier.put(key, outcome, lane.remember_s)
+        if lane.cache_ttl_s is not None and self._is_worthwhile(lane):
+            self.tier.put(key, outcome, lane.cache_ttl_s)
 
     def key_s(self) -> float | None:
         """Measured seconds a key; None while nothing is known."""
         return self._key_cost.unit_s()
 
     def close(self) -> None:
-        for task in self._asking:
+        for task in self._lookup_tasks:
             task.cancel()
 
     # Is it worth it? -----------------------------------------------------------------------------
 
-    def _is_worth(self, lane: Lane) -> bool:
+    def _is_worthwhile(self, lane: Lane) -> bool:
         key_s = self._key_cost.unit_s()
         if key_s is None:
             return True
@@ -130,33 +130,33 @@ class Lookup:
 
     # Asking --------------------------------------------------------------------------------------
 
-    def _wait(self, question: _Question) -> None:
-        self._waiting.append(question)
-        if not self._ask_is_due:
-            self._ask_is_due = True
-            self._loop.call_soon(self._ask_all)
+    def _wait(self, pending: _PendingLookup) -> None:
+        self._waiting.append(pending)
+        if not self._lookups_due:
+            self._lookups_due = True
+            self._loop.call_soon(self._start_lookups)
 
-    def _ask_all(self) -> None:
+    def _start_lookups(self) -> None:
         """Ask for what waits, as far as look-ups are free; each that ends comes here again."""
-        self._ask_is_due = False
-        while self._waiting and len(self._asking) < self.tier.look_ups:
+        self._lookups_due = False
+        while self._waiting and len(self._lookup_tasks) < self.tier.max_concurrent_lookups:
             batch, self._waiting = self._waiting[:MAX_KEYS], self._waiting[MAX_KEYS:]
-            batch = [question for question in batch if self._may_wait(question)]
+            batch = [pending for pending in batch if self._may_wait(pending)]
             if batch:
-                task = self._loop.create_task(self._ask(batch))
-                self._asking.add(task)
-                task.add_done_callback(self._asked)
+                task = self._loop.create_task(self._look_up(batch))
+                self._lookup_tasks.add(task)
+                task.add_done_callback(self._on_lookup_done)
 
-    def _may_wait(self, question: _Question) -> bool:
+    def _may_wait(self, pending: _PendingLookup) -> bool:
         """False: nobody wants it any more, or it goes to its lane, since it has waited too long
         already or has no time to.
         """
-        flight = question.flight
+        flight = pending.flight
         if flight is None:
             return True
         now = self._clock()
         timeout_s = self.tier.timeout_s
-        if flight.done or now - question.asked_at > timeout_s / 2:
+        if flight.done or now - pending.waiting_since > timeout_s / 2:
             self._release(flight, now)
             return False
         deadlines = [one.deadline for one, _ in flight.waiters if one.deadline is not None]
@@ -169,30 +169,32 @@ class Lookup:
                 return False
         return True
 
-    async def _ask(self, batch: Sequence[_Question]) -> None:
-        found: Sequence[Recalled | None] | None = None
+    async def _look_up(self, batch: Sequence[_PendingLookup]) -> None:
+        found: Sequence[StoredAnswer | None] | None = None
         began = self._clock()
-        is_trial = self.tier.recalling() != "closed"  # which has to connect first
-        oldest = min(question.asked_at for question in batch)
+        is_trial = self.tier.lookup_state() != "closed"  # which has to connect first
+        oldest = min(pending.waiting_since for pending in batch)
         try:
             within_s = max(self.tier.timeout_s / 2, self.tier.timeout_s - (began - oldest))
-            found = await self.tier.look_up([question.key for question in batch], within_s)
+            found = await self.tier.look_up([pending.key for pending in batch], within_s)
         finally:
             now = self._clock()
             if found is not None and not is_trial:
                 self._key_cost.observe(len(batch), now - began)
             answers = found or [None] * len(batch)
             if self._scheduler.traced:
-                note_lookup(_tell_rows(batch, answers), now)
-            for question, known in zip(batch, answers, strict=True):
-                if question.flight is not None:
-                    self._answer_safely(question.flight, question.key, known, now)
+                trace_remote_lookup(_lookup_results(batch, answers), now)
+            for pending, known in zip(batch, answers, strict=True):
+                if pending.flight is not None:
+                    self._answer_safely(pending.flight, pending.key, known, now)
 
-    def _asked(self, task: "asyncio.Task[None]") -> None:
-        self._asking.discard(task)
-        self._ask_all()
+    def _on_lookup_done(self, task: "asyncio.Task[None]") -> None:
+        self._lookup_tasks.discard(task)
+        self._start_lookups()
 
-    def _answer_safely(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
+    def _answer_safely(
+        self, flight: Flight, key: Key, known: StoredAnswer | None, now: float
+    ) -> None:
         """What goes wrong with one row keeps none of the others waiting."""
         try:
             self._answer(flight, key, known, now)
@@ -201,19 +203,19 @@ class Lookup:
             if not flight.done:
                 self._scheduler.enqueue(flight, flight.lane, now)
 
-    def _answer(self, flight: Flight, key: Key, known: Recalled | None, now: float) -> None:
+    def _answer(self, flight: Flight, key: Key, known: StoredAnswer | None, now: float) -> None:
         least = flight.controls.get("min_confidence", 0.0)
         if flight.done or known is None or known.outcome.confidence < least:
             self._release(flight, now)
             return
         flight.lane.looked_up -= 1
-        remember_s = flight.lane.remember_s
-        if remember_s is not None:
-            ttl_s = min(remember_s, known.left_s)
+        cache_ttl_s = flight.lane.cache_ttl_s
+        if cache_ttl_s is not None:
+            ttl_s = min(cache_ttl_s, known.left_s)
             self._memory.put(key, known.outcome, ttl_s)
             if flight.probe is not None:  # it was computed, if not here
-                flight.probe.land(known.outcome, ttl_s)
-        self._scheduler.recall(flight, known.outcome)
+                flight.probe.complete(known.outcome, ttl_s)
+        self._scheduler.finish_from_cache(flight, known.outcome)
 
     def _release(self, flight: Flight, now: float) -> None:
         """Into its lane, if anybody still waits for it."""
@@ -222,10 +224,10 @@ class Lookup:
             self._scheduler.enqueue(flight, flight.lane, now)
 
 
-def _tell_rows(
-    batch: Sequence[_Question], answers: Sequence[Recalled | None]
+def _lookup_results(
+    batch: Sequence[_PendingLookup], answers: Sequence[StoredAnswer | None]
 ) -> Iterator[tuple[Flight, float, bool]]:
     """The rows that waited for a look-up, since when, and whether they are known."""
-    for question, known in zip(batch, answers, strict=True):
-        if question.flight is not None:
-            yield question.flight, question.asked_at, known is not None
+    for pending, known in zip(batch, answers, strict=True):
+        if pending.flight is not None:
+            yield pending.flight, pending.waiting_since, known is not None

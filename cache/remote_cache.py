@@ -20,9 +20,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from cache.breaker import Breaker, State
-from cache.encoding import VERSION, Encoding, Recalled, Unstorable
-from cache.link import Command, Link
+from cache.circuit_breaker import BreakerState, CircuitBreaker
+from cache.encoding import VERSION, Encoding, StoredAnswer, UnencodableAnswer
+from cache.redis_connection import Command, RedisConnection
 from cache.remote_counts import Reason, RemoteCounts
 from core.messages import Key, Outcome
 
@@ -37,7 +37,7 @@ RETRY_S = 0.25
 _log = logging.getLogger("sparing.cache")
 
 
-class RemoteMemory:
+class RemoteCache:
     """Make it, use it and close it inside one running loop."""
 
     def __init__(
@@ -56,22 +56,22 @@ class RemoteMemory:
         if max_connections < 2:
             raise ValueError(f"max_connections: {max_connections} given, 2 or more are allowed")
         self.timeout_s = timeout_s
-        self.look_ups = max_connections - 1  # that may be under way at once
+        self.max_concurrent_lookups = max_connections - 1  # that may be under way at once
         self._encoding = Encoding(secret)
         self._prefix = prefix.encode() + b"%d:" % VERSION
         self._ttl_s = ttl_s
         self._wall_clock = wall_clock
-        self._recalling = Breaker(FAILURES, RETRY_S, clock)
-        self._storing = Breaker(FAILURES, RETRY_S, clock)
-        self._links = [
-            Link(make_connection(url), CONNECT_TIMEOUT_S, ResponseError)
+        self._lookup_breaker = CircuitBreaker(FAILURES, RETRY_S, clock)
+        self._store_breaker = CircuitBreaker(FAILURES, RETRY_S, clock)
+        self._connections = [
+            RedisConnection(make_connection(url), CONNECT_TIMEOUT_S, ResponseError)
             for _ in range(max_connections)
         ]
-        self._recall_links: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
-        for link in self._links[1:]:
-            self._recall_links.put_nowait(link)
-        self._store_links: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
-        self._store_links.put_nowait(self._links[0])
+        self._lookup_connections: asyncio.LifoQueue[RedisConnection] = asyncio.LifoQueue()
+        for link in self._connections[1:]:
+            self._lookup_connections.put_nowait(link)
+        self._store_connections: asyncio.LifoQueue[RedisConnection] = asyncio.LifoQueue()
+        self._store_connections.put_nowait(self._connections[0])
         self._pending: deque[tuple[Key, bytes, int]] = deque()
         self._pending_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
@@ -82,23 +82,27 @@ class RemoteMemory:
 
     def connect(self) -> None:
         """Open all connections before a row needs one; trouble is met when one is needed."""
-        for link in self._links:
+        for link in self._connections:
             link.open()
 
-    def recalling(self) -> State:
+    def lookup_state(self) -> BreakerState:
         """Whether look-ups are made now: closed yes, open no, half-open a single one."""
-        return self._recalling.state()
+        return self._lookup_breaker.state()
 
     async def look_up(
         self, keys: Sequence[Key], within_s: float | None = None
-    ) -> Sequence[Recalled | None] | None:
+    ) -> Sequence[StoredAnswer | None] | None:
         """What is known of at most MAX_KEYS keys, in one MGET; None: it could not be asked, or not
         in time.
         """
         command = (b"MGET", *[self._prefix + key for key in keys])
         began = self._clock()
         replies = await self._attempt(
-            self._recalling, self._recall_links, [command], within_s or self.timeout_s, len(keys)
+            self._lookup_breaker,
+            self._lookup_connections,
+            [command],
+            within_s or self.timeout_s,
+            len(keys),
         )
         found = None
         if replies is not None and isinstance(replies[0], list) and len(replies[0]) == len(keys):
@@ -114,7 +118,7 @@ class RemoteMemory:
         """Keep the answer for `ttl_s` (default: the cache's): sent soon, with others; dropped when
         too many wait already.
         """
-        if self._storing.state() == "open" or self._pending_bytes >= MAX_PENDING_BYTES:
+        if self._store_breaker.state() == "open" or self._pending_bytes >= MAX_PENDING_BYTES:
             self._errors["dropped"] += 1
             return
         item = self._encode(key, outcome, ttl_s)
@@ -131,7 +135,7 @@ class RemoteMemory:
             await asyncio.wait([self._flushing], timeout=CONNECT_TIMEOUT_S)
             if self._flushing is not None:
                 self._flushing.cancel()
-        for link in self._links:
+        for link in self._connections:
             await link.close()
 
     def counts(self) -> RemoteCounts:
@@ -142,16 +146,16 @@ class RemoteMemory:
             errors=dict(self._errors),
             lookups=self._lookups,
             lookup_s=self._lookup_s,
-            recalling=self._recalling.state(),
-            storing=self._storing.state(),
+            lookup_state=self._lookup_breaker.state(),
+            store_state=self._store_breaker.state(),
             pending_bytes=self._pending_bytes,
         )
 
     # Looking up ----------------------------------------------------------------------------------
 
-    def _decode(self, keys: Sequence[Key], values: Sequence[object]) -> list[Recalled | None]:
+    def _decode(self, keys: Sequence[Key], values: Sequence[object]) -> list[StoredAnswer | None]:
         now = self._wall_clock()
-        found: list[Recalled | None] = []
+        found: list[StoredAnswer | None] = []
         for key, value in zip(keys, values, strict=True):
             known = self._encoding.decode(key, value, now) if isinstance(value, bytes) else None
             if known is None and value is not None:
@@ -167,7 +171,7 @@ class RemoteMemory:
         ttl_s = self._ttl_s if ttl_s is None else ttl_s
         try:
             value = self._encoding.encode(key, outcome, self._wall_clock() + ttl_s)
-        except Unstorable:
+        except UnencodableAnswer:
             self._errors["unstorable"] += 1
             return None
         return self._prefix + key, value, max(1, int(ttl_s * 1000))
@@ -185,7 +189,7 @@ class RemoteMemory:
     async def _send(self, batch: Sequence[tuple[Key, bytes, int]]) -> None:
         commands = [(b"SET", key, value, b"PX", ttl_ms) for key, value, ttl_ms in batch]
         replies = await self._attempt(
-            self._storing, self._store_links, commands, self.timeout_s, len(batch)
+            self._store_breaker, self._store_connections, commands, self.timeout_s, len(batch)
         )
         if replies is not None:
             kept = replies.count(b"OK")
@@ -197,8 +201,8 @@ class RemoteMemory:
 
     async def _attempt(
         self,
-        breaker: Breaker,
-        links: "asyncio.LifoQueue[Link]",
+        breaker: CircuitBreaker,
+        links: "asyncio.LifoQueue[RedisConnection]",
         commands: Sequence[Command],
         timeout_s: float,
         keys: int,
@@ -206,7 +210,7 @@ class RemoteMemory:
         """The commands' replies, of which at least one is no error; None: counted, and a failure
         for the breaker.
         """
-        if not breaker.admit():
+        if not breaker.allow_attempt():
             self._errors["dropped"] += keys
             return None
         try:
@@ -222,16 +226,16 @@ class RemoteMemory:
             self._fail(breaker, "connection", keys, type(error).__name__)
         else:
             if not all(isinstance(reply, ResponseError) for reply in replies):
-                if breaker.succeed():
+                if breaker.record_success():
                     _log.info("the remote cache answers again")
                 return replies
             self._fail(breaker, "refused", keys, str(replies[0]).partition(" ")[0])
         return None
 
-    def _fail(self, breaker: Breaker, reason: Reason, keys: int, detail: str = "") -> None:
+    def _fail(self, breaker: CircuitBreaker, reason: Reason, keys: int, detail: str = "") -> None:
         self._errors[reason] += keys
-        if breaker.fail():
-            what = "answer" if breaker is self._recalling else "store"
+        if breaker.record_failure():
+            what = "answer" if breaker is self._lookup_breaker else "store"
             why = f"{reason}, {detail}" if detail else reason
             _log.warning(
                 "the remote cache does not %s (%s); tried again every %g s",

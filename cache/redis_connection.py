@@ -16,7 +16,7 @@ Command = tuple[bytes | int, ...]
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # wrong stub
 
 
-class Link:
+class RedisConnection:
     """A connection that is opened when it is needed, and closed when an exchange goes wrong."""
 
     def __init__(
@@ -32,12 +32,12 @@ class Link:
         """Begin to connect; a failure is told to whoever waits for it, if anybody does."""
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._connect())
-            self._opening.add_done_callback(_take_error)
+            self._opening.add_done_callback(_consume_error)
         return self._opening
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:  # Any: whatever Redis says
         """Each command's reply, the error itself where Redis refused. One at a time."""
-        await self._make_ready()
+        await self._wait_connected()
         connection = self._connection
         try:
             packed = b"".join(map(_pack, commands))
@@ -52,7 +52,7 @@ class Link:
             self._opening.cancel()
         await self._discard()
 
-    async def _make_ready(self) -> None:
+    async def _wait_connected(self) -> None:
         """Wait for the connection; it goes on being opened when the caller waits no longer."""
         if self._open and await self._connection.can_read():  # closed, or bytes nobody asked for
             await self._discard()
@@ -81,7 +81,7 @@ class Link:
             return error
 
 
-def _take_error(opening: "asyncio.Task[None]") -> None:
+def _consume_error(opening: "asyncio.Task[None]") -> None:
     """Who waited for it may have left, and asyncio would log what nobody took."""
     if not opening.cancelled():
         opening.exception()

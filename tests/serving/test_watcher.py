@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from serving.watching import Watcher, return_free_memory
+from serving.watcher import Watcher, return_free_memory
 
 
 def test_looks_go_on_after_one_that_failed(caplog: pytest.LogCaptureFixture) -> None:

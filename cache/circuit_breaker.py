@@ -8,26 +8,26 @@ another `retry_s`. It knows neither what is attempted nor why it failed.
 from collections.abc import Callable
 from typing import Literal, get_args
 
-State = Literal["closed", "half-open", "open"]
-STATES: tuple[State, ...] = get_args(State)
+BreakerState = Literal["closed", "half-open", "open"]
+BREAKER_STATES: tuple[BreakerState, ...] = get_args(BreakerState)
 
 
-class Breaker:
+class CircuitBreaker:
     """`clock` gives seconds that never go back."""
 
     def __init__(self, failures: int, retry_s: float, clock: Callable[[], float]) -> None:
-        self._most = failures
+        self._max_failures = failures
         self._retry_s = retry_s
         self._clock = clock
         self._failures = 0  # in a row
         self._retry_at = 0.0
 
-    def state(self) -> State:
-        if self._failures < self._most:
+    def state(self) -> BreakerState:
+        if self._failures < self._max_failures:
             return "closed"
         return "half-open" if self._clock() >= self._retry_at else "open"
 
-    def admit(self) -> bool:
+    def allow_attempt(self) -> bool:
         """Whether an attempt may be made now. The one of a half-open breaker is given away by this;
         should its result never be told, another may follow after `retry_s`.
         """
@@ -36,16 +36,16 @@ class Breaker:
             self._retry_at = self._clock() + self._retry_s
         return state != "open"
 
-    def succeed(self) -> bool:
+    def record_success(self) -> bool:
         """An attempt succeeded; true when that closed the breaker."""
-        was_closed = self._failures < self._most
+        was_closed = self._failures < self._max_failures
         self._failures = 0
         return not was_closed
 
-    def fail(self) -> bool:
+    def record_failure(self) -> bool:
         """An attempt failed; true when that opened a closed breaker."""
         self._failures += 1
-        if self._failures < self._most:
+        if self._failures < self._max_failures:
             return False
         self._retry_at = self._clock() + self._retry_s
-        return self._failures == self._most
+        return self._failures == self._max_failures

@@ -7,31 +7,31 @@ from typing import NamedTuple
 
 from cache.remote_counts import REASONS
 from cache.secret import derive_key
-from monitoring.metrics.cache_counts import MemoryCounts
-from serving.engine.second_tier_lookup import Lookup, SecondTier
+from monitoring.metrics.cache_counts import CacheCounts
+from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.settings import CacheSettings
 
 
-class Opened(NamedTuple):
+class OpenedRemote(NamedTuple):
     """What the engine is given; nothing where there is no remote cache."""
 
-    tier: SecondTier | None
+    tier: RemoteAnswers | None
     secret: bytes | None  # of fingerprints, shared by all processes with this cache
 
 
-def open_second_tier(settings: CacheSettings) -> Opened:
+def open_remote_cache(settings: CacheSettings) -> OpenedRemote:
     """Call it inside the running loop. Raises ValueError with one sentence for a URL or a secret
     that cannot be used.
     """
     remote = settings.remote
     url = remote.url.get_secret_value()
     if not settings.enabled or not url:
-        return Opened(None, None)
-    from cache.remote import RemoteMemory
+        return OpenedRemote(None, None)
+    from cache.remote_cache import RemoteCache
 
     try:
         secret = remote.read_secret()
-        tier = RemoteMemory(
+        tier = RemoteCache(
             url,
             derive_key(secret, "sparing values"),
             timeout_s=remote.timeout_ms / 1e3,
@@ -39,12 +39,12 @@ def open_second_tier(settings: CacheSettings) -> Opened:
             max_connections=remote.max_connections,
         )
     except ValueError as error:
-        raise ValueError(f"cache.remote: {error}") from None
+        raise ValueError(f"cache.remote_cache: {error}") from None
     tier.connect()
-    return Opened(tier, derive_key(secret, "sparing keys"))
+    return OpenedRemote(tier, derive_key(secret, "sparing keys"))
 
 
-def count_second_tier(lookup: Lookup | None) -> MemoryCounts:
+def count_remote_cache(lookup: RemoteLookup | None) -> CacheCounts:
     """As `metrics` names it; a key's time is NaN while nothing is known of it. Nothing of none."""
     if lookup is None:
         return {}
@@ -58,8 +58,8 @@ def count_second_tier(lookup: Lookup | None) -> MemoryCounts:
         "remote_lookup_seconds": counts.lookup_s,
         "remote_key_seconds": float("nan") if key_s is None else key_s,
         "remote_breaker_open": {
-            "recall": counts.recalling != "closed",
-            "store": counts.storing != "closed",
+            "recall": counts.lookup_state != "closed",
+            "store": counts.store_state != "closed",
         },
         "remote_pending_bytes": counts.pending_bytes,
     }

@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cache.ghosts import SLOT_BYTES
-from cache.local import ARRAY_BYTES, LocalMemory
-from cache.queues import ENTRY_BYTES
+from cache.ghost_queue import SLOT_BYTES
+from cache.local_cache import ARRAY_BYTES, LocalCache
+from cache.s3_fifo import ENTRY_BYTES
 from core.messages import Key, Outcome
 
 ROW_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8
@@ -42,14 +42,14 @@ def _read(outcome: Outcome | None) -> int | None:
 
 
 def test_what_was_put_is_found_and_the_rest_is_none() -> None:
-    memory = LocalMemory(10_000)
+    memory = LocalCache(10_000)
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(2), _make_outcome(2))
     assert [_read(memory.get(_make_key(index))) for index in (2, 3, 1)] == [2, None, 1]
 
 
 def test_confidence_and_exit_are_kept() -> None:
-    memory = LocalMemory(10_000)
+    memory = LocalCache(10_000)
     memory.put(b"k", Outcome({"label": np.array(3)}, 0.25, "light"))
     found = memory.get(b"k")
     assert found is not None
@@ -57,7 +57,7 @@ def test_confidence_and_exit_are_kept() -> None:
 
 
 def test_what_was_asked_for_again_stays_and_the_oldest_other_one_leaves() -> None:
-    memory = LocalMemory(_room_for(2))
+    memory = LocalCache(_room_for(2))
     for index in (1, 2):
         memory.put(_make_key(index), _make_outcome(index))
     assert _read(memory.get(_make_key(1))) == 1
@@ -68,7 +68,7 @@ def test_what_was_asked_for_again_stays_and_the_oldest_other_one_leaves() -> Non
 
 def test_an_answer_is_a_miss_from_its_time_to_live_on() -> None:
     clock = Clock()
-    memory = LocalMemory(10_000, ttl_s=10, clock=clock)
+    memory = LocalCache(10_000, ttl_s=10, clock=clock)
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(2), _make_outcome(2), ttl_s=20)
     clock.now_s += 9.9
@@ -82,7 +82,7 @@ def test_an_answer_is_a_miss_from_its_time_to_live_on() -> None:
 
 def test_a_hit_does_not_prolong_a_life() -> None:
     clock = Clock()
-    memory = LocalMemory(10_000, ttl_s=10, clock=clock)
+    memory = LocalCache(10_000, ttl_s=10, clock=clock)
     memory.put(_make_key(1), _make_outcome(1))
     clock.now_s += 9
     assert memory.get(_make_key(1)) is not None
@@ -91,17 +91,17 @@ def test_a_hit_does_not_prolong_a_life() -> None:
 
 
 def test_storing_again_replaces_the_answer_and_its_bytes() -> None:
-    memory = LocalMemory(10_000)
+    memory = LocalCache(10_000)
     empty_bytes = memory.counts().size_bytes
     memory.put(_make_key(1), _make_outcome(1, size=50))
     memory.put(_make_key(1), _make_outcome(2))
     assert _read(memory.get(_make_key(1))) == 2
     assert memory.counts().size_bytes - empty_bytes == ROW_BYTES
-    memory.check()
+    memory.check_invariants()
 
 
 def test_an_answer_larger_than_the_memory_is_rejected_and_drives_nothing_out() -> None:
-    memory = LocalMemory(_room_for(1))
+    memory = LocalCache(_room_for(1))
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(2), _make_outcome(2, size=100))
     assert _read(memory.get(_make_key(1))) == 1
@@ -110,16 +110,16 @@ def test_an_answer_larger_than_the_memory_is_rejected_and_drives_nothing_out() -
 
 
 def test_a_rejected_answer_leaves_no_older_one_of_its_key() -> None:
-    memory = LocalMemory(_room_for(1))
+    memory = LocalCache(_room_for(1))
     memory.put(_make_key(1), _make_outcome(1))
     memory.put(_make_key(1), _make_outcome(2, size=100))
     assert memory.get(_make_key(1)) is None
-    memory.check()
+    memory.check_invariants()
 
 
 @pytest.mark.parametrize("writeable", [True, False])
 def test_a_view_of_a_batch_is_copied_and_nobody_can_write_what_is_kept(writeable: bool) -> None:
-    memory = LocalMemory(10_000)
+    memory = LocalCache(10_000)
     batch = np.arange(1000, dtype=np.float32).reshape(100, 10)
     row = batch[3]
     row.setflags(write=writeable)
@@ -132,13 +132,13 @@ def test_a_view_of_a_batch_is_copied_and_nobody_can_write_what_is_kept(writeable
     assert kept.base is None
     with pytest.raises(ValueError, match="read-only"):
         kept[0] = 1
-    memory.check()
+    memory.check_invariants()
 
 
 def test_an_array_of_its_own_that_nobody_can_write_is_kept_as_it_is() -> None:
     label = np.array(7)
     label.setflags(write=False)
-    memory = LocalMemory(10_000)
+    memory = LocalCache(10_000)
     memory.put(_make_key(1), Outcome({"label": label}, 0.5, "stage0"))
     found = memory.get(_make_key(1))
     assert found is not None
@@ -148,11 +148,11 @@ def test_an_array_of_its_own_that_nobody_can_write_is_kept_as_it_is() -> None:
 @pytest.mark.parametrize("limit_bytes", [0, -1])
 def test_a_memory_without_room_is_refused(limit_bytes: int) -> None:
     with pytest.raises(ValueError, match="limit_bytes"):
-        LocalMemory(limit_bytes)
+        LocalCache(limit_bytes)
 
 
 def test_a_scan_of_ten_times_the_memory_leaves_what_is_asked_for_again() -> None:
-    memory = LocalMemory(_room_for(100))
+    memory = LocalCache(_room_for(100))
     loved = [_make_key(index) for index in range(50)]
     for key in loved:
         memory.put(key, _make_outcome(1))
@@ -161,11 +161,11 @@ def test_a_scan_of_ten_times_the_memory_leaves_what_is_asked_for_again() -> None
             assert all(memory.get(key) is not None for key in loved)
         memory.put(_make_key(index), _make_outcome(2))
     assert all(memory.get(key) is not None for key in loved)
-    memory.check()
+    memory.check_invariants()
 
 
 def test_who_returns_soon_after_leaving_outlives_a_scan() -> None:
-    memory = LocalMemory(_room_for(100))
+    memory = LocalCache(_room_for(100))
     memory.put(_make_key(0), _make_outcome(7))
     for index in range(1000, 1100):
         memory.put(_make_key(index), _make_outcome(2))
@@ -178,28 +178,28 @@ def test_who_returns_soon_after_leaving_outlives_a_scan() -> None:
 
 def test_what_grew_old_and_is_computed_again_gives_its_first_life_and_bytes_away() -> None:
     clock = Clock()
-    memory = LocalMemory(_room_for(4), ttl_s=10, clock=clock)
+    memory = LocalCache(_room_for(4), ttl_s=10, clock=clock)
     memory.put(_make_key(1), _make_outcome(1, size=100))
     clock.now_s += 10
     assert memory.get(_make_key(1)) is None
     assert memory.get(_make_key(1)) is None
     counts = memory.counts()
     assert (counts.entries, counts.expirations, counts.misses) == (0, 1, 2)
-    memory.check()
+    memory.check_invariants()
     memory.put(_make_key(1), _make_outcome(2))
     assert _read(memory.get(_make_key(1))) == 2
     assert memory.counts().entries == 1
-    memory.check()
+    memory.check_invariants()
 
 
 def test_an_answer_that_grows_may_drive_out_all_others_and_itself_stays() -> None:
-    memory = LocalMemory(_room_for(4))
+    memory = LocalCache(_room_for(4))
     for index in range(4):
         memory.put(_make_key(index), _make_outcome(index))
     memory.put(_make_key(0), _make_outcome(9, size=1 + 3 * ROW_BYTES // 8))
     assert _read(memory.get(_make_key(0))) == 9
     assert memory.counts().entries == 1
-    memory.check()
+    memory.check_invariants()
 
 
 def test_what_is_kept_takes_no_more_bytes_than_are_counted() -> None:
@@ -207,7 +207,7 @@ def test_what_is_kept_takes_no_more_bytes_than_are_counted() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        memory = LocalMemory(2**21)
+        memory = LocalCache(2**21)
         for index in asked:
             key = _make_key(index % 2**64)
             if memory.get(key) is None:
@@ -226,7 +226,7 @@ class MemoryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.memory = LocalMemory(_room_for(4), ttl_s=5, clock=self.clock)
+        self.memory = LocalCache(_room_for(4), ttl_s=5, clock=self.clock)
         self.written: dict[int, tuple[int, float]] = {}
         self.gets = self.puts = 0
 
@@ -251,7 +251,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        self.memory.check()
+        self.memory.check_invariants()
         counts = self.memory.counts()
         assert counts.hits + counts.misses == self.gets
         assert counts.stores + counts.rejected == self.puts
@@ -262,9 +262,9 @@ test_any_sequence_of_uses_keeps_the_books = MemoryMachine.TestCase
 
 
 def test_text_counts_with_its_bytes() -> None:
-    memory = LocalMemory(1_000_000)
+    memory = LocalCache(1_000_000)
     for index in range(20):
         text = np.array([b"x" * 200_000], dtype=object)
         memory.put(_make_key(index), Outcome({"text": text}, 0.5, "stage0"))
-    memory.check()
+    memory.check_invariants()
     assert memory.counts().entries == 4

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.queues import ENTRY_BYTES, MAX_HITS, MAX_SPARED, SMALL_SHARE, Queues
+from cache.s3_fifo import ENTRY_BYTES, MAX_HITS, MAX_SECOND_CHANCES, SMALL_SHARE, S3Fifo
 from core.messages import Key, Outcome
-from tests.cache.test_ghosts import SLOTS, list_keys
+from tests.cache.test_ghost_queue import SLOTS, list_keys
 
 OUTCOME = Outcome({"label": np.zeros(1, np.int64)}, 0.5, "stage0")
 KEYS = list_keys(24)
@@ -52,7 +52,7 @@ class Plain:
         del self.hits[key]
 
 
-def ask(queues: Queues, key: Key) -> bool:
+def ask(queues: S3Fifo, key: Key) -> bool:
     entry = queues.entries.get(key)
     if entry is not None:
         entry.hits = min(entry.hits + 1, MAX_HITS)
@@ -66,28 +66,28 @@ def ask(queues: Queues, key: Key) -> bool:
 @settings(deadline=None)
 @given(asked=st.lists(st.sampled_from(range(len(KEYS))), max_size=200))
 def test_any_requests_are_hits_and_misses_as_in_the_plain_algorithm(asked: list[int]) -> None:
-    plain, queues = Plain(), Queues(ROOM * ENTRY_BYTES, SLOTS)
+    plain, queues = Plain(), S3Fifo(ROOM * ENTRY_BYTES, SLOTS)
     for index in asked:
         assert ask(queues, KEYS[index]) == plain.ask(KEYS[index])
         assert queues.entries.keys() == plain.hits.keys()
-    queues.check()
+    queues.check_invariants()
 
 
 def test_an_eviction_spares_a_bounded_number_of_heads() -> None:
-    many = 4 * MAX_SPARED
-    queues = Queues(many * ENTRY_BYTES, SLOTS)
+    many = 4 * MAX_SECOND_CHANCES
+    queues = S3Fifo(many * ENTRY_BYTES, SLOTS)
     for key in list_keys(many):
         queues.add(key, OUTCOME, ENTRY_BYTES, math.inf)
         queues.entries[key].hits = MAX_HITS
     queues.evict(now=0.0)
     touched = [entry for entry in queues.entries.values() if entry.hits < MAX_HITS]
-    assert len(touched) == MAX_SPARED
+    assert len(touched) == MAX_SECOND_CHANCES
     assert len(queues.entries) == many - 1
-    queues.check()
+    queues.check_invariants()
 
 
 def test_what_is_too_old_is_not_spared() -> None:
-    queues = Queues(ROOM * ENTRY_BYTES, SLOTS)
+    queues = S3Fifo(ROOM * ENTRY_BYTES, SLOTS)
     queues.add(KEYS[0], OUTCOME, ENTRY_BYTES, 5.0)
     queues.add(KEYS[1], OUTCOME, ENTRY_BYTES, math.inf)
     queues.entries[KEYS[0]].hits = MAX_HITS

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cache.local import ARRAY_BYTES
+from cache.local_cache import ARRAY_BYTES
 from cache.perceptual import Bounds, Sketch, sketch_pictures
-from cache.similar import ENTRY_BYTES, MOST_CANDIDATES, SHELF_BYTES, SimilarMemory
+from cache.perceptual_cache import BUCKET_BYTES, ENTRY_BYTES, MAX_CANDIDATES, PerceptualCache
 from core.messages import Outcome
 from tests.fakes.clock import Clock
 
@@ -31,21 +31,21 @@ def make_outcome(value: int) -> Outcome:
     return Outcome({"label": np.array(value)}, 0.99, "light")
 
 
-def put(memory: SimilarMemory, value: int, sketch: Sketch, namespace: Hashable = "a") -> None:
+def put(memory: PerceptualCache, value: int, sketch: Sketch, namespace: Hashable = "a") -> None:
     memory.put(namespace, sketch, make_outcome(value), 60.0)
-    memory.check()
+    memory.check_invariants()
 
 
 def find(
-    memory: SimilarMemory, sketch: Sketch, namespace: Hashable = "a", bounds: Bounds = BOUNDS
+    memory: PerceptualCache, sketch: Sketch, namespace: Hashable = "a", bounds: Bounds = BOUNDS
 ) -> int | None:
     entry, _ = memory.find(namespace, sketch, bounds)
-    memory.check()
+    memory.check_invariants()
     return None if entry is None else int(entry.outcome.outputs["label"])
 
 
 def test_a_picture_that_looks_alike_is_answered_and_another_one_is_not() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     rng = np.random.default_rng(0)
     pictures = rng.integers(40, 200, (2, 28, 28), dtype=np.uint8)
     noisy = (pictures + rng.integers(-2, 3, pictures.shape)).astype(np.uint8)
@@ -56,7 +56,7 @@ def test_a_picture_that_looks_alike_is_answered_and_another_one_is_not() -> None
 
 
 def test_only_bits_that_both_are_sure_of_count() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     put(memory, 1, make_sketch(0b0000))
     assert find(memory, make_sketch(0b0001)) == 1
     assert find(memory, make_sketch(0b0011)) is None
@@ -68,7 +68,7 @@ def test_only_bits_that_both_are_sure_of_count() -> None:
 
 
 def test_where_hashes_agree_and_signatures_do_not_the_caller_hears_of_it() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     put(memory, 1, make_sketch(shade=100))
     assert memory.find("a", make_sketch(shade=105), BOUNDS) == (None, True)
     assert memory.find("a", make_sketch(key=7, shade=100), BOUNDS) == (None, False)
@@ -76,7 +76,7 @@ def test_where_hashes_agree_and_signatures_do_not_the_caller_hears_of_it() -> No
 
 
 def test_the_most_alike_of_several_answers() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     for value, shade in enumerate((98, 100, 103)):
         put(memory, value, make_sketch(shade=shade))
     assert find(memory, make_sketch(shade=101)) == 1
@@ -84,16 +84,16 @@ def test_the_most_alike_of_several_answers() -> None:
 
 
 def test_the_nearest_hashes_are_compared_where_there_are_too_many() -> None:
-    memory = SimilarMemory(1 << 24)
+    memory = PerceptualCache(1 << 24)
     sure = 2**32 - 1  # the upper half of the bits is noise, yet it tells the nearest
-    for value in range(3 * MOST_CANDIDATES):
+    for value in range(3 * MAX_CANDIDATES):
         put(memory, value, make_sketch(key=0b111 << 40, sure=sure))
     put(memory, 99, make_sketch(key=0b1 << 40, sure=sure))
     assert find(memory, make_sketch(key=0, sure=sure)) == 99
 
 
 def test_namespaces_and_shapes_know_nothing_of_each_other() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     put(memory, 1, make_sketch(), namespace=("tenant", ()))
     assert find(memory, make_sketch(), namespace=("other", ())) is None
     assert find(memory, make_sketch(), namespace=("tenant", (("min_confidence", 0.5),))) is None
@@ -103,7 +103,7 @@ def test_namespaces_and_shapes_know_nothing_of_each_other() -> None:
 
 def test_an_answer_is_kept_for_its_time_and_no_hit_prolongs_it() -> None:
     clock = Clock()
-    memory = SimilarMemory(1 << 20, clock=clock)
+    memory = PerceptualCache(1 << 20, clock=clock)
     put(memory, 1, make_sketch())
     clock.now_s += 59.9
     assert find(memory, make_sketch()) == 1
@@ -115,7 +115,7 @@ def test_an_answer_is_kept_for_its_time_and_no_hit_prolongs_it() -> None:
 
 def test_an_old_answer_does_not_stand_before_a_fresh_one() -> None:
     clock = Clock()
-    memory = SimilarMemory(1 << 20, clock=clock)
+    memory = PerceptualCache(1 << 20, clock=clock)
     put(memory, 1, make_sketch(shade=100))
     clock.now_s += 30.0
     put(memory, 2, make_sketch(shade=102))
@@ -124,7 +124,7 @@ def test_an_old_answer_does_not_stand_before_a_fresh_one() -> None:
 
 
 def test_the_least_recently_used_leaves_first() -> None:
-    memory = SimilarMemory(2 * SHELF_BYTES + 2 * ROW_BYTES)
+    memory = PerceptualCache(2 * BUCKET_BYTES + 2 * ROW_BYTES)
     put(memory, 1, make_sketch(shade=50))
     put(memory, 2, make_sketch(shade=100))
     assert find(memory, make_sketch(shade=50)) == 1
@@ -134,7 +134,7 @@ def test_the_least_recently_used_leaves_first() -> None:
 
 
 def test_what_is_larger_than_the_whole_memory_is_rejected_and_evicts_nothing() -> None:
-    memory = SimilarMemory(SHELF_BYTES + ROW_BYTES)
+    memory = PerceptualCache(BUCKET_BYTES + ROW_BYTES)
     put(memory, 1, make_sketch())
     memory.put("a", make_sketch(), Outcome({"y": np.zeros(1000)}, 0.9, "light"), 60.0)
     assert find(memory, make_sketch()) == 1
@@ -142,25 +142,25 @@ def test_what_is_larger_than_the_whole_memory_is_rejected_and_evicts_nothing() -
 
 
 def test_what_is_forgotten_is_gone_and_forgetting_it_twice_is_no_matter() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     put(memory, 1, make_sketch())
     entry, _ = memory.find("a", make_sketch(), BOUNDS)
     assert entry is not None
     for _ in range(2):
-        memory.forget(entry)
-        memory.check()
+        memory.remove(entry)
+        memory.check_invariants()
     assert find(memory, make_sketch()) is None
     put(memory, 2, make_sketch())
-    memory.forget(entry)
+    memory.remove(entry)
     assert find(memory, make_sketch()) == 2
 
 
 def test_clearing_leaves_nothing() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     for value in range(40):
         put(memory, value, make_sketch(key=value << 8, shade=value))
     memory.clear()
-    memory.check()
+    memory.check_invariants()
     counts = memory.counts()
     assert (counts.entries, counts.size_bytes, counts.stores) == (0, 0, 40)
     put(memory, 1, make_sketch())
@@ -168,7 +168,7 @@ def test_clearing_leaves_nothing() -> None:
 
 
 def test_what_is_kept_is_a_copy_that_nobody_can_write() -> None:
-    memory = SimilarMemory(1 << 20)
+    memory = PerceptualCache(1 << 20)
     batch = np.arange(3000)
     sketch = make_sketch()
     memory.put("a", sketch, Outcome({"y": batch[:10]}, 0.9, "light"), 60.0)
@@ -177,21 +177,21 @@ def test_what_is_kept_is_a_copy_that_nobody_can_write() -> None:
     entry, _ = memory.find("a", make_sketch(), BOUNDS)
     assert entry is not None
     assert entry.outcome.outputs["y"].tolist() == list(range(10))
-    memory.check()
+    memory.check_invariants()
     with pytest.raises(ValueError, match="read-only"):
         entry.outcome.outputs["y"][0] = 1
 
 
 def test_a_memory_for_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="limit_bytes: 0 given"):
-        SimilarMemory(0)
+        PerceptualCache(0)
 
 
 @pytest.mark.parametrize("namespaces", [1, 400])
 def test_it_takes_no_more_memory_than_it_counts(namespaces: int) -> None:
     limit_bytes = 2 * 2**20
     pictures = np.random.default_rng(0).integers(0, 256, (4000, 28, 28), dtype=np.uint8)
-    memory = SimilarMemory(limit_bytes)
+    memory = PerceptualCache(limit_bytes)
     gc.collect()
     tracemalloc.start()
     for place, picture in enumerate(pictures):
@@ -212,7 +212,7 @@ class Books(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.memory = SimilarMemory(4 * SHELF_BYTES + 40 * ROW_BYTES, clock=self.clock)
+        self.memory = PerceptualCache(4 * BUCKET_BYTES + 40 * ROW_BYTES, clock=self.clock)
         self.kept: list[tuple[str, Sketch, int, float]] = []  # least recently used first
         self.value = 0
 
@@ -259,7 +259,7 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def the_books_balance(self) -> None:
-        self.memory.check()
+        self.memory.check_invariants()
         living = [int(entry.outcome.outputs["label"]) for entry in self.memory._order]
         assert living == [one[2] for one in self.kept]
 

@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import ModelDirectoryError
 from serving.engine.engine import Engine
-from serving.engine.similar import MAX_SKETCHED_VALUES, SimilarRoutes
-from serving.engine.similar_recall import count_similar
+from serving.engine.perceptual_cache import MAX_SKETCHED_VALUES, PerceptualRoutes
+from serving.engine.perceptual_lookup import count_perceptual
 from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import with_engine
 from tests.serving.alike import (
@@ -221,7 +221,7 @@ ONE_PICTURE = "allowed is one UINT8 picture, grey or of three colours, as input"
 def test_a_route_that_takes_something_else_than_one_picture_is_refused(
     changes: dict[str, Any],
 ) -> None:
-    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"small": PerceptualRouteSettings()})
     with pytest.raises(ModelDirectoryError) as caught:
         routes.open(make_manifest(**changes))
     assert str(caught.value) == f"cache.perceptual.routes.small: {ONE_PICTURE}"
@@ -240,18 +240,18 @@ def test_a_route_that_takes_something_else_than_one_picture_is_refused(
 def test_a_route_without_memory_or_without_a_label_is_refused(
     changes: dict[str, Any], why: str
 ) -> None:
-    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"small": PerceptualRouteSettings()})
     with pytest.raises(ModelDirectoryError, match=f"^cache.perceptual.routes.small: {why}$"):
         routes.open(make_manifest(**changes))
 
 
 def test_a_route_that_is_not_named_has_none() -> None:
-    routes = SimilarRoutes({"other": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"other": PerceptualRouteSettings()})
     assert routes.open(make_manifest()) is None
 
 
 def test_a_reloaded_route_is_on_again_and_its_counts_go_on() -> None:
-    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"small": PerceptualRouteSettings()})
     old, new = (routes.open(make_manifest()) for _ in range(2))
     assert old is not None and new is not None
     for _ in range(10):
@@ -263,7 +263,7 @@ def test_a_reloaded_route_is_on_again_and_its_counts_go_on() -> None:
 
 
 def test_versions_of_a_route_count_together() -> None:
-    routes = SimilarRoutes({"small": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"small": PerceptualRouteSettings()})
     served = []
     for version in ("2", "1"):
         one, _ = serve_alike(CornerStage(), version=version)
@@ -276,12 +276,12 @@ def test_versions_of_a_route_count_together() -> None:
                 await answer(engine, make_picture(seed), version=version)
 
     with_engine(use, *served)
-    counts = count_similar(served)["small"]
+    counts = count_perceptual(served)["small"]
     assert (counts["misses"], counts["entries"], counts["off"]) == (4, 4, 0)
 
 
 def test_a_name_that_no_route_has_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    routes = SimilarRoutes({"smal": PerceptualRouteSettings()})
+    routes = PerceptualRoutes({"smal": PerceptualRouteSettings()})
     for _ in range(3):
-        routes.note_served({"small"})
+        routes.report_unserved({"small"})
     assert caplog.text.count("cache.perceptual.routes.smal: no route of this name is served") == 1

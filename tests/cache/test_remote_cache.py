@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache.encoding import Encoding
-from cache.remote import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteMemory
+from cache.remote_cache import FAILURES, MAX_KEYS, MAX_PENDING_BYTES, RETRY_S, RemoteCache
 from core.messages import Outcome
 from harness.servers import find_free_port
 from harness.services.redis_server import RedisServer
@@ -35,7 +35,7 @@ def count_hits(server: RedisServer) -> int:
 
 
 def test_what_was_stored_is_recalled_in_order_and_the_rest_is_none(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         items = [(make_key(index), make_outcome(index)) for index in range(2 * MAX_KEYS + 2)]
         await store(memory, items)
         asked = [*range(2 * MAX_KEYS, -1, -1), 999]
@@ -49,9 +49,9 @@ def test_connections_are_open_before_the_first_look_up(server: RedisServer) -> N
     with server.client() as client:
         before = len(client.client_list())
 
-        async def use(memory: RemoteMemory) -> None:
+        async def use(memory: RemoteCache) -> None:
             memory.connect()
-            wanted = before + memory.look_ups + 1
+            wanted = before + memory.max_concurrent_lookups + 1
             await until(lambda: len(client.client_list()) == wanted)
             await recall(memory, [make_key(1)])
             assert len(client.client_list()) == wanted
@@ -60,7 +60,7 @@ def test_connections_are_open_before_the_first_look_up(server: RedisServer) -> N
 
 
 def test_connecting_to_nobody_is_noticed_when_somebody_asks() -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         before = asyncio.all_tasks()
         memory.connect()
         await asyncio.wait(asyncio.all_tasks() - before)
@@ -74,10 +74,10 @@ def test_connecting_to_nobody_is_noticed_when_somebody_asks() -> None:
 def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
     server: RedisServer,
 ) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
-        other = RemoteMemory(server.url, SECRET, timeout_s=LONG_S)
-        stranger = RemoteMemory(server.url, b"t" * 32, timeout_s=LONG_S)
+        other = RemoteCache(server.url, SECRET, timeout_s=LONG_S)
+        stranger = RemoteCache(server.url, b"t" * 32, timeout_s=LONG_S)
         assert read((await recall(other, [make_key(1)]))[0]) == 1
         assert await recall(stranger, [make_key(1)]) == [None]
         assert stranger.counts().errors == {"invalid": 1}
@@ -88,7 +88,7 @@ def test_another_process_with_the_secret_recalls_it_and_one_without_does_not(
 
 
 def test_an_answer_leaves_redis_when_its_time_is_up(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))], ttl_s=123.0)
         memory.put(make_key(2), make_outcome(2), 456.0)
         await until(lambda: memory.counts().stores == 2)
@@ -105,7 +105,7 @@ def test_an_answer_older_than_its_time_is_a_miss_even_if_redis_still_has_it(
 ) -> None:
     wall = Clock()
 
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
         wall.now_s += 9.0
         found = await memory.look_up([make_key(1)])
@@ -119,7 +119,7 @@ def test_an_answer_older_than_its_time_is_a_miss_even_if_redis_still_has_it(
 
 
 def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(index), make_outcome(index)) for index in range(4)])
         with server.client() as client:
             names = [b"sparing:2:" + make_key(index) for index in range(4)]
@@ -135,7 +135,7 @@ def test_garbage_under_our_keys_is_a_miss_and_a_count(server: RedisServer) -> No
 
 
 def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(index), make_outcome(index)) for index in range(20)])
         assert read((await recall(memory, [make_key(0)]))[0]) == 0
         for index in range(1, 20):
@@ -151,7 +151,7 @@ def test_a_late_reply_never_answers_a_later_question(server: RedisServer) -> Non
 
 
 def test_a_cancelled_look_up_leaves_no_reply_behind(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(index), make_outcome(index)) for index in range(2)])
         await recall(memory, [make_key(0)])
         proxy.delay_s = 2.0
@@ -175,7 +175,7 @@ def test_a_connection_that_fails_after_its_caller_has_left_is_no_trouble_of_the_
         await left.wait()
         writer.close()
 
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         before = asyncio.all_tasks()
         told: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -195,20 +195,20 @@ def test_a_connection_that_fails_after_its_caller_has_left_is_no_trouble_of_the_
 def test_three_timeouts_open_the_breaker_and_one_good_look_up_closes_it() -> None:
     clock = Clock()
 
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
         own.pause()
         for _ in range(FAILURES):
             assert await memory.look_up([make_key(1)], 0.02) is None
-        assert memory.recalling() == "open"
+        assert memory.lookup_state() == "open"
         assert await recall(memory, [make_key(1), make_key(2)]) == [None, None]
         assert memory.counts().errors == {"timeout": FAILURES, "dropped": 2}
         own.resume()
-        assert memory.recalling() == "open"
+        assert memory.lookup_state() == "open"
         clock.now_s += RETRY_S
-        assert memory.recalling() == "half-open"
+        assert memory.lookup_state() == "half-open"
         assert read((await recall(memory, [make_key(1)]))[0]) == 1
-        assert memory.recalling() == "closed"
+        assert memory.lookup_state() == "closed"
 
     with RedisServer() as own:
         with_memory(use, own.url, clock=clock)
@@ -220,7 +220,7 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
     clock = Clock()
     caplog.set_level(logging.INFO, "sparing.cache")
 
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
         await recall(memory, [make_key(1)])
         own.kill()
@@ -228,7 +228,7 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
             assert await recall(memory, [make_key(1)]) == [None]
             await store(memory, [(make_key(2), make_outcome(2))])
         counts = memory.counts()
-        assert (counts.recalling, counts.storing) == ("open", "open")
+        assert (counts.lookup_state, counts.store_state) == ("open", "open")
         assert counts.errors == {"connection": 2 * FAILURES}
         own.start()
         clock.now_s += RETRY_S
@@ -236,7 +236,7 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
         found = await recall(memory, [make_key(1), make_key(3)])
         assert [read(one) for one in found] == [None, 3]
         counts = memory.counts()
-        assert (counts.recalling, counts.storing) == ("closed", "closed")
+        assert (counts.lookup_state, counts.store_state) == ("closed", "closed")
 
     with RedisServer() as own:
         with_memory(use, own.url, clock=clock)
@@ -244,14 +244,14 @@ def test_a_killed_redis_is_a_miss_and_a_restarted_one_is_used_again(
 
 
 def test_a_full_redis_refuses_stores_and_still_answers() -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         await store(memory, [(make_key(1), make_outcome(1))])
         with own.client() as client:
             client.config_set("maxmemory", "1")
         for _ in range(FAILURES):
             await store(memory, [(make_key(2), make_outcome(2))])
         counts = memory.counts()
-        assert (counts.recalling, counts.storing) == ("closed", "open")
+        assert (counts.lookup_state, counts.store_state) == ("closed", "open")
         assert counts.errors == {"refused": FAILURES}
         memory.put(make_key(3), make_outcome(3))
         assert memory.counts().errors["dropped"] == 1
@@ -267,7 +267,7 @@ def test_stores_that_wait_are_bounded_and_those_beyond_are_counted(server: Redis
     value = Encoding(SECRET).encode(make_key(0), make_outcome(0, size), 0.0)
     fitting = -(-MAX_PENDING_BYTES // len(value))
 
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         for index in range(fitting + 5):
             memory.put(make_key(index), make_outcome(index, size))
         assert memory.counts().pending_bytes < MAX_PENDING_BYTES + 9 * size
@@ -279,7 +279,7 @@ def test_stores_that_wait_are_bounded_and_those_beyond_are_counted(server: Redis
 
 
 def test_what_is_put_in_one_turn_of_the_loop_travels_together(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         for index in range(MAX_KEYS):
             memory.put(make_key(index), make_outcome(index))
         await until(lambda: memory.counts().stores == MAX_KEYS)
@@ -292,7 +292,7 @@ def test_what_is_put_in_one_turn_of_the_loop_travels_together(server: RedisServe
 
 
 def test_text_is_not_stored_and_counted(server: RedisServer) -> None:
-    async def use(memory: RemoteMemory) -> None:
+    async def use(memory: RemoteCache) -> None:
         text = Outcome({"text": np.array([b"a"], dtype=object)}, 0.5, "light")
         await store(memory, [(make_key(1), text), (make_key(2), make_outcome(2))])
         memory.put(make_key(3), text)

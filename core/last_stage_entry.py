@@ -13,17 +13,17 @@ LAST_STAGE_ONLY = 1.0  # as `min_confidence`
 
 
 @runtime_checkable
-class Direct(Protocol):
+class LastStageEntry(Protocol):
     """A pipeline that says where such rows enter, and with what beside the route's inputs."""
 
     @property
     def direct(self) -> Next | None: ...
 
 
-def find_direct(pipeline: Pipeline) -> Next | None:
+def find_last_stage_entry(pipeline: Pipeline) -> Next | None:
     """None where a row has to go through all stages."""
-    return pipeline.direct if isinstance(pipeline, Direct) else None
+    return pipeline.direct if isinstance(pipeline, LastStageEntry) else None
 
 
-def wants_last(controls: Mapping[str, float]) -> bool:
+def wants_last_stage(controls: Mapping[str, float]) -> bool:
     return bool(controls) and controls.get("min_confidence") == LAST_STAGE_ONLY

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from core.messages import Answer, Key
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
-from serving.engine.similar import Probe, SimilarRoute
+from serving.engine.perceptual_cache import PerceptualRoute, Probe
 
 NO_PROBES: Mapping[int, Probe] = {}
 
 
-def recall_similar(
-    call: Call, keys: Sequence[Key | None], flying: Container[Key | None]
+def look_up_perceptual(
+    call: Call, keys: Sequence[Key | None], in_flight: Container[Key | None]
 ) -> Mapping[int, Probe]:
     """Answer the rows that the exact cache missed, that do not fly already, and that look like one
     answered before. What the others look like goes with their flights.
@@ -24,26 +24,26 @@ def recall_similar(
     rows = [
         row
         for row, answer in enumerate(call.answers)
-        if answer is None and keys[row] is not None and keys[row] not in flying
+        if answer is None and keys[row] is not None and keys[row] not in in_flight
     ]
     known, probes = similar.look_up(call.request, rows)
-    nothing_mj = call.served.metrics.energy.nothing_mj
+    zero_mj = call.served.metrics.energy.zero_mj
     for row, outcome in known.items():
         latency_s = time.monotonic() - call.started
-        call.deliver(row, Answer(outcome, "cache", True, 0, nothing_mj, latency_s, similar=True))
+        call.deliver(row, Answer(outcome, "cache", True, 0, zero_mj, latency_s, similar=True))
     return probes
 
 
-def count_similar(routes: Iterable[ServedRoute]) -> Mapping[str, Mapping[str, int]]:
+def count_perceptual(routes: Iterable[ServedRoute]) -> Mapping[str, Mapping[str, int]]:
     """What every opted-in route has counted; its versions hold together what they hold."""
-    versions: dict[str, list[SimilarRoute]] = {}
+    versions: dict[str, list[PerceptualRoute]] = {}
     for served in routes:
         if served.similar is not None:
             versions.setdefault(served.name, []).append(served.similar)
     return {route: _count(similars) for route, similars in versions.items()}
 
 
-def _count(similars: Sequence[SimilarRoute]) -> Mapping[str, int]:
+def _count(similars: Sequence[PerceptualRoute]) -> Mapping[str, int]:
     held = [similar.memory.counts() for similar in similars]
     return {
         **asdict(similars[0].counts),

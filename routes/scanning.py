@@ -16,20 +16,20 @@ MAX_ENTRIES = 10_000  # of a models directory or a route's folder
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RouteScan:
     """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
 
     directories: list[Path] = field(default_factory=list)
     faults: dict[Path, str] = field(default_factory=dict)
 
 
-def scan_routes(root: Path) -> Found:
+def scan_routes(root: Path) -> RouteScan:
     """Raises ModelDirectoryError where there is no such directory, or it cannot be listed."""
     if not root.is_dir():
         raise ModelDirectoryError(
             f"{root.absolute()}: no such directory; --models (Bento: SPARING_MODELS) names another"
         )
-    found = Found()
+    found = RouteScan()
     try:
         routes = _list_folders(root, found.faults)
     except OSError as error:
@@ -47,10 +47,10 @@ def _list_folders(folder: Path, faults: dict[Path, str]) -> list[Path]:
         first = list(islice(entries, MAX_ENTRIES + 1))
     if len(first) > MAX_ENTRIES:
         raise OSError(0, f"holds more than {MAX_ENTRIES} entries")
-    return sorted(_choose_folders(folder, first, faults))
+    return sorted(_select_folders(folder, first, faults))
 
 
-def _choose_folders(
+def _select_folders(
     folder: Path, entries: list["os.DirEntry[str]"], faults: dict[Path, str]
 ) -> Iterator[Path]:
     for entry in entries:

@@ -7,14 +7,14 @@ back as a ghost goes to the main queue at once. There the head leaves if it was 
 it goes to the end with one hit less. So a hit is a counter, and what is asked for once passes
 through a tenth of the cache. An answer leaves at the head only: what grew old or is to be
 replaced becomes hollow and keeps its place. Leaves clocks, counting and what is stored to
-`cache/local.py`.
+`cache/local_cache.py`.
 """
 
 import math
 from collections import deque
 from dataclasses import dataclass
 
-from cache.ghosts import Ghosts
+from cache.ghost_queue import GhostQueue
 from core.messages import Key, Outcome
 
 # Key, its slots in dictionary and queue, entry and outcome objects; measured with tracemalloc on
@@ -22,7 +22,7 @@ from core.messages import Key, Outcome
 ENTRY_BYTES = 568
 SMALL_SHARE = 0.1
 MAX_HITS = 3
-MAX_SPARED = 64  # heads spared in one eviction, which bounds how long it takes
+MAX_SECOND_CHANCES = 64  # heads spared in one eviction, which bounds how long it takes
 
 
 @dataclass(slots=True, eq=False)
@@ -37,22 +37,22 @@ class Entry:
     in_small: bool
 
 
-class Queues:
+class S3Fifo:
     """Holds entries in leaving order; the caller evicts until there is room."""
 
-    def __init__(self, room_bytes: int, slots: int) -> None:
+    def __init__(self, capacity_bytes: int, slots: int) -> None:
         self.entries: dict[Key, Entry] = {}
         self.size_bytes = 0
-        self.hollow = 0  # so many entries are
+        self.expired_entries = 0  # so many entries are
         self._small: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
         self._small_bytes = 0
-        self._small_limit_bytes = int(room_bytes * SMALL_SHARE)
-        self._ghosts = Ghosts(slots)
+        self._small_limit_bytes = int(capacity_bytes * SMALL_SHARE)
+        self._ghosts = GhostQueue(slots)
 
     def add(self, key: Key, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
         """Take in a key that has no entry; who lately left does not wait in the small queue."""
-        in_small = not self._ghosts.knows(key, len(self.entries))
+        in_small = not self._ghosts.contains(key, len(self.entries))
         entry = Entry(key, outcome, size_bytes, expires_at, 0, in_small)
         self.entries[key] = entry
         self.size_bytes += size_bytes
@@ -62,34 +62,34 @@ class Queues:
         else:
             self._main.append(entry)
 
-    def fill(self, entry: Entry, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
+    def refill(self, entry: Entry, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
         """Give a hollow entry an answer; it has been asked for once more."""
         entry.outcome = outcome
         entry.expires_at = expires_at
         entry.hits = min(entry.hits + 1, MAX_HITS)
-        self.hollow -= 1
+        self.expired_entries -= 1
         self._resize(entry, size_bytes)
 
-    def empty(self, entry: Entry) -> None:
+    def expire(self, entry: Entry) -> None:
         """Make an entry hollow; one that is so already is no matter."""
         if entry.outcome is None:
             return
         entry.outcome = None
         entry.expires_at = -math.inf
-        self.hollow += 1
+        self.expired_entries += 1
         self._resize(entry, ENTRY_BYTES)
 
     def evict(self, now: float) -> Entry:
         """Drop one of the entries there are, and return it.
 
-        Heads that were asked for are spared, but no more than MAX_SPARED: a put is to take no
-        longer when all of a large cache is asked for.
+        Heads that were asked for are spared, but no more than MAX_SECOND_CHANCES: a put is to take
+        no longer when all of a large cache is asked for.
         """
         spared = 0
         while True:
             from_small = self._small_bytes > self._small_limit_bytes or not self._main
             entry = (self._small if from_small else self._main).popleft()
-            if not entry.hits or now >= entry.expires_at or spared == MAX_SPARED:
+            if not entry.hits or now >= entry.expires_at or spared == MAX_SECOND_CHANCES:
                 break
             spared += 1
             if from_small:
@@ -100,14 +100,14 @@ class Queues:
                 entry.hits -= 1
             self._main.append(entry)
         del self.entries[entry.key]
-        self.hollow -= entry.outcome is None
+        self.expired_entries -= entry.outcome is None
         self.size_bytes -= entry.size_bytes
         if from_small:
             self._small_bytes -= entry.size_bytes
             self._ghosts.add(entry.key)
         return entry
 
-    def check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert that every key is in one queue, that the bytes add up and the counters hold."""
         queued = [*self._small, *self._main]
         assert {id(entry) for entry in queued} == set(map(id, self.entries.values()))
@@ -119,9 +119,11 @@ class Queues:
         assert small_bytes == self._small_bytes, f"{small_bytes} small, {self._small_bytes} counted"
         total = sum(entry.size_bytes for entry in queued)
         assert total == self.size_bytes, f"{total} bytes kept, {self.size_bytes} counted"
-        hollow = [entry for entry in queued if entry.outcome is None]
-        assert len(hollow) == self.hollow, f"{len(hollow)} are hollow, {self.hollow} counted"
-        assert all(entry.size_bytes == ENTRY_BYTES for entry in hollow), "a hollow one is heavy"
+        expired = [entry for entry in queued if entry.outcome is None]
+        assert len(expired) == self.expired_entries, (
+            f"{len(expired)} are hollow, {self.expired_entries} counted"
+        )
+        assert all(entry.size_bytes == ENTRY_BYTES for entry in expired), "a hollow one is heavy"
         assert all(0 <= entry.hits <= MAX_HITS for entry in queued), "hits out of bounds"
 
     def _resize(self, entry: Entry, size_bytes: int) -> None:

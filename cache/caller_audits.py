@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from cache.audit import Audit
 
-MOST_CALLERS = 256
+MAX_CALLERS = 256
 
 
-class Audits:
+class CallerAudits:
     """One for each version of a route; `make` gives a caller's audit."""
 
     def __init__(self, make: Callable[[], Audit]) -> None:
@@ -28,7 +28,7 @@ class Audits:
     def of(self, caller: str) -> Audit:
         audit = self._audits.get(caller)
         if audit is None:
-            if len(self._audits) >= MOST_CALLERS:
+            if len(self._audits) >= MAX_CALLERS:
                 self._audits.popitem(last=False)
             audit = self._audits[caller] = self._make()
         else:
