@@ -35,7 +35,7 @@ ROUTES = ("fashion-mnist", "fashion-mnist-large")
 LARGE_EVERY = 8  # requests for one that asks the large model
 CONNECTIONS = 32
 SCRAPE_S = 1.0
-SETTINGS = """[cache.remote_cache]
+SETTINGS = """[cache.remote]
 url = "{url}"
 secret = "{secret}"
 [energy]

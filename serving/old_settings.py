@@ -11,7 +11,7 @@ OLD_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "doors": "[doors] is now [server]",
         "memory": "[memory] is now [cache]",
-        "memory.remote": "[memory.remote] is now [cache.remote_cache]",
+        "memory.remote": "[memory.remote] is now [cache.remote]",
         "memory.similar": "[memory.similar] is now [cache.perceptual]",
         "engine.gather_s": "engine.gather_s was removed: rows that waited for others to join their "
         "batch saved no CPU that could be measured; delete the line",

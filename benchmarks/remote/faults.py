@@ -42,7 +42,7 @@ SECRET = "0123456789abcdef" * 4
 HITS = "sparing_cache_remote_hits_total"
 ERRORS = "sparing_cache_remote_errors_total"
 WITHOUT = "[cache]\nenabled = false\n"
-WITH = '[cache]\nlimit_bytes = 1\n[cache.remote_cache]\nurl = "{url}"\nsecret = "{secret}"\n'
+WITH = '[cache]\nlimit_bytes = 1\n[cache.remote]\nurl = "{url}"\nsecret = "{secret}"\n'
 
 
 @dataclass(frozen=True, slots=True)

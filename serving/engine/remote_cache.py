@@ -39,7 +39,7 @@ def open_remote_cache(settings: CacheSettings) -> OpenedRemote:
             max_connections=remote.max_connections,
         )
     except ValueError as error:
-        raise ValueError(f"cache.remote_cache: {error}") from None
+        raise ValueError(f"cache.remote: {error}") from None
     tier.connect()
     return OpenedRemote(tier, derive_key(secret, "sparing keys"))
 

@@ -46,7 +46,7 @@ def test_an_old_setting_is_found_and_its_sentence_given(key: str) -> None:
         (
             '[doors]\n[memory.remote]\nurl = ""\n[memory.similar.routes.a]\n',
             "[doors] is now [server]; [memory] is now [cache]; "
-            "[memory.remote] is now [cache.remote_cache]; [memory.similar] is now "
+            "[memory.remote] is now [cache.remote]; [memory.similar] is now "
             "[cache.perceptual]",
         ),
     ],

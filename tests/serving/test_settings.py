@@ -92,7 +92,7 @@ def test_the_shipped_file_lists_every_key_with_its_default() -> None:
 FULL = """
 [server]
 bearer_token = "t0ken"
-[cache.remote_cache]
+[cache.remote]
 url = "rediss://user:p4ss@cache:6379/0"
 secret = "0123456789abcdef"
 [cache.perceptual.routes.tiny]

@@ -46,7 +46,7 @@ def test_a_redis_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     write_route(tmp_path, width=SLOWER_WIDTH, thresholds=[0.9])
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        remote = f'[cache.remote_cache]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
+        remote = f'[cache.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
         settings = f"[cache]\nlimit_bytes = 1\n{remote}"  # every row is asked of the second tier
         server = stack.enter_context(LiveServer(tmp_path, settings))
         prometheus = stack.enter_context(watch(server))

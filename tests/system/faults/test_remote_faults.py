@@ -43,7 +43,7 @@ class Place:
 
     def settings(self) -> str:
         url = f"redis://127.0.0.1:{self.proxy.port}/0"
-        return f'{NO_FIRST_TIER}[cache.remote_cache]\nurl = "{url}"\nsecret = "{SECRET}"\n'
+        return f'{NO_FIRST_TIER}[cache.remote]\nurl = "{url}"\nsecret = "{SECRET}"\n'
 
 
 def write_dear_route(models: Path, **options: Any) -> Path:

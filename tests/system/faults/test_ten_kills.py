@@ -31,7 +31,7 @@ THINKING_S = 0.03  # or the callers take the cores that a new worker needs to be
 def test_ten_kills_of_workers_and_of_redis_give_no_wrong_answer(tmp_path: Path) -> None:
     right = label(write_dear_route(tmp_path), PICTURES)
     with RedisServer() as redis:
-        remote = f'[cache.remote_cache]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
+        remote = f'[cache.remote]\nurl = "{redis.url}"\nsecret = "{SECRET}"\n'
         with LiveServer(tmp_path, TWO_WORKERS + NO_FIRST_TIER + remote) as server:
             load = RememberedLoad(server, PICTURES, right, patient=True, thinking_s=THINKING_S)
             asyncio.run(kill_in_turn(server, redis, load))
