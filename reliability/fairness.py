@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.live_server import LiveServer
 from harness.results import Sample, write_results
-from tests.servers.live import LiveServer
 
 LARGE, SMALL = "fashion-mnist-large", "fashion-mnist"
 VICTIM, NEIGHBOUR = "127.0.0.1", "127.0.0.2"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.live import ROOT
+from harness.live_server import ROOT
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core.devices import CpuDevice
+from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
 from serving.grpc.status import STATUS as RPC_STATUS
@@ -21,7 +22,6 @@ from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
 from serving.oip.tensors import CONTROLS
 from serving.settings import PerceptualRouteSettings, Settings
-from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.servers.live import ROOT, LiveServer
+from harness.live_server import ROOT, LiveServer
 
 README = (ROOT / "README.md").read_text()
 

@@ -19,8 +19,11 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
+from harness.live_server import LiveServer
 from harness.results import FOLDER, write_results
 from harness.results import Sample as Number
+from harness.text_route import write_text_route
+from harness.tiny_routes import write_route
 from reliability.fuzz.clients import (
     CLIENTS,
     MAX_FAULTS,
@@ -36,9 +39,6 @@ from reliability.pace import Pace, Stop, catch_stop
 from reliability.samples import Sample, make_samples
 from reliability.watch import Watch, find_errors
 from reliability.wire.talk import Ports, Talker
-from tests.clients.bad_input import write_text_route
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import LiveServer
 
 SHIPPED = (
     "mnist-cbnet", "fashion-mnist-cbnet", "fashion-mnist-exits", "fashion-mnist", "cifar10",

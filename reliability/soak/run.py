@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
+from harness.live_server import LiveServer
 from harness.results import Sample as Number
 from harness.results import write_results
 from reliability.pace import Stop, catch_stop
@@ -34,7 +35,6 @@ from reliability.watch import (
     slope_bytes_h,
 )
 from reliability.wire.talk import Ports
-from tests.servers.live import LiveServer
 
 ROUTES = (
     "fashion-mnist", "fashion-mnist-large", "fashion-mnist-exits", "fashion-mnist-cbnet",

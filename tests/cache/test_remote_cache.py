@@ -13,6 +13,7 @@ from core.messages import Outcome
 from harness.servers import find_free_port
 from harness.services.redis_server import RedisServer
 from harness.services.slow_proxy import SlowProxy
+from harness.waiting import until
 from tests.cache.second_tier import (
     LONG_S,
     SECRET,
@@ -24,7 +25,6 @@ from tests.cache.second_tier import (
     with_memory,
 )
 from tests.fakes.clock import Clock
-from tests.waiting import until
 
 
 def count_hits(server: RedisServer) -> int:

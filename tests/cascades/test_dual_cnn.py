@@ -16,7 +16,7 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Next, Outcome, Step
 from core.scores import SCORES, Floats, log_softmax
-from tests.fakes.tiny_routes import describe_file, make_pictures, make_poison, write_route
+from harness.tiny_routes import describe_file, make_pictures, make_poison, write_route
 
 DEVICE = CpuDevice()
 Pictures = npt.NDArray[np.uint8]

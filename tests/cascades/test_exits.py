@@ -16,9 +16,9 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Stage, Step
 from core.scores import SCORES, Floats, softmax
+from harness.tiny_routes import make_pictures, make_poison
 from routes.offline import run_offline
 from tests.fakes.tiny_kinds import CLASSES, make_segment, write_exits
-from tests.fakes.tiny_routes import make_pictures, make_poison
 
 DEVICE = CpuDevice()
 Exits = Classifier[ExitStage | FinalStage]

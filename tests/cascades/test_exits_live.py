@@ -9,13 +9,14 @@ import numpy as np
 
 from core.devices import CpuDevice
 from core.messages import Batch, Request, Stage, Step
+from harness.tiny_routes import make_pictures
+from harness.waiting import until
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.fakes.tiny_kinds import write_exits
-from tests.fakes.tiny_routes import make_pictures
 from tests.fakes.toys import (
     ToyPipeline,
     ToyStage,
@@ -23,7 +24,6 @@ from tests.fakes.toys import (
     serve_toy,
     with_engine,
 )
-from tests.waiting import until
 
 DEVICE = CpuDevice()
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from core.devices import CpuDevice
+from harness.live_server import LiveServer
+from harness.text_route import write_text_route
+from harness.tiny_routes import make_pictures, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.raw_http import RawReply
-from tests.fakes.tiny_routes import describe_file, make_pictures, write_route
-from tests.servers.live import LiveServer
 
 INFER = "/v2/models/tiny/infer"
 PREDICT = "/v1/routes/tiny/predict"
@@ -140,37 +139,3 @@ def serve_victim(root: Path) -> Iterator[Victim]:
     write_text_route(root)
     with LiveServer(root) as server:
         yield Victim(server, directory)
-
-
-def write_text_route(root: Path) -> None:
-    """`text`: one stage, whose input `words` is BYTES [N,1]."""
-
-    def change(table: dict[str, Any]) -> None:
-        path = root / "text" / "1" / "stage0.onnx"
-        path.write_bytes(_make_text_net().SerializeToString())
-        table["inputs"] = [{"name": "words", "datatype": "BYTES", "shape": [-1, 1]}]
-        table["files"]["stage0.onnx"] = describe_file(path)
-        del table["picture"]
-
-    write_route(root, "text", stages=1, pipeline="single", task="read-tiny", change=change)
-
-
-def _make_text_net() -> onnx.ModelProto:
-    """A word is a number, the number times a weight a class are the logits."""
-    weight = np.linspace(-1, 1, 10, dtype=np.float32)[None]
-    nodes = [
-        helper.make_node(
-            "LabelEncoder", ["words"], ["number"], domain="ai.onnx.ml",
-            keys_strings=["a"], values_floats=[1.0], default_float=2.0,
-        ),
-        helper.make_node("MatMul", ["number", "weight"], ["logits"]),
-    ]  # fmt: skip
-    graph = helper.make_graph(
-        nodes,
-        "text",
-        [helper.make_tensor_value_info("words", TensorProto.STRING, ["N", 1])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)

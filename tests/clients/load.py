@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.devices import CpuDevice
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures
+from harness.waiting import until
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.raw_http import RawClient, RawReply, Refused
-from tests.fakes.tiny_routes import make_pictures
-from tests.servers.live import LiveServer
-from tests.waiting import until
 
 PICTURES = make_pictures(32, seed=5)
 TENSOR = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28]}

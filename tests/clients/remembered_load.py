@@ -13,10 +13,10 @@ import numpy.typing as npt
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+from harness.live_server import LiveServer
+from harness.waiting import until
 from tests.clients.load import TENSOR, label_in
 from tests.clients.raw_http import RawClient, Refused
-from tests.servers.live import LiveServer
-from tests.waiting import until
 
 RETRY_S = 0.01
 Pictures = npt.NDArray[np.uint8]

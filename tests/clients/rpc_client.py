@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.waiting import until
+from harness.waiting import until
 
 _REFUSALS = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else

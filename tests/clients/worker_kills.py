@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+from harness.live_server import LiveServer
+from harness.waiting import until, wait_until
 from tests.clients.load import PICTURES, ask, label_in
 from tests.clients.raw_http import RawClient, Refused
-from tests.servers.live import LiveServer
 from tests.servers.workers import connections_of, counts_of, pids_of
-from tests.waiting import until, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]  # channels of a process share one else
 RETRY_S = 0.01

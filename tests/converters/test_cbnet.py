@@ -15,8 +15,8 @@ from core.devices import CpuDevice, Device
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Step
 from core.scores import SCORES, softmax
+from harness.tiny_routes import make_net, make_pictures, make_poison, write_route
 from tests.fakes.tiny_kinds import make_converter, write_cbnet, write_encoder_only
-from tests.fakes.tiny_routes import make_net, make_pictures, make_poison, write_route
 
 DEVICE = CpuDevice()
 KINDS = [(cbnet.build, write_cbnet), (encoder_only.build, write_encoder_only)]

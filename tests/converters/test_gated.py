@@ -17,13 +17,13 @@ from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
 from core.scores import SCORES, Floats, softmax
+from harness.tiny_routes import make_net, make_pictures, make_poison
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.fakes.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
-from tests.fakes.tiny_routes import make_net, make_pictures, make_poison
 from tests.fakes.toys import with_engine
 
 DEVICE = CpuDevice()

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ModelDirectoryError
 from core.manifest import MAX_MANIFEST_BYTES, read_manifest
-from tests.fakes.tiny_routes import write_route
+from harness.tiny_routes import write_route
 
 Table = dict[str, Any]
 

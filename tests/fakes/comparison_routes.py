@@ -8,7 +8,7 @@ import onnx
 
 from benchmarks.compare.measuring.candidates import CANDIDATES, seed_folder
 from harness.small_cnn import MACS, SIZE, build_small_cnn
-from tests.fakes.tiny_routes import make_pictures
+from harness.tiny_routes import make_pictures
 from training.data.sets import DataSet, Source, Split
 from training.export.route_writer import RouteDraft, StageFiles, write_route
 

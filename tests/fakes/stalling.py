@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.fakes.tiny_routes import describe_file, make_pictures, write_route
+from harness.tiny_routes import describe_file, make_pictures, write_route
 
 SIZE = 256
 TURNS = 80  # of SIZE**3 MACs, for each step of the first pixel: 20400 turns take some seconds

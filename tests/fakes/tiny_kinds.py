@@ -1,6 +1,6 @@
 """Tiny random routes of the kinds that have nets of their own: early exits and converters.
 
-The directories are written by `tests.fakes.tiny_routes`. On `make_pictures`, some rows go on at
+The directories are written by `harness.tiny_routes`. On `make_pictures`, some rows go on at
 every stage that may send rows on, and some end there. A poison picture gives NaN.
 """
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.fakes.tiny_routes import SIZE, make_net, make_poison_nodes, write_route
+from harness.tiny_routes import SIZE, make_net, make_poison_nodes, write_route
 
 CLASSES = 10
 TARGETS = 5

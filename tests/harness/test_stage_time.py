@@ -6,8 +6,8 @@ import pytest
 
 from core.devices import CpuDevice
 from harness.stage_time import open_route, run_stages
+from harness.tiny_routes import make_pictures, write_route
 from routes.offline import run_offline
-from tests.fakes.tiny_routes import make_pictures, write_route
 
 PICTURES = make_pictures(50)
 

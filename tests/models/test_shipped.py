@@ -12,9 +12,9 @@ from PIL import Image
 
 from core.devices import CpuDevice
 from core.messages import Batch
+from harness.live_server import ROOT
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
-from tests.servers.live import ROOT
 
 MODELS = ROOT / "models"
 ROUTES = find_routes(MODELS)

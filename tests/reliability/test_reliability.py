@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from core.devices import CpuDevice
+from harness.text_route import write_text_route
+from harness.tiny_routes import write_route
 from reliability.fuzz.mix import MIX, make_conversation
 from reliability.fuzz.shrink import shrink
 from reliability.long import find_cases, run_case
@@ -20,8 +22,6 @@ from reliability.wire.judging import judge_http, judge_rpc
 from reliability.wire.rpc_wire import RpcReply, RpcWire
 from reliability.wire.wire import Malformed, Wire, take_reply
 from routes.loading import find_routes, load_route
-from tests.clients.bad_input import write_text_route
-from tests.fakes.tiny_routes import write_route
 
 MIB = 2**20
 

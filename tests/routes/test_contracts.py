@@ -11,11 +11,11 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Pipeline, Step
+from harness.tiny_routes import make_pictures, make_poison, write_route
 from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
 from routes.table import PIPELINES, SEGMENTED
 from tests.fakes.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
-from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 ROWS = 64
 DEVICE = CpuDevice()

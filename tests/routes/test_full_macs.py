@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.manifest import read_manifest
+from harness.tiny_routes import write_route
 from routes.table import PIPELINES, SEGMENTED, count_full_macs
-from tests.fakes.tiny_routes import write_route
 
 
 @pytest.mark.parametrize("kind", PIPELINES)

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
+from harness.tiny_routes import describe_file, write_route
 from routes.loading import find_routes, load_route
-from tests.fakes.tiny_routes import describe_file, write_route
 
 DEVICE = CpuDevice()
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dashboards.prometheus.make_rules import make_text
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.windows import Windows
+from harness.live_server import LiveServer
 from harness.services.prometheus_server import PrometheusServer
+from harness.waiting import wait_until
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
-from tests.servers.live import LiveServer
 from tests.servers.programs import find_program
-from tests.waiting import wait_until
 
 PATIENCE_S = 90.0
 THINKING_S = 0.02  # of a caller between two requests; without it they take a core for nothing

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from harness.live_server import ROOT
 from harness.process_tree import find_tree
 from harness.servers import find_free_port
-from tests.servers.live import ROOT
-from tests.waiting import wait_until
+from harness.waiting import wait_until
 
 _HOOK = """
 import os, sys

@@ -7,7 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from harness.services.otlp_sink import OtlpSink
-from tests.waiting import wait_until
+from harness.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

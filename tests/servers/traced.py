@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 import tritonclient.grpc as triton
 
-from tests.fakes.tiny_routes import make_pictures
-from tests.servers.live import LiveServer
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures
 from tests.servers.otlp_receiver import OtlpReceiver, Span
 
 INFER = "/v2/models/tiny/infer"

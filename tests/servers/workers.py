@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from harness.live_server import LiveServer
 from harness.process_tree import find_tree
-from tests.servers.live import LiveServer
 
 TWO_WORKERS = "[workers]\ncount = 2\n"
 _ESTABLISHED = "01"

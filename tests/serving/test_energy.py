@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.services.fake_rapl import write_rapl
+from harness.waiting import wait_until
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.energy import carbon_grams, open_sampler, read_process_s
 from serving.settings import EnergySettings, ModelSettings
 from tests.monitoring.energy.fake_sys import write_proc
-from tests.waiting import wait_until
 
 
 def no_device() -> float:

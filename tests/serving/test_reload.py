@@ -16,13 +16,13 @@ from core.devices import CpuDevice
 from core.errors import UnknownRoute
 from core.manifest import MAX_FILES
 from core.messages import Reply, Request
+from harness.tiny_routes import make_pictures, write_route
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from routes import scanning
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.reload import Reloader
-from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.fakes.toys import with_engine
 
 PICTURES = make_pictures(4)

@@ -14,6 +14,8 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import DeadlineExceeded
 from core.messages import Request
+from harness.tiny_routes import make_pictures, write_route
+from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog
@@ -22,9 +24,7 @@ from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import PerceptualRouteSettings
-from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.fakes.toys import with_engine
-from tests.waiting import until
 
 PICTURES = make_pictures(8)
 

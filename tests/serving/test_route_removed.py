@@ -6,6 +6,7 @@ import threading
 import numpy as np
 from tritonclient.grpc import service_pb2
 
+from harness.waiting import until
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.engine import Engine
 from serving.grpc.messages import Messages
@@ -16,7 +17,6 @@ from tests.fakes.toys import (
     serve_toy,
     with_engine,
 )
-from tests.waiting import until
 
 
 def test_what_a_task_chose_answers_over_grpc_after_its_removal() -> None:

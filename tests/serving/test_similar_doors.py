@@ -15,10 +15,10 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from PIL import Image
 
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures, write_route
 from serving.assembly import StartupError, assemble
 from serving.settings import Settings
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
 
 Bytes = npt.NDArray[np.uint8]
 SETTINGS = """

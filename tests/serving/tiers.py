@@ -7,10 +7,10 @@ from typing import Any
 from cache.local_cache import LocalCache
 from cache.remote_cache import RemoteCache
 from core.devices import CpuDevice
+from harness.waiting import until
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.settings import EngineSettings
-from tests.waiting import until
 
 SECRET = b"s" * 32
 LONG_S = 5.0  # a timeout that is not what a test is about

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures, write_route
 from sparing.cli import app
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
 
 COMMAND = [sys.executable, "-m", "sparing.cli"]
 ROOT = Path(__file__).parents[2]

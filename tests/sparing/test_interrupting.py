@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_until
+from harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

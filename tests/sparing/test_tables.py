@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from core.manifest import read_manifest
+from harness.tiny_routes import write_route
 from sparing.predicting import Prediction
 from sparing.tables import table_of_predictions, table_of_routes
-from tests.fakes.tiny_routes import write_route
 
 
 def show(table: object, width: int) -> str:

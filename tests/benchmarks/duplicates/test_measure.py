@@ -16,10 +16,10 @@ from benchmarks.duplicates.measure import (
 )
 from benchmarks.duplicates.memory_cost import OFF, ON
 from benchmarks.duplicates.report import make_report
+from harness.live_server import ROOT
 from harness.load.once import ask_once
 from harness.results import Results, Sample
-from tests.fakes.tiny_routes import make_pictures
-from tests.servers.live import ROOT
+from harness.tiny_routes import make_pictures
 
 ROWS = 40
 PICTURES = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3), dtype=np.uint8)

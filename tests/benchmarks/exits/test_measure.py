@@ -12,8 +12,8 @@ from benchmarks.exits.measure import ROUTE, judge_offline, measure
 from benchmarks.exits.report import EXITS, NO_REBATCH, REPORT, WHOLE
 from benchmarks.serving.cases import LARGE
 from harness.results import Results, Sample
+from harness.tiny_routes import make_pictures, write_route
 from tests.fakes.tiny_kinds import write_exits
-from tests.fakes.tiny_routes import make_pictures, write_route
 
 MEASURED = {
     WHOLE: {"requests_s": 1000.0, "device_us": 700.0, "p99_ms": 80.0, "macs": 36e6},

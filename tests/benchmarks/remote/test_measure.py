@@ -12,9 +12,9 @@ from benchmarks.remote.measure import measure_keys
 from benchmarks.remote.pair import ask_pair, count_hits, measure_pair
 from benchmarks.remote.report import ALONE, BIG, KEYS, REPORT, SECOND, TRACES
 from cache.local_cache import LocalCache
+from harness.live_server import ROOT
 from harness.results import Results, Sample
 from harness.services.redis_server import RedisServer
-from tests.servers.live import ROOT
 
 QUIET = Console(quiet=True)
 

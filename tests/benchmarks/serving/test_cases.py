@@ -20,7 +20,7 @@ from harness.load.loadgen import Load, Plan, load_http
 from harness.load.rpc import load_grpc
 from harness.load.traffic import Traffic
 from harness.servers import Server, run_echo, run_no_op, run_sparing
-from tests.fakes.tiny_routes import make_pictures, write_route
+from harness.tiny_routes import make_pictures, write_route
 
 PLAN = Plan(connections=4, seconds=30.0, warm_up_s=0.0, count=60)
 

@@ -12,11 +12,11 @@ from benchmarks.similar.near_duplicates import KINDS, make_kind, make_mixed
 from benchmarks.similar.report import MIXED, REPORT
 from benchmarks.similar.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
 from core.devices import CpuDevice
+from harness.live_server import ROOT
 from harness.results import Results, Sample
 from harness.stage_time import open_route
 from routes.loading import LoadedRoute
 from routes.offline import run_offline
-from tests.servers.live import ROOT
 
 RNG = np.random.default_rng(0)
 WAVES = np.add.outer(np.sin(np.arange(28) / 3), np.cos(np.arange(28) / 4))

@@ -11,12 +11,12 @@ from dashboards.grafana.questions import FOLDER, PanelQuery, fill, list_queries,
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.traffic_rules import make_traffic_groups
 from harness.services.prometheus_server import PrometheusServer
+from harness.waiting import wait_until
 from sparing.report_page import TIME_SERIES
 from sparing.report_sources import PrometheusSource
 from sparing.reporting import gather, judge
 from tests.dashboards.metrics_page import read_families, render
 from tests.servers.one_page import serve_page
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

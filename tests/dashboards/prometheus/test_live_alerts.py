@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from core.devices import CpuDevice
+from harness.live_server import LiveServer
 from harness.services.redis_server import RedisServer
+from harness.tiny_routes import write_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.load import BODIES, PICTURES, SLOW_WIDTH, body_with
 from tests.fakes.stalling import make_staller, write_stalling_route
-from tests.fakes.tiny_routes import write_route
 from tests.servers.alerting import (
     Asking,
     address_of,
@@ -25,7 +26,6 @@ from tests.servers.alerting import (
     wait_long,
     watch,
 )
-from tests.servers.live import LiveServer
 
 pytestmark = pytest.mark.slow
 METRICS = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()

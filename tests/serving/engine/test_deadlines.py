@@ -9,6 +9,7 @@ import pytest
 from core.errors import (
     DeadlineExceeded,
 )
+from harness.waiting import until
 from serving.engine.engine import Engine
 from tests.fakes.toys import (
     ToyStage,
@@ -20,7 +21,6 @@ from tests.fakes.toys import (
     with_engine,
 )
 from tests.serving.scheduling.stepped import Stepped
-from tests.waiting import until
 
 LONG_S = 5000.0
 

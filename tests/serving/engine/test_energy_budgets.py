@@ -5,13 +5,13 @@ import threading
 from pathlib import Path
 
 from core.messages import Answer
+from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.energy import open_sampler
 from serving.engine.engine import Engine
 from serving.settings import EnergySettings
 from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy, values, with_engine
 from tests.monitoring.energy.fake_sys import write_proc
-from tests.waiting import until
 
 LARGE_S = 0.01  # what the large stage is believed to take
 JOULES_PER_S = 10.0  # so 100 mJ

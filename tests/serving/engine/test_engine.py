@@ -7,6 +7,7 @@ import threading
 import time
 
 from core.messages import Step
+from harness.waiting import until
 from serving.engine.engine import Engine
 from tests.fakes.toys import (
     ToyStage,
@@ -17,7 +18,6 @@ from tests.fakes.toys import (
     values,
     with_engine,
 )
-from tests.waiting import until
 
 
 def test_rows_come_back_in_order_with_exit_reason_and_macs() -> None:

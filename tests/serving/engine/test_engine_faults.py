@@ -15,6 +15,7 @@ from core.errors import (
     UnknownRoute,
 )
 from core.messages import Reply, Step
+from harness.waiting import until
 from serving.engine.engine import Engine
 from tests.fakes.toys import (
     ToyStage,
@@ -27,7 +28,6 @@ from tests.fakes.toys import (
     values,
     with_engine,
 )
-from tests.waiting import until
 
 
 def test_a_cancelled_request_leaves_its_queue() -> None:

@@ -10,12 +10,12 @@ from cascades.dual_cnn import build
 from core.classifier import find_below_requested
 from core.devices import CpuDevice
 from core.messages import Batch, Outcome, Pipeline, Request
+from harness.tiny_routes import make_pictures, write_route
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.offline import run_offline
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from tests.fakes.tiny_routes import make_pictures, write_route
 from tests.fakes.toys import with_engine
 from tests.serving.scheduling.stepped import Stepped
 

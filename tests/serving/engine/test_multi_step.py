@@ -12,6 +12,7 @@ import pytest
 from core.devices import CpuDevice
 from core.errors import Overloaded
 from core.messages import Batch, Next, Outcome, Reply, Step
+from harness.waiting import until
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from tests.fakes.toys import (
@@ -20,7 +21,6 @@ from tests.fakes.toys import (
     serve_toy,
     with_engine,
 )
-from tests.waiting import until
 
 
 class Decode:

@@ -9,6 +9,7 @@ import pytest
 from cache.local_cache import LocalCache
 from core.errors import DeadlineExceeded, Overloaded
 from harness.services.redis_server import RedisServer
+from harness.waiting import until
 from serving.engine.remote_lookup import MAX_KEYS
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
@@ -21,7 +22,6 @@ from tests.fakes.toys import (
 )
 from tests.serving.alike import ALWAYS, CornerStage, alter, make_picture, serve_alike, show
 from tests.serving.tiers import Process, make_dear, stored, with_processes
-from tests.waiting import until
 
 
 def test_another_process_answers_from_the_second_tier_and_then_from_its_own_memory(

@@ -4,6 +4,7 @@ import pytest
 
 from cache.remote_cache import RETRY_S
 from harness.services.redis_server import RedisServer
+from harness.waiting import until
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
     ask,
@@ -12,7 +13,6 @@ from tests.fakes.toys import (
     values,
 )
 from tests.serving.tiers import LONG_S, Process, make_dear, with_processes
-from tests.waiting import until
 
 
 def test_cheap_rows_do_not_wait_and_keys_are_measured_beside_them(redis: RedisServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from cache.perceptual import Sketch, sketch_pictures
 from core.errors import DeadlineExceeded
+from harness.waiting import until
 from serving.engine.engine import Engine
 from serving.engine.perceptual_lookup import count_perceptual
 from tests.fakes.toys import with_engine
@@ -23,7 +24,6 @@ from tests.serving.alike import (
     make_picture,
     serve_alike,
 )
-from tests.waiting import until
 
 A, B = make_picture(1), make_picture(2)
 

@@ -13,14 +13,15 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.messages import Outcome, Step
+from harness.live_server import LiveServer
+from harness.tiny_routes import write_route
+from harness.waiting import until
 from serving.http.connection import MAX_BUFFERED_BYTES, HttpConnection
 from serving.http.connections import ConnectionState
 from serving.http.exchanges import FastRequest
 from tests.clients.bad_input import GOOD
 from tests.clients.bad_input import post as post_tiny
-from tests.fakes.tiny_routes import write_route
 from tests.fakes.toys import ToyStage, final
-from tests.servers.live import LiveServer
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW, SAME, Packets
 from tests.serving.http.wire import (
     Scene,
@@ -33,7 +34,6 @@ from tests.serving.http.wire import (
     split,
     write_body,
 )
-from tests.waiting import until
 
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())

@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
+from harness.waiting import until
 from serving.http.connection import QUEUED_BYTES, HttpConnection
 from serving.http.connections import ConnectionLimits, Connections, ConnectionState
 from serving.http.exchanges import MAX_DROPPED_BYTES
 from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW
 from tests.serving.http.wire import INFER, Scene, Wire, label, play, post, read, split, write_body
-from tests.waiting import until
 
 TASKED = post(write_body(3.0), url=INFER + b"?")  # the connection leaves it to a task
 GET = post(b"", url=b"/v2", method=b"GET")

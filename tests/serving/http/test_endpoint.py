@@ -14,12 +14,12 @@ import pytest
 import uvicorn
 
 from core.errors import DeadlineExceeded, Overloaded, StageFailed
+from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
-from tests.waiting import until
 
 
 def test_json_tensors_are_answered() -> None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from harness.waiting import until
 from serving.http.head import read_target
 from tests.serving.http.conversations import KNOWN
 from tests.serving.http.wire import Scene, play, post, read
-from tests.waiting import until
 
 HOST = b"host: t\r\n"
 CHUNKED = HOST + b"transfer-encoding: chunked\r\n"

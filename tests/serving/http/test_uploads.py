@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from core.errors import RequestTimeout, RouteUnavailable
+from harness.waiting import until
 from serving.http.body import BodyBudget
 from serving.http.uploads import STALLED_S, UploadPace
-from tests.waiting import until
 
 
 class Sending:

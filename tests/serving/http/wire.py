@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from cache.local_cache import LocalCache
 from core.devices import CpuDevice
 from core.messages import Stage
+from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
@@ -25,7 +26,6 @@ from tests.fakes.toys import (
     final,
     toy_manifest,
 )
-from tests.waiting import until
 
 INFER = b"/v2/models/toy/infer"
 HEAD = re.compile(rb"HTTP/1\.1 (\d+) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)

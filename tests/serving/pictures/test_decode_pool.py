@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from core.errors import DeadlineExceeded, InvalidInput, Overloaded, RouteUnavailable
+from harness.waiting import until
 from serving.pictures.decode_pool import DecodePool, Pause, PoolLimits, Work
-from tests.waiting import until
 
 LIMITS = PoolLimits(threads=2, max_wait_s=10.0, max_memory_bytes=100, max_file_bytes=1000)
 SECOND = 1 / 15e-9  # pixels of a PNG that are guessed to take so long

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.servers.live import ROOT
+from harness.live_server import ROOT
 
 # Blocks of all sizes up to 24 MB, freed while a small one behind each lives on.
 SCRIPT = """
@@ -64,7 +64,7 @@ def test_what_the_environment_says_of_the_allocator_is_kept() -> None:
 HOLES = """
 import asyncio
 from serving.process.allocator import return_free_pages
-from tests.waiting import until
+from harness.waiting import until
 
 def resident_kb():
     with open("/proc/self/status") as file:

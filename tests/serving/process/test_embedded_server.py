@@ -13,6 +13,8 @@ import httpx
 import pytest
 import uvicorn
 
+from harness.tiny_routes import write_route
+from harness.waiting import until
 from serving.assembly import StartupError
 from serving.http.body import Receive
 from serving.http.connection import KEEP_ALIVE_S, HttpConnection
@@ -21,8 +23,6 @@ from serving.process.embedded_server import EmbeddedServer, EmbeddingApp, check_
 from serving.settings import RouteSettings, ServerSettings, Settings
 from tests.clients.load import BODIES
 from tests.clients.raw_http import RawClient
-from tests.fakes.tiny_routes import write_route
-from tests.waiting import until
 
 INFER = "/v2/models/tiny/infer"
 

@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import StageFailed
 from core.messages import Next, Reply, Step
+from harness.waiting import until
 from monitoring.energy.rate import EnergyRate
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
@@ -27,7 +28,6 @@ from tests.fakes.toys import (
     toy_manifest,
     with_engine,
 )
-from tests.waiting import until
 
 
 class Counts:

@@ -9,6 +9,7 @@ import pytest
 from core.errors import StageFailed
 from core.messages import Reply, Request
 from harness.services.redis_server import RedisServer
+from harness.waiting import until
 from monitoring.tracing.traces import SampledTrace, TracedSpan
 from serving.engine.engine import Engine
 from serving.engine.traced_requests import follow
@@ -21,7 +22,6 @@ from tests.fakes.toys import (
     with_engine,
 )
 from tests.serving.tiers import Process, make_dear, stored, with_processes
-from tests.waiting import until
 
 
 def start() -> SampledTrace:

@@ -14,11 +14,11 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from core.devices import CpuDevice
+from harness.tiny_routes import make_pictures, make_poison, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.bad_input import INFER, PREDICT, TENSOR, Victim, check_told, make_png
 from tests.clients.raw_http import RawClient
-from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 PICTURES = make_pictures(40, seed=33)

@@ -11,12 +11,12 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
+from harness.live_server import ROOT, LiveServer
+from harness.tiny_routes import write_route
 from tests.clients.load import PICTURES, Load, labels_of
 from tests.clients.raw_http import RawClient
 from tests.clients.rpc_client import RpcLoad
-from tests.fakes.tiny_routes import write_route
 from tests.servers.bento import BentoServer, Watch, build_bento, refuse_to_serve
-from tests.servers.live import ROOT, LiveServer
 
 pytestmark = pytest.mark.slow
 ROUTE = "fashion-mnist"  # one of the Bento's own

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import tritonclient.grpc.aio as triton
 from tritonclient.grpc import service_pb2
 
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures, write_route
 from tests.clients.load import PICTURES, SLOW_WIDTH, TENSOR, label_in, series_of
 from tests.clients.raw_http import RawClient
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
 
 SERVICE = "/inference.GRPCInferenceService/"
 

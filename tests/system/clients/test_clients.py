@@ -11,10 +11,10 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from core.devices import CpuDevice
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
 
 EXPLANATION = ("confidence", "exit", "stopped_by", "cached", "macs", "energy_mj", "latency_ms")
 PICTURES = make_pictures(64, seed=3)

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.live_server import ROOT, LiveServer
+from harness.tiny_routes import make_pictures, write_route
+from harness.waiting import until
 from tests.clients.load import (
     BODIES,
     PICTURES,
@@ -29,10 +32,7 @@ from tests.clients.load import (
 )
 from tests.clients.raw_http import RawClient, RawReply, Refused, ask_in_a_row, make_post
 from tests.clients.rpc_client import RpcLoad
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import ROOT, LiveServer
 from tests.servers.workers import TWO_WORKERS
-from tests.waiting import until
 
 REPLY_MARGIN_MS = 2.0  # the setting's default
 SLOWER_WIDTH = 16 * SLOW_WIDTH  # the large stage takes 10 ms and more

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from harness.live_server import LiveServer
+from harness.text_route import write_text_route
+from harness.tiny_routes import write_route
 from reliability.fuzz.clients import GridSums, Plan
 from reliability.fuzz.run import SETTINGS, fuzz, judge
 from reliability.pace import Stop
 from reliability.samples import make_samples
-from tests.clients.bad_input import write_text_route
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import LiveServer
 
 CONVERSATIONS = 20_000
 

@@ -9,8 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
+from harness.live_server import LiveServer
+from harness.tiny_routes import make_pictures, write_route
 
 PATIENCE_S = 30.0
 SERVICE = "/inference.GRPCInferenceService/"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import ROOT, LiveServer
+from harness.live_server import ROOT, LiveServer
+from harness.tiny_routes import write_route
+from harness.waiting import wait_until
 from tests.servers.workers import pids_of
-from tests.waiting import wait_until
 
 CHECKED = "[workers]\ncount = 2\ncheck_interval_s = 0.1\nmax_missed_checks = 20\n"
 
@@ -45,7 +45,7 @@ class Terminal(host.Terminal):
 
 async def ask():
     from core.messages import Request
-    from tests.fakes.tiny_routes import make_pictures
+    from harness.tiny_routes import make_pictures
     await engines[0].answer(Request("tiny", {"image": make_pictures(1)}))
 
 engines = []

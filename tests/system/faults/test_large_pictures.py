@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.live_server import LiveServer
+from harness.waiting import wait_until
 from tests.clients.bad_input import PREDICT, Victim, post, read_reply, serve_victim
 from tests.fakes.picture_files import chunk, write_png
-from tests.servers.live import LiveServer
-from tests.waiting import wait_until
 
 RESET = struct.pack("ii", 1, 0)  # close without a word
 

@@ -14,16 +14,16 @@ from urllib.error import HTTPError
 import pytest
 
 from core.devices import CpuDevice
+from harness.live_server import LiveServer
 from harness.services.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from harness.services.redis_server import RedisServer
 from harness.services.slow_proxy import SlowProxy
+from harness.tiny_routes import make_pictures, write_route
+from harness.waiting import wait_until
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.clients.load import SLOW_WIDTH
 from tests.clients.remembered_load import Pictures, RememberedLoad
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 SECRET = "0123456789abcdef" * 4

@@ -5,11 +5,11 @@ import socket
 import struct
 from pathlib import Path
 
+from harness.live_server import LiveServer
+from harness.tiny_routes import write_route
+from harness.waiting import wait_until
 from tests.clients.bad_input import GOOD, post
 from tests.fakes.stalling import make_staller, write_stalling_route
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import LiveServer
-from tests.waiting import wait_until
 
 INFER = "/v2/models/tiny/infer"
 WHOLE = post(INFER, json.dumps(GOOD).encode())

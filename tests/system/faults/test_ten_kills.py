@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.live_server import LiveServer
 from harness.services.redis_server import RedisServer
+from harness.waiting import wait_until
 from tests.clients.remembered_load import RememberedLoad
-from tests.servers.live import LiveServer
 from tests.servers.workers import TWO_WORKERS, pids_of
 from tests.system.faults.test_remote_faults import (
     NO_FIRST_TIER,
@@ -20,7 +21,6 @@ from tests.system.faults.test_remote_faults import (
     label,
     write_dear_route,
 )
-from tests.waiting import wait_until
 
 KILLS = 10
 PART = 20  # answers on each endpoint between two kills

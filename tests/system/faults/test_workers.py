@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc.aio as triton
 
+from harness.live_server import ROOT, LiveServer
+from harness.tiny_routes import write_route
+from harness.waiting import until, wait_until
 from tests.clients.load import PICTURES, ask, label_in, labels_of
 from tests.clients.raw_http import RawClient
 from tests.clients.worker_kills import OWN_CONNECTION, kill_workers
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import ROOT, LiveServer
 from tests.servers.workers import TWO_WORKERS, connections_of, pids_of
-from tests.waiting import until, wait_until
 
 CONNECTIONS = 120  # fresh ones, on each endpoint
 KILLS = 10

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.live_server import LiveServer
 from harness.services.fake_rapl import FakeRapl
+from harness.tiny_routes import make_pictures, write_route
+from harness.waiting import wait_until
 from tests.clients.load import TENSOR
 from tests.clients.raw_http import RawClient
-from tests.fakes.tiny_routes import make_pictures, write_route
-from tests.servers.live import LiveServer
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 IDLE_W, BUSY_CORE_W = 10.0, 5.0

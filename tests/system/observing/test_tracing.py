@@ -13,9 +13,9 @@ import tritonclient.grpc as triton
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tritonclient.utils import InferenceServerException
 
+from harness.live_server import LiveServer
 from harness.load.traffic import encode_png
-from tests.fakes.tiny_routes import make_pictures, make_poison, write_route
-from tests.servers.live import LiveServer
+from harness.tiny_routes import make_pictures, make_poison, write_route
 from tests.servers.otlp_receiver import OtlpReceiver
 from tests.servers.traced import (
     COMPUTED,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.tiny_routes import write_route
-from tests.servers.live import ROOT
+from harness.live_server import ROOT
+from harness.tiny_routes import write_route
 
 OPENED = """
 import asyncio, sys

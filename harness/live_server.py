@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from tests.waiting import wait_until
+from harness.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 class LiveServer:
