@@ -1,8 +1,7 @@
 """Builds a server from its settings: engine, cache, reloader, both endpoints, on one event loop.
 
-Every host opens this same assembly; which process, sockets and signals stand around it is the
-host's: `serving.process.host` for `sparing serve`, `serving.process.embedded_server` inside another
-server.
+Every host opens this same assembly. Processes, sockets and signals belong to the host:
+`serving.process.host` for `sparing serve`, `serving.process.embedded_server` inside another server.
 """
 
 import asyncio
@@ -32,17 +31,19 @@ from serving.reload import Reloader
 from serving.settings import Settings
 from serving.watcher import Watcher
 
-# A stage's thread hands its batch back to a busy loop: waiting the default 5 ms for that is too
-# long.
+# A thread that computes a stage hands its batch back to a busy event loop. Waiting the default 5 ms
+# for the interpreter lock is too long for that.
 _SWITCH_INTERVAL_S = 0.0005
 
 
 class StartupError(Exception):
-    """Why no server can be had of these settings, in one sentence."""
+    """The server cannot start with these settings; the message gives the reason in one sentence."""
 
 
 class Assembly:
-    """What serves: the HTTP door for the host to put behind a socket, and gRPC, listening."""
+    """The parts of a running server: the HTTP endpoint, for the host to attach to a socket, and the
+    gRPC endpoint, which listens by itself.
+    """
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Assembly:
         self.metrics = metrics
         max_rows = settings.engine.max_rows_per_request
         self.web = HttpEndpoint(engine, settings.server, metrics, tracing, max_rows=max_rows)
-        self.grpc_port = 0  # before `open`
+        self.grpc_port = 0  # until `open` sets it
         self._endpoint_settings = settings.server
         self._grpc = GrpcEndpoint(
             engine,
@@ -72,7 +73,7 @@ class Assembly:
         self._draining: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Listen for gRPC, and follow changes of the routes. Raises StartupError."""
+        """Listen for gRPC and watch the route directories. Raises StartupError."""
         try:
             self.grpc_port = await self._grpc.start()
         except OSError as error:
@@ -81,14 +82,16 @@ class Assembly:
         self._watcher.start()
 
     def list_routes(self) -> str:
+        """Return the names and versions of all served routes, for the log."""
         return ", ".join(f"{one.name} v{one.version}" for one in self.engine.catalog.routes())
 
     @property
     def grpc_address(self) -> str:
+        """The address and port of the gRPC endpoint."""
         return f"{self._endpoint_settings.host}:{self.grpc_port}"
 
     def begin_drain(self) -> None:
-        """Readiness goes away, gRPC takes nothing more, HTTP answers with `connection: close`."""
+        """Report not ready, accept no more gRPC calls, answer HTTP with `connection: close`."""
         self.engine.draining = True
         self._watcher.stop()
         if self._draining is None:
@@ -97,8 +100,10 @@ class Assembly:
             )
 
     async def end_drain(self, deadline: float | None = None) -> bool:
-        """Wait until every accepted request is answered; false when time was over before. The
-        deadline is an instant of the loop; None: a whole drain from now on.
+        """Wait until every accepted request is answered; return False if time ran out before.
+
+        `deadline` is a time of the event loop's clock in seconds; None gives the whole drain
+        timeout.
         """
         self.begin_drain()
         assert self._draining is not None
@@ -110,8 +115,10 @@ class Assembly:
 
 @asynccontextmanager
 async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Assembly]:
-    """An open assembly, to be drained before it is left. `worker` is its number among several
-    processes that share its ports; 0: it is alone. Raises StartupError.
+    """Yield an open assembly; the host must drain it before it leaves this context.
+
+    `worker` is the process's number among several that share its ports; 0 for a single process.
+    Raises StartupError.
     """
     metrics: Metrics | NoMetrics = Metrics() if settings.metrics.enabled else NoMetrics()
     try:
@@ -136,7 +143,7 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
 async def open_engine(
     settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
-    """The engine over all routes that can be loaded. Raises StartupError when there is none."""
+    """Yield an engine over all routes that can be loaded. Raises StartupError if there is none."""
     device = CpuDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
     reloader = Reloader(
@@ -216,5 +223,5 @@ def _count_served(engine: Engine, limit_rows: int) -> Labelled:
 def _tune_process() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
-    gc.freeze()  # what start-up made stays: no collection need look at it again
+    gc.freeze()  # objects made at start-up live on: the collector can skip them
     gc.set_threshold(10_000)

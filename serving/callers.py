@@ -1,8 +1,9 @@
-"""Who a request is from: the tenant whose answers it may share, and the caller whose share it uses.
+"""Identifies a request's tenant, whose answers it may share, and its caller, whose share it uses.
 
-A tenant comes with a bearer token that the settings name, else from a header that only a trusted
-proxy sets. Without a tenant the caller is the peer's address, so that more connections never make
-a larger share. Used by both endpoints; knows neither of them.
+A client proves its tenant with a bearer token that the settings name; otherwise a header names it,
+which only a trusted proxy may set. A request without a tenant belongs to the caller of the peer's
+address, so that a client gains no larger share by opening more connections. Both endpoints use this
+module; it knows neither of them.
 """
 
 import ipaddress
@@ -18,16 +19,16 @@ from serving.settings import TENANT_PATTERN, ServerSettings
 _MAX_ADDRESSES = 1024
 _MAX_ADDRESS = 64
 _MAX_TOKEN_BYTES = 4096
-_IPV6_BLOCK = 64  # bits of an address that one client can usually not change
+_IPV6_BLOCK = 64  # leading bits of an address, which a client can usually not change
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 
 _TENANT = re.compile(TENANT_PATTERN)
 
 
 class Caller(NamedTuple):
-    """From whom a request is."""
+    """The tenant and the caller of a request."""
 
-    tenant: str  # whose cached answers it may get; "": of everybody without a tenant
+    tenant: str  # whose cached answers it may get; "": those of requests without a tenant
     name: str  # whose share of time, queue and cache it uses
 
 
@@ -35,10 +36,10 @@ UNKNOWN = Caller("", "")
 
 
 class Callers:
-    """Identifies callers by a request's headers and its peer's address."""
+    """Identifies callers by the request's headers and the peer's address."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        # Tokens are looked up by a keyed hash: how long that takes tells nothing about them.
+        # Look tokens up by a keyed hash: the time of a lookup then reveals nothing about them.
         self._key = secrets.token_bytes(32)
         self._tenants: dict[bytes, str] = {}
         if settings.bearer_token:
@@ -51,7 +52,7 @@ class Callers:
         self.reads_headers = self.needs_token or bool(self._tenant_header)
 
     def find(self, headers: Headers, address: str) -> Caller:
-        """Raises Unauthorized or InvalidInput."""
+        """Return the request's caller. Raises Unauthorized or InvalidInput."""
         if not self.reads_headers:
             return self.of_address(address)
         tenant = self.authorize(headers) if self.needs_token else ""
@@ -60,7 +61,7 @@ class Callers:
         return Caller(tenant, tenant) if tenant else self.of_address(address)
 
     def of_address(self, address: str) -> Caller:
-        """The caller behind a connection, as long as no header says more."""
+        """Return the caller of a connection, as long as no header names a tenant."""
         caller = self._addresses.get(address)
         if caller is None:
             if len(self._addresses) >= _MAX_ADDRESSES:
@@ -69,7 +70,7 @@ class Callers:
         return caller
 
     def authorize(self, headers: Headers) -> str:
-        """The tenant of the token, "" if it has none. Raises Unauthorized."""
+        """Return the tenant of the bearer token, "" if it has none. Raises Unauthorized."""
         given = [value for name, value in headers if name == b"authorization"]
         if len(given) == 1 and len(given[0]) <= _MAX_TOKEN_BYTES:
             scheme, _, token = given[0].partition(b" ")
@@ -77,7 +78,7 @@ class Callers:
             if tenant is not None and scheme.lower() == b"bearer":
                 return tenant
         raise Unauthorized(
-            "authorization: not given once or wrong, allowed is 'Bearer' and a token of this server"
+            "authorization: missing, repeated or wrong, allowed 'Bearer' and a token of this server"
         )
 
     def _by_header(self, headers: Headers) -> str:
@@ -97,8 +98,9 @@ class Callers:
 
 
 def name_address(address: str) -> str:
-    """A caller's name by its address; all addresses of an IPv6 block of 64 bits are one caller. No
-    tenant can have such a name.
+    """Return a caller's name by its address; an IPv6 block of 64 bits is one caller.
+
+    A tenant cannot have such a name.
     """
     try:
         parsed = ipaddress.ip_address(address)

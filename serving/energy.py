@@ -1,8 +1,8 @@
-"""Opens the meters that the settings name and enters what they say into the ledger, beside serving.
+"""Opens the energy meters that the settings name and records their readings in the ledger.
 
-Where no meter can be read the model stands in, with the watts of the settings or else with those
-that are published of this processor: estimates, which replies, metrics and one line of the log call
-so. The source `none` counts nothing. Replies have their joules with metrics switched off, too.
+If no meter can be read, a model estimates the power from the watts in the settings, or else from
+figures published for this processor. Replies, metrics and one line of the log mark estimates as
+such. The source `none` counts nothing. Replies carry their joules even if metrics are off.
 """
 
 import logging
@@ -30,26 +30,26 @@ _log = logging.getLogger("sparing.energy")
 _PROC = Path("/proc")
 JOULES_PER_KWH = 3.6e6
 OWN_ACCOUNTS = ("rows", "overhead")
-# Of a machine's processor, which the model can stand in for without watts of the settings.
+# Meters of a machine's processor. The model can replace these without watts from the settings.
 _OF_A_PROCESSOR = ("auto", "model", "rapl", "ina3221", "pmic")
 
-Meters = list[tuple[Meter, float | None]]  # each with its idle watts where these are known
+Meters = list[tuple[Meter, float | None]]  # each with its idle watts, if known
 
 
 def open_sampler(
     settings: EnergySettings,
     metrics: Metrics | NoMetrics,
     device_s: Callable[[], float],
-    worker: int = 0,  # of several, the first of which accounts for the machine; 0: alone
+    worker: int = 0,  # number among several, the first of which accounts for the machine; 0: alone
     proc: Path = _PROC,
 ) -> Sampler | None:
-    """None where there is nothing to read. Raises ValueError with one sentence for a source that
-    was asked for by name and cannot be had.
+    """Return a sampler, or None if there is nothing to read. Raises ValueError, with one sentence,
+    if a source that the settings name cannot be opened.
     """
     if settings.source == "none":
         return None
     measured = _open_measured(settings)
-    # Meters and watts of the settings are a whole machine's; else a container is estimated alone.
+    # Meters and the settings' watts cover the whole machine; other estimates cover this container.
     whole = bool(measured or settings.model.busy_core_w)
     quota = None if whole else find_quota(proc, settings.sysfs)
     try:
@@ -57,7 +57,7 @@ def open_sampler(
             quota.read_busy_s if quota else partial(read_busy_s, proc / "stat"), time.process_time
         )
     except MeterFailed as error:
-        _log.warning("Energy is not counted: %s", error)
+        _log.warning("energy is not counted: %s", error)
         return None
     meters = [*measured, *_open_model(settings, proc, quota, busy)]
     if not meters:
@@ -76,23 +76,25 @@ def open_sampler(
 def read_cpu(
     busy: BusyTime, device_s: Callable[[], float], siblings: Callable[[], list[int]] = list
 ) -> CpuTimes:
-    """Core-seconds so far; `siblings` names the processes that serve with this one."""
+    """Return the core-seconds used so far; `siblings` lists the ids of processes that serve with
+    this one.
+    """
     beside_s = sum(map(read_process_s, siblings()))
     return CpuTimes(busy.read_s(), time.process_time(), device_s(), beside_s)
 
 
 def find_siblings() -> list[int]:
-    """The supervisor's other workers."""
+    """Return the process ids of the supervisor's other workers."""
     parent, own = os.getppid(), os.getpid()
     try:
         found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    except OSError:  # the supervisor is gone, or the kernel does not tell
+    except OSError:  # the supervisor has ended, or the kernel has no such list
         return []
     return [pid for pid in map(int, found) if pid != own]
 
 
 def read_process_s(pid: int) -> float:
-    """CPU seconds of a process; 0 when it is gone."""
+    """Return the CPU seconds of a process; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -101,7 +103,7 @@ def read_process_s(pid: int) -> float:
 
 
 def _open_measured(settings: EnergySettings) -> Meters:
-    """The meter that the settings name, or the first that can be read."""
+    """Open the meter that the settings name, or the first that can be read."""
     idle_w = settings.idle_w or None
     if settings.source == "replay":
         return [(_open("replay", partial(ReplayMeter, Path(settings.replay))), idle_w)]
@@ -115,7 +117,7 @@ def _open_measured(settings: EnergySettings) -> Meters:
 def _open_model(
     settings: EnergySettings, proc: Path, quota: Quota | None, busy: BusyTime
 ) -> Meters:
-    """What stands in where the meter fails, or where there is none."""
+    """Open the model that is used if a meter fails or none exists."""
     given = settings.model
     if given.busy_core_w:
         watts, basis = Watts(given.idle_w, given.busy_core_w, given.dram_w), "the settings' watts"
@@ -125,7 +127,7 @@ def _open_model(
         try:
             found = estimate(proc, quota)
         except MeterFailed as error:
-            _log.warning("There are no watts for the model: %s", error)
+            _log.warning("the energy model has no watts: %s", error)
             return []
         basis = found.describe()
         watts = Watts(given.idle_w or found.watts.idle_w, found.watts.busy_core_w, given.dram_w)
@@ -145,7 +147,7 @@ def _find_first(sysfs: Path) -> list[Meter]:
         try:
             return [make()]
         except MeterDenied as error:
-            _log.warning("the meter %s is there: %s", source, error)
+            _log.warning("found the meter %s: %s", source, error)
             return [DeferredMeter(source, make)]
         except MeterFailed as error:
             _log.debug("no meter %s: %s", source, error)
@@ -171,10 +173,11 @@ def carbon_grams(
     free_s: float,
     settings: EnergySettings,
 ) -> dict[tuple[str, ...], float]:
-    """Grams of CO2 equivalent by route, and without one for idle and overhead: energy times
-    intensity, and the hardware's own emissions by time (ISO/IEC 21031:2024, E * I + M).
-    `device_s_by_exit`: device seconds by route and exit; `free_s`: core-seconds in which the
-    machine served no rows. The machine's other processes answer for their energy.
+    """Return grams of CO2 equivalent by route; idle time and overhead have no route.
+
+    Energy times carbon intensity, plus the hardware's embodied emissions by time (ISO/IEC
+    21031:2024, E * I + M). `spent_s`: device seconds by route and exit; `free_s`: core-seconds in
+    which the machine computed no rows. Other processes on the machine are not charged here.
     """
     grams: dict[tuple[str, ...], float] = {("",): 0.0}
     per_joule = settings.carbon_grams_per_kwh / JOULES_PER_KWH

@@ -1,7 +1,7 @@
 """Settings that were removed or renamed, and what to do about each.
 
-A file with one of them is refused with its sentence, which says more than that the key is unknown.
-To remove or rename a setting, or a whole section, add a line here.
+A settings file that uses one of them is refused with its sentence, which is more helpful than the
+error for an unknown key. To remove or rename a setting, or a whole section, add a line here.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ OLD_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 
 def find_old_settings(given: Mapping[str, object]) -> str:
-    """The sentences of all old settings in use, on one line; empty where there is none."""
+    """Return the sentences of all old settings in use, on one line; empty if there is none."""
     return "; ".join(sentence for key, sentence in OLD_SETTINGS.items() if _has(given, key))
 
 

@@ -1,4 +1,4 @@
-"""Opens tracing where the settings switch it on; the library is imported only then."""
+"""Opens tracing if the settings enable it; only then is the OpenTelemetry library imported."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,14 +15,16 @@ MISSING = (
 
 
 class Opened(NamedTuple):
-    """For the doors, and how to end it when they are closed."""
+    """Tracing for the endpoints, and a function that ends it after they are closed."""
 
     tracing: Tracing
-    close: Callable[[], Awaitable[None]]  # waits for the last spans, for seconds at the most
+    close: Callable[[], Awaitable[None]]  # waits a few seconds at most for the last spans
 
 
 def open_tracing(settings: TracingSettings) -> Opened:
-    """Raises ValueError with one sentence where it cannot be had."""
+    """Return tracing as the settings ask for it. Raises ValueError, with one sentence, if it cannot
+    be opened.
+    """
     if not settings.enabled:
         return Opened(NO_TRACING, _nothing)
     try:

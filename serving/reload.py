@@ -1,8 +1,8 @@
-"""Loads the route directories and serves them anew when they change, without a failed request.
+"""Loads the route directories and reloads those that change, without failing a request.
 
-A version is loaded and warmed up beside what is served, then the catalog is replaced at once;
-requests under way end on what they started with. A damaged directory is named and refused; what was
-served from it before goes on.
+A new version is loaded and warmed up beside the one in service, then the whole catalog is replaced
+at once; requests under way finish on the version that they started with. A damaged directory is
+logged and refused; the version that was served from it before stays in service.
 """
 
 import logging
@@ -36,7 +36,7 @@ class _Loaded:
 
 
 class Reloader:
-    """Keeps a catalog equal to what the directories hold."""
+    """Keeps a catalog equal to the contents of the route directories."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Reloader:
         self._similar = similar or PerceptualRoutes({})
         self._loaded: Mapping[Path, _Loaded] = {}
         self._counted: set[str] = set()  # routes that have metric series
-        self._faults: set[Path] = set()  # folders that could not be looked into
+        self._faults: set[Path] = set()  # folders that could not be read
         self.refused: dict[Path, str] = {}
 
     def refresh(self) -> bool:
-        """Load what is new or changed; true when something other is served than before."""
+        """Load new and changed routes; return True if the catalog changed."""
         loaded: dict[Path, _Loaded] = {}
         directories, faults = self._scan()
         for directory in directories:
@@ -88,7 +88,9 @@ class Reloader:
         return changed
 
     def _scan(self) -> tuple[list[Path], dict[Path, str]]:
-        """All directories, and what could not be looked into; what was served from there stays."""
+        """Return all route directories, and the folders that could not be read with the reason.
+        Routes from an unreadable folder stay in service.
+        """
         found = [scan_routes(root) for root in self._roots]
         return (
             [directory for one in found for directory in one.directories],
@@ -96,7 +98,7 @@ class Reloader:
         )
 
     def _note_faults(self, faults: Mapping[Path, str]) -> None:
-        """Say what is new, and forget what is mended."""
+        """Log new faults and forget those that are gone."""
         for path, why in faults.items():
             if self.refused.get(path) != why:
                 self._refuse(path, why)
@@ -113,7 +115,7 @@ class Reloader:
             served = self._open(directory)
         except ModelDirectoryError as error:
             why = str(error)
-        except Exception as error:  # a runtime's, a parser's: it costs this route alone
+        except Exception as error:  # a runtime's or parser's: only this route fails
             why = f"{directory}: could not be loaded: {type(error).__name__}: {error}"
         else:
             self.refused.pop(directory, None)
@@ -141,18 +143,18 @@ class Reloader:
         return served
 
     def _forget_others(self, names: set[str]) -> None:
-        """Drop the series of routes that are no longer served."""
+        """Drop the metric series of routes that are no longer served."""
         for name in self._counted - names:
             self._metrics.remove_route(name)
         self._counted &= names
 
 
 def _sign(directory: Path) -> Signature:
-    """Names, sizes and times of the files: cheap to compare, changed by any write."""
+    """Return names, sizes and times of the files: cheap to compare, and any write changes them."""
     try:
         with os.scandir(directory) as entries:
             first = sorted(islice(entries, MAX_FILES + 1), key=lambda entry: entry.name)
-    except OSError:  # it is being replaced right now, or cannot be read
+    except OSError:  # it is being replaced, or cannot be read
         return ()
     return tuple(_sign_file(entry) for entry in first)
 
@@ -160,7 +162,7 @@ def _sign(directory: Path) -> Signature:
 def _sign_file(entry: "os.DirEntry[str]") -> tuple[str, int, int, int]:
     try:
         status = entry.stat()
-    except OSError:  # gone, or a link that leads nowhere
+    except OSError:  # removed, or a broken link
         return entry.name, -1, 0, 0
     return entry.name, status.st_size, status.st_mtime_ns, status.st_ino
 
@@ -172,7 +174,7 @@ def _one_a_version(loaded: Mapping[Path, _Loaded]) -> list[ServedRoute]:
             continue
         name = (one.served.name, one.served.version)
         if name in chosen:
-            _log.error("route %s version %s stands twice; %s is not served", *name, directory)
+            _log.error("route %s version %s exists twice; %s is not served", *name, directory)
         else:
             chosen[name] = one.served
     return list(chosen.values())

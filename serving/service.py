@@ -1,8 +1,8 @@
-"""The BentoML service: BentoML's process, port and package; our engine and doors, as its guests.
+"""The BentoML service: BentoML's process, port and package around this project's engine.
 
-The only module that imports bentoml. BentoML answers at its own pages, we at ours; what it would
-do for every request beside (tracing, metrics, access log, a timeout) is off, because ours is
-counted and bounded already. Nothing is told to anybody: its usage reports are off too.
+The only module that imports bentoml. BentoML answers its own pages, this project's endpoints answer
+theirs. BentoML's tracing, metrics, access log and timeout for each request are off, because this
+project already counts and bounds requests. BentoML's usage reports are off too.
 """
 
 import logging
@@ -21,7 +21,7 @@ DO_NOT_TRACK = "BENTOML_DO_NOT_TRACK"
 
 
 def _disable_tracking() -> None:
-    """Before the first report goes out; BentoML may have looked already, and remembers."""
+    """Switch usage reports off before the first; BentoML may have cached the setting."""
     os.environ.setdefault(DO_NOT_TRACK, "True")
     usage_stats.do_not_track.cache_clear()
 
@@ -31,12 +31,16 @@ def _make_service() -> "bentoml.Service[object]":
     embedded = EmbeddedServer(read)
 
     class Sparing:
-        """Adaptive routes over the Open Inference Protocol: HTTP here, gRPC beside."""
+        """Adaptive routes over the Open Inference Protocol: HTTP on BentoML's port, gRPC on its
+        own.
+        """
 
         @bentoml.on_deployment  # type: ignore[untyped-decorator]
         @staticmethod
         def check() -> None:
-            """Before any process serves: those that cannot start are started over and over."""
+            """Check the settings once, before any worker starts: BentoML restarts a failing worker
+            forever.
+            """
             try:
                 check_routes(read)
             except StartupError as error:
@@ -56,7 +60,7 @@ def _make_service() -> "bentoml.Service[object]":
         workers=1,  # an engine has one cache and one device; scale by Bentos
         metrics={"enabled": False},
         logging={"access": {"enabled": False}},
-        http={"host": "127.0.0.1", "port": 3000},  # unless told otherwise
+        http={"host": "127.0.0.1", "port": 3000},  # unless BentoML's own options say otherwise
         tracing={"excluded_urls": ["."]},
         extra_ports=[3001],
     )

@@ -1,4 +1,4 @@
-"""`settings.toml` as a frozen object. An unknown key stops the server with a line naming it."""
+"""The settings in `settings.toml` as a frozen object. An unknown key is an error that names it."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 from serving.old_settings import find_old_settings
 
 NO_SECRET = (
-    "url is set, but no secret that all processes share; make one with `openssl rand -hex 32` "
-    "and give it as secret, or in a file that secret_file names"
+    "url is set, but the secret that all processes share is missing; make one with `openssl rand "
+    "-hex 32` and give it as secret, or in a file that secret_file names"
 )
 
 
@@ -36,54 +36,54 @@ class ServerSettings(_Frozen):
     max_picture_pixels: int = Field(gt=0, default=16_000_000)
     max_decode_bytes: int = Field(ge=2**20, default=176 * 2**20)  # 11 bytes a pixel allowed above
     decode_threads: int = Field(ge=0, le=256, default=0)  # 0: one for each core
-    max_decode_wait_s: float = Field(gt=0, default=10.0)  # predicted, of all pictures that wait
+    max_decode_wait_s: float = Field(gt=0, default=10.0)  # predicted, for all waiting pictures
     drain_s: float = Field(ge=0, default=0.5)  # answering with "connection: close" before closing
     drain_timeout_s: float = Field(gt=0, default=30.0)
-    head_timeout_s: float = Field(gt=0, default=30.0)  # of a request's head, a first one included
+    head_timeout_s: float = Field(gt=0, default=30.0)  # for the head of a request
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
     min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
-    idle_timeout_s: float = Field(gt=0, default=75.0)  # of a connection between two requests
-    write_timeout_s: float = Field(gt=0, default=30.0)  # of a client that does not read its answer
+    idle_timeout_s: float = Field(gt=0, default=75.0)  # for a connection between two requests
+    write_timeout_s: float = Field(gt=0, default=30.0)  # for a client that does not read its answer
     max_connections: int = Field(gt=0, default=32768)  # over HTTP, in each process
-    max_unread_bytes: int = Field(gt=0, default=64 * 2**20)  # of heads and bodies not there in full
-    grpc_message_timeout_s: float = Field(gt=0, default=30.0)  # of a message on its way, each way
-    grpc_stream_idle_s: float = Field(gt=0, default=600.0)  # of a stream without a request
-    grpc_max_concurrent_streams: int = Field(ge=1, le=2**20, default=1024)  # of one connection
-    grpc_max_connection_idle_s: float = Field(ge=0, le=1e6, default=300.0)  # 0: for ever
-    grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: for ever
-    grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: none are sent
-    grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # of clients' pings
-    bearer_token: str = ""  # empty: no token is asked for
+    max_unread_bytes: int = Field(gt=0, default=64 * 2**20)  # of incomplete heads and bodies
+    grpc_message_timeout_s: float = Field(gt=0, default=30.0)  # for a message in either direction
+    grpc_stream_idle_s: float = Field(gt=0, default=600.0)  # for a stream without a request
+    grpc_max_concurrent_streams: int = Field(ge=1, le=2**20, default=1024)  # on one connection
+    grpc_max_connection_idle_s: float = Field(ge=0, le=1e6, default=300.0)  # 0: never
+    grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: never
+    grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: no pings
+    grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # between clients' pings
+    bearer_token: str = ""  # empty: no token is needed
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
         SecretStr,
-    ] = Field(default={}, max_length=256)  # a bearer token for each tenant
+    ] = Field(default={}, max_length=256)  # tenant to bearer token
     tenant_header: str = Field(
         pattern=r"^([A-Za-z0-9-]{1,64})?$", default=""
-    )  # that only a trusted proxy sets; empty: no header names a tenant
+    )  # set by a trusted proxy only; empty: no header names a tenant
 
     @model_validator(mode="after")
     def _tokens_differ(self) -> "ServerSettings":
         tokens = [token.get_secret_value() for token in self.tenants.values()]
         if any(not re.fullmatch(_TOKEN_PATTERN, token) for token in tokens):
             raise PydanticCustomError(
-                "tenants", "a token is not of 1 to 1024 visible ASCII characters"
+                "tenants", "a token is not 1 to 1024 visible ASCII characters"
             )
         if len({*tokens, self.bearer_token}) <= len(tokens):
             raise PydanticCustomError(
-                "tenants", "two tenants, or one and bearer_token, have the same token"
+                "tenants", "two tenants, or a tenant and bearer_token, have the same token"
             )
         return self
 
 
 class EngineSettings(_Frozen):
-    """Queues and batches."""
+    """Queues, batches and deadlines."""
 
     max_rows_per_request: int = Field(gt=0, default=256)
     max_queued_rows: int = Field(gt=0, default=4096)  # in all lanes of one route version
     max_queued_s: float = Field(
         gt=0, default=10.0
-    )  # predicted, of the work that one caller has waiting for one route
+    )  # predicted seconds of work that one caller has waiting for one route
     patience_s: float = Field(
         gt=0, default=1.0
     )  # a row is due this long after its arrival, or at its deadline if that is earlier
@@ -92,8 +92,8 @@ class EngineSettings(_Frozen):
     )  # answers leave this long before their deadline
     stalled_after_s: float = Field(
         gt=0, default=10.0
-    )  # rows wait and no batch ends: not ready then, not live after twice as long
-    rebatch_stages: bool = True  # off only to measure what re-batching is worth
+    )  # rows wait and no batch ends: not ready after this, not live after twice as long
+    rebatch_stages: bool = True  # False only to measure the benefit of re-batching
     state_limit_bytes: int = Field(gt=0, default=256 * 2**20)
 
 
@@ -101,9 +101,9 @@ class RemoteSettings(_Frozen):
     """A Redis that processes share as a remote cache. Secret values are never printed."""
 
     url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: no remote cache
-    secret: SecretStr = SecretStr("")  # the same for all processes that share it
-    secret_file: str = ""  # a file that holds it, instead
-    timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # of a look-up, and the most it delays
+    secret: SecretStr = SecretStr("")  # the same for all processes that share the cache
+    secret_file: str = ""  # a file that holds the secret, instead
+    timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # longest wait for a lookup
     prefix: str = Field(max_length=64, default="sparing:")
     max_connections: int = Field(ge=2, le=64, default=4)
 
@@ -114,7 +114,9 @@ class RemoteSettings(_Frozen):
         return self
 
     def read_secret(self) -> bytes:
-        """Raises ValueError with one sentence when the file cannot be read."""
+        """Return the secret, from the settings or the file. Raises ValueError, with one sentence,
+        if the file cannot be read.
+        """
         if not self.secret_file:
             return self.secret.get_secret_value().encode()
         try:
@@ -126,10 +128,10 @@ class RemoteSettings(_Frozen):
 class PerceptualRouteSettings(_Frozen):
     """How one route shares answers between pictures that look alike; `docs/perceptual_cache.md`."""
 
-    limit_bytes: int = Field(gt=0, default=16 * 2**20)  # of each version of the route
-    max_distance: int = Field(ge=0, le=8, default=1)  # bits of the hash that no noise turns
+    limit_bytes: int = Field(gt=0, default=16 * 2**20)  # for each version of the route
+    max_distance: int = Field(ge=0, le=8, default=1)  # in stable bits of the hash
     max_difference: float = Field(gt=0, le=32, default=4.0)  # root mean square, in grey levels
-    least_confidence: float = Field(ge=0, le=1, default=0.95)  # of an answer that may be shared
+    least_confidence: float = Field(ge=0, le=1, default=0.95)  # of a shared answer
     audit_rate: float = Field(gt=0, le=1, default=0.05)
     audit_burn_in: int = Field(ge=0, default=500)
     audit_seed: int = Field(ge=0, default=0)
@@ -138,7 +140,7 @@ class PerceptualRouteSettings(_Frozen):
 
 
 class PerceptualSettings(_Frozen):
-    """Off for every route that is not named."""
+    """Routes that share answers between similar pictures, by name; off for all others."""
 
     routes: dict[str, PerceptualRouteSettings] = {}
 
@@ -157,6 +159,8 @@ class CacheSettings(_Frozen):
 
 
 class RouteSettings(_Frozen):
+    """Where the route directories are, and how often they are checked for changes."""
+
     directories: tuple[Path, ...] = (Path("models"),)
     reload_interval_s: float = Field(gt=0, default=1.0)
 
@@ -166,8 +170,8 @@ class MetricsSettings(_Frozen):
 
 
 class ModelSettings(_Frozen):
-    """Watts assumed where nothing measures them; `sparing meter calibrate` fits them. Without
-    `busy_core_w` they are those published of the processor.
+    """Watts assumed if no meter measures them; `sparing meter calibrate` fits them. If
+    `busy_core_w` is 0, the figures published for the processor are used.
     """
 
     idle_w: float = Field(ge=0, le=1e5, default=0.0)
@@ -176,13 +180,13 @@ class ModelSettings(_Frozen):
 
 
 class EnergySettings(_Frozen):
-    """Where joules are read, how they are split, and what they weigh."""
+    """Which meter to read and how often, and the carbon intensity that applies."""
 
     source: Literal["auto", "none", "rapl", "nvml", "ina3221", "pmic", "model", "replay"] = "auto"
     interval_s: float = Field(ge=0.02, le=10.0, default=0.1)
-    idle_w: float = Field(ge=0, le=1e5, default=0.0)  # 0: the lowest seen
-    model: ModelSettings = ModelSettings()  # stands in where the meter fails
-    replay: str = ""  # the file of the source `replay`
+    idle_w: float = Field(ge=0, le=1e5, default=0.0)  # 0: the lowest reading so far
+    model: ModelSettings = ModelSettings()  # used if the meter fails
+    replay: str = ""  # the CSV file of the source `replay`
     sysfs: Path = Path("/sys")
     carbon_grams_per_kwh: float = Field(ge=0, le=1e4, default=0.0)
     embodied_grams_per_hour: float = Field(ge=0, le=1e6, default=0.0)
@@ -195,10 +199,10 @@ class EnergySettings(_Frozen):
 
 
 class TracingSettings(_Frozen):
-    """OpenTelemetry spans of a share of all requests; `docs/tracing.md`."""
+    """OpenTelemetry spans for a sample of requests; see `docs/tracing.md`."""
 
     enabled: bool = False
-    sample_ratio: float = Field(ge=0, le=1, default=0.01)  # of requests whose caller says nothing
+    sample_ratio: float = Field(ge=0, le=1, default=0.01)  # unless the caller decides
     endpoint: str = Field(pattern=r"^https?://[^/]", default="http://127.0.0.1:4318/v1/traces")
 
 
@@ -206,9 +210,9 @@ class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a cache of its own."""
 
     count: int = Field(ge=1, le=256, default=1)
-    check_interval_s: float = Field(ge=0.05, le=60, default=1.0)  # between signs of life
-    max_missed_checks: int = Field(ge=2, le=1000, default=6)  # in a row; then it is replaced
-    start_timeout_s: float = Field(gt=0, le=86400, default=600.0)  # until it is ready
+    check_interval_s: float = Field(ge=0.05, le=60, default=1.0)  # between two checks of a worker
+    max_missed_checks: int = Field(ge=2, le=1000, default=6)  # in a row, then replaced
+    start_timeout_s: float = Field(gt=0, le=86400, default=600.0)  # until a worker is ready
 
 
 class Settings(_Frozen):
@@ -223,7 +227,9 @@ class Settings(_Frozen):
 
 
 def read_settings(path: Path) -> Settings:
-    """Raises ValueError with one line that names the file, the key and what is wrong."""
+    """Read and check a settings file. Raises ValueError, with one line that names the file, the key
+    and the fault.
+    """
     try:
         given = tomllib.loads(path.read_text())
         if fault := find_old_settings(given):
@@ -240,8 +246,10 @@ def read_settings(path: Path) -> Settings:
 
 
 def write_settings(settings: Settings) -> str:
-    """All of it as JSON, secrets in clear: for a pipe to a process that is to have them too, never
-    for a file, a command line or a log. `Settings.model_validate_json` reads it.
+    """Return all settings as JSON, which `Settings.model_validate_json` reads.
+
+    Secrets are in clear text: send it only through a pipe to a process that must have them, never
+    to a file, a command line or a log.
     """
     return json.dumps(settings.model_dump(), default=_write_value)
 

@@ -1,7 +1,7 @@
-"""First runs of a freshly loaded route: they fill caches and tell how long its batches take.
+"""Runs a newly loaded route for the first time: this fills caches and measures its batch times.
 
-Rows of zeros follow the stages wherever they send them on, with a confidence asked for that no
-answer has, so that a cascade's later stages are reached too.
+Rows of zeros go through the stages, wherever a stage sends them next. They ask for a confidence
+that no answer reaches, so that the later stages of a cascade run too.
 """
 
 import time
@@ -22,7 +22,9 @@ _REPEATS = 3
 
 
 def warm_up(served: ServedRoute, device: Device) -> None:
-    """Run every stage that zeros reach, with one row and a full batch; set the lanes' times."""
+    """Run every stage that rows of zeros reach, with one row and with a full batch; set the
+    predicted batch times of the lanes.
+    """
 
     def measure(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
         return _measure(served.lanes[stage], inputs, state, device)

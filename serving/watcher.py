@@ -1,7 +1,7 @@
 """Looks for changed routes at intervals, on a thread of its own.
 
-A daemon thread, not the event loop's pool: a look at a mount that hangs may never return, and the
-end of the process must not wait for it.
+It is a daemon thread and not one of the event loop's pool: reading a mount that hangs may never
+return, and the process must be able to end without it.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ _log = logging.getLogger("sparing.routes")
 
 
 class Watcher:
-    """Calls `refresh`, which tells whether something has changed, until `stop`."""
+    """Calls `refresh`, which returns whether anything changed, until `stop`."""
 
     def __init__(self, refresh: Callable[[], bool], interval_s: float) -> None:
         self._refresh = refresh
@@ -27,7 +27,7 @@ class Watcher:
         self.thread.start()
 
     def stop(self) -> None:
-        """Begin no further look; one that is under way is not waited for."""
+        """Begin no further look; does not wait for one that is under way."""
         self._stop.set()
 
     def _watch(self) -> None:
@@ -36,13 +36,13 @@ class Watcher:
                 if self._refresh():
                     return_free_memory()
             except ModelDirectoryError as error:
-                _log.error("routes are not looked at: %s", error)
-            except Exception:  # a full disk or a vanished mount must not end the watching
+                _log.error("route directories cannot be watched: %s", error)
+            except Exception:  # a full disk or a missing mount must not end the watching
                 _log.exception("looking for changed routes failed; trying again")
 
 
 def return_free_memory() -> None:
-    """Give what a replaced model held back to the system, where the C library can (glibc)."""
+    """Return memory that a replaced model held to the system, where the C library can (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,1 +1,1 @@
-"""From a request to its reply: catalog, router, admission, caches, calls."""
+"""The engine takes a request to its reply: catalog, router, admission, caches, calls."""

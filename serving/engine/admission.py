@@ -1,6 +1,6 @@
-"""Admission: which route answers a request and what its rows' fingerprints are, or why neither.
+"""Admission: chooses a request's route and computes its rows' fingerprints, or refuses the request.
 
-Whatever can be refused is refused here, before it costs anything.
+Every possible refusal happens here, before the request costs any work.
 """
 
 import secrets
@@ -22,21 +22,21 @@ from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
 _PREFIXES = 1024
-# times the free room that one caller's rows may take: 8 of 9 parts, if it is alone
+# A caller's waiting rows may be so many times the free ones: 8 of 9 parts if it is alone.
 FREE_SHARE_DIVISOR = 8
 
 
 class Admitted(NamedTuple):
-    """A well-formed request in time, before anything is spent on it."""
+    """A valid request that arrived in time, before any work is spent on it."""
 
     served: ServedRoute
-    keys: Sequence[Key | None]  # by row; None where the request wants it computed afresh
+    keys: Sequence[Key | None]  # by row; None if the request wants its answers computed anew
     arrived: float
     trace: Trace = NO_TRACE
 
 
 class Admission:
-    """Counts and fingerprints rows under a secret, of this process unless one is given."""
+    """Counts and fingerprints rows. Without a `secret`, the process makes its own."""
 
     def __init__(self, max_rows: int, secret: bytes | None = None) -> None:
         self._max_rows = max_rows
@@ -44,11 +44,15 @@ class Admission:
         self._prefixes: dict[tuple[object, ...], Prefix] = {}
 
     def count_rows(self, inputs: Mapping[str, np.ndarray]) -> int:
-        """Raises InvalidInput or BodyTooLarge for none, too many, or different numbers of rows."""
+        """Return the number of rows, the same for all inputs. Raises InvalidInput if there are none
+        or the numbers differ, BodyTooLarge if there are too many.
+        """
         arrays = iter(inputs.values())
         rows = len(next(arrays))
         if any(len(array) != rows for array in arrays):
-            raise InvalidInput("inputs must have the same number of rows, theirs differ")
+            raise InvalidInput(
+                "inputs: given different numbers of rows, allowed the same number for all"
+            )
         if rows > self._max_rows:
             raise BodyTooLarge(f"inputs: given {rows} rows, allowed {self._max_rows}")
         if rows == 0:
@@ -56,7 +60,7 @@ class Admission:
         return rows
 
     def fingerprint(self, request: Request, served: ServedRoute, rows: int) -> Sequence[Key | None]:
-        """The rows' keys, or Nones for a request that wants nothing remembered."""
+        """Return the rows' cache keys; all None for a request whose answers must not be cached."""
         if request.no_cache:
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
@@ -77,7 +81,9 @@ class Admission:
 def _check_wait(
     call: Call, own_s: float, more_s: float, scheduler: Scheduler, settings: EngineSettings
 ) -> None:
-    """A caller may have so many seconds of work waiting for a route, or a single request."""
+    """Raise Overloaded if a caller would have too many seconds of work waiting for a route. A
+    single request is always admitted.
+    """
     if own_s + more_s <= settings.max_queued_s:
         return
     callers = max(1, scheduler.shares.device.waiting)
@@ -89,7 +95,9 @@ def _check_wait(
 
 
 def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
-    """Raises InvalidInput naming the first row with a NaN or an infinity that the route refuses."""
+    """Raise InvalidInput, which names the first row with a NaN or an infinity that the route
+    refuses.
+    """
     for name in served.finite_inputs:
         sound = np.isfinite(inputs[name])
         if not sound.all():
@@ -101,7 +109,7 @@ def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
 
 
 def check_in_time(request: Request, now: float) -> float:
-    """The instant of arrival. Raises DeadlineExceeded for a request that came too late."""
+    """Return the time of arrival. Raises DeadlineExceeded if the deadline has passed."""
     if request.deadline is not None and request.deadline <= now:
         raise DeadlineExceeded("the request's deadline had passed when it arrived")
     return now
@@ -117,8 +125,10 @@ def check_room(
     scheduler: Scheduler,
     settings: EngineSettings,
 ) -> None:
-    """Raises Overloaded where so many more rows have no room before the stage that they enter at,
-    and DeadlineExceeded where it is predicted to come too late for them.
+    """Check that `rows` more rows fit before the stage at which they enter, and can be in time.
+
+    Raises Overloaded if the queue has no place for them, DeadlineExceeded if the stage is predicted
+    to end after their deadline.
     """
     lanes = call.served.lanes.values()
     waiting = sum([one.rows + one.looked_up for one in lanes])
@@ -126,7 +136,7 @@ def check_room(
     if waiting:
         own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
     free = settings.max_queued_rows - waiting
-    calls = max(1, claim.share.calls)  # a small one finds room beside the large ones of its caller
+    calls = max(1, claim.share.calls)  # small requests fit beside large ones of a caller
     is_small = rows * calls <= free
     own_rows = sum([queue.rows for queue in own])
     if rows > free or (own and not is_small and own_rows + rows > FREE_SHARE_DIVISOR * free):

@@ -1,7 +1,7 @@
-"""How many bytes a request of a route may have, from the shapes that its inputs declare.
+"""Computes how many bytes a route's request may have, from the shapes that its inputs declare.
 
-JSON is the widest form: every element at its most digits with a comma and a blank, every list with
-its brackets. A route with an input of any size, or of text, has no limit but the server's.
+JSON is the longest form: every element with its most digits, a comma and a blank, every list with
+its brackets. A route with a text input or an input of any size has only the server's limit.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from core.manifest import Manifest, TensorSpec
 
 HEAD_BYTES = 64 * 2**10  # names, parameters and outputs beside the data
-FLOOR_BYTES = 2**20  # allowed for every route: small tensors may be written with many blanks
+FLOOR_BYTES = 2**20  # allowed for every route: clients may write small tensors with many blanks
 
 _SEPARATOR_CHARS = 2
 _LIST_CHARS = 4  # two brackets, a comma and a blank
-# The widest number of each datatype in JSON; BYTES has no widest.
+# Characters of the longest number of each datatype in JSON; BYTES has no longest.
 _CHARS: Mapping[str, int] = {
     "BOOL": len("false"),
     "UINT8": 3,
@@ -24,21 +24,21 @@ _CHARS: Mapping[str, int] = {
     "INT32": 11,
     "UINT64": 20,
     "INT64": 20,
-    "FP16": 24,  # the digits of a double: clients widen before they write
+    "FP16": 24,  # the digits of a double: clients convert to double before they write
     "FP32": 24,
     "FP64": 24,
 }
 
 
 def measure_row(manifest: Manifest) -> int | None:
-    """Bytes of one row of all inputs at the widest; None where that has no bound."""
+    """Return the bytes of one row of all inputs in their longest form; None if unbounded."""
     sizes = [_measure_input(spec) for spec in manifest.inputs]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 
 
 def limit_body(row_bytes: int | None, max_rows: int, max_body_bytes: int) -> int:
-    """The most bytes of a request's body."""
+    """Return the largest allowed size of a request's body, in bytes."""
     if row_bytes is None:
         return max_body_bytes
     return min(max_body_bytes, max(FLOOR_BYTES, HEAD_BYTES + max_rows * row_bytes))

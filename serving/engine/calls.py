@@ -1,4 +1,4 @@
-"""A call: one request in flight, its rows' answers as they come, the door that waits for them."""
+"""A call: one request in flight, its rows' answers as they arrive, and the endpoint that waits."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from serving.scheduling.lanes import Flight
 
 
 class Call:
-    """Collects the answers of one request; fails as a whole when one of its rows fails."""
+    """Collects the answers of one request; the whole call fails if one of its rows fails."""
 
     __slots__ = (
         "answers", "claim", "deadline", "done", "energy_mj", "error", "flights", "missing",
@@ -23,9 +23,9 @@ class Call:
         self,
         request: Request,
         served: ServedRoute,
-        answers: list[Answer | None],  # by row; None where it is still to come
+        answers: list[Answer | None],  # by row; None while it is missing
         started: float,
-        done: Callable[[], object] | None,  # told once, when the call is over
+        done: Callable[[], object] | None,  # called once, when the call is over
         trace: Trace = NO_TRACE,
     ) -> None:
         self.request = request
@@ -35,16 +35,18 @@ class Call:
         self.energy_mj = request.energy_mj
         self.answers = answers
         self.missing = answers.count(None)
-        self.claim: Claim | None = None  # its place in its caller's share, while rows are computed
+        self.claim: Claim | None = None  # its position in its share, while rows are computed
         self.flights: list[tuple[Flight, int]] = []
         self.error: SparingError | None = None
         self.done = done
         self.trace = trace
         self.timer: asyncio.TimerHandle | None = None
-        self.replies: asyncio.Queue[Reply | None] | None = None  # of a stream; None ends it
+        self.replies: asyncio.Queue[Reply | None] | None = None  # if it streams; None ends it
 
     def stream(self) -> "asyncio.Queue[Reply | None]":
-        """From now on every step's answer is a reply; those that are known already come first."""
+        """Return a queue of one reply for each step's answer, beginning with the answers known
+        already.
+        """
         self.replies = asyncio.Queue()
         known = [(row, answer) for row, answer in enumerate(self.answers) if answer is not None]
         for row, answer in known:
@@ -63,7 +65,7 @@ class Call:
         return self.missing == 0 or self.error is not None
 
     def deliver(self, row: int, answer: Answer) -> None:
-        """The last word on one row."""
+        """Store the final answer of one row."""
         if self.answers[row] is not None or self.error is not None:
             return
         if self.deadline is not None and self.started + answer.latency_s > self.deadline:
@@ -81,11 +83,12 @@ class Call:
             self._wake()
 
     def progress(self, row: int, answer: Answer) -> None:
-        """A better answer for one row, with more to come; only streams hear of it."""
+        """Deliver an earlier stage's answer for one row to a stream; better ones may follow."""
         if self.replies is not None and not self.over:
             self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=False))
 
     def fail(self, error: SparingError) -> None:
+        """End the whole call with an error, unless it is over."""
         if not self.over:
             self.error = error
             self._wake()
@@ -104,7 +107,7 @@ def make_reply(
     rows: Sequence[int] | None = None,
     final: bool = True,
 ) -> Reply:
-    """Who answered, and the answers, all of which are there."""
+    """Build a reply from answers that are all known."""
     manifest = served.manifest
     return Reply(
         manifest.route,

@@ -1,6 +1,4 @@
-"""What is served: versions of routes, each with its lanes. Replaced as a whole when directories
-change.
-"""
+"""The versions of routes that are served, each with its lanes; replaced as a whole on a reload."""
 
 from collections.abc import Iterable
 
@@ -19,7 +17,7 @@ AUTO = "auto:"
 
 
 class ServedRoute:
-    """One version of a route, ready to run."""
+    """One version of a route, loaded and ready to run."""
 
     __slots__ = (
         "digest",
@@ -53,7 +51,7 @@ class ServedRoute:
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()
-        self.full_macs = count_full_macs(manifest)  # of the full model, which alone could answer
+        self.full_macs = count_full_macs(manifest)  # of the model that could answer alone
         self.lanes = _make_lanes(
             manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None
         )
@@ -70,7 +68,7 @@ class ServedRoute:
 
 
 class Catalog:
-    """Looks a route up by name and version; the newest version answers for the bare name."""
+    """Finds a route by name and version; the bare name means the newest version."""
 
     def __init__(self, served: Iterable[ServedRoute] = ()) -> None:
         self._index: dict[tuple[str, str | None], ServedRoute] = {}
@@ -78,7 +76,9 @@ class Catalog:
         self.replace(served)
 
     def replace(self, served: Iterable[ServedRoute]) -> None:
-        """Serve exactly these from now on; requests under way keep what they started with."""
+        """Serve exactly these versions from now on; requests under way keep the version they
+        started with.
+        """
         routes = sorted(served, key=lambda one: (one.name, -int(one.version)))
         index: dict[tuple[str, str | None], ServedRoute] = {}
         for route in routes:
@@ -87,6 +87,7 @@ class Catalog:
         self._routes, self._index = routes, index
 
     def resolve(self, route: str, version: str | None) -> ServedRoute:
+        """Return a version of a route, the newest for None. Raises UnknownRoute."""
         served = self._index.get((route, version))
         if served is not None:
             return served
@@ -98,14 +99,15 @@ class Catalog:
         )
 
     def routes(self) -> list[ServedRoute]:
-        """All versions, by name, newest first."""
+        """Return all versions, sorted by name, newest first."""
         return list(self._routes)
 
     def newest(self) -> list[ServedRoute]:
-        """The version of each route that answers for its bare name."""
+        """Return the newest version of each route, which answers for the bare name."""
         return [route for (_, version), route in self._index.items() if version is None]
 
     def tasks(self) -> set[str]:
+        """Return the tasks that `auto:<task>` can name."""
         return {route.manifest.task for route in self._routes}
 
 

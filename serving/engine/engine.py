@@ -1,7 +1,7 @@
-"""The engine: admits requests, recalls what was answered before, computes each distinct row once.
+"""The engine: admits requests, answers from the caches, computes each distinct row once.
 
-Doors give it a `Request` and get `Reply`s or an error of the tree; it knows no transport. Rows on
-their way through stages are the scheduler's; which route answers a task is the router's.
+Endpoints give it a `Request` and get `Reply` objects or an error of the tree; it knows no
+transport. The scheduler takes rows through the stages; the router chooses a task's route.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ _NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 class EntryPoint(NamedTuple):
-    """Where rows enter a route, and with what beside their own inputs."""
+    """The lane where rows enter a route, and the arrays that go in beside their own inputs."""
 
     lane: Lane
     extra_inputs: Mapping[str, Array]
 
 
 class Engine:
-    """One event loop, one device. Make it inside the running loop; `close` ends its thread."""
+    """One event loop and one device. Create it inside the running loop; `close` ends its thread."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Engine:
         device: Device,
         *,
         remote_cache: RemoteAnswers | None = None,
-        secret: bytes | None = None,  # of fingerprints; None: one that nobody shares
+        secret: bytes | None = None,  # of fingerprints; None: one of this process alone
         loop: asyncio.AbstractEventLoop | None = None,  # None: the running one
         clock: Callable[[], float] = time.monotonic,
         make_device_thread: MakeDeviceThread = BatchThread,
@@ -94,7 +94,9 @@ class Engine:
         self._enqueue = (self.lookup or self._scheduler).enqueue
 
     def admit(self, request: Request) -> Admitted:
-        """Choose the route and fingerprint the rows; a malformed or late request is refused."""
+        """Choose the route and fingerprint the rows. Raises an error for an invalid or late
+        request.
+        """
         now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
@@ -103,9 +105,10 @@ class Engine:
         return Admitted(served, self._admission.fingerprint(request, served, rows), now)
 
     def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
-        """The reply, if it is one row that the cache holds; otherwise `answer` is to follow.
+        """Return the reply to a request of one row that the cache holds; None if `answer` must
+        follow.
 
-        Never with `min_confidence`: what is found and is not enough would be found twice.
+        Never used with `min_confidence`: an answer that is too weak would be looked up twice.
         """
         if len(admitted.keys) > 1 or not admitted.served.is_cached:
             return None
@@ -115,7 +118,7 @@ class Engine:
         return None if answers[0] is None else make_reply(admitted.served, answers)
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
-        """The answers of all rows, each the last one. Raises a leaf of the error tree."""
+        """Return the final answers of all rows. Raises a leaf of the error tree."""
         over: asyncio.Future[None] = self._loop.create_future()
         call = self.submit(request, admitted or self.admit(request), partial(_settle, over))
         try:
@@ -125,11 +128,10 @@ class Engine:
         return self.result(call)
 
     def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
-        """Begin what `answer` awaits, without a task. Raises what can be refused at once.
+        """Begin the work of `answer` without a task. Raises what can be refused at once.
 
         `done` is called when the call is over, in the middle of the engine's work: it may only
-        schedule something. After that, or when nobody waits any more, `release_call` is to be
-        called.
+        schedule something. After that, or when no client waits any more, `leave` must be called.
         """
         answers = self._look_up_answers(request, admitted)
         call = Call(request, admitted.served, answers, admitted.arrived, done, admitted.trace)
@@ -141,13 +143,13 @@ class Engine:
         return call
 
     def result(self, call: Call) -> Reply:
-        """The reply of a call that is over, or its error raised."""
+        """Return the reply of a call that is over. Raises its error if it failed."""
         if call.error is not None:
-            raise copy(call.error)  # the raised one holds frames, and they the call
+            raise copy(call.error)  # a raised error holds its frames, and they hold the call
         return make_reply(call.served, call.answers)
 
     def release_call(self, call: Call) -> None:
-        """The call is over, failed, or its caller is gone: nothing of it stays behind."""
+        """Release a call that is over, failed or whose client has disconnected."""
         call.done = None
         self._calls -= 1
         self._scheduler.traced -= call.trace.is_recording
@@ -161,12 +163,12 @@ class Engine:
             for flight, row in call.flights:
                 if call.answers[row] is None:
                     self._scheduler.leave(flight, call, row)
-        call.flights.clear()  # they refer to the call: without a cycle it is freed at once
+        call.flights.clear()  # flights refer to the call: without this cycle it is freed at once
 
     async def infer(
         self, request: Request, admitted: Admitted | None = None
     ) -> AsyncIterator[Reply]:
-        """Replies as steps finish when the request streams, else the one reply."""
+        """Yield a reply for each finished step if the request streams, else the one reply."""
         if not request.stream:
             yield await self.answer(request, admitted)
             return
@@ -183,17 +185,19 @@ class Engine:
         finally:
             self.release_call(call)
         if call.error is not None:
-            raise copy(call.error)  # the raised one holds frames, and they the call
+            raise copy(call.error)  # a raised error holds its frames, and they hold the call
 
     def resolve(self, route: str, version: str | None) -> ServedRoute:
-        """The served route of that name and version, or one of a task's for `auto:<task>`."""
+        """Return the served route of that name and version, or the router's choice for
+        `auto:<task>`.
+        """
         if route.startswith(AUTO):
             return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
         return self.catalog.resolve(route, version)
 
     def stage_loads(self, served: ServedRoute) -> dict[str, object]:
-        """Live numbers of each stage: rows waiting, predicted milliseconds for one row and a full
-        batch.
+        """Return live figures of each stage: waiting rows, predicted milliseconds of one row and of
+        a full batch.
         """
         return {
             name: {
@@ -207,11 +211,11 @@ class Engine:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes that rows' states hold on the device now."""
+        """Return the bytes that rows' states hold on the device now."""
         return self._scheduler.states.used_bytes
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until every call has its answer; false when some had none after `timeout_s`."""
+        """Wait until every call is answered; return False if some are not after `timeout_s`."""
         self.draining = True
         if self._calls == 0:
             return True
@@ -223,7 +227,7 @@ class Engine:
         return True
 
     def health(self) -> Health:
-        """Whether batches end while rows wait, for probes."""
+        """Return whether batches end while rows wait, for probes."""
         return self._scheduler.health()
 
     def close(self) -> None:
@@ -233,7 +237,7 @@ class Engine:
         self._scheduler.close()
 
     def _watch(self) -> None:
-        """Have a stall logged also where no probe asks."""
+        """Log a stall even if no probe looks for it."""
         interval_s, now = self._settings.stalled_after_s / 4, self._clock()
         late_s = now - self._watch_at
         if late_s > interval_s:
@@ -247,7 +251,7 @@ class Engine:
     def _look_up_answers(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> list[Answer | None]:
-        """What the cache holds of the rows."""
+        """Return the cached answers of the rows; None for a row that the cache does not hold."""
         served, keys, arrived, trace = admitted
         if not served.is_cached or request.no_cache:
             return [None] * len(keys)
@@ -262,7 +266,7 @@ class Engine:
             latency_s = self._clock() - arrived
             served.metrics.count_row(known.exit, "cache", latency_s, served.full_macs)
             answers.append(Answer(known, "cache", True, 0, zero_mj, latency_s))
-        # else it is asked again
+        # otherwise it is looked up again
         if trace.is_recording and (count_misses or answers[0] is not None):
             trace_cache_lookup(trace, answers)
         return answers
@@ -277,7 +281,7 @@ class Engine:
         return choose_route(self.catalog, request.route, due, predict_s)
 
     def _join_or_start(self, call: Call, keys: Sequence[Key | None]) -> None:
-        """Join flights under way for the rows that have no answer, start the others."""
+        """Join flights under way for rows without an answer, and start flights for the others."""
         probes = look_up_perceptual(call, keys, self._flights)
         if call.over:
             return
@@ -298,7 +302,7 @@ class Engine:
             due = call.deadline
         entry_point = EntryPoint(call.served.entry, _NOTHING)
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
-        if fresh:  # identical rows fly once
+        if fresh:  # identical rows share one flight
             more = len(fresh if fresh[0] is None else set(fresh))
             entry_point = self._enter(call, claim, more, due)
             check_room(
@@ -316,8 +320,8 @@ class Engine:
             call.flights.append((flight, row))
 
     def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> EntryPoint:
-        """Where rows of the call enter: at the last stage, where it alone may answer and nothing is
-        wanted of earlier ones, else at the first.
+        """Return where rows of the call enter: at the last stage if only its answer is allowed and
+        it needs nothing of earlier stages, else at the first.
         """
         served, direct = call.served, call.served.direct
         if direct is None or not wants_last_stage(call.request.controls):
@@ -325,7 +329,7 @@ class Engine:
         if call.streams or call.energy_mj is not None:
             return EntryPoint(served.entry, _NOTHING)
         lane = served.lanes[direct.stage]
-        if call.deadline is not None:  # an answer cut short is better than none
+        if call.deadline is not None:  # an earlier stage's answer is better than none
             needed_s = self._scheduler.predict_s(lane, due, call.started, rows, claim)
             if call.started + needed_s > call.deadline - self._settings.reply_margin_s:
                 return EntryPoint(served.entry, _NOTHING)
@@ -361,7 +365,7 @@ class Engine:
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
 
     def _expire(self, call: Call) -> None:
-        """The deadline is here: the best answers so far, or none."""
+        """At the deadline, deliver the best answers so far, or an error if there are none."""
         for flight, row in call.flights:
             if call.over:
                 return

@@ -1,8 +1,8 @@
-"""Perceptual cache of a route that was opted in: it answers a picture as one that looks alike.
+"""Perceptual cache of a route that was opted in: a picture gets the answer of a similar picture.
 
-Joins the perceptual cache, the audit and the counts of one version of a route. Its answers are
-given again only where they were sure, and never stored anywhere: not here, so that likeness cannot
-drift from picture to picture, and not in the exact cache. Who asks, and when, is left to
+It joins the cache, the audit and the counts of one version of a route. Only confident answers are
+given again. An answer from here is never stored, neither here, so that similarity cannot drift from
+picture to picture, nor in the exact cache. When it is asked is decided in
 `serving.engine.perceptual_lookup`.
 """
 
@@ -24,8 +24,8 @@ from serving.settings import PerceptualRouteSettings
 
 _log = logging.getLogger("sparing.cache.perceptual")
 
-# A large picture takes a millisecond to sketch, on the event loop: so many values in one request,
-# the rows after them are computed unasked.
+# A large picture takes a millisecond to sketch, on the event loop. After so many values in one
+# request the remaining rows are computed without a lookup.
 MAX_SKETCHED_VALUES = 2**20
 
 _CHANNELS = ((), (1,), (3,))
@@ -35,16 +35,16 @@ _CHANNELS = ((), (1,), (3,))
 class PerceptualCounts:
     """What the perceptual cache did for all versions of a route since the server started."""
 
-    hits: int = 0  # answered; audited hits are not
+    hits: int = 0  # answered; without audited hits
     misses: int = 0
-    guarded: int = 0  # too flat to be compared
-    refused: int = 0  # misses where the hash agreed and the signature did not
+    guarded: int = 0  # too flat to compare
+    refused: int = 0  # misses with a matching hash but another signature
     audits: int = 0
-    wrong: int = 0  # audits that found another answer
+    wrong: int = 0  # audits with another computed answer
 
 
 class Probe(NamedTuple):
-    """A row that is computed: what it looks like, and whose answer is audited by it, if any."""
+    """A row that is computed: its sketch, and the stored entry that its answer audits, if any."""
 
     owner: "PerceptualRoute"
     namespace: tuple[object, ...]
@@ -53,12 +53,12 @@ class Probe(NamedTuple):
     caller: str = ""  # whose hit it audits
 
     def complete(self, outcome: Outcome, ttl_s: float) -> None:
-        """The row's final answer, computed and not cut short; it may be kept for `ttl_s`."""
+        """Take the row's final, fully computed answer, which may be kept for `ttl_s` seconds."""
         self.owner.record_answer(self, outcome, ttl_s)
 
 
 class PerceptualRoute:
-    """One version of a route. Used from the event loop only."""
+    """The perceptual cache of one version of a route. Used from the event loop only."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class PerceptualRoute:
 
     @property
     def on(self) -> bool:
-        """For every caller so far."""
+        """Whether it is on for every caller so far."""
         return self._audits.off == 0
 
     def look_up(
         self, request: Request, rows: Sequence[int]
     ) -> tuple[Mapping[int, Outcome], Mapping[int, Probe]]:
-        """Rows that have an answer; and those that are to be computed and told of."""
+        """Return the answers found, and a probe for each row that must be computed."""
         audit = self._audits.of(request.caller)
         if not audit.on or not rows:
             return {}, {}
@@ -118,7 +118,7 @@ class PerceptualRoute:
         return known, probes
 
     def record_answer(self, probe: Probe, outcome: Outcome, ttl_s: float) -> None:
-        """Judge what the probe audits by the computed answer; keep the answer, if it is sure."""
+        """Judge the entry that the probe audits by the computed answer; keep a confident answer."""
         if probe.audited is not None:
             self._record_audit(probe.audited, outcome, probe.caller)
         sure = outcome.confidence >= self._settings.least_confidence
@@ -126,7 +126,7 @@ class PerceptualRoute:
             self.memory.put(probe.namespace, probe.sketch, outcome, ttl_s)
 
     def describe(self) -> dict[str, object]:
-        """For `GET /v1/routes`: of this version, since it was loaded."""
+        """Return the state of this version since it was loaded, for `GET /v1/routes`."""
         audits = self._audits
         return {
             "on": self.on,
@@ -172,7 +172,7 @@ class PerceptualRoute:
 
 
 class PerceptualRoutes:
-    """What the settings opt in, and what came of it."""
+    """The routes that the settings opt in, and their counts."""
 
     def __init__(self, settings: Mapping[str, PerceptualRouteSettings]) -> None:
         self._settings = settings
@@ -182,14 +182,16 @@ class PerceptualRoutes:
         self._unserved: set[str] = set()
 
     def open(self, manifest: Manifest) -> PerceptualRoute | None:
-        """For a route that loads; None for one that is not opted in. Raises ModelDirectoryError."""
+        """Return the perceptual cache of a route that loads; None if it is not opted in. Raises
+        ModelDirectoryError if the route does not fit.
+        """
         settings = self._settings.get(manifest.route)
         if settings is None:
             return None
         return PerceptualRoute(manifest, settings, self._counts[manifest.route])
 
     def report_unserved(self, routes: set[str]) -> None:
-        """Say once which of the named routes are not served."""
+        """Log once which of the configured routes are not served."""
         missed = self._settings.keys() - routes
         for route in sorted(missed - self._unserved):
             _log.warning("cache.perceptual.routes.%s: no route of this name is served", route)
@@ -197,7 +199,7 @@ class PerceptualRoutes:
 
 
 def _find_input(manifest: Manifest) -> str:
-    """The only input, which is a picture. Raises ModelDirectoryError."""
+    """Return the route's only input, a picture. Raises ModelDirectoryError."""
     spec, *others = manifest.inputs
     picture = manifest.picture
     pictures = picture is not None and picture.input == spec.name and spec.datatype == "UINT8"
@@ -209,10 +211,10 @@ def _find_input(manifest: Manifest) -> str:
 
 
 def _find_compared_outputs(manifest: Manifest) -> list[str]:
-    """The outputs that a wrong answer is told by. Raises ModelDirectoryError."""
+    """Return the outputs whose difference makes an answer wrong. Raises ModelDirectoryError."""
     names = [spec.name for spec in manifest.outputs if not spec.datatype.startswith("FP")]
     if not names:
-        raise _refuse(manifest, "without a label or another output of whole numbers no audit works")
+        raise _refuse(manifest, "an audit needs a label or another output of whole numbers")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Between the engine and the perceptual cache: which rows of a call it is asked for."""
+"""Decides which rows of a call the perceptual cache is asked for."""
 
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -15,8 +15,10 @@ NO_PROBES: Mapping[int, Probe] = {}
 def look_up_perceptual(
     call: Call, keys: Sequence[Key | None], in_flight: Container[Key | None]
 ) -> Mapping[int, Probe]:
-    """Answer the rows that the exact cache missed, that do not fly already, and that look like one
-    answered before. What the others look like goes with their flights.
+    """Answer rows from the perceptual cache; return a probe for each row that it could not answer.
+
+    Only rows that the exact cache missed and that are not in flight already are looked up. The
+    probes go with the rows' flights.
     """
     similar = call.served.similar
     if similar is None:
@@ -35,7 +37,7 @@ def look_up_perceptual(
 
 
 def count_perceptual(routes: Iterable[ServedRoute]) -> Mapping[str, Mapping[str, int]]:
-    """What every opted-in route has counted; its versions hold together what they hold."""
+    """Return the counts of every route that is opted in; its versions' counts are added up."""
     versions: dict[str, list[PerceptualRoute]] = {}
     for served in routes:
         if served.similar is not None:

@@ -20,8 +20,8 @@ class OpenedRemote(NamedTuple):
 
 
 def open_remote_cache(settings: CacheSettings) -> OpenedRemote:
-    """Call it inside the running loop. Raises ValueError with one sentence for a URL or a secret
-    that cannot be used.
+    """Open the remote cache inside the running loop. Raises ValueError, with one sentence, if the
+    URL or the secret cannot be used.
     """
     remote = settings.remote
     url = remote.url.get_secret_value()
@@ -45,7 +45,9 @@ def open_remote_cache(settings: CacheSettings) -> OpenedRemote:
 
 
 def count_remote_cache(lookup: RemoteLookup | None) -> CacheCounts:
-    """As `metrics` names it; a key's time is NaN while nothing is known of it. Nothing of none."""
+    """Return the counts under the names that `metrics` uses, empty without a remote cache. The time
+    for a key is NaN until one is measured.
+    """
     if lookup is None:
         return {}
     counts, key_s = lookup.tier.counts(), lookup.key_s()

@@ -1,11 +1,11 @@
-"""Asks the remote cache, which processes share, before a row costs device time.
+"""Looks rows up in the remote cache, which processes share, before they cost device time.
 
-Rows that the local cache does not hold wait here for one look-up together with all others that have
-come, and go on into their lane unless it knows them. Asked is only where a row's measured device
-time exceeds a key's measured look-up; otherwise now and then a few keys are looked up beside the
-rows, which do not wait, so that the measure stays true. The same keys without rows try out a tier
-that has failed. No row waits longer than the tier's timeout. What the tier is, and how it fails, is
-its own business: here it answers, or it does not.
+Rows that the local cache does not hold wait here, and one lookup serves all that have arrived. Rows
+that are not found go on to their lane. A lookup happens only if a row's measured device time is
+longer than the measured lookup time of a key. If it is not, a few keys are looked up now and then
+without delaying their rows, so that the measured time stays current. Such lookups also test a
+remote cache that has failed. No row waits longer than the remote cache's timeout. How the remote
+cache works and fails is its own concern: here it either answers or does not.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from serving.scheduling.lanes import Flight, Lane
 from serving.scheduling.scheduler import Scheduler
 from serving.scheduling.traced_rows import trace_remote_lookup
 
-MAX_KEYS = 64  # of one look-up
+MAX_KEYS = 64  # for each lookup
 MAX_WAITING = 512
 MEASURE_EVERY_S = 1.0
 MEASURE_FOR_S = 0.01
@@ -39,13 +39,13 @@ class RemoteAnswers(Protocol):
     def timeout_s(self) -> float: ...
     @property
     def max_concurrent_lookups(self) -> int:
-        """How many look-ups may be under way at once."""
+        """Return how many lookups may be under way at once."""
 
     def lookup_state(self) -> BreakerState: ...
     async def look_up(
         self, keys: Sequence[Key], within_s: float | None = None
     ) -> Sequence[StoredAnswer | None] | None:
-        """None: it could not be asked."""
+        """Return the stored answer of each key; None if the cache could not be reached."""
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None: ...
     def counts(self) -> RemoteCounts: ...
@@ -53,7 +53,7 @@ class RemoteAnswers(Protocol):
 
 
 class _PendingLookup(NamedTuple):
-    """A key to look up, and the row that waits for it; None: asked for the measure's sake."""
+    """A key to look up and the row that waits for it; None for a lookup that only measures."""
 
     key: Key
     waiting_since: float
@@ -61,7 +61,7 @@ class _PendingLookup(NamedTuple):
 
 
 class RemoteLookup:
-    """Stands before the scheduler's lanes; lives on the event loop."""
+    """Comes before the scheduler's lanes; lives on the event loop."""
 
     def __init__(
         self,
@@ -85,7 +85,9 @@ class RemoteLookup:
         self._lookups_due = False
 
     def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
-        """As the scheduler's: the row is on its way to the lane, though perhaps not at once."""
+        """Like the scheduler's `enqueue`: take the row to its lane, after a lookup if that is worth
+        it.
+        """
         if flight.key is None or lane.cache_ttl_s is None:
             self._scheduler.enqueue(flight, lane, now)
             return
@@ -101,19 +103,19 @@ class RemoteLookup:
         self._scheduler.enqueue(flight, lane, now)
 
     def store_answer(self, key: Key, outcome: Outcome, lane: Lane) -> None:
-        """A row has its final answer: other processes may want it."""
+        """Store a row's final answer for the other processes."""
         if lane.cache_ttl_s is not None and self._is_worthwhile(lane):
             self.tier.put(key, outcome, lane.cache_ttl_s)
 
     def key_s(self) -> float | None:
-        """Measured seconds a key; None while nothing is known."""
+        """Return the measured seconds for each key; None before the first measurement."""
         return self._key_cost.unit_s()
 
     def close(self) -> None:
         for task in self._lookup_tasks:
             task.cancel()
 
-    # Is it worth it? -----------------------------------------------------------------------------
+    # Is a lookup worth it? ---------------------------------------------------------------------
 
     def _is_worthwhile(self, lane: Lane) -> bool:
         key_s = self._key_cost.unit_s()
@@ -123,12 +125,12 @@ class RemoteLookup:
         return (lane.times.predict_s(1) if row_s is None else row_s) > key_s
 
     def _measures(self, now: float) -> bool:
-        """True for a moment every now and then."""
+        """Return True for a short time at intervals, to measure."""
         if now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
         return now - self._measured_at < MEASURE_FOR_S
 
-    # Asking --------------------------------------------------------------------------------------
+    # Lookups ----------------------------------------------------------------------------------
 
     def _wait(self, pending: _PendingLookup) -> None:
         self._waiting.append(pending)
@@ -137,7 +139,7 @@ class RemoteLookup:
             self._loop.call_soon(self._start_lookups)
 
     def _start_lookups(self) -> None:
-        """Ask for what waits, as far as look-ups are free; each that ends comes here again."""
+        """Look up what waits, as far as lookups are free; each one that ends calls this again."""
         self._lookups_due = False
         while self._waiting and len(self._lookup_tasks) < self.tier.max_concurrent_lookups:
             batch, self._waiting = self._waiting[:MAX_KEYS], self._waiting[MAX_KEYS:]
@@ -148,8 +150,10 @@ class RemoteLookup:
                 task.add_done_callback(self._on_lookup_done)
 
     def _may_wait(self, pending: _PendingLookup) -> bool:
-        """False: nobody wants it any more, or it goes to its lane, since it has waited too long
-        already or has no time to.
+        """Return whether the row may wait for a lookup.
+
+        False if no client waits for it any more, or if it goes to its lane because it has waited
+        too long or has no time to.
         """
         flight = pending.flight
         if flight is None:
@@ -172,7 +176,7 @@ class RemoteLookup:
     async def _look_up(self, batch: Sequence[_PendingLookup]) -> None:
         found: Sequence[StoredAnswer | None] | None = None
         began = self._clock()
-        is_trial = self.tier.lookup_state() != "closed"  # which has to connect first
+        is_trial = self.tier.lookup_state() != "closed"  # which must connect first
         oldest = min(pending.waiting_since for pending in batch)
         try:
             within_s = max(self.tier.timeout_s / 2, self.tier.timeout_s - (began - oldest))
@@ -195,7 +199,7 @@ class RemoteLookup:
     def _answer_safely(
         self, flight: Flight, key: Key, known: StoredAnswer | None, now: float
     ) -> None:
-        """What goes wrong with one row keeps none of the others waiting."""
+        """Answer one row; an error in it must not delay the others."""
         try:
             self._answer(flight, key, known, now)
         except Exception:
@@ -213,12 +217,12 @@ class RemoteLookup:
         if cache_ttl_s is not None:
             ttl_s = min(cache_ttl_s, known.left_s)
             self._memory.put(key, known.outcome, ttl_s)
-            if flight.probe is not None:  # it was computed, if not here
+            if flight.probe is not None:  # computed, though by another process
                 flight.probe.complete(known.outcome, ttl_s)
         self._scheduler.finish_from_cache(flight, known.outcome)
 
     def _release(self, flight: Flight, now: float) -> None:
-        """Into its lane, if anybody still waits for it."""
+        """Send the row to its lane, if a client still waits for it."""
         flight.lane.looked_up -= 1
         if not flight.done:
             self._scheduler.enqueue(flight, flight.lane, now)
@@ -227,7 +231,7 @@ class RemoteLookup:
 def _lookup_results(
     batch: Sequence[_PendingLookup], answers: Sequence[StoredAnswer | None]
 ) -> Iterator[tuple[Flight, float, bool]]:
-    """The rows that waited for a look-up, since when, and whether they are known."""
+    """Yield each row that waited for a lookup, since when it waited, and whether it was found."""
     for pending, known in zip(batch, answers, strict=True):
         if pending.flight is not None:
             yield pending.flight, pending.waiting_since, known is not None

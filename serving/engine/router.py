@@ -1,7 +1,7 @@
-"""Chooses the route that answers `auto:<task>`: the cheapest one that can be in time.
+"""Chooses the route that answers `auto:<task>`: the cheapest one that can answer in time.
 
-Cheapest by the mean MACs counted on held-out data; where a deadline rules that route out, the next
-one, and when none can be in time, the one that is predicted to be done first.
+Cost is the mean number of MACs counted on held-out data. If the deadline rules a route out, the
+next cheapest is tried; if none can be in time, the one with the earliest predicted end is chosen.
 """
 
 import time
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from core.errors import UnknownRoute
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 
-# seconds that a route is predicted to need for a row that arrives now, due at that instant
+# Seconds that a route is predicted to need for a row that arrives now and is due at that time.
 PredictSeconds = Callable[[ServedRoute, float], float]
 
 
 def choose_route(
     catalog: Catalog, name: str, deadline: float | None, predict_s: PredictSeconds
 ) -> ServedRoute:
-    """Raises UnknownRoute when no route serves the task."""
+    """Return the chosen route. Raises UnknownRoute if no route serves the task."""
     task = name.removeprefix(AUTO)
     routes = [route for route in catalog.newest() if route.manifest.task == task]
     if not routes:
@@ -25,7 +25,7 @@ def choose_route(
             f"no route serves the task {task[:128]!r}; there are {sorted(catalog.tasks())[:20]}"
         )
     cheapest_first = sorted(routes, key=lambda route: route.manifest.expected_macs)
-    inputs = cheapest_first[0].manifest.inputs  # what doors check requests of this task against
+    inputs = cheapest_first[0].manifest.inputs  # endpoints check the task's requests against these
     cheapest_first = [route for route in cheapest_first if route.manifest.inputs == inputs]
     if deadline is None:
         return cheapest_first[0]

@@ -1,4 +1,4 @@
-"""What doors say about traced requests: where a trace meets the engine, and how it ends."""
+"""Joins a request's trace to the engine, and ends it with the facts of the reply."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from serving.engine.admission import Admitted
 
 
 def follow(trace: Trace, admitted: Admitted) -> Admitted:
-    """The request is read and admitted; from here on the engine notes what becomes of it."""
+    """Attach the trace to an admitted request; from here on the engine adds its own notes."""
     if not trace.is_recording:
         return admitted
     served, rows = admitted.served, len(admitted.keys)
@@ -18,7 +18,7 @@ def follow(trace: Trace, admitted: Admitted) -> Admitted:
 
 
 def end_answered(admitted: Admitted, answers: Sequence[Answer]) -> None:
-    """The answers are written; each is an example of how long its exit takes."""
+    """End the trace after the answers are written; each answer is an example of its exit's time."""
     trace = admitted.trace
     if not trace.is_recording:
         return
@@ -33,5 +33,5 @@ def end_answered(admitted: Admitted, answers: Sequence[Answer]) -> None:
 
 
 def _join(words: Iterable[str]) -> str:
-    """The different ones, in order of their names: requests that ended alike say the same."""
+    """Return the distinct words, sorted: requests that ended alike get the same attribute."""
     return ",".join(sorted(set(words)))

@@ -1,6 +1,7 @@
-"""Between the protocol's messages and ours: tensors and parameters in, a reply's tensors out.
+"""Converts between the protocol's messages and the engine's types: tensors and parameters of a
+request, tensors of a reply.
 
-What is allowed is decided by `serving.oip`, shared with HTTP; here is only how protobuf writes it:
+`serving.oip`, shared with HTTP, decides what is allowed. This module knows how protobuf writes it:
 typed contents or raw bytes, never both. Knows no transport.
 """
 
@@ -30,7 +31,8 @@ from serving.oip.tensors import (
     tensor_from_raw,
 )
 
-# The typed field of each datatype and what its numbers are on the wire. FP16 travels raw only.
+# The typed field of each datatype and the type of its numbers on the wire. FP16 exists only in raw
+# form.
 FIELDS: Mapping[str, tuple[str, str]] = {
     "BOOL": ("bool_contents", "BOOL"),
     "UINT8": ("uint_contents", "UINT32"),
@@ -48,17 +50,17 @@ FIELDS: Mapping[str, tuple[str, str]] = {
 
 
 class ParsedRequest(NamedTuple):
-    """A request, checked against a route's manifest, and how it wants to be answered."""
+    """A request, checked against a route's manifest, and the form that its reply should have."""
 
     request: Request  # without a deadline
     timeout_s: float | None
     id: str
-    outputs: list[str]  # as requested; none: all that the route declares
+    outputs: list[str]  # as requested; empty: all that the route declares
     raw: bool
 
 
 def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> ParsedRequest:
-    """All that a request says, checked in full before it costs anything. Raises InvalidInput."""
+    """Read a whole request and check it before it costs any work. Raises InvalidInput."""
     inputs = decode_inputs(message, manifest)
     parameters = read_parameters(decode_parameters(message))
     outputs = [_name_output(output) for output in message.outputs]
@@ -78,7 +80,9 @@ def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Par
 
 
 def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:
-    """All inputs, checked against the manifest. Raises InvalidInput naming the field."""
+    """Return all inputs, checked against the manifest. Raises InvalidInput, which names the
+    field.
+    """
     raws = message.raw_input_contents
     if raws and len(raws) != len(message.inputs):
         raise InvalidInput(
@@ -109,7 +113,7 @@ def decode_inputs(message: Message, manifest: Manifest) -> dict[str, Tensor]:
 
 
 def decode_parameters(message: Message) -> dict[str, object]:
-    """A request's or tensor's parameters as plain values; one that says nothing is left out."""
+    """Return a request's or tensor's parameters as plain values, without empty ones."""
     given: dict[str, object] = {}
     for name, parameter in message.parameters.items():
         choice = parameter.WhichOneof("parameter_choice")
@@ -134,7 +138,7 @@ def encode_reply(
     request_id: str,
     raw: bool,
 ) -> Message:
-    """A ModelInferResponse with the named outputs; raw also where one of them has no typed form."""
+    """Return a ModelInferResponse with the named outputs, in raw form if one has no typed form."""
     tensors = output_tensors(reply, manifest, names)
     return encode_tensors(response, reply, tensors, request_id=request_id, raw=raw)
 
@@ -147,7 +151,7 @@ def encode_tensors(
     request_id: str,
     raw: bool,
 ) -> Message:
-    """As `encode_reply`, of outputs that were read from the reply already."""
+    """Like `encode_reply`, for outputs that were already read from the reply."""
     message = response(model_name=reply.route, model_version=reply.version, id=request_id)
     for name, value in response_parameters(reply).items():
         message.parameters[name].string_param = value
@@ -193,7 +197,7 @@ def _from_typed(spec: TensorSpec, given: Message) -> Tensor:
 
 
 def _check_field(spec: TensorSpec, given: Message, field: str) -> None:
-    """The datatype's field is filled and no other one is."""
+    """Check that only the field of the input's datatype is filled. Raises InvalidInput."""
     filled = [descriptor.name for descriptor, _ in given.contents.ListFields()]
     if filled == [field]:
         return
@@ -216,7 +220,7 @@ def _narrow(spec: TensorSpec, field: str, array: Tensor) -> Tensor:
 
 
 def pack_output(tensor: OutputTensor) -> bytes:
-    """An output's raw bytes."""
+    """Return an output's raw bytes."""
     if tensor.datatype == "BYTES":
         return pack_bytes(tensor.array)
     return tensor.array.tobytes()

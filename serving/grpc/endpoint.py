@@ -1,9 +1,10 @@
-"""The gRPC door: the Open Inference Protocol, health and reflection on one grpc.aio server.
+"""The gRPC endpoint: the Open Inference Protocol, health and reflection on one grpc.aio server.
 
-The only module that imports grpc. It carries bytes between the wire and `serving.grpc.procedures`,
-turns errors into statuses and drains; what a call means is not its business. Compressed messages
-are refused by the transport before they are unpacked, so no small message becomes a large one.
-Every call is opened before its message is read, so that one that never sends any is counted too.
+The only module that imports grpc. It carries bytes between the network and
+`serving.grpc.procedures`, turns errors into statuses, and drains; it does not know what a call
+means. The transport refuses compressed messages before it decompresses them, so that no small
+message can become a large one. Every call is registered before its message is read, so that a call
+that never sends one is counted too.
 """
 
 import asyncio
@@ -48,14 +49,14 @@ STOP_S = 1.0  # for statuses to leave after the last call
 _HEALTH = f"/{HEALTH}/"
 _log = logging.getLogger(__name__)
 
-# grpc has no types: contexts and method handlers are Any.
+# grpc has no type annotations: contexts and method handlers are Any.
 Context = Any
 Handler = Any
 StreamHandler = Callable[[object, Context], Awaitable[None]]
 
 
 class GrpcEndpoint:
-    """One listening server. `start` once, then `drain` once, on the same event loop."""
+    """One listening server. Call `start` once, then `drain` once, on the same event loop."""
 
     def __init__(
         self,
@@ -65,11 +66,11 @@ class GrpcEndpoint:
         *,
         tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
-        max_rows: int = 256,  # of a request
+        max_rows: int = 256,  # in one request
     ) -> None:
         self._settings = settings
         self._tracing = tracing
-        self._shares_port = shares_port  # with other processes that say so too
+        self._shares_port = shares_port  # with other processes that set it too
         self._callers = Callers(settings)
         self._messages = Messages()
         self._service = GrpcService(
@@ -101,7 +102,7 @@ class GrpcEndpoint:
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises OSError when the address cannot be had."""
+        """Listen and return the port. Raises OSError if the address is not available."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(is_news)
         host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
@@ -123,8 +124,9 @@ class GrpcEndpoint:
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more; return when all accepted calls are answered or the time is over.
 
-        New calls are told for `drain_s` to go elsewhere, then the port is closed. What is not
-        answered in time ends as UNAVAILABLE, and so does a call whose message is not here by then.
+        For `drain_s`, new calls get a status that sends them to another server; then the port
+        closes. A call that is not answered in time, or whose message has not arrived, ends as
+        UNAVAILABLE.
         """
         self._draining.set()
         if self._server is None:
@@ -141,7 +143,7 @@ class GrpcEndpoint:
         await self._server.stop(STOP_S)
 
     def service(self, call: Any) -> Handler | None:
-        """Grpc asks who handles a call; the token is looked at before a body is read."""
+        """Return a call's handler, for grpc; the token is checked before a body is read."""
         method: str = call.method
         draining = self._draining.is_set()
         if (draining or self._callers.needs_token) and not method.startswith(_HEALTH):
@@ -154,7 +156,9 @@ class GrpcEndpoint:
         return self._handlers.get(method)
 
     def _make_handlers(self) -> Mapping[str, Handler]:
-        """All read for themselves: the library's unary handlers begin when a message is whole."""
+        """Make the handlers, which all read messages themselves: the library's unary handlers begin
+        only when a message is complete.
+        """
         handlers: dict[str, Handler] = {}
         for method in self._messages.methods():
             if method.streams:
@@ -193,7 +197,7 @@ class GrpcEndpoint:
                     answer = await work(raw, read_remaining_s(context), trace, caller)
                 finally:
                     self._held.add(-len(raw))
-                    raw = b""  # the library keeps this frame of a call that was refused
+                    raw = b""  # the library keeps this frame if the call was refused
                 self._close_when_read(opened)
                 opened = None
                 return answer
@@ -222,7 +226,7 @@ class GrpcEndpoint:
             stream = StreamCall(wire.read, wire.write, respond, wire.rest)
             try:
                 is_read = await stream.run(self._draining)
-            except ExceptionGroup as failed:  # such as that the client is gone, as grpc says it
+            except ExceptionGroup as failed:  # for instance if the client has disconnected
                 raise failed.exceptions[0] from None
             if not is_read:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, EndReason.DRAINING.value)
@@ -232,7 +236,7 @@ class GrpcEndpoint:
     async def _respond(
         self, method: Method, raw: bytes, context: Context, caller: Caller
     ) -> AsyncGenerator[bytes, None]:
-        """The responses to one request of a stream; an error is a response too."""
+        """Yield the responses to one request of a stream; an error is a response too."""
         trace = self._tracing.start_from_metadata(context.invocation_metadata)
         request_id = ""
         try:
@@ -261,7 +265,7 @@ class GrpcEndpoint:
     def _streaming(
         self, kind: Kind, serve: Callable[[OpenCall, Caller], Awaitable[None]]
     ) -> StreamHandler:
-        """A handler that opens the call and turns errors into statuses."""
+        """Return a handler that registers the call and turns errors into statuses."""
 
         async def call(_requests: object, context: Context) -> None:
             opened = None
@@ -277,9 +281,9 @@ class GrpcEndpoint:
         return call
 
     def _open(self, kind: Kind, context: Context) -> tuple[OpenCall, Caller]:
-        """Count the call, which waits for its first message. Raises SparingError."""
+        """Register a call that waits for its first message. Raises SparingError."""
         peer: str = context.peer()
-        if kind is CHECKS or kind is WATCHES:  # no token is asked for
+        if kind is CHECKS or kind is WATCHES:  # these need no token
             caller = self._callers.of_address(read_address(peer))
         else:
             headers = encode(context.invocation_metadata()) if self._callers.reads_headers else ()
@@ -287,30 +291,32 @@ class GrpcEndpoint:
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
     async def _read_only(self, opened: OpenCall) -> bytes:
-        """The message of a call that has one. Raises InvalidInput."""
+        """Read the message of a unary call. Raises InvalidInput."""
         raw: bytes = await opened.context.read()
         self._receive_only(opened, raw)
         return raw
 
     def _receive_only(self, opened: OpenCall, raw: object) -> None:
-        """A call's only message is here. Raises InvalidInput where the call ended without."""
+        """Note a unary call's message. Raises InvalidInput if the call ended without one."""
         if not isinstance(raw, bytes):
-            raise InvalidInput("the call: ended without a message, allowed is one")
+            raise InvalidInput("the call: ended without a message, allowed one message")
         opened.since = None
         self._sweeper.count_message(opened, raw)
 
     def _close_when_read(self, opened: OpenCall) -> None:
-        """The library sends the answer, and is done when the client has taken it."""
+        """Close the call once the client has read the answer, which the library sends."""
         self._calls.wait(opened, EndReason.UNREAD)
         opened.task.add_done_callback(opened.close)
 
     def _admit(self, raw: bytes) -> None:
-        """Count its bytes as under way until the caller takes them off. Raises Overloaded."""
+        """Count the message's bytes as under way; the caller releases them later. Raises
+        Overloaded.
+        """
         if self._held.lacks(len(raw)) > 0:
             raise Overloaded(self._held.describe_lack(len(raw)))
         self._held.add(len(raw))
 
-    # Calls that the server ends -------------------------------------------------------------------
+    # Calls that the server ends ---------------------------------------------------------------
 
     def _end(self, call: OpenCall, why: EndReason) -> None:
         self._sweeper.note_end(call, why)
@@ -326,7 +332,7 @@ class GrpcEndpoint:
         ending.add_done_callback(self._endings.discard)
         call.task.cancel()
 
-    # Health and reflection ------------------------------------------------------------------------
+    # Health and reflection --------------------------------------------------------------------
 
     def _check(self, health: Health) -> Callable[[object, Context], Awaitable[bytes]]:
         async def call(_requests: object, context: Context) -> bytes:
@@ -382,7 +388,7 @@ class GrpcEndpoint:
 
 
 def _refusing_handler(code: grpc.StatusCode, sentence: str) -> Handler:
-    """A handler that ends every call so, before a message is read."""
+    """Return a handler that ends every call with this status before a message is read."""
 
     async def call(_requests: object, context: Context) -> None:
         await context.abort(code, sentence)
@@ -391,7 +397,7 @@ def _refusing_handler(code: grpc.StatusCode, sentence: str) -> Handler:
 
 
 async def _refuse(context: Context, error: SparingError) -> None:
-    """End the call with the error's status; raises."""
-    error.__traceback__ = None  # the library keeps the error, which would keep all that it saw
+    """End the call with the error's status; always raises."""
+    error.__traceback__ = None  # the library keeps the error, and its traceback keeps all frames
     code, sentence, trailing = describe(error)
     await context.abort(grpc.StatusCode[code], sentence, trailing)

@@ -1,7 +1,7 @@
 """Health and reflection of the gRPC endpoint, without a transport: from bytes to bytes.
 
-Health is ours, since the library's watchers neither end with a drain nor survive each other. The
-reflection service is answered in both its versions, whose messages are the same on the wire.
+Health is implemented here, because the library's watchers do not end with a drain and do not
+outlive each other. Reflection answers in both of its versions, which have the same messages.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from serving.grpc.messages import SERVICE, Message, Messages
 HEALTH = "grpc.health.v1.Health"
 REFLECTION_ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 REFLECTION = "grpc.reflection.v1.ServerReflection"
-_LOOK_S = 1.0  # between looks at a state that is watched
-_MAX_BYTES = 4096  # of a health or reflection request
+_LOOK_S = 1.0  # between two looks at a watched state
+_MAX_BYTES = 4096  # in a health or reflection request
 
 _States = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """The states of the server and its services: serving, or not any more."""
+    """The states of the server and its services: serving or not serving."""
 
     def __init__(self, draining: asyncio.Event, is_ready: Callable[[], bool]) -> None:
         self._draining = draining
@@ -35,12 +35,12 @@ class Health:
         self._known = {"", SERVICE, HEALTH}
 
     def check(self, raw: bytes) -> bytes | None:
-        """The answer; None where there is no such service. Raises InvalidInput."""
+        """Return the response; None if no service has this name. Raises InvalidInput."""
         name = self._read(raw)
         return self._state(name) if name in self._known else None
 
     async def watch(self, raw: bytes) -> AsyncGenerator[bytes, None]:
-        """Now, and when it changes. Raises InvalidInput."""
+        """Yield the state now and whenever it changes. Raises InvalidInput."""
         name = self._read(raw)
         told = b""
         while True:
@@ -76,7 +76,7 @@ class Reflection:
         self._servicer: Any = reflection.aio.ReflectionServicer(names, pool=messages.pool)
 
     async def answer(self, raws: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-        """One answer for each request. Raises InvalidInput."""
+        """Yield one response for each request. Raises InvalidInput."""
 
         async def requests() -> AsyncGenerator[Message, None]:
             async for raw in raws:
@@ -87,7 +87,7 @@ class Reflection:
 
 
 def _rename(serialized_file: bytes) -> bytes:
-    """The first stable version of the reflection protocol: the same messages under its names."""
+    """Rename the file to the protocol's first stable version, whose messages are equal."""
     old, new = "grpc.reflection.v1alpha", "grpc.reflection.v1"
     file = FileDescriptorProto.FromString(serialized_file)
     file.name = "grpc/reflection/v1/reflection.proto"
@@ -109,4 +109,4 @@ def _parse(kind: Any, raw: bytes) -> Message:
         return kind.FromString(raw)
     except DecodeError:
         name = kind.DESCRIPTOR.name
-        raise InvalidInput(f"the request is no protobuf message {name}") from None
+        raise InvalidInput(f"the request is not a protobuf message {name}") from None

@@ -1,8 +1,8 @@
-"""What a large ModelInferRequest holds, counted on its bytes before protobuf builds anything of it.
+"""Counts the parts of a large ModelInferRequest on its bytes, before protobuf builds objects.
 
-Protobuf and Python take microseconds for a parameter or tensor of three bytes, so that a message
-within the size limit could keep the server busy for seconds. Here only the heads of fields are
-read, and no more of them than are allowed. `serving.grpc.messages` parses what passes.
+Protobuf and Python need microseconds for a parameter or tensor of three bytes, so that a message
+within the size limit could occupy the server for seconds. Only the headers of fields are read here,
+and no more of them than are allowed. `serving.grpc.messages` parses the messages that pass.
 """
 
 from collections.abc import Iterator
@@ -11,31 +11,31 @@ from typing import Any
 from core.errors import InvalidInput
 
 MAX_TENSORS = 256  # inputs, outputs and raw contents, each
-MAX_PARAMETERS = 256  # of the request, and of each tensor
+MAX_PARAMETERS = 256  # in the request, and in each tensor
 MAX_DIMENSIONS = 64
-MAX_FIELDS = 32_768  # of the whole message; each element of bytes_contents is one
-SMALL_BYTES = 4096  # a message up to this size is parsed first and counted then
+MAX_FIELDS = 32_768  # in the whole message; each element of bytes_contents counts
+SMALL_BYTES = 4096  # messages up to this size are parsed first, then counted
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
-# Fields by number: of ModelInferRequest, of its tensors.
+# Fields by number: of ModelInferRequest, and of its tensors.
 _NAMES = {4: "parameters", 5: "inputs", 6: "outputs", 7: "raw_input_contents"}
 _LIMITS = {4: MAX_PARAMETERS, 5: MAX_TENSORS, 6: MAX_TENSORS, 7: MAX_TENSORS}
 _ROUTE, _VERSION, _INPUT, _OUTPUT = 1, 2, 5, 6
 _NAME, _MAX_NAME_BYTES = 1, 80
 _CONTENTS = 5
-# Parts of a tensor by number: name, limit, and how many bytes of a field hold one more at least.
+# Parts of a tensor by number: name, limit, and the least bytes of a field for one more part.
 _PARTS = {
     _INPUT: {3: ("shape", MAX_DIMENSIONS, 10), 4: ("parameters", MAX_PARAMETERS, 2**31)},
     _OUTPUT: {2: ("parameters", MAX_PARAMETERS, 2**31)},
 }
 
 
-Field = tuple[int, int, int]  # its number, where its content starts, and its size; 0 of a number
+Field = tuple[int, int, int]  # number, start of the content, size; size 0 for a number
 
 
 class _Budget:
-    """How many more fields a message may have."""
+    """The number of fields that a message may still have."""
 
     def __init__(self) -> None:
         self.left = MAX_FIELDS
@@ -43,14 +43,15 @@ class _Budget:
     def spend(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise InvalidInput(f"the request: given more than {MAX_FIELDS} fields, allowed so many")
+            raise InvalidInput(
+                f"the request: given more than {MAX_FIELDS} fields, allowed {MAX_FIELDS} or fewer"
+            )
 
 
 def check_counts(raw: bytes) -> tuple[str, str]:
-    """Refuse a ModelInferRequest of too many parts; returns its route and version. Raises
-    InvalidInput.
+    """Refuse a ModelInferRequest of too many parts; return its route and version.
 
-    What is no protobuf message is refused here or when it is parsed.
+    Raises InvalidInput. Bytes that are not a protobuf message are refused here or by the parser.
     """
     budget = _Budget()
     counts = dict.fromkeys(_NAMES, 0)
@@ -70,7 +71,7 @@ def check_counts(raw: bytes) -> tuple[str, str]:
 
 
 def check_parsed(message: Any) -> None:
-    """The same for a small message, which is parsed already. Raises InvalidInput."""
+    """Refuse a small, parsed message of too many parts. Raises InvalidInput."""
     if len(message.parameters) > MAX_PARAMETERS:
         raise too_many("parameters", MAX_PARAMETERS)
     if len(message.inputs) > MAX_TENSORS:
@@ -80,7 +81,7 @@ def check_parsed(message: Any) -> None:
 
 
 def too_many(name: str, limit: int) -> InvalidInput:
-    """The error of a list that is too long."""
+    """Return the error for a list that is too long."""
     return InvalidInput(f"{name}: given more than {limit}, allowed {limit} or fewer")
 
 
@@ -103,7 +104,7 @@ def _check_tensor(raw: bytes, tensor: Field, budget: _Budget) -> None:
 
 
 def _name_tensor(path: str, name: bytes) -> str:
-    """For a sentence: with the tensor's name where that is short and plain."""
+    """Return a tensor's path for an error sentence, with its name if that is short and plain."""
     text = name[:_MAX_NAME_BYTES].decode("ascii", "replace")
     plain = len(name) < _MAX_NAME_BYTES and text.isprintable()
     return f"{path.partition('.')[0]}.{text}" if plain else path
@@ -128,12 +129,12 @@ def _read_fields(raw: bytes, place: int, end: int, budget: _Budget) -> Iterator[
         elif kind in (_FIXED64, _FIXED32):
             yield tag >> 3, place, 0
             place += 8 if kind == _FIXED64 else 4
-        else:  # a group, which the protocol does not have
+        else:  # a group, which the protocol does not use
             raise _broken()
 
 
 def _read_varint(raw: bytes, place: int, end: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the place after it."""
+    """Return a number of seven bits in each byte, and the position after it."""
     if place < end and raw[place] < 0x80:
         return raw[place], place + 1
     number = 0
@@ -149,4 +150,4 @@ def _read_varint(raw: bytes, place: int, end: int) -> tuple[int, int]:
 
 
 def _broken() -> InvalidInput:
-    return InvalidInput("the request is no protobuf message for ModelInfer")
+    return InvalidInput("the request is not a protobuf message for ModelInfer")

@@ -1,7 +1,7 @@
-"""The protocol's message classes, built from `oip.binpb` in a descriptor pool of their own.
+"""The protocol's message classes, built from `oip.binpb` in a private descriptor pool.
 
-A private pool lets a client library with the same names live in the same process. What the
-messages mean is left to `serving.grpc.codec`; how they travel, to `serving.grpc.endpoint`.
+With a private pool, a client library with the same names can live in the same process.
+`serving.grpc.codec` knows what the messages mean, `serving.grpc.endpoint` how they travel.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from serving.grpc.message_counts import SMALL_BYTES, check_counts, check_parsed
 SERVICE = "inference.GRPCInferenceService"
 DESCRIPTORS = Path(__file__).with_name("oip.binpb")
 
-# protobuf makes message classes at run time, so no checker knows their fields.
+# Protobuf makes message classes at run time, so type checkers do not know their fields.
 Message = Any
 MessageClass = Any
-# Of a large ModelInferRequest: its route, its version, its size. Raises SparingError.
+# Checks the route, version and size in bytes of a large ModelInferRequest. Raises SparingError.
 CheckSize = Callable[[str, str, int], None]
 
 
@@ -31,14 +31,14 @@ CheckSize = Callable[[str, str, int], None]
 class Method:
     """One remote procedure of the service."""
 
-    path: str  # as a call names it: /service/name
+    path: str  # as in a call: /service/name
     name: str
     request: MessageClass
     streams: bool
-    infers: bool  # its request is a ModelInferRequest
+    infers: bool  # whether its request is a ModelInferRequest
 
     def parse(self, raw: bytes, check_size: CheckSize | None = None) -> Message:
-        """Raises InvalidInput, also for a message of too many parts."""
+        """Parse a message. Raises InvalidInput, also for one of too many parts."""
         if self.infers and len(raw) > SMALL_BYTES:
             route, version = check_counts(raw)
             if check_size is not None:
@@ -46,14 +46,14 @@ class Method:
         try:
             message = self.request.FromString(raw)
         except DecodeError as error:
-            raise InvalidInput(f"the request is no protobuf message for {self.name}") from error
+            raise InvalidInput(f"the request is not a protobuf message for {self.name}") from error
         if self.infers:
             check_parsed(message)
         return message
 
 
 class Messages:
-    """The pool, the service's methods and the classes that replies are made of."""
+    """The pool, the service's methods and the classes of replies."""
 
     def __init__(self) -> None:
         self.pool = DescriptorPool()
@@ -71,7 +71,7 @@ class Messages:
         self.stream_response = self._find("ModelStreamInferResponse")
 
     def add(self, serialized_file: bytes) -> None:
-        """Let the pool describe one more file, for reflection."""
+        """Add one more file to the pool, for reflection."""
         self.pool.AddSerializedFile(serialized_file)
 
     def methods(self) -> list[Method]:

@@ -1,10 +1,9 @@
-"""The gRPC calls that are open: how many of each kind a caller may have, and which of them wait for
-their client.
+"""Counts open gRPC calls by kind and caller, and chooses those that end for new ones.
 
-A caller's calls are counted over all its connections, so that more connections never make a larger
-share; a connection has a share of its caller's. Where there is no room, a call whose client has
-sent nothing for a while makes room for the new one. How a call is ended is left to
-`serving.grpc.endpoint`.
+A caller's calls are counted over all its connections, so that more connections give it no larger
+share; each connection has a part of its caller's share. If there is no place, a call whose client
+has sent nothing for a while ends in favour of the new one. `serving.grpc.endpoint` ends the calls
+themselves.
 """
 
 import asyncio
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 
 from core.errors import Overloaded
 
-# times the free calls that one caller may have open: some are left for others
+# A caller's open calls may be so many times the free ones: some stay free for others.
 _FREE_SHARE_DIVISOR = 8
-GRACE_S = 1.0  # a call that waited this long for its client may be ended to make room
+GRACE_S = 1.0  # a call that waited this long for its client may be ended for another
 
 
 class Kind(NamedTuple):
@@ -38,18 +37,20 @@ REFLECTIONS = Kind("reflection calls", 64, 16, 8)
 
 
 class EndReason(Enum):
-    """Why a call is ended by the server."""
+    """Why the server ends a call."""
 
     PREEMPTED = "ended for a call of another client, since this one had sent nothing for a while"
     UNFINISHED = "the unfinished messages of this client hold too many bytes"
     LATE_MESSAGE = "the request's message did not arrive in time"
     IDLE = "the stream was idle for too long"
     UNREAD = "the client did not read its answers in time"
-    DRAINING = "the server is draining, ask another one"
+    DRAINING = "the server is draining, use another one"
 
 
 class OpenCall:
-    """One call. `since` is when it began to wait for its client; None while the server works."""
+    """One open call. `since` is when it began to wait for its client; None while the server
+    works.
+    """
 
     __slots__ = ("caller", "connection", "context", "shares", "since", "task", "why")
 
@@ -75,10 +76,10 @@ class OpenCall:
         return self.shares is not None
 
     def close(self, _task: object = None) -> None:
-        """The call is over; closing twice is safe."""
+        """End the bookkeeping of a call; calling it twice is safe."""
         shares = self.shares
         if shares is not None:
-            self.context = self.task = self.shares = None  # which hold the call, too
+            self.context = self.task = self.shares = None  # they refer back to the call
             shares.remove(self)
 
 
@@ -94,7 +95,7 @@ class _KindShares:
         self.kind = kind
         self.emptied = emptied
         self.total = 0
-        self.callers: dict[str, dict[OpenCall, None]] = {}  # in the order of their beginning
+        self.callers: dict[str, dict[OpenCall, None]] = {}  # in the order in which they began
         self.connections: dict[str, int] = {}
 
     def add(self, call: OpenCall) -> None:
@@ -121,7 +122,7 @@ class _KindShares:
 
 
 class OpenCalls:
-    """All of one endpoint. `end` is to end a call that is open no more."""
+    """All open calls of one endpoint. `end` is called to end one; it may only schedule that."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class OpenCalls:
     def begin(
         self, kind: Kind, caller: str, connection: str, context: Any = None, task: Any = None
     ) -> OpenCall:
-        """A call that waits for its first message. Raises Overloaded."""
+        """Register a call that waits for its first message. Raises Overloaded."""
         shares = self._shares.get(kind.name)
         if shares is None:
             shares = self._shares[kind.name] = _KindShares(kind, self._note_empty)
@@ -151,7 +152,7 @@ class OpenCalls:
         return call
 
     def _find_room(self, shares: _KindShares, caller: str, connection: str) -> None:
-        """Raises Overloaded."""
+        """Make place for a call, if there is none. Raises Overloaded."""
         kind = shares.kind
         if shares.connections.get(connection, 0) >= kind.per_connection:
             raise _full(kind, kind.per_connection, "of one connection")
@@ -170,19 +171,19 @@ class OpenCalls:
             self._emptied.set()
 
     async def empty(self, timeout_s: float) -> None:
-        """Until no call is open, or the time is over."""
+        """Wait until no call is open, or the time is over."""
         self._emptied = asyncio.Event()
         if len(self):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), max(timeout_s, 0.0))
 
     def wait(self, call: OpenCall, why: EndReason) -> None:
-        """From now on the call waits for its client."""
+        """Note that the call waits for its client from now on."""
         call.since = self._clock()
         call.why = why
 
     def sweep(self) -> None:
-        """End what has waited for its client for too long."""
+        """End the calls that have waited for their client for too long."""
         now = self._clock()
         for call in self.waiting():
             assert call.since is not None
@@ -191,23 +192,24 @@ class OpenCalls:
                 self.end(call, call.why)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """For so long nothing that clients sent was read."""
+        """Ignore a time in which the server read nothing that clients sent."""
         now = self._clock()
         for call in self.waiting():
             assert call.since is not None
             call.since = min(call.since + seconds, now)
 
     def waiting(self, at_least_s: float = 0.0) -> list[OpenCall]:
-        """Those that have waited for their clients so long."""
+        """Return the calls that have waited for their clients for so long."""
         latest = self._clock() - at_least_s
         return [one for one in self if one.since is not None and one.since <= latest]
 
     def stalled(self) -> list[OpenCall]:
-        """Those that wait for their clients, but for answers that are just being sent."""
+        """Return the calls that wait for their clients, without those that just send a response."""
         late = {*self.waiting(GRACE_S)}
         return [one for one in self.waiting() if one.why is not EndReason.UNREAD or one in late]
 
     def end(self, call: OpenCall, why: EndReason) -> None:
+        """End a call for this reason, unless it is closed."""
         if call.open:
             self._end(call, why)
             call.close()
@@ -225,7 +227,7 @@ class OpenCalls:
         return sum(shares.total for shares in self._shares.values())
 
     def _make_room(self, calls: Collection[OpenCall]) -> bool:
-        """End one of these that has waited for its client; the connection with most such pays."""
+        """End one call that waits for its client, on the connection with most of them."""
         latest = self._clock() - GRACE_S
         stalled = [one for one in calls if one.since is not None and one.since <= latest]
         if not stalled:

@@ -1,4 +1,4 @@
-"""How the gRPC library is set up, and what the endpoint refuses by name; data alone."""
+"""Options of the gRPC library, and what the endpoint refuses by name; data only."""
 
 import math
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from serving.oip.statistics import READ_ONLY
 from serving.settings import ServerSettings
 
-NO_TOKEN = "metadata authorization: not given or wrong, allowed 'Bearer <token>'"
+NO_TOKEN = "metadata authorization: missing or wrong, allowed 'Bearer <token>'"
 NO_SHARED_MEMORY = "shared memory: this server does not offer it, send tensors in the request"
-# Methods of Triton's that clients ask for and this server does not have.
+# Methods of Triton that clients call and this server does not offer.
 REFUSED_METHODS: Mapping[str, str] = {
     "RepositoryModelLoad": READ_ONLY,
     "RepositoryModelUnload": READ_ONLY,
@@ -25,11 +25,13 @@ _KEEPALIVE_TIMEOUT_MS = 20_000
 
 
 def list_options(settings: ServerSettings, shares_port: bool) -> list[tuple[str, int]]:
-    """What the library is to be told. 0 seconds mean never, which it has no word for."""
+    """Return the library's options. It has no value for "never", which a setting of 0 seconds
+    means.
+    """
     options = [
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", settings.max_body_bytes),
-        ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # identity only
         ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),

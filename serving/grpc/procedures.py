@@ -1,7 +1,8 @@
 """The procedures of the Open Inference Protocol, from bytes to bytes, without a transport.
 
-Asks the engine and converts; decides nothing about routing, caching or thresholds. How calls
-arrive, what an error's status is and how the server drains are left to `serving.grpc.endpoint`.
+They call the engine and convert; they decide nothing about routing, caching or thresholds. How
+calls arrive, which status an error gets and how the server drains is left to
+`serving.grpc.endpoint`.
 """
 
 import time
@@ -40,7 +41,7 @@ Procedure = Callable[[bytes, float | None, Trace, Caller], Awaitable[bytes]]
 
 
 class Engine(Protocol):
-    """What this door needs of the engine."""
+    """The part of the engine that this endpoint uses."""
 
     @property
     def catalog(self) -> Catalog: ...
@@ -54,14 +55,14 @@ class Engine(Protocol):
 
 
 class RequestCounts(Protocol):
-    """Where answered requests are counted; `result` is "ok" or the error's class name."""
+    """Counts answered requests; `result` is "ok" or the error's class name."""
 
     def count_request(self, route: str | None, result: str, /) -> None: ...
     def request_results(self, route: str, /) -> Mapping[str, int]: ...
 
 
 class GrpcService:
-    """One object for all calls; of them it keeps only what comes again."""
+    """Answers all calls; keeps only what repeats between them."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class GrpcService:
         metrics: RequestCounts,
         messages: Messages,
         *,
-        max_rows: int = 256,  # of a request
+        max_rows: int = 256,  # in one request
         max_body_bytes: int = 16 * 2**20,
     ) -> None:
         self._engine = engine
@@ -97,7 +98,7 @@ class GrpcService:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
+        """Whether new requests are accepted."""
         return not self._engine.draining and self._engine.health().ready
 
     def server_live(self, _request: Message) -> Message:
@@ -149,7 +150,9 @@ class GrpcService:
         return message
 
     def parse(self, raw: bytes) -> Message:
-        """A ModelInferRequest. Raises SparingError, also for more bytes than its route takes."""
+        """Parse a ModelInferRequest. Raises SparingError, also for more bytes than its route
+        takes.
+        """
         return self._infer_method.parse(raw, self._check_size)
 
     def _check_size(self, route: str, version: str, size_bytes: int) -> None:
@@ -167,7 +170,7 @@ class GrpcService:
         trace: Trace = NO_TRACE,
         caller: Caller = UNKNOWN,
     ) -> bytes:
-        """ModelInfer. Raises SparingError."""
+        """Answer ModelInfer. Raises SparingError."""
         start = find_raw_input(raw)
         known = self._requests.find(raw, start)
         message: Message = None if known is not None else self.parse(raw)
@@ -193,7 +196,9 @@ class GrpcService:
         trace: Trace = NO_TRACE,
         caller: Caller = UNKNOWN,
     ) -> AsyncGenerator[Message, None]:
-        """One request of a ModelStreamInfer: a response for each reply. Raises SparingError."""
+        """Answer one request of ModelStreamInfer: a response for each reply. Raises
+        SparingError.
+        """
         try:
             served, parsed = self._read(message, stream=True)
             request = _complete(parsed, remaining_s, caller)
@@ -216,7 +221,7 @@ class GrpcService:
         end_answered(admitted, [*answers.values()])
 
     async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
-        """The engine's replies; leaving early tells the engine so at once."""
+        """Yield the engine's replies; closing this generator releases the call at once."""
         replies = self._engine.infer(request, admitted)
         try:
             async for reply in replies:
@@ -228,7 +233,9 @@ class GrpcService:
     def _read_raw(
         self, raw: bytes, start: int, known: KnownRequest | None, message: Message
     ) -> ParsedRequest:
-        """From what is known of the message, else from the message, which is then remembered."""
+        """Read a request from the known beginning of its message, else from the message, which is
+        then remembered.
+        """
         if known is not None:
             old = known.parsed.request
             served = self._engine.resolve(old.route, old.version)
@@ -260,7 +267,9 @@ class GrpcService:
         )
 
     def _answering(self, served: ServedRoute, reply: Reply) -> Manifest:
-        """Of the route that gave a stream's reply: `auto:<task>` may have chosen another."""
+        """Return the manifest of the route that gave a reply: `auto:<task>` may have chosen
+        another.
+        """
         if (reply.route, reply.version) != (served.name, served.version):
             served = self._engine.resolve(reply.route, reply.version)
         return served.manifest
@@ -279,8 +288,8 @@ def _procedure(method: Method, answer: Callable[[Message], Message]) -> Procedur
 
 
 def _complete(parsed: ParsedRequest, remaining_s: float | None, caller: Caller) -> Request:
-    """The request with its caller, and its deadline: what it says itself or how long the call may
-    last.
+    """Return the request with its caller and deadline, which comes from its own parameter or the
+    call's timeout.
     """
     deadline = None
     if parsed.timeout_s is not None or remaining_s is not None:

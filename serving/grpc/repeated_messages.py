@@ -1,9 +1,9 @@
-"""Messages that come again: a client sends the same bytes before the pixels of every picture.
+"""Caches of repeated messages: a client sends the same bytes before the pixels of every picture.
 
-What was parsed and checked once is remembered under the exact bytes that come before the only raw
-input, and a reply's bytes under all that they say but the outputs themselves. Bounded, and only for
-short messages of numbers, without a request id, that end with their one raw input; everything else
-goes through protobuf each time.
+A parsed and checked request is kept under the exact bytes that come before its only raw input. The
+bytes of a response are kept under everything in it except the outputs. Both caches are bounded, and
+hold only short messages of numbers, without a request id, that end with their one raw input. All
+other messages go through protobuf each time.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class KnownRequest(NamedTuple):
     parsed: ParsedRequest
 
     def read(self, raw: bytes, start: int) -> ParsedRequest:
-        """The same request with the tensor of these bytes."""
+        """Return the same request with the tensor of these bytes."""
         array = np.frombuffer(raw, self.dtype, self.elements, start).reshape(self.shape)
         if not array.flags.aligned:
             array = array.copy()  # runtimes may assume alignment
@@ -56,20 +56,21 @@ class KnownRequest(NamedTuple):
 
 
 class RepeatedRequests:
-    """Unary ModelInfer requests."""
+    """Remembered unary ModelInfer requests."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, KnownRequest] = {}
 
     def find(self, raw: bytes, start: int) -> KnownRequest | None:
+        """Return the remembered request whose message begins like this one, if there is one."""
         return self._known.get(raw[:start]) if start else None
 
     def remember(self, raw: bytes, start: int, parsed: ParsedRequest, manifest: Manifest) -> None:
-        """`start` is what `find_raw_input` found."""
+        """Remember a request; `start` is what `find_raw_input` found."""
         if not start or parsed.id:
             return
         ((name, array),) = parsed.request.inputs.items()
-        if array.dtype.kind not in "uif" or not array.size:  # BYTES, BOOL: bytes are to be checked
+        if array.dtype.kind not in "uif" or not array.size:  # BYTES, BOOL: these need checks
             return
         bare = parsed._replace(request=parsed.request._replace(inputs={}))
         if len(self._known) >= _MAX_MESSAGES:
@@ -80,14 +81,16 @@ class RepeatedRequests:
 
 
 class RepeatedReplies:
-    """ModelInferResponses with raw outputs."""
+    """Remembered ModelInferResponses with raw outputs."""
 
     def __init__(self, response: MessageClass) -> None:
         self._response = response
         self._starts: dict[tuple[object, ...], bytes] = {}
 
     def write(self, reply: Reply, manifest: Manifest, names: Sequence[str], id: str) -> bytes:
-        """As protobuf would write it, but for the place of the id."""
+        """Return the bytes that protobuf would write, except that the id may be in another
+        place.
+        """
         tensors = output_tensors(reply, manifest, names)
         parts = [self._start(reply, tensors)]
         if id:
@@ -97,7 +100,7 @@ class RepeatedReplies:
         return b"".join(parts)
 
     def _start(self, reply: Reply, tensors: Sequence[OutputTensor]) -> bytes:
-        """All but id and outputs, which fields may follow in any order."""
+        """Return everything but id and outputs; those fields may follow in any order."""
         name = (
             reply.route,
             reply.version,
@@ -118,8 +121,8 @@ class RepeatedReplies:
 
 
 def find_raw_input(raw: bytes) -> int:
-    """Where the content of the only raw input starts, when it is the end of a ModelInferRequest and
-    comes soon; otherwise 0. Bytes that are the same up to there parse to the same message.
+    """Return where the content of the only raw input starts, if it ends a ModelInferRequest and
+    comes early; otherwise 0. Messages with equal bytes up to there parse to the same request.
     """
     place = 0
     try:
@@ -140,7 +143,7 @@ def find_raw_input(raw: bytes) -> int:
 
 
 def _read_size(raw: bytes, place: int) -> tuple[int, int]:
-    """A length of up to four bytes, seven bits in each, and the place after it."""
+    """Return a length of up to four bytes, seven bits in each, and the position after it."""
     size = 0
     for shift in (0, 7, 14, 21):
         byte = raw[place]

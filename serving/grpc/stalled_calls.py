@@ -1,5 +1,5 @@
-"""Looks after gRPC calls that wait for their clients: ends those that wait for too long, and those
-of connections whose unfinished messages hold too many bytes.
+"""Ends gRPC calls that wait too long for their clients, and those of connections whose unfinished
+messages hold too many bytes.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 
 class StalledCallSweeper:
-    """`run` it beside the server. A connection may hold a quarter of `limit_bytes`, or one
-    whole message, a caller half.
+    """`run` it beside the server. A connection may hold a quarter of `limit_bytes`, or one whole
+    message, a caller half.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class StalledCallSweeper:
         self._calls = calls
         self._unread = unread
         self._limit_bytes = limit_bytes
-        self._unreading: set[PeerAddress] = set()  # connections that are to be closed
+        self._unreading: set[PeerAddress] = set()  # connections to close
         self._per_connection = max(max_message_bytes, limit_bytes // 4)
         self._per_caller = max(max_message_bytes, limit_bytes // 2)
 
@@ -47,24 +47,24 @@ class StalledCallSweeper:
                     close_connections(port, self._unreading)
                     self._unreading.clear()
             except Exception:
-                _log.exception("looking after open gRPC calls failed")
+                _log.exception("the sweep of open gRPC calls failed")
 
     def note_end(self, call: OpenCall, why: EndReason) -> None:
-        """The server ends a call. A status comes after the answers, so a client that reads none
-        loses the connection.
+        """Note that the server ends a call. A status comes after the responses, so that a client
+        that does not read them must lose its connection.
         """
         place = read_peer(call.connection)
         if place is not None and (why is EndReason.UNREAD or call.context.done()):
             self._unreading.add(place)
 
     def count_message(self, call: OpenCall, raw: bytes) -> None:
-        """A whole message came."""
+        """Note that a whole message came."""
         if self._unread.watches:
             self._unread.count_message(read_peer(call.connection), len(raw))
 
     def sweep(self, late_s: float = 0.0) -> None:
-        """`late_s` is how much later than due this comes: no client is blamed for a loop that
-        stalled, and did not read.
+        """End calls that wait too long. `late_s` is how late this sweep is: while the loop stalled
+        and did not read, no client is at fault.
         """
         stalled = late_s > INTERVAL_S
         if stalled:
@@ -85,7 +85,7 @@ class StalledCallSweeper:
     def _find_excess(
         self, held: Mapping[PeerAddress, int], caller: Callable[[PeerAddress], str]
     ) -> PeerAddress | None:
-        """The connection that is to pay for too many bytes held, if there are too many."""
+        """Return the connection to close if too many bytes are held, else None."""
         if not held:
             return None
         largest = max(held, key=lambda one: held[one])

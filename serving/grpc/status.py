@@ -1,4 +1,4 @@
-"""What each error, and each end of a call by the server, is in gRPC: names of status codes. Knows
+"""The gRPC status of each error and of each call that the server ends: names of status codes. Knows
 no transport.
 """
 
@@ -32,12 +32,12 @@ END_STATUS: Mapping[EndReason, str] = {
     EndReason.DRAINING: "UNAVAILABLE",
 }
 
-FAILED = "the server failed on this request, its log says why"
-MAX_SENTENCE = 1000  # statuses travel in trailers, which clients bound at 8 kB
+FAILED = "the server failed on this request, its log has the reason"
+MAX_SENTENCE = 1000  # statuses travel in trailers, which clients limit to 8 kB
 
 
 def describe(error: errors.SparingError) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """The code's name, the sentence and the trailing metadata of a call that fails so."""
+    """Return the code's name, the sentence and the trailing metadata for an error."""
     trailing: tuple[tuple[str, str], ...] = ()
     if isinstance(error, errors.Overloaded | errors.RouteUnavailable):
         trailing = (("retry-after", str(max(1, math.ceil(error.retry_after_s)))),)
@@ -49,8 +49,9 @@ def shorten(error: errors.SparingError) -> str:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Not that a call's client was gone when its end was to be written, and not that its method's
-    name or its metadata is no text: anybody could fill the log with that.
+    """Return whether a log record of grpc matters. It does not if the client disconnected before
+    its call ended, or if a method's name or metadata is not text: any client could fill the log
+    with those.
     """
     error = record.exc_info[1] if record.exc_info else None
     told = type(error).__name__ in {"ExecuteBatchError", "UnicodeDecodeError"}

@@ -1,8 +1,7 @@
-"""One ModelStreamInfer call: requests read, worked on at once, answered as they are ready.
+"""One ModelStreamInfer call: requests are read, started at once and answered as they finish.
 
-Bounded: a stream with `MAX_REQUESTS` requests under way is not read further, so a caller who
-sends faster than answers leave is slowed down by the transport. Knows neither grpc nor what a
-request means.
+A stream with `MAX_REQUESTS` requests under way is not read further, so that the transport slows
+down a client that sends faster than responses leave. Knows neither grpc nor the requests' meaning.
 """
 
 import asyncio
@@ -12,16 +11,16 @@ from typing import Any
 
 from serving.grpc.open_calls import EndReason, OpenCall, OpenCalls
 
-MAX_REQUESTS = 32  # of one stream at once; more wait unread
+MAX_REQUESTS = 32  # under way on one stream; further ones stay unread
 
-Read = Callable[[], Awaitable[bytes | None]]  # None: the caller has sent everything
+Read = Callable[[], Awaitable[bytes | None]]  # None: the client has sent everything
 Write = Callable[[bytes], Awaitable[None]]
-Respond = Callable[[bytes], AsyncGenerator[bytes, None]]  # the responses to one request
-OnAnswered = Callable[[], None]  # a request has all its responses
+Respond = Callable[[bytes], AsyncGenerator[bytes, None]]  # yields the responses to one request
+OnAnswered = Callable[[], None]  # called when a request has all its responses
 
 
 class StreamCall:
-    """Run once; everything under way ends with the task that runs it."""
+    """Call `run` once; everything under way ends with the task that runs it."""
 
     def __init__(self, read: Read, write: Write, respond: Respond, answered: OnAnswered) -> None:
         self._read = read
@@ -32,7 +31,7 @@ class StreamCall:
         self._write_lock = asyncio.Lock()  # one response is written at a time
 
     async def run(self, draining: asyncio.Event) -> bool:
-        """Answer all that was read; false when draining ended the reading early."""
+        """Answer everything that was read; return False if a drain ended the reading early."""
         async with asyncio.TaskGroup() as tasks:
             return await run_until_event(draining, self._read_all(tasks))
 
@@ -56,8 +55,8 @@ class StreamCall:
 
 
 class StreamIo:
-    """Both ways of a stream. It waits for its client while it has no request under way, and while
-    an answer is to be taken.
+    """Both directions of a stream. It waits for its client while it has no request under way, and
+    while a response is being taken.
     """
 
     def __init__(
@@ -72,12 +71,12 @@ class StreamIo:
         calls.wait(opened, EndReason.IDLE)
 
     async def read(self) -> bytes | None:
-        """The next message; None at the end."""
+        """Return the next message; None at the end."""
         raw: Any = await self._context.read()
         if not isinstance(raw, bytes):  # the library's mark of the end
             return None
         self._requests += 1
-        if not self._writes:  # else it goes on waiting for its client to read
+        if not self._writes:  # otherwise it still waits for its client to read
             self._opened.since = None
         self._receive(self._opened, raw)
         return raw
@@ -90,14 +89,14 @@ class StreamIo:
         self._opened.since = None
 
     def rest(self) -> None:
-        """A request is answered."""
+        """Note that a request is answered."""
         self._requests -= 1
         if not self._requests:
             self._calls.wait(self._opened, EndReason.IDLE)
 
 
 async def run_until_event(event: asyncio.Event, work: Coroutine[object, object, None]) -> bool:
-    """Run to the end, or until the event happens; false then."""
+    """Run `work` to its end and return True, or until the event happens and return False."""
     running = asyncio.ensure_future(work)
     waiting = asyncio.ensure_future(event.wait())
     try:

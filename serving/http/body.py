@@ -1,8 +1,8 @@
-"""Reading request bodies within the server's limits, counted while they arrive.
+"""Reads request bodies within the server's limits, which are checked while bytes arrive.
 
-Limits: what one body may be (413), what all bodies together may hold until they are answered, and
-of that each caller (503). How long a body may take, and which gives way to others (408), is left to
-`serving.http.uploads`.
+The limits: the size of one body (413); the bytes that all bodies, and those of each caller, may
+hold until they are answered (503). How long a body may take, and which one ends in favour of others
+(408), is decided in `serving.http.uploads`.
 """
 
 import asyncio
@@ -19,20 +19,22 @@ from core.errors import (
 from serving.engine.byte_budget import ByteBudget
 from serving.http.uploads import Upload, UploadPace, Uploads
 
-_MAX_CALLER_SHARE = 0.75  # of the room; the rest is left for others
-_MAX_SEARCHES = 16  # for bodies that could give way, of callers who find none, in half a second
+_MAX_CALLER_SHARE = 0.75  # of the limit; the rest is left for others
+_MAX_SEARCHES = 16  # in half a second, for bodies to end, for callers with none to end
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages: values of many types
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]  # ASGI messages hold values of many types
 HeaderMap = Mapping[bytes, bytes]
 HeaderPairs = Sequence[tuple[bytes, bytes]]  # names in lower case
 
 
 class ClientGone(Exception):
-    """Nobody is left to answer."""
+    """The client has disconnected."""
 
 
 class BodyBudget:
-    """Bytes held by requests under way. Who reads a body gives its bytes back when answered."""
+    """Bytes held by requests under way. The code that reads a body gives its bytes back after the
+    answer.
+    """
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class BodyBudget:
         self._held = ByteBudget(
             max_in_flight_bytes, max(max_body_bytes, int(_MAX_CALLER_SHARE * max_in_flight_bytes))
         )
-        self._full: set[str] = set()  # callers for whom nothing was found that could give way,
+        self._full: set[str] = set()  # callers for which no body to end was found,
         self._full_at_s = 0.0  # at this time of the sweep
         self.uploads = Uploads(pace, draining)
 
@@ -58,10 +60,12 @@ class BodyBudget:
         headers: HeaderMap,
         receive: Receive,
         caller: str = "",
-        max_bytes: int | None = None,  # a limit under the server's own
+        max_bytes: int | None = None,  # a limit below the server's own
     ) -> bytes:
-        """The whole body, whose length counts as in flight until `give_back`. Raises RequestTimeout
-        and ClientGone beside what its size and its headers raise.
+        """Return the whole body; its bytes count as in flight until `give_back`.
+
+        `max_bytes` is the route's limit. Raises RequestTimeout, ClientGone, and the errors of
+        `check_headers`.
         """
         self.check_headers(headers, caller, max_bytes)
         upload = self.uploads.begin(caller)
@@ -77,13 +81,14 @@ class BodyBudget:
             self.uploads.discard(upload)
 
     def try_take(self, body: bytes, caller: str = "") -> bool:
-        """Count a body that is there already; false when there is no room for it."""
+        """Count a body that has arrived already; return False if it does not fit."""
         if self._held.lacks(len(body), caller) > 0:
             return False
         self._held.add(len(body), caller)
         return True
 
     def give_back(self, body: bytes, caller: str = "") -> None:
+        """Release the bytes of a body after its answer."""
         self._held.add(-len(body), caller)
 
     async def _read_chunks(self, upload: Upload, receive: Receive, max_bytes: int | None) -> bytes:
@@ -112,7 +117,7 @@ class BodyBudget:
             for other in giving_way:
                 self._release(other)
                 other.end(
-                    RequestTimeout("body: arrived too slowly while other requests wait for room")
+                    RequestTimeout("body: arrived too slowly while other requests wait for memory")
                 )
         self._held.add(new_bytes, upload.caller)
         self.uploads.add_bytes(upload, new_bytes)
@@ -124,7 +129,7 @@ class BodyBudget:
     def _find_room(
         self, new_bytes: int, caller: str, upload: Upload | None = None
     ) -> Sequence[Upload]:
-        """Other uploads that may be ended for these bytes; none where it would not be enough."""
+        """Return uploads that can be ended for these bytes; empty if they are not enough."""
         now_s = self.uploads.sweep.now_s
         if self._full_at_s != now_s:
             self._full_at_s = now_s
@@ -150,7 +155,7 @@ class BodyBudget:
     def check_headers(
         self, headers: HeaderMap, caller: str = "", max_bytes: int | None = None
     ) -> None:
-        """What can be refused before the body is read."""
+        """Refuse what can be refused before the body is read. Raises a leaf of the error tree."""
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in {b"identity", b""}:
             raise UnsupportedEncoding(

@@ -1,9 +1,9 @@
-"""One HTTP connection: small infer requests without a task, bounded heads, errors like all others.
+"""One HTTP connection: small infer requests without a task, bounded heads, errors in one form.
 
-What is held back until its body is there goes to the engine at once, and its answer to the
-transport: that spares a request the task, the scope and the messages of ASGI, which cost more than
-a small network. Everything else, and whatever is refused, goes its ordinary way from its head on.
-What a request means is left to `endpoint`, the size of its body to `body`. Inside another server
+A small infer request is held back until its body is complete. It then goes to the engine at once,
+and its answer to the transport. This saves the request ASGI's task, scope and messages, which cost
+more than a small network. All other requests, and refused ones, take the ordinary way through ASGI
+from their head on. `endpoint` knows what a request means, `body` its size. In an embedded server
 the endpoint is in the lifespan's state (`serving.process.embedded_server`).
 """
 
@@ -26,32 +26,32 @@ from serving.http.head import RequestHead, find_head_fault, read_target, write_w
 from serving.http.interfaces import Scope
 
 MAX_BUFFERED_BYTES = 64 * 2**10
-MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; what one read brings may come on top
-KEEP_ALIVE_S = 75  # for connections of uvicorn's own kind; ours have `server.idle_timeout_s`
-# that a connection without any request stays open when the server shuts down
+MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; one read may go beyond it
+KEEP_ALIVE_S = 75  # for uvicorn's own connections; these here have `server.idle_timeout_s`
+# for which a connection without a request stays open when the server shuts down
 SHUTDOWN_GRACE_S = 0.2
-QUEUED_BYTES = 2048  # of memory for a request that waits for the one before it, its text aside
-_TCP_CLOSE = 7  # the kernel's state of a connection that was reset
-# in the server's lifespan state: whose door, where the application is not it
+QUEUED_BYTES = 2048  # for a request that waits for the one before it, without its text
+_TCP_CLOSE = 7  # the kernel's state of a reset connection
+# key of an embedded server's endpoint in the lifespan state
 ENDPOINT_KEY = "sparing.door"
 
 
 class HttpConnection(RefusingConnection):
-    """Counts the bytes that were neither a whole head nor a piece of a body; says what it waits
-    for, and ends when told to.
+    """Counts bytes that belong neither to a complete head nor to a body, reports what it waits for,
+    and ends when it should.
     """
 
     _unparsed_bytes = 0
-    _offers_upgrade = False  # a head was read whole that is to be read again without its offer
-    _parsed_scope: object = None  # the scope of the last head that was read whole
-    _host = b"\0"  # that was found right, which need not be looked at again
+    _offers_upgrade = False  # a complete head must be read again without its offer
+    _parsed_scope: object = None  # the scope of the last complete head
+    _host = b"\0"  # the last valid Host, which need not be checked again
     _header_map: Mapping[bytes, bytes]  # the headers of the last head
-    _steps = 0  # requests that were read whole, and answers
+    _steps = 0  # complete requests, plus answers
     _buffered_bytes = 0
-    _queued_bytes = 0  # that came while requests waited for the one before them
-    # the held request under way, of which there is one at the most
+    _queued_bytes = 0  # bytes that came while requests waited for the one before them
+    # the held request under way, one at most
     _fast_request: FastRequest | None = None
-    _running: RequestResponseCycle | None = None  # the other request that was begun last
+    _running: RequestResponseCycle | None = None  # the other request that began last
     _entry: ConnectionEntry | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -66,9 +66,8 @@ class HttpConnection(RefusingConnection):
         if self._entry is None:
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"connections: {len(endpoint.connections)} have requests under way, which is all "
-                "that"
-                " are allowed; try again",
+                f"connections: {len(endpoint.connections)} have requests under way, which is "
+                "the limit; try again",
             )
             transport.close()
 
@@ -87,24 +86,24 @@ class HttpConnection(RefusingConnection):
             running.disconnected = True
             running.message_event.set()
         super().connection_lost(exc)
-        if self.pipeline:  # nothing of what was never begun waits for a collection
+        if self.pipeline:  # requests that never began need no garbage collection
             self.pipeline.clear()
             self.cycle.on_response = self.transport.close
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """True while the requests that were read whole are still to be answered."""
+        """Return True while complete requests are still to be answered."""
         if self._dropped_bytes is not None:
             return False
         if self._in_body and self._buffered is None:
             if not self.pipeline:
                 return False
-            self.cycle.disconnected = True  # it waits for the one before, and is not there in full
+            self.cycle.disconnected = True  # it waits for the one before it and is incomplete
         self._ended = self._closing = self._is_answering()
         return self._ended
 
     def shutdown(self) -> None:
-        self._fall_back()  # a request whose head is there is answered before the connection closes
-        # a request may be on the way
+        self._fall_back()  # a request with a complete head is answered before the connection closes
+        # a request may be arriving
         if self.observe()[0] in {ConnectionState.AWAITING_REQUEST, ConnectionState.AWAITING_HEAD}:
             self.loop.call_later(SHUTDOWN_GRACE_S, self._close_now)
         else:
@@ -151,7 +150,7 @@ class HttpConnection(RefusingConnection):
         if state is ConnectionState.AWAITING_BODY:
             self._fall_back()
         elif state is ConnectionState.AWAITING_HEAD and self.headers:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"head: not there in full in {after_s:g} s")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"head: incomplete after {after_s:g} s")
             self.transport.close()
         elif state in {
             ConnectionState.AWAITING_REQUEST,
@@ -168,13 +167,15 @@ class HttpConnection(RefusingConnection):
         state = self._find_state()
         self._closing = True
         if state in {ConnectionState.AWAITING_HEAD, ConnectionState.AWAITING_BODY}:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "request: others need its room; try again")
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE, "request: refused in favour of others; try again"
+            )
             self._buffered = None
         elif state not in {ConnectionState.AWAITING_REQUEST, ConnectionState.IDLE}:
             self.transport.abort()
             return
         self.transport.close()
-        # where the client does not read
+        # if the client does not read
         self.loop.call_later(SHUTDOWN_GRACE_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -213,7 +214,7 @@ class HttpConnection(RefusingConnection):
             self._endpoint.connections.count_unread(entry, unread_bytes)
 
     def _decline_upgrade(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
-        """Read on as if no other protocol had been offered: at such a head the parser stops."""
+        """Read on as if no other protocol had been offered: the parser stops at such a head."""
         rest = memoryview(data)
         try:
             while True:
@@ -255,10 +256,10 @@ class HttpConnection(RefusingConnection):
             self._buffered_bytes = 0
         else:
             self._begin_cycle()
-            self.headers = []  # for trailers, which are no headers
+            self.headers = []  # for trailers, which are not headers
 
     def _accept_head(self) -> bool:
-        """False where the head is to be read again, without its offer."""
+        """Check a complete head; return False if it must be read again without its offer."""
         head = self._read_head()
         if self.parser.should_upgrade() and head.method != b"CONNECT":
             self._offers_upgrade = True
@@ -288,13 +289,13 @@ class HttpConnection(RefusingConnection):
         if self._buffered is not None and self._try_fast_path():
             return
         super().on_message_complete()
-        if not self.parser.should_keep_alive():  # also where only a trailer says so
+        if not self.parser.should_keep_alive():  # also if only a trailer ends it
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self.transport.close()
 
     def on_response_complete(self) -> None:
-        """Begin the next request that waits; without one, the sweep waits for the client."""
+        """Begin the next waiting request; without one, the sweep waits for the client."""
         self._steps += 1
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._dropped_bytes is not None:
@@ -315,7 +316,9 @@ class HttpConnection(RefusingConnection):
         super()._start_asgi_task(cycle, app)
 
     def _may_buffer(self) -> bool:
-        """An infer request with nobody before it on this connection, and nothing special to it."""
+        """Return whether the request may be held: a plain infer request, none under way before
+        it.
+        """
         cycle = self.cycle
         return (
             (cycle is None or cycle.response_complete)
@@ -328,12 +331,12 @@ class HttpConnection(RefusingConnection):
         )
 
     def _is_short(self) -> bool:
-        """Whether the head declares a body that may be held."""
+        """Return whether the head declares a body that is short enough to be held."""
         length = self._header_map.get(b"content-length", b"")
         return len(length) < 8 and length.isdigit() and int(length) <= MAX_BUFFERED_BYTES
 
     def _fall_back(self) -> None:
-        """Send what is held, and the rest of it, its ordinary way."""
+        """Send the held part of a request, and the rest of it, through ASGI."""
         if self._buffered is None:
             return
         pieces, self._buffered = self._buffered, None
@@ -343,7 +346,9 @@ class HttpConnection(RefusingConnection):
             super().on_body(piece)
 
     def _try_fast_path(self) -> bool:
-        """Answer from the cache or begin the call; false when it is on its ordinary way now."""
+        """Answer from the cache or begin the call; False if the request goes through ASGI
+        instead.
+        """
         assert self._buffered is not None
         pieces = self._buffered
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -373,7 +378,7 @@ class HttpConnection(RefusingConnection):
 
     def _finish(self, turn: FastRequest) -> None:
         work, turn.work = turn.work, None
-        if self._fast_request is not turn or work is None:  # the client has gone
+        if self._fast_request is not turn or work is None:  # the client has disconnected
             return
         self._fast_request = None
         close = self._endpoint.draining or not turn.keep_alive

@@ -1,8 +1,7 @@
-"""All HTTP connections of a process: how many there may be, and how long each waits for its client.
+"""All HTTP connections of a process: how many may be open, and how long each waits for its client.
 
-One sweep looks at all of them twice a second, so that no request needs a timer of its own. What a
-limit means for a connection is the connection's. Bodies that a request reads have their limits in
-`serving.http.uploads`.
+One sweep visits them all twice a second, so that no request needs its own timer. The connection
+itself decides how it ends. `serving.http.uploads` has the limits of bodies that are being read.
 """
 
 import logging
@@ -13,11 +12,11 @@ from typing import NamedTuple, Protocol
 
 from serving.http.sweep_timer import SWEEP_INTERVAL_S, Sweep
 
-_HALF_CLOSED_S = 60.0  # that an answer is worked on for a client which sends no more
-_DRAIN_S = 1.0  # for writing and for a client that sends no more, while the server drains
-_REFUSED_S = 2.0  # that a client may send on behind its last answer
+_HALF_CLOSED_S = 60.0  # work on an answer for a client that sends no more
+_DRAIN_S = 1.0  # for writing, and for a client that sends no more, while the server drains
+_REFUSED_S = 2.0  # in which a client may still send after its last answer
 _LOG_INTERVAL_S = 60.0
-_MAX_LOOKS = 4096  # in one turn of the sweep: with more connections each is looked at less often
+_MAX_LOOKS = 4096  # in one turn of the sweep: with more connections, each is visited less often
 _log = logging.getLogger("sparing.http")
 
 
@@ -27,17 +26,17 @@ class ConnectionState(Enum):
     AWAITING_REQUEST = "a first request"
     AWAITING_HEAD = "the rest of a head"
     AWAITING_BODY = "the rest of a small body"
-    DISCARDING_BODY = "the rest of a body that is not wanted"
+    DISCARDING_BODY = "the rest of an unwanted body"
     ANSWERING = "the server"
     HALF_CLOSED = "the server, for a client that sends no more"
     WRITING = "the client to read"
     IDLE = "another request"
     CLOSING = "the client to read the last answer"
-    REFUSED = "a client that was refused to end"
+    REFUSED = "a refused client to disconnect"
 
 
 _WRITE_STATES = frozenset({ConnectionState.WRITING, ConnectionState.CLOSING})
-# without a request under way
+# states without a request under way
 _SHEDDABLE = frozenset(
     {ConnectionState.AWAITING_REQUEST, ConnectionState.AWAITING_HEAD, ConnectionState.IDLE}
 )
@@ -56,26 +55,26 @@ class ConnectionLimits(NamedTuple):
 
 
 class WatchedConnection(Protocol):
-    """What is asked of a connection."""
+    """The part of a connection that the sweep uses."""
 
     def observe(self) -> tuple[ConnectionState, int]:
-        """What it waits for, and how many requests it has read and answered."""
+        """Return what it waits for, and how many requests and answers it has completed."""
 
     def pending_bytes(self) -> int:
-        """Of answers, that the client has not read."""
+        """Return the bytes of answers that the client has not read."""
 
     def is_lost(self) -> bool:
-        """Whether the network says so of a client that sends no more."""
+        """Return whether the network reports a client that sends no more as gone."""
 
     def time_out(self, state: ConnectionState, after_s: float) -> None:
-        """It has waited as long as it may."""
+        """End it: it has waited as long as it may."""
 
     def shed(self) -> None:
-        """Close, because others need its place."""
+        """Close it in favour of others."""
 
 
 class ConnectionEntry:
-    """A connection among all others."""
+    """A connection's entry among all connections."""
 
     __slots__ = (
         "caller",
@@ -92,13 +91,13 @@ class ConnectionEntry:
         self.caller = caller
         self.state = ConnectionState.AWAITING_REQUEST
         self.steps = 0
-        self.since_s = now_s  # when this state was first seen
+        self.since_s = now_s  # when this state was seen first
         self.pending_bytes = 0
         self.unread_bytes = 0
 
 
 class Connections:
-    """Those of one process."""
+    """The connections of one process."""
 
     def __init__(
         self,
@@ -108,9 +107,9 @@ class Connections:
         self._limits = limits
         self._draining = draining
         self._entries: set[ConnectionEntry] = set()
-        self._round: list[ConnectionEntry] = []  # that this round of looks has not come to
+        self._round: list[ConnectionEntry] = []  # connections that this round has not visited
         self._unread_bytes = 0
-        self._full_at_s = -1.0  # when none was found that could give way
+        self._full_at_s = -1.0  # when no connection to end was found
         self._events: Counter[str] = Counter()
         self._logged_s = -_LOG_INTERVAL_S
         self._limit_s = {
@@ -130,13 +129,15 @@ class Connections:
         return len(self._entries)
 
     def limit_connections(self, max_connections: int) -> None:
-        """The process cannot have more than these."""
+        """Lower the limit to what the process can have."""
         self._limits = self._limits._replace(
             max_connections=min(max_connections, self._limits.max_connections)
         )
 
     def add(self, connection: WatchedConnection, caller: str) -> ConnectionEntry | None:
-        """A new connection's place; None where all are taken by requests under way."""
+        """Return a new connection's entry; None if the limit is reached and every connection has a
+        request under way.
+        """
         if len(self._entries) >= self._limits.max_connections and not self._shed():
             self.count_event("refused, too many connections")
             return None
@@ -150,20 +151,20 @@ class Connections:
         self._entries.discard(entry)
 
     def count_unread(self, entry: ConnectionEntry, unread_bytes: int) -> None:
-        """What a connection keeps of requests that are not there in full."""
+        """Note how many bytes of incomplete requests a connection holds."""
         self._unread_bytes += unread_bytes - entry.unread_bytes
         entry.unread_bytes = unread_bytes
         if self._unread_bytes > self._limits.max_unread_bytes:
             self._free_unread()
 
     def count_event(self, event: str) -> None:
-        """Count what a client did; the log has one line of all that within a minute."""
+        """Count a client's event; the log has one line a minute for all of them."""
         self._events[event] += 1
         self.sweep.wake()
 
     def _shed(self) -> bool:
-        """End some of those that wait for a request: of the callers with most connections first,
-        the oldest first.
+        """End some connections that wait for a request: first those of the callers with most
+        connections, the oldest first.
         """
         now_s = self.sweep.now_s
         if self._full_at_s == now_s:
@@ -180,7 +181,7 @@ class Connections:
         return bool(spare)
 
     def _free_unread(self) -> None:
-        """End those that keep most, by caller, until a quarter of the room is free."""
+        """End the connections that hold most, by caller, until a quarter of the limit is free."""
         held: Counter[str] = Counter()
         for one in self._entries:
             held[one.caller] += one.unread_bytes
@@ -189,7 +190,7 @@ class Connections:
         for entry in keeping:
             if self._unread_bytes <= 0.75 * self._limits.max_unread_bytes:
                 break
-            self.count_event("ended for room")
+            self.count_event("ended for memory")
             self._unread_bytes -= entry.unread_bytes
             entry.unread_bytes = 0
             entry.connection.shed()
@@ -229,7 +230,7 @@ class Connections:
         entry.connection.time_out(state, limit_s)
 
     def _has_read(self, entry: ConnectionEntry, waited_s: float) -> bool:
-        """Whether the client read fast enough since it was looked at last."""
+        """Return whether the client has read fast enough since the last visit."""
         before, entry.pending_bytes = entry.pending_bytes, entry.connection.pending_bytes()
         return before - entry.pending_bytes >= self._limits.min_bytes_per_s * waited_s
 

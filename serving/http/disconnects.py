@@ -1,7 +1,7 @@
-"""Cancelling the calls of clients that went away, at no cost to the calls that are answered soon.
+"""Cancels the calls of disconnected clients, at no cost for calls that are answered soon.
 
-To learn that a client is gone somebody must wait on its connection, which costs a task. So calls
-are only noted down, and a sweep gives a watcher to those that have waited for a whole interval.
+Noticing a disconnect needs a task that waits on the connection. So calls are only registered, and a
+sweep gives a watcher to those that have waited for a whole interval.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class _WatchedCall:
-    """One call under way: who waits, and who watches the connection meanwhile."""
+    """One call under way: its task, and the watcher of its connection."""
 
     __slots__ = ("gone", "receive", "swept", "task", "watcher")
 
@@ -29,7 +29,7 @@ class _WatchedCall:
 
 
 class Disconnects:
-    """Waits for calls on behalf of clients; one for each event loop."""
+    """Waits for calls and cancels them when their clients disconnect; one for each event loop."""
 
     def __init__(self, interval_s: float = SWEEP_INTERVAL_S) -> None:
         self._interval_s = interval_s
@@ -37,7 +37,9 @@ class Disconnects:
         self._sweeping = False
 
     async def wait(self, work: Coroutine[Any, Any, Result], receive: Receive) -> Result:
-        """`await work`, which is cancelled when the client goes; then raises ClientGone."""
+        """Run `work` and return its result; cancel it and raise ClientGone if the client
+        disconnects.
+        """
         task = asyncio.current_task()
         assert task is not None
         call = _WatchedCall(task, receive)

@@ -1,8 +1,8 @@
-"""The HTTP door: a plain ASGI callable that converts, asks the engine, and converts back.
+"""The HTTP endpoint: a plain ASGI callable that converts, calls the engine, and converts back.
 
-It decides nothing about routing, caching or thresholds. Tensors are read in `serving.http.infer`,
-pictures in `serving.pictures`, bodies in `serving.http.body`. No framework stands between the
-server and the infer endpoint, where the microseconds go.
+It decides nothing about routing, caching or thresholds. `serving.http.infer` reads tensors,
+`serving.pictures` reads pictures, `serving.http.body` reads bodies. No framework stands between the
+server and the infer endpoint, because each of its calls costs microseconds.
 """
 
 import asyncio
@@ -60,17 +60,17 @@ from serving.pictures.pictures import PictureLimits
 from serving.settings import ServerSettings
 
 _NOTHING: Mapping[bytes, Target] = {}
-# where a connection leaves in the scope what `answer_from_cache` found out
+# key in the scope for what `answer_from_cache` found
 ADMITTED_KEY = "sparing.known"
-_FAILED = "the server failed; its log says why"
+_FAILED = "the server failed; its log has the reason"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
-_ENDED = "server: it shuts down, and the answer was not there in time"
+_ENDED = "server: it shuts down, and the answer was not ready in time"
 _log = logging.getLogger("sparing.http")
 
 
 class HttpEndpoint:
-    """One for each process; made inside or outside of the loop."""
+    """The HTTP endpoint of one process; may be created inside or outside the event loop."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class HttpEndpoint:
         metrics: Metrics,
         tracing: Tracing = NO_TRACING,
         *,
-        max_rows: int = 256,  # of a request
+        max_rows: int = 256,  # in one request
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -119,7 +119,7 @@ class HttpEndpoint:
         }
 
     def close(self) -> None:
-        """End the threads that decode."""
+        """End the decoding threads."""
         self._decoding.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,20 +156,18 @@ class HttpEndpoint:
 
     @property
     def fast_paths(self) -> Mapping[bytes, Target]:
-        """The infer endpoints, as they come over the wire, that `answer_from_cache` may be asked of
-        now.
-        """
+        """The infer endpoints, by URL, for which `answer_from_cache` may be called now."""
         tokens = self._callers.needs_token
         return _NOTHING if tokens or self._engine.draining else self._places.urls
 
     def answer_from_cache(
         self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
     ) -> "tuple[bytes | None, AdmittedRequest | None]":
-        """The whole response to an infer request of one row that the cache holds.
+        """Return the whole response to an infer request of one row that the cache holds.
 
-        For whoever holds the connection and wants to spare such a request all that a task needs.
-        Without a response, the ordinary call is to follow, also for whatever is wrong, and takes
-        over what was found out (`AdmittedRequest`).
+        A connection calls it to save such a request all that a task needs. Without a response, the
+        ordinary call must follow, also for errors; it reuses what was read here
+        (`AdmittedRequest`).
         """
         target = self.fast_paths.get(url)
         if target is None:
@@ -192,8 +190,8 @@ class HttpEndpoint:
     def begin(
         self, admitted_request: AdmittedRequest, body: bytes, done: Callable[[], object]
     ) -> Call | bytes | None:
-        """Begin the call that `answer_from_cache` admitted, or refuse it; None: no room for its
-        body.
+        """Begin the call that `answer_from_cache` admitted, or refuse it; None if its body does not
+        fit.
         """
         if not self._bodies.try_take(body, admitted_request.parsed.request.caller):
             return None
@@ -208,7 +206,9 @@ class HttpEndpoint:
     def finish(
         self, admitted_request: AdmittedRequest, body: bytes, call: Call, *, close: bool
     ) -> bytes:
-        """The whole response of a call that is over; with `close` the connection's last."""
+        """Return the whole response of a finished call; with `close` it is the connection's
+        last.
+        """
         self._engine.release_call(call)
         self._bodies.give_back(body, admitted_request.parsed.request.caller)
         status, headers, answer = self._write_admitted(admitted_request, call)
@@ -217,7 +217,7 @@ class HttpEndpoint:
         return write_response(status, headers, answer)
 
     def release_call(self, admitted_request: AdmittedRequest, body: bytes, call: Call) -> None:
-        """The client is gone before its call was over."""
+        """Release a call whose client disconnected before it was over."""
         self._engine.release_call(call)
         self._bodies.give_back(body, admitted_request.parsed.request.caller)
         self._count_failure(
@@ -225,7 +225,7 @@ class HttpEndpoint:
         )
 
     def _write_admitted(self, admitted_request: AdmittedRequest, found: Reply | Call) -> Response:
-        """The response to what `answer_from_cache` admitted, counted."""
+        """Return the response to a request that `answer_from_cache` admitted, and count it."""
         parsed, admitted = admitted_request
         if admitted.trace.is_recording:
             admitted.trace.begin_span()
@@ -248,11 +248,11 @@ class HttpEndpoint:
         return 500, [JSON_TYPE], error_body(_FAILED)
 
     def name_caller(self, address: str) -> str:
-        """Whose connection one from this address is."""
+        """Return the name of the caller at this address."""
         return self._callers.of_address(address).name
 
     def count_refused(self, status: HTTPStatus) -> None:
-        """Count a request that its connection refused, for what is no request of this server's."""
+        """Count a request that its connection refused because it is not a valid HTTP request."""
         self._metrics.count_request("", _UNREAD.get(status, "InvalidInput"))
         self.connections.count_event(f"refused with {status.value}")
 
@@ -271,7 +271,9 @@ class HttpEndpoint:
         return AdmittedRequest(parsed, follow(trace, self._engine.admit(parsed.request)))
 
     def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, HttpRequest]:
-        """Which endpoint is visited, by whom; what is not there or not allowed is refused."""
+        """Return the endpoint and the visit. Refuses unknown paths, wrong methods and missing
+        tokens.
+        """
         path: str = scope["path"]
         headers: HeaderMap = dict(scope["headers"])
         target = self._places.get(path)
@@ -291,7 +293,7 @@ class HttpEndpoint:
         return endpoint, http_request
 
     def _find(self, path: str) -> Target:
-        """Parse a path, and remember it where its route is served."""
+        """Parse a path, and remember it if its route is served."""
         target = parse_path(path)
         if target is None:
             raise refuse_path(path)
@@ -355,7 +357,7 @@ class HttpEndpoint:
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
     def _is_long(self, target: Target, headers: HeaderMap) -> bool:
-        """Whether a large body takes long to read: not where it is bytes of numbers."""
+        """Return whether a large body takes long to parse: not if it consists of raw numbers."""
         length = headers.get(b"inference-header-content-length")
         manifest = self._engine.resolve(target.route, target.version).manifest
         return length is None or len(length) > 4 or takes_text(manifest)
@@ -363,7 +365,7 @@ class HttpEndpoint:
     async def _answer_long(
         self, http_request: HttpRequest, body: bytes, trace: Trace
     ) -> tuple[AdmittedRequest, Reply]:
-        """As `_admit` and what follows, with the body read in a thread."""
+        """Do what `_admit` does and answer, with the body parsed in a thread."""
         target, caller = http_request.target, http_request.caller
         manifest = self._engine.resolve(target.route, target.version).manifest
         length = http_request.headers.get(b"inference-header-content-length")
@@ -415,7 +417,7 @@ class HttpEndpoint:
         http_request: HttpRequest,
         trace: Trace,
     ) -> tuple[Admitted, Reply]:
-        """Decoding and all that follows: the whole of it ends when the client goes."""
+        """Decode and answer; all of it ends if the client disconnects."""
         route = http_request.target.route
         request = await read_picture_request(
             body, served.manifest, route, query, self._pictures, http_request.caller
@@ -433,5 +435,5 @@ class HttpEndpoint:
 
 
 def read_address(client: tuple[str, int] | None) -> str:
-    """The peer's address, as ASGI servers give it; empty where they know none."""
+    """Return the peer's address from an ASGI scope; empty if the server knows none."""
     return client[0] if client else ""

@@ -1,4 +1,4 @@
-"""What a connection adds to uvicorn's own cycles: held requests, and refusals behind which it
+"""Extends uvicorn's request cycles: held requests, and refusals after which the connection
 closes.
 """
 
@@ -18,18 +18,20 @@ from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.routing import AdmittedRequest
 from serving.http.status import CLOSE, error_body, write_response
 
-MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends on after it was refused
+MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends after it was refused
 
 
 class _NoEvent:
-    """Whom the server wakes when a client goes away: a turn has its own way of learning it."""
+    """Stands for the event by which uvicorn reports a disconnect; a held request learns it
+    otherwise.
+    """
 
     def set(self) -> None:
         pass
 
 
 class EngineWork(NamedTuple):
-    """What the engine does for a held request."""
+    """The engine's work for a held request."""
 
     admitted_request: AdmittedRequest
     body: bytes
@@ -37,9 +39,9 @@ class EngineWork(NamedTuple):
 
 
 class FastRequest:
-    """A held request that the engine works on; to the server it stands for its own cycle.
+    """A held request in the engine; for uvicorn it takes the place of a request cycle.
 
-    Its connection keeps it until the next request comes, so it lets go of its work once answered.
+    Its connection keeps it until the next request comes, so it releases its work once answered.
     """
 
     __slots__ = ("disconnected", "keep_alive", "response_complete", "work")
@@ -54,7 +56,7 @@ class FastRequest:
 
 
 def make_refusal(status: HTTPStatus, sentence: str) -> ASGI3Application:
-    """An application that answers a request with a refusal, in its turn."""
+    """Return an application that answers a request with a refusal."""
     body = error_body(sentence)
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), CLOSE]
 
@@ -66,11 +68,11 @@ def make_refusal(status: HTTPStatus, sentence: str) -> ASGI3Application:
 
 
 class HeadRejected(Exception):
-    """Ends the parser's work on what the connection has refused."""
+    """Ends the parser's work on a refused head."""
 
 
 class ResponseTransport:
-    """What a cycle uses of its connection's transport."""
+    """The part of the transport that a request cycle uses."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -81,7 +83,7 @@ class ResponseTransport:
 
 
 class RefusingConnection(HttpToolsProtocol):
-    """A connection that can refuse what it reads: it answers in turn, drops what still comes, and
+    """A connection that can refuse a request: it answers in turn, drops further bytes, and
     closes.
     """
 
@@ -89,17 +91,17 @@ class RefusingConnection(HttpToolsProtocol):
     _response_transport: ResponseTransport
 
     _closing = False  # nothing more is read
-    _ended = False  # the client sends no more, and is still to be answered
-    _dropped_bytes: int | None = None  # that came after the last answer was written
-    _in_body = False  # a head was read whole, and its body was not
-    _buffered: list[bytes] | None = None  # the pieces of a body that is held back
+    _ended = False  # the client sends no more but still waits for answers
+    _dropped_bytes: int | None = None  # after the last answer was written
+    _in_body = False  # a head is complete, its body is not
+    _buffered: list[bytes] | None = None  # the pieces of a held body
 
     def _begin_cycle(self) -> None:
         super().on_headers_complete()
         self.cycle.transport = cast(asyncio.Transport, self._response_transport)
 
     def _refuse_head(self, fault: HeadFault) -> None:
-        """Answer this head in its turn, and read nothing that comes behind it."""
+        """Refuse this head in its turn, and read nothing after it."""
         self._closing = True
         self._endpoint.count_refused(fault.status)
         app, self.app = self.app, make_refusal(fault.status, fault.sentence)
@@ -114,29 +116,29 @@ class RefusingConnection(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, f"request: not HTTP/1.1: {error}")
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """Answer and close; a whole request that came before is answered instead."""
+        """Answer and close; a complete earlier request gets its own answer instead."""
         self._closing = True
         self._endpoint.count_refused(status)
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False
             return
-        if self.pipeline:  # a request before it is still to be answered
+        if self.pipeline:  # an earlier request is still to be answered
             self.pipeline[0] = (cycle, make_refusal(status, sentence))
             return
         answered = self._in_body and self._buffered is None and cycle.response_complete
         if not answered:
             self.transport.write(write_response(status, [JSON_TYPE, CLOSE], error_body(sentence)))
-        if cycle is not None and not cycle.response_complete:  # its body will not come
+        if cycle is not None and not cycle.response_complete:  # its body will never come
             cycle.disconnected = True
             cycle.waiting_for_100_continue = False
             cycle.message_event.set()
         self._close_after_reply()
 
     def _close_after_reply(self) -> None:
-        """Close behind the last answer. Where the client may still be sending, its bytes are
-        dropped for a moment: the kernel would answer them with a reset, and the client might see
-        that alone.
+        """Close after the last answer. If the client may still be sending, its bytes are dropped
+        for a moment: otherwise the kernel would answer them with a reset, and the client might see
+        only that.
         """
         if (
             self._ended

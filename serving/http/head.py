@@ -1,7 +1,7 @@
-"""What a request's head must be before the request means anything: its version, host and target.
+"""Checks a request's head before its meaning: HTTP version, host and target.
 
-RFC 9112, sections 2.3, 3.2 and 6.1. What the parser refuses by itself, such as characters and
-contradicting lengths, is not checked again here.
+RFC 9112, sections 2.3, 3.2 and 6.1. What the parser itself refuses, such as invalid characters and
+contradicting lengths, is not checked again.
 """
 
 import re
@@ -14,7 +14,7 @@ import httptools
 Headers = Sequence[tuple[bytes, bytes]]
 
 _MAX_SHOWN = 80
-# A second line with one of these names would leave it open which of the two counts.
+# If one of these names came twice, it would be unclear which line counts.
 _ONCE = frozenset(
     {
         b"host",
@@ -29,7 +29,7 @@ _HOST = re.compile(rb"[^\x00-\x20\x7f-\xff\"#/<>?@\\^`{|}]*")
 
 
 class RequestHead(NamedTuple):
-    """A head as the parser read it; names are in lower case."""
+    """A parsed head; names are in lower case."""
 
     method: bytes
     target: bytes
@@ -38,14 +38,16 @@ class RequestHead(NamedTuple):
 
 
 class HeadFault(NamedTuple):
-    """Why a head is refused."""
+    """The response to an invalid head."""
 
     status: HTTPStatus
     sentence: str
 
 
 def find_head_fault(head: RequestHead, header_map: Mapping[bytes, bytes]) -> HeadFault | None:
-    """`header_map` holds the last value of each header."""
+    """Return what is wrong with a head, None if it is valid. `named` holds the last value of each
+    header.
+    """
     if head.version not in {"1.0", "1.1"}:
         return HeadFault(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
@@ -77,7 +79,7 @@ def _check_host(version: str, host: bytes | None) -> HeadFault | None:
 
 def _check_target(head: RequestHead) -> HeadFault | None:
     if head.method == b"CONNECT":
-        return _refuse("request: not HTTP/1.1 of a server: CONNECT is for proxies")
+        return _refuse("method: given CONNECT, allowed GET, HEAD or POST; CONNECT is for proxies")
     if head.target == b"*" and head.method == b"OPTIONS":
         return HeadFault(
             HTTPStatus.METHOD_NOT_ALLOWED, "method: given OPTIONS, allowed GET, HEAD or POST"
@@ -88,7 +90,9 @@ def _check_target(head: RequestHead) -> HeadFault | None:
 
 
 def read_target(target: bytes) -> bytes | None:
-    """The path and query of a target in origin form or in absolute form; None: it has neither."""
+    """Return the path and query of a target in origin form or absolute form; None for other
+    forms.
+    """
     try:
         parsed = httptools.parse_url(target)
     except httptools.HttpParserError:
@@ -103,7 +107,7 @@ def read_target(target: bytes) -> bytes | None:
 
 
 def write_without_offers(head: RequestHead) -> bytes:
-    """The head as it goes over the wire, without what it says of other protocols."""
+    """Return the head as bytes, without its offers of other protocols."""
     lines = [b"%s: %s\r\n" % (name, value) for name, value in head.headers if name not in _OFFERS]
     line = b"%s %s HTTP/%s\r\n" % (head.method, head.target, head.version.encode())
     return b"%s%s\r\n" % (line, b"".join(lines))

@@ -1,4 +1,4 @@
-"""What the HTTP endpoint needs of the engine and of the metrics, and no more; ASGI's types."""
+"""The parts of the engine and the metrics that the HTTP endpoint uses, and ASGI's types."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Engine(Protocol):
-    """What this door needs of the engine."""
+    """The part of the engine that this endpoint uses."""
 
     @property
     def catalog(self) -> Catalog: ...
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class Metrics(Protocol):
-    """Where answered requests are counted; `result` is "ok" or the error's class name."""
+    """Counts answered requests; `result` is "ok" or the error's class name."""
 
     def count_request(self, route: str | None, result: str, /) -> None: ...
     def request_results(self, route: str, /) -> Mapping[str, int]: ...
@@ -43,7 +43,7 @@ class Metrics(Protocol):
 
 
 async def refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
-    """Lifespan is agreed to, and nothing is done in it; a websocket is closed."""
+    """Accept the lifespan protocol and do nothing in it; close a websocket."""
     if kind == "websocket":
         await send({"type": "websocket.close"})
         return

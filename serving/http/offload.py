@@ -1,7 +1,7 @@
-"""Work that takes the event loop too long, in threads: few at once, of each caller one.
+"""Runs work that would block the event loop in threads: few at once, one for each caller.
 
-So a caller who has much of it waits for himself: another's work waits at most for one piece of each
-other caller's.
+So a caller with much work delays itself: another caller's work waits at most for one piece of each
+other caller.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class OffloadThreads:
-    """One for each event loop."""
+    """The threads of one event loop."""
 
     def __init__(self, slots: int = SLOTS) -> None:
         self._slots = asyncio.Semaphore(slots)
@@ -29,8 +29,10 @@ class OffloadThreads:
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Result:
-        """`work(...)`. Work that has begun is waited for also where this is cancelled: until it
-        ends in its thread, its slot is taken and what it was given is held.
+        """Return `work(...)`, run in a thread.
+
+        If this coroutine is cancelled, it still waits for work that has begun: until its thread
+        ends, the slot is taken and the arguments are held.
         """
         turn = self._caller_locks.get(caller)
         if turn is None:

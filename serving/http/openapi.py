@@ -1,9 +1,9 @@
-"""The OpenAPI document of the HTTP door, as a literal; tests compare it with the door's answers."""
+"""The OpenAPI document of the HTTP endpoint, as a literal; tests compare it with real responses."""
 
 from collections.abc import Mapping
 from typing import Any
 
-Node = dict[str, Any]  # a piece of JSON
+Node = dict[str, Any]  # a part of a JSON document
 
 _TEXT: Node = {"type": "string"}
 _NUMBER: Node = {"type": "number"}
@@ -12,20 +12,20 @@ _FLAG: Node = {"type": "boolean"}
 _SHAPE: Node = {"type": "array", "items": {"type": "integer", "minimum": -1}}
 
 FAILURES: Mapping[str, str] = {
-    "400": "The request is malformed; the sentence names field, given and allowed.",
-    "401": "A bearer token is demanded and was not given.",
-    "404": "No such route or version is served.",
+    "400": "The request is invalid; the error names the field, what was given and what is allowed.",
+    "401": "The server needs a bearer token, which is missing or wrong.",
+    "404": "The route or version is not served.",
     "413": "The request is larger than the server's limits.",
-    "415": "The body is compressed.",
+    "415": "The body is compressed, which this server does not accept.",
     "429": "A queue is full; try again after Retry-After seconds.",
     "500": "The model failed for this request.",
     "503": "The route or the server cannot answer now; try again after Retry-After seconds.",
-    "504": "The answer could not be had before the deadline.",
+    "504": "The answer was not ready before the deadline.",
 }
 
 
 def make_document(version: str) -> Node:
-    """The whole document."""
+    """Return the whole document."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,11 +57,11 @@ def _operations() -> Node:
     paths["/v2/models/stats"] = _get("Counts of every route.", _ref("Statistics"), "400")
     paths["/v2/repository/index"] = {
         "post": {
-            "summary": "What is served, by version. There is no load and no unload.",
+            "summary": "The served versions. Load and unload are not offered.",
             "responses": _responses(_list(_ref("IndexEntry"))),
         }
     }
-    paths["/v2"] = _get("Name, version and protocol extensions.", _ref("Server"))
+    paths["/v2"] = _get("Name, version and protocol extensions of the server.", _ref("Server"))
     return paths
 
 
@@ -79,14 +79,21 @@ def _routes() -> Node:
         },
     }
     query = [
-        _query("version", "The route's version; the newest if not given.", _TEXT),
-        _query("timeout_ms", "How long the answer may take.", _NUMBER),
-        _query("energy_mj", "The budget for each picture.", _NUMBER),
-        _query("min_confidence", "From 0 to 1.", _NUMBER),
+        _query("version", "The route's version; the newest by default.", _TEXT),
+        _query("timeout_ms", "How long the answer may take, in milliseconds.", _NUMBER),
+        _query("energy_mj", "The energy budget for each picture, in millijoules.", _NUMBER),
+        _query(
+            "min_confidence",
+            "The lowest confidence of an early exit's answer, from 0 to 1.",
+            _NUMBER,
+        ),
         _query("no_cache", "Compute the answer anew, and store nothing.", _FLAG),
     ]
     return {
-        "/v1/routes": _get("What is served.", _object(routes=_list(_ref("Route")))),
+        "/v1/routes": _get(
+            "The served routes, with their stages, thresholds and live figures.",
+            _object(routes=_list(_ref("Route"))),
+        ),
         "/v1/routes/{route}/predict": {
             "parameters": [_path("route")],
             "post": {
@@ -120,7 +127,7 @@ def _infer() -> Node:
     length = {
         "name": "Inference-Header-Content-Length",
         "in": "header",
-        "description": "Where the JSON ends and the inputs' bytes begin.",
+        "description": "Length of the JSON in bytes; the inputs' bytes follow it.",
         "schema": _COUNT,
     }
     binary = {"schema": {"type": "string", "format": "binary"}}
@@ -186,7 +193,7 @@ _REPLY: Node = {
 }
 _SIMILAR: Node = {
     "type": "string",
-    "description": "Rows that another picture's answer was given for, which looks alike.",
+    "description": "Rows that got the answer of a similar picture, such as 0,2.",
 }
 _DATA: Node = {"type": "array"}
 _DURATION = _object(count=_COUNT, ns=_COUNT)

@@ -1,4 +1,4 @@
-"""The endpoints that only tell: health, metadata, what is served, metrics, the OpenAPI document."""
+"""The read-only endpoints: health, metadata, served routes, metrics, the OpenAPI document."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ DRAINING = "the server is shutting down, send no new requests"
 
 
 def make_info_endpoints(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
-    """The endpoints by name, as `serving.http.routing` names them."""
+    """Return the endpoints under the names in `serving.http.paths`."""
     pages = _InfoEndpoints(engine, metrics)
     return {
         "live": Endpoint("GET", pages.live),

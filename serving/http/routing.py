@@ -1,5 +1,5 @@
-"""Which endpoint a path means: a literal table of the fixed ones, and two families of routes. What
-was read of paths is remembered; queries are read here too.
+"""Finds the endpoint of a path: a table of fixed paths, and two families of routes' paths. Parsed
+paths are remembered. Query strings are parsed here too.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ class Target(NamedTuple):
 
 
 class AdmittedRequest(NamedTuple):
-    """An infer request that was read and admitted before its visit began."""
+    """An infer request that its connection has read and admitted already."""
 
     parsed: ParsedRequest
     admitted: Admitted
@@ -41,12 +41,12 @@ class HttpRequest(NamedTuple):
     headers: HeaderMap
     receive: Receive
     query: bytes
-    admitted_request: AdmittedRequest | None = None  # what the connection found out before
+    admitted_request: AdmittedRequest | None = None  # what the connection found before
     caller: Caller = UNKNOWN
 
 
 class Endpoint(NamedTuple):
-    """What answers visits of a place."""
+    """A method and its handler."""
 
     method: str
     answer: Callable[[HttpRequest], Awaitable[Response]]
@@ -73,17 +73,17 @@ _MODEL_ENDPOINTS: Mapping[str, str] = {
 
 
 class PathTable:
-    """What is remembered of paths: the fixed ones, and those of served routes."""
+    """Remembered paths: the fixed ones, and those of served routes."""
 
     def __init__(self) -> None:
         self._places = dict(FIXED)
-        self.urls: dict[bytes, Target] = {}  # of infer endpoints, as they come over the wire
+        self.urls: dict[bytes, Target] = {}  # infer endpoints by URL
 
     def get(self, path: str) -> Target | None:
         return self._places.get(path)
 
     def remember(self, path: str, target: Target) -> None:
-        """Only where its route is served, so that no client can fill the memory."""
+        """Remember a path of a served route; only those, so that no client can fill the memory."""
         if len(path) > _MAX_PATH:  # `auto:<task>` is served under any version
             return
         if len(self._places) >= _MAX_TARGETS:
@@ -98,7 +98,9 @@ class PathTable:
 
 
 def parse_path(path: str) -> Target | None:
-    """None when no endpoint has this path. That the route is served is not checked here."""
+    """Return the endpoint of a path; None if there is none. Does not check that the route is
+    served.
+    """
     if (fixed := FIXED.get(path)) is not None:
         return fixed
     match path.split("/"):
@@ -120,6 +122,7 @@ def _model(route: str, version: str | None, rest: list[str]) -> Target | None:
 
 
 def read_query(query: bytes) -> Mapping[str, str]:
+    """Return the fields of a query string. Raises InvalidInput if it is too long."""
     if len(query) > MAX_QUERY_BYTES or query.count(b"&") >= MAX_QUERY_FIELDS:
         raise InvalidInput(
             f"query: given {len(query)} bytes in {query.count(b'&') + 1} fields, allowed"

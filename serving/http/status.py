@@ -1,4 +1,4 @@
-"""What each error of the tree is in HTTP. The one place where an error meets a status."""
+"""The HTTP status of each error of the tree; the only place that maps errors to statuses."""
 
 import math
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Response = tuple[int, Headers, bytes]  # status, headers without content length,
 
 
 class Refused(Exception):
-    """A response that ends a request before any endpoint is visited."""
+    """A response that ends a request before it reaches an endpoint."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response[0])
@@ -39,24 +39,26 @@ class Refused(Exception):
 
 
 def refuse_path(path: str) -> Refused:
+    """Return a 404 response, to be raised."""
     sentence = f"{path[:200]}: no such path, GET /openapi.json lists them"
     return Refused((404, [JSON_TYPE], error_body(sentence)))
 
 
 def refuse_method(given: str, allowed: str) -> Refused:
+    """Return a 405 response, to be raised."""
     sentence = f"method: given {given[:20]}, allowed {allowed}"
     return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], error_body(sentence)))
 
 
 def write_response(status: int, headers: Headers, body: bytes) -> bytes:
-    """A response as it goes over the wire of HTTP/1.1."""
+    """Return a response as the bytes of an HTTP/1.1 message."""
     head = b"".join([b"%s: %s\r\n" % header for header in headers])
     line = _STATUS_LINES[status]
     return b"%s%scontent-length: %d\r\n\r\n%s" % (line, head, len(body), body)
 
 
 def refuse(error: errors.SparingError) -> Response:
-    """The response for an error that a caller may be told."""
+    """Return the response for an error that the client may see."""
     status = STATUS[type(error)]
     headers = [JSON_TYPE]
     if isinstance(error, errors.Overloaded | errors.RouteUnavailable):
@@ -64,10 +66,10 @@ def refuse(error: errors.SparingError) -> Response:
     elif isinstance(error, errors.Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
     elif isinstance(error, errors.RequestTimeout):
-        headers.append(CLOSE)  # what comes behind it is the rest of this request
+        headers.append(CLOSE)  # further bytes are the rest of this request
     return status, headers, error_body(str(error))
 
 
 def error_body(sentence: str) -> bytes:
-    """An error's body."""
+    """Return an error's body."""
     return orjson.dumps({"error": sentence.encode(errors="replace").decode()})

@@ -1,6 +1,7 @@
-"""A timer that looks at everything that waits for clients, so that no request needs its own.
+"""A timer that visits everything that waits for clients, so that no request needs its own timer.
 
-Its clock advances by two intervals a turn at most: a client is not blamed for a loop that stalled.
+Its clock advances by two intervals a turn at most: a client is not at fault for a loop that
+stalled.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ SWEEP_INTERVAL_S = 0.5
 
 
 class Sweep:
-    """Runs between `wake` and the first look that finds nothing left to wait for."""
+    """Runs from `wake` until a visit finds nothing left to wait for."""
 
     def __init__(self, look: Callable[[], bool], interval_s: float = SWEEP_INTERVAL_S) -> None:
         self._look = look
@@ -19,13 +20,13 @@ class Sweep:
         self.now_s = 0.0
 
     def wake(self) -> None:
-        """To be called for everything new that is to be looked at."""
+        """Call it for everything new that must be visited."""
         if not self._on:
             self._on = True
             self._call_later(asyncio.get_running_loop())
 
     def advance(self, seconds: float) -> bool:
-        """Move the clock and look; true while there is something left."""
+        """Advance the clock and visit everything; return True while there is something left."""
         self.now_s += seconds
         return self._look()
 

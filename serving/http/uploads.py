@@ -1,7 +1,8 @@
-"""Bodies that are arriving: which take too long, and which give way where room is short.
+"""Bodies that are arriving: ends those that take too long, and chooses which end if memory is
+short.
 
-Each is read by a task of its own; one that is ended has its task cancelled, with an error that the
-task raises in place of the cancellation.
+A task reads each body. To end a body, its task is cancelled, and the task raises the given error in
+place of the cancellation.
 """
 
 import asyncio
@@ -11,14 +12,14 @@ from typing import Any, NamedTuple
 from core.errors import RequestTimeout, SparingError
 from serving.http.sweep_timer import Sweep
 
-STALLED_S = 2.0  # a body slower than the least rate for so long gives way first
-_DRAIN_S = 1.0  # the least that a silent body gets while the server drains
+STALLED_S = 2.0  # a body below the lowest rate for this long ends first
+_DRAIN_S = 1.0  # shortest time for a silent body while the server drains
 
 
 class UploadPace(NamedTuple):
     """How slowly a body may arrive."""
 
-    timeout_s: float = 20.0  # without a new byte; from then on the mean rate counts, too
+    timeout_s: float = 20.0  # without a new byte; after this, the mean rate counts too
     min_bytes_per_s: float = 4096.0
     drain_s: float = 0.5  # without a new byte, while the server drains
 
@@ -42,25 +43,26 @@ class Upload:
         self.held_bytes = 0
         self.began_s = now_s
         self.progressed_s = now_s  # when a byte came last
-        self.measured_s = now_s  # when it had come at the least rate last,
-        self.measured_bytes = 0  # and how much was there
+        self.measured_s = now_s  # when it last kept the lowest rate,
+        self.measured_bytes = 0  # and its bytes then
         self.error: SparingError | None = None  # why it was ended
         self._task = task
 
     def end(self, error: SparingError) -> None:
+        """Cancel the body's task, which then raises the given error."""
         if self.error is None:
             self.error = error
             self._task.cancel()
 
     def pop_error(self) -> SparingError | None:
-        """Why this task's cancellation was no other's than `end`."""
+        """Return the error of `end` if it caused this task's cancellation, else None."""
         if self.error is None or self._task.uncancel() > 0:
             return None
         return self.error
 
 
 class Uploads:
-    """All bodies that are arriving in this process over HTTP."""
+    """All bodies that are arriving over HTTP in this process."""
 
     def __init__(self, pace: UploadPace, draining: Callable[[], bool]) -> None:
         self._pace = pace
@@ -69,6 +71,7 @@ class Uploads:
         self.sweep = Sweep(self._look)
 
     def begin(self, caller: str) -> Upload:
+        """Register a body that the current task begins to read."""
         task = asyncio.current_task()
         assert task is not None
         upload = Upload(caller, task, self.sweep.now_s)
@@ -80,7 +83,7 @@ class Uploads:
         self._all.discard(upload)
 
     def add_bytes(self, upload: Upload, new_bytes: int) -> None:
-        """Bytes of a body have come."""
+        """Note new bytes of a body."""
         now_s = upload.progressed_s = self.sweep.now_s
         upload.held_bytes += new_bytes
         came_bytes = upload.held_bytes - upload.measured_bytes
@@ -97,12 +100,12 @@ class Uploads:
         *,
         of_caller: bool,
     ) -> list[Upload]:
-        """Which to end so that this caller gets a body in and then holds `wanted_bytes`, `excluded`
-        the body itself; none where that is not enough. With `of_caller` only its own, where its own
-        share is full.
+        """Choose uploads to end so that this caller can hold `wanted_bytes`; empty if they are not
+        enough. `excluded` is the caller's own upload, which is never chosen.
 
-        Stalled ones first, of the caller that holds most; then slow ones of callers that hold more
-        than their share and more than this one would.
+        With `of_caller`, only the caller's own uploads, because its own share is full. Stalled ones
+        come first, of the caller that holds most; then slow ones of callers that hold more than
+        their share and more than this one would.
         """
         chosen: list[Upload] = []
         fair_bytes = sum(held.values()) / len(held.keys() | {caller})

@@ -1,1 +1,1 @@
-"""What both endpoints share of the Open Inference Protocol: tensors, parameters, outputs."""
+"""The parts of the Open Inference Protocol that both endpoints share."""

@@ -1,4 +1,4 @@
-"""What is said about routes and answers in JSON, outside of tensors."""
+"""Describes routes and answers in JSON, apart from tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, M
 from serving.oip.tensors import as_bytes
 
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_repository")
-JsonObject = dict[str, Any]  # a JSON object that orjson writes; numpy arrays allowed
+JsonObject = dict[str, Any]  # a JSON object for orjson; numpy arrays are allowed
 
 
 def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> JsonObject:
-    """The protocol's model metadata."""
+    """Return the protocol's model metadata."""
     return {
         "name": name,
         "versions": versions,
@@ -32,7 +32,7 @@ def describe_route(
     profile: Mapping[str, object],
     similar: Mapping[str, object] | None = None,
 ) -> JsonObject:
-    """What is served: kind, stages, thresholds, certificate and the live profile."""
+    """Return a version's kind, stages, thresholds, certificate and live profile."""
     return {
         "route": manifest.route,
         "version": manifest.version,
@@ -60,13 +60,15 @@ def describe_route(
 
 
 def describe_reply(reply: Reply, manifest: Manifest) -> JsonObject:
-    """What the picture endpoint answers: the same facts as the tensors, one object a picture."""
+    """Return the reply of the picture endpoint: the facts of the tensors, one object for each
+    picture.
+    """
     answers = [_describe_answer(answer, manifest.labels) for answer in reply.answers]
     return {**response_parameters(reply), "answers": answers}
 
 
 def describe_statistics(found: ModelStatistics) -> JsonObject:
-    """As Triton's statistics extension writes one version of a model."""
+    """Return the counts of one version of a model in the form of Triton's statistics extension."""
     return {
         **found._asdict(),
         "inference_stats": _describe_durations(found.inference_stats),
@@ -103,7 +105,7 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
     return {**facts, **outputs}
 
 
-def _plain(array: Any) -> object:  # an array or one of numpy's scalars
+def _plain(array: Any) -> object:  # an array or a numpy scalar
     whole = np.asarray(array)
     if whole.dtype == np.object_:
         return [as_bytes(item).decode(errors="replace") for item in whole.flat]

@@ -1,6 +1,6 @@
-"""A reply as Open Inference Protocol tensors: the declared outputs, and the explanation by name.
+"""Converts a reply to Open Inference Protocol tensors: declared outputs, and explanations by name.
 
-Shared by both doors; how tensors are written is left to them.
+Both endpoints use this module; each writes the tensors in its own form.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from serving.oip.tensors import Tensor, object_array, shorten
 
 
 class OutputTensor(NamedTuple):
-    """One output with its leading dimension of rows."""
+    """One output; its first dimension counts rows."""
 
     name: str
     datatype: str
@@ -24,10 +24,10 @@ class OutputTensor(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A fact about an answer that any route gives when it is asked for by name."""
+    """A fact about an answer that any route returns when a request names it."""
 
     datatype: str
-    read: Callable[[Answer], Any]  # whatever the datatype's numpy array takes
+    read: Callable[[Answer], Any]  # anything that numpy can convert to the datatype
 
 
 EXPLANATIONS: Mapping[str, Explanation] = {
@@ -44,7 +44,7 @@ EXPLANATIONS: Mapping[str, Explanation] = {
 
 
 def select_outputs(manifest: Manifest, requested: Sequence[object]) -> list[str]:
-    """The names to answer with: those requested, or all that the route declares."""
+    """Return the names of the outputs to send: those requested, or all that the route declares."""
     declared = [spec.name for spec in manifest.outputs]
     if not requested:
         return declared
@@ -62,7 +62,7 @@ def select_outputs(manifest: Manifest, requested: Sequence[object]) -> list[str]
 
 
 def output_tensors(reply: Reply, manifest: Manifest, names: Sequence[str]) -> list[OutputTensor]:
-    """The named outputs of all rows of a reply, in the order of `names`."""
+    """Return the named outputs of all rows of a reply, in the order of `names`."""
     declared = {spec.name: spec.datatype for spec in manifest.outputs}
     answers = reply.answers
     tensors: list[OutputTensor] = []
@@ -80,7 +80,7 @@ def output_tensors(reply: Reply, manifest: Manifest, names: Sequence[str]) -> li
 
 
 def response_parameters(reply: Reply) -> dict[str, str]:
-    """What every response says besides its outputs."""
+    """Return the parameters that every response carries beside its outputs."""
     parameters = {
         "route": reply.route,
         "version": reply.version,
@@ -93,7 +93,7 @@ def response_parameters(reply: Reply) -> dict[str, str]:
 
 
 def similar_rows(reply: Reply) -> str:
-    """The request's rows that another picture's answer was given for, as in "0,2"; often none."""
+    """Return the rows that got another picture's answer, as in "0,2"; often none."""
     marked = [place for place, answer in enumerate(reply.answers) if answer.similar]
     if not marked:
         return ""
@@ -109,7 +109,7 @@ def _stack(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         raise StageFailed(f"the route answered without its declared output {name!r}") from None
     except ValueError:
         raise InvalidInput(
-            f"outputs.{name}: its size differs from row to row, send one row a request"
+            f"outputs.{name}: its size differs from row to row, send one row in each request"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""What Triton's statistics and model repository extensions ask for, read-only: how often, how long,
-and what is served. Both endpoints answer with these values.
+"""The read-only part of Triton's statistics and model repository extensions: counts, durations and
+the list of served versions, for both endpoints.
 
-Everything comes from the counts that `/metrics` shows, of this process. They are kept by route, so
+Everything comes from the counts of this process that `/metrics` shows. They are kept by route, so
 the newest version, which answers for the bare name, carries them; older versions show zeros.
 """
 
@@ -13,7 +13,7 @@ from core.errors import InvalidInput
 from monitoring.metrics.counts import Counts, Stage
 from serving.engine.catalog import Catalog, ServedRoute
 
-Results = Callable[[str], Mapping[str, int]]  # requests of a route by result, "ok" among them
+Results = Callable[[str], Mapping[str, int]]  # requests of a route by result, one of which is "ok"
 
 UNCOUNTED = "statistics: this server runs with metrics.enabled = false and counts nothing"
 READ_ONLY = (
@@ -24,14 +24,16 @@ READ_ONLY = (
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How many of something, and how long all of them took together."""
+    """A count of events, and their total duration."""
 
     count: int = 0
     ns: int = 0
 
 
 class BatchStatistics(NamedTuple):
-    """Batches of one size in the first stage; ours need no time before or after the stage."""
+    """Batches of one size in the first stage; there is no separate time before or after the
+    stage.
+    """
 
     batch_size: int
     compute_infer: Duration
@@ -53,12 +55,12 @@ class InferStatistics(NamedTuple):
 
 
 class ModelStatistics(NamedTuple):
-    """One version of a route."""
+    """The counts of one version of a route."""
 
     name: str
     version: str
-    last_inference: int = 0  # when the newest batch ended, in milliseconds since 1970
-    inference_count: int = 0  # rows that were computed, not those from the cache
+    last_inference: int = 0  # end of the newest batch, in milliseconds since 1970
+    inference_count: int = 0  # rows that were computed, without those from the cache
     execution_count: int = 0  # batches of the first stage
     inference_stats: InferStatistics = InferStatistics()
     batch_stats: tuple[BatchStatistics, ...] = ()
@@ -74,7 +76,7 @@ class IndexEntry(NamedTuple):
 
 
 def read_index(catalog: Catalog, *, ready: bool, draining: bool) -> list[IndexEntry]:
-    """What is served; with `ready` only what takes requests now."""
+    """Return the served versions; with `ready`, only those that take requests now."""
     if draining and ready:
         return []
     state, reason = ("UNAVAILABLE", "the server is shutting down") if draining else ("READY", "")
@@ -84,8 +86,8 @@ def read_index(catalog: Catalog, *, ready: bool, draining: bool) -> list[IndexEn
 def read_statistics(
     catalog: Catalog, results: Results, name: str = "", version: str = ""
 ) -> list[ModelStatistics]:
-    """Of all versions of all routes, of a route, or of one version. Raises UnknownRoute, and
-    InvalidInput where nothing is counted.
+    """Return the counts of all routes, of one route or of one version. Raises UnknownRoute, and
+    InvalidInput if metrics are off.
     """
     served: Iterable[ServedRoute] = catalog.routes()
     if name:
@@ -141,7 +143,7 @@ def _read_durations(
 
 
 def _count_rows(counts: Counts) -> tuple[int, int]:
-    """Rows answered from the cache, and rows that were computed."""
+    """Return how many rows were answered from the cache, and how many were computed."""
     hits = sum(one.rows["cache"] for one in counts.exits.values())
     return hits, sum(sum(one.rows.values()) for one in counts.exits.values()) - hits
 
@@ -151,7 +153,7 @@ def _count_run(stage: Stage) -> int:
 
 
 def _wait_s(stage: Stage) -> float:
-    """Each row's time in the stage: it waits for its whole batch."""
+    """Return the sum over rows of the time in the stage: each row waits for its whole batch."""
     return sum(rows * size.run_s for rows, size in stage.sizes.items())
 
 

@@ -1,5 +1,5 @@
-"""The parameters of one input or output, alike at both endpoints: what would change its meaning if
-it were ignored is refused, and a null says no more than a parameter that was not given.
+"""Checks the parameters of one input or output, for both endpoints. A parameter that would change
+the meaning if it were ignored is refused; null means the same as a missing parameter.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _NOTHING: Mapping[str, object] = {}
 def check_tensor_parameters(
     field: str, name: object, parameters: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """The parameters that say something. `field` is "inputs" or "outputs"."""
+    """Return the parameters that are not null. `field` is "inputs" or "outputs"."""
     if not parameters:
         return _NOTHING
     if None in parameters.values():

@@ -1,8 +1,8 @@
-"""Open Inference Protocol tensors and parameters as arrays and request fields, for both doors.
+"""Converts Open Inference Protocol tensors and parameters to arrays and request fields.
 
-What is declared is checked against the route's manifest before any array is made, so a lying shape
-costs nothing. Knows no transport: JSON is left to `serving.http.infer`, protobuf to `serving.grpc`,
-what a reply says to `serving.oip.outputs`.
+Declared names, datatypes and shapes are checked against the route's manifest before any array is
+made, so that a false shape costs nothing. Knows no transport: `serving.http.infer` reads JSON,
+`serving.grpc` reads protobuf, and `serving.oip.outputs` writes replies.
 """
 
 import math
@@ -23,7 +23,7 @@ Tensor = npt.NDArray[Any]
 
 MAX_TIMEOUT_S = 86_400.0
 MAX_ENERGY_MJ = 1e9
-MAX_TEXTS = 16_384  # elements of one BYTES input: each is an object, however short
+MAX_TEXTS = 16_384  # elements of one BYTES input: each is an object, even a short one
 MAX_ID_CHARS = 1024
 CONTROLS: Mapping[str, tuple[float, float]] = {"min_confidence": (0.0, 1.0)}
 
@@ -42,7 +42,7 @@ _KNOWN = frozenset({"timeout_ms", "timeout", "energy_mj", "no_cache", *CONTROLS}
 
 
 class Parameters(NamedTuple):
-    """What a request's parameters ask for."""
+    """The parameters of a request."""
 
     timeout_s: float | None = None
     energy_mj: float | None = None
@@ -54,7 +54,7 @@ NO_PARAMETERS = Parameters()
 
 
 def input_spec(manifest: Manifest, name: object) -> TensorSpec:
-    """The declared input of this name."""
+    """Return the declared input of this name. Raises InvalidInput."""
     for spec in manifest.inputs:
         if spec.name == name:
             return spec
@@ -63,7 +63,9 @@ def input_spec(manifest: Manifest, name: object) -> TensorSpec:
 
 
 def check_declared(spec: TensorSpec, datatype: object, shape: Sequence[object]) -> int:
-    """Compare what a caller declares with the route's input; returns the number of elements."""
+    """Check a declared datatype and shape against the route's input; return the number of
+    elements.
+    """
     if datatype != spec.datatype:
         raise InvalidInput(
             f"inputs.{spec.name}.datatype: given {shorten(datatype)}, allowed {spec.datatype}"
@@ -82,7 +84,9 @@ def check_declared(spec: TensorSpec, datatype: object, shape: Sequence[object]) 
 
 
 def check_inputs(manifest: Manifest, inputs: Mapping[str, Tensor]) -> None:
-    """Names, datatypes and shapes of ready arrays against the manifest."""
+    """Check names, datatypes and shapes of finished arrays against the manifest. Raises
+    InvalidInput.
+    """
     for name, array in inputs.items():
         spec = input_spec(manifest, name)
         if array.dtype != DATATYPES[spec.datatype]:
@@ -94,7 +98,9 @@ def check_inputs(manifest: Manifest, inputs: Mapping[str, Tensor]) -> None:
 
 
 def check_rows(manifest: Manifest, inputs: Mapping[str, Tensor]) -> None:
-    """Every declared input is there, all with the same number of rows."""
+    """Check that every declared input is given, all with the same number of rows. Raises
+    InvalidInput.
+    """
     if len(inputs) != len(manifest.inputs):
         missing = [spec.name for spec in manifest.inputs if spec.name not in inputs]
         raise InvalidInput(f"inputs: {missing} missing, route {manifest.route} needs them")
@@ -113,7 +119,9 @@ def tensor_from_raw(
     start: int,
     size_bytes: int,
 ) -> Tensor:
-    """A view of `size_bytes` of `raw` where it can be one; that they exist is the caller's care."""
+    """Return a view of `size_bytes` bytes of `raw` if possible, else a copy. The caller checks that
+    they exist.
+    """
     elements = check_declared(spec, datatype, shape)
     dtype = DATATYPES[spec.datatype]
     if dtype is _BYTES:
@@ -135,25 +143,27 @@ def tensor_from_raw(
 
 
 def check_texts(name: str, elements: int) -> None:
-    """Raises BodyTooLarge for more elements of a BYTES input than are allowed."""
+    """Raise BodyTooLarge for more elements of a BYTES input than are allowed."""
     if elements > MAX_TEXTS:
         raise BodyTooLarge(f"inputs.{name}: given {elements} BYTES elements, allowed {MAX_TEXTS}")
 
 
 def check_id(identity: str) -> None:
-    """A request's id comes back in its reply."""
+    """Check the length of a request's id, which its reply repeats. Raises InvalidInput."""
     if len(identity) > MAX_ID_CHARS:
         raise InvalidInput(f"id: given {len(identity)} characters, allowed {MAX_ID_CHARS}")
 
 
 def check_count(field: str, given: int, declared: int) -> None:
-    """Tensors of a request, before anything is made of them; a few too many are named later."""
+    """Check the number of a request's tensors before any is read. A few too many pass here and get
+    an error by name later.
+    """
     if given > declared + 16:
         raise InvalidInput(f"{field}: given {given} tensors, allowed {declared}")
 
 
 def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
-    """BYTES elements, each after its length in four little-endian bytes."""
+    """Split raw bytes into BYTES elements, each after its length in four little-endian bytes."""
     if elements * 4 > len(raw):
         raise InvalidInput(
             f"inputs.{name}: given {len(raw)} bytes, {elements} BYTES elements need"
@@ -176,7 +186,7 @@ def unpack_bytes(name: str, raw: bytes, elements: int) -> list[bytes]:
 
 
 def read_texts(name: str, items: Sequence[bytes]) -> Tensor:
-    """The elements of a BYTES input as text, which is what models take; flat."""
+    """Return the elements of a BYTES input as a flat array of text, which models take."""
     check_texts(name, len(items))
     found: list[str] = []
     for item in items:
@@ -191,19 +201,19 @@ def read_texts(name: str, items: Sequence[bytes]) -> Tensor:
 
 
 def pack_bytes(array: Tensor) -> bytes:
-    """BYTES elements as `unpack_bytes` reads them."""
+    """Return BYTES elements in the form that `unpack_bytes` reads."""
     return b"".join(struct.pack("<I", len(item)) + item for item in map(as_bytes, array.flat))
 
 
 def object_array(items: Sequence[object]) -> Tensor:
-    """A flat object array; numpy would drop trailing zero bytes from an array of bytes."""
+    """Return a flat object array; a numpy array of bytes would drop trailing zero bytes."""
     array = np.empty(len(items), dtype=np.object_)
     array[:] = items
     return array
 
 
 def read_parameters(given: Mapping[str, object]) -> Parameters:
-    """The known parameters; unknown and reserved ones are ignored, and null is as if not given."""
+    """Return the known parameters. Unknown and reserved ones are ignored, and so is null."""
     if not given or _KNOWN.isdisjoint(given):
         return NO_PARAMETERS
     if None in given.values():
@@ -228,7 +238,7 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """What was given, short enough for a sentence."""
+    """Return a text of the value that is short enough for an error sentence."""
     if isinstance(value, str | bytes | list | tuple | dict) and not _is_short(value, limit):
         return f"{type(value).__name__} of length {len(value)}"
     text = repr(value)
@@ -236,7 +246,7 @@ def shorten(value: object, limit: int = 80) -> str:
 
 
 def _is_short(value: object, limit: int, levels: int = 2) -> bool:
-    """Whether its text costs next to nothing: few items, and no deep nesting."""
+    """Return whether formatting the value is cheap: few items, no deep nesting."""
     if isinstance(value, list | tuple | dict):
         items = value.values() if isinstance(value, dict) else value
         return (
@@ -272,7 +282,7 @@ def _number(name: str, given: Mapping[str, object], low: float, high: float) -> 
         number = float(min(value, MAX_ENERGY_MJ * 1e9))  # an int may be too large for a float
     elif isinstance(value, str) and len(value) <= 32 and _NUMBER.fullmatch(value):
         number = float(value)
-    if not low <= number <= high:  # also when it is not a number
+    if not low <= number <= high:  # also refuses NaN
         raise InvalidInput(
             f"parameters.{name}: given {shorten(value)}, allowed a number from {low:g} to {high:g}"
         )

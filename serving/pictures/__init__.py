@@ -1,1 +1,1 @@
-"""Picture files of clients as inputs of a route: read, checked, decoded beside the event loop."""
+"""Reads picture files of clients as inputs of a route: checks them, decodes them in threads."""

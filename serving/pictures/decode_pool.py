@@ -1,8 +1,9 @@
-"""Decoding beside the event loop: a few threads, a bounded queue, deadlines and cancellation.
+"""Decodes pictures beside the event loop: a few threads, a bounded queue, deadlines, cancellation.
 
-Work is admitted by its predicted seconds, the bytes of its files and the memory it takes while it
-runs. What cannot be done in time is refused at once, what is not done in time ends on time, and
-what no client waits for any more ends at its next pause. Callers share the threads fairly.
+Work is admitted by its predicted seconds, the bytes of its files and the memory that it takes while
+it runs. Work that cannot end in time is refused at once; work that does not end in time is stopped
+at the deadline; work that no client waits for is stopped at its next pause. Callers share the
+threads fairly.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ Result = TypeVar("Result")
 
 
 class Work(NamedTuple, Generic[Result]):
-    """A piece of work, and what it is predicted to take."""
+    """A piece of work and its predicted costs."""
 
-    run: Callable[[Pause], Result]  # calls what it is given between its steps
-    kind: str  # of `DecodeTimes`
+    run: Callable[[Pause], Result]  # calls its argument between steps
+    kind: str  # a key of `DecodeTimes`
     units: float
     memory_bytes: int  # while it runs
-    file_bytes: int  # as long as it waits
+    file_bytes: int  # while it waits
 
 
 class PoolLimits(NamedTuple):
@@ -46,7 +47,7 @@ class _Ended(Exception):
 
 
 class _DecodeRequest:
-    """The work of one request: done, refused or given up together."""
+    """The work of one request: finished, refused or given up as a whole."""
 
     def __init__(self, caller: str, over: "asyncio.Future[None]") -> None:
         self.caller = caller
@@ -61,14 +62,14 @@ class _DecodeRequest:
             raise _Ended
 
     def take_error(self) -> Exception:
-        """Left nowhere else: an error that is raised refers to all that its frames do."""
+        """Return the error and keep no reference: a raised error holds everything in its frames."""
         error, self.error = self.error, None
         assert error is not None
         return error
 
 
 class _Job:
-    """One work on its way."""
+    """One piece of work in the queue or in a thread."""
 
     __slots__ = (
         "began_s",
@@ -91,11 +92,13 @@ class _Job:
         self.share_s = cost_s * share
         self.file_bytes = work.file_bytes
         self.began_s = 0.0
-        self.result: Any = None  # of any kind of work
+        self.result: Any = None  # depends on the work
 
 
 def open_decode_pool(settings: ServerSettings) -> "DecodePool":
-    """As many threads as this process may use cores, unless a number is given."""
+    """Open a pool with as many threads as this process may use cores, unless the settings give a
+    number.
+    """
     limits = PoolLimits(
         settings.decode_threads or _count_cores(),
         settings.max_decode_wait_s,
@@ -106,7 +109,7 @@ def open_decode_pool(settings: ServerSettings) -> "DecodePool":
 
 
 class DecodePool:
-    """Threads of their own for one event loop; `close` ends them."""
+    """A pool of threads for one event loop; `close` ends the threads."""
 
     def __init__(self, limits: PoolLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.times = DecodeTimes()
@@ -121,7 +124,9 @@ class DecodePool:
     async def run(
         self, works: Sequence[Work[Result]], caller: str, deadline: float | None
     ) -> list[Result]:
-        """The results in order. Raises DeadlineExceeded, Overloaded, or what the work raises."""
+        """Return the results in order. Raises DeadlineExceeded, Overloaded, or an error of the
+        work.
+        """
         loop = asyncio.get_running_loop()
         decode_request = _DecodeRequest(caller, loop.create_future())
         decode_request.jobs = [self._make_job(decode_request, work) for work in works]
@@ -143,18 +148,18 @@ class DecodePool:
             if timer is not None:
                 timer.cancel()
             self._end(decode_request)
-            decode_request.jobs.clear()  # with what they hold: files, rows, and the order itself
+            decode_request.jobs.clear()  # jobs hold files, rows and the order itself
             self._begin_next(loop)
 
     def close(self) -> None:
-        """Give everything up; threads end at their next pause."""
+        """Give all work up; threads end at their next pause."""
         self._closed = True
         for job in [*self._running, *self._queue]:
             self._end(job.decode_request, RouteUnavailable("the server is shutting down"))
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def counts(self) -> tuple[int, int]:
-        """Pieces of work that run, and that wait."""
+        """Return how many pieces of work run, and how many wait."""
         return len(self._running), sum(1 for _ in self._queue)
 
     def _make_job(self, decode_request: _DecodeRequest, work: Work[Any]) -> _Job:
@@ -191,7 +196,7 @@ class DecodePool:
             )
 
     def _busy_s(self, now: float) -> float:
-        """Until a thread is free, or the memory that what runs takes."""
+        """Return the seconds until a thread is free, or the memory that the running work holds."""
         if not self._queue.wait_s and len(self._running) < self._limits.threads:
             return 0.0
         return sum(
@@ -202,7 +207,7 @@ class DecodePool:
     def _has_room(self, more_s: float, more_bytes: int) -> bool:
         queue, limits = self._queue, self._limits
         if not queue.wait_s:
-            return True  # even what alone takes longer
+            return True  # a single request may take longer
         return (
             queue.wait_s + more_s <= limits.max_wait_s
             and queue.file_bytes + more_bytes <= limits.max_file_bytes
@@ -211,7 +216,7 @@ class DecodePool:
     def _overloaded(self) -> Overloaded:
         wait_s = self._queue.wait_s
         return Overloaded(
-            f"pictures: those that wait take {wait_s:.1f} s and {self._queue.file_bytes} bytes,"
+            f"pictures: waiting ones take {wait_s:.1f} s and {self._queue.file_bytes} bytes,"
             f" allowed {self._limits.max_wait_s:.1f} s and {self._limits.max_file_bytes} bytes",
             retry_after_s=max(1.0, wait_s),
         )
@@ -231,7 +236,7 @@ class DecodePool:
             self._threads.submit(self._work, job, loop)
 
     def _work(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread."""
+        """Run one job, in a thread."""
         began_s = time.thread_time()
         error: Exception | None = None
         result = None
@@ -239,13 +244,13 @@ class DecodePool:
             job.decode_request.pause()
             result = job.work.run(job.decode_request.pause)
         except SparingError as raised:
-            error = raised.with_traceback(None)  # which holds what the work held
+            error = raised.with_traceback(None)  # the traceback holds what the work held
         except Exception as raised:
             error = raised
         spent_s = time.thread_time() - began_s
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all that waited
+        with contextlib.suppress(RuntimeError):  # the loop has ended, with all that waited
             loop.call_soon_threadsafe(self._finish, job, result, error, spent_s, loop)
-        del job, result, error  # no cycle with an error's frames, of which this is one
+        del job, result, error  # avoids a cycle with the error's frames, one of which is this
 
     def _finish(
         self,
@@ -272,7 +277,7 @@ class DecodePool:
         self._begin_next(loop)
 
     def _end(self, decode_request: _DecodeRequest, error: Exception | None = None) -> None:
-        """Nothing more is done for it; with an error, that is what its request is told."""
+        """End a request's work; with an error, the request fails with it."""
         if decode_request.ended:
             return
         decode_request.ended = True
@@ -284,7 +289,7 @@ class DecodePool:
 
 
 def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+    if hasattr(os, "sched_getaffinity"):  # Linux: the cores that this process may use
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

@@ -1,18 +1,19 @@
-"""Pictures that wait to be decoded, shared fairly between callers.
+"""A queue of pictures that wait to be decoded, shared fairly between callers.
 
-The next picture is the oldest one of the caller who has used the least of the decoder's time, as
-start-time fair queuing counts it. Seconds are of the whole pool. Knows no threads and no clock.
+The next picture is the oldest one of the caller that has used least of the decoder's time, as
+start-time fair queueing counts it. Seconds are those of the whole pool. Knows no threads and no
+clock.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-_MAX_IDLE = 1024  # callers that are remembered though none of their pictures waits
+_MAX_IDLE = 1024  # callers that are kept though none of their pictures waits
 
 
 class QueuedItem(Protocol):
-    """What waits."""
+    """An item of the queue."""
 
     @property
     def caller(self) -> str: ...
@@ -26,7 +27,7 @@ Item = TypeVar("Item", bound=QueuedItem)
 
 
 class _CallerQueue(Generic[Item]):
-    """What waits of one caller."""
+    """The waiting items of one caller."""
 
     __slots__ = ("items", "wait_s")
 
@@ -36,12 +37,12 @@ class _CallerQueue(Generic[Item]):
 
 
 class DecodeQueue(Generic[Item]):
-    """First come, first served for each caller; fair between them."""
+    """First in, first out for each caller; fair between callers."""
 
     def __init__(self) -> None:
         self._caller_queues: dict[str, _CallerQueue[Item]] = {}
         self._used_s: dict[str, float] = {}
-        self._now_s = 0.0  # what the caller had used whose picture was taken last
+        self._now_s = 0.0  # used time of the caller whose picture was taken last
         self.wait_s = 0.0
         self.file_bytes = 0
 
@@ -58,20 +59,20 @@ class DecodeQueue(Generic[Item]):
         self.file_bytes += item.file_bytes
 
     def first(self) -> Item | None:
-        """What is next; it stays until it is removed or taken."""
+        """Return the next item; it stays in the queue until it is removed or taken."""
         if not self._caller_queues:
             return None
         caller = min(self._caller_queues, key=self._used_s.__getitem__)
         return next(iter(self._caller_queues[caller].items))
 
     def take(self, item: Item) -> None:
-        """It is begun: its caller pays for it."""
+        """Take an item to begin it; its caller is charged."""
         self._now_s = self._used_s[item.caller]
         self._used_s[item.caller] += item.share_s
         self.remove(item)
 
     def remove(self, item: Item) -> None:
-        """Nothing, where it does not wait any more."""
+        """Remove an item; does nothing if it does not wait any more."""
         line = self._caller_queues.get(item.caller)
         if line is None or item not in line.items:
             return
@@ -82,11 +83,11 @@ class DecodeQueue(Generic[Item]):
         if not line.items:
             del self._caller_queues[item.caller]
         if not self._caller_queues:
-            self.wait_s = 0.0  # no rounding is left
+            self.wait_s = 0.0  # drops rounding errors
 
     def predict_s(self, caller: str, more_s: float) -> float:
-        """How long so much more of this caller's waits: behind its own, and behind no more of
-        another's than it has itself.
+        """Return how long this caller's new work would wait: behind the caller's own, and behind no
+        more of another caller's than that.
         """
         own = self._caller_queues.get(caller)
         own_s = more_s + (own.wait_s if own is not None else 0.0)
@@ -96,7 +97,9 @@ class DecodeQueue(Generic[Item]):
         return own_s - more_s + others_s
 
     def newest_of_busiest_caller(self, caller: str, more_s: float) -> Item | None:
-        """The newest of the caller who has most waiting, if that is more than this one would."""
+        """Return the newest item of the caller with most waiting work, if that is more than this
+        one would have.
+        """
         if not self._caller_queues:
             return None
         own = self._caller_queues.get(caller)
@@ -111,7 +114,7 @@ class DecodeQueue(Generic[Item]):
             yield from line.items
 
     def _forget(self) -> None:
-        """Callers who have used no more than a new one is taken to have."""
+        """Forget callers that have used no more than a new caller is assumed to have."""
         if len(self._used_s) >= _MAX_IDLE + len(self._caller_queues):
             self._used_s = {
                 name: used_s

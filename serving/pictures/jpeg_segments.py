@@ -1,8 +1,8 @@
-"""The segments of a JPEG: what the picture is, and the file without what is no part of it.
+"""Reads the segments of a JPEG: the picture's facts, and the file without unneeded parts.
 
-Comments, colour profiles, thumbnails and all that follows the first picture (the previews and
-second pictures of MPO) are left out. How often the decoder has to go over the picture is counted:
-a progressive file of a few kilobytes can ask for thousands of passes.
+Comments, colour profiles, thumbnails and everything after the first picture (the previews and
+further pictures of MPO) are left out. The reader counts how often the decoder must pass over the
+picture: a progressive file of a few kilobytes can demand thousands of passes.
 """
 
 import re
@@ -15,19 +15,19 @@ from serving.pictures.picture_file import DamagedPicture, PictureFile
 START = b"\xff\xd8\xff"
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
-_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # restarts are part of the scan
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # restart markers are part of the scan
 _WINDOW_BYTES = 2**20  # searched at once: other threads run between
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB})
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})  # Huffman, arithmetic, quantization, restarts
 _OTHER_FRAMES = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE, 0xDF})
-_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # without a length
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # segments without a length
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 MAX_SEGMENTS = 1024
 MAX_SCANS = 100
-MAX_PASSES = 16  # over all blocks, taken together; encoders ask for 5 to 10
+MAX_PASSES = 16  # over all blocks on average; encoders use 5 to 10
 MAX_JUNK_BYTES = 2**16  # between segments
 _BLOCK_BYTES = 128  # of coefficients that a decoder keeps between scans
 
@@ -35,13 +35,13 @@ _BLOCK_BYTES = 128  # of coefficients that a decoder keeps between scans
 class _Frame(NamedTuple):
     width: int
     height: int
-    blocks: tuple[int, ...]  # of 8×8 samples, a component each
-    by_number: dict[int, int]  # the same by the component's number
+    blocks: tuple[int, ...]  # of 8×8 samples, for each component
+    by_number: dict[int, int]  # the same by component number
     progressive: bool
 
 
 class _Reader:
-    """One walk through a file."""
+    """Walks once through a file."""
 
     def __init__(self, file: bytes) -> None:
         self.file = file
@@ -52,8 +52,8 @@ class _Reader:
         self.xmp: int | None = None
         self.junk_bytes = 0
         self.scans = 0
-        self.visits = 0  # blocks, each time that a scan goes over it
-        self.keeps = False  # coefficients, until all scans are read
+        self.visits = 0  # blocks, counted once for each scan that passes them
+        self.keeps = False  # keeps coefficients until all scans are read
 
     def walk(self) -> None:
         at = 2
@@ -112,7 +112,7 @@ class _Reader:
         if (code == 0xE0 and segment[4:8] == b"JFIF") or (
             code == 0xEE and segment[4:9] == b"Adobe"
         ):
-            self.parts.append(segment)  # they say which colours the components are
+            self.parts.append(segment)  # they define the components' colours
         elif code == 0xE1 and segment[4:10] == _EXIF and self.orientation is None:
             self.orientation = read_exif(segment[10:])
         elif code == 0xE1 and segment.startswith(_XMP, 4) and self.xmp is None:
@@ -139,7 +139,7 @@ class _Reader:
         self.parts.append(segment)
 
     def _read_scan(self, at: int, end: int) -> int:
-        """Where its entropy-coded data ends."""
+        """Return the position after the scan's entropy-coded data."""
         frame = self.frame
         if frame is None:
             raise DamagedPicture("has a scan before its frame")
@@ -155,14 +155,14 @@ class _Reader:
                 f"has more than {MAX_SCANS} scans or {MAX_PASSES} over all its pixels"
             )
         after = len(self.file)
-        if self.keeps:  # else it is the only scan, and the decoder ends where the picture does
+        if self.keeps:  # otherwise it is the only scan and ends with the picture
             after = self._find(_AFTER_SCAN, end) or after
         self.parts.append(self.file[at:after])
         return after
 
 
 def read_jpeg(file: bytes) -> PictureFile:
-    """Raises DamagedPicture."""
+    """Read a JPEG's segments. Raises DamagedPicture."""
     reader = _Reader(file)
     reader.walk()
     frame = reader.frame
@@ -176,6 +176,6 @@ def read_jpeg(file: bytes) -> PictureFile:
         _MODES[len(frame.blocks)],
         b"".join(reader.parts),
         reader.orientation or reader.xmp or 1,
-        passes=max(1.0, (2 + reader.visits / all_blocks) / 3),  # a scan is a third of the work
+        passes=max(1.0, (2 + reader.visits / all_blocks) / 3),  # a scan costs a third of the work
         side_bytes=all_blocks * _BLOCK_BYTES if reader.keeps else 0,
     )

@@ -1,4 +1,4 @@
-"""How a picture is to be turned, from its EXIF or XMP block; nothing else of them is read."""
+"""Reads a picture's orientation from its EXIF or XMP block; ignores everything else in them."""
 
 import re
 import struct
@@ -13,7 +13,7 @@ _MAX_XMP_BYTES = 64 * 2**10
 
 
 def read_exif(block: bytes) -> int | None:
-    """1 to 8, or None where a TIFF block does not say."""
+    """Return the orientation, 1 to 8, or None if the TIFF block has none."""
     order = _BYTE_ORDERS.get(block[:4])
     if order is None or len(block) < 10:
         return None
@@ -32,7 +32,7 @@ def read_exif(block: bytes) -> int | None:
 
 
 def read_xmp(block: bytes) -> int | None:
-    """1 to 8, or None where an XMP packet does not say."""
+    """Return the orientation, 1 to 8, or None if the XMP packet has none."""
     found = _XMP.search(block, 0, _MAX_XMP_BYTES)
     return None if found is None else _known(int(found[1]))
 

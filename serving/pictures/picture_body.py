@@ -1,7 +1,7 @@
-"""The picture files of a body: one PNG or JPEG, or a JSON list of them in base64.
+"""Splits a body into picture files: one PNG or JPEG, or a JSON list of them in base64.
 
-A list is split by its quotes, never parsed whole: what it holds is counted before anything of it
-is built, and each step of the work is small, so that other threads run between.
+A list is split at its quotes, never parsed as a whole: its items are counted before any object is
+built. Each step is small, so that other threads can run between.
 """
 
 import base64
@@ -22,9 +22,9 @@ _ESCAPES = [
     (b"\\/", b"/"), (b"\\u002f", b"/"), (b"\\u002F", b"/"), (b"\\u002b", b"+"), (b"\\u002B", b"+"),
     (b"\\u003d", b"="), (b"\\u003D", b"="),
 ]  # fmt: skip
-_WINDOW_BYTES = 2**20  # of blanks, passed over at once
+_WINDOW_BYTES = 2**20  # of blanks, skipped at once
 _PIECE_BYTES = 2**18  # of base64, decoded at once; a multiple of 4
-_EXPLAINED_BYTES = 2**18  # of a list that is wrong: a longer one is not parsed to say in what
+_EXPLAINED_BYTES = 2**18  # longer invalid lists are not parsed to find the fault
 
 
 def is_list(body: bytes) -> bool:
@@ -32,7 +32,7 @@ def is_list(body: bytes) -> bool:
 
 
 def count_pictures(body: bytes) -> int:
-    """How many a body may hold, by the first quotes of a list."""
+    """Return how many pictures a body may hold, estimated from the quotes at its beginning."""
     if not is_list(body):
         return 1
     quotes = at = 0
@@ -46,7 +46,7 @@ class _MalformedList(Exception):
 
 
 def split_body(body: bytes, pause: Pause | None = None) -> list[bytes]:
-    """Raises InvalidInput."""
+    """Return the body's picture files. Raises InvalidInput."""
     start = _skip_blanks(body, 0)
     if body[start : start + 1] != b"[":
         return [body]
@@ -62,7 +62,7 @@ def split_body(body: bytes, pause: Pause | None = None) -> list[bytes]:
 
 
 def _split_list(body: bytes, at: int) -> Iterator[memoryview]:
-    """The texts between quotes, `at` being behind the opening bracket."""
+    """Yield the texts between quotes; `at` is the position after the opening bracket."""
     view = memoryview(body)
     while True:
         at = _skip_blanks(body, at)
@@ -89,7 +89,7 @@ def _skip_blanks(body: bytes, at: int) -> int:
 
 
 def _decode(text: memoryview, pause: Pause | None) -> bytes:
-    """A file from base64, which has no quotes; what JSON may escape in it is unescaped."""
+    """Decode a file from base64, without its quotes; JSON escapes are undone first."""
     escaped = bytes(text)
     if b"\\" in escaped:
         text = memoryview(_unescape(escaped))
@@ -102,24 +102,24 @@ def _decode(text: memoryview, pause: Pause | None) -> bytes:
         except (binascii.Error, ValueError):
             raise _MalformedList from None
         if at + _PIECE_BYTES < len(text) and len(piece) < _PIECE_BYTES // 4 * 3:
-            raise _MalformedList  # padded in the middle
+            raise _MalformedList  # padding in the middle
         pieces.append(piece)
     return b"".join(pieces)
 
 
 def _unescape(text: bytes) -> bytes:
-    """Encoders escape no letters or digits."""
+    """Undo JSON escapes; encoders escape neither letters nor digits."""
     for escape, character in _ESCAPES:
         text = text.replace(escape, character)
     return text
 
 
 def _explain(body: bytes, place: int) -> InvalidInput:
-    """What is wrong with a list, of which `place` pictures were right."""
+    """Return the error of an invalid list whose first `place` pictures were valid."""
     if len(body) > _EXPLAINED_BYTES:
         if place == MAX_PICTURES:
             return InvalidInput(f"pictures: given more than {place}, allowed 1 to {place}")
-        return InvalidInput(f"pictures[{place}]: not a text in base64, or the list is not JSON")
+        return InvalidInput(f"pictures[{place}]: not base64 text, or the list is not JSON")
     try:
         items = orjson.loads(body)
     except orjson.JSONDecodeError as error:

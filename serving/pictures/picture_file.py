@@ -1,31 +1,31 @@
-"""What a picture's file says before a pixel is decoded, and what the decoder is then given.
+"""The facts of a picture file before a pixel is decoded, and the input of the decoder.
 
-The readers of each format (`png_chunks`, `jpeg_segments`) fill it in; they look at no more than the
-tables of a file, and leave out of `stream` all that is no part of the picture.
+The readers of each format (`png_chunks`, `jpeg_segments`) fill it in. They read only the tables of
+a file, and leave out of `stream` everything that is not part of the picture.
 """
 
 from typing import Literal, NamedTuple
 
-# Bytes that Pillow holds for a pixel.
+# Bytes that Pillow holds for each pixel.
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "RGB": 4, "RGBA": 4, "CMYK": 4}
 
 
 class DamagedPicture(Exception):
-    """What is wrong with a file, in a few words."""
+    """The fault in a picture file, in a few words."""
 
 
 class PictureFile(NamedTuple):
-    """One PNG or JPEG. Width and height are those of the stored pixels, before they are turned."""
+    """One PNG or JPEG. Width and height are those of the stored pixels, before any rotation."""
 
     format: Literal["PNG", "JPEG"]
     width: int
     height: int
-    mode: str  # Pillow's name for the kind of pixels
-    stream: bytes  # what the decoder gets: the picture and nothing else
-    orientation: int = 1  # 1 to 8, as EXIF counts
-    key: tuple[int, ...] | None = None  # the sample or colour of a PNG that is transparent
-    passes: float = 1.0  # times that the decoder goes over all pixels
-    side_bytes: int = 0  # that the decoder holds beside the pixels
+    mode: str  # Pillow's name for the pixel format
+    stream: bytes  # the decoder's input: the picture alone
+    orientation: int = 1  # 1 to 8, as in EXIF
+    key: tuple[int, ...] | None = None  # transparent sample or colour of a PNG
+    passes: float = 1.0  # how often the decoder passes all pixels
+    side_bytes: int = 0  # held by the decoder beside the pixels
 
     @property
     def pixels(self) -> int:
@@ -33,7 +33,7 @@ class PictureFile(NamedTuple):
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Width and height of what is shown."""
+        """Return width and height after the rotation."""
         size = (self.width, self.height)
         return size if self.orientation < 5 else size[::-1]
 
@@ -43,5 +43,7 @@ class PictureFile(NamedTuple):
 
 
 def image_bytes(width: int, height: int, pixel_bytes: int) -> int:
-    """What Pillow holds for an image: lines of whole words, and a pointer to each."""
+    """Return the bytes that Pillow holds for an image: lines of whole words, and a pointer to
+    each.
+    """
     return height * (8 + (width * pixel_bytes + 3) // 4 * 4)

@@ -1,8 +1,8 @@
-"""A body of pictures as rows: what is provably small at once, everything else in the decode pool.
+"""Turns a body of pictures into rows: small work at once, everything else in the decode pool.
 
-At once, in the event loop, are one small file or a short list, and few pixels: half a millisecond
-at the most. A larger body is split, unpacked from base64 and looked over in the pool as well, and
-then each of its pictures decoded there; small ones of a list go together.
+One small file, or a short list of few pixels, is decoded in the event loop: half a millisecond at
+most. A larger body is split, decoded from base64 and checked in the pool, and then each of its
+pictures is decoded there; small pictures of a list are grouped.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ AT_ONCE_LIST_BYTES = 4 * 2**10
 AT_ONCE_PICTURES = 4
 AT_ONCE_PIXELS = 128 * 128  # times the passes over them
 AT_ONCE_DECODE_BYTES = 2**20
-_TABLE_UNITS = 10_000  # bytes of a body that take as long as the tables of one picture
+_TABLE_UNITS = 10_000  # bytes of a body that take as long as one picture's tables
 _TOGETHER_PIXELS = 2**18  # of small pictures in one piece of work, a few milliseconds
 
 
 class PictureReader:
-    """Reads bodies within limits, with a pool for what is large."""
+    """Reads bodies within limits; large work goes to the pool."""
 
     def __init__(self, limits: PictureLimits, pool: DecodePool) -> None:
         self._limits = limits
@@ -42,7 +42,7 @@ class PictureReader:
     async def read(
         self, body: bytes, spec: PictureSpec, caller: str, deadline: float | None
     ) -> Row:
-        """UINT8 [N,H,W], or [N,H,W,3] for colour. Raises a leaf of the error tree."""
+        """Return UINT8 [N,H,W], or [N,H,W,3] for colour. Raises a leaf of the error tree."""
         if len(body) <= (AT_ONCE_LIST_BYTES if is_list(body) else AT_ONCE_FILE_BYTES):
             pictures = _open_all(body, spec, None)
         else:
@@ -75,7 +75,7 @@ def _is_small(pictures: Sequence[PictureFile], decode_bytes: int) -> bool:
 
 
 def _group(pictures: Sequence[PictureFile]) -> list[tuple[int, int]]:
-    """First and last place of pictures that are decoded together."""
+    """Return the first and last index of each group of pictures that are decoded together."""
     groups = []
     first, pixels = 0, 0.0
     for place, picture in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""A request made of pictures: the files of a body as the input that their route takes."""
+"""Makes a request of pictures: the files of a body as the input that their route takes."""
 
 import time
 from collections.abc import Mapping
@@ -19,8 +19,9 @@ async def read_picture_request(
     reader: PictureReader,
     caller: Caller,
 ) -> Request:
-    """Parameters stand in the query. The deadline counts from here: decoding is part of it. Raises
-    a leaf of the error tree.
+    """Return the request; its parameters are in the query. Raises a leaf of the error tree.
+
+    The deadline counts from here, so that decoding is part of it.
     """
     arrived = time.monotonic()
     parameters = read_parameters(query)
@@ -33,7 +34,7 @@ async def read_picture_request(
     deadline = None if timeout_s is None else arrived + timeout_s
     rows: Tensor = await reader.read(body, manifest.picture, caller.name, deadline)
     if rows.ndim < len(input_spec(manifest, name).shape):
-        rows = rows[..., None]  # grey with a dimension of channels
+        rows = rows[..., None]  # grey with a channel dimension
     check_inputs(manifest, {name: rows})
     return Request(
         route,

@@ -1,8 +1,8 @@
-"""PNG and JPEG files as a route's picture input, by its `PictureSpec`.
+"""Converts PNG and JPEG files to a route's picture input, as its `PictureSpec` describes it.
 
-A file's tables are read first, by readers of our own, and whatever is no part of the picture is
-left out: Pillow sees only what passed the limits. What is transparent is composed on the route's
-background, so that the colours hidden beneath decide nothing.
+This package first reads a file's tables itself and leaves out everything that is not part of the
+picture: Pillow gets only what passed the limits. Transparent pixels are composed on the route's
+background, so that hidden colours have no effect.
 """
 
 import struct
@@ -22,11 +22,11 @@ from core.manifest import PictureSpec
 from serving.pictures import jpeg_segments, png_chunks
 from serving.pictures.picture_file import PIXEL_BYTES, DamagedPicture, PictureFile, image_bytes
 
-PIECE_BYTES = 4096  # that Pillow unpacks at once: no more than 4 MB of a PNG's pixels
+PIECE_BYTES = 4096  # that Pillow decompresses at once: at most 4 MB of a PNG's pixels
 STRIP_PIXELS = 2**18  # composed at once
 
 Row = npt.NDArray[np.uint8]
-Pause = Callable[[], object]  # called between pieces of work; it raises where the work is to end
+Pause = Callable[[], object]  # called between pieces of work; raises to end the work
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,7 +37,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# All that Pillow is known to raise on damaged files.
+# All errors that Pillow is known to raise on damaged files.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     AttributeError, struct.error, zlib.error,
@@ -45,7 +45,7 @@ _DAMAGED = (
 
 
 def open_picture(file: bytes, spec: PictureSpec, place: int = 0) -> PictureFile:
-    """A file's tables read, and nothing decoded. Raises InvalidInput."""
+    """Read a file's tables and decode nothing. Raises InvalidInput."""
     try:
         if file.startswith(png_chunks.SIGNATURE):
             picture = png_chunks.read_png(file, spec.background)
@@ -57,7 +57,7 @@ def open_picture(file: bytes, spec: PictureSpec, place: int = 0) -> PictureFile:
                 " JPEG"
             )
     except DamagedPicture as error:
-        raise InvalidInput(f"pictures[{place}]: damaged: it {error}") from None
+        raise InvalidInput(f"pictures[{place}]: damaged: the file {error}") from None
     width, height = picture.upright_size
     if not spec.resize and (width, height) != (spec.width, spec.height):
         raise InvalidInput(
@@ -67,14 +67,14 @@ def open_picture(file: bytes, spec: PictureSpec, place: int = 0) -> PictureFile:
 
 
 class PictureLimits(NamedTuple):
-    """What the pictures of one request may be."""
+    """Limits on the pictures of one request."""
 
-    max_pixels: int  # that all of them declare together
-    max_decode_bytes: int  # of memory while one of them is decoded
+    max_pixels: int  # declared by all of them together
+    max_decode_bytes: int  # while one of them is decoded
 
 
 def check_room(pictures: Sequence[PictureFile], spec: PictureSpec, limits: PictureLimits) -> int:
-    """The bytes that decoding all of them takes, one after another. Raises BodyTooLarge."""
+    """Return the bytes that decoding takes, one picture after another. Raises BodyTooLarge."""
     pixels = sum(picture.pixels for picture in pictures)
     if pixels > limits.max_pixels:
         raise BodyTooLarge(
@@ -102,7 +102,7 @@ def check_room(pictures: Sequence[PictureFile], spec: PictureSpec, limits: Pictu
 def read_row(
     picture: PictureFile, spec: PictureSpec, place: int = 0, pause: Pause | None = None
 ) -> Row:
-    """Decode and bring to the route's size and colours. Raises InvalidInput."""
+    """Decode a picture and convert it to the route's size and colours. Raises InvalidInput."""
     try:
         shorten = _flatten(_decode(picture, pause), picture, spec, pause)
     except _DAMAGED as error:
@@ -118,7 +118,7 @@ def read_row(
 
 
 def count_bytes(picture: PictureFile, spec: PictureSpec) -> int:
-    """The most memory that `read_row` holds at once, the file aside."""
+    """Return the most memory that `read_row` holds at once, without the file."""
     pixel_bytes = PIXEL_BYTES[_target(spec)]
     width, height = picture.upright_size
     decoded = image_bytes(picture.width, picture.height, PIXEL_BYTES[picture.mode])
@@ -138,7 +138,7 @@ def count_bytes(picture: PictureFile, spec: PictureSpec) -> int:
 
 
 class _PausingFile(BytesIO):
-    """A file that lets something else happen before each piece is read."""
+    """A file that calls `pause` before each piece is read."""
 
     def __init__(self, content: bytes, pause: Pause) -> None:
         super().__init__(content)
@@ -166,7 +166,7 @@ def _target(spec: PictureSpec) -> str:
 def _flatten(
     image: Image.Image, picture: PictureFile, spec: PictureSpec, pause: Pause | None
 ) -> Image.Image:
-    """Grey or colours of 8 bits, and nothing transparent."""
+    """Convert to grey or colour of 8 bits, without transparency."""
     target = _target(spec)
     if not picture.transparent and image.mode != "I;16":
         return image if image.mode == target else image.convert(target)
@@ -183,7 +183,7 @@ def _flatten(
 
 
 def _compose(image: Image.Image, key: tuple[int, ...] | None, background: int) -> Image.Image:
-    """Grey or RGB as it is seen on the background."""
+    """Compose grey or RGB on the background."""
     if image.mode in {"LA", "RGBA"}:
         opaque = image.convert("L" if image.mode == "LA" else "RGB")
         behind = Image.new(opaque.mode, image.size, (background,) * len(opaque.getbands()))

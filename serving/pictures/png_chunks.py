@@ -1,8 +1,8 @@
-"""The chunk table of a PNG: what the picture is, and the file without what is no part of it.
+"""Reads the chunk table of a PNG: the picture's facts, and the file without unneeded parts.
 
-Text, colour profiles, times, animation frames and whatever else is ancillary is left out, so
-nothing of it is unpacked. Of an animation that leaves the still picture. A transparent palette
-is composed on the background here, as its colours are.
+Text, colour profiles, times, animation frames and all other ancillary chunks are left out, so that
+nothing in them is decompressed. An animation becomes its still picture. A transparent palette is
+composed on the background here, colour by colour.
 """
 
 import struct
@@ -17,7 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK = struct.Struct(">I4s")
 _HEADER = struct.Struct(">IIBBBBB")
 _AROUND = 12  # bytes of a chunk beside its data
-_MAX_CHUNKS = 64  # and one more for every so many bytes of the file:
+_MAX_CHUNKS = 64  # plus one for every so many bytes of the file
 _BYTES_PER_CHUNK = 256
 _MAX_EXIF_BYTES = 64 * 2**10
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
@@ -32,15 +32,15 @@ _SINGLE = frozenset({b"IHDR", b"PLTE", b"tRNS"})
 
 
 class _Table(NamedTuple):
-    """Where the data of the chunks that matter lies."""
+    """Positions of the data in the chunks that matter."""
 
     pixels: list[slice]
-    one: dict[bytes, slice]  # chunks of which there may be one
-    plain: bool  # nothing is to be left out
+    one: dict[bytes, slice]  # chunks that occur at most once
+    plain: bool  # no chunk must be left out
 
 
 def read_png(file: bytes, background: int) -> PictureFile:
-    """Raises DamagedPicture."""
+    """Read a PNG's chunks. Raises DamagedPicture."""
     table = _read_table(file)
     if table.one[b"IHDR"].start != len(SIGNATURE) + 8:
         raise DamagedPicture("does not begin with IHDR")
@@ -73,7 +73,7 @@ def read_png(file: bytes, background: int) -> PictureFile:
         "PNG", width, height, mode, stream, orientation,
         key=_read_key(see_through, kind, depth),
         passes=1.5 if interlaced else 1.0,
-        side_bytes=2 * (width * 8 + 1),  # two lines of up to 8 bytes a pixel
+        side_bytes=2 * (width * 8 + 1),  # two lines of up to 8 bytes for each pixel
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _read_table(file: bytes) -> _Table:
     at, end = len(SIGNATURE), len(file)
     left = _MAX_CHUNKS + end // _BYTES_PER_CHUNK
     kind = b""
-    while kind != b"IEND" and at + _AROUND <= end + 4:  # the last sum may be cut off
+    while kind != b"IEND" and at + _AROUND <= end + 4:  # the last checksum may be cut off
         length, kind = _CHUNK.unpack_from(file, at)
         place = slice(at + 8, min(at + 8 + length, end))
         at += _AROUND + length
@@ -106,7 +106,9 @@ def _read_table(file: bytes) -> _Table:
 
 
 def _check_sums(file: bytes, one: dict[bytes, slice]) -> None:
-    """Of what is written anew; Pillow checks those of a file that stays as it is."""
+    """Check the checksums of chunks that are rewritten; Pillow checks those of an unchanged
+    file.
+    """
     for kind in (b"IHDR", b"PLTE", b"tRNS"):
         place = one.get(kind)
         if place is not None and _sum(kind, file[place]) != file[place.stop : place.stop + 4]:
@@ -114,7 +116,7 @@ def _check_sums(file: bytes, one: dict[bytes, slice]) -> None:
 
 
 def _compose_palette(palette: bytes | None, alphas: bytes | None, background: int) -> bytes:
-    """The colours as they are seen: those that are not opaque on the background."""
+    """Return the palette with every transparent colour composed on the background."""
     if palette is None or len(palette) % 3 or not 3 <= len(palette) <= 768:
         raise DamagedPicture("has no palette of 1 to 256 colours")
     if not alphas:
@@ -127,7 +129,9 @@ def _compose_palette(palette: bytes | None, alphas: bytes | None, background: in
 
 
 def _read_key(see_through: bytes | None, kind: int, depth: int) -> tuple[int, ...] | None:
-    """The transparent sample or colour, as the decoder gives it: 8 bits, or 16 for deep greys."""
+    """Return the transparent sample or colour as the decoder gives it: 8 bits, or 16 for deep
+    grey.
+    """
     if not see_through:
         return None
     if kind == _GREY and len(see_through) == 2:
@@ -146,7 +150,7 @@ def _write(file: bytes, header: bytes, palette: bytes | None, pixels: list[slice
     size_bytes = sum(place.stop - place.start for place in pixels)
     parts.append(_CHUNK.pack(size_bytes, b"IDAT"))
     parts += [file[place] for place in pixels]
-    parts += [bytes(4), _chunk(b"IEND", b"")]  # Pillow does not check the sum of pixels
+    parts += [bytes(4), _chunk(b"IEND", b"")]  # Pillow does not check the checksum of pixels
     return b"".join(parts)
 
 

@@ -1,1 +1,1 @@
-"""The server as processes: host, supervisor and workers, ports, and the server inside another."""
+"""The server as processes: host, supervisor, workers, ports, and the embedded server."""

@@ -1,10 +1,11 @@
-"""An engine and its doors as guests in a server that somebody else runs: an ASGI framework's.
+"""Embeds the engine and its endpoints in another server, that of an ASGI framework.
 
-The host starts and stops the process, listens for HTTP and keeps its own pages. `EmbeddedServer` is
-opened in the host's start and closed in its shutdown; a signal to stop reaches the guest first, so
-that readiness goes away and gRPC drains at once, and the host a moment later. `EmbeddingApp` is
-what the host puts into its stack: it leads our paths to our door. Where the server is uvicorn's, it
-also moves the door to the sockets, past everything that the host does around a request.
+The host starts and stops the process, listens for HTTP and keeps its own pages. `EmbeddedServer`
+opens when the host starts and closes when it shuts down. A signal to stop reaches the embedded
+server first, so that it reports not ready and drains gRPC at once; the host gets the signal a
+moment later. `EmbeddingApp` is what the host puts into its stack: it passes this project's paths to
+the HTTP endpoint. If the host runs uvicorn, it also attaches the endpoint to the sockets, so that
+requests skip everything that the host does for each request.
 """
 
 import asyncio
@@ -35,8 +36,8 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 def check_routes(read_settings: Callable[[], Settings]) -> None:
-    """Load the routes and let them go. Raises StartupError where a guest would, but for its
-    port.
+    """Load the routes and release them. Raises StartupError if the server could not start, except
+    for a port in use.
     """
 
     async def try_engine() -> None:
@@ -50,7 +51,9 @@ def check_routes(read_settings: Callable[[], Settings]) -> None:
 
 
 class EmbeddedServer:
-    """`open` once and `close` once, on the host's loop in its main thread."""
+    """The embedded server. Call `open` once and `close` once, on the host's loop in the main
+    thread.
+    """
 
     def __init__(self, read_settings: Callable[[], Settings]) -> None:
         self._read_settings = read_settings
@@ -61,11 +64,11 @@ class EmbeddedServer:
 
     @property
     def endpoint(self) -> HttpEndpoint | None:
-        """None before it is open."""
+        """The HTTP endpoint; None before `open`."""
         return None if self._assembly is None else self._assembly.web
 
     async def open(self) -> None:
-        """Load the routes, listen for gRPC. Raises StartupError."""
+        """Load the routes and listen for gRPC. Raises StartupError."""
         try:
             self.settings = self._read_settings()
             assembly = await self._opened.enter_async_context(assemble(self.settings))
@@ -85,7 +88,9 @@ class EmbeddedServer:
         _log.info("stopped%s", "" if clean else " with requests unanswered")
 
     def _listen_for_signals(self) -> None:
-        """Hear of a stop before the host does; whoever had no handler keeps none."""
+        """Handle stop signals before the host does; a signal without a handler stays without
+        one.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             handler = signal.getsignal(number)
@@ -102,7 +107,9 @@ class EmbeddedServer:
         loop.call_soon_threadsafe(self._stop, loop, handler, number)
 
     def _stop(self, loop: asyncio.AbstractEventLoop, handler: Handler, number: int) -> None:
-        """Drain now, let the host close its sockets later; a signal that comes again is its own."""
+        """Drain now and let the host close its sockets later; a repeated signal goes to the
+        host.
+        """
         assert self._assembly is not None
         if number in self._signal_handlers:
             handler(number, None)
@@ -115,7 +122,9 @@ class EmbeddedServer:
 
 
 class EmbeddingApp:
-    """An ASGI application before another: our paths go to the guest's door, all others on."""
+    """An ASGI application around another: it takes this project's paths and passes all others
+    on.
+    """
 
     def __init__(self, app: Application, embedded: EmbeddedServer) -> None:
         self._app = app
@@ -141,10 +150,10 @@ class EmbeddingApp:
         await self._app(scope, receive, tell)
 
     def _move_to_sockets(self, scope: Scope, receive: Receive) -> None:
-        """Have uvicorn make our connections, whose ordinary way begins with us as well.
+        """Make uvicorn create this project's connections; their ordinary requests come here too.
 
-        It listens after this. A server that is not as expected is left alone: everything is then
-        answered through the host's stack, at the host's price.
+        The server listens only after this. A server with another structure than expected is left
+        alone: every request then goes through the host's stack and costs more CPU.
         """
         config = getattr(getattr(receive, "__self__", None), "config", None)
         if (

@@ -1,12 +1,12 @@
-"""Settings where there is no command line: a settings file and a few environment variables.
+"""Reads settings where there is no command line: from a settings file and environment variables.
 
-    SPARING_SETTINGS    a TOML file; without it the project's settings.toml, if it is there
+    SPARING_SETTINGS    a TOML file; default: the project's settings.toml, if it exists
     SPARING_MODELS      directories of routes, separated as in PATH
     SPARING_HOST        the address that gRPC listens on
     SPARING_GRPC_PORT   0: any free port
 
-Relative paths are looked for in the project's folder, wherever the process was started: inside a
-Bento these are the Bento's own files.
+Relative paths start at the project's folder, whatever the working directory is; in a Bento these
+are the Bento's own files.
 """
 
 import os
@@ -22,7 +22,9 @@ _ENDPOINT_VARIABLES = {"SPARING_HOST": "host", "SPARING_GRPC_PORT": "grpc_port"}
 
 
 def read_environment(environment: Mapping[str, str], root: Path = ROOT) -> Settings:
-    """Raises ValueError with one line that names the file or variable and what is wrong."""
+    """Return the settings. Raises ValueError, with one line that names the file or variable and the
+    fault.
+    """
     given = environment.get("SPARING_SETTINGS")
     default = root / "settings.toml"
     if given:

@@ -1,9 +1,9 @@
-"""Hosts engine and doors in one process: sockets first, then routes, then doors; and drains at the
-end.
+"""Runs engine and endpoints in one process: sockets first, then routes, then endpoints; then
+drains.
 
-On SIGTERM or SIGINT readiness goes away at once, gRPC begins to drain, HTTP answers with
-`connection: close` for a short while and then closes; every accepted request is answered before the
-process ends. What is hosted is `serving.assembly`'s.
+On SIGTERM or SIGINT the server reports not ready at once, gRPC begins to drain, HTTP answers with
+`connection: close` for a short time and then closes. Every accepted request is answered before the
+process ends. `serving.assembly` builds what runs here.
 """
 
 import asyncio
@@ -31,8 +31,9 @@ _log = logging.getLogger("sparing")
 
 
 def run(settings: Settings, parent: ParentProcess | None = None) -> int:
-    """Serve until told to stop. 0 after a clean end, 1 when the server could not start (the keeper,
-    by default the terminal, is told why in one line).
+    """Serve until told to stop. Return 0 after a clean end, 1 if the server could not start.
+
+    The parent, by default the terminal, then gets the reason in one line.
     """
     parent = parent or Terminal()
     endpoint_settings = settings.server
@@ -112,13 +113,15 @@ async def _serve_http(
     await asyncio.wait([attending])
     if not clean:
         _log.warning("stopped with requests unanswered")
-        end_process(1)  # what hangs, such as a model's native call, is not waited for
+        end_process(1)  # does not wait for calls that hang, such as a model's native call
     _log.info("stopped")
     return 0
 
 
 def _warn_fewer_connections(wanted: int, allowed: int) -> None:
-    """The default is more than many machines can give, which needs no warning."""
+    """Log that fewer connections are possible than wanted. Many machines allow fewer than the
+    default, so only a number from the settings is worth a warning.
+    """
     is_given = wanted != ServerSettings().max_connections
     _log.log(
         logging.WARNING if is_given or allowed < _FEW_CONNECTIONS else logging.INFO,
@@ -135,7 +138,7 @@ async def _attend_parent(
 
 
 class _QuietServer(uvicorn.Server):
-    """Leaves signals to this module."""
+    """A uvicorn server that leaves signals to this module."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

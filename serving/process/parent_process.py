@@ -1,7 +1,7 @@
-"""Whoever keeps a serving process: gives it its place, hears how it goes, and may end it.
+"""The interface between a serving process and its parent, which opens its socket and may end it.
 
-Here the keeper of a server that is alone, which is its terminal; a worker's is its supervisor, in
-`serving.process.worker_main`.
+This module has the parent of a single server, its terminal. The parent of a worker is its
+supervisor, in `serving.process.worker_main`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from serving.process.ports import listen_alone
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a server says when its doors are open."""
+    """The facts that a server reports when its endpoints are open."""
 
     routes: str
     host: str
@@ -28,6 +28,7 @@ class Started:
     grpc_port: int
 
     def describe(self, processes: str) -> str:
+        """Return the lines that the terminal shows; `processes` lists the process ids."""
         return (
             f"Sparing serves {self.routes}\n"
             f"  HTTP  http://{self.host}:{self.http_port}   gRPC  {self.host}:{self.grpc_port}"
@@ -35,19 +36,19 @@ class Started:
         )
 
 
-FindFault = Callable[[], str]  # what of the process is stuck, in a sentence; empty: nothing
+FindFault = Callable[[], str]  # a sentence that says what is stuck in the process; empty: nothing
 
 
 class ParentProcess(Protocol):
-    """Asked in this order: `listen`, then `report_failure` and the end, or `report_ready`."""
+    """The parent of a serving process. Call `listen`, then `report_failure` or `report_ready`."""
 
-    worker: int  # its number among processes that share their ports; 0: it is alone
+    worker: int  # number among processes that share their ports; 0: alone
 
     def listen(self, host: str, port: int) -> socket.socket:
-        """The HTTP door's socket. Raises OSError."""
+        """Return the socket of the HTTP endpoint. Raises OSError."""
 
     def report_failure(self, why: str) -> None:
-        """The process ends before it has served; `why` is one sentence."""
+        """Report, in one sentence, why the process ends before it has served."""
 
     async def report_ready(
         self,
@@ -56,11 +57,11 @@ class ParentProcess(Protocol):
         stop: asyncio.Event,
         find_fault: FindFault,
     ) -> None:
-        """Hear that it serves, and keep in touch; `stop` may be set to end it."""
+        """Report that the process serves, and stay in touch; setting `stop` ends it."""
 
 
 class Terminal:
-    """Keeps a server that is its only process."""
+    """The parent of a server that is a single process."""
 
     worker = 0
 

@@ -1,24 +1,26 @@
-"""TCP ports, had alone or shared: one process listens, or a supervisor reserves for its workers.
+"""Opens TCP ports for one process, or reserves them for the workers of a supervisor.
 
-A reserved port is bound without sharing, so that a second server is refused, also one that would
-share; only then sharing is switched on, for processes of the same user that ask for it by
-`SO_REUSEPORT`. The kernel gives each new connection to one of those that listen. Linux.
+A reserved port is bound without sharing, so that a second server is refused, even one that would
+share. Only then is sharing switched on for processes of the same user that use `SO_REUSEPORT`. The
+kernel gives each new connection to one of the listening sockets. Linux.
 """
 
 import resource
 import socket
 
-_OTHER_FILES = 256  # of routes, gRPC and libraries
+_OTHER_FILES = 256  # for routes, gRPC and libraries
 BACKLOG = 2048
 
 
 def listen_alone(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError when somebody else has the address."""
+    """Return a listening socket. Raises OSError if the address is in use or not available."""
     return _bind(host, port, listens=True)
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Keeps the port for those that `share` it, as long as it is open. Raises OSError as above."""
+    """Reserve a port for `share` while the returned socket is open. Raises OSError like
+    `listen_alone`.
+    """
     parent = _bind(host, port)
     parent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on not even a bind
     parent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -26,12 +28,14 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def share(host: str, port: int) -> socket.socket:
-    """One of the sockets of a reserved port; it gets its share from `listen` on."""
+    """Return a socket on a reserved port; it gets connections once it listens."""
     return _bind(host, port, shares=True)
 
 
 def allow_connections(wanted: int) -> int:
-    """Raise the limit of open files as far as may be; how many connections there can be now."""
+    """Raise the limit of open files as far as allowed; return how many connections it leaves room
+    for.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted

@@ -1,8 +1,8 @@
-"""Several workers on the same two ports, each a whole server; one that dies is replaced at once.
+"""Runs several workers on the same two ports, each a whole server; replaces one that dies at once.
 
-The supervisor serves nothing itself: it reserves the ports, starts the workers, adds up what they
-counted, and passes the wish to stop on to them. It has no framework and loads no runtime. A worker
-that cannot start at first ends the server; one that later cannot, after a few tries.
+The supervisor serves nothing itself: it reserves the ports, starts the workers, adds up their
+counts and passes a stop on to them. It loads no framework and no runtime. If a worker cannot start
+at first, the server ends; if one cannot be replaced later, it ends after a few tries.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from serving.settings import Settings
 
 _log = logging.getLogger("sparing.supervisor")
 
-MAX_EARLY_EXITS = 5  # to replace a worker, before the server gives up
-SETTLED_S = 1.0  # who lived for so long is replaced without delay
+MAX_EARLY_EXITS = 5  # to replace a worker, before the server ends
+SETTLED_S = 1.0  # a worker that lived this long is replaced without delay
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
-COUNT_INTERVAL_S = 5.0  # what a killed worker counted since is lost
+COUNT_INTERVAL_S = 5.0  # what a killed worker counted after its last scrape is lost
 COUNT_TIMEOUT_S = 2.0
 _LAST_GRACE_S = EXIT_GRACE_S + 3.0
 
 
 def supervise(settings: Settings) -> int:
-    """Serve until told to stop; exit codes as those of one process."""
+    """Serve until told to stop. Return the same exit codes as a single process."""
     endpoint_settings = settings.server
     with ExitStack() as stack:
         ports = {}
@@ -58,7 +58,7 @@ def supervise(settings: Settings) -> int:
 
 
 class _End(NamedTuple):
-    """How one process of a worker ended."""
+    """How one worker process ended."""
 
     why: str
     clean: bool
@@ -70,8 +70,8 @@ class _Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
-        self._workers: dict[int, WorkerProcess] = {}  # by their numbers, from 1 on
-        self._watchdogs: dict[int, Watchdog] = {}  # likewise
+        self._workers: dict[int, WorkerProcess] = {}  # by number, from 1
+        self._watchdogs: dict[int, Watchdog] = {}  # by number, from 1
         self._sums = ScrapeSums()
         self._write = _find_writer(settings)
         self._announced = False
@@ -108,8 +108,8 @@ class _Supervisor:
         return 0 if self._clean else 1
 
     async def _keep_running(self, number: int) -> None:
-        """Start a worker and, whenever it ends, another one in its place."""
-        early = failed = 0  # in a row: ended early, ended before they were ready
+        """Start a worker, and another one whenever it ends."""
+        early = failed = 0  # in a row: ended early, ended before ready
         while not self._stop.is_set():
             end = await self._run_worker(number)
             if self._stop.is_set():
@@ -128,7 +128,7 @@ class _Supervisor:
                 await self._pause(early)
 
     async def _run_worker(self, number: int) -> _End:
-        """One process, from its start to its end."""
+        """Run one worker process from its start to its end."""
         try:
             worker = await WorkerProcess.start(number, self._settings)
         except OSError as error:
@@ -152,7 +152,7 @@ class _Supervisor:
     async def _on_ready(self, number: int, worker: WorkerProcess) -> None:
         await worker.ready.wait()
         if self._announced:
-            _log.info("worker %d is process %d now", number, worker.pid, extra=UNLIMITED)
+            _log.info("worker %d is now process %d", number, worker.pid, extra=UNLIMITED)
             return
         workers = [self._workers[number] for number in sorted(self._workers)]
         if len(workers) == self._settings.workers.count and all(
@@ -170,7 +170,7 @@ class _Supervisor:
             print(started.describe(f"supervisor {os.getpid()}, workers {pids}"), flush=True)
 
     async def _pause(self, early: int) -> None:
-        """The longer, the more workers ended early in a row."""
+        """Wait before a new start: the longer, the more workers ended early in a row."""
         delay_s = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** (early - 1)) if early else 0.0
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait([stopping], timeout=delay_s)
@@ -211,7 +211,7 @@ class _Supervisor:
         )
 
     async def _sum_scrapes(self) -> bytes:
-        """A scrape of all workers together."""
+        """Return one scrape for all workers together."""
         await self._count()
         sums = self._sums.add_up([one.counts for one in self._workers.values()])
         return (await asyncio.to_thread(self._write, sums))[0]

@@ -1,16 +1,16 @@
-"""Judges whether a worker still works, by checks that it should answer at fixed intervals.
+"""Judges whether a worker still works, by checks that it must answer at fixed intervals.
 
-A worker that is stopped, or whose event loop hangs, answers nothing; one whose device is stuck says
-so. Several checks in a row decide. An interval in which the supervisor itself was late proves
-nothing about the worker: the machine was suspended or overloaded.
+A worker that is stopped, or whose event loop hangs, does not answer; one whose device is stuck
+reports so. Several checks in a row decide. An interval in which the supervisor itself was late is
+no evidence: the machine was suspended or overloaded.
 """
 
 _LATE_INTERVALS = 1.5  # times the interval
-_STUCK = 2  # checks in a row that say so
+_STUCK = 2  # checks in a row that report it
 
 
 class Watchdog:
-    """For one process. Told the time, so that tests need no clock."""
+    """The watchdog of one process. Times are given to it, so that tests need no clock."""
 
     def __init__(
         self, now: float, *, interval_s: float, max_missed: int, start_timeout_s: float
@@ -19,13 +19,14 @@ class Watchdog:
         self._max_missed = max_missed
         self._start_timeout_s = start_timeout_s
         self._observed_at = now
-        self._starting_s = 0.0  # of intervals that count
+        self._starting_s = 0.0  # counted intervals only
         self._missed = 0
         self._stuck = 0
 
     def observe(self, now: float, *, ready: bool, answered: bool, stuck: str) -> str:
-        """Once an interval. `answered`: something came since the last look; `stuck`: what it says
-        is wrong. Why the process must be replaced; empty where it need not.
+        """Call it once an interval. Return why the process must be replaced; empty if it need not.
+
+        `answered`: a message came since the last call; `stuck`: the fault that the worker reports.
         """
         seconds = now - self._observed_at
         self._observed_at = now

@@ -1,7 +1,7 @@
-"""A worker's side of its supervisor: `python -m serving.process.worker_main FD`.
+"""A worker process, the peer of its supervisor: `python -m serving.process.worker_main FD`.
 
-FD is an end of `serving.process.pipe`. That is the worker's lifeline too: when it breaks, the
-supervisor is gone, and the worker drains and ends.
+FD is one end of `serving.process.pipe`. If that channel breaks, the supervisor is gone, and the
+worker drains and ends.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _ANSWER_TIMEOUT_S = 5.0
 
 
 class Supervisor:
-    """The keeper of a worker."""
+    """The parent of a worker: its supervisor, at the other end of the channel."""
 
     def __init__(self, line: socket.socket, worker: int) -> None:
         self.worker = worker
@@ -38,7 +38,7 @@ class Supervisor:
         return share(host, port)
 
     def report_failure(self, why: str) -> None:
-        with contextlib.suppress(OSError):  # it is gone: nobody is left to be told
+        with contextlib.suppress(OSError):  # the supervisor is gone: there is no reader
             self._pipe.sendall(write_message({"kind": "refused", "why": why}))
 
     async def report_ready(
@@ -51,13 +51,13 @@ class Supervisor:
         reader, self._writer = await open_pipe(self._pipe)
         metrics.set_scraper(self._request_sums)
         tell(self._writer, {"kind": "ready", "routes": started.routes})
-        self._report_counts(metrics)  # that it has begun is counted from now on
+        self._report_counts(metrics)  # from now on its start is counted
         try:
             while (message := await read_message(reader)) is not None:
                 self._handle_message(message, metrics, find_fault)
         finally:
             stop.set()
-            self._report_counts(metrics)  # the last ones
+            self._report_counts(metrics)  # the last counts
 
     def _handle_message(
         self, message: Message, metrics: Metrics | NoMetrics, find_fault: FindFault
@@ -75,7 +75,7 @@ class Supervisor:
         tell(self._writer, {"kind": "counts", "counts": pack(metrics.snapshot())})
 
     async def _request_sums(self) -> bytes:
-        """A scrape of all workers together."""
+        """Return one scrape for all workers together."""
         if len(self._requests) >= _MAX_PENDING_REQUESTS:
             raise Overloaded(f"{_MAX_PENDING_REQUESTS} scrapes are under way; try again")
         self._asked += 1
@@ -93,10 +93,10 @@ class Supervisor:
 def main() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     line.set_inheritable(False)
-    with line.makefile("rb", buffering=0) as file:  # unbuffered: what follows is read later
+    with line.makefile("rb", buffering=0) as file:  # unbuffered: the rest is read later
         first = file.readline()
     if not first:
-        sys.exit(1)  # the supervisor is gone already
+        sys.exit(1)  # the supervisor has already gone
     message = read_pipe(first)
     configure_logging(message["log_level"], message["number"])
     sys.exit(

@@ -1,7 +1,7 @@
-"""One worker process as its supervisor sees it: started, heard, asked for its counts, ended.
+"""A worker process as its supervisor sees it: start, listen, request counts, end.
 
-A fresh interpreter, never a fork of this one; at the other end of its line is
-`serving.process.worker_main`.
+A fresh interpreter, never a fork of this one; `serving.process.worker_main` is at the other end of
+the channel.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _MAX_PENDING_REQUESTS = 64  # for its counts, under way at once
 
 
 class WorkerProcess:
-    """`await WorkerProcess.start(...)`, then `listen` until it has ended."""
+    """A worker. `await WorkerProcess.start(...)`, then `listen` until it has ended."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class WorkerProcess:
     ) -> None:
         self.pid = process.pid
         self.ready = asyncio.Event()
-        self.routes = ""  # once it is ready
+        self.routes = ""  # set when it is ready
         self.ready_at = 0.0
-        self.refusal = ""  # why it could not start, in its own words
-        self.counts: Snapshot = ()  # its last
-        self.answered = False  # something has come since this was last set to False
-        self.stuck = ""  # what it last said is stuck in it
+        self.refusal = ""  # why it could not start, as it reported
+        self.counts: Snapshot = ()  # its newest scrape
+        self.answered = False  # a message came since this was last set to False
+        self.stuck = ""  # the fault that it last reported
         self.fault = ""  # why it was killed
         self._process = process
         self._handle = os.pidfd_open(process.pid)
@@ -52,7 +52,9 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, number: int, settings: Settings) -> "WorkerProcess":
-        """Raises OSError when there can be no further process."""
+        """Start the process of worker `number`. Raises OSError if the system allows no further
+        process.
+        """
         ours, theirs = socket.socketpair()
         path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with theirs:
@@ -68,19 +70,21 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-                    process_group=0,  # Ctrl-C goes to the supervisor alone
+                    process_group=0,  # Ctrl-C goes to the supervisor only
                 )
             except OSError:
                 ours.close()
                 raise
         worker = cls(process, *await open_pipe(ours))
-        text = write_settings(settings)  # this way only: others can read a command line
+        text = write_settings(settings)  # never on the command line, which other users can read
         level = logging.getLogger().level
         tell(worker._writer, {"number": number, "log_level": level, "settings": text})
         return worker
 
     async def listen(self, sum_scrapes: SumScrapes) -> int:
-        """Until the process has ended; its exit code, or minus the signal that ended it."""
+        """Handle messages until the process ends; return its exit code, or minus the signal's
+        number.
+        """
         while (message := await read_message(self._reader)) is not None:
             self._handle_message(message, sum_scrapes)
         self._writer.close()
@@ -89,7 +93,7 @@ class WorkerProcess:
         return await self._wait()
 
     async def count(self, timeout_s: float) -> None:
-        """Bring `counts` up to date; they stay as they were when no answer comes in time."""
+        """Update `counts`; they stay as they were if no reply comes in time."""
         if self._writer.is_closing() or not self.ready.is_set():
             return
         if len(self._requests) < _MAX_PENDING_REQUESTS:
@@ -98,11 +102,12 @@ class WorkerProcess:
         await asyncio.wait([self._requests[-1]], timeout=timeout_s)
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Request a sign that it is alive."""
         if self.ready.is_set():
             tell(self._writer, {"kind": "check"})
 
     def kill(self, fault: str) -> None:
+        """Kill the process and keep the fault as the reason."""
         self.fault = f"worker process {self.pid} {fault} and was killed"
         self.end(signal.SIGKILL)
 

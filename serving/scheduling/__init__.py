@@ -1,1 +1,1 @@
-"""From rows to batches: lanes, fair shares of the device, its thread."""
+"""Turns rows into batches: lanes, fair shares of the device, the device's thread."""

@@ -1,18 +1,19 @@
-"""How long a stage's batches take: what deadlines are predicted from and `/v1/routes` shows; and
-what a unit of repeated work costs on average, such as a route's row on the device.
+"""Predicts how long a stage's batches take, for deadlines and `/v1/routes`, and measures the
+average cost of a repeated unit of work, such as a route's row on the device.
 """
 
 import time
 from collections.abc import Callable
 
-# Rows that a prediction keeps away teach it nothing: a slowness not seen again for so long is over.
+# A prediction that keeps rows away is never corrected by them: a slowdown that has not been seen
+# for this long is taken as over.
 _FORGET_S = 10.0
 _HALF_LIFE_S = 2.0
 
 
 class BatchTimes:
-    """Predicts a batch's seconds as `fixed + per row * rows`: two warm-up runs, corrected as
-    batches run.
+    """Predicts a batch's seconds as `fixed + per row * rows`: a line through two warm-up runs,
+    corrected by every batch.
     """
 
     __slots__ = ("_clock", "_fixed_s", "_observed_at", "_per_row_s", "_scale")
@@ -31,8 +32,9 @@ class BatchTimes:
         self._scale = 1.0
 
     def observe(self, rows: int, seconds: float) -> None:
+        """Correct the prediction by a batch of `rows` rows that took `seconds`."""
         line_s = self._fixed_s + self._per_row_s * rows
-        if line_s <= 0.0:  # never calibrated: the first batch is all that is known
+        if line_s <= 0.0:  # never calibrated: only the first batch is known
             self._per_row_s = seconds / rows
             return
         ratio = min(max(seconds / line_s, 0.1), 10.0)
@@ -41,7 +43,7 @@ class BatchTimes:
         self._observed_at = self._clock()
 
     def predict_s(self, rows: int) -> float:
-        """Seconds for a batch of so many rows; 0 while nothing is known."""
+        """Return the predicted seconds of a batch; 0 while nothing is known."""
         return self._decayed_scale() * (self._fixed_s + self._per_row_s * rows)
 
     def _decayed_scale(self) -> float:
@@ -51,7 +53,7 @@ class BatchTimes:
 
 
 class UnitCost:
-    """Mean seconds a unit, the last few seconds counting most; the work is added up as it comes."""
+    """Mean seconds for each unit, weighted towards the last few seconds of work."""
 
     __slots__ = ("_clock", "_observed_at", "_seconds", "_units")
 
@@ -62,7 +64,7 @@ class UnitCost:
         self._units = 0.0
 
     def observe(self, units: int, seconds: float) -> None:
-        """So many units were begun, and this much time was spent; one of both may be 0."""
+        """Add units that were begun and seconds that were spent; either may be 0."""
         now = self._clock()
         weight = 0.5 ** ((now - self._observed_at) / _HALF_LIFE_S)
         self._observed_at = now
@@ -70,5 +72,5 @@ class UnitCost:
         self._seconds = self._seconds * weight + seconds
 
     def unit_s(self) -> float | None:
-        """None while nothing is known."""
+        """Return mean seconds for each unit; None while nothing is known."""
         return self._seconds / self._units if self._units > 0.0 else None

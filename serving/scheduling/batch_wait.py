@@ -1,39 +1,40 @@
-"""Whether a short batch waits for rows that the event loop is about to bring.
+"""Decides whether a short batch waits for rows that the event loop is about to bring.
 
-Handing a batch to the device's thread and back costs about as much as a few rows of a small net. So
-before a batch shorter than that the loop goes round, until it has brought nothing new for some
-passes (a gRPC call takes about five). That is no waiting time: an idle loop goes round at once.
-However many rows come, the waiting ends after a fixed number of passes and a few milliseconds.
+Passing a batch to the device's thread and back costs about as much as a few rows of a small net.
+Before a batch shorter than that, the loop runs on until some passes have brought no new row (a gRPC
+call takes about five passes). An idle loop passes at once, so this costs no waiting time. It ends
+after a fixed number of passes and a few milliseconds, however many rows arrive.
 """
 
 from serving.scheduling.lanes import Lane
 
 MIN_BATCH_S = 0.0005
-QUIET_PASSES = 16  # without a new row
+QUIET_PASSES = 16  # in a row without a new row
 MAX_PASSES = 64
-MAX_WAIT_S = 0.005  # a pass can be long: the device does not wait for a large body to be read
+MAX_WAIT_S = 0.005  # a pass can be long: the device does not wait while a large body is read
 
 
 class BatchGathering:
-    """One for a device; `begin` whenever it becomes free or gets its first row."""
+    """The waiting of one device; call `begin` whenever it becomes free or gets its first row."""
 
     __slots__ = ("_arrived", "_lane", "_passes", "_quiet", "_rows", "_until")
 
     def __init__(self) -> None:
-        self._lane = 0  # its identity: a replaced route's lane must not be kept alive
+        self._lane = 0  # an id only: a replaced route's lane must not be kept alive
         self._rows = 0
         self._arrived = -1
         self._quiet = self._passes = 0
         self._until = 0.0
 
     def begin(self, now: float) -> None:
+        """Start the waiting anew."""
         self._lane = 0
         self._arrived = -1
         self._quiet, self._passes = QUIET_PASSES, MAX_PASSES
         self._until = now + MAX_WAIT_S
 
     def is_quiet(self, arrived: int) -> bool:
-        """Whether the waiting goes on with nothing to look at: `arrived` rows so far, none new."""
+        """Return whether the waiting goes on: `arrived` counts rows so far, none of them new."""
         if arrived != self._arrived or self._quiet <= 1 or self._passes <= 1:
             return False
         self._quiet -= 1
@@ -41,7 +42,7 @@ class BatchGathering:
         return True
 
     def should_wait(self, lane: Lane, arrived: int, now: float) -> bool:
-        """Whether this lane's batch is to wait for one more pass of the loop."""
+        """Return whether this lane's batch waits for one more pass of the loop."""
         self._arrived = arrived
         rows = lane.rows
         if rows >= lane.max_batch or lane.times.predict_s(rows) >= MIN_BATCH_S:

@@ -1,6 +1,4 @@
-"""What rows have taken of the device: shared out by batches, held to the caller's budget, counted
-when a row ends.
-"""
+"""A row's cost on the device: its share of each batch, its budget, and the count when it ends."""
 
 from collections.abc import Sequence
 
@@ -10,8 +8,8 @@ from serving.scheduling.lanes import Flight, Lane, Waiter
 
 
 def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
-    """A batch's CPU time among its rows, by the MACs of each; evenly where there are none. A row
-    that failed is taken for an average one.
+    """Divide a batch's CPU time among its rows in proportion to their MACs, evenly if there are
+    none. A row that failed counts as an average one.
     """
     told = [step.macs for step in steps if isinstance(step, Step)]
     mean = sum(told) / len(told) if told else 0.0
@@ -22,8 +20,8 @@ def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:
 
 
 def find_over_budget(flight: Flight, lane: Lane) -> Sequence[tuple[Waiter, int]]:
-    """Whose joules would not last for a row of that lane, too: its time in the batch that it would
-    join is predicted. Nobody's while there is no answer, or no meter.
+    """Return the waiting calls whose energy budget does not cover another row of that lane; its
+    time in the batch is predicted. Empty while there is no answer or no meter.
     """
     if flight.answer is None or all(one.energy_mj is None for one, _ in flight.waiters):
         return ()
@@ -40,7 +38,7 @@ def find_over_budget(flight: Flight, lane: Lane) -> Sequence[tuple[Waiter, int]]
 
 
 def spend(flight: Flight, outcome: Outcome | None) -> None:
-    """Count what a row that ended has taken, under the exit that answered."""
+    """Count the cost of a row that ended, under the exit that answered."""
     if flight.device_s == 0.0:
         return
     lane = flight.lane

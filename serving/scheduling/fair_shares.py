@@ -1,59 +1,59 @@
-"""Fair shares of the device's time: per caller, below a caller per route, below a route per call.
+"""Fair shares of the device's time: by caller, within a caller by route, within a route by call.
 
 Start-time fair queueing (Goyal, Vin and Cheng, *Start-time Fair Queueing*, 1997) at each of these
-levels. A share has spent the device's seconds that its rows were charged with; who has spent least
-is served first. A share that begins to wait is lifted to its level's virtual time, so that an idle
-one saves nothing up. Virtual time is what the share in service had spent, and drifts on with every
-second of the device: so an endless stream of newcomers cannot hold back for ever those who were
-there before. What was spent beyond the virtual time is remembered also while a caller has no rows,
-as long as others have some.
+levels. A share's spent time is the device seconds that its rows were charged with; the share with
+the least is served first. A share that begins to wait is lifted to its level's virtual time, so
+that it cannot save up time while idle. Virtual time is the spent time of the share in service, and
+it drifts on with every second of the device: an endless stream of new callers cannot hold back the
+existing ones forever. What a caller spent beyond the virtual time is kept while it has no rows, as
+long as other callers have some.
 
-Differences of up to `SLACK_S` do not count: among those the earliest due row is first, so that
-under light load rows go in the order in which they are due.
+Differences up to `SLACK_S` do not count: among such shares the row that is due first goes first, so
+that under light load rows run in the order in which they are due.
 """
 
 from typing import NamedTuple
 
 SLACK_S = 0.02
 _TAGS_A_SECOND = 1 / SLACK_S
-_DRIFT = 1 / 32  # of virtual time, a second of the device
-MAX_CALLERS = 1024  # remembered; of those without rows the oldest are forgotten beyond
+_DRIFT = 1 / 32  # of virtual time, for each second of the device
+MAX_CALLERS = 1024  # kept; beyond that, the oldest callers without rows are forgotten
 
 
 class Share:
-    """Of the device (the root), of a caller, or of a caller's route."""
+    """A node of the tree of shares: the device (root), a caller, or a caller's route."""
 
     __slots__ = ("calls", "name", "now_s", "parent", "shares", "spent_s", "waiting")
 
     def __init__(self, name: str = "", parent: "Share | None" = None) -> None:
         self.name = name
         self.parent = parent
-        self.shares: dict[str, Share] = {}  # below this one
+        self.shares: dict[str, Share] = {}  # children
         self.spent_s = 0.0
-        self.now_s = 0.0  # the virtual time of what is below
-        self.waiting = 0  # shares below that have rows waiting; of a route: lanes
-        self.calls = 0  # not over yet
+        self.now_s = 0.0  # virtual time of the children
+        self.waiting = 0  # children with waiting rows; of a route: lanes
+        self.calls = 0  # under way
 
     def wait(self) -> None:
-        """One more below has rows waiting."""
+        """Count one more child with waiting rows."""
         self.waiting += 1
         if self.waiting == 1 and self.parent is not None:
             self.spent_s = max(self.spent_s, self.parent.now_s)
             self.parent.wait()
 
     def rest(self) -> None:
-        """One fewer below has rows waiting."""
+        """Count one fewer child with waiting rows."""
         self.waiting -= 1
         if self.waiting == 0 and self.parent is not None:
             self.parent.rest()
 
     def rank(self) -> int:
-        """What the caller of this route has spent, in units of `SLACK_S`."""
+        """Return the spent time of this route's caller, in units of `SLACK_S`."""
         spent_s = self.spent_s if self.parent is None else self.parent.spent_s
         return int(spent_s * _TAGS_A_SECOND)
 
     def charge(self, seconds: float, start_s: float) -> None:
-        """A route pays for rows that go to the device; `start_s` is the first one's start."""
+        """Charge a route for rows that go to the device; `start_s` is the first one's start."""
         self.now_s = max(self.now_s, start_s) + seconds / max(self.calls, 1)
         share = self
         while (parent := share.parent) is not None:
@@ -62,22 +62,22 @@ class Share:
             share = parent
 
     def correct(self, seconds: float) -> None:
-        """It took so much longer, or shorter, than was charged."""
+        """Correct the charge by the difference between measured and charged time, in seconds."""
         share = self
         while (parent := share.parent) is not None:
             share.spent_s += seconds
             share = parent
 
     def start_s(self) -> float:
-        """What counts as spent when its next row comes."""
+        """Return the spent time that counts when the next row arrives."""
         if self.waiting or self.parent is None:
             return self.spent_s
         return max(self.spent_s, self.parent.now_s)
 
 
 class Claim:
-    """A call's place in the share of its caller's route: each of its rows starts where the one
-    before ends.
+    """A call's position in the share of its caller's route: each row starts where the one before
+    ends.
     """
 
     __slots__ = ("_end_s", "share")
@@ -87,25 +87,25 @@ class Claim:
         self._end_s = 0.0
 
     def start(self, row_s: float) -> int:
-        """The start of the call's next row, which costs so much, in units of `SLACK_S`."""
+        """Return the start of the call's next row, which costs `row_s`, in units of `SLACK_S`."""
         start_s, now_s = self._end_s, self.share.now_s
         start_s = start_s if start_s > now_s else now_s
         self._end_s = start_s + row_s
         return int(start_s * _TAGS_A_SECOND)
 
     def peek_start(self) -> int:
-        """As `start`, without a row."""
+        """Return what `start` would, without adding a row."""
         return int(max(self._end_s, self.share.now_s) * _TAGS_A_SECOND)
 
 
 class Shares:
-    """The callers of one device that have calls, or that have spent more than others."""
+    """The callers of one device that have calls under way or have spent more than others."""
 
     def __init__(self) -> None:
         self.device = Share()
 
     def claim(self, caller: str, route: str) -> Claim:
-        """Begin a call; `release` is to follow."""
+        """Begin a call; `release` must follow."""
         callers = self.device.shares
         of_caller = callers.get(caller)
         if of_caller is None:
@@ -121,22 +121,22 @@ class Shares:
         return Claim(share)
 
     def release(self, claim: Claim) -> None:
-        """The call is over."""
+        """End a call."""
         device, share, of_caller = self.device, claim.share, claim.share.parent
         assert of_caller is not None
         share.calls -= 1
         of_caller.calls -= 1
         device.calls -= 1
-        if device.calls == 0 and device.waiting == 0:  # nothing that anybody could owe
+        if device.calls == 0 and device.waiting == 0:  # no caller has a debt
             for one in device.shares.values():
-                one.shares.clear()  # which hold it, too
+                one.shares.clear()  # these refer back to it
             device.shares.clear()
         elif _is_idle(of_caller) and of_caller.spent_s <= device.now_s:
             device.shares.pop(of_caller.name, None)
             of_caller.shares.clear()
 
     def _forget(self) -> None:
-        """Let go of idle callers: of those that owe nothing, else of the half that came first."""
+        """Forget idle callers: those without a debt, else the older half."""
         idle = [one for one in self.device.shares.values() if _is_idle(one)]
         clear = [one for one in idle if one.spent_s <= self.device.now_s]
         for one in clear or idle[: len(idle) // 2 + 1]:
@@ -144,11 +144,11 @@ class Shares:
 
 
 class Charge(NamedTuple):
-    """Who pays for rows of a batch."""
+    """The share that pays for rows of a batch."""
 
     share: Share
     rows: int
-    start_s: float  # of the first of them
+    start_s: float  # of the first row
 
 
 def _is_idle(share: Share) -> bool:

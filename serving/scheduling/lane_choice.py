@@ -1,5 +1,6 @@
-"""Which rows get the free device: of the caller that has spent least, and of its route that has;
-there the row that is to start first, is due first, or is older (`serving.scheduling.fair_shares`).
+"""Chooses the rows that run next: the caller that has spent least, within it the route that has
+spent least, within it the row with the earliest start, deadline and arrival
+(`serving.scheduling.fair_shares`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,17 +10,17 @@ from serving.scheduling.lanes import MAX_COMPARED, Lane, Queue
 
 
 class LaneChoice:
-    """Chooses among lanes; between two choices keeps only which of very many it looked at."""
+    """Chooses among lanes; remembers only which of very many queues it compared last."""
 
     def __init__(self) -> None:
         self._turn = 0
 
     def choose(self, lanes: Iterable[Lane]) -> Queue | None:
-        """The queue whose turn it is; None where no row waits."""
+        """Return the queue whose turn it is; None if no row waits."""
         queues = [queue for lane in lanes for queue in lane.queues.values()]
         if not queues:
             return None
-        if len(queues) > MAX_COMPARED:  # others in every turn
+        if len(queues) > MAX_COMPARED:  # other ones in each turn
             stride = 1 + len(queues) // MAX_COMPARED
             self._turn += 1
             queues = queues[self._turn % stride :: stride]
@@ -27,7 +28,9 @@ class LaneChoice:
 
 
 def _find_first(queues: Sequence[Queue]) -> Queue:
-    """The neediest caller's neediest route's first row; there are queues, none of them empty."""
+    """Return the queue of the neediest route of the neediest caller. `queues` is not empty, and
+    neither is any queue in it.
+    """
     if any(queue.share is not queues[0].share for queue in queues):
         queues = _keep_least_served(queues, lambda queue: queue.share.parent or queue.share)
         queues = _keep_least_served(queues, lambda queue: queue.share)
@@ -37,7 +40,7 @@ def _find_first(queues: Sequence[Queue]) -> Queue:
 def _keep_least_served(
     queues: Sequence[Queue], share_of: Callable[[Queue], Share]
 ) -> Sequence[Queue]:
-    """Of the shares that have spent about least, the queues of the one that is due first."""
+    """Keep the queues of one share: among those that have spent about least, the one due first."""
     most_s = min([share_of(queue).spent_s for queue in queues]) + SLACK_S
     near = [queue for queue in queues if share_of(queue).spent_s <= most_s]
     if len(near) > 1:

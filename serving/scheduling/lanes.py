@@ -1,9 +1,8 @@
-"""A lane is the queue of one stage of one route version; a flight is one row on its way through
-lanes.
+"""Lanes and flights. A lane is the queue of one stage of one route version; a flight is one row on
+its way through lanes.
 
-Identical rows in flight share one flight, while everyone who waits for it (`Waiter`) keeps a
-deadline, an answer cut short and a cancellation of his own. Which lane gets the device is the
-scheduler's decision.
+Identical rows share one flight, while each call that waits for it (`Waiter`) keeps its own
+deadline, early answer and cancellation. The scheduler decides which lane gets the device.
 """
 
 import heapq
@@ -26,7 +25,7 @@ NO_JOINED_CLAIMS: Mapping[int, Claim] = MappingProxyType({})
 
 
 class Waiter(Protocol):
-    """Somebody to whom a flight's answers go."""
+    """A call that receives a flight's answers."""
 
     @property
     def deadline(self) -> float | None: ...
@@ -52,7 +51,7 @@ class Probe(Protocol):
 
 
 class Flight:
-    """One row being computed: where it is, what it has, who waits for it."""
+    """One row being computed: its lane, its results so far, and the calls that wait for it."""
 
     __slots__ = (
         "answer",
@@ -90,15 +89,15 @@ class Flight:
         key: Key | None,
         due: float,
         now: float,
-        claim: Claim | None = None,  # None: of the lane's own
+        claim: Claim | None = None,  # None: the lane's own
     ) -> None:
         self.claim = claim or lane.claim  # of the call that pays
-        # other callers' calls that joined, by place
+        # calls of other callers that joined, by order
         self.joined_claims: Mapping[int, Claim] = NO_JOINED_CLAIMS
-        self.start = 0  # its place in its caller's queue: then it is to start
+        self.start = 0  # its position in its caller's queue
         self.order = 0
         self.lane = lane
-        self.lanes = lane.lanes  # a replaced route's lanes live as long as its rows do
+        self.lanes = lane.lanes  # a replaced route's lanes live as long as its rows
         self.inputs = inputs
         self.controls = controls
         self.key = key
@@ -107,45 +106,46 @@ class Flight:
         self.arrived = now
         self.queued_at = now
         self.queued = False
-        self.waiters: dict[tuple[Waiter, int], None] = {}  # in order; left in constant time
+        self.waiters: dict[tuple[Waiter, int], None] = {}  # in order; removed in constant time
         self.answer: Outcome | None = None
         self.state: StateHandle | None = None
         self.state_bytes = 0  # as counted when the state was taken over
-        self.macs = 0  # that nobody has been told of yet
+        self.macs = 0  # not yet reported in an answer
         self.spent_macs = 0
-        self.device_s = 0.0  # CPU time of the device
-        self.told_s = 0.0  # of it, in answers
-        self.steps = 0  # to a next stage, so far
+        self.device_s = 0.0  # CPU time on the device
+        self.told_s = 0.0  # device seconds already reported
+        self.steps = 0  # moves to a next stage so far
         self.running = False
         self.done = False
 
     @property
     def is_audit(self) -> bool:
-        """Its answer is wanted even when nobody waits for it any more."""
+        """Whether its answer is needed even if no client waits for it any more."""
         return self.probe is not None and self.probe.audited is not None
 
     def shares(self) -> Sequence[Share]:
-        """Of all callers in whose queues it waits."""
+        """Return the shares of all callers in whose queues it waits."""
         if not self.joined_claims:
             return (self.claim.share,)
         return (self.claim.share, *[embedded.share for embedded in self.joined_claims.values()])
 
     def shares_call_with(self, other: "Flight") -> bool:
-        """The same call waits for both."""
+        """Return whether the same call waits for both."""
         mine, theirs = next(iter(self.waiters), None), next(iter(other.waiters), None)
         return mine is not None and theirs is not None and mine[0] is theirs[0]
 
 
 class Lanes(dict[str, "Lane"]):
-    """All lanes of one version of a route, by stage name. A lane refers to these weakly: there is
-    no cycle, so a replaced route's models are freed with its last row, without a collection.
+    """All lanes of one version of a route, by stage name. A lane refers to them weakly: without a
+    cycle, a replaced route's models are freed with its last row, not at the next garbage
+    collection.
     """
 
     __slots__ = ("__weakref__",)
 
 
 class Lane:
-    """Rows waiting for one stage: of each caller in the order in which they are due."""
+    """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
         "_lanes",
@@ -182,8 +182,8 @@ class Lane:
     ) -> None:
         self.stage = stage
         self.route = route
-        self.row_cost = row_cost  # device time of a row of the route, all stages together
-        self.cache_ttl_s = cache_ttl_s  # how long a final answer is kept; None: not at all
+        self.row_cost = row_cost  # device time of a row over all stages of the route
+        self.cache_ttl_s = cache_ttl_s  # seconds that a final answer is kept; None: not stored
         self.max_batch = max_batch
         self.metrics = metrics
         self.is_first = is_first
@@ -191,28 +191,29 @@ class Lane:
         self._lanes = weakref.ref(lanes)
         self.times = BatchTimes()
         self.looked_up = 0  # rows that will come here unless another cache holds them
-        self.rows = 0  # waiting and wanted
-        self.queues: dict[Share, Queue] = {}  # of callers with rows here
-        self.charges: Sequence[Charge] = ()  # of the batch taken last
-        self.claim = Claim(Share(route, Share()))  # of rows that come without a caller's
+        self.rows = 0  # waiting and still needed
+        self.queues: dict[Share, Queue] = {}  # by share, those with rows here
+        self.charges: Sequence[Charge] = ()  # of the newest batch
+        self.claim = Claim(Share(route, Share()))  # for rows without a caller
         self._order = 0
         self._row_s = 0.0
 
     @property
     def lanes(self) -> Lanes:
-        """All of the route's, held by its catalog entry and its rows; none once those are gone."""
+        """Return all lanes of the route; none once its catalog entry and rows are gone."""
         return self._lanes() or Lanes()
 
     @property
     def row_s(self) -> float:
-        """Predicted seconds of a row in a full batch."""
+        """Return the predicted seconds of a row in a full batch."""
         return self.times.predict_s(self.max_batch) / self.max_batch
 
     def queue_of(self, share: Share) -> "Queue | None":
-        """The rows that wait here for a caller; None where there are none."""
+        """Return the rows of a share that wait here; None if there are none."""
         return self.queues.get(share)
 
     def push(self, flight: Flight, now: float) -> None:
+        """Put a row into the lane, with the next start in its caller's share."""
         flight.lane = self
         flight.queued = True
         flight.queued_at = now
@@ -229,15 +230,15 @@ class Lane:
                 self._join_queue(flight, embedded, flight.due)
 
     def forget(self, flight: Flight) -> None:
-        """No caller wants this waiting row any more; its queue passes over it when it comes up."""
+        """Remove a waiting row that no caller needs any more; its queue skips it later."""
         self._leave(flight)
         for share in flight.shares():
             if (queue := self.queues.get(share)) is not None:
                 queue.compact()
 
     def join(self, flight: Flight, due: float, claim: Claim) -> None:
-        """Another call wants a row of this lane, or of one that it will come to: it waits no longer
-        than that call would for a row of its own.
+        """Let another call join a row of this lane or of a later one: the row waits no longer than
+        a row of that call's own would.
         """
         self.advance(flight, due)
         if claim.share is flight.claim.share:
@@ -248,8 +249,8 @@ class Lane:
             self._join_queue(flight, claim, due)
 
     def advance(self, flight: Flight, due: float) -> None:
-        """Move a row forward, in this queue if it waits here and in those it will come to; its old
-        place is passed over when it comes up.
+        """Move a row forward, in this queue if it waits here and in later ones; its old position in
+        the heap is skipped later.
         """
         if due < flight.due:
             flight.due = due
@@ -257,12 +258,12 @@ class Lane:
                 self._move(flight)
 
     def take(self, first: "Queue | None" = None, *, one_call: bool = False) -> list[Flight]:
-        """The next batch, out of the lane: rows of the first queue, then of those that have spent
-        least; with `one_call` only rows of the first row's call. Who pays stands in `charges`.
+        """Take the next batch out of the lane: rows of the first queue, then of those that have
+        spent least. With `one_call`, only rows of the first row's call. `charges` lists who pays.
         """
         taken: list[Flight] = []
         self.charges = []
-        self._row_s = self.row_s  # as exact as needed until the next batch
+        self._row_s = self.row_s  # exact enough until the next batch
         for queue in self._order_queues(first):
             begun = len(taken)
             start_s = queue.start_s()
@@ -275,7 +276,7 @@ class Lane:
         return taken
 
     def drop(self, queue: "Queue") -> None:
-        """A queue that gives no rows, which cannot be."""
+        """Remove a queue that gives no rows, which should never happen."""
         self.rows -= queue.rows
         self._close(queue.share)
 
@@ -298,7 +299,7 @@ class Lane:
         return queue
 
     def _move(self, flight: Flight) -> None:
-        """A better place in its own queue."""
+        """Give the row a better position in its own queue."""
         self._order += 1
         flight.order = self._order
         queue = self.queues[flight.claim.share]
@@ -313,7 +314,7 @@ class Lane:
             self._open(claim.share).add(flight, claim.peek_start(), due, self._order)
 
     def _leave_all(self, queue: "Queue", flights: Sequence[Flight]) -> None:
-        """They have been taken out of this queue."""
+        """Count rows that were taken out of this queue."""
         rows = 0
         for flight in flights:
             if flight.joined_claims:
@@ -330,7 +331,7 @@ class Lane:
         share.rest()
 
     def _leave(self, flight: Flight) -> None:
-        """It waits no more, in no queue."""
+        """Remove the row from every queue."""
         flight.queued = False
         self.rows -= 1
         for share in flight.shares():
@@ -344,28 +345,27 @@ Entry = tuple[int, float, int, Flight]
 
 
 class Queue:
-    """The rows of one caller's route in a lane: by their start, then in the order in which they are
-    due.
-    """
+    """The rows of one caller's route in a lane, ordered by start, then by when they are due."""
 
     __slots__ = ("heap", "lane", "rows", "share")
 
     def __init__(self, lane: Lane, share: Share) -> None:
         self.lane = lane
         self.share = share
-        self.rows = 0  # the heap may also hold rows that wait no more
+        self.rows = 0  # the heap may also hold rows that no longer wait
         self.heap: list[Entry] = []
 
     def add(self, flight: Flight, start: int, due: float, order: int) -> None:
+        """Add a row that was not in the queue."""
         self.rows += 1
         heapq.heappush(self.heap, (start, due, order, flight))
 
     def push(self, flight: Flight, start: int, due: float, order: int) -> None:
-        """A better place for a row that is in the queue."""
+        """Give a row of this queue a better position."""
         heapq.heappush(self.heap, (start, due, order, flight))
 
     def entry(self) -> Entry | None:
-        """The first row that waits and its place."""
+        """Return the first waiting row with its position."""
         heap, lane = self.heap, self.lane
         while heap:
             entry = heap[0]
@@ -377,16 +377,17 @@ class Queue:
         return None
 
     def start_s(self) -> float:
+        """Return the start of the first waiting row in seconds, 0 if none waits."""
         entry = self.entry()
         return 0.0 if entry is None else entry[0] * SLACK_S
 
     def due(self) -> tuple[float, float]:
-        """Of the first row: when it is due, and when it came."""
+        """Return when the first row is due and when it arrived."""
         entry = self.entry()
         return (math.inf, math.inf) if entry is None else (entry[1], entry[3].arrived)
 
     def take(self, taken: list[Flight], most: int, *, one_call: bool) -> None:
-        """Move rows into the batch, up to so many; the lane is to be told of them."""
+        """Move up to `most` rows into the batch; the caller must report them to the lane."""
         heap, lane = self.heap, self.lane
         while heap and len(taken) < most:
             _, _, order, flight = heap[0]
@@ -399,15 +400,15 @@ class Queue:
             heapq.heappop(heap)
 
     def rows_before(self, due: float) -> int:
-        """About how many rows are due earlier."""
+        """Return about how many rows are due earlier."""
         return self._count(lambda entry: entry[1] <= due)
 
     def rows_ahead(self, start: int, due: float) -> int:
-        """About how many rows a new one with this place finds before it."""
+        """Return about how many rows come before a new one with this position."""
         return self._count(lambda entry: entry[:2] <= (start, due))
 
     def _count(self, counts: Callable[[Entry], bool]) -> int:
-        """Exact up to 64 waiting rows, then from a sample."""
+        """Count exactly up to 64 waiting rows, beyond that from a sample."""
         heap: Sequence[Entry] = self.heap
         if not heap or self.rows == 0:
             return 0
@@ -417,7 +418,7 @@ class Queue:
         return min(self.rows, earlier * self.rows // len(sample))
 
     def compact(self) -> None:
-        """Let go of what the heap would pass over, once that is more than what waits."""
+        """Drop entries that the heap would skip, once they outnumber the waiting rows."""
         if len(self.heap) > 2 * self.rows + _SMALL_HEAP:
             self.heap = [entry for entry in self.heap if self._waits(entry)]
             heapq.heapify(self.heap)

@@ -1,23 +1,25 @@
-"""How long rows that come now will take, beside what waits already and shares the device fairly."""
+"""Predicts how long rows that arrive now will take, given the waiting rows and fair sharing."""
 
 from collections.abc import Iterable, Sequence
 
 from serving.scheduling.fair_shares import SLACK_S, Claim, Share
 from serving.scheduling.lanes import Lane, Queue
 
-_MAX_QUEUES = 64  # looked at; of more, every so many-th stands for those between
+_MAX_QUEUES = 64  # compared; of more, every n-th stands for those between
 
 
 def predict_wait_s(
     lanes: Iterable[Lane], lane: Lane, claim: Claim, due: float, rows: int = 1
 ) -> float:
-    """Seconds of the device until `rows` rows that enter the lane now, due then, have been through
-    its stage. Work of the same caller's route counts as far as it has its place before them; of
-    others what is due earlier, but no more than their share allows.
+    """Return the device seconds until `rows` rows that enter the lane now, due at `due`, have been
+    through its stage.
+
+    Work of the same caller's route counts if its position is before theirs. Work of others counts
+    if it is due earlier, but no more than their share allows.
     """
     start, share = claim.peek_start(), claim.share
     own_s = 0.0
-    others: dict[Share, dict[Share, list[Queue]]] = {}  # by caller and route
+    others: dict[Share, dict[Share, list[Queue]]] = {}  # by caller, then by route
     queues = [queue for one in lanes for queue in one.queues.values()]
     stride = 1 + len(queues) // _MAX_QUEUES
     for queue in queues[::stride]:
@@ -39,22 +41,22 @@ def predict_wait_s(
 
 
 def drain_s(lane: Lane, rows: int) -> float:
-    """Seconds for so many rows of a lane, in full batches and a rest."""
+    """Return the seconds for `rows` rows of a lane, in full batches and a remainder."""
     batches, rest = divmod(rows, lane.max_batch)
     seconds = batches * lane.times.predict_s(lane.max_batch)
     return seconds + lane.times.predict_s(rest) if rest else seconds
 
 
 def waiting_s(queues: Iterable[Queue]) -> float:
-    """Seconds for all that waits in these."""
+    """Return the seconds for all rows that wait in these queues."""
     return sum([drain_s(queue.lane, queue.rows) for queue in queues])
 
 
 def _ahead_s(
     other: Share, share: Share, queues: Sequence[Queue], due: float, own_s: float
 ) -> float:
-    """Of the other share's work, how much is done before `own_s` seconds of this share's are."""
-    lead_s = share.start_s() - other.spent_s  # the other is needier by so much
+    """Return how much of the other share's work is done before `own_s` seconds of this share's."""
+    lead_s = share.start_s() - other.spent_s  # how much less the other has spent
     most_s = lead_s + own_s + SLACK_S
     if most_s <= 0.0:
         return 0.0

@@ -1,8 +1,8 @@
-"""Whether batches end while rows wait: what readiness and liveness look at.
+"""Checks whether batches end while rows wait, for readiness and liveness.
 
-A device thread that is stuck in a native call, or a scheduler that gives the device no batch, shows
-as rows that wait while no batch ends. A batch that was predicted to be long gets the time it was
-predicted to take several times over.
+If the device thread is stuck in a native call, or the scheduler gives the device no batch, rows
+wait while no batch ends. A batch that is predicted to be long may take a multiple of its predicted
+time.
 """
 
 import logging
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from serving.scheduling.lanes import Lane
 
-_SLACK = 4.0  # times the predicted seconds of the batch that runs
+_SLACK = 4.0  # times the predicted seconds of the running batch
 
 _log = logging.getLogger("sparing.scheduler")
 
 
 class Health(NamedTuple):
-    """What probes are told; `why` is a sentence where something is wrong."""
+    """The state that probes report; `why` is a sentence if something is wrong."""
 
     ready: bool = True
     live: bool = True
@@ -27,7 +27,7 @@ HEALTHY = Health()
 
 
 class Progress:
-    """One for a device. Says each stall once in the log, and once that it is over."""
+    """The progress of one device. Logs each stall once, and once that it is over."""
 
     __slots__ = ("_allowed_s", "_logged", "_since", "_stalled_after_s")
 
@@ -38,16 +38,18 @@ class Progress:
         self._logged = False
 
     def begin(self, now: float, batch_s: float = 0.0) -> None:
-        """Rows wait from now on, or a batch that is predicted to take so long begins or ends."""
+        """Note that rows begin to wait, or that a batch with this predicted time begins or ends."""
         self._since = now
         self._allowed_s = self._stalled_after_s + _SLACK * batch_s
 
     def exclude_pause(self, seconds: float) -> None:
-        """The whole process did not run for so long: the machine or the process was suspended."""
+        """Ignore a time in which the whole process did not run: the machine or the process was
+        suspended.
+        """
         self._since += seconds
 
     def judge(self, lane: Lane | None, now: float) -> Health:
-        """`lane`: where rows wait or run; None where there are none."""
+        """Return the device's health; `lane` is where rows wait or run, None if there are none."""
         waited_s = now - self._since
         if lane is None or waited_s <= self._allowed_s:
             if self._logged:

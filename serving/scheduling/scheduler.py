@@ -1,10 +1,10 @@
-"""Gives the device to lanes, moves rows from stage to stage, and tells waiting calls their answers.
+"""Gives the device to lanes, moves rows from stage to stage, and delivers answers to waiting calls.
 
-When the device is free `turns` chooses whose rows it gets: fairly among callers and their routes
-(`shares`), then by when a row is due, at its deadline or a fixed patience after its arrival,
-whichever is earlier. The device takes what is queued and never idles for more. Survivors of a stage
-join the next stage's lane, beside rows of any other request: this re-batching is what an adaptive
-route lives from.
+When the device is free, `lane_choice` picks the rows: fairly among callers and their routes
+(`fair_shares`), then by when a row is due, which is at its deadline or a fixed patience after its
+arrival, whichever is earlier. The device takes what is queued and never idles to wait for more.
+Survivors of a stage join the next stage's lane beside rows of any other request: without this
+re-batching, the later stages of an adaptive route would run small batches.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from serving.scheduling.traced_rows import trace_batch
 
 _log = logging.getLogger("sparing.scheduler")
 
-MAX_STEPS = 2**16  # of one row: a pipeline that sends it on for ever fails it
+MAX_STEPS = 2**16  # for one row: a pipeline that sends a row on forever fails it
 
 
 class DeviceThread(Protocol):
-    """What runs batches, one at a time, and tells the loop of each when it is done."""
+    """Runs batches, one at a time, and reports each to the event loop when it is done."""
 
     def submit(self, lane: Lane, flights: list[Flight], /) -> None: ...
     def device_s(self) -> float: ...
@@ -42,13 +42,12 @@ class DeviceThread(Protocol):
 
 MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
 
-# Called once for every flight that has ended: its final answer, or None when there is none to
-# remember.
+# Called once for every flight that ends: with its final answer, or None if there is none to store.
 OnFinished = Callable[[Flight, Outcome | None], None]
 
 
 class Scheduler:
-    """One device's turn-taking. Lives on the event loop; only stages run on the worker's thread."""
+    """Schedules one device. Lives on the event loop; only stages run on the device's thread."""
 
     def __init__(
         self,
@@ -70,15 +69,15 @@ class Scheduler:
         self._lane_choice = LaneChoice()
         self._gathering = BatchGathering()
         self._progress = Progress(stalled_after_s)
-        self._running: Lane | None = None  # whose batch is on the device
+        self._running: Lane | None = None  # lane of the batch on the device
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
         self._dispatch_due = False
-        self._arrived = 0  # rows in lanes so far
-        self._busy_until: float | None = None  # predicted end of the batch that runs now
+        self._arrived = 0  # rows put into lanes so far
+        self._busy_until: float | None = None  # predicted end of the running batch
         self._closed = False
-        self.traced = 0  # calls under way that are followed
+        self.traced = 0  # calls under way with a trace
         self.shares = Shares()
-        self._bills: Sequence[Charge] = ()  # who has paid for the batch that runs
+        self._bills: Sequence[Charge] = ()  # charges for the running batch
         self._charged_s = 0.0
         self.states = StateMemory(device.state_limit_bytes)
         self._worker: DeviceThread = make_device_thread(device, loop, self._done)
@@ -101,13 +100,13 @@ class Scheduler:
             self._loop.call_soon(self._dispatch)
 
     def leave(self, flight: Flight, waiting: Waiter, row: int) -> None:
-        """One of those who wait for a flight goes away; without anybody left, it is given up."""
+        """Remove one waiting call from a flight; the flight is given up if no call is left."""
         flight.waiters.pop((waiting, row), None)
         if not flight.waiters and not flight.done:
             self._give_up(flight)
 
     def cut_short(self, flight: Flight, waiting: Waiter, row: int) -> None:
-        """Tell one waiter the best answer so far, or that there is none in time."""
+        """Deliver the best answer so far to one waiting call, or an error if there is none."""
         if flight.answer is None:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
@@ -115,7 +114,7 @@ class Scheduler:
         self.leave(flight, waiting, row)
 
     def finish_from_cache(self, flight: Flight, outcome: Outcome) -> None:
-        """End a row that the cache holds after all: all who wait are told, nothing is computed."""
+        """End a row that the cache holds after all: deliver the answer, compute nothing."""
         now, zero_mj = self._clock(), flight.lane.metrics.energy.zero_mj
         for waiting, row in flight.waiters:
             answer = Answer(outcome, "cache", True, 0, zero_mj, now - waiting.started)
@@ -125,17 +124,17 @@ class Scheduler:
     def predict_s(
         self, lane: Lane, due: float, now: float, rows: int = 1, claim: Claim | None = None
     ) -> float:
-        """Seconds until `rows` rows that enter this lane now, due then, have been through its
-        stage; `claim` is their call's.
+        """Return the seconds until `rows` rows that enter this lane now, due at `due`, have been
+        through its stage; `claim` is their call's.
         """
         busy_s = max(0.0, self._busy_until - now) if self._busy_until is not None else 0.0
         return busy_s + predict_wait_s(self._waiting, lane, claim or lane.claim, due, rows)
 
-    # The device's turn --------------------------------------------------------------------------
+    # Batches ----------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Give the idle device a batch; a small one when the loop brings no more rows to it. Every
-        pass of this loop takes rows out of a lane, so it ends.
+        """Give the idle device a batch; a small one only when the loop brings no more rows to it.
+        Every pass of this loop takes rows out of a lane, so it ends.
         """
         self._dispatch_due = False
         while self._busy_until is None and not self._closed:
@@ -154,7 +153,7 @@ class Scheduler:
                 return
             batch = lane.take(queue, one_call=not self._rebatch and not lane.is_first)
             if not batch:
-                lane.drop(queue)  # so that this loop ends whatever happens
+                lane.drop(queue)  # so that this loop ends in any case
             if lane.rows == 0:
                 del self._waiting[lane]
             try:
@@ -163,7 +162,7 @@ class Scheduler:
                 self._fail_all(lane, batch)
 
     def _begin(self, lane: Lane, batch: list[Flight]) -> None:
-        """Give the device those rows of a batch that can still be in time, if there are any."""
+        """Start the rows of a batch that can still be in time, if there are any."""
         now = self._clock()
         batch_s = lane.times.predict_s(len(batch))
         fit = [flight for flight in batch if not self._release_late_waiters(flight, now + batch_s)]
@@ -184,7 +183,7 @@ class Scheduler:
             charge.share.charge(batch_s * charge.rows / rows, charge.start_s)
 
     def _settle_charges(self, run_s: float) -> None:
-        """Make what was charged for a batch as much as it took."""
+        """Correct the charges for a batch to the measured time."""
         charges, more_s = self._bills, run_s - self._charged_s
         self._bills = ()
         rows = sum([charge.rows for charge in charges])
@@ -192,7 +191,7 @@ class Scheduler:
             charge.share.correct(more_s * charge.rows / rows)
 
     def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
-        """A fault of ours, or of what a stage returned: it costs these rows, and nothing else."""
+        """Fail the rows of a batch after an internal error or an invalid result of its stage."""
         _log.exception("a batch of stage %s failed", lane.stage.name)
         for flight in batch:
             flight.running = False
@@ -202,7 +201,7 @@ class Scheduler:
                 self._fail(flight, StageFailed(f"stage {lane.stage.name} failed on this input"))
 
     def _release_late_waiters(self, flight: Flight, done_at: float) -> bool:
-        """Release the waiters who cannot wait until `done_at`; true when nobody is left."""
+        """Release the calls that cannot wait until `done_at`; return True if none is left."""
         late = [
             one
             for one in flight.waiters
@@ -213,7 +212,7 @@ class Scheduler:
         return flight.done
 
     def device_s(self) -> float:
-        """CPU seconds inside stages so far."""
+        """Return CPU seconds inside stages so far."""
         return self._worker.device_s()
 
     def _done(
@@ -224,7 +223,7 @@ class Scheduler:
         self._settle_charges(run_s)
         self._progress.begin(now)
         self._gathering.begin(now)
-        self._dispatch_due = True  # survivors are queued first, then the device is given away once
+        self._dispatch_due = True  # queue the survivors first, then start the next batch once
         try:
             share(batch, steps, cpu_s)
             self._finish_batch(lane, batch, steps, run_s, now)
@@ -234,11 +233,13 @@ class Scheduler:
             self._dispatch()
 
     def exclude_pause(self, seconds: float) -> None:
-        """For so long this loop could not run at all, which says nothing about batches."""
+        """Ignore a time in which this loop could not run: it is no evidence about batches."""
         self._progress.exclude_pause(seconds)
 
     def health(self) -> Health:
-        """Whether batches end, for probes; to be asked now and then, so that the log says it."""
+        """Return whether batches end, for probes; also called at intervals, so that stalls are
+        logged.
+        """
         lane = self._running or next((one for one in self._waiting if one.rows), None)
         return self._progress.judge(lane, self._clock())
 
@@ -258,15 +259,15 @@ class Scheduler:
                 escalated += self._advance(flight, lane, step, now)
             except SparingError as error:
                 self._fail(flight, error)
-            except Exception:  # a step that is no step fails its row, never the lane
-                _log.exception("stage %s returned something that is no step", lane.stage.name)
-                self._fail(flight, StageFailed(f"stage {lane.stage.name} returned no valid step"))
+            except Exception:  # an invalid step fails its row, never the lane
+                _log.exception("stage %s returned an invalid step", lane.stage.name)
+                self._fail(flight, StageFailed(f"stage {lane.stage.name} returned an invalid step"))
         lane.metrics.count_batch(lane.stage.name, len(batch), queued_s, run_s)
         if escalated:
             lane.metrics.count_escalation(lane.stage.name, escalated)
 
     def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
-        """Finish the row or queue it for its next stage; true when it goes to another stage."""
+        """Finish the row or queue it for its next stage; return True if there is one."""
         flight.running = False
         flight.macs += step.macs
         flight.spent_macs += step.macs
@@ -277,7 +278,7 @@ class Scheduler:
             spend(flight, flight.answer)
             return False
         if step.answer is not None:
-            if not 0.0 <= step.answer.confidence <= 1.0:  # NaN too
+            if not 0.0 <= step.answer.confidence <= 1.0:  # also refuses NaN
                 raise StageFailed(f"stage {lane.stage.name} returned a confidence outside [0, 1]")
             flight.answer = step.answer
         if goes_on is None:
@@ -302,8 +303,8 @@ class Scheduler:
         )
 
     def _exceeds_energy_budget(self, flight: Flight, lane: Lane, now: float) -> bool:
-        """Release those whose joules would not last for the next stage with the answer they have;
-        true when nobody is left.
+        """Answer the calls whose energy budget does not cover the next stage with the answer so
+        far; return True if none is left.
         """
         for waiting, row in find_over_budget(flight, lane):
             assert flight.answer is not None
@@ -328,9 +329,9 @@ class Scheduler:
             self._end(flight, None)
 
     def _give_up(self, flight: Flight) -> None:
-        if flight.is_audit:  # else only what is soon done would ever be audited
+        if flight.is_audit:  # otherwise only quick rows would ever be audited
             return
-        if flight.running:  # its batch is on the device: the step will be thrown away
+        if flight.running:  # its batch is on the device: the step will be discarded
             flight.done = True
             self._on_finished(flight, None)
             return
@@ -346,20 +347,20 @@ class Scheduler:
 
 
 def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
-    """The lane of the row's next stage. Raises StageFailed."""
+    """Return the lane of the row's next stage. Raises StageFailed."""
     flight.steps += 1
     if flight.steps > MAX_STEPS:
-        raise StageFailed(f"stage {lane.stage.name} sends rows on for ever")
+        raise StageFailed(f"stage {lane.stage.name} sends rows on forever")
     if (following := lane.lanes.get(stage)) is None:
-        raise StageFailed(f"stage {lane.stage.name} sends rows on to an unknown stage")
+        raise StageFailed(f"stage {lane.stage.name} sends rows to an unknown stage")
     return following
 
 
 def _deliver(
     flight: Flight, waiting: Waiter, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
 ) -> None:
-    """Deliver an answer; the first who is told pays for the work, so that sums over replies are
-    true.
+    """Deliver an answer. Only the first call that gets it is charged for the work, so that sums
+    over replies are correct.
     """
     waiting.deliver(row, _answer(flight, outcome, stopped_by, waiting, now))
     flight.macs = 0
@@ -367,7 +368,7 @@ def _deliver(
 
 
 def _stream(flight: Flight, outcome: Outcome, now: float) -> None:
-    """Show the answer so far to those who asked for every step's."""
+    """Deliver the answer so far to the calls that stream."""
     for waiting, row in flight.waiters:
         if waiting.streams:
             waiting.progress(row, _answer(flight, outcome, "", waiting, now))

@@ -10,15 +10,15 @@ _log = logging.getLogger("sparing.states")
 
 
 class StateMemory:
-    """The device's memory for states, up to a limit."""
+    """The device memory of rows' states, up to a limit in bytes."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
 
     def exchange(self, flight: Flight, state: StateHandle | None) -> None:
-        """Give the flight its new state, which may be the old one grown, and free the old one;
-        Overloaded when the new one has no room.
+        """Give the flight its new state, which may be the old one extended, and free the old one.
+        Raises Overloaded if the new one does not fit.
         """
         old = flight.state
         if old is None and state is None:
@@ -33,7 +33,7 @@ class StateMemory:
         if self.used_bytes + size_bytes > self.limit_bytes:
             _free(state)
             raise Overloaded(
-                f"the device has no room for another {size_bytes} bytes of state "
+                f"the device has no memory for another {size_bytes} bytes of state "
                 f"({self.used_bytes} of {self.limit_bytes} are in use)"
             )
         self.used_bytes += size_bytes
@@ -41,8 +41,8 @@ class StateMemory:
 
 
 def _free(state: StateHandle) -> None:
-    """A state that cannot be freed is the device's trouble, not that of the row or its lane."""
+    """Free a state. A failure is logged, for it concerns the device and not the row or its lane."""
     try:
         state.free()
     except Exception:
-        _log.exception("a state could not be freed")
+        _log.exception("a row's state could not be freed")

@@ -1,7 +1,7 @@
-"""What engine, lanes and look-ups note of traced requests; asked only where one is under way.
+"""Notes of the engine, lanes and lookups on traced requests; called only while one is under way.
 
-Rows of one request that shared a batch or a look-up are one note, so that a large request is not
-hundreds of them.
+Rows of one request that shared a batch or a lookup make one note, so that a large request does not
+make hundreds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def trace_remote_lookup(asked: Iterable[tuple[Flight, float, bool]], now: float)
 
 
 def trace_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float) -> None:
-    """A stage ran a batch: what its rows waited for it, and how long it took."""
+    """A stage ran a batch: note how long its rows waited, and how long it took."""
     name = lane.stage.name
     queued: dict[Trace, list[float]] = {}
     for flight in batch:
@@ -43,5 +43,5 @@ def trace_batch(lane: Lane, batch: Sequence[Flight], began: float, ended: float)
 
 
 def _traces_of(flight: Flight) -> set[Trace]:
-    """Of those who wait for a row; one may wait for it twice."""
+    """Return the traces of the calls that wait for a row; a call may wait for it twice."""
     return {waiting.trace for waiting, _ in flight.waiters if waiting.trace.is_recording}

@@ -1,1 +1,1 @@
-"""Infer requests over HTTP: JSON and the binary tensor extension, both ways."""
+"""Infer requests over HTTP, with JSON and the binary tensor extension in both directions."""

@@ -1,7 +1,7 @@
-"""A tensor's `data` in JSON: flat or nested as its shape, exactly of its datatype.
+"""A tensor's `data` in JSON: flat or nested like its shape, with elements of its datatype only.
 
-The fast way is C all along: `bytes(list)` for UINT8, `array.array` for other numbers; both refuse
-a number that does not fit instead of bending it.
+The fast way runs in C: `bytes(list)` for UINT8, `array.array` for other numbers. Both refuse a
+number that does not fit instead of changing it.
 """
 
 from array import array
@@ -20,7 +20,7 @@ from serving.oip.tensors import Tensor, check_texts, object_array, shorten
 
 
 def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: object) -> Tensor:
-    """The array of a shape that was checked before."""
+    """Return the array of a shape that is checked already. Raises InvalidInput."""
     if not isinstance(data, list):
         raise InvalidInput(f"inputs.{spec.name}.data: given {shorten(data)}, allowed a list")
     if spec.datatype == "BYTES":
@@ -41,7 +41,7 @@ def read_data(spec: TensorSpec, shape: Sequence[int], elements: int, data: objec
 
 
 def write_data(tensor: OutputTensor) -> object:
-    """What orjson writes as the flat list of a tensor's elements; NaN becomes null."""
+    """Return a tensor's elements as a flat list for orjson; NaN becomes null."""
     if tensor.datatype != "BYTES":
         return np.ascontiguousarray(tensor.array).reshape(-1)
     try:
@@ -50,7 +50,7 @@ def write_data(tensor: OutputTensor) -> object:
         ]
     except UnicodeDecodeError:
         raise InvalidInput(
-            f"outputs.{tensor.name}: its bytes are not UTF-8, ask for it as binary data"
+            f"outputs.{tensor.name}: its bytes are not UTF-8, request it as binary data"
         ) from None
 
 
@@ -59,7 +59,7 @@ def _flatten(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> list[An
     for size in shape[1:]:
         if len(data) != wanted or set(map(type, data)) != {list} or set(map(len, data)) != {size}:
             raise InvalidInput(
-                f"inputs.{spec.name}.data: not nested as its shape {shorten(list(shape))} says"
+                f"inputs.{spec.name}.data: not nested like its shape {shorten(list(shape))}"
             )
         data = list(chain.from_iterable(data))
         wanted *= size
@@ -67,7 +67,9 @@ def _flatten(spec: TensorSpec, shape: Sequence[int], data: list[Any]) -> list[An
 
 
 def convert(datatype: str, data: list[Any]) -> Tensor:
-    """A flat array; TypeError, ValueError or OverflowError where an element is another type's."""
+    """Return a flat array. Raises TypeError, ValueError or OverflowError for an element of another
+    type.
+    """
     dtype = DATATYPES[datatype]
     if not data:
         return np.empty(0, dtype)
@@ -81,7 +83,7 @@ def convert(datatype: str, data: list[Any]) -> Tensor:
         if set(map(type, data)) != {str}:
             raise TypeError("allowed strings")
         return object_array(data)
-    if dtype.kind in "iu" or datatype == "FP64":  # numpy and `array` name C's types alike
+    if dtype.kind in "iu" or datatype == "FP64":  # numpy and `array` use the same type codes
         return np.frombuffer(array(dtype.char, data), dtype)
     return _narrow(np.frombuffer(array("d", data)), dtype)
 

@@ -1,7 +1,7 @@
-"""A long JSON text as a table, bounded in what is built of it before anything is built.
+"""Reads a long JSON text; checks how many objects it would make before it makes any.
 
-Lists of numbers under the name `data` are cut out and left for `json_numbers`. What remains of a
-request is short, unless its inputs are text: then its strings and lists are counted.
+Lists of numbers under the name `data` are cut out for `json_numbers`. The rest of a request is
+short, unless its inputs are text: then its strings and lists are counted.
 """
 
 import re
@@ -16,8 +16,8 @@ from core.manifest import Manifest
 from serving.http.infer.json_numbers import PIECE_BYTES, NumberText
 from serving.oip.tensors import MAX_TEXTS, shorten
 
-LARGE_BYTES = 64 * 2**10  # a shorter text is parsed at once
-MAX_REST_BYTES = 256 * 2**10  # beside lists of numbers, and of text inputs beside their strings
+LARGE_BYTES = 64 * 2**10  # shorter texts are parsed at once
+MAX_REST_BYTES = 256 * 2**10  # without lists of numbers, and without the strings of text inputs
 MAX_DATA = 64  # members named `data`
 MAX_QUOTES = 4 * MAX_TEXTS
 
@@ -28,14 +28,16 @@ _IN_NUMBERS[list(b"0123456789+-.eE[], \t\r\ntruefalsn")] = True
 
 
 def takes_text(manifest: Manifest) -> bool:
-    """Whether an input of the route is BYTES."""
+    """Return whether an input of the route is BYTES."""
     return any(spec.datatype == "BYTES" for spec in manifest.inputs)
 
 
 def read_large(body: bytes, end: int, manifest: Manifest) -> dict[str, Any]:
-    """The object that `body[:end]` holds, its lists of numbers as `NumberText`."""
+    """Return the object in `body[:end]`, with its lists of numbers as `NumberText`. Raises
+    InvalidInput.
+    """
     found = _find_numbers(body, end)
-    token = secrets.token_hex(16)  # so that no string of the text passes for a list
+    token = secrets.token_hex(16)  # so that no string in the text can pass for a list
     parts: list[bytes] = []
     at = 0
     for place, text in enumerate(found):
@@ -73,7 +75,7 @@ def _find_numbers(body: bytes, end: int) -> list[NumberText]:
             start = colon.end()
             at = body.rfind(b"]", start, _skip_numbers(body, start, end)) + 1
             if at <= start:
-                return found  # not closed, or not of numbers
+                return found  # not closed, or not only numbers
             found.append(NumberText(body, start, at))
         if len(found) > MAX_DATA:
             raise InvalidInput(f"inputs: given more than {MAX_DATA} lists named data")
@@ -82,7 +84,7 @@ def _find_numbers(body: bytes, end: int) -> list[NumberText]:
 
 
 def _skip_numbers(body: bytes, at: int, end: int) -> int:
-    """The first place whose character is none of a list of numbers."""
+    """Return the first position whose character cannot be in a list of numbers."""
     while at < end:
         inside = _IN_NUMBERS[np.frombuffer(body, np.uint8, min(PIECE_BYTES, end - at), at)]
         place = int(inside.argmin())
@@ -93,7 +95,7 @@ def _skip_numbers(body: bytes, at: int, end: int) -> int:
 
 
 def _check_rest(rest: bytes, manifest: Manifest) -> None:
-    """Bounds on everything of which objects would be built."""
+    """Check the limits on everything that would become an object. Raises InvalidInput."""
     texts, strings = 0, None
     if takes_text(manifest):
         texts = MAX_TEXTS
@@ -114,7 +116,7 @@ def _check(what: str, given: int, allowed: int) -> None:
 
 
 def _strip_strings(text: bytes) -> tuple[bytes, int]:
-    """What stands between the strings of a JSON text, and how many strings there are."""
+    """Return the text between the strings of a JSON text, and the number of strings."""
     outside: list[bytes] = []
     at = quotes = 0
     begin = text.find(b'"')

@@ -1,8 +1,8 @@
-"""Long `data` of numbers or truth values, read from their JSON text in short pieces.
+"""Reads long `data` of numbers or truth values from JSON text in short pieces.
 
-Parsed whole, the text would hold up all other threads, and each of its lists would cost more than
-its numbers. Here a piece is parsed as one flat list; that brackets and commas are exactly those of
-the shape, and that every number stands where it belongs, is compared by itself.
+Parsing the whole text at once would hold up all other threads, and each of its lists would cost
+more than its numbers. Here each piece is parsed as one flat list. Separate checks compare brackets
+and commas with the shape, and make sure that every number is in its place.
 """
 
 import time
@@ -28,7 +28,9 @@ _OPEN, _CLOSE, _COMMA = _MARKS[0], _MARKS[1], _MARKS[2]
 
 
 class NumberText(NamedTuple):
-    """Where a list stands in a body; it holds brackets, commas, blanks, numbers and literals."""
+    """Position of a list in a body; it holds only brackets, commas, blanks, numbers and
+    literals.
+    """
 
     body: bytes
     start: int
@@ -36,7 +38,7 @@ class NumberText(NamedTuple):
 
 
 def read_numbers(spec: TensorSpec, shape: Sequence[int], elements: int, text: NumberText) -> Tensor:
-    """The array of a shape that was checked before. Raises InvalidInput."""
+    """Return the array of a shape that is checked already. Raises InvalidInput."""
     size_bytes = text.end - text.start
     if size_bytes <= PIECE_BYTES or spec.datatype == "BYTES":
         return read_data(spec, shape, elements, _parse(text.body[text.start : text.end]))
@@ -64,7 +66,7 @@ def read_numbers(spec: TensorSpec, shape: Sequence[int], elements: int, text: Nu
 
 
 def _cut(spec: TensorSpec, text: NumberText) -> Iterator[bytes]:
-    """The text in pieces that end where a comma was."""
+    """Yield the text in pieces that end at a comma."""
     at = text.start
     while at < text.end:
         stop = text.end
@@ -79,7 +81,7 @@ def _cut(spec: TensorSpec, text: NumberText) -> Iterator[bytes]:
 
 
 def _read_marks(spec: TensorSpec, shape: Sequence[int], piece: bytes) -> bytes:
-    """Brackets and commas of a piece, in which no number stands before `[` or behind `]`."""
+    """Return the brackets and commas of a piece. No number may stand before `[` or after `]`."""
     dense = piece.translate(None, _BLANKS)
     found = np.frombuffer(dense, np.uint8)
     is_number = (found != _OPEN) & (found != _CLOSE) & (found != _COMMA)
@@ -91,7 +93,9 @@ def _read_marks(spec: TensorSpec, shape: Sequence[int], piece: bytes) -> bytes:
 
 
 def _is_structure(marks: bytes, shape: Sequence[int], elements: int) -> bool:
-    """Whether these are the marks of a flat list of so many elements, or of lists as the shape."""
+    """Return whether the marks fit a flat list of `elements` elements, or lists nested like the
+    shape.
+    """
     if len(marks) == max(elements, 1) + 1:
         return marks == b"[%s]" % (b"," * (elements - 1))
     chars = 0
@@ -116,5 +120,5 @@ def _parse(text: bytes) -> list[object]:
 def _wrong_structure(spec: TensorSpec, shape: Sequence[int]) -> InvalidInput:
     return InvalidInput(
         f"inputs.{spec.name}.data: neither a flat list of the elements of shape"
-        f" {shorten(list(shape))} nor nested as it says"
+        f" {shorten(list(shape))} nor nested like it"
     )

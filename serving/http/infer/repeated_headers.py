@@ -1,8 +1,8 @@
-"""Headers that come again: a client sends the same JSON before the bytes of every picture.
+"""Caches of repeated headers: a client sends the same JSON before the bytes of every picture.
 
-What was parsed and checked once is remembered under the exact bytes of the header and the digest of
-the route, and the same for the header of the answer. Bounded, and only for short headers without a
-request id; everything else goes through `serving.http.infer.tensor_body` each time.
+A parsed and checked header is kept under its exact bytes and the route's digest, and likewise the
+header of the answer. Both caches are bounded, and hold only short headers without a request id. All
+other requests go through `serving.http.infer.tensor_body` each time.
 """
 
 import time
@@ -29,7 +29,7 @@ _MAX_HEADER_BYTES = 2048
 
 
 class _KnownHeader(NamedTuple):
-    """A checked header: where each input lies in the body, and the rest of the request."""
+    """A checked header: where each input is in the body, and the rest of the request."""
 
     inputs: Sequence[tuple[str, np.dtype[Any], tuple[int, ...], int, int]]
     body_bytes: int
@@ -52,7 +52,7 @@ class RepeatedHeaders:
         version: str | None,
         caller: Caller = UNKNOWN,
     ) -> ParsedRequest:
-        """As `read_request`, and the request says who it is from."""
+        """Like `read_request`, with the request's caller added."""
         if length is None or len(length) > 4 or not length.isdigit():
             return _attribute(read_request(body, length, manifest, route, version), caller)
         header = body[: int(length)]
@@ -70,7 +70,7 @@ class RepeatedHeaders:
     def write(
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
     ) -> tuple[Headers, bytes]:
-        """As `write_reply`."""
+        """Like `write_reply`."""
         if parsed.id or len(parsed.binary) != len(parsed.names):
             return write_reply(reply, manifest, parsed)
         arrays, blobs = _write_blobs(reply, manifest, parsed.names)
@@ -87,7 +87,7 @@ class RepeatedHeaders:
         if any(
             tensor.array.dtype != array.dtype for tensor, array in zip(written, arrays, strict=True)
         ):
-            return headers, body  # a stage's own type of number, which is not the declared one
+            return headers, body  # a stage returned another type than the declared one
         if len(self._replies) >= _MAX_HEADERS:
             self._replies.clear()
         self._replies[name] = (headers.copy(), body[: len(body) - sum(map(len, blobs))])
@@ -97,7 +97,7 @@ class RepeatedHeaders:
 def _write_blobs(
     reply: Reply, manifest: Manifest, names: Sequence[str]
 ) -> tuple[Sequence[Tensor], Sequence[bytes]]:
-    """The named outputs: what distinguishes their headers, and their bytes."""
+    """Return what distinguishes the headers of the named outputs, and the outputs' bytes."""
     if len(reply.answers) == 1:
         outputs = reply.answers[0].outcome.outputs
         arrays = [outputs[name] for name in names if name in outputs]
@@ -134,7 +134,9 @@ def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedReque
 
 
 def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> _KnownHeader | None:
-    """None when a next body could not be read by offsets alone, or is not worth it."""
+    """Return a reusable header; None if offsets alone cannot read a next body, or it is too
+    long.
+    """
     if parsed.id or header_bytes > _MAX_HEADER_BYTES:
         return None
     places = []

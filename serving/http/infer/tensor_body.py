@@ -1,8 +1,8 @@
 """The Open Inference Protocol over HTTP: JSON and the binary tensor extension, both ways.
 
-A body is JSON, and behind it, when `Inference-Header-Content-Length` says where the JSON ends, the
-bytes of the inputs in their order. Checks are left to `serving.oip.tensors`, what JSON data may
-look like to `json_data`, and the connection to `serving.http.endpoint`.
+A body is JSON. If `Inference-Header-Content-Length` gives the length of the JSON, the bytes of the
+inputs follow it in order. `serving.oip.tensors` has the checks, `json_data` the forms of JSON data,
+`serving.http.endpoint` the connection.
 """
 
 import time
@@ -39,7 +39,7 @@ from serving.oip.tensors import (
 )
 
 Headers = list[tuple[bytes, bytes]]
-JsonObject = dict[str, Any]  # a JSON object as orjson gives it
+JsonObject = dict[str, Any]  # a JSON object from orjson
 
 JSON_TYPE = (b"content-type", b"application/json")
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
@@ -48,13 +48,13 @@ _LENGTH = "Inference-Header-Content-Length"
 
 
 class ParsedRequest(NamedTuple):
-    """One call of the infer endpoint: for the engine, and how to write its answer."""
+    """One call of the infer endpoint: the engine's request, and how to write its answer."""
 
     request: Request
     id: str
     names: Sequence[str]
-    binary: Sequence[str]  # which of the names leave as bytes behind the JSON
-    timeout_s: float | None = None  # what the request's deadline was made from
+    binary: Sequence[str]  # the names that are sent as bytes after the JSON
+    timeout_s: float | None = None  # the source of the request's deadline
 
 
 def read_request(
@@ -64,7 +64,7 @@ def read_request(
     route: str,
     version: str | None,
 ) -> ParsedRequest:
-    """Parse a body and check it against the manifest. Raises InvalidInput with a sentence."""
+    """Parse a body and check it against the manifest. Raises InvalidInput."""
     json_bytes = len(body) if header_length is None else _read_length(header_length, len(body))
     if json_bytes > LARGE_BYTES:
         table = read_large(body, json_bytes, manifest)
@@ -98,7 +98,7 @@ def read_request(
 
 
 def write_reply(reply: Reply, manifest: Manifest, parsed: ParsedRequest) -> tuple[Headers, bytes]:
-    """The response's headers, without its content length, and its body."""
+    """Return the response's headers, without its content length, and its body."""
     binary = parsed.binary
     outputs: list[JsonObject] = []
     blobs: list[bytes] = []
@@ -137,7 +137,7 @@ def _read_length(value: bytes, body_bytes: int) -> int:
 
 
 def _read_whole(body: bytes) -> JsonObject:
-    """A body without the header that tells where its JSON ends; often a proxy has dropped it."""
+    """Parse a body without the header that gives the JSON's length; a proxy may have dropped it."""
     try:
         return _read_object(body)
     except InvalidInput as error:
@@ -183,13 +183,13 @@ def _read_inputs(entries: object, manifest: Manifest, body: bytes, start: int) -
         if type(size_bytes) is not int or not 0 <= size_bytes <= len(body) - start:
             raise InvalidInput(
                 f"inputs.{spec.name}.parameters.binary_data_size: given {shorten(size_bytes)}, "
-                "behind"
-                f" the JSON there are {len(body) - start} bytes ({_LENGTH} says where it ends)"
+                "after"
+                f" the JSON there are {len(body) - start} bytes ({_LENGTH} gives its length)"
             )
         inputs[spec.name] = tensor_from_raw(spec, datatype, shape, body, start, size_bytes)
         start += size_bytes
     if start != len(body):
-        raise InvalidInput(f"body: {len(body) - start} bytes behind the JSON belong to no input")
+        raise InvalidInput(f"body: {len(body) - start} bytes after the JSON belong to no input")
     check_rows(manifest, inputs)
     return inputs
 
@@ -240,5 +240,5 @@ def _tensor_parameters(entry: JsonObject, field: str) -> Mapping[str, object]:
 
 
 def write_blob(tensor: OutputTensor) -> bytes:
-    """A tensor as the bytes behind the JSON."""
+    """Return a tensor as the bytes that follow the JSON."""
     return pack_bytes(tensor.array) if tensor.datatype == "BYTES" else tensor.array.tobytes()

@@ -20,7 +20,7 @@ def test_one_caller_has_less_than_all() -> None:
 def test_the_sentence_names_the_limit_that_is_passed() -> None:
     budget = ByteBudget(10, 6)
     budget.add(4, "a")
-    own = "requests of this caller under way hold 4 bytes, allowed 6 together; try again"
+    own = "requests of this caller under way hold 4 bytes, allowed 6 in total; try again"
     assert budget.describe_lack(3, "a") == own
-    everybodys = "requests under way hold 4 bytes, allowed 10 together; try again"
+    everybodys = "requests under way hold 4 bytes, allowed 10 in total; try again"
     assert budget.describe_lack(7, "a") == everybodys

@@ -159,7 +159,7 @@ def test_a_streams_error_reaches_its_reader() -> None:
     stage = Decode(state_bytes=200)
 
     async def use(engine: Engine) -> None:
-        with pytest.raises(Overloaded, match="no room for another 200 bytes"):
+        with pytest.raises(Overloaded, match="no memory for another 200 bytes"):
             async for _ in engine.infer(ask(3, stream=True)):
                 pass
 

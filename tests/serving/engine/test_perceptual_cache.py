@@ -233,7 +233,7 @@ def test_a_route_that_takes_something_else_than_one_picture_is_refused(
         ({"cache": {"enabled": False}}, "its route.toml says that it has no cache"),
         (
             {"outputs": [{"name": "heat", "datatype": "FP32", "shape": [-1, 2]}]},
-            "without a label or another output of whole numbers no audit works",
+            "an audit needs a label or another output of whole numbers",
         ),
     ],
 )

@@ -39,7 +39,7 @@ def test_what_is_no_protobuf_is_refused() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await house.channel.unary_unary(SERVICE + "ModelInfer")(b"\xff\xff\xff")
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "no protobuf message for ModelInfer" in refusal.value.details()
+        assert "not a protobuf message for ModelInfer" in refusal.value.details()
         await house.answered()
 
     run(test)

@@ -61,9 +61,9 @@ ATTACKS = {
         field(5, field(5, fill(b"\x42\x00"))),
         f"given more than {MAX_FIELDS} fields",
     ),
-    "zeros": (bytes(LARGE), "no protobuf message for ModelInfer"),
-    "groups": (fill(b"\x0b\x0c"), "no protobuf message for ModelInfer"),
-    "a number without end": (fill(b"\xff"), "no protobuf message for ModelInfer"),
+    "zeros": (bytes(LARGE), "not a protobuf message for ModelInfer"),
+    "groups": (fill(b"\x0b\x0c"), "not a protobuf message for ModelInfer"),
+    "a number without end": (fill(b"\xff"), "not a protobuf message for ModelInfer"),
 }
 
 
@@ -114,7 +114,7 @@ def test_what_is_within_the_limits_passes_and_tells_its_route() -> None:
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_what_is_cut_off_is_no_message(cut: int) -> None:
     raw = good(1000).SerializeToString()
-    with pytest.raises(InvalidInput, match="no protobuf message"):
+    with pytest.raises(InvalidInput, match="not a protobuf message"):
         INFER.parse(raw[:-cut])
 
 

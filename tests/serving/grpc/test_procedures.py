@@ -118,7 +118,7 @@ def test_a_stream_answers_what_is_ready_first_and_says_which_request_failed() ->
         assert failed.infer_response.id == "bad"
         assert "nobody" in failed.error_message
         await stream.write(b"\xff\xff\xff")
-        assert "no protobuf message" in (await read()).error_message
+        assert "not a protobuf message" in (await read()).error_message
         await stream.write(infer_request(id="fast").SerializeToString())
         assert [(await read()).infer_response.id for _ in range(2)] == ["fast", "fast"]
         await stream.done_writing()

@@ -267,7 +267,7 @@ def test_an_answer_that_cannot_be_written_is_500(connection: type[HttpToolsProto
         await scene.teach(1.0)
         answers = await scene.talk(*[post(write_body(9.0))] * 2, answers=2)
         assert [status for status, _ in answers] == [500, 500]
-        assert all(b"the server failed; its log says why" in one for _, one in answers)
+        assert all(b"the server failed; its log has the reason" in one for _, one in answers)
         assert scene.requests() == {"ok": 1, "InternalError": 2}
 
     play(script, connection=connection, stage=ToyStage("a", answer))

@@ -148,7 +148,7 @@ def test_a_full_queue_refuses_its_largest_caller_not_another() -> None:
         await until(lambda: gate.begun == 2)
         waiting = [start(pool, [gate.work(seconds=1.0)]) for _ in range(19)]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match=r"those that wait take 9.* s") as refused:
+        with pytest.raises(Overloaded, match=r"waiting ones take 9.* s") as refused:
             await pool.run([gate.work(seconds=1.0)], "a", None)
         assert refused.value.retry_after_s > 5
         other = start(pool, [gate.work("b", seconds=3.0)], "b")

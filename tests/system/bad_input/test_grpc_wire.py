@@ -13,7 +13,7 @@ from tests.clients.bad_input import MIB
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe", RAW, b"\x0a\x7f" + b"a"])
 def test_what_is_no_protobuf_is_refused(caller: Caller, raw: bytes) -> None:
     caller.check_refused(
-        raw, grpc.StatusCode.INVALID_ARGUMENT, "no protobuf message for ModelInfer"
+        raw, grpc.StatusCode.INVALID_ARGUMENT, "not a protobuf message for ModelInfer"
     )
 
 
@@ -65,7 +65,7 @@ def test_in_a_stream_bad_requests_fail_alone_and_in_words(caller: Caller) -> Non
     told = {one.infer_response.id: one.error_message for one in found if one.error_message}
     assert "inputs.image: given 783 bytes" in told["bad"]
     assert "'nothing'" in told["lost"]
-    assert "no protobuf message" in told[""]
+    assert "not a protobuf message" in told[""]
     final = "triton_final_response"
     good = [one for one in found if one.infer_response.parameters[final].bool_param]
     assert [one.infer_response.id for one in good] == ["good", "good"]

@@ -109,7 +109,7 @@ def test_a_lying_binary_size_is_refused(size_bytes: object) -> None:
 
 @pytest.mark.parametrize("blob", [b"", bytes(5), bytes(7)])
 def test_missing_or_surplus_binary_data_is_refused(blob: bytes) -> None:
-    with pytest.raises(InvalidInput, match="behind"):
+    with pytest.raises(InvalidInput, match="after the JSON"):
         read_table(make_binary(), blob)
 
 
@@ -294,7 +294,7 @@ def test_bytes_that_are_no_text_are_refused_in_json_only() -> None:
     blob[()] = b"\xff"
     reply = make_reply(make_answer({"blob": blob}))
     asked = read(orjson.dumps(make_table()), manifest=manifest)
-    with pytest.raises(InvalidInput, match="ask for it as binary data"):
+    with pytest.raises(InvalidInput, match="request it as binary data"):
         write_reply(reply, manifest, asked)
     assert write_reply(reply, manifest, asked._replace(binary=["blob"]))[1].endswith(
         b"\1\0\0\0\xff"
