@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from core.devices import CpuDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
@@ -160,6 +161,17 @@ def test_decisions_are_numbered_without_gaps_and_say_what_they_cost() -> None:
         assert text.startswith(f"# {page.name[:4]} ")
         assert "**Cost.**" in text
         assert re.search(r"\*\*What (would (make us drop|change)|changed) it\.\*\*", text)
+
+
+def test_the_citation_has_the_version_of_the_project_and_the_papers_of_the_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    page = (DOCS / "papers.md").read_text()
+    for paper in citation["references"]:
+        [number] = [entry["value"].removeprefix("arXiv:") for entry in paper["identifiers"]]
+        assert f"arXiv {number}" in page
 
 
 def test_every_dependency_has_a_decision() -> None:
