@@ -5,10 +5,10 @@
 #   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"; two at a
 #                time, WORKERS=4 for four: docs/decisions/0037-tests-on-two-cores.md
 #   make bento   build the Bento: docs/bentoml.md
+#   make check   formatting, lint, types and the rules of imports
 #   make wheel   build the wheel, install it into a fresh environment, and serve with it
-#   make check   formatting, lint, types and the floors
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
-#   make bench-long  fuzz, soak, fairness and handed cases for about two hours: docs/reliability.md
+#   make bench-long  run fuzzing, mixed load and fairness for about two hours: docs/reliability.md
 #   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
 #   make setup   install everything, run nothing
 
@@ -23,8 +23,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Third-party packages by their hashes, all of them named in the lock, so that nothing is resolved and
-# no package's build runs before it was checked: docs/dependencies.md. Then the project itself.
+# Install third-party packages by the hashes in the lock file: pip resolves nothing, and runs no build
+# of a package that it did not verify (docs/dependencies.md). Then install the project itself.
 INSTALL := $(BIN)/python -m pip install -qq --no-deps
 LOCKED := $(INSTALL) --require-hashes -r
 
@@ -57,8 +57,8 @@ demo: $(VENV)/.everything servers
 bento: $(VENV)/.everything
 	@exec $(BIN)/bentoml build $(ARGS)
 
-# Tests and measurements run against a real Redis and a real Prometheus. Installing starts none of
-# them: while a policy-rc.d says 101, Debian's packages leave their services alone.
+# Tests and measurements use a real Redis and a real Prometheus. Installing them starts no service:
+# Debian's packages do not start services while policy-rc.d exits with 101.
 servers:
 	@missing=; \
 	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
@@ -80,7 +80,7 @@ servers:
 		exit 1; \
 	fi
 
-# One stamp a set of packages: the second call installs nothing.
+# One stamp file per set of packages, so that a second call installs nothing.
 $(VENV)/.tools: requirements/tools.txt | $(BIN)/pip
 	@$(LOCKED) requirements/tools.txt
 	@touch $@
@@ -91,7 +91,7 @@ $(VENV)/.serving: pyproject.toml requirements/serve.txt $(VENV)/.tools
 	@$(INSTALL) --no-build-isolation -e .
 	@touch $@
 
-# torch: the build for CPUs where one is offered, else the index's own with CUDA's libraries.
+# torch: the CPU build if the index has one, else the build with CUDA's libraries.
 TORCH := requirements/torch-cpu.txt requirements/torch-cuda.txt
 
 $(VENV)/.everything: pyproject.toml requirements/test.txt $(TORCH) $(VENV)/.tools

@@ -1,1 +1,1 @@
-"""The answer cache: local, remote (Redis) and perceptual."""
+"""The answer cache: in the process, in Redis, and for similar pictures."""

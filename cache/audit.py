@@ -1,14 +1,12 @@
-"""Shadow audit: some hits are computed all the same, and enough wrong ones switch a tier off.
+"""Shadow audit: some cache hits are also computed, and enough wrong hits switch the cache off.
 
-Which hits, is drawn from a seeded generator: all of the first, then ever fewer, down to a steady
-rate. What is known of the rate of wrong hits is a test by betting (Waudby-Smith and Ramdas,
-*Estimating means of bounded random variables by betting*, arXiv 2010.09686): somebody stakes a
-fixed share of his wealth on "wrong" at every audited hit, at odds that are fair when one hit in
-1/limit is wrong. Where the true rate is at most the limit, his wealth is a nonnegative
-supermartingale, so it ever reaches 1/delta with a probability of at most delta (Ville's
-inequality), no matter how often one looks. Several shares are bet at once, and their mean counts.
-
-Knows nothing of pictures or caches; who is switched off is left to the owner.
+A seeded generator selects the hits: all of the first ones, then fewer and fewer, down to a steady
+rate. The rate of wrong hits is tested by betting (Waudby-Smith and Ramdas, *Estimating means of
+bounded random variables by betting*, arXiv 2010.09686): a fixed share of the wealth is bet on
+"wrong" at every audited hit, at odds that are fair when one hit in 1/limit is wrong. If the true
+rate is at most the limit, the wealth is a nonnegative supermartingale. So it ever reaches 1/delta
+with a probability of at most delta (Ville's inequality), however often it is checked. Several
+shares are bet at once, and their mean counts.
 """
 
 import math
@@ -20,7 +18,7 @@ _PRECISION = 40  # halvings of [0, 1] when a bound is looked for
 
 
 class Audit:
-    """Draws what is audited, and remembers what came of it. On until it was ever shown wrong."""
+    """Selects hits to audit and counts the results. On until the limit is proven exceeded."""
 
     __slots__ = (
         "_burn_in", "_delta", "_draws", "_max_wrong", "_random", "_rate", "audits", "on", "wrong",
@@ -30,7 +28,7 @@ class Audit:
         self,
         *,
         rate: float,  # of hits, in the long run
-        burn_in: int,  # so many hits are all audited, of the n-th after them `burn_in / n`
+        burn_in: int,  # audit all of the first hits; then the n-th at rate `burn_in / n`
         seed: int,
         max_wrong: float,  # the rate of wrong hits that is allowed
         delta: float,  # the probability that a tier within its limit is ever switched off
@@ -51,10 +49,10 @@ class Audit:
         return self._random.random() < max(self._rate, self._burn_in / self._draws)
 
     def record(self, *, wrong: bool) -> bool:
-        """What became of an audited hit; true when it is this one that switches the tier off."""
+        """Record the result of an audited hit; true if this one switches the cache off."""
         self.audits += 1
         if not wrong:
-            return False  # it can only have lost the bets
+            return False  # a correct hit only loses the bets
         self.wrong += 1
         if not self.on or wealth(self.audits, self.wrong, self._max_wrong) < 1 / self._delta:
             return False
@@ -62,12 +60,12 @@ class Audit:
         return True
 
     def lower_bound(self) -> float:
-        """The rate of wrong hits is at least this, always, with confidence 1 - delta."""
+        """A lower bound of the rate of wrong hits, at any time, with confidence 1 - delta."""
         return lower_bound(self.audits, self.wrong, self._delta)
 
 
 def wealth(audits: int, wrong: int, rate: float) -> float:
-    """What a stake of 1 has become at odds that are fair for this rate of wrong hits."""
+    """The wealth after betting from 1, at odds that are fair for this rate of wrong hits."""
     logs = [
         (audits - wrong) * math.log1p(-share) + wrong * math.log1p(share / rate - share)
         for share in SHARES
@@ -79,7 +77,7 @@ def wealth(audits: int, wrong: int, rate: float) -> float:
 
 
 def lower_bound(audits: int, wrong: int, delta: float) -> float:
-    """The smallest rate at which the wealth is still under 1 / delta: wealth falls as it rises."""
+    """The lowest rate at which the wealth is under 1 / delta; wealth falls with the rate."""
     if wrong == 0:
         return 0.0
     low, high = 0.0, 1.0

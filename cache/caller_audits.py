@@ -1,10 +1,8 @@
-"""Evidence by caller: an audit of each caller's hits, so that no caller's hits prove anything about
-another's.
+"""An audit for each caller, so that one caller's hits prove nothing about another's.
 
-A caller who sends many easy pictures cannot make the hits of others look right, nor be spared
-audits for them; one who sends pictures made to be answered wrongly switches the tier off for itself
-alone. Bounded: the callers who asked last are remembered, and one that has been forgotten, or was
-never seen, is audited in full again.
+A caller that sends many easy pictures cannot make the hits of others look correct. A caller that
+sends pictures made to get wrong answers switches the cache off only for itself. The number of
+callers is bounded: the most recent ones are kept, and any other is audited in full again.
 """
 
 from collections import OrderedDict
@@ -16,14 +14,14 @@ MAX_CALLERS = 256
 
 
 class CallerAudits:
-    """One for each version of a route; `make` gives a caller's audit."""
+    """The audits of one version of a route; `make` creates a caller's audit."""
 
     def __init__(self, make: Callable[[], Audit]) -> None:
         self._make = make
         self._audits: OrderedDict[str, Audit] = OrderedDict()
         self.audits = 0  # of all callers, since the start
         self.wrong = 0
-        self.off = 0  # callers for whom it was switched off
+        self.off = 0  # callers for which the cache was switched off
 
     def of(self, caller: str) -> Audit:
         audit = self._audits.get(caller)
@@ -36,7 +34,7 @@ class CallerAudits:
         return audit
 
     def record(self, caller: str, *, wrong: bool) -> bool:
-        """What became of an audited hit; true when it switches the tier off for its caller."""
+        """Record the result of an audited hit; true if it switches the cache off for its caller."""
         self.audits += 1
         self.wrong += wrong
         switched = self.of(caller).record(wrong=wrong)
@@ -44,5 +42,5 @@ class CallerAudits:
         return switched
 
     def lower_bound(self) -> float:
-        """The highest rate of wrong hits that is proven for any caller."""
+        """The highest lower bound of the rate of wrong hits over all callers."""
         return max([audit.lower_bound() for audit in self._audits.values()], default=0.0)

@@ -1,8 +1,8 @@
-"""A circuit breaker: what fails again and again is left alone for a while, then tried once.
+"""A circuit breaker: stops attempts for a while after repeated failures, then allows one.
 
-Closed: everything may pass. After `failures` in a row it opens: nothing may pass for `retry_s`.
-Then it is half-open: one attempt may pass, whose success closes it and whose failure opens it for
-another `retry_s`. It knows neither what is attempted nor why it failed.
+Closed: every attempt is allowed. After `failures` in a row it opens: no attempt is allowed for
+`retry_s` seconds. Then it is half-open: one attempt is allowed; success closes the breaker, failure
+opens it for another `retry_s`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ BREAKER_STATES: tuple[BreakerState, ...] = get_args(BreakerState)
 
 
 class CircuitBreaker:
-    """`clock` gives seconds that never go back."""
+    """`clock` returns seconds that never decrease."""
 
     def __init__(self, failures: int, retry_s: float, clock: Callable[[], float]) -> None:
         self._max_failures = failures
@@ -28,8 +28,9 @@ class CircuitBreaker:
         return "half-open" if self._clock() >= self._retry_at else "open"
 
     def allow_attempt(self) -> bool:
-        """Whether an attempt may be made now. The one of a half-open breaker is given away by this;
-        should its result never be told, another may follow after `retry_s`.
+        """Whether an attempt is allowed now; this uses up the only one of a half-open breaker.
+
+        If its result is never recorded, another attempt is allowed after `retry_s`.
         """
         state = self.state()
         if state == "half-open":
@@ -37,13 +38,13 @@ class CircuitBreaker:
         return state != "open"
 
     def record_success(self) -> bool:
-        """An attempt succeeded; true when that closed the breaker."""
+        """Record a success; true if it closed the breaker."""
         was_closed = self._failures < self._max_failures
         self._failures = 0
         return not was_closed
 
     def record_failure(self) -> bool:
-        """An attempt failed; true when that opened a closed breaker."""
+        """Record a failure; true if it opened a closed breaker."""
         self._failures += 1
         if self._failures < self._max_failures:
             return False

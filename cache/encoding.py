@@ -1,13 +1,12 @@
-"""How an answer stands in a store that others can write to: compact, versioned, sealed.
+"""Encodes an answer for a store that others can write to: compact, versioned, authenticated.
 
     seal 16 | version 1 | expires_at 8 | confidence 8 | length 2 of the layout | layout | contents
 
-The layout has the exit, and names, dtypes and shapes of the outputs; it is read once for all
-answers that share it. The seal is keyed BLAKE2b over key and rest: what was damaged, cut off, made
-up, or moved under another key is no answer. Behind the seal all is checked once more, so that not
-even a writer of ours with a fault can make a reader raise. Numbers and truth values only: text
-(BYTES) is refused and stays in the local cache. Where values are kept, and for how long, is the
-store's business.
+The layout holds the exit, and names, dtypes and shapes of the outputs; it is parsed once for all
+answers that share it. The seal is keyed BLAKE2b over the key and the rest, so a value that was
+damaged, cut, forged or moved to another key is rejected. All fields are checked again after the
+seal, so that a faulty writer cannot make a reader raise. Only numbers and booleans are encoded;
+text (BYTES) stays in the cache of the process.
 """
 
 import hashlib
@@ -24,11 +23,11 @@ from core.messages import Key, Outcome
 
 VERSION = 2
 AUTH_TAG_BYTES = 16
-MAX_VALUE_BYTES = 2**15  # a look-up of 64 keys is to arrive within milliseconds
+MAX_VALUE_BYTES = 2**15  # so that a look-up of 64 keys takes milliseconds
 MAX_OUTPUTS = 64
 MAX_DIMENSIONS = 8
 
-# A dtype's code is its place here; places never change, a change needs a new VERSION.
+# A dtype's code is its index here. Indices never change; a change needs a new VERSION.
 DTYPES = tuple(
     np.dtype(name)
     for name in (
@@ -40,25 +39,26 @@ _HEAD = struct.Struct("<BddH")  # version, expires_at, confidence, length of the
 
 
 class UnencodableAnswer(ValueError):
-    """An answer that has no encoding, or too large a one."""
+    """The answer has no encoding, or a too large one."""
 
 
 class StoredAnswer(NamedTuple):
-    """An answer, and for how long it holds; not any more where that is not above 0."""
+    """An answer, and the seconds until it expires; expired if not above 0."""
 
     outcome: Outcome
     left_s: float
 
 
 class Encoding:
-    """Encodes and decodes under one secret key; values of another key are garbage to it."""
+    """Encodes and decodes with one secret key; values of another key are rejected."""
 
     def __init__(self, secret: bytes) -> None:
         self._hasher = hashlib.blake2b(key=secret, digest_size=AUTH_TAG_BYTES)
 
     def encode(self, key: Key, outcome: Outcome, expires_at: float) -> bytes:
-        """`expires_at` is an instant of the wall clock, in seconds. Raises Unstorable for text,
-        foreign dtypes and answers that are too large.
+        """Encode an answer. `expires_at` is wall-clock time in seconds since 1970.
+
+        Raises Unstorable for text, other dtypes and answers that are too large.
         """
         arrays = [(name, np.asarray(value)) for name, value in outcome.outputs.items()]
         layout = _write_layout(
@@ -71,11 +71,11 @@ class Encoding:
         return self.authenticate(key, body)
 
     def authenticate(self, key: Key, body: bytes) -> bytes:
-        """The body behind its seal."""
+        """Return the seal followed by the body."""
         return self._sign(key, body) + body
 
     def decode(self, key: Key, value: bytes, now: float) -> StoredAnswer | None:
-        """What `encode` was given under this key; None for anything else, whatever it is."""
+        """Decode a value that `encode` made for this key; None for anything else."""
         if not AUTH_TAG_BYTES < len(value) <= MAX_VALUE_BYTES:
             return None
         body = value[AUTH_TAG_BYTES:]
@@ -94,7 +94,7 @@ class Encoding:
 
 
 class _Layout(NamedTuple):
-    """What answers of one exit have in common."""
+    """The part that answers of one exit share."""
 
     exit: str
     outputs: tuple[tuple[str, np.dtype[np.generic], tuple[int, ...], int], ...]  # items at the end

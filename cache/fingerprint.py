@@ -1,9 +1,9 @@
 """Fingerprints: keyed 128-bit BLAKE2b over everything that decides an answer.
 
 Tenant, route, digest, every control, and name, dtype, shape and bytes of every decoded input of a
-row; each part is preceded by its length or has one that earlier parts fix, so no two different
-things are hashed alike. The key is a secret: nobody outside can construct two pictures with one
-fingerprint. Never the display form, never normalised floats.
+row. Each part has a length prefix, or a length fixed by earlier parts, so different inputs never
+give the same hashed bytes. The key is secret, so callers cannot construct two pictures with the
+same fingerprint. The exact bytes are hashed, not a text form or normalised floats.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ KEY_BYTES = 16
 MAX_SECRET_BYTES = 64
 _MAX_LAYOUTS = 16
 
-# Of every input in name order: name, dtype, a row's shape.
+# Name, dtype and a row's shape of every input, in name order.
 Layout = tuple[tuple[str, np.dtype[np.generic], tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What rows of one (tenant, route, digest, controls) share, hashed once. Opaque to callers."""
+    """The hashed part that rows of one (tenant, route, digest, controls) share. Opaque."""
 
     hasher: hashlib.blake2b
-    layouts: dict[Layout, hashlib.blake2b] = field(default_factory=dict)  # it, and a layout too
+    layouts: dict[Layout, hashlib.blake2b] = field(default_factory=dict)  # with a layout added
 
 
 class Fingerprinter:
-    """Makes fingerprints under one secret; two secrets share no fingerprint."""
+    """Makes fingerprints with one secret. Raises ValueError if the secret is too short or long."""
 
     def __init__(self, secret: bytes) -> None:
         if not 16 <= len(secret) <= MAX_SECRET_BYTES:
@@ -43,7 +43,7 @@ class Fingerprinter:
     def prefix(
         self, tenant: str, route: str, digest: bytes, controls: Mapping[str, float]
     ) -> Prefix:
-        """Hash what all rows of a request share; controls count whatever their order."""
+        """Hash the part that all rows of a request share; the order of controls does not matter."""
         hasher = hashlib.blake2b(key=self._secret, digest_size=KEY_BYTES)
         for part in (tenant.encode(), route.encode(), digest):
             hasher.update(_delimit(part))
@@ -53,7 +53,7 @@ class Fingerprinter:
         return Prefix(hasher)
 
     def row_keys(self, prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Key]:
-        """One key for each row of the inputs, which have the same leading dimension, in order."""
+        """Return one key per row, in order; all inputs have the same leading dimension."""
         arrays = [inputs[name] for name in sorted(inputs)] if len(inputs) > 1 else inputs.values()
         shared = _read_layout(prefix, inputs)
         keys = []
@@ -66,7 +66,7 @@ class Fingerprinter:
 
 
 def _read_layout(prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> hashlib.blake2b:
-    """The prefix's hasher after everything that all rows of such inputs share."""
+    """Return the prefix's hasher, extended by the layout of the inputs."""
     layout = tuple([(name, inputs[name].dtype, inputs[name].shape[1:]) for name in sorted(inputs)])
     shared = prefix.layouts.get(layout)
     if shared is None:
@@ -82,7 +82,7 @@ def _delimit(part: bytes) -> bytes:
 
 
 def _encode_layout(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) -> bytes:
-    """Name, dtype and a row's shape; these fix how many bytes the row's content has."""
+    """Encode name, dtype and a row's shape; these fix the length of the row's bytes."""
     name, dtype, shape = layout
     return b"".join(
         [
@@ -94,7 +94,7 @@ def _encode_layout(layout: tuple[str, np.dtype[np.generic], tuple[int, ...]]) ->
 
 
 def _row_bytes(array: npt.NDArray[np.generic]) -> Sequence[bytes | memoryview]:
-    """Each row's bytes in C order, whatever the array's strides."""
+    """Return each row's bytes in C order, for any strides."""
     if array.dtype.hasobject:
         return [b"".join([_delimit(_encode(item)) for item in row.ravel()]) for row in _rows(array)]
     rows = len(array)
@@ -112,7 +112,7 @@ def _rows(array: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
 
 
 def _encode(item: object) -> bytes:
-    """An element of a BYTES tensor. Text and bytes of the same letters are different things."""
+    """Encode an element of a BYTES tensor; a str and its bytes are encoded differently."""
     if isinstance(item, bytes):
         return b"b" + item
     if isinstance(item, str):

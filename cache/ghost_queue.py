@@ -1,10 +1,9 @@
-"""Ghosts: the keys that were evicted lately without a hit, in eight bytes each.
+"""The ghost queue of S3-FIFO: keys evicted recently without a hit, in eight bytes each.
 
-A table of hashes with the time of their departure, as S3-FIFO proposes (see `cache/s3_fifo.py`). A
-key may stand in two slots and takes that of the earlier departure; who lost his slot, or one time
-in 2^31 looks like another, only waits in the wrong queue. Nobody outside can choose keys that
-share slots: they are keyed hashes, and Python's hash of them is keyed too. Knows nothing of
-answers.
+A table of hashes with the time of their eviction, as S3-FIFO proposes (see `cache/s3_fifo.py`). A
+key has two possible slots and takes the one with the earlier eviction. A key that lost its slot, or
+collides with another one (1 in 2^31), only waits in the wrong queue. Callers cannot choose keys
+that share slots: keys are keyed hashes, and Python's hash of them is keyed too.
 """
 
 import numpy as np
@@ -17,15 +16,15 @@ _TAG = (1 << _TAG_BITS) - 1
 
 
 class GhostQueue:
-    """The last departures, as far as `slots` slots remember them."""
+    """The most recent evictions, in `slots` slots."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._table = np.zeros(slots, np.uint64).data  # pages nobody wrote to take no memory
+        self._table = np.zeros(slots, np.uint64).data  # pages never written to take no RAM
         self._evictions = 0
 
     def add(self, key: Key) -> None:
-        """The key leaves now."""
+        """Record that the key is evicted now."""
         hashed = hash(key)
         tag = hashed >> _TAG_BITS & _TAG
         slot, other = hashed % self._slots, tag % self._slots
@@ -35,7 +34,7 @@ class GhostQueue:
         self._table[slot] = (self._evictions & _TAG) << _TAG_BITS | tag
 
     def contains(self, key: Key, window: int) -> bool:
-        """Whether the key is among the last `window` departures, at most as many as slots."""
+        """Whether the key is among the last `window` evictions; `window` is at most `slots`."""
         if not self._evictions:
             return False
         hashed = hash(key)

@@ -1,8 +1,8 @@
-"""The local cache: answers kept in this process, bounded in bytes.
+"""The answer cache of this process, bounded in bytes.
 
-Each answer has a time to live; which leaves first is the business of `cache/s3_fifo.py`, whose own
-bytes count too. Used from the event loop only, hence without a lock. Knows nothing of routes: the
-keys tell them apart.
+Each answer has a time to live. `cache/s3_fifo.py` decides which one is evicted first; its overhead
+counts towards the limit. Only the event loop uses the cache, so it has no lock. Keys include the
+route.
 """
 
 import sys
@@ -22,7 +22,7 @@ ARRAY_BYTES = 128  # an array's header, its shape and its slot in `outputs`
 
 @dataclass(frozen=True, slots=True)
 class CacheCounts:
-    """What a cache has done since it was made, and what it holds now."""
+    """Counts since the cache was created, and its current content."""
 
     hits: int
     misses: int
@@ -35,7 +35,7 @@ class CacheCounts:
 
 
 class LocalCache:
-    """At most `limit_bytes`, the queues' own included; `clock` gives seconds that never go back."""
+    """Holds at most `limit_bytes`, with overhead; `clock` returns seconds that never decrease."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class LocalCache:
         self._limit_bytes = limit_bytes
         self._ttl_s = ttl_s
         self._clock = clock
-        slots = limit_bytes // ENTRY_BYTES + 1  # no more answers than this can be held
+        slots = limit_bytes // ENTRY_BYTES + 1  # the largest possible number of answers
         self._own_bytes = SLOT_BYTES * slots
         self._capacity_bytes = max(0, limit_bytes - self._own_bytes)
         self._queues = S3Fifo(self._capacity_bytes, slots)
@@ -58,9 +58,9 @@ class LocalCache:
         self._evictions = self._expirations = self._rejected = 0
 
     def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
-        """The answer, or None when it is unknown or too old.
+        """Return the answer, or None if there is none or it has expired.
 
-        A first look that another one follows in case of a miss does not count the miss.
+        `count_miss` is false for a look-up that is followed by another one after a miss.
         """
         entry = self._find(key)
         if entry is None:
@@ -77,7 +77,7 @@ class LocalCache:
         return entry.outcome
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """Keep the answer for `ttl_s` (default: the cache's); an older one of this key goes."""
+        """Store the answer for `ttl_s` seconds (default: the cache's); it replaces an older one."""
         queues = self._queues
         entry = self._find(key)
         if entry is not None:
@@ -112,7 +112,7 @@ class LocalCache:
         )
 
     def check_invariants(self) -> None:
-        """Assert that the books balance; nothing kept can be written or pins a larger array."""
+        """Assert that sizes add up, and that arrays are read-only and own their bytes."""
         self._queues.check_invariants()
         held = self._queues.size_bytes
         assert held <= self._capacity_bytes, f"{held} bytes kept, {self._capacity_bytes} allowed"
@@ -124,7 +124,7 @@ class LocalCache:
                 assert array.base is None, f"{name} pins another array"
 
     def _evict_to_fit(self, key: Key, size_bytes: int, now: float) -> None:
-        """Evict until an answer of this size fits, in the place that its key has, if any."""
+        """Evict until an answer of this size fits, given the entry that its key may have."""
         queues = self._queues
         while True:
             kept_bytes = ENTRY_BYTES if key in queues.entries else 0
@@ -141,13 +141,13 @@ class LocalCache:
 
 def count_bytes(array: npt.NDArray[np.generic]) -> int:
     size_bytes = ARRAY_BYTES + array.nbytes
-    if array.dtype.hasobject:  # text and the like, to which the array only points
+    if array.dtype.hasobject:  # objects such as text, which the array only points to
         size_bytes += sum(map(sys.getsizeof, array.flat))
     return size_bytes
 
 
 def own_copy(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """A read-only array with its own bytes: itself if it is one, else a copy."""
+    """Return a read-only array that owns its bytes: the array itself if it does, else a copy."""
     if array.base is None and not array.flags.writeable:
         return array
     copy = np.array(array)

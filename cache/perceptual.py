@@ -1,14 +1,14 @@
-"""What a picture looks like: the 64-bit dHash, how far it can be trusted, and a second witness.
+"""Perceptual hashing of pictures: the 64-bit dHash, its reliable bits, and a second signature.
 
 The dHash is the one of the dual-CNN paper's code: grey, bilinear to 9x8, a bit for each pixel whose
 right neighbour is brighter, row by row, bit i = 2^i. Grey is (299 R + 587 G + 114 B) / 1000, and
 the resize interpolates between the pixels next to each centre without smoothing; both round half
 up, in whole numbers, so that every machine and every batch gets the same bits.
 
-On its own it is no key: every picture without horizontal structure has hash 0, and where neighbours
-are nearly equal noise decides. So a sketch also says which bits are `sure`, whether there are
-enough of them (`textured`), and keeps a `signature` of all pixels that shares nothing with the
-hash. What is kept of whom, and for how long, is left to `cache.perceptual_cache`.
+The hash alone is not a key: every picture without horizontal structure has hash 0, and where
+adjacent pixels are nearly equal, noise decides. So a sketch also has the bits that are `sure`,
+whether there are enough of them (`textured`), and a `signature` of all pixels that is independent
+of the hash. `cache.perceptual_cache` stores sketches and answers.
 """
 
 from functools import lru_cache
@@ -23,18 +23,18 @@ Int32s = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
 
-TRUSTED_LEVELS = 4  # neighbours further apart than this keep their order under noise and JPEG
+TRUSTED_LEVELS = 4  # pixels that differ by more keep their order under noise and JPEG
 MIN_EDGES = 4  # sure bits a picture must have in either direction to be compared at all
-GRID = 32  # the signature's blocks a side; smaller pictures are their own signature
+GRID = 32  # blocks of the signature per side; smaller pictures are their own signature
 MAX_DOMINANT_SHARE = 12  # one place may differ by this many times what all may on average
 _ROWS, _COLUMNS = 8, 9
 
 
 class Sketch(NamedTuple):
-    """One picture's hash and what is needed to trust it."""
+    """One picture's hash, and the data to judge whether it is reliable."""
 
     key: np.uint64  # the dHash
-    sure: np.uint64  # the bits of it that noise does not turn
+    sure: np.uint64  # the bits that noise does not flip
     textured: bool  # enough sure bits both ways; a flat picture resembles nothing
     level: float  # the signature's mean
     signature: npt.NDArray[np.uint8]  # [parts, values]: block means, then block deviations if any
@@ -42,14 +42,14 @@ class Sketch(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How alike two pictures must be for one's answer to serve the other."""
+    """How similar two pictures must be to share an answer."""
 
     distance: int = 1  # sure bits in which their hashes may differ
     difference: float = 4.0  # root mean square of their signatures' differences, in grey levels
 
 
 def sketch_pictures(pictures: Pictures) -> list[Sketch]:
-    """A sketch of each picture, in order."""
+    """Make a sketch of each picture, in order."""
     steps = _brightness_gradients(pictures)
     rises, falls = pack_bits(steps > TRUSTED_LEVELS), pack_bits(steps < -TRUSTED_LEVELS)
     textured = np.minimum(np.bitwise_count(rises), np.bitwise_count(falls)) >= MIN_EDGES
@@ -70,7 +70,7 @@ def sketch_pictures(pictures: Pictures) -> list[Sketch]:
 
 
 def hash_pictures(pictures: Pictures) -> Hashes:
-    """The paper's 64-bit dHash of each picture, and nothing else."""
+    """Compute only the paper's 64-bit dHash of each picture."""
     return pack_bits(_brightness_gradients(pictures) > 0)
 
 
@@ -104,7 +104,7 @@ def make_signatures(pictures: Pictures) -> npt.NDArray[np.uint8]:
 def find_most_similar(
     signature: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8], bounds: Bounds
 ) -> int | None:
-    """The most alike of the other signatures, by number; None when none is within the bounds."""
+    """Return the index of the most similar signature; None if none is within the bounds."""
     squares = np.square(others.astype(np.float32) - signature)
     means = squares.mean(axis=2).max(axis=1)
     limit = bounds.difference**2
@@ -114,14 +114,14 @@ def find_most_similar(
 
 
 def pack_bits(bits: npt.NDArray[np.bool_]) -> Hashes:
-    """[N,64] booleans as one number a row, bit i = 2^i."""
+    """Pack booleans [N,64] into one number per row, bit i = 2^i."""
     packed = np.packbits(bits, axis=1, bitorder="little")
     hashes: Hashes = np.ascontiguousarray(packed).view("<u8")[:, 0]
     return hashes
 
 
 def _brightness_gradients(pictures: Pictures) -> Int32s:
-    """[N,64]: how much brighter each right neighbour is, row by row."""
+    """Return [N,64]: how much brighter each pixel's right neighbour is, row by row."""
     small = shrink(pictures)
     return (small[:, :, 1:] - small[:, :, :-1]).reshape(len(pictures), -1)
 

@@ -1,9 +1,9 @@
-"""The perceptual cache: answers of pictures, searched by likeness instead of equality.
+"""A cache for similar pictures: a look-up finds the answer of a picture that looks almost the same.
 
-A look-up compares hashes with all pictures of its namespace, takes the few nearest, and gives an
-answer only where the signature agrees too. Bounded in bytes, each answer with a time to live, least
-recently used out first; used from the event loop only. Whether an answer may be used, and what is
-worth keeping, is left to its owner: here nothing is known of routes, confidence or audits.
+It compares hashes with all pictures of the namespace, takes the few nearest, and returns an answer
+only if the signature matches too. The cache is bounded in bytes; each answer has a time to live,
+and the least recently used one is evicted first. Only the event loop uses it. The owner decides
+which answers may be used and stored.
 """
 
 import time
@@ -20,13 +20,13 @@ from core.messages import Outcome
 # Entry, its place in the order and on its shelf, outcome and sketch; measured with tracemalloc.
 ENTRY_BYTES = 960
 BUCKET_BYTES = 1280  # a namespace with room for 16 hashes
-MAX_CANDIDATES = 16  # whose signatures are compared in one look-up
+MAX_CANDIDATES = 16  # signatures compared in one look-up
 _MIN_CAPACITY = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PerceptualCacheCounts:
-    """What a cache has done since it was made, and what it holds now."""
+    """Counts since the cache was created, and its current content."""
 
     stores: int
     evictions: int
@@ -38,7 +38,7 @@ class PerceptualCacheCounts:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One answer and the picture it was given for; opaque to callers but for the outcome."""
+    """An answer and the sketch of its picture; callers use only the outcome."""
 
     outcome: Outcome
     sketch: Sketch
@@ -49,7 +49,7 @@ class Entry:
 
 
 class PerceptualCache:
-    """Least recently used, at most `limit_bytes`; `clock` gives seconds that never go back."""
+    """An LRU cache of at most `limit_bytes`; `clock` returns seconds that never decrease."""
 
     def __init__(self, limit_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         if limit_bytes <= 0:
@@ -64,8 +64,9 @@ class PerceptualCache:
     def find(
         self, namespace: Hashable, sketch: Sketch, bounds: Bounds
     ) -> tuple[Entry | None, bool]:
-        """The most alike picture within the bounds; and, without one, whether there were some whose
-        hashes agreed and whose signatures did not.
+        """Return the most similar picture within the bounds.
+
+        Without one, also return whether a hash matched whose signature did not.
         """
         bucket = self._buckets.get((namespace, sketch.shape))
         if bucket is None:
@@ -81,7 +82,7 @@ class PerceptualCache:
         return near[best], False
 
     def put(self, namespace: Hashable, sketch: Sketch, outcome: Outcome, ttl_s: float) -> None:
-        """Keep the answer for `ttl_s`."""
+        """Store the answer for `ttl_s` seconds."""
         outputs = {name: own_copy(array) for name, array in outcome.outputs.items()}
         signature = np.asarray(own_copy(sketch.signature), np.uint8)
         sketch = sketch._replace(signature=signature)
@@ -106,7 +107,7 @@ class PerceptualCache:
         self._stores += 1
 
     def remove(self, entry: Entry) -> None:
-        """Drop an answer; one that has gone already is no matter."""
+        """Remove an answer, unless it is gone already."""
         if entry not in self._order:
             return
         del self._order[entry]
@@ -117,7 +118,7 @@ class PerceptualCache:
             self._size_bytes -= BUCKET_BYTES
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove all answers."""
         self._buckets.clear()
         self._order.clear()
         self._size_bytes = 0
@@ -133,7 +134,7 @@ class PerceptualCache:
         )
 
     def check_invariants(self) -> None:
-        """Assert that the books balance and every answer stands in its place, read-only."""
+        """Assert that sizes add up, and that every answer is at its index and read-only."""
         total = sum(entry.size_bytes for entry in self._order)
         total += BUCKET_BYTES * len(self._buckets)
         assert total == self._size_bytes, f"{total} bytes kept, {self._size_bytes} counted"
@@ -160,7 +161,7 @@ class PerceptualCache:
 
 
 class _Bucket:
-    """The entries of one namespace and shape, their hashes side by side."""
+    """The entries of one namespace and shape, with their hashes in one array."""
 
     __slots__ = ("_keys", "_levels", "_sures", "entries", "name")
 
@@ -172,7 +173,7 @@ class _Bucket:
         self._levels: Floats = np.zeros(_MIN_CAPACITY, np.float32)
 
     def nearest(self, sketch: Sketch, bounds: Bounds) -> list[Entry]:
-        """Entries whose hashes are within the bounds; the nearest, if they are many."""
+        """Return the entries whose hashes are within the bounds, only the nearest if many."""
         count = len(self.entries)
         apart = self._keys[:count] ^ sketch.key
         clashes = np.bitwise_count(apart & self._sures[:count] & sketch.sure)
@@ -193,7 +194,7 @@ class _Bucket:
         self._write(entry)
 
     def remove(self, entry: Entry) -> None:
-        """The last one takes the place."""
+        """Remove an entry; the last entry takes its index."""
         last = self.entries.pop()
         if last is not entry:
             last.index = entry.index

@@ -1,9 +1,7 @@
-"""A connection to Redis that is opened again when it is needed, and closed when an exchange goes
-wrong.
+"""A connection to Redis that is reopened when needed, and closed when an exchange fails.
 
-After a timeout the reply may still be on its way; the next question would get it. So a connection
-whose exchange did not end well is never used again. Knows of the client library no more than the
-methods of its connection; timeouts are the caller's.
+After a timeout the reply may still arrive, and the next command would get it. So a connection is
+never used again after a failed exchange. The caller enforces timeouts.
 """
 
 import asyncio
@@ -21,29 +19,29 @@ class RedisConnection:
 
     def __init__(
         self, connection: Any, connect_timeout_s: float, refusal: type[Exception]
-    ) -> None:  # Any: the library's connections are typed in part only
+    ) -> None:  # Any: the library's connections are only partly typed
         self._connection = connection
         self._connect_timeout_s = connect_timeout_s
-        self._refusal = refusal  # what a reply that is an error is raised as
+        self._refusal = refusal  # the exception class for a reply that is an error
         self._open = False
         self._opening: asyncio.Task[None] | None = None
 
     def open(self) -> "asyncio.Task[None]":
-        """Begin to connect; a failure is told to whoever waits for it, if anybody does."""
+        """Begin to connect; a failure is raised where the task is awaited."""
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._connect())
             self._opening.add_done_callback(_consume_error)
         return self._opening
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:  # Any: whatever Redis says
-        """Each command's reply, the error itself where Redis refused. One at a time."""
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:  # Any: any Redis reply
+        """Return each command's reply, or its error. Only one exchange may run at a time."""
         await self._wait_connected()
         connection = self._connection
         try:
             packed = b"".join(map(_pack, commands))
             await connection.send_packed_command(packed, check_health=False)
             return [await self._read() for _ in commands]
-        except BaseException:  # a timeout's cancellation too: the reply may still come
+        except BaseException:  # also a timeout's cancellation: the reply may still arrive
             await self._discard()
             raise
 
@@ -53,8 +51,8 @@ class RedisConnection:
         await self._discard()
 
     async def _wait_connected(self) -> None:
-        """Wait for the connection; it goes on being opened when the caller waits no longer."""
-        if self._open and await self._connection.can_read():  # closed, or bytes nobody asked for
+        """Wait for the connection; opening continues if the caller stops waiting."""
+        if self._open and await self._connection.can_read():  # closed, or unexpected bytes
             await self._discard()
         if not self._open:
             await asyncio.shield(self.open())
@@ -82,6 +80,6 @@ class RedisConnection:
 
 
 def _consume_error(opening: "asyncio.Task[None]") -> None:
-    """Who waited for it may have left, and asyncio would log what nobody took."""
+    """Consume the error, as asyncio logs errors of tasks that nothing awaits."""
     if not opening.cancelled():
         opening.exception()

@@ -1,10 +1,10 @@
-"""The remote cache: answers in a Redis that processes share.
+"""The answer cache in Redis, which processes share.
 
-One MGET a look-up, pipelined SETs, a few connections, a hard timeout, and a circuit breaker for
-each of both. Nothing here raises but a caller's own cancellation: what Redis cannot answer in time
-is a miss and a count. A connection whose exchange did not end well is closed before anybody else
-can use it, so that a late reply never answers a later question; the seal of each value (`encoding`)
-says so once more. Which rows are worth asking for is the engine's business.
+One MGET per look-up, pipelined SETs, a few connections, a hard timeout, and a circuit breaker each
+for look-ups and stores. Nothing raises except a caller's own cancellation: a look-up that Redis
+does not answer in time is a counted miss. A connection is closed after a failed exchange, so that a
+late reply never answers a later command; the seal of each value (`encoding`) detects that too. The
+engine decides which rows are worth a look-up.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from core.messages import Key, Outcome
 MAX_KEYS = 64  # of one exchange
 MAX_EXCHANGE_BYTES = 2**18  # of the values of one, unless a single value is larger
 MAX_PENDING_BYTES = 2**23
-CONNECT_TIMEOUT_S = 2.0  # TLS takes several turns; nobody waits for that longer than his timeout
-FAILURES = 3  # in a row, then it is left alone
+CONNECT_TIMEOUT_S = 2.0  # TLS takes several round trips; a look-up still has its own timeout
+FAILURES = 3  # in a row, until the breaker opens
 RETRY_S = 0.25
 
 
@@ -38,7 +38,7 @@ _log = logging.getLogger("sparing.cache")
 
 
 class RemoteCache:
-    """Make it, use it and close it inside one running loop."""
+    """Create, use and close it inside one running event loop."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class RemoteCache:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises ValueError for a URL that is none; opens nothing yet."""
+        """Opens no connection yet. Raises ValueError for a malformed URL."""
         if max_connections < 2:
             raise ValueError(f"max_connections: {max_connections} given, 2 or more are allowed")
         self.timeout_s = timeout_s
-        self.max_concurrent_lookups = max_connections - 1  # that may be under way at once
+        self.max_concurrent_lookups = max_connections - 1  # the limit of concurrent look-ups
         self._encoding = Encoding(secret)
         self._prefix = prefix.encode() + b"%d:" % VERSION
         self._ttl_s = ttl_s
@@ -81,20 +81,18 @@ class RemoteCache:
         self._errors: Counter[Reason] = Counter()
 
     def connect(self) -> None:
-        """Open all connections before a row needs one; trouble is met when one is needed."""
+        """Open all connections before a row needs one; failures show when one is used."""
         for link in self._connections:
             link.open()
 
     def lookup_state(self) -> BreakerState:
-        """Whether look-ups are made now: closed yes, open no, half-open a single one."""
+        """The breaker of look-ups: closed allows them, open none, half-open a single one."""
         return self._lookup_breaker.state()
 
     async def look_up(
         self, keys: Sequence[Key], within_s: float | None = None
     ) -> Sequence[StoredAnswer | None] | None:
-        """What is known of at most MAX_KEYS keys, in one MGET; None: it could not be asked, or not
-        in time.
-        """
+        """Look up at most MAX_KEYS keys in one MGET; None if Redis did not answer in time."""
         command = (b"MGET", *[self._prefix + key for key in keys])
         began = self._clock()
         replies = await self._attempt(
@@ -115,8 +113,9 @@ class RemoteCache:
         return found
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """Keep the answer for `ttl_s` (default: the cache's): sent soon, with others; dropped when
-        too many wait already.
+        """Store the answer for `ttl_s` seconds (default: the cache's).
+
+        It is sent soon, together with others, or dropped if too many are waiting.
         """
         if self._store_breaker.state() == "open" or self._pending_bytes >= MAX_PENDING_BYTES:
             self._errors["dropped"] += 1
@@ -130,7 +129,7 @@ class RemoteCache:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def close(self) -> None:
-        """Store what waits if that goes quickly, then close all connections."""
+        """Store the waiting answers if that is quick, then close all connections."""
         if self._flushing is not None:
             await asyncio.wait([self._flushing], timeout=CONNECT_TIMEOUT_S)
             if self._flushing is not None:
@@ -177,7 +176,7 @@ class RemoteCache:
         return self._prefix + key, value, max(1, int(ttl_s * 1000))
 
     async def _flush(self) -> None:
-        """Send what waits, in batches, until nothing does."""
+        """Send the waiting answers, in batches, until there are none."""
         try:
             while self._pending:
                 batch = _take_batch(self._pending)
@@ -207,8 +206,9 @@ class RemoteCache:
         timeout_s: float,
         keys: int,
     ) -> list[Any] | None:
-        """The commands' replies, of which at least one is no error; None: counted, and a failure
-        for the breaker.
+        """Return the commands' replies, at least one without error.
+
+        None: all failed, which is counted and recorded by the breaker.
         """
         if not breaker.allow_attempt():
             self._errors["dropped"] += keys
@@ -222,12 +222,12 @@ class RemoteCache:
                     links.put_nowait(link)
         except (TimeoutError, RedisTimeout):
             self._fail(breaker, "timeout", keys)
-        except Exception as error:  # whatever a broken network, server or library comes up with
+        except Exception as error:  # a broken network, server or library may raise anything
             self._fail(breaker, "connection", keys, type(error).__name__)
         else:
             if not all(isinstance(reply, ResponseError) for reply in replies):
                 if breaker.record_success():
-                    _log.info("the remote cache answers again")
+                    _log.info("the Redis cache answers again")
                 return replies
             self._fail(breaker, "refused", keys, str(replies[0]).partition(" ")[0])
         return None
@@ -238,7 +238,7 @@ class RemoteCache:
             what = "answer" if breaker is self._lookup_breaker else "store"
             why = f"{reason}, {detail}" if detail else reason
             _log.warning(
-                "the remote cache does not %s (%s); tried again every %g s",
+                "the Redis cache does not %s (%s); trying again every %g s",
                 what, why, RETRY_S,
             )  # fmt: skip
 
@@ -255,32 +255,33 @@ def _take_batch(waiting: deque[tuple[Key, bytes, int]]) -> list[tuple[Key, bytes
 
 
 def make_connection(url: str) -> AbstractConnection:
-    """An unopened connection. Raises ValueError with a sentence that repeats nothing of the URL,
-    which may hold a password.
+    """Create a connection without opening it.
+
+    Raises ValueError with a sentence that does not repeat the URL, which may hold a password.
     """
     try:
         options = dict(parse_url(url))
     except ValueError:
         raise ValueError(
-            "the URL is none of redis://, rediss:// or unix://; characters of a password "
-            "other than letters and digits are to be percent-encoded"
+            "the URL must begin with redis://, rediss:// or unix://; in a password, percent-encode "
+            "all characters except letters and digits"
         ) from None
     allowed = {"host", "port", "path", "db", "username", "password", "connection_class"}
     foreign = sorted(name for name in options if name not in allowed and name[:4] != "ssl_")
     if foreign:
-        raise ValueError(f"the URL sets {foreign[0]!r}, which is no option here")
+        raise ValueError(f"the URL sets {foreign[0]!r}, which is not an option here")
     kind: Any = options.pop("connection_class", Connection)  # three classes, no common signature
     try:
         connection: AbstractConnection = kind(
             **options,
             protocol=2,
-            socket_timeout=None,  # timeouts are ours
+            socket_timeout=None,  # this module enforces timeouts
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
-            driver_info=None,  # opening needs no more turns than it must
+            driver_info=None,  # saves round trips when opening
         )
         if isinstance(connection, SSLConnection):
-            connection.ssl_context.get()  # certificates are read now, not while rows wait
+            connection.ssl_context.get()  # read certificates now, not while rows wait
     except (TypeError, ValueError, OSError, RedisError):
         raise ValueError(
             "the URL has options that do not fit its scheme, or that name files that cannot be read"

@@ -1,4 +1,4 @@
-"""What a process has had of the remote cache, as values; readable without its client library."""
+"""Counts of the Redis cache in a process; this module does not need the client library."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,14 +11,14 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class RemoteCounts:
-    """Counts since the cache was made, in keys; the rest as it is now."""
+    """Counts of keys since the cache was created, and its current state."""
 
     hits: int
-    misses: int  # asked for without an answer, whatever the reason
+    misses: int  # looked up without an answer, for any reason
     stores: int
     errors: dict[Reason, int]  # those that occurred
-    lookups: int  # that were answered, each for many keys
-    lookup_s: float  # that these took
+    lookups: int  # answered look-ups, each of many keys
+    lookup_s: float  # seconds of these look-ups
     lookup_state: BreakerState
     store_state: BreakerState
     pending_bytes: int

@@ -1,13 +1,12 @@
-"""What leaves the cache first: S3-FIFO, two queues and the ghosts of those who left the first.
+"""The eviction policy S3-FIFO: a small queue, a main queue, and a ghost queue of evicted keys.
 
 Yang, Zhang, Qiu, Yue and Vinayak, *FIFO Queues are All You Need for Cache Eviction*, SOSP 2023. A
-new answer waits in the small queue, a tenth of the bytes. If it was asked for by the time it gets
-to the head, it moves to the main queue, else it leaves and a ghost remembers it; who comes
-back as a ghost goes to the main queue at once. There the head leaves if it was not asked for, else
-it goes to the end with one hit less. So a hit is a counter, and what is asked for once passes
-through a tenth of the cache. An answer leaves at the head only: what grew old or is to be
-replaced becomes hollow and keeps its place. Leaves clocks, counting and what is stored to
-`cache/local_cache.py`.
+new answer enters the small queue, a tenth of the bytes. If it had a hit when it reaches the head,
+it moves to the main queue; else it is evicted and its key enters the ghost queue. A key in the
+ghost queue enters the main queue at once. In the main queue, a head without hits is evicted; any
+other goes to the end with one hit less. So a hit only increments a counter, and answers used once
+pass through a tenth of the cache. An answer leaves only at the head: one that expired or is
+replaced becomes hollow and keeps its position.
 """
 
 import math
@@ -18,16 +17,16 @@ from cache.ghost_queue import GhostQueue
 from core.messages import Key, Outcome
 
 # Key, its slots in dictionary and queue, entry and outcome objects; measured with tracemalloc on
-# Python 3.11, the dictionary being at its most wasteful.
+# Python 3.11, when the dictionary uses the most space.
 ENTRY_BYTES = 568
 SMALL_SHARE = 0.1
 MAX_HITS = 3
-MAX_SECOND_CHANCES = 64  # heads spared in one eviction, which bounds how long it takes
+MAX_SECOND_CHANCES = 64  # second chances in one eviction, which bounds its time
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A key that is kept; `hits` since it came to its place in its queue, up to MAX_HITS."""
+    """A key in a queue; `hits` since it took its position, up to MAX_HITS."""
 
     key: Key
     outcome: Outcome | None  # None: hollow
@@ -38,12 +37,12 @@ class Entry:
 
 
 class S3Fifo:
-    """Holds entries in leaving order; the caller evicts until there is room."""
+    """Holds entries in order of eviction; the caller evicts until a new one fits."""
 
     def __init__(self, capacity_bytes: int, slots: int) -> None:
         self.entries: dict[Key, Entry] = {}
         self.size_bytes = 0
-        self.expired_entries = 0  # so many entries are
+        self.expired_entries = 0  # number of hollow entries
         self._small: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
         self._small_bytes = 0
@@ -51,7 +50,7 @@ class S3Fifo:
         self._ghosts = GhostQueue(slots)
 
     def add(self, key: Key, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
-        """Take in a key that has no entry; who lately left does not wait in the small queue."""
+        """Add a key without an entry; a key in the ghost queue skips the small queue."""
         in_small = not self._ghosts.contains(key, len(self.entries))
         entry = Entry(key, outcome, size_bytes, expires_at, 0, in_small)
         self.entries[key] = entry
@@ -63,7 +62,7 @@ class S3Fifo:
             self._main.append(entry)
 
     def refill(self, entry: Entry, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
-        """Give a hollow entry an answer; it has been asked for once more."""
+        """Give a hollow entry an answer; this counts as a hit."""
         entry.outcome = outcome
         entry.expires_at = expires_at
         entry.hits = min(entry.hits + 1, MAX_HITS)
@@ -71,7 +70,7 @@ class S3Fifo:
         self._resize(entry, size_bytes)
 
     def expire(self, entry: Entry) -> None:
-        """Make an entry hollow; one that is so already is no matter."""
+        """Make an entry hollow, unless it is already."""
         if entry.outcome is None:
             return
         entry.outcome = None
@@ -80,10 +79,10 @@ class S3Fifo:
         self._resize(entry, ENTRY_BYTES)
 
     def evict(self, now: float) -> Entry:
-        """Drop one of the entries there are, and return it.
+        """Remove one entry and return it.
 
-        Heads that were asked for are spared, but no more than MAX_SECOND_CHANCES: a put is to take
-        no longer when all of a large cache is asked for.
+        Heads with hits get a second chance, but at most MAX_SECOND_CHANCES of them, so that storing
+        stays fast when every answer of a large cache has hits.
         """
         spared = 0
         while True:
@@ -108,7 +107,7 @@ class S3Fifo:
         return entry
 
     def check_invariants(self) -> None:
-        """Assert that every key is in one queue, that the bytes add up and the counters hold."""
+        """Assert that every key is in one queue, and that bytes and counters add up."""
         queued = [*self._small, *self._main]
         assert {id(entry) for entry in queued} == set(map(id, self.entries.values()))
         assert len(queued) == len(self.entries), "an entry stands twice"

@@ -1,4 +1,4 @@
-"""Keys made from the one secret that processes share, a different one for each purpose."""
+"""Derives a different key for each purpose from the secret that processes share."""
 
 import hashlib
 
@@ -7,7 +7,10 @@ KEY_BYTES = 32
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
-    """32 bytes that tell nothing of the secret, nor of another purpose's key."""
+    """Return 32 bytes that reveal neither the secret nor the key of another purpose.
+
+    Raises ValueError if the secret is too short.
+    """
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(
             f"secret: {len(secret)} bytes given, {MIN_SECRET_BYTES} or more are allowed"

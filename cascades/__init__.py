@@ -1,1 +1,1 @@
-"""Pipelines that adapt the model: stop at the first stage that is sure."""
+"""Pipelines that adapt the model: a row stops at the first stage that is confident enough."""

@@ -1,9 +1,9 @@
-"""How answers of several stages become one: pure rules over calibrated log-probabilities.
+"""Rules that combine the answers of several stages: pure functions of log-probabilities [N, K].
 
 `post_check` is the rule of arXiv 2412.01039: the answer with the higher score wins, a tie goes to
 the earlier stage. `last` is the paper's rule without post-check. `average` is the mean of the
-log-probabilities of all stages that ran, renormalised. Used alike when serving and when choosing a
-cascade.
+log-probabilities of all stages that ran, renormalised. Serving and the selection of a cascade use
+the same functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from core.scores import Floats, Score, log_softmax
 
 @dataclass(frozen=True, slots=True)
 class CombinedAnswer:
-    """The combined answer of the stages that ran so far, and what the next stage needs of it."""
+    """The combined answer of the stages that ran so far, and what the next stage needs from it."""
 
     probabilities: Floats  # [N, K]
     scores: Floats  # [N]
@@ -30,7 +30,7 @@ Rule = Callable[[CombinedAnswer, CombinedAnswer, int, Score], CombinedAnswer]
 
 
 def first_answer(log_probabilities: Floats, score: Score, index: int = 0) -> CombinedAnswer:
-    """What one stage says by itself."""
+    """The answer of one stage by itself."""
     probabilities = np.exp(log_probabilities)
     exits = np.full(len(probabilities), index, dtype=np.int64)
     return CombinedAnswer(probabilities, score(probabilities), exits, log_probabilities)
@@ -51,7 +51,7 @@ def post_check(
 
 
 def last(so_far: CombinedAnswer, new: CombinedAnswer, index: int, score: Score) -> CombinedAnswer:
-    """The later stage's answer, whatever the earlier ones said."""
+    """The later stage's answer; earlier ones are ignored."""
     return new
 
 

@@ -2,9 +2,9 @@
 
     compl(a, b) = ( n(a or b) - n(a and b) - | n(a) - n(b) | ) / N
 
-with n() the number of samples answered rightly. It equals 2 min(only a right, only b right) / N:
-balanced disagreement. It knows neither cost nor whether confidence can find the disagreement; the
-oracle's accuracy and gap say how much a perfect decision could gain.
+n() is the number of samples answered correctly. This is 2 min(only a correct, only b correct) / N,
+balanced disagreement. It ignores cost, and whether confidence can detect the disagreement. The
+oracle's accuracy and gap show how much a perfect decision could gain.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Hits = npt.NDArray[np.bool_]  # [N], which samples a model answers rightly
+Hits = npt.NDArray[np.bool_]  # [N], which samples a model answers correctly
 
 
 def complementarity(a: Hits, b: Hits) -> float:
@@ -22,15 +22,15 @@ def complementarity(a: Hits, b: Hits) -> float:
 
 
 def complementarity_matrix(pool: Sequence[Hits]) -> npt.NDArray[np.float64]:
-    """Complementarity of every two of M models, [M, M]."""
+    """Complementarity of every pair of M models, [M, M]."""
     return np.array([[complementarity(a, b) for b in pool] for a in pool], dtype=np.float64)
 
 
 def oracle_accuracy(pool: Sequence[Hits]) -> float:
-    """How often at least one of the models is right: what a perfect choice among them reaches."""
+    """The share of samples that at least one model gets right: the accuracy of a perfect choice."""
     return float(np.logical_or.reduce(pool).mean())
 
 
 def oracle_gap(pool: Sequence[Hits], achieved: float) -> float:
-    """What a perfect choice among the models would gain over the `achieved` accuracy."""
+    """The gain of a perfect choice among the models over the `achieved` accuracy, 0 to 1."""
     return oracle_accuracy(pool) - achieved

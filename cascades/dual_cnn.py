@@ -1,10 +1,10 @@
-"""Dual complementary CNNs: run a small net, and a further one only where the first is unsure.
+"""Dual complementary CNNs: run a small net, and a larger one only if the first is not confident.
 
 After "Reducing Inference Energy Consumption Using Dual Complementary CNNs" (arXiv 2412.01039), with
-any number of stages, calibrated scores and three rules for combining answers. A row stops where its
+any number of stages, calibrated scores and three rules for combining answers. A row stops if the
 stage's own score reaches the stage's threshold and the combined answer's confidence reaches the
-request's `min_confidence`; with 1 the last stage answers alone and is run alone. What earlier
-stages said travels with the row, in `so_far`. Queues, batches and deadlines are the engine's.
+request's `min_confidence`. With `min_confidence = 1` only the last stage runs and answers. A row
+carries the answers of earlier stages in `so_far`. The engine handles queues, batches and deadlines.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CascadeStage:
-    """One net and its decision. `run` is re-entrant: it keeps nothing."""
+    """One net and its decision. `run` is re-entrant: it keeps no state."""
 
     name: str
     index: int
@@ -81,7 +81,7 @@ class CascadeStage:
     def _find_survivors(
         self, rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer
     ) -> list[int]:
-        """The rows that go on to the next stage, in order."""
+        """Return the rows that continue to the next stage, in order."""
         if self.threshold is None:
             return []
         unsure = own.scores < self.threshold
@@ -100,7 +100,7 @@ class CascadeStage:
         )
         steps = [Step(macs, answer, None) for answer in answers]
         if survivors:
-            # Copied out together: a waiting row must not keep the whole batch alive.
+            # Copied, so that a waiting row does not keep the whole batch in memory.
             inputs = {name: rows.inputs[name][survivors] for name in self.input_names}
             inputs[SO_FAR] = _pack(verdict)[survivors]
             for place, row in enumerate(survivors):
@@ -110,7 +110,7 @@ class CascadeStage:
 
 
 def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
-    """Open every stage's net. Raises ModelDirectoryError naming the directory and the fault."""
+    """Open every stage's net. Raises ModelDirectoryError, which names the directory and fault."""
     route = read_classifier(directory)
     specs = route.manifest.stages
     route.check_stage_count(1, 1 if route.manifest.pipeline == "single" else None)
@@ -140,7 +140,7 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
 
 
 def _answer_alone(rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer) -> CombinedAnswer:
-    """The last stage's own answer for rows that ask for it, which may have skipped the others."""
+    """Use the last stage's own answer for rows that request it and may have skipped the others."""
     least = rows.controls.get("min_confidence")
     if least is None or not (alone := least == LAST_STAGE_ONLY).any():
         return verdict

@@ -1,11 +1,10 @@
 """Early exits: one trunk, cut into segments, with a small classifier after each.
 
 After "BranchyNet: Fast Inference via Early Exiting from Deep Neural Networks" (ICPR 2016), with any
-number of exits and calibrated scores. Each segment with its exit is a stage, so what a row takes
-along are the features so far, and rows of different requests share a batch again after every exit.
-A row ends at the first exit whose score reaches that exit's threshold and the request's
-`min_confidence`; the answer is that exit's own. Queues, batches and deadlines are the engine's;
-how exits are trained is `training`'s.
+number of exits and calibrated scores. Each segment with its exit is a stage: a row carries its
+features to the next one, and rows of different requests share batches again after every exit. A row
+ends at the first exit whose score reaches that exit's threshold and the request's `min_confidence`,
+with that exit's answer. The engine handles queues, batches and deadlines; `training` trains exits.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ FEATURES = "features"
 
 @dataclass(frozen=True, slots=True)
 class ExitStage:
-    """A segment of the trunk and its exit. `run` is re-entrant: it keeps nothing."""
+    """A segment of the trunk and its exit. `run` is re-entrant: it keeps no state."""
 
     name: str
     session: onnxruntime.InferenceSession
@@ -43,7 +42,7 @@ class ExitStage:
     head: ClassifierHead
     threshold: float
     following: str
-    takes: str  # what the following segment calls the features
+    takes: str  # the following segment's name for the features
 
     def run(self, rows: Batch) -> Sequence[Step]:
         feed = {name: rows.inputs[name] for name in self.input_names}
@@ -54,7 +53,7 @@ class ExitStage:
             rows, stage_scores.scores
         )
         survivors = np.flatnonzero(unsure & stage_scores.finite)
-        # Copied out together: a waiting row must not keep the whole batch's features alive.
+        # Copied, so that a waiting row does not keep the whole batch's features in memory.
         for row, carried in zip(survivors.tolist(), features[survivors], strict=True):
             goes_on = Next(self.following, {self.takes: carried})
             steps[row] = Step(self.head.macs, steps[row].answer, goes_on)
@@ -62,7 +61,7 @@ class ExitStage:
 
 
 def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]:
-    """Open the segments in the trunk's order. Raises ModelDirectoryError naming the fault."""
+    """Open the segments in the trunk's order. Raises ModelDirectoryError."""
     route = read_classifier(directory)
     route.check_stage_count(2)
     score = SCORES[route.read_options(Options).score]
@@ -87,7 +86,7 @@ def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]
 
 
 def _open_segments(route: ClassifierRoute) -> list[onnxruntime.InferenceSession]:
-    """The first takes the route's inputs, each other one the features of the one before."""
+    """Open all nets: the first takes the route's inputs, the others the features before them."""
     inputs: Tensors | Tensor = route.inputs
     sessions = []
     for spec in route.manifest.stages:

@@ -1,20 +1,20 @@
-"""Choosing a cascade from a pool: members, order, score, thresholds and rule, by held-out accuracy
-at expected cost C_A + p_esc C_B (+ p_esc2 C_C).
+"""Selects a cascade from a pool of trained models: members, order, score, thresholds and rule.
 
-Picking the best of thousands of threshold tuples on a few thousand pictures flatters the winner
-(0.44 points were lost on fresh data in one study). So nothing is judged on the rows it was picked
-on:
+The criterion is held-out accuracy at the expected cost C_A + p_esc C_B (+ p_esc2 C_C). To select
+the best of thousands of threshold tuples on a few thousand pictures overestimates the winner (one
+study lost 0.44 points on fresh data). So no candidate is evaluated on the rows that selected it:
 
 1. A candidate is a structure (chain of members, score, rule) and a budget, a fraction of the
-allowed cost. Its thresholds follow from both: the most accurate within the budget, then the
-cheapest. 2. K-fold: thresholds are picked on all folds but one and tried on the one left out. Only
-these out-of-fold rows give a candidate's accuracy and cost. 3. Of the candidates within the allowed
-cost, the best out-of-fold accuracy is found; the choice is the cheapest candidate (then the one
-with fewest stages) at most `tolerance` paired standard errors below it. 4. The chosen thresholds
-are then picked once more, on all rows.
+   allowed cost. Both determine its thresholds: the most accurate within the budget, then the
+   cheapest.
+2. K-fold: thresholds are selected on all folds but one and tried on the fold left out. Only these
+   out-of-fold rows give a candidate's accuracy and cost.
+3. Among the candidates within the allowed cost, find the best out-of-fold accuracy. The choice is
+   the cheapest candidate (then the one with fewest stages) at most `tolerance` paired standard
+   errors below it.
+4. The thresholds of the choice are selected once more, on all rows.
 
-Folds are strided, orders are fixed: the same input gives the same choice. Knows no nets and no
-files.
+Folds are strided and orders are fixed, so the same input gives the same choice.
 """
 
 import itertools
@@ -43,7 +43,7 @@ BUDGETS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the allowed cost
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One trained model of the pool. `cost` is measured (µs a row, say) in one unit for all."""
+    """One trained model of the pool. `cost` is per row, in the same unit for all members."""
 
     name: str
     logits: npt.NDArray[np.floating]  # [N, K] on held-out rows
@@ -52,27 +52,27 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cascade, judged out of fold; `thresholds` are those picked on all rows."""
+    """A cascade, evaluated out of fold; `thresholds` are selected on all rows."""
 
     members: tuple[str, ...]
     score: str
     combine: str
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...]
-    budget: float  # the expected cost its thresholds had to keep
+    budget: float  # limit of the expected cost for its thresholds
     accuracy: float  # out of fold
-    cost: float  # out of fold, expected a row
+    cost: float  # expected per row, out of fold
     standard_error: float  # of the accuracy's difference to the reference, paired
-    oracle_gap: float  # what a perfect choice among its members would gain
+    oracle_gap: float  # the gain of a perfect choice among its members
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen cascade, what it was compared with and what else there was."""
+    """The chosen cascade, its reference and the alternatives."""
 
     chosen: Candidate
     best: Candidate  # the most accurate out of fold within the allowed cost
-    front: tuple[Candidate, ...]  # all that no other beats in cost and accuracy, cheapest first
+    front: tuple[Candidate, ...]  # the Pareto front of cost and accuracy, cheapest first
     reference_accuracy: float
     reference_cost: float
     max_cost: float
@@ -81,11 +81,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """What all candidates are judged against."""
+    """The data that all candidates are evaluated with."""
 
     labels: Labels
     temperatures: dict[str, float]
-    hits: dict[str, npt.NDArray[np.bool_]]  # of every member by itself
+    hits: dict[str, npt.NDArray[np.bool_]]  # [N], of every member alone
     reference_hits: npt.NDArray[np.bool_]
 
 
@@ -113,10 +113,10 @@ def select(
     tolerance: float = 1.0,
     max_stages: int = MAX_STAGES,
 ) -> Choice:
-    """Choose a cascade that costs at most `max_cost_fraction` of the member `reference`.
+    """Select a cascade that costs at most `max_cost_fraction` of the member `reference`.
 
-    Tried are all single members, all ordered pairs and all threes from cheap to dear, with every
-    score and rule. Raises ValueError when no candidate is cheap enough.
+    Tries all single members, all ordered pairs and all triples in order of cost, with every score
+    and rule. Raises ValueError if no candidate is cheap enough.
     """
     if not 1 <= max_stages <= MAX_STAGES:
         raise ValueError(f"max_stages: {max_stages} given, 1 to {MAX_STAGES} are allowed")
@@ -137,9 +137,7 @@ def select(
     ]
     affordable = [item for item in stage_scores if item.candidate.cost <= max_cost]
     if not affordable:
-        raise ValueError(
-            f"max_cost_fraction: {max_cost_fraction} given, no cascade costs so little"
-        )
+        raise ValueError(f"max_cost_fraction: {max_cost_fraction} given, every cascade costs more")
     best = min(affordable, key=lambda item: (-item.candidate.accuracy, *_simplicity_key(item)))
     eligible = [item for item in affordable if _is_equivalent(item, best, tolerance)]
     return Choice(
@@ -156,7 +154,7 @@ def select(
 def _simplicity_key(
     item: _EvaluatedCandidate,
 ) -> tuple[float, int, tuple[str, ...], str, str, float]:
-    """Cheapest first, then fewest stages, then by name, so that ties have one answer."""
+    """Sort key: cheapest first, then fewest stages, then by name, so that ties are resolved."""
     candidate = item.candidate
     return (
         candidate.cost,
@@ -185,12 +183,12 @@ def _find_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 def _list_shapes(
     ordered: Sequence[Member], bench: _Evaluation, max_stages: int, max_cost: float
 ) -> Iterator[_CascadeShape]:
-    """Every structure whose first stage alone is affordable."""
+    """List every structure whose first stage alone is within the cost limit."""
     chains: list[tuple[Member, ...]] = [(member,) for member in ordered]
     if max_stages > 1:
         chains += itertools.permutations(ordered, 2)
     if max_stages > 2:
-        chains += itertools.combinations(ordered, 3)  # from cheap to dear
+        chains += itertools.combinations(ordered, 3)  # in order of cost
     logarithms = {m.name: log_softmax(m.logits, bench.temperatures[m.name]) for m in ordered}
     for score in SCORES:
         verdicts = {name: first_answer(p, SCORES[score]) for name, p in logarithms.items()}
@@ -208,7 +206,7 @@ def _trace(
     rule: str,
     labels: Labels,
 ) -> Trace:
-    """Run all rows through all stages of the chain, as if none ever stopped."""
+    """Run all rows through all stages of the chain, as if no row ever stopped."""
     combined = verdicts[chain[0].name]
     hits = [combined.probabilities.argmax(axis=1) == labels]
     for index, member in enumerate(chain[1:], 1):
@@ -222,7 +220,7 @@ def _trace(
 def _evaluate(
     structure: _CascadeShape, bench: _Evaluation, max_cost: float, folds: int
 ) -> Iterator[_EvaluatedCandidate]:
-    """One candidate for each budget, where thresholds exist that keep it."""
+    """Yield one candidate for each budget that some thresholds keep."""
     trace, rows = structure.trace, len(bench.labels)
     grid = make_grid(trace)
     parts = [slice(fold, None, folds) for fold in range(folds)]

@@ -1,8 +1,8 @@
 """Thresholds of one cascade: accuracy and expected cost over a grid, and the best within a budget.
 
-The grid takes quantiles of each stage's scores, closer together where few rows escalate. All
-thresholds of a chain of up to three stages are tried at once: sums over rows are matrix products of
-who-goes-on tables. Knows no labels and no nets, only which rows would be right after which stage.
+The grid uses quantiles of each stage's scores, closer together where few rows escalate. All
+thresholds of a chain of up to three stages are tried at once: sums over rows are products of 0/1
+matrices of escalating rows. Needs only which rows are correct after which stage.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from core.scores import Floats
 
 MAX_STAGES = 3
-ALWAYS = 1.000001  # above every score: each row goes on
+ALWAYS = 1.000001  # above every score: each row continues
 FRACTIONS = (
     0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.7, 0.85,
 )  # fmt: skip
@@ -22,11 +22,11 @@ FRACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What each row would do in a chain of S stages if none ever stopped."""
+    """Results of N rows in a chain of S stages, as if no row ever stopped."""
 
     hits: npt.NDArray[np.bool_]  # [S, N], the combined answer after stage s is right
-    scores: Floats  # [S - 1, N], by which the earlier stages decide
-    costs: tuple[float, ...]  # of each stage, a row
+    scores: Floats  # [S - 1, N], the scores of the stages that decide
+    costs: tuple[float, ...]  # per row, of each stage
 
     def take(self, rows: slice) -> "Trace":
         return Trace(self.hits[:, rows], self.scores[:, rows], self.costs)
@@ -34,7 +34,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class GridSums:
-    """Sums over some rows for every point of the grid [T1, T2]; tallies of disjoint rows add up."""
+    """Sums over some rows for every grid point [T1, T2]; sums of disjoint rows can be added."""
 
     hits: Floats
     cost: Floats
@@ -42,7 +42,7 @@ class GridSums:
 
 
 def make_grid(trace: Trace) -> tuple[Floats, ...]:
-    """The thresholds to try for each stage but the last."""
+    """Return the thresholds to try, for each stage but the last."""
     return tuple(
         np.append(np.quantile(scores, FRACTIONS), ALWAYS).astype(np.float64)
         for scores in trace.scores
@@ -51,7 +51,7 @@ def make_grid(trace: Trace) -> tuple[Floats, ...]:
 
 def sum_over_grid(trace: Trace, grid: Sequence[Floats]) -> GridSums:
     """Hits and cost of every threshold tuple on the trace's rows."""
-    gains = np.diff(trace.hits.astype(np.float64), axis=0)  # what each further stage changes
+    gains = np.diff(trace.hits.astype(np.float64), axis=0)  # the change by each further stage
     rows = trace.hits.shape[1]
     hits = np.full((1, 1), float(trace.hits[0].sum()))
     cost = np.full((1, 1), rows * trace.costs[0])
@@ -71,7 +71,7 @@ def sum_over_grid(trace: Trace, grid: Sequence[Floats]) -> GridSums:
 def select_thresholds(
     sums: GridSums, grid: Sequence[Floats], budget: float
 ) -> tuple[float, ...] | None:
-    """The most accurate thresholds with an expected cost within the budget, then the cheapest."""
+    """Select the most accurate thresholds within the budget, then the cheapest; None if none."""
     allowed = sums.cost <= budget * sums.rows
     if not allowed.any():
         return None
@@ -82,7 +82,7 @@ def select_thresholds(
 
 
 def simulate(trace: Trace, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Row by row: right or not, and what it cost."""
+    """Return per row [N] whether the answer is correct, and its cost."""
     hits = trace.hits[0].copy()
     cost: Floats = np.full(len(hits), trace.costs[0])
     going = np.ones(len(hits), dtype=np.bool_)

@@ -1,10 +1,10 @@
-"""The converting autoencoder as published: convert every picture to an easy one, then classify it.
+"""CBNet as published: convert every picture to an easy one, then classify it.
 
 After "CBNet: A Converting Autoencoder Toward Low-latency and Energy-efficient DNN Inference at the
-Edge" (arXiv 2403.07036). One stage, whose net holds autoencoder and light classifier and gives
-`logits` and `distance`: how far the converted picture is from the nearest picture that conversion
-aims at. A distance that is not finite fails its row even where the classifier swallows the fault,
-as max pooling does with NaN. Converting only where it is needed is `converters.gated`'s.
+Edge" (arXiv 2403.07036). One stage, whose net holds the autoencoder and the light classifier. It
+returns `logits` [N, K] and `distance` [N]: the distance of the converted picture from the nearest
+target picture. A distance that is not finite fails its row, also where the classifier hides the
+fault, as max pooling does with NaN. `converters.gated` converts only hard pictures.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ DISTANCE: Tensors = {"distance": ("FP32", (-1,))}
 
 
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:
-    """Open the net. Raises ModelDirectoryError naming the directory and the fault."""
+    """Open the net. Raises ModelDirectoryError, which names the directory and the fault."""
     route = read_classifier(directory)
     route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages

@@ -1,7 +1,7 @@
 """Classifying from an autoencoder's code: the encoder of a converter, without its decoder.
 
 After "EncodeNet" (arXiv 2404.13770), in which CBNet's authors drop the decoder. One stage, whose
-net holds encoder and classifier. How they are trained is `training`'s.
+net holds encoder and classifier. `training` trains them.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from core.scores import SCORES
 
 
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:
-    """Open the net. Raises ModelDirectoryError naming the directory and the fault."""
+    """Open the net. Raises ModelDirectoryError, which names the directory and the fault."""
     route = read_classifier(directory)
     route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages

@@ -1,11 +1,12 @@
-"""Converting only the hard pictures, and believing the converter only where it can be checked.
+"""A gated converter: convert only hard pictures, and accept a conversion only if a gate allows it.
 
-Our form of CBNet (arXiv 2403.07036). Three stages, in the route's order. A light classifier ends
-what it is sure of. The rest is converted and classified again, and ends there only if the
-converted picture's answer is sure, is the light classifier's label too, and if what was made lies
-near a picture that conversion aims at. All others go on to a full classifier. A converter turns
-nonsense into something that looks easy, so an answer that this gate refuses is given to nobody:
-while such a row goes on, its answer so far remains the light classifier's.
+A variant of CBNet (arXiv 2403.07036) with three stages. The light classifier answers the rows that
+it is confident about. The others are converted and classified again. Such an answer is accepted
+only if its confidence is high enough, its label is the light classifier's label too, and the
+converted picture is near a target picture. All other rows continue to the full classifier.
+
+A converter makes even a meaningless picture look easy, so an answer that the gate rejects is never
+returned: the row's best answer so far stays the light classifier's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,19 +32,19 @@ from core.manifest import StageSpec
 from core.messages import Batch, Next, Step
 from core.scores import SCORES, Score
 
-LIGHT_LABEL = "light_label"  # what the light classifier said, for the gate
+LIGHT_LABEL = "light_label"  # the light classifier's label, for the gate
 
 
 class GateOptions(Options):
     """`[options]` of the route."""
 
-    max_distance: float = Field(ge=0)  # inf: any
+    max_distance: float = Field(ge=0)  # inf: no limit
     agree: bool = True  # the converted picture's label must be the light classifier's
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A stage's file, what ends its rows and where the others go."""
+    """A stage's net, its head, and where rows continue that do not end here."""
 
     session: onnxruntime.InferenceSession
     input_names: tuple[str, ...]
@@ -59,8 +60,9 @@ class Net:
     def forward_rows(
         self, rows: Batch, unsure: Bools
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Each row that goes on and its inputs, copied out together: a waiting row must not keep
-        the whole batch alive.
+        """Yield each row that continues, and its inputs.
+
+        The inputs are copied, so that a waiting row does not keep the whole batch in memory.
         """
         going = np.flatnonzero(unsure)
         inputs = {name: rows.inputs[name][going] for name in self.input_names}
@@ -70,7 +72,7 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class LightStage:
-    """Ends the easy rows. `run` is re-entrant: it keeps nothing."""
+    """Answers the easy rows. `run` is re-entrant: it keeps no state."""
 
     name: str
     net: Net
@@ -90,7 +92,7 @@ class LightStage:
 
 @dataclass(frozen=True, slots=True)
 class ConvertStage:
-    """Ends the rows whose conversion the gate believes. `run` is re-entrant: it keeps nothing."""
+    """Answers the rows whose conversion the gate accepts. `run` is re-entrant, without state."""
 
     name: str
     net: Net
@@ -121,7 +123,7 @@ class ConvertStage:
 
 
 def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertStage | FinalStage]:
-    """Open the three nets. Raises ModelDirectoryError naming the directory and the fault."""
+    """Open the three nets. Raises ModelDirectoryError, which names the directory and the fault."""
     route = read_classifier(directory)
     route.check_stage_count(3, 3)
     options = route.read_options(GateOptions)

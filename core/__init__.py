@@ -1,3 +1,1 @@
-"""Floor 0: nouns, verbs, errors, confidence scores, runtimes and model files. Imports nothing of
-ours.
-"""
+"""Messages, errors, manifests, confidence scores and devices. Imports no other package here."""

@@ -1,8 +1,8 @@
-"""From a net's logits to a classifier's answers, alike for every kind of pipeline that classifies.
+"""Turns a net's logits into answers, in the same way for all pipelines that classify.
 
-A stage's `ClassifierHead` calibrates the logits, scores them (`core.scores`) and makes the answers;
-a row whose logits are not finite fails alone. Whether a row goes on, where to and with what is left
-to each kind; opening its files to `core.classifier_route`.
+A stage's `ClassifierHead` calibrates the logits, scores them (`core.scores`) and makes the answers.
+A row whose logits are not finite fails alone. Each kind of pipeline decides whether and where a row
+continues. `core.classifier_route` opens the files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from core.scores import Floats, Score, softmax
 
 Logits = npt.NDArray[np.float32]  # [N, K]
 Bools = npt.NDArray[np.bool_]
-Labels = tuple[npt.NDArray[np.int64], ...]  # one read-only scalar array a class
+Labels = tuple[npt.NDArray[np.int64], ...]  # one read-only scalar array per class
 
 S = TypeVar("S", bound=Stage)
 
@@ -27,22 +27,22 @@ S = TypeVar("S", bound=Stage)
 def make_labels(classes: int) -> Labels:
     labels = tuple(np.array(label, dtype=np.int64) for label in range(classes))
     for label in labels:
-        label.setflags(write=False)  # all answers share them
+        label.setflags(write=False)  # all answers share these arrays
     return labels
 
 
 def zero_nonfinite(logits: Logits) -> tuple[Logits, Bools]:
-    """Rows that are not finite as zeros, and which rows are sound: they harm no other row."""
+    """Replace rows that are not finite by zeros; also return which rows [N] are finite."""
     sound = np.asarray(np.isfinite(logits).all(axis=1))
     return (logits if sound.all() else np.where(sound[:, None], logits, np.float32(0))), sound
 
 
 def find_below_requested(rows: Batch, confidences: Floats) -> Bools:
-    """Rows that ask for more confidence than their answer has, or for the last stage's answer."""
+    """Find rows [N] that request more confidence than their answer has, or the last stage."""
     least = rows.controls.get("min_confidence")
     if least is None:
         return np.zeros(len(confidences), dtype=np.bool_)
-    # False where NaN: the row does not set it.
+    # NaN, where the row does not set it, compares as False.
     return np.asarray((confidences < least) | (least == LAST_STAGE_ONLY))
 
 
@@ -52,7 +52,7 @@ def make_outcomes(
     exits: Sequence[str],
     labels: Labels,
 ) -> list[Outcome]:
-    """One answer a row; its label is the class that its probabilities show as the likeliest."""
+    """Make one answer per row; its label is the class with the highest probability."""
     return [
         Outcome({"label": labels[label], "probabilities": row}, confidence, stage)
         for label, row, confidence, stage in zip(
@@ -67,11 +67,11 @@ def make_outcomes(
 
 @dataclass(frozen=True, slots=True)
 class StageScores:
-    """What a stage's net says of each row of a batch."""
+    """Probabilities and scores of a batch of N rows and K classes."""
 
     probabilities: npt.NDArray[np.float32]  # [N, K], calibrated
     scores: Floats  # [N]
-    finite: Bools  # [N]; of the others nothing holds
+    finite: Bools  # [N]; the other rows have failed
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -80,7 +80,7 @@ class StageScores:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierHead:
-    """What makes one stage's answers of its logits. Every method is re-entrant."""
+    """Makes one stage's answers from its logits. All methods are re-entrant."""
 
     exit: str  # the stage's name
     macs: int
@@ -89,7 +89,7 @@ class ClassifierHead:
     labels: Labels
 
     def score_rows(self, logits: Logits, *beside: npt.NDArray[np.float32]) -> StageScores:
-        """`beside`: what else the net gave [N], which must be finite for a row to be sound."""
+        """Score logits [N, K]. `beside`: further outputs [N], which must be finite as well."""
         logits, sound = zero_nonfinite(logits)
         for values in beside:
             sound &= np.isfinite(values)
@@ -97,7 +97,7 @@ class ClassifierHead:
         return StageScores(probabilities.astype(np.float32), self.score(probabilities), sound)
 
     def end(self, stage_scores: StageScores) -> list[Step]:
-        """Every row done with its answer; failed where it is not sound."""
+        """End every row with its answer; rows that are not finite fail."""
         answers = make_outcomes(
             stage_scores.probabilities,
             stage_scores.scores,
@@ -112,7 +112,7 @@ class ClassifierHead:
 
 @dataclass(frozen=True, slots=True)
 class FinalStage:
-    """A net after which every row is done. `run` is re-entrant: it keeps nothing."""
+    """A net after which every row is done. `run` is re-entrant: it keeps no state."""
 
     name: str
     session: onnxruntime.InferenceSession
@@ -127,9 +127,9 @@ class FinalStage:
 
 @dataclass(frozen=True, slots=True)
 class Classifier(Generic[S]):
-    """A built pipeline of such stages."""
+    """A pipeline of classifying stages."""
 
     digest: bytes
     first: str
     stages: Mapping[str, S]
-    direct: Next | None = None  # where rows enter that the last stage alone may answer
+    direct: Next | None = None  # the entry of rows that only the last stage may answer

@@ -1,7 +1,7 @@
-"""A classifier's route directory: what `route.toml` must declare and what each stage's ONNX file
-must take and give. Every fault is a ModelDirectoryError, one sentence that names the directory.
+"""Checks a classifier's route directory: `route.toml`, and each ONNX file's inputs and outputs.
 
-What a kind's options mean, and which stage sends rows where, is left to the kind.
+Every fault raises ModelDirectoryError, one sentence that names the directory. Each kind of pipeline
+defines its own options, and which stage sends rows where.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Options(BaseModel):
-    """`[options]` of a kind that chooses its score and nothing else."""
+    """`[options]` of a kind that only chooses its score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ClassifierRoute:
-    """The directory, its manifest and the number of classes that it declares."""
+    """A route directory, its manifest, and the number of classes that it declares."""
 
     directory: Path
     manifest: Manifest
@@ -46,13 +46,16 @@ class ClassifierRoute:
         return _declare(self.manifest.inputs)
 
     def check_stage_count(self, fewest: int, most: int | None = None) -> None:
-        """As many stages as the kind takes, each but the last with a threshold."""
+        """Check the number of stages, and that all but the last have a threshold.
+
+        `most` None: any number from `fewest` on. Raises ModelDirectoryError.
+        """
         specs = self.manifest.stages
         if len(specs) < fewest or (most is not None and len(specs) > most):
-            count = f"{len(specs)} stage" if len(specs) == 1 else f"{len(specs)} stages"
-            allowed = f"{fewest}" if fewest == most else f"{fewest} or more"
+            allowed = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
+            noun = "stage" if fewest == 1 else "stages"
             raise self.make_error(
-                f"pipeline {self.manifest.pipeline} has {count}, {allowed} must there be"
+                f"pipeline {self.manifest.pipeline} needs {allowed} {noun}; it has {len(specs)}"
             )
         for spec in specs[:-1]:
             if spec.threshold is None:
@@ -73,8 +76,9 @@ class ClassifierRoute:
     def open(
         self, spec: StageSpec, inputs: Tensors | Tensor, beside: Tensors | None = None
     ) -> onnxruntime.InferenceSession:
-        """A session that takes exactly these inputs, or one of any name, and gives `logits` and
-        what is wanted beside them.
+        """Open a net that takes exactly these inputs and returns `logits` and `beside`.
+
+        A single tensor as `inputs` may have any name. Raises ModelDirectoryError.
         """
         session = open_onnx(self.directory / spec.file)
         place = f"{self.directory / spec.file}: stage {spec.name}"
@@ -82,21 +86,21 @@ class ClassifierRoute:
         taken = inputs if isinstance(inputs, Mapping) else {next(iter(found), "any"): inputs}
         if found != taken:
             raise ModelDirectoryError(
-                f"{place}: inputs are {_format(found)}; {_format(taken)} is what it gets"
+                f"{place}: inputs are {_format(found)}; the route sends {_format(taken)}"
             )
         found = read_outputs(session)
         wanted = {"logits": ("FP32", (-1, self.classes)), **(beside or {})}
         lacking = {name: wanted[name] for name in wanted if found.get(name) != wanted[name]}
         if lacking:
             raise ModelDirectoryError(
-                f"{place}: outputs are {_format(found)}; {_format(lacking)} must be among them"
+                f"{place}: outputs are {_format(found)}; missing are {_format(lacking)}"
             )
         return session
 
     def open_final(
         self, spec: StageSpec, score: Score, beside: Tensors | None = None
     ) -> FinalStage:
-        """A stage that takes the route's inputs and ends every row."""
+        """Open a stage that takes the route's inputs and ends every row."""
         session, head = self.open(spec, self.inputs, beside), self.make_head(spec, score)
         outputs = ("logits", *(beside or {}))
         return FinalStage(spec.name, session, tuple(self.inputs), outputs, head)
@@ -111,7 +115,10 @@ class ClassifierRoute:
 
 
 def read_classifier(directory: Path) -> ClassifierRoute:
-    """The manifest, verified, of a route that declares a label and probabilities."""
+    """Read and verify the manifest of a route whose outputs are `label` and `probabilities`.
+
+    Raises ModelDirectoryError.
+    """
     manifest = read_manifest(directory)
     route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest))
     names = [spec.name for spec in manifest.stages]
@@ -133,17 +140,17 @@ def _count_classes(directory: Path, manifest: Manifest) -> int:
     datatype, shape = outputs.get("probabilities", ("", ()))
     if set(outputs) != {"label", "probabilities"} or outputs["label"] != ("INT64", (-1,)):
         raise ModelDirectoryError(
-            f"{directory}: outputs: {sorted(outputs)} given, "
-            "label INT64 [-1] and probabilities are needed"
+            f"{directory}: outputs: given {sorted(outputs)}, "
+            "needed are label INT64 [-1] and probabilities"
         )
     if datatype != "FP32" or len(shape) != 2 or shape[0] != -1 or shape[1] < 2:
         raise ModelDirectoryError(
             f"{directory}: outputs: probabilities is {datatype} {list(shape)}, "
-            "FP32 [-1, classes] with at least 2 classes is allowed"
+            "allowed is FP32 [-1, classes] with at least 2 classes"
         )
     if manifest.labels and len(manifest.labels) != shape[1]:
         raise ModelDirectoryError(
-            f"{directory}: labels: {len(manifest.labels)} given, {shape[1]} classes declared"
+            f"{directory}: labels: given {len(manifest.labels)}, declared are {shape[1]} classes"
         )
     return shape[1]
 
@@ -153,7 +160,10 @@ def _declare(specs: Iterable[TensorSpec]) -> Tensors:
 
 
 def _read(nodes: Iterable[Any]) -> Tensors:  # onnxruntime's NodeArg is untyped
-    """Free dimensions, which have a name or None, as -1; a type the protocol lacks as ONNX's."""
+    """Read names, datatypes and shapes; free dimensions, which are names or None, become -1.
+
+    A type that the protocol does not have keeps ONNX's name.
+    """
     return {
         node.name: (
             OF_ONNX.get(node.type, node.type),

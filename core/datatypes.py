@@ -1,4 +1,4 @@
-"""The protocol's datatypes: what numpy and ONNX call each."""
+"""The datatypes of the Open Inference Protocol, with their numpy types and ONNX names."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,6 @@
-"""Devices: where stages run. A device collates rows of its runtime's arrays; lanes own the turn-
-taking.
+"""Devices, on which stages run. A device collates rows of its runtime's arrays into batches.
 
-Only the CPU with ONNX Runtime for now; a torch device adds its own class here.
+So far there is only the CPU with ONNX Runtime. Lanes decide which stage runs next.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from core.messages import Array
 
 
 class Device(Protocol):
-    """A place with one turn at a time."""
+    """Runs one batch at a time."""
 
     @property
     def name(self) -> str: ...
@@ -27,16 +26,16 @@ class Device(Protocol):
 
 
 class CpuDevice:
-    """Numpy arrays and single-threaded ONNX sessions; scale by processes."""
+    """Numpy arrays and single-threaded ONNX sessions; more processes use more cores."""
 
     def __init__(self, state_limit_bytes: int = 256 * 2**20) -> None:
         self.name = "cpu"
         self.state_limit_bytes = state_limit_bytes
 
     def collate(self, rows: Sequence[Array]) -> Array:
-        """[...] times N -> [N, ...]; rows of different shapes stay a list."""
+        """Stack N rows [...] into [N, ...]; rows of different shapes stay a list."""
         first = rows[0]
-        if isinstance(first, str):  # a BYTES input of one element a row
+        if isinstance(first, str):  # a BYTES input with one element per row
             return np.array(rows, dtype=np.object_)
         if len(rows) == 1:
             return first[None]
@@ -48,15 +47,15 @@ class CpuDevice:
 
 
 def open_onnx(path: Path) -> onnxruntime.InferenceSession:
-    """A single-threaded CPU session; ModelDirectoryError when the runtime refuses the file."""
+    """Open a single-threaded CPU session. Raises ModelDirectoryError if the runtime cannot."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what fails is raised; it must not fill the log as well
+    options.log_severity_level = 4  # failures are raised, so the log need not repeat them
     try:
         return onnxruntime.InferenceSession(
             read_regular(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # the runtime's own exception classes share no root but Exception
-        raise ModelDirectoryError(f"{path}: ONNX Runtime refuses it: {error}") from error
+        raise ModelDirectoryError(f"{path}: ONNX Runtime cannot load it: {error}") from error

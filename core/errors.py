@@ -1,22 +1,22 @@
-"""The error tree. No error knows a status code: each door owns one table from class to code.
+"""The error classes. Each endpoint has its own table from class to status code.
 
 SparingError
 ├── InvalidInput            the caller's request is malformed; names field, given and allowed
 │   ├── BodyTooLarge        more bytes or rows than the server's limits allow
 │   └── UnsupportedEncoding a compressed body
-├── Unauthorized            a bearer token is demanded and was not given
+├── Unauthorized            the bearer token is missing or wrong
 ├── UnknownRoute            no such route or version
-├── Overloaded              a queue or the memory for states is full; try again later
+├── Overloaded              a queue or the space for states is full; try again later
 ├── RequestTimeout          the caller did not send its whole request in time
-├── DeadlineExceeded        the answer could not be had in time
+├── DeadlineExceeded        no answer was possible before the deadline
 ├── RouteUnavailable        the route is served but cannot answer now (draining, loading)
-├── StageFailed             the model raised, or answered with something that is not a number
+├── StageFailed             the model raised, or returned values that are not finite
 └── ModelDirectoryError     a route directory is damaged or of an unknown kind (at loading only)
 """
 
 
 class SparingError(Exception):
-    """Root of everything a caller may be told; `str(error)` is the whole sentence."""
+    """Base of all errors that a caller may see; `str(error)` is the whole sentence."""
 
 
 class InvalidInput(SparingError):
@@ -40,7 +40,7 @@ class UnknownRoute(SparingError):
 
 
 class Overloaded(SparingError):
-    """The server has no room; trying again after `retry_after_s` is reasonable."""
+    """The server is full; the caller may try again after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class RequestTimeout(SparingError):
 
 
 class DeadlineExceeded(SparingError):
-    """No answer can be had before the deadline."""
+    """No answer is possible before the deadline."""
 
 
 class RouteUnavailable(SparingError):
@@ -64,7 +64,7 @@ class RouteUnavailable(SparingError):
 
 
 class StageFailed(SparingError):
-    """A stage raised or returned something that is not an answer."""
+    """A stage raised, or returned something that is not an answer."""
 
 
 class ModelDirectoryError(SparingError):

@@ -1,7 +1,7 @@
-"""Files of a model directory: regular ones only, opened without ever waiting for a writer.
+"""Opens only regular files of a model directory, so that reading never blocks.
 
-A FIFO would hold its reader until somebody writes, a device may never end. Links are followed; what
-counts is where they lead.
+A FIFO blocks its reader until data is written, and a device may never end. Symbolic links are
+followed; their target must be a regular file.
 """
 
 import errno
@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open to read. Raises OSError, also for what is there and is no regular file."""
-    _check(path.stat())  # before it is opened: opening a device may act on it
+    """Open a file to read. Raises OSError, also if the path is not a regular file."""
+    _check(path.stat())  # before opening: to open a device may have effects
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     try:
         _check(os.fstat(file.fileno()))
@@ -24,14 +24,14 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, limit_bytes: int = -1) -> bytes:
-    """All of it, or so much. Raises OSError."""
+    """Read the whole file, or at most `limit_bytes`. Raises OSError."""
     with open_regular(path) as file:
         return file.read(limit_bytes)
 
 
 def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"is {_name(status.st_mode)}, a regular file is needed")
+        raise OSError(errno.EINVAL, f"is {_name(status.st_mode)}, not a regular file")
 
 
 def _name(mode: int) -> str:

@@ -1,7 +1,7 @@
-"""Straight to the last stage: where a row enters that no earlier stage may answer.
+"""The entry of rows that only the last stage may answer.
 
-With `min_confidence = 1` the last stage answers, always and alone, whatever earlier stages would
-say. So where the last stage takes the route's inputs, nothing is gained by running the others.
+With `min_confidence = 1` only the last stage's answer counts. If that stage takes the route's
+inputs, running the earlier stages would be wasted compute.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ LAST_STAGE_ONLY = 1.0  # as `min_confidence`
 
 @runtime_checkable
 class LastStageEntry(Protocol):
-    """A pipeline that says where such rows enter, and with what beside the route's inputs."""
+    """A pipeline with an entry for such rows: a stage, and its inputs besides the route's."""
 
     @property
     def direct(self) -> Next | None: ...
 
 
 def find_last_stage_entry(pipeline: Pipeline) -> Next | None:
-    """None where a row has to go through all stages."""
+    """Return the entry, or None if a row has to run through all stages."""
     return pipeline.direct if isinstance(pipeline, LastStageEntry) else None
 
 

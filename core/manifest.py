@@ -1,8 +1,8 @@
-"""A route directory's `route.toml`: what it must say, read and verified before anything is loaded.
+"""A route directory's manifest, `route.toml`, read and verified before any model is loaded.
 
-`models/<route>/<version>/route.toml` names its files with size and SHA-256; the digest is the
-SHA-256 of `route.toml` itself, so it covers weights, thresholds and preprocessing. What a
-pipeline's own options mean is left to the pipeline (`options`); building it to `routes.loading`.
+`models/<route>/<version>/route.toml` names its files with size and SHA-256. The digest is the
+SHA-256 of `route.toml` itself, so it covers weights, thresholds and preprocessing. Each pipeline
+validates its own `options`; `routes.loading` builds it.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from core.files import open_regular, read_regular
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_FILES = 1000  # of a version's directory
-MAX_TTL_S = 10 * 365 * 86400.0  # every store can count it in milliseconds
+MAX_FILES = 1000  # in a version's directory
+MAX_TTL_S = 10 * 365 * 86400.0  # fits every store's count of milliseconds
 
 
 def _check_datatype(name: str) -> str:
     if name not in DATATYPES:
-        raise PydanticCustomError("datatype", f"{name!r} given, {', '.join(DATATYPES)} are allowed")
+        raise PydanticCustomError("datatype", f"given {name!r}, allowed {', '.join(DATATYPES)}")
     return name
 
 
@@ -40,12 +40,12 @@ class _Frozen(BaseModel):
 
 
 class TensorSpec(_Frozen):
-    """One input or output. `shape` has a leading -1 for the rows; other -1 mean any size."""
+    """One input or output. `shape` begins with -1 for the rows; any other -1 allows any size."""
 
     name: Name
     datatype: Datatype
     shape: tuple[int, ...]
-    finite: bool = False  # of an input: NaN and infinities are refused
+    finite: bool = False  # of an input: reject NaN and infinities
 
     @model_validator(mode="after")
     def _only_floats_are_finite(self) -> "TensorSpec":
@@ -63,12 +63,14 @@ class PictureSpec(_Frozen):
     height: int = Field(gt=0, le=4096)
     width: int = Field(gt=0, le=4096)
     channels: Literal[1, 3]
-    resize: bool = True  # else a picture of another size is refused
-    background: int = Field(ge=0, le=255, default=0)  # the grey behind transparent pictures: black
+    resize: bool = True  # else reject a picture of another size
+    background: int = Field(
+        ge=0, le=255, default=0
+    )  # grey level behind transparent pixels; 0 is black
 
 
 class StageSpec(_Frozen):
-    """One stage: its file, its cost counted at export and how many rows it may run at once."""
+    """One stage: its file, its MACs per row (counted at export) and its largest batch."""
 
     name: Name
     file: str
@@ -98,7 +100,7 @@ class Manifest(_Frozen):
     pipeline: str
     description: str = ""
     certificate: str = "none"
-    expected_macs: float = Field(ge=0, allow_inf_nan=False)  # a request's mean on held-out data
+    expected_macs: float = Field(ge=0, allow_inf_nan=False)  # mean per row on held-out data
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     labels: tuple[str, ...] = ()
@@ -121,9 +123,7 @@ class Manifest(_Frozen):
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read `route.toml` and verify every file it names. Raises ModelDirectoryError naming the
-    fault.
-    """
+    """Read `route.toml` and verify every file that it names. Raises ModelDirectoryError."""
     try:
         with os.scandir(directory) as entries:
             files = sum(1 for _ in islice(entries, MAX_FILES + 1))
@@ -141,7 +141,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         table = tomllib.loads(raw.decode())
         if "digest" in table:
-            raise ValueError("digest: is computed, not declared")
+            raise ValueError("digest: the server computes it; remove the key")
         if "memory" in table:
             raise ValueError("[memory] is now [cache]")
         manifest = Manifest.model_validate({**table, "digest": hashlib.sha256(raw).digest()})
@@ -163,7 +163,7 @@ def _verify_files(directory: Path, manifest: Manifest) -> None:
             )
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
-            raise ModelDirectoryError(f"{directory}: file name {name!r} leaves the directory")
+            raise ModelDirectoryError(f"{directory}: file name {name!r} is outside the directory")
         _verify_file(directory / name, spec)
 
 
@@ -173,12 +173,12 @@ def _verify_file(path: Path, spec: FileSpec) -> None:
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes != spec.size_bytes:
                 raise ModelDirectoryError(
-                    f"{path}: {size_bytes} bytes, route.toml says {spec.size_bytes}"
+                    f"{path}: {size_bytes} bytes, but route.toml declares {spec.size_bytes}"
                 )
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelDirectoryError(f"{path}: {error.strerror}") from error
     if found != spec.sha256:
         raise ModelDirectoryError(
-            f"{path}: sha256 {found[:12]}…, route.toml says {spec.sha256[:12]}…"
+            f"{path}: sha256 {found[:12]}…, but route.toml declares {spec.sha256[:12]}…"
         )

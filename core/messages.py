@@ -1,8 +1,9 @@
-"""The vocabulary: what a caller asks, what a stage gets and returns, what a caller is told.
+"""Messages between endpoints, engine and stages: requests, batches, steps and replies.
 
-Doors build a `Request` and encode a `Reply`; the engine turns rows of requests into a `Batch` for a
-stage and reads its `Step`s. Nothing here knows a transport, a queue or a framework. What is made
-for every request or row is a NamedTuple: a frozen dataclass takes three times as long to make.
+Endpoints build a `Request` and encode a `Reply`. The engine turns rows of requests into a `Batch`
+for a stage and reads its `Step`s. This module is independent of transports, queues and frameworks.
+Objects made for every request or row are NamedTuples: a frozen dataclass takes three times as long
+to make.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
 
 
 class StateHandle:
-    """What a stage leaves on its device for a row's next step, such as a key-value cache.
+    """State that a stage leaves on its device for a row's next step, such as a key-value cache.
 
     Opaque to the engine, which counts `size_bytes` against the device's limit and calls `free`
     once, when the row ends, fails, is cancelled or expires.
@@ -36,17 +37,17 @@ class StateHandle:
         self.size_bytes = size_bytes
 
     def free(self) -> None:
-        """Drop the device's memory; freeing twice is safe."""
+        """Release the device's memory; freeing twice is safe."""
         self.value = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a stage gets: rows of any number of requests, collated."""
+    """A stage's input: collated rows of any number of requests."""
 
     inputs: Mapping[str, Array]  # leading dimension = rows; ragged inputs as lists
-    controls: Mapping[str, np.ndarray]  # one value a row; NaN where a row does not set it
-    states: Sequence[StateHandle | None]  # what an earlier step of the row left on the device
+    controls: Mapping[str, np.ndarray]  # one value per row; NaN where a row does not set it
+    states: Sequence[StateHandle | None]  # state that the row's earlier step left on the device
 
 
 class Outcome(NamedTuple):
@@ -58,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 class Next(NamedTuple):
-    """Where a row goes on, and with what; inputs without the row dimension."""
+    """The next stage of a row, and its inputs without the row dimension."""
 
     stage: str
     inputs: Mapping[str, Array]
@@ -66,7 +67,7 @@ class Next(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a stage returns for one row. With neither answer nor next, the row has failed."""
+    """A stage's result for one row. With neither `answer` nor `next`, the row has failed."""
 
     macs: int  # executed, not assumed: a constant of the stage, or what it counted
     answer: Outcome | None  # the best answer so far; with next=None the final one
@@ -74,9 +75,7 @@ class Step(NamedTuple):
 
 
 class Stage(Protocol):
-    """One schedulable piece of a pipeline. `run` is re-entrant and returns one step a row, in
-    order.
-    """
+    """A schedulable part of a pipeline. `run` is re-entrant, with one step per row, in order."""
 
     @property
     def name(self) -> str: ...
@@ -105,24 +104,24 @@ class Request(NamedTuple):
     controls: Mapping[str, float] = NO_CONTROLS  # min_confidence, beta, seed ...
     no_cache: bool = False
     stream: bool = False
-    tenant: str = ""  # whose answers it may share
+    tenant: str = ""  # requests share cached answers only within a tenant
     caller: str = ""  # whose share of device time, queues and cache it uses
 
 
 class Answer(NamedTuple):
-    """What one row of a reply says: the outcome, why it stopped and what it cost."""
+    """One row of a reply: the outcome, why the row stopped, and its cost."""
 
     outcome: Outcome
-    stopped_by: StoppedBy | Literal[""]  # empty: in a stream, another one of the row may follow
+    stopped_by: StoppedBy | Literal[""]  # empty: in a stream, the row may have a further answer
     cached: bool
     macs: int
     energy_mj: float | None
     latency_s: float
-    similar: bool = False  # another picture's answer, which looks alike
+    similar: bool = False  # the answer of a similar picture
 
 
 class Reply(NamedTuple):
-    """The answers of one request, in row order. A stream's replies hold the rows that moved."""
+    """The answers of one request, in row order. A stream's replies hold only changed rows."""
 
     route: str
     version: str

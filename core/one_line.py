@@ -1,12 +1,12 @@
-"""Text that others wrote (names from disk, a client's words, a library's message) as one line.
+"""Makes one safe line of untrusted text: file names, text of clients, messages of libraries.
 
-Line breaks, escape sequences and marks that turn the direction of text are spelt out, so that no
-name can forge a line of the log or steer a terminal; what is longer than `limit` is cut.
+Line breaks, escape sequences and marks that change the direction of text are escaped, so that no
+name can forge a log line or control a terminal. Text longer than `limit` characters is cut.
 """
 
 
 def one_line(text: str, limit: int = 2000) -> str:
-    """The text with every unprintable character escaped, as in `\\n`."""
+    """Return the text with every unprintable character escaped, as in `\\n`."""
     if len(text) > limit:
         text = f"{text[:limit]}… ({len(text) - limit} characters more)"
     if text.isprintable():

@@ -1,9 +1,9 @@
-"""Confidence scores: pure functions from probabilities [N, K] to [0, 1] a row, higher is surer.
+"""Confidence scores: pure functions from probabilities [N, K] to scores [N] in [0, 1].
 
-The three scores of "Reducing Inference Energy Consumption Using Dual Complementary CNNs" (arXiv
-2412.01039), all oriented one way: the paper's entropy is lower-is-better, here it is turned round
-and divided by ln K. Every function treats each row by itself, in float64, so that a row's score
-does not depend on its companions.
+A higher score means more confidence. These are the three scores of "Reducing Inference Energy
+Consumption Using Dual Complementary CNNs" (arXiv 2412.01039); the paper's entropy is lower for more
+confidence, so here it is reversed and divided by ln K. Every function treats each row by itself, in
+float64, so that a row's score does not depend on other rows.
 """
 
 import math
@@ -21,18 +21,18 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def max_probability(probabilities: Floats) -> Floats:
-    """The winner's probability."""
+    """The highest probability."""
     return np.asarray(probabilities.max(axis=1))
 
 
 def difference(probabilities: Floats) -> Floats:
-    """The winner's probability minus the runner-up's."""
+    """The highest probability minus the second highest."""
     ranked = np.partition(probabilities, -2, axis=1)
     return np.asarray(ranked[:, -1] - ranked[:, -2])
 
 
 def entropy(probabilities: Floats) -> Floats:
-    """1 - H / ln K: 1 for a certain answer, 0 for the uniform one."""
+    """1 - H / ln K: 1 for a certain answer, 0 for uniform probabilities."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
     spread = -(probabilities * logarithms).sum(axis=1) / math.log(probabilities.shape[1])
     return np.asarray(np.clip(1.0 - spread, 0.0, 1.0))
@@ -52,7 +52,7 @@ def log_softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> F
 
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
-    """Calibrated probabilities [N, K]."""
+    """Calibrated probabilities [N, K] from logits [N, K]."""
     scaled = np.ascontiguousarray(logits, dtype=np.float64)
     powers = np.exp((scaled - scaled.max(axis=1, keepdims=True)) / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
@@ -61,10 +61,10 @@ def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Float
 def fit_temperature(
     logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], *, tolerance: float = 1e-4
 ) -> float:
-    """The temperature with the least negative log-likelihood on held-out rows.
+    """Find the temperature with the lowest negative log-likelihood on held-out rows.
 
-    Golden-section search over ln T. The likelihood is unimodal in T, so the search finds the
-    optimum within `TEMPERATURE_RANGE`.
+    `logits` are [N, K], `labels` [N]. Golden-section search over ln T to `tolerance`: the
+    likelihood is unimodal in T, so this finds the optimum within `TEMPERATURE_RANGE`.
     """
     rows = np.arange(len(labels))
 

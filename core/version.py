@@ -1,6 +1,6 @@
-"""The project's version: of what is installed, else of the folder that the code stands in.
+"""The project's version: of the installed package, else of the pyproject.toml next to the code.
 
-Inside a Bento the code is not installed, but its pyproject.toml lies beside it.
+Inside a Bento the code is not installed, but pyproject.toml is next to it.
 """
 
 import tomllib

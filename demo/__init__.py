@@ -1,1 +1,1 @@
-"""`make demo`: a server, Redis and Prometheus under a real trace, and a page of what they say."""
+"""`make demo`: a server, Redis and Prometheus under a real trace, and a page of the dashboards."""

@@ -1,4 +1,4 @@
-"""A page with a plot of every panel of the dashboards, drawn from what a Prometheus says."""
+"""A page with a plot of every panel of the dashboards, drawn from a Prometheus' data."""
 
 import html
 import io
@@ -15,7 +15,7 @@ from dashboards.grafana.questions import FILES, fill, read_dashboard, read_varia
 STEPS = 90
 Line = tuple[str, list[float], list[float]]  # name, times, values
 ORDER = ("fleet", "route", "energy", "slo")
-# Grafana's names of units: what a number is multiplied by, and what stands behind it.
+# Grafana's names of units: the factor of a number, and the suffix behind it.
 UNITS = {
     "percentunit": (100.0, "%"), "none": (1.0, ""), "watt": (1.0, "W"), "joule": (1.0, "J"),
     "reqps": (1.0, "requests/s"), "short": (1.0, ""),
@@ -32,7 +32,7 @@ STYLE = (
 def draw_dashboards(
     prometheus: str, back_s: float, route: str, folder: Path
 ) -> tuple[list[str], int]:
-    """Writes `index.html`; which panels have no data, and how many panels there are."""
+    """Write `index.html`. Returns the panels without data, and the number of panels."""
     source = Source(prometheus, back_s, STEPS)
     panels = 0
     empty: list[str] = []
@@ -57,9 +57,9 @@ def draw_dashboards(
         parts.append("</div>")
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing: demo</title>"
-        f"<style>{STYLE}</style><h1>Sparing: what the dashboards say</h1>"
-        f"<p><a href=report.html>What was served, saved and spent</a>. "
-        f"Energy values are estimates, not measurements, where their source is model.</p>"
+        f"<style>{STYLE}</style><h1>Sparing: the dashboards</h1>"
+        f"<p><a href=report.html>Report: answers, compute saved and energy</a>. "
+        f"Energy values with the source model are estimates, not measurements.</p>"
         f"{''.join(parts)}</html>"
     )
     (folder / "index.html").write_text(page)
@@ -67,7 +67,7 @@ def draw_dashboards(
 
 
 def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:
-    """Lines over time, a table, or the newest numbers; nothing where there is no data."""
+    """Draw lines over time, a table, or the newest numbers; "" without data."""
     if panel["type"] == "table":
         return _tabulate(panel, source, variables)
     defaults = panel.get("fieldConfig", {}).get("defaults", {})
@@ -95,7 +95,7 @@ def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> s
 
 
 def _tabulate(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:
-    """A row a route; the columns are named in the order of the questions."""
+    """Make a table with one row per route; columns are in the order of the queries."""
     columns = [
         (one["matcher"]["options"], property["value"])
         for one in panel["fieldConfig"]["overrides"]
@@ -124,7 +124,7 @@ def _read_unit(named: str) -> tuple[float, str]:
 
 
 def _read_words(mappings: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """What stands for a number."""
+    """Read the texts that a panel shows instead of numbers."""
     return {
         number: word["text"]
         for mapping in mappings

@@ -1,10 +1,10 @@
-"""`python -m demo.run`: the whole thing at work, on this machine alone, and a page of it.
+"""`python -m demo.run`: the server with its dashboards under load, all on this machine.
 
-Starts a Redis, a server that uses it as remote cache, and a Prometheus with the rules; replays a
-real trace at many times its speed; then asks every question of the dashboards and draws the
-answers. `demo/traffic.npz` has 2,663 test pictures of Fashion-MNIST (MIT) and when the first 4,000
-requests of the Mooncake conversation trace came (Apache-2.0), each with the picture that stands for
-its second block.
+Starts a Redis, a server that shares its cache there, and a Prometheus with the rules. Replays a
+real trace at many times its speed, then runs every query of the dashboards and draws the results.
+`demo/traffic.npz` has 2,663 test pictures of Fashion-MNIST (MIT) and the arrival times of the first
+4,000 requests of the Mooncake conversation trace (Apache-2.0), each with the picture that stands
+for its second block.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from harness.load.traffic import pack_binary
 from harness.servers import Server, run_sparing
 from harness.services.prometheus_server import PrometheusServer
 from harness.services.redis_server import RedisServer
-from sparing.report_page import write_page
-from sparing.report_sources import PrometheusSource
-from sparing.reporting import gather, judge, make_tables
+from sparing.report.page import write_page
+from sparing.report.reporting import gather, judge, make_tables
+from sparing.report.sources import PrometheusSource
 
 TRAFFIC = Path(__file__).parent / "traffic.npz"
 ROUTES = ("fashion-mnist", "fashion-mnist-large")
-LARGE_EVERY = 8  # requests for one that asks the large model
+LARGE_EVERY = 8  # one request in so many uses the large model
 CONNECTIONS = 32
 SCRAPE_S = 1.0
 SETTINGS = """[cache.remote]
@@ -74,15 +74,15 @@ def main() -> None:
         write_page(options.out / "report.html", routes, figures)
         empty, panels = draw_dashboards(prometheus.url, back_s, ROUTES[0], options.out)
         firing = sorted({labels["alertname"] for labels in prometheus.firing()})
-    console.print(f"{asked:,} requests answered; alerts that fire: {', '.join(firing) or 'none'}")
+    console.print(f"{asked:,} requests answered; alerts firing: {', '.join(firing) or 'none'}")
     console.print(
         f"{panels - len(empty)} of {panels} panels have data: {options.out / 'index.html'}"
     )
-    console.print(f"without: {'; '.join(empty) or 'none'}")
+    console.print(f"without data: {'; '.join(empty) or 'none'}")
 
 
 def replay(server: Server, seconds: float, console: Console) -> int:
-    """The trace within so many seconds; its answers, all of which were given."""
+    """Replay the trace in `seconds` seconds. Returns the number of answers; none may fail."""
     with np.load(TRAFFIC, allow_pickle=False) as data:
         pictures, at_ms, picture = data["pictures"], data["at_ms"], data["picture"]
     due_s = at_ms / at_ms[-1] * seconds

@@ -1,1 +1,1 @@
-"""What tests, benchmarks and the demo start servers with, load them and write down figures."""
+"""Shared by tests, benchmarks and the demo: start servers, load them, and write results."""

@@ -1,4 +1,4 @@
-"""The pictures that routes are measured with: the full test set, or else what is committed."""
+"""The pictures that routes are measured with: the full test set, else the committed pictures."""
 
 import os
 from pathlib import Path

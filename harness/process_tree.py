@@ -1,7 +1,8 @@
 """CPU time and memory of a process with all its descendants, read from /proc.
 
-CPU-seconds survive a busy machine, requests a second do not; so servers are compared by what their
-whole tree burned. Linux only. Children that ended count through the parent that waited for them.
+CPU seconds stay comparable on a busy machine; requests per second do not. So servers are compared
+by the CPU time of their whole process tree. Linux only. Children that ended count through the
+parent that waited for them.
 """
 
 import os
@@ -13,7 +14,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def find_tree(pid: int) -> list[int]:
-    """`pid` and every living descendant; empty when it is gone."""
+    """Return `pid` and every running descendant; empty if it has ended."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and (fields := _read_stat(int(entry.name))):

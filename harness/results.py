@@ -1,8 +1,8 @@
 """Measurements as CSV files, one per benchmark, machine and set of versions.
 
-`#` lines on top say which command made the numbers, when, on what. Below stands one value a line,
-in the order measured: case, run, metric, value. A report is computed from such a file and nothing
-else.
+`#` lines at the top name the command, the time, the machine and the versions. Below is one value
+per line, in the order of measurement: case, run, metric, value. Reports are computed only from such
+files.
 """
 
 import csv
@@ -41,7 +41,7 @@ class Results:
     samples: Sequence[Sample]
 
     def values(self, case: str, metric: str) -> list[float]:
-        """One value a run, in order of runs; KeyError when the case was not measured."""
+        """Return one value per run, in order. Raises KeyError if the case was not measured."""
         found = sorted(
             (s.run, s.value) for s in self.samples if (s.case, s.metric) == (case, metric)
         )
@@ -94,7 +94,7 @@ def write_results(
 
 
 def read_results(path: Path) -> Results:
-    """What `write_results` wrote. Raises ValueError when it is something else."""
+    """Read a file of `write_results`. Raises ValueError for any other file."""
     lines = path.read_text().splitlines()
     comments = [line[2:] for line in lines if line.startswith("# ")]
     facts = dict(line.split(": ", 1) for line in comments)
@@ -108,7 +108,7 @@ def read_results(path: Path) -> Results:
 
 
 def find_newest(bench: str, folder: Path = FOLDER) -> Path:
-    """The latest file of a benchmark, by the date inside; FileNotFoundError when there is none."""
+    """Find a benchmark's latest file by the date inside. Raises FileNotFoundError if none."""
     files = sorted(folder.glob(f"{bench}-*.csv"))
     if not files:
         raise FileNotFoundError(

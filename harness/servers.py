@@ -1,6 +1,6 @@
-"""Servers as processes of their own: started on free ports, waited for until ready, stopped.
+"""Starts servers as processes on free ports, waits until they are ready, and stops them.
 
-The server under test and its baselines are all started here, so that all are treated alike.
+The server under test and its baselines are all started here, so that they run in the same way.
 """
 
 import http.client
@@ -29,7 +29,7 @@ class Server:
     pid: int
     http_port: int
     grpc_port: int
-    ready_s: float  # from exec to the first good answer
+    ready_s: float  # from exec to the first successful reply
 
 
 def find_free_port() -> int:
@@ -43,7 +43,7 @@ def find_free_port() -> int:
 def run_sparing(
     models: Path, settings: Path, workers: int = 1, *, checkout: Path | None = None
 ) -> Iterator[Server]:
-    """Our server with these routes and settings; with `checkout` the code of that folder."""
+    """Run Sparing with these routes and settings; with `checkout`, the code of that folder."""
     http_port, grpc_port = find_free_port(), find_free_port()
     command = [str(Path(sys.executable).with_name("sparing")), "serve", "--log-level", "error"]
     command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
@@ -58,7 +58,7 @@ def run_sparing(
 def run_servers(
     models: Path, settings: Mapping[str, str], work: Path
 ) -> Iterator[dict[str, Server]]:
-    """Our servers by name, each with its settings, which are written into the folder `work`."""
+    """Run servers by name, each with its settings, which are written into the folder `work`."""
     with ExitStack() as stack:
         servers: dict[str, Server] = {}
         for name, text in settings.items():
@@ -70,7 +70,7 @@ def run_servers(
 
 @contextmanager
 def run_bento(models: Path, settings: Path, home: Path) -> Iterator[Server]:
-    """Our server inside BentoML, which keeps its things in the folder `home`."""
+    """Run Sparing inside BentoML, which stores its files in the folder `home`."""
     http_port, grpc_port = find_free_port(), find_free_port()
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", "serving.service:service"]
     command += ["--host", "127.0.0.1", "--port", str(http_port)]
@@ -105,7 +105,7 @@ def run_no_op(reply: Path) -> Iterator[Server]:
 def post(
     port: int, path: str, body: bytes, headers: Sequence[str] = ()
 ) -> tuple[bytes, dict[str, str]]:
-    """One POST; RuntimeError with the server's words when it is not answered 200."""
+    """Send one POST. Raises RuntimeError with the server's reply if the status is not 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         fields = dict(line.split(": ", 1) for line in headers)
@@ -120,7 +120,7 @@ def post(
 
 
 def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Name, labels and value of every sample that the server's /metrics shows."""
+    """Yield name, labels and value of every sample of the server's /metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     for family in text_string_to_metric_families(text):
@@ -131,7 +131,7 @@ def read_metrics(port: int) -> Iterator[tuple[str, dict[str, str], float]]:
 def sum_metric(
     samples: Iterable[tuple[str, dict[str, str], float]], name: str, **labels: str
 ) -> float:
-    """Over all samples of that name which have these labels."""
+    """Sum all samples of that name with these labels."""
     return sum(
         value for known, has, value in samples if known == name and labels.items() <= has.items()
     )

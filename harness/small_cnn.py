@@ -1,4 +1,4 @@
-"""A small CNN with random weights as a one-stage route directory, for measuring what serving costs.
+"""A small CNN with random weights as a one-stage route directory, to measure the cost of serving.
 
 Random, so nothing needs training: 28x28 grey pictures, two strided convolutions and a linear head,
 about 0.4 million multiply-accumulates. Same bytes for the same seed.
@@ -59,7 +59,7 @@ def build_small_cnn(seed: int = 0) -> onnx.ModelProto:
     rng = np.random.default_rng(seed)
     first, second = CHANNELS
     head = rng.normal(0, 1, (second, 7 * 7, CLASSES))
-    head -= head.mean(axis=1, keepdims=True)  # deaf to overall brightness, so that labels vary
+    head -= head.mean(axis=1, keepdims=True)  # ignore overall brightness, so that labels vary
     weights: dict[str, npt.NDArray[Any]] = {
         "scale": np.array(1 / 255, np.float32),
         "axis": np.array([1], np.int64),

@@ -1,7 +1,7 @@
-"""A route run offline in batches: the time inside its stages, its work and its answers.
+"""Runs a route without a server in batches: time inside its stages, MACs and answers.
 
-Survivors wait until a full batch of them is there, as they do under load in the engine. Time is the
-thread's CPU time inside `Stage.run`, so that other processes of the machine do not count.
+Rows that continue wait for a full batch, as under load in the engine. Time is the thread's CPU time
+inside `Stage.run`, so that other processes of the machine do not count.
 """
 
 import time
@@ -21,7 +21,7 @@ from routes.loading import LoadedRoute, load_route
 
 @dataclass(slots=True)
 class StageRun:
-    """Labels in row order (-1: the row failed) and how sure; seconds, MACs and rows by stage."""
+    """Labels and confidences in row order (label -1: failed); seconds, MACs and rows by stage."""
 
     labels: Labels
     device_s: dict[str, float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class StageRun:
 
 
 def open_route(models: Path, route: str) -> LoadedRoute:
-    """A route's newest version; FileNotFoundError when the directory has no such route."""
+    """Load a route's newest version. Raises FileNotFoundError without such a route."""
     versions = [path for path in (models / route).glob("*") if path.name.isdigit()]
     if not versions:
         raise FileNotFoundError(f"{models} has no route {route}")
@@ -42,7 +42,7 @@ def open_route(models: Path, route: str) -> LoadedRoute:
 
 
 def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> StageRun:
-    """Every picture through the pipeline, in batches of up to `batch_rows` at each stage."""
+    """Run every picture through the pipeline, in batches of up to `batch_rows` at each stage."""
     count = len(pictures)
     found = StageRun(
         np.full(count, -1, np.int64),
@@ -78,7 +78,7 @@ def _note(found: StageRun, row: int, answer: Outcome) -> None:
 def _pick(
     queues: Mapping[str, deque[tuple[int, Mapping[str, Array]]]], at_least: int, first: str
 ) -> str | None:
-    """A stage with enough rows waiting; the first stage's rows are always a full batch."""
+    """Select a stage with enough waiting rows; the first stage always has a full batch."""
     for name, queue in queues.items():
         if len(queue) >= (1 if name == first else at_least):
             return name

@@ -1,9 +1,9 @@
-"""A log that callers cannot fill: a few lines a minute from each place in the code.
+"""A log that callers cannot fill: a few lines per minute from each call site in the code.
 
-What a request can cause, it can cause a thousand times a second. So each place that logs writes
-some lines an interval; the rest is counted, and one line says how many there were. A place is a
-line of source, ours or a library's, and where the record has `about`, such as a stage's name, that
-too. Records below INFO, and those made with `extra=UNLIMITED`, are always written.
+A request that causes a log line can cause a thousand per second. So each call site writes a few
+lines per interval; the others are counted, and one line reports their number. A call site is a line
+of source code, here or in a library, together with the record's `about`, such as a stage's name, if
+it has one. Records below INFO, and those with `extra=UNLIMITED`, are always written.
 """
 
 import logging
@@ -17,8 +17,8 @@ from monitoring.log_lines import LineFormatter
 
 LINES = 5
 INTERVAL_S = 60.0
-UNLIMITED: Mapping[str, object] = {"limited": False}  # for what an operator's act causes
-_MAX_CALL_SITES = 1024  # more share one count
+UNLIMITED: Mapping[str, object] = {"limited": False}  # for records that an operator causes
+_MAX_CALL_SITES = 1024  # further call sites share one count
 _TEMPLATE_LIMIT = 120  # characters
 
 CallSite = tuple[object, ...]
@@ -48,7 +48,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         self._interval_s = interval_s
         self._clock = clock
         self._counts: dict[CallSite, _Count] = {}
-        self._ends_at = 0.0  # of the interval that ends first, among those that are counted
+        self._ends_at = 0.0  # the end of the counted interval that ends first
 
     def emit(self, record: logging.LogRecord) -> None:
         now = self._clock()
@@ -65,7 +65,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
             count.suppressed += 1
 
     def close(self) -> None:
-        """Say what has been suppressed and not yet told."""
+        """Report the suppressed lines that were not reported yet."""
         self._end_intervals(float("inf"))
         super().close()
 
@@ -86,7 +86,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         return count
 
     def _end_intervals(self, now: float) -> None:
-        """Forget the counts whose time is over, and tell those that held something back."""
+        """Remove counts whose interval is over, and report those that suppressed lines."""
         over = [place for place, one in self._counts.items() if now - one.since >= self._interval_s]
         for place in over:
             count = self._counts.pop(place)
@@ -113,7 +113,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
 
 
 def configure_logging(level: int | str, worker: int = 0) -> None:
-    """The root logger of a serving process; nothing where it has handlers already."""
+    """Configure the root logger of a server process, unless it has handlers already."""
     root = logging.getLogger()
     if root.handlers:
         return

@@ -1,7 +1,7 @@
-"""How a record of the log is written: one line, and after it a traceback where there is one.
+"""Format of a log record: one line, followed by a traceback if there is one.
 
-Everything in it that is not ours is escaped and cut (`core.one_line`). Lines of a traceback are
-indented, so none of them can be taken for a record.
+Text from elsewhere is escaped and cut (`core.one_line`). Lines of a traceback are indented, so none
+of them looks like a record.
 """
 
 import logging
@@ -10,16 +10,16 @@ import traceback
 from core.one_line import one_line
 
 MESSAGE_LIMIT = 2000  # characters
-_ERROR_LIMIT = 300  # of an exception's own sentence
-_FRAMES = 24  # of each exception, the innermost
-_CHAIN = 4  # exceptions that caused one another
+_ERROR_LIMIT = 300  # characters of an exception's message
+_FRAMES = 24  # the innermost frames of each exception
+_CHAIN = 4  # exceptions in a chain of causes
 
 
 class LineFormatter(logging.Formatter):
-    """As the standard one, with bounds."""
+    """The standard formatter, with limits on length."""
 
     def __init__(self, worker: int = 0) -> None:
-        """`worker` is the process's number among several; 0: it is alone."""
+        """`worker` is the number of a worker process; 0: the only process."""
         who = f" worker {worker}" if worker else ""
         super().__init__(f"%(asctime)s %(levelname)s{who} %(name)s: %(message)s")
 
@@ -32,7 +32,7 @@ class LineFormatter(logging.Formatter):
 
 
 def _describe(error: BaseException) -> list[str]:
-    """The exception that was first first."""
+    """Describe a chain of exceptions, the first cause first."""
     chain = [error]
     while len(chain) < _CHAIN and (before := _find_cause(chain[-1])) is not None:
         chain.append(before)
@@ -53,10 +53,10 @@ def _describe_one(error: BaseException) -> list[str]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Its class and the beginning of its sentence, on one line."""
+    """Return the exception's class and the start of its message, on one line."""
     name = type(error).__name__
     try:
         sentence = one_line(str(error), _ERROR_LIMIT)
-    except Exception:  # an exception that cannot be spelt must not cost the line
+    except Exception:  # an exception whose `str` fails must not lose the line
         return name
     return f"{name}: {sentence}" if sentence else name

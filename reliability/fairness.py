@@ -154,9 +154,9 @@ def judge(name: str, felt: Felt) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each neighbour")
+    parser.add_argument("--seconds", type=float, default=30.0, help="time per other caller")
     parser.add_argument("--models", type=Path, default=Path("models"))
-    parser.add_argument("--no-write", action="store_true", help="leave benchmarks/results/ alone")
+    parser.add_argument("--no-write", action="store_true", help="do not write benchmarks/results/")
     options = parser.parse_args(arguments)
     numbers: list[Sample] = []
     faults: list[str] = []

@@ -72,11 +72,13 @@ def _cases() -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--conversations", type=int, default=1_000_000, help="of the fuzzer")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of the soak")
-    parser.add_argument("--seed", type=int, default=1, help="of the fuzzer")
-    parser.add_argument("--resume", action="store_true", help="let the fuzzer go on where it ended")
-    parser.add_argument("--only", default="fuzz,soak,fairness,cases", help="names with commas")
+    parser.add_argument(
+        "--conversations", type=int, default=1_000_000, help="number of the fuzzer's"
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="duration of the mixed load")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the fuzzer")
+    parser.add_argument("--resume", action="store_true", help="resume an earlier fuzzer run")
+    parser.add_argument("--only", default="fuzz,soak,fairness,cases", help="comma-separated names")
     options = parser.parse_args()
     fuzz = ["--conversations", str(options.conversations), "--seed", str(options.seed), "--write"]
     fuzz += ["--resume"] if options.resume else []

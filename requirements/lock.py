@@ -1,12 +1,12 @@
 """`python -m requirements.lock [--upgrade]`: writes the lock files here, and the Bento's list.
 
-Versions and hashes come from the package index that uv is set up for, for all platforms and
-versions of Python that the project runs on. Versions that stand in the files already stay;
-`--upgrade` looks for newer ones. Installing takes pip alone: docs/dependencies.md.
+Versions and hashes come from the package index of uv's configuration, for all platforms and Python
+versions that the project supports. Versions in the files stay; `--upgrade` selects newer ones.
+Installing needs only pip: docs/dependencies.md.
 
-torch has two builds of one version: with CUDA, from the index, and for CPUs alone, `+cpu`, which
-some indexes offer. Each stands in a file of its own, the first with CUDA's libraries; the second is
-written where pip finds that build.
+torch has two builds of each version: one with CUDA, from the index, and one for CPUs, `+cpu`, which
+some indexes offer. Each has its own lock file. The file of the CPU build is written only if pip
+finds that build.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent
 PROJECT = FOLDER.parent / "pyproject.toml"
 BENTO = FOLDER.parent / "bento-requirements.txt"
 OLDEST_PYTHON = "3.11"
-TOOLS = ("pip", "setuptools", "wheel")  # what installs the rest
+TOOLS = ("pip", "setuptools", "wheel")  # they install the rest
 HEAD = "# Made by `python -m requirements.lock`; how to renew it: docs/dependencies.md.\n"
 BENTO_IMAGE = {"python_version": "3.11", "python_full_version": "3.11.14",
                "sys_platform": "linux", "platform_system": "Linux"}  # fmt: skip
@@ -36,7 +36,7 @@ _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One package of a lock file: `name==version`, where it applies, and its files' hashes."""
+    """One package of a lock file: `name==version`, its markers, and the hashes of its files."""
 
     requirement: Requirement
     hashes: tuple[str, ...]
@@ -51,7 +51,7 @@ class Pin:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--upgrade", action="store_true", help="look for newer versions")
+    parser.add_argument("--upgrade", action="store_true", help="select newer versions")
     upgrade = parser.parse_args().upgrade
     project = tomllib.loads(PROJECT.read_text())["project"]
     serving, extras = project["dependencies"], project["optional-dependencies"]
@@ -72,7 +72,10 @@ def main() -> None:
 
 
 def resolve(lines: Iterable[str], *known: Path) -> list[Pin]:
-    """These requirements and all of theirs. Versions in `known` are kept, the last file's first."""
+    """Resolve the requirements and their dependencies; keep the versions in `known`.
+
+    The last file of `known` has precedence.
+    """
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder, "asked.in"), Path(folder, "found.txt")
         asked.write_text("\n".join(lines))
@@ -88,7 +91,7 @@ def resolve(lines: Iterable[str], *known: Path) -> list[Pin]:
 
 
 def read_lock(path: Path) -> list[Pin]:
-    """Nothing where the file is not there yet."""
+    """Read the pins of a lock file; none if it does not exist yet."""
     text = path.read_text() if path.exists() else ""
     entries = text.replace(" \\\n", " ").splitlines()
     return [
@@ -99,19 +102,19 @@ def read_lock(path: Path) -> list[Pin]:
 
 
 def write(path: Path, pins: Sequence[Pin]) -> None:
-    """Nothing where there is nothing: the file stays as it is."""
+    """Write the pins; without any, leave the file as it is."""
     if pins:
         path.write_text(HEAD + "".join(pin.write() + "\n" for pin in pins))
 
 
 def is_of_cuda_build(name: str) -> bool:
-    """Whether it is torch's build of the index, or only that one needs it."""
+    """Whether this is torch's CUDA build, or a package that only that build needs."""
     of_cuda = name.startswith(("cuda-", "nvidia-")) and name != "nvidia-ml-py"
     return of_cuda or name in ("torch", "triton")
 
 
 def find_cpu_build(requirement: str) -> list[Pin]:
-    """The build for CPUs, if pip takes one here."""
+    """Return the CPU build, if pip finds one."""
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps",
         "--ignore-installed", "--report", "-", requirement,
@@ -120,7 +123,7 @@ def find_cpu_build(requirement: str) -> list[Pin]:
     [taken] = json.loads(done.stdout)["install"]
     version, archive = taken["metadata"]["version"], taken["download_info"]["archive_info"]
     if not version.endswith("+cpu"):
-        print(f"no build of {requirement} for CPUs is offered here: torch-cpu.txt stays as it is")
+        print(f"the index has no CPU build of {requirement}: torch-cpu.txt stays as it is")
         return []
     return [Pin(Requirement(f"torch=={version}"), (f"sha256:{archive['hashes']['sha256']}",))]
 
@@ -131,7 +134,7 @@ def _of_build() -> list[str]:
 
 
 def _list_bento(pins: Iterable[Pin]) -> Iterable[str]:
-    """Names and versions for the image, which is Linux with one version of Python."""
+    """Yield names and versions for the image, which is Linux with one version of Python."""
     for pin in pins:
         marker: Marker | None = pin.requirement.marker
         if marker is None or marker.evaluate({**BENTO_IMAGE}):

@@ -1,1 +1,1 @@
-"""Floor 2: the table of pipelines, loading a route directory, running a route offline."""
+"""The table of pipelines, loading a route directory, and running a route without a server."""

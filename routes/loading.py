@@ -1,7 +1,7 @@
-"""Loading a route directory: the manifest, the built pipeline, and a short run to see it work.
+"""Loads a route directory: reads the manifest, builds the pipeline, and runs it once as a trial.
 
-Everything wrong with a directory ends in ModelDirectoryError, which names the directory and the
-fault, so that a server can refuse this route and serve the others.
+Every fault of a directory raises ModelDirectoryError, which names the directory and the fault, so
+that a server can reject this route and serve the others.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ class LoadedRoute:
 
 
 def find_routes(root: Path) -> list[Path]:
-    """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
+    """List every `<root>/<route>/<version>` in name order, damaged ones too but not hidden ones."""
     return scan_routes(root).directories
 
 
 def load_route(directory: Path, device: Device) -> LoadedRoute:
-    """Verify, build and try the route. ModelDirectoryError names the directory and the fault."""
+    """Verify, build and try the route. Raises ModelDirectoryError."""
     manifest = read_manifest(directory)
     place = directory.resolve()
     if (place.parent.name, place.name) != (manifest.route, manifest.version):
@@ -49,28 +49,30 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
         )
     pipeline = build(directory, device)
     if pipeline.digest != manifest.digest:
-        raise ModelDirectoryError(f"{directory}: changed while it was loaded")
+        raise ModelDirectoryError(f"{directory}: the directory changed while it was loaded")
     _smoke_test(directory, manifest, pipeline, device)
     return LoadedRoute(manifest, pipeline)
 
 
 def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
-    """One row of zeros through every stage."""
+    """Run one row of zeros through every stage. Raises ModelDirectoryError."""
     inputs = {name: array[None] for name, array in make_zero_row(manifest).items()}
     controls = {"min_confidence": UNREACHABLE_CONFIDENCE}
     try:
         (row,) = run_offline(pipeline, inputs, device, controls)
-    except Exception as error:  # whatever a runtime raises on a broken graph
+    except Exception as error:  # a runtime may raise anything on a broken graph
         raise ModelDirectoryError(f"{directory}: the trial run failed: {error}") from error
     if row.outcome is None:
-        raise ModelDirectoryError(f"{directory}: stage {row.stages[-1]} has no answer to zeros")
+        raise ModelDirectoryError(
+            f"{directory}: stage {row.stages[-1]} returns no answer for a row of zeros"
+        )
     fault = _find_fault(manifest.outputs, row.outcome)
     if fault:
         raise ModelDirectoryError(f"{directory}: the trial run's answer: {fault}")
 
 
 def _find_fault(specs: tuple[TensorSpec, ...], outcome: Outcome) -> str | None:
-    """How the outcome differs from the declared outputs, in words; None if it does not."""
+    """Describe how the outcome differs from the declared outputs; None if it does not."""
     outputs: Mapping[str, npt.NDArray[np.generic]] = outcome.outputs
     if set(outputs) != {spec.name for spec in specs}:
         return f"outputs {sorted(outputs)}, declared {sorted(spec.name for spec in specs)}"

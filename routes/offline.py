@@ -1,7 +1,6 @@
-"""Running a route without a server: row by row, stage by stage, the slow and obvious way.
+"""Runs a route without a server: row by row, stage by stage, without queue, batch or clock.
 
-The reference against which the engine is compared, and the self-test at loading. Knows no queue, no
-batch and no clock.
+Slow and simple: the reference for tests of the engine, and the trial run at loading.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from routes.walk import walk
 
 @dataclass(frozen=True, slots=True)
 class OfflineRow:
-    """What became of one row: its answer (None: it failed), its cost and the stages it ran."""
+    """The result of one row: its answer (None: it failed), its cost and the stages it ran."""
 
     outcome: Outcome | None
     macs: int
@@ -31,7 +30,7 @@ def run_offline(
     device: Device,
     controls: Mapping[str, float] = NO_CONTROLS,
 ) -> list[OfflineRow]:
-    """Run every row of the inputs (leading dimension = rows) by itself until it is done."""
+    """Run each row by itself until it is done; the inputs' leading dimension is rows."""
     rows = len(next(iter(inputs.values())))
     arrays = {name: np.array([value], dtype=np.float64) for name, value in controls.items()}
     return [

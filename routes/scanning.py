@@ -1,7 +1,7 @@
-"""Finds route directories below a models directory; nothing is opened but folders.
+"""Finds route directories below a models directory; opens only folders, no files.
 
-A folder that cannot be listed, or holds too much to be one of ours, is a fault with a sentence, and
-the others are found.
+A folder that cannot be listed or holds too many entries is reported as a fault; the others are
+still found.
 """
 
 import os
@@ -17,14 +17,14 @@ MAX_ENTRIES = 10_000  # of a models directory or a route's folder
 
 @dataclass(frozen=True, slots=True)
 class RouteScan:
-    """Every `<root>/<route>/<version>` in name order, damaged ones too; not the hidden ones."""
+    """Every `<root>/<route>/<version>` in name order, with damaged ones but without hidden ones."""
 
     directories: list[Path] = field(default_factory=list)
     faults: dict[Path, str] = field(default_factory=dict)
 
 
 def scan_routes(root: Path) -> RouteScan:
-    """Raises ModelDirectoryError where there is no such directory, or it cannot be listed."""
+    """List the routes below `root`. Raises ModelDirectoryError if it cannot be listed."""
     if not root.is_dir():
         raise ModelDirectoryError(
             f"{root.absolute()}: no such directory; --models (Bento: SPARING_MODELS) names another"

@@ -1,4 +1,4 @@
-"""The pipelines there are, and the function that builds each kind. One line a kind."""
+"""The kinds of pipelines, and the function that builds each kind: one line per kind."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,11 +23,11 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
     }
 )
 
-# Kinds whose stages are parts of one net: the last one cannot answer alone.
+# Kinds whose stages are parts of one net, so that the last one cannot answer alone.
 SEGMENTED = frozenset({"exits"})
 
 
 def count_full_macs(manifest: Manifest) -> int:
-    """MACs of a row on the route's full model alone: its last stage, or all of one net's parts."""
+    """MACs of a row on the full model alone: the last stage, or all stages if they are one net."""
     stages = manifest.stages if manifest.pipeline in SEGMENTED else manifest.stages[-1:]
     return sum(stage.macs for stage in stages)

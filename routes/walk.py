@@ -1,4 +1,4 @@
-"""One row's way through the stages of a pipeline, and a row of zeros that goes all of it."""
+"""Runs one row through the stages of a pipeline, and makes a row of zeros for a trial run."""
 
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
@@ -12,15 +12,16 @@ from core.messages import Array, StateHandle, Step
 
 UNREACHABLE_CONFIDENCE = 2.0  # as `min_confidence` it sends a row through every stage
 
-# Runs the named stage on one row: its inputs, and the state that the stage before has left.
+# Runs the named stage on one row, with its inputs and the state that the stage before left.
 RunStage = Callable[[str, Mapping[str, Array], StateHandle | None], Step]
 
 
 def walk(
     stage: str, inputs: Mapping[str, Array], run: RunStage, state: StateHandle | None = None
 ) -> Generator[tuple[str, Step], None, None]:
-    """Every stage that the row goes to, and its step there. Frees each state once nothing needs it,
-    the last one when the walk ends or is closed.
+    """Yield every stage that the row goes to, and its step there.
+
+    Frees each state when it is no longer needed; the last one when the walk ends or is closed.
     """
     try:
         while True:
@@ -37,13 +38,13 @@ def walk(
 
 
 def release(state: StateHandle | None, kept: StateHandle | None = None) -> None:
-    """Free a state, unless it is the one that goes on to be used."""
+    """Free a state, unless the next stage uses it."""
     if state is not None and state is not kept:
         state.free()
 
 
 def make_zero_row(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
-    """Every input of one row, free dimensions of size 1; texts are empty."""
+    """Make one row of zeros for every input; free dimensions have size 1, texts are empty."""
     return {spec.name: _make_zeros(spec) for spec in manifest.inputs}
 
 

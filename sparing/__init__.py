@@ -1,1 +1,1 @@
-"""Floor 4: the command line."""
+"""The command `sparing`: serve, list, predict, train, compare, benchmark, report, meters."""

@@ -1,4 +1,4 @@
-"""Running benchmarks: they live beside the packages, so each runs as a process of its own."""
+"""Runs benchmarks. They are not part of the installed packages, so each runs as its own process."""
 
 import subprocess
 import sys
@@ -24,11 +24,12 @@ BENCHMARKS = {
 
 
 def bench(names: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run the named benchmarks in order (none named: all), also after one that failed; returns the
-    first exit code that is not 0.
+    """Run the named benchmarks in order, or all if none is named. A failure does not stop the rest.
+
+    Returns the first exit code that is not 0. Raises Failure outside a clone of the repository.
     """
     if not (ROOT / "benchmarks").is_dir():
-        raise Failure(f"{ROOT}: no benchmarks here; they run from a clone of the repository")
+        raise Failure(f"{ROOT}: no benchmarks here; run them from a clone of the repository")
     jobs = [(name, arguments) for name in names or BENCHMARKS]
     if not names:  # of both data sets
         jobs.append(("dual-cnn", [*arguments, "--data", "cifar10"]))

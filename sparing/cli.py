@@ -1,7 +1,7 @@
-"""The command `sparing`: serve routes, look at them, ask them, train them, measure them.
+"""The command `sparing` and its sub-commands.
 
-Commands only read options; what they need is imported when they run, so `--help` does not wait for
-a runtime. A failure is one sentence on stderr: exit code 1, or 2 where it was asked wrongly.
+A command only reads options. It imports what it needs when it runs, so `--help` never waits for a
+runtime. A failure is one sentence on stderr. Exit codes: 1 for a failure, 2 for wrong usage.
 """
 
 import os
@@ -17,20 +17,20 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from sparing.benching import BENCHMARKS, bench
-from sparing.compare_command import compare
+from sparing.commands.compare import compare
+from sparing.commands.meter import meter
+from sparing.commands.report import report
+from sparing.commands.train_cbnet import train_cbnet
+from sparing.commands.train_exits import train_exits
+from sparing.commands.train_options import Epochs, Out, Seed, Workers
 from sparing.failure import Failure
-from sparing.meter_command import meter
-from sparing.report_command import report
-from sparing.train_cbnet_command import train_cbnet
-from sparing.train_exits_command import train_exits
-from sparing.train_options import Epochs, Out, Seed, Workers
 
 SETTINGS = Path("settings.toml")
 
 app = typer.Typer(
     name="sparing",
     help="An inference server that spends compute only where an input needs it.",
-    epilog="Begin with [bold]sparing serve[/], then [bold]sparing predict PICTURE "
+    epilog="To start, run [bold]sparing serve[/], then [bold]sparing predict PICTURE "
     "--route fashion-mnist --url http://127.0.0.1:3000[/].",
     no_args_is_help=True,
     add_completion=False,
@@ -42,7 +42,7 @@ app.command("compare")(compare)
 app.add_typer(
     meter,
     name="meter",
-    help="Show which energy meters can be read here; calibrate the model.",
+    help="List this machine's energy meters; calibrate the energy estimate.",
 )
 
 
@@ -57,19 +57,23 @@ ModelsOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--models",
-        help="A directory of routes, <route>/<version>/; may be repeated. "
-        "[dim]Default: what the settings say, else models.[/]",
+        help="A directory with routes as <route>/<version>/; may be repeated. "
+        "[dim]Default: from the settings, else models.[/]",
     ),
 ]
 SettingsOption = Annotated[
     Path | None,
-    typer.Option("--settings", help="A TOML file. [dim]Default: settings.toml if there is one.[/]"),
+    typer.Option(
+        "--settings", help="Read settings from this TOML file. [dim]Default: settings.toml.[/]"
+    ),
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", help="Ask the server at this address, as in http://127.0.0.1:3000."),
+    typer.Option("--url", help="Use the server at this URL, as in http://127.0.0.1:3000."),
 ]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Listen on this port. 0: any free port.")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return its exit code."""
     from core.errors import SparingError
 
     try:
@@ -109,28 +113,32 @@ def _options(
 def serve(
     http_port: Port = None,
     grpc_port: Port = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    host: Annotated[str | None, typer.Option(help="Listen on this address.")] = None,
     models: ModelsOption = None,
     settings: SettingsOption = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Processes on the same two ports. [dim]Default: 1.[/]"),
+        typer.Option(
+            min=1, max=256, help="Worker processes that share both ports. [dim]Default: 1.[/]"
+        ),
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="What to log.")] = LogLevel.info,
+    log_level: Annotated[LogLevel, typer.Option(help="Log this level and above.")] = LogLevel.info,
 ) -> None:
     """Serve routes over HTTP and gRPC until interrupted.
 
-    Options win over the settings file. Routes reload when their directory changes.
+    Options override the settings file. The server reloads a route when its
+    directory changes.
 
-    [bold]sparing serve[/]  what settings.toml says, on 127.0.0.1
+    [bold]sparing serve[/]  with settings.toml, on 127.0.0.1
 
-    [bold]sparing serve --host 0.0.0.0 --models /srv/routes[/]  other routes, every interface
+    [bold]sparing serve --host 0.0.0.0 --models /srv/routes[/]  other routes, on every
+    network interface
 
-    [bold]sparing serve --http-port 0 --grpc-port 0[/]  any free ports; the log tells which
+    [bold]sparing serve --http-port 0 --grpc-port 0[/]  on free ports; the log shows which
 
-    [bold]sparing serve --workers 2[/]  two processes; one that dies is replaced
+    [bold]sparing serve --workers 2[/]  two processes; a worker that dies is replaced
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come as ours, said once
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the server logs these errors itself, once
     from monitoring.log_limit import configure_logging
     from sparing.options import choose_settings
 
@@ -155,9 +163,11 @@ def serve(
 def routes(
     models: ModelsOption = None, settings: SettingsOption = None, url: UrlOption = None
 ) -> None:
-    """Show the routes that directories hold, or that a server serves.
+    """List the routes in directories, or the routes that a server serves.
 
-    [bold]sparing routes[/]  in the directories of settings.toml, files verified
+    In directories it also verifies the size and SHA-256 of every file.
+
+    [bold]sparing routes[/]  in the directories of settings.toml
 
     [bold]sparing routes --url http://127.0.0.1:3000[/]  of a running server
     """
@@ -182,15 +192,19 @@ def routes(
 @app.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
-    route: Annotated[str, typer.Option(help="The route to ask; with --url also auto:<task>.")],
+    route: Annotated[str, typer.Option(help="Route that classifies; with --url also auto:<task>.")],
     url: UrlOption = None,
     timeout_ms: Annotated[
-        float | None, typer.Option(min=0.001, help="Answer within this; needs --url.")
+        float | None,
+        typer.Option(min=0.001, help="Deadline for the reply, in milliseconds; needs --url."),
     ] = None,
     models: ModelsOption = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Classify pictures, with a running server or, without --url, in this process.
+    """Classify pictures with a running server or, without --url, in this process.
+
+    Shows for each picture its label, the confidence, which stage answered and
+    why, the MACs that this took and the milliseconds.
 
     [bold]sparing predict shoe.png --route fashion-mnist[/]
 
@@ -203,7 +217,7 @@ def predict(
     if url is not None:
         answers = predict_with_server(url, route, pictures, timeout_ms)
     elif timeout_ms is not None:
-        raise Failure("--timeout-ms: needs --url, only a server keeps deadlines", exit_code=2)
+        raise Failure("--timeout-ms: needs --url; only a server has deadlines", exit_code=2)
     else:
         chosen = choose_settings(settings, SETTINGS, models=models)
         max_pixels = chosen.server.max_picture_pixels
@@ -219,36 +233,43 @@ app.add_typer(train, name="train")
 
 @train.callback()
 def _train_options() -> None:
-    """Train a route and write its directory.
+    """Train a route and write its directory, which sparing serve can load.
 
-    [bold]sparing train dual-cnn --data fashion-mnist --out models[/]
+    Needs the train extra: run [bold]make setup[/], or [bold]pip install '.\\[train]'[/].
 
-    Needs the train extra: [bold]make setup[/], or [bold]pip install '.\\[train]'[/]
+    [bold]sparing train dual-cnn --data fashion-mnist --out models[/]  a cascade of two CNNs
+
+    [bold]sparing train exits[/]  one net with early exits
+
+    [bold]sparing train cbnet[/]  a converter in front of a light net
     """
 
 
 @train.command("dual-cnn")
 def train_dual_cnn(
     data: Annotated[
-        str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")
+        str, typer.Option(help="Data set: fashion-mnist, mnist or cifar10.")
     ] = "fashion-mnist",
     out: Out = Path("models"),
-    runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option(help="Folder for trained nets and checkpoints, to resume from.")
+    ] = Path("runs"),
     workers: Workers = 2,
     seed: Seed = 1,
     epochs: Epochs = None,
 ) -> None:
-    """Train a pool of CNNs, choose the best cascade of it, write two routes.
+    """Train a pool of CNNs, select the best cascade from it and write two routes.
 
-    The routes are <data>, the cascade, and <data>-large, the strongest net alone.
+    The route <data> is the cascade. The route <data>-large is the most accurate
+    net alone.
 
-    Interrupted, it goes on where it was. Data is read from $SPARING_DATA/<data>/,
-    else downloaded; both are verified.
+    To resume after an interruption, run the same command again. Data is read
+    from $SPARING_DATA/<data>/, else downloaded; it is verified either way.
 
-    [bold]sparing train dual-cnn[/]  the shipped routes anew; 45 minutes on
+    [bold]sparing train dual-cnn[/]  the shipped routes again; 45 minutes on
     two cores with AMX, hours without
 
-    [bold]sparing train dual-cnn --data cifar10[/]  colour; two hours on two cores
+    [bold]sparing train dual-cnn --data cifar10[/]  colour pictures; two hours on two cores
 
     [bold]sparing train dual-cnn --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
@@ -265,16 +286,19 @@ def train_dual_cnn(
 def run_benchmarks(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help=f"One of {', '.join(BENCHMARKS)}; none: all.")
+        str | None,
+        typer.Argument(help=f"One of {', '.join(BENCHMARKS)}. [dim]Default: all.[/]"),
     ] = None,
 ) -> None:
-    """Measure, and write benchmarks/results/ and docs/reports/.
+    """Run benchmarks and write benchmarks/results/ and docs/reports/.
 
-    [bold]sparing bench[/]  everything
+    Needs a clone of the repository and an idle machine.
 
-    [bold]sparing bench serving[/]  the doors and the engine under load
+    [bold]sparing bench[/]  all benchmarks
 
-    [bold]sparing bench serving --quick[/]  what follows the name goes to the benchmark
+    [bold]sparing bench serving[/]  the HTTP and gRPC endpoints and the engine under load
+
+    [bold]sparing bench serving --quick[/]  options after the name go to the benchmark
     """
     if name is not None and name not in BENCHMARKS:
         raise Failure(f"NAME: given {name!r}, allowed {', '.join(BENCHMARKS)}", exit_code=2)

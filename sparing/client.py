@@ -1,4 +1,4 @@
-"""Asking a running server over HTTP: one call, one JSON answer, failures as sentences."""
+"""An HTTP client for one JSON request to a running server. Failures are one sentence each."""
 
 import http.client
 import json
@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 
 from sparing.failure import Failure
 
-REQUEST_TIMEOUT_S = 60.0  # for an answer; a request's own timeout is the server's business
+REQUEST_TIMEOUT_S = 60.0  # for the reply; the server enforces the request's own deadline
 
 
 def request_json(url: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
-    """The JSON answer of GET, or of POST when there is a body. `Any`: whatever the JSON holds."""
+    """Send GET, or POST if there is a body, and return the decoded JSON.
+
+    Raises Failure if the URL is wrong, the server cannot be reached, the status is not 200 or the
+    reply is not JSON.
+    """
     server = urlsplit(url)
     if server.scheme not in ("http", "https") or not server.hostname:
         raise Failure(f"--url: given {url!r}, allowed is http://HOST:PORT", exit_code=2)
@@ -39,7 +43,7 @@ def _read(place: str, status: int, content: bytes) -> Any:
     try:
         answer = json.loads(content)
     except ValueError as error:
-        raise Failure(f"{place}: status {status}, and the answer is not JSON") from error
+        raise Failure(f"{place}: status {status}, and the reply is not JSON") from error
     if status != http.client.OK:
         sentence = answer.get("error") if isinstance(answer, dict) else None
         raise Failure(str(sentence or f"{place}: status {status}"))

@@ -1,4 +1,4 @@
-"""Ending long work early: SIGTERM does what Ctrl-C does, so that children end."""
+"""Interrupting long work: SIGTERM acts like Ctrl-C, so that child processes end."""
 
 import signal
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from typing import NoReturn
 
 from sparing.failure import Failure
 
-INTERRUPTED = 130  # the exit code that shells know for it
+INTERRUPTED = 130  # the exit code of shells after Ctrl-C: 128 + SIGINT
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Within it, Ctrl-C and SIGTERM end in a Failure that says how to go on. Main thread only."""
+    """Turn Ctrl-C and SIGTERM into a Failure that explains how to resume. Main thread only."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt as error:
-        sentence = "interrupted; the same command goes on where it stopped"
+        sentence = "interrupted; run the same command again to resume"
         raise Failure(sentence, INTERRUPTED) from error
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""What route directories hold, without building anything: manifests read, files verified."""
+"""Lists the routes in directories: reads manifests and verifies files, but builds no pipeline."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from routes.scanning import scan_routes
 
 
 def read_directories(roots: Iterable[Path]) -> tuple[list[Manifest], list[str]]:
-    """The manifests of all whole routes, and a sentence for each damaged one."""
+    """Return the manifests of all intact routes, and one sentence for each damaged one."""
     manifests: list[Manifest] = []
     faults: list[str] = []
     for root in roots:

@@ -1,4 +1,4 @@
-"""Settings as the command line means them: the file's, with the options given on top."""
+"""Settings of a command: those of the file, overridden by command-line options."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,11 @@ def choose_settings(
     models: Sequence[Path] | None = None,
     workers: int | None = None,
 ) -> Settings:
-    """`file`, else `default_file` if it exists, else the defaults; options not None win."""
+    """Read `file`, else `default_file` if it exists, else use the defaults.
+
+    An option that is not None overrides the file. Raises Failure if the file cannot be read or
+    holds a wrong setting.
+    """
     try:
         settings = _read(file, default_file)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Classifying pictures from the command line, by a running server or in this process.
+"""Classifies pictures for `sparing predict`, with a running server or in this process.
 
-Both ways read pictures and stop at stages alike; in this process there is no queue, no cache and
-no deadline. What a picture may be, `serving.pictures` knows; how a route runs, `routes.offline`.
+Both ways read pictures and stop at stages in the same way. In this process there is no queue, no
+cache and no deadline. `serving.pictures` decodes pictures; `routes.offline` runs the route.
 """
 
 import base64
@@ -26,7 +26,7 @@ from sparing.failure import Failure
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is known of one picture's answer."""
+    """The answer for one picture, and its cost."""
 
     picture: Path
     label: str
@@ -40,7 +40,7 @@ class Prediction:
 def predict_with_server(
     url: str, route: str, pictures: Sequence[Path], timeout_ms: float | None
 ) -> list[Prediction]:
-    """One call for all pictures, as a JSON list of base64 files."""
+    """Send all pictures in one request, as a JSON list of base64 files. Raises Failure."""
     files = [base64.b64encode(_read(picture)).decode() for picture in pictures]
     path = f"/v1/routes/{quote(route, safe=':')}/predict"
     if timeout_ms is not None:
@@ -55,12 +55,16 @@ def predict_with_server(
 def predict_here(
     roots: Sequence[Path], route: str, pictures: Sequence[Path], max_pixels: int
 ) -> list[Prediction]:
-    """By the newest version of the route in the directories, picture by picture."""
+    """Classify the pictures one by one with the newest version of the route in the directories.
+
+    Raises Failure if the route takes no pictures or a picture cannot be read, UnknownRoute if no
+    directory holds the route.
+    """
     device = CpuDevice()
     loaded = load_route(find_newest(roots, route), device)
     spec = loaded.manifest.picture
     if spec is None:
-        raise Failure(f"--route: {route} takes no pictures")
+        raise Failure(f"--route: route {route} does not take pictures")
     rows = [_decode(picture, spec, max_pixels) for picture in pictures]
     return [
         _predict_row(loaded, device, spec, picture, row)
@@ -69,7 +73,7 @@ def predict_here(
 
 
 def find_newest(roots: Sequence[Path], route: str) -> Path:
-    """The directory of the route's highest version."""
+    """Return the directory of the route's highest version. Raises UnknownRoute."""
     directories = [directory for root in roots for directory in find_routes(root)]
     versions = [
         directory
@@ -103,10 +107,10 @@ def _predict_row(
 
 
 def _name(manifest: Manifest, outcome: Outcome) -> str:
-    """The label in words, or its number where the route names none."""
+    """Return the label's name, or its number if the route has no names for labels."""
     label = outcome.outputs.get("label")
     if label is None:
-        raise Failure(f"--route: {manifest.route} gives no label")
+        raise Failure(f"--route: route {manifest.route} returns no label")
     return manifest.labels[int(label)] if manifest.labels else str(int(label))
 
 

@@ -1,4 +1,4 @@
-"""Running a training recipe, which needs packages that serving does without."""
+"""Runs a training recipe, which needs packages that serving does not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ TRAIN_EXTRA = frozenset({"torch", "safetensors", "onnx", "onnxscript", "matplotl
 
 
 def import_recipe(name: str) -> ModuleType:
-    """Import the module. Without the train extra, raises a Failure that tells how to install it."""
+    """Import the module. Raises Failure with the command to install the train extra."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -27,8 +27,9 @@ def import_recipe(name: str) -> ModuleType:
 
 @contextmanager
 def failing_with_message() -> Iterator[None]:
-    """Turn errors about data, options and folders into a Failure, and Ctrl-C and SIGTERM into one
-    that tells how to resume.
+    """Turn errors about data, options and folders into a Failure.
+
+    Ctrl-C and SIGTERM become a Failure that explains how to resume.
     """
     try:
         with resumable():

@@ -1,4 +1,4 @@
-"""What commands print: tables of routes and of predictions."""
+"""Tables of routes and of predictions, for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from sparing.predicting import Prediction
 
 
 def table_of_routes(manifests: Iterable[Manifest]) -> Table:
-    """What directories hold."""
+    """Make a table of the routes in directories."""
     table = _make_routes_table()
     for manifest in manifests:
         table.add_row(
@@ -29,7 +29,7 @@ def table_of_routes(manifests: Iterable[Manifest]) -> Table:
 
 
 def table_of_served(routes: Iterable[Mapping[str, Any]]) -> Table:
-    """What a server says it serves; values as its JSON has them."""
+    """Make the same table of a server's routes, from the JSON of GET /v1/routes."""
     table = _make_routes_table()
     for route in routes:
         table.add_row(
@@ -64,7 +64,7 @@ def table_of_predictions(predictions: Sequence[Prediction]) -> Table:
 
 
 def _make_routes_table() -> Table:
-    """However narrow the output, nothing is left out; a route's name stays on one line."""
+    """Fold cells on a narrow terminal instead of cutting them; never fold a route's name."""
     names = ("pipeline", "task", "stages", "mean MACs", "certificate")
     return Table(
         Column("route", no_wrap=True),
@@ -80,7 +80,7 @@ def _describe_stage(name: str, macs: float, threshold: float | None) -> str:
 
 
 def show_macs(macs: float) -> str:
-    """1234567 -> 1.23 M"""
+    """Format a count of MACs with a unit: 1234567 becomes `1.23 M`."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if macs >= size:
             return f"{macs / size:.2f} {unit}"

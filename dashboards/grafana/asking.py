@@ -1,4 +1,4 @@
-"""Asks a Prometheus as Grafana does: now for tiles and tables, over time for lines."""
+"""Queries a Prometheus as Grafana does: one instant for tiles and tables, a range for lines."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from typing import Any
 
 
 class QueryError(Exception):
-    """Prometheus refused a query; the text is its reason."""
+    """Prometheus rejected a query; the text is its reason."""
 
 
 class Source:
-    """A Prometheus, and the time to look at: so long back, in so many steps."""
+    """A Prometheus, and the time range of queries: its length and its number of steps."""
 
     def __init__(self, url: str, back_s: float, steps: int) -> None:
         self.url = url.rstrip("/")
@@ -22,7 +22,10 @@ class Source:
         self._step_s = back_s / steps
 
     def ask(self, expr: str, instant: bool) -> list[dict[str, Any]]:
-        """The series that answer: each with `metric`, its labels, and `value` or `values`."""
+        """Return the result's series, each with `metric` (labels) and `value` or `values`.
+
+        Raises QueryError.
+        """
         if instant:
             return self._ask("query", {"query": expr, "time": self.end_s})
         options = {"start": self.start_s, "end": self.end_s, "step": self._step_s}

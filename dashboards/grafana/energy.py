@@ -26,7 +26,9 @@ METER = q.server_rate("sparing_energy_meter_joules_total")
 
 
 def make_energy() -> Dashboard:
-    board = new_dashboard("energy", "Energy", "Joules: their source, who pays, and the carbon.")
+    board = new_dashboard(
+        "energy", "Energy", "Energy in joules: source, accounts, routes and carbon."
+    )
     lay_out(board, _first_look(), _meter(), _routes(), _carbon())
     return board
 
@@ -37,33 +39,34 @@ def _account(*matchers: str, by: str = "") -> str:
 
 def _first_look() -> Iterator[Tile]:
     yield named_tile(
-        "Source of the joules",
-        "model is an estimate from busy time; rapl, nvml, ina3221 and pmic are measured.",
+        "Energy source",
+        "rapl, nvml, ina3221 and pmic are meters; model is an estimate from busy time.",
         "sum by (source) (sparing_energy_meter_joules_total)",
         "source",
     )
     yield tile(
         "Meter",
-        "STANDING IN: the meter cannot be read, and the model takes its place.",
+        "FALLBACK: the meter cannot be read, so joules are estimated.",
         "max(sparing_energy_degraded)",
         "none",
-        words={"0": ("WORKS", GREEN), "1": ("STANDING IN", RED)},
+        words={"0": ("WORKS", GREEN), "1": ("FALLBACK", RED)},
     )
-    yield tile("Power", "Of everything the meter sees.", METER, "watt")
+    yield tile("Power", "Of everything that the meter measures.", METER, "watt")
     rows = _account('account="rows"')
     ours = _account('account!="others"')
     share = f"{rows} / {ours}"
-    yield tile("Goes to rows", "Of idle, overhead and rows.", share, "percentunit")
-    yield tile(
-        "Power saved, estimated", "Against the costliest stage alone.", q.saved_watts(), "watt"
-    )
-    yield tile("Compute saved", "Against the full model alone.", q.saved(), "percentunit", SAVED)
+    text = "Share of the joules of rows, overhead and idle that rows used."
+    yield tile("Energy used by rows", text, share, "percentunit")
+    text = "Compared with the slowest stage for every row."
+    yield tile("Power saved, estimated", text, q.saved_watts(), "watt")
+    text = "Compared with the full model for every row."
+    yield tile("Compute saved", text, q.saved(), "percentunit", SAVED)
 
 
 def _meter() -> Iterator[Lines]:
     yield lines(
         "Power by component",
-        "What the meter reads.",
+        "Readings of the meter, per component.",
         "watt",
         {
             "{{component}} ({{source}})": q.server_rate(
@@ -73,15 +76,15 @@ def _meter() -> Iterator[Lines]:
         Look(stacked=True),
     )
     yield lines(
-        "Who pays",
-        "The meter's joules by account: rows; our process beside stages; other processes; idle.",
+        "Power by account",
+        "rows; overhead: the server outside stages; others: other processes; idle.",
         "watt",
         {"{{account}}": _account(by="account")},
         Look(colours=ACCOUNTS, stacked=True),
     )
     yield lines(
-        "Not accounted for",
-        "The accounts against the meter. Away from zero, joules are lost or invented.",
+        "Accounting error",
+        "Sum of the accounts compared with the meter. It should stay at zero.",
         "percentunit",
         {"accounts - meter": f"{_account()} / {METER} - 1"},
         Look(minimum=-0.02, maximum=0.02, steps=((None, GREEN), (-0.01, RED), (0.01, RED))),
@@ -91,21 +94,21 @@ def _meter() -> Iterator[Lines]:
 def _routes() -> Iterator[Lines]:
     yield lines(
         "Power by route",
-        "Joules a second charged to rows.",
+        "Joules per second that the route's rows used.",
         "watt",
         {"{{route}}": q.rate("sparing_energy_joules_total", by="route")},
         Look(stacked=True),
     )
     yield lines(
-        "Energy a request",
-        "Joules charged to rows, by request answered.",
+        "Energy per request",
+        "Joules that rows used, per answered request.",
         "joule",
         {"{{route}}": q.joules_a_request("route")},
     )
     idle = _account('account="idle"')
     yield lines(
-        "Idle",
-        "Share of the meter's joules in which nothing ran. Fewer, fuller machines lower it.",
+        "Idle energy",
+        "Share of the meter's joules while nothing ran. Fewer, busier machines lower it.",
         "percentunit",
         {"idle": f"{idle} / {_account()}"},
         Look(colours={"idle": GREY}, maximum=1.0),
@@ -117,14 +120,14 @@ def _carbon() -> Iterator[Lines]:
     everything = q.server_rate("sparing_carbon_grams_total")
     yield lines(
         "Carbon",
-        "Grams of CO2 equivalent an hour: energy times intensity, and a share of the machine.",
+        "Grams of CO2 equivalent per hour: energy times carbon intensity, plus hardware.",
         "suffix: g/h",
         {"{{route}}": f"3600 * {grams}", "all, with idle": f"3600 * {everything}"},
         Look(colours={"all, with idle": GREY}),
     )
     yield lines(
-        "Carbon of 1000 requests",
-        "The same by request answered (SCI, ISO/IEC 21031).",
+        "Carbon per 1000 requests",
+        "Grams of CO2 equivalent per 1000 answered requests (SCI, ISO/IEC 21031).",
         "massg",
         {
             "{{route}}": f"1000 * {grams} / "
@@ -133,7 +136,7 @@ def _carbon() -> Iterator[Lines]:
     )
     yield lines(
         "Carbon intensity",
-        "The setting that carbon is reckoned with.",
+        "The configured intensity, which converts energy to carbon.",
         "suffix: g/kWh",
         {"intensity": "max(sparing_carbon_intensity_grams_per_kwh)"},
         Look(colours={"intensity": GREY}),

@@ -1,4 +1,4 @@
-"""Fleet: is the service well, and what does it save? One row a route."""
+"""The dashboard Fleet: health of the service and compute saved, with one table row per route."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ ALERTS = 'count(ALERTS{alertname=~"Sparing.+", alertstate="firing"}) or vector(0
 
 
 def make_fleet() -> Dashboard:
-    board = new_dashboard("fleet", "Fleet", "Whether the service is well, and what it saves.")
+    board = new_dashboard("fleet", "Fleet", "Health of the service, and the compute that it saves.")
     lay_out(board, _first_look(), _second_look(), [_routes()], _traffic(), _trouble())
     return board
 
@@ -38,7 +38,7 @@ def make_fleet() -> Dashboard:
 def _first_look() -> Iterator[Tile]:
     yield tile(
         "Service",
-        "FAILING: over 1 % of requests let down, or no server answers. STRAINED: p99 over 250 ms,"
+        "FAILING: over 1 % of requests fail, or no server answers. STRAINED: p99 over 250 ms,"
         " or a lane over 80 % full.",
         q.state(),
         "none",
@@ -46,21 +46,21 @@ def _first_look() -> Iterator[Tile]:
     )
     yield tile(
         "Compute saved",
-        "MACs spared against answering every row on its route's full model alone.",
+        "MACs saved, compared with the full model for every row.",
         q.saved(),
         "percentunit",
         SAVED,
     )
     yield tile(
         "Power saved, estimated",
-        "Against the time of a row of the costliest stage, for every row that was answered.",
+        "Compared with the route's slowest stage for every answered row.",
         q.saved_watts(),
         "watt",
         ((None, RED), (0.0, GREEN)),
     )
     yield tile(
         "Answered",
-        "Of the valid requests; a caller's own mistakes do not count.",
+        "Share of valid requests that were answered; wrong requests of callers do not count.",
         q.answered(of=q.CHOSEN_OR_UNLABELLED),
         "percentunit",
         ANSWERED,
@@ -68,20 +68,29 @@ def _first_look() -> Iterator[Tile]:
     )
     p99 = q.quantile(0.99, "sparing_latency_seconds")
     yield tile("p99 latency", "1 % of rows are slower.", p99, "s", SECONDS)
-    yield tile("Alerts firing", "Sparing's own.", ALERTS, "none", ((None, GREEN), (1.0, RED)))
+    yield tile(
+        "Alerts firing",
+        "Alerts of Sparing's own rules.",
+        ALERTS,
+        "none",
+        ((None, GREEN), (1.0, RED)),
+    )
 
 
 def _second_look() -> Iterator[Tile]:
     requests = q.rate("sparing_requests_total")
-    yield tile("Requests", "Answered a second.", requests, "reqps")
+    yield tile("Requests", "Replies per second.", requests, "reqps")
     spent = q.joules_a_request()
-    yield tile("Energy a request", "Joules charged to rows, by request answered.", spent, "joule")
-    yield tile("From cache", "Rows answered from the cache.", q.cached_share(), "percentunit")
-    text = "At 100 % requests are refused."
+    text = "Joules that rows used, per answered request."
+    yield tile("Energy per request", text, spent, "joule")
+    yield tile(
+        "From cache", "Share of rows answered from the cache.", q.cached_share(), "percentunit"
+    )
+    text = "At 100 % the server rejects requests as Overloaded."
     yield tile("Fullest lane", text, q.waiting(), "percentunit", FULL, decimals=1)
     routes = f"count(count by (route) (sparing_rows_total{{{q.CHOSEN}}}))"
-    yield tile("Routes served", "By all servers together.", routes, "none")
-    yield tile("Servers", "Processes that serve.", "sum(sparing_workers)", "none")
+    yield tile("Routes served", "Distinct routes on all servers.", routes, "none")
+    yield tile("Servers", "Server processes.", "sum(sparing_workers)", "none")
 
 
 def _routes() -> Table:
@@ -89,7 +98,7 @@ def _routes() -> Table:
     macs = f"{q.rate('sparing_macs_total', by=by)} / {q.rate('sparing_rows_total', by=by)}"
     return routes_table(
         "Routes",
-        "Now. Saved: MACs spared against answering every row on the route's full model alone.",
+        "Current values. Saved: MACs saved, compared with the full model for every row.",
         [
             Column("Requests/s", q.rate("sparing_requests_total", by=by), "reqps"),
             Column("Answered", q.answered(by), "percentunit", ANSWERED, 2),
@@ -104,21 +113,21 @@ def _routes() -> Table:
 
 def _traffic() -> Iterator[Lines]:
     yield lines(
-        "Saved against the full model",
-        "Share of MACs spared. Below zero a route costs more than its full model alone.",
+        "Compute saved by route",
+        "Share of MACs saved. Below zero the route uses more compute than its full model.",
         "percentunit",
         {"{{route}}": q.saved("route")},
         Look(minimum=None, maximum=1.0),
     )
     yield lines(
         "Traffic",
-        "Requests answered by an endpoint, whatever the result.",
+        "Replies of both endpoints per second, errors included.",
         "reqps",
         {"{{route}}": q.rate("sparing_requests_total", by="route")},
     )
     yield lines(
         "p99 latency",
-        "From a row's arrival in the engine to its answer; 1 % are slower.",
+        "Time from a row's arrival in the engine to its answer; 1 % of rows are slower.",
         "s",
         {"{{route}}": q.quantile(0.99, "sparing_latency_seconds", "route")},
         Look(exemplars=True),
@@ -127,14 +136,14 @@ def _traffic() -> Iterator[Lines]:
 
 def _trouble() -> Iterator[Lines]:
     yield lines(
-        "Energy a request",
-        "Joules charged to rows, by request answered. Energy says where joules come from.",
+        "Energy per request",
+        "Joules that rows used, per answered request. The dashboard Energy shows the source.",
         "joule",
         {"{{route}}": q.joules_a_request("route")},
     )
     yield lines(
-        "Faults",
-        "Requests that the service let down, by what went wrong.",
+        "Failed requests",
+        "Requests that failed through no fault of the caller, by error.",
         "reqps",
         {
             "{{result}}": q.rate(
@@ -143,8 +152,8 @@ def _trouble() -> Iterator[Lines]:
         },
     )
     yield lines(
-        "Rows that wait",
-        "In a route's lanes. At the limit, requests are refused as Overloaded.",
+        "Waiting rows",
+        "Rows in a route's lanes. At the limit the server rejects requests as Overloaded.",
         "short",
         {
             "{{route}}": f"sum by (route) (sparing_waiting_rows{{{q.CHOSEN}}})",

@@ -1,4 +1,4 @@
-"""What all dashboards share: how they look, their links to each other, and their variables.
+"""What all dashboards share: layout, links to each other, and variables.
 
 Every dashboard has a `datasource` and a `route`, so that one file serves any Prometheus and any
 set of routes.
@@ -19,7 +19,7 @@ ROUTES = 'label_values(sparing_requests_total{route!=""}, route)'
 def new_dashboard(
     name: str, title: str, description: str, one_route: bool = False
 ) -> builders.Dashboard:
-    """An empty dashboard. `one_route`: it shows a single route, not any number of them."""
+    """Make an empty dashboard. With `one_route` its variable selects exactly one route."""
     return (
         builders.Dashboard(f"Sparing: {title}")
         .uid(f"sparing-{name}")
@@ -37,7 +37,7 @@ def new_dashboard(
 
 
 def lay_out(board: builders.Dashboard, *groups: Iterable[Builder[models.Panel]]) -> None:
-    """Panels from left to right; a line that is full is followed by the next."""
+    """Place panels from left to right, and start a new line when one is full."""
     for group in groups:
         for panel in group:
             board.with_panel(panel)
@@ -46,7 +46,7 @@ def lay_out(board: builders.Dashboard, *groups: Iterable[Builder[models.Panel]])
 def custom_variable(
     name: str, label: str, values: Sequence[str], chosen: str
 ) -> builders.CustomVariable:
-    """A variable with a few fixed values."""
+    """Make a variable with a few fixed values."""
     options = [models.VariableOption(value == chosen, value, value) for value in values]
     return (
         builders.CustomVariable(name)

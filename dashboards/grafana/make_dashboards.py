@@ -1,7 +1,7 @@
 """Write every dashboard as JSON: `python -m dashboards.grafana.make_dashboards`.
 
-Needs grafana-foundation-sdk, which the `test` extra installs. The files are committed, so that
-nobody who only looks at dashboards needs it.
+Needs grafana-foundation-sdk, which the `test` extra installs. The JSON is committed, so that using
+the dashboards does not need it.
 """
 
 import json
@@ -28,9 +28,9 @@ DASHBOARDS: dict[str, Callable[[], Dashboard]] = {
 
 
 def render(make: Callable[[], Dashboard]) -> str:
-    """A dashboard's file: panels numbered in reading order, asking the chosen datasource.
+    """Return a dashboard's JSON: panels numbered in reading order, on the selected datasource.
 
-    What the builders write and Grafana's schema does not know is left out.
+    Keys that the builders write but Grafana's schema does not know are left out.
     """
     text = JSONEncoder(sort_keys=True).encode(make().build())
     document: dict[str, Any] = json.loads(text)

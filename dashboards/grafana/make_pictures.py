@@ -1,9 +1,9 @@
-"""Pictures of the dashboards, drawn by Grafana's own components from what a Prometheus says now.
+"""Pictures of the dashboards, drawn by Grafana's own components with a Prometheus' current values.
 
     python -m dashboards.grafana.make_pictures --prometheus http://127.0.0.1:9090 --route NAME
 
-Needs npm and chromium. Packages of npm are installed once, outside the repository: where
-$SPARING_NODE says, or in the user's cache. Nothing that serves needs any of it.
+Needs npm and chromium. It installs npm packages once, outside the repository: into $SPARING_NODE,
+else the user's cache directory. The server needs none of this.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STEPS = 240
 
 
 def answer(path: Path, source: Source, chosen: dict[str, str], note: str) -> dict[str, object]:
-    """A dashboard with what every query of it says."""
+    """Return a dashboard with the results of all its queries."""
     board = read_dashboard(path)
     variables = {**read_variables(path), "__rate_interval": chosen["__rate_interval"]}
     variables["route"] = variables["route"] or chosen["route"]
@@ -52,7 +52,7 @@ def answer(path: Path, source: Source, chosen: dict[str, str], note: str) -> dic
 
 
 def build(folder: Path) -> None:
-    """Everything a browser needs, but for the board itself."""
+    """Build the page and its script, without the dashboard's data."""
     cache = Path(os.environ.get("SPARING_NODE", Path.home() / ".cache" / "sparing")) / "pictures"
     npm = _find("npm")
     if not (cache / "node_modules" / ".package-lock.json").exists():
@@ -77,7 +77,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def take_screenshot(folder: Path, board: dict[str, object], picture: Path) -> None:
-    """A picture of a board by a browser without a window."""
+    """Take a picture of a dashboard with a headless browser."""
     (folder / "board.js").write_text(f"window.BOARD = {json.dumps(board)};")
     panels: Any = board["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
@@ -107,10 +107,10 @@ def _find(program: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prometheus", required=True, metavar="URL")
-    parser.add_argument("--route", required=True, help="the one that the dashboard Route shows")
-    parser.add_argument("--minutes", type=float, default=15.0, help="how far back to look")
+    parser.add_argument("--route", required=True, help="the route that the dashboard Route shows")
+    parser.add_argument("--minutes", type=float, default=15.0, help="minutes up to now to show")
     parser.add_argument("--rate-interval", default="1m", help="four times the scrape interval")
-    parser.add_argument("--note", default="", help="a word on what is shown, beside the title")
+    parser.add_argument("--note", default="", help="a note beside the title")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/dashboards"))
     chosen = parser.parse_args()
     variables = {"route": chosen.route, "__rate_interval": chosen.rate_interval}

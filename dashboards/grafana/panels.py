@@ -1,7 +1,7 @@
-"""The kinds of panels that dashboards are made of: tiles, lines, areas and tables.
+"""The kinds of panels on the dashboards: tiles, lines, areas and tables.
 
-A panel is given its unit, and a description that says how to read it. Where panels go and which
-questions they ask is the dashboards' matter.
+Every panel has a unit and a description that explains how to read it. The dashboards decide where
+panels go and what they query.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ FULL: Steps = ((None, GREEN), (0.5, YELLOW), (0.8, RED))
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table that has one row a route."""
+    """A column of a table with one row per route."""
 
     title: str
     expr: str
@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How lines look, beside their unit."""
+    """The look of a panel's lines, apart from their unit."""
 
     colours: Mapping[str, str] = field(default_factory=dict)
     steps: Steps = ()
@@ -60,7 +60,10 @@ def tile(
     words: Mapping[str, tuple[str, str]] | None = None,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """One number now; `words` are told instead of values. Only what can go wrong has colours."""
+    """Show one current number, or the text that `words` has for it.
+
+    Only numbers that can be bad have colours.
+    """
     coloured = words or steps is not PLAIN
     panel = (
         stat.Panel()
@@ -82,7 +85,7 @@ def tile(
 
 
 def named_tile(title: str, description: str, expr: str, label: str) -> stat.Panel:
-    """What a label says, large, such as the source of the joules."""
+    """Show the value of a label in large type, such as the energy source."""
     panel = tile(title, description, expr, "none").text_mode(common.BigValueTextMode.NAME)
     panel.targets([_query(expr, "A").instant().legend_format(f"{{{{{label}}}}}")])
     return panel
@@ -95,7 +98,7 @@ def lines(
     series: Mapping[str, str],
     look: Look | None = None,
 ) -> timeseries.Panel:
-    """Values over time; `series` has the query by its legend, such as "{{route}}"."""
+    """Show values over time. `series` maps a legend, such as "{{route}}", to its query."""
     look = look or Look()
     panel = (
         timeseries.Panel()
@@ -125,9 +128,9 @@ def lines(
 
 
 def routes_table(title: str, description: str, columns: Sequence[Column]) -> table.Panel:
-    """One row a route; a click on its name opens the route's dashboard."""
+    """Show one row per route; a click on a route's name opens its dashboard."""
     panel = table.Panel().title(title).description(description).height(9).span(24)
-    panel.mappings(_words({}))  # a route that nobody asks has no p99
+    panel.mappings(_words({}))  # a route without requests has no p99
     letters = "ABCDEFGHIJ"[: len(columns)]
     for letter, column in zip(letters, columns, strict=True):
         query = _query(column.expr, letter).instant().format(PromQueryFormat.TABLE)
@@ -222,7 +225,7 @@ def _properties(column: Column) -> list[dashboard.DynamicConfigValue]:
 
 
 def _link_to_route() -> dashboard.DynamicConfigValue:
-    link = {"title": "Look at this route", "url": "/d/sparing-route?var-route=${__value.raw}"}
+    link = {"title": "Open this route", "url": "/d/sparing-route?var-route=${__value.raw}"}
     return dashboard.DynamicConfigValue("links", [link])
 
 

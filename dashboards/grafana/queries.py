@@ -1,27 +1,27 @@
-"""Questions in PromQL that more than one panel asks.
+"""PromQL queries that several panels share.
 
-`by` is a list of labels such as "route", or "" for one number of everything chosen. A window is
-Grafana's `$__rate_interval` unless a panel looks further back. What a number looks like is
-`dashboards.grafana.panels`' matter.
+`by` is a list of labels such as "route", or "" for one number over all selected routes. The window
+is Grafana's `$__rate_interval` unless a panel looks further back. `dashboards.grafana.panels`
+formats the numbers.
 """
 
 from monitoring.metrics.results import CLIENT_ERRORS
 
 WINDOW = "$__rate_interval"
 CHOSEN = 'route=~"$route"'
-CHOSEN_OR_UNLABELLED = 'route=~"$route|"'  # what was let down before it had a route
+CHOSEN_OR_UNLABELLED = 'route=~"$route|"'  # with requests that failed before they had a route
 
 VALID = f'result!~"{"|".join(CLIENT_ERRORS)}"'
 FAULTY = f'result!~"{"|".join(("ok", *CLIENT_ERRORS))}"'
 
 
 def rate(metric: str, *matchers: str, by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
-    """Growth a second of a counter of the chosen routes, added up."""
+    """Growth per second of a counter, summed over the selected routes."""
     return total(f"rate({metric}{{{', '.join((of, *matchers))}}}[{window}])", by)
 
 
 def server_rate(metric: str, *matchers: str, by: str = "") -> str:
-    """The same of a counter that knows no route."""
+    """The same for a counter without the label `route`."""
     chosen = f"{{{', '.join(matchers)}}}" if matchers else ""
     return total(f"rate({metric}{chosen}[{WINDOW}])", by)
 
@@ -47,12 +47,12 @@ def answered(by: str = "", window: str = WINDOW, of: str = CHOSEN) -> str:
 
 
 def failed(by: str = "", window: str = WINDOW) -> str:
-    """The share of valid requests that were let down."""
+    """The share of valid requests that failed."""
     return f"1 - {answered(by, window)}"
 
 
 def fast(by: str = "", window: str = WINDOW) -> str:
-    """The share of rows that took no longer than the bound chosen on the dashboard."""
+    """The share of rows within the latency bound selected on the dashboard."""
     good = rate("sparing_latency_seconds_bucket", 'le="$bound"', by=by, window=window)
     return f"{good} / {rate('sparing_latency_seconds_count', by=by, window=window)}"
 
@@ -62,8 +62,10 @@ def slow(by: str = "", window: str = WINDOW) -> str:
 
 
 def saved(by: str = "") -> str:
-    """The share of MACs spared against the full model alone, for every row answered, from the
-    cache too; below 0 where it costs more. `sparing report` says the same.
+    """The share of MACs saved, compared with the full model for every answered row.
+
+    Rows from the cache count. Below 0 the routes use more compute than their full models.
+    `sparing report` shows the same figure.
     """
     return f"1 - {rate('sparing_macs_total', by=by)} / {rate('sparing_full_macs_total', by=by)}"
 
@@ -75,19 +77,19 @@ def joules_a_request(by: str = "") -> str:
 
 
 def saved_watts() -> str:
-    """What all answered rows would have drawn, had each taken the time of a row of its route's
-    costliest stage, less what they drew. Not by MACs: a small network takes more joules for one.
+    """Watts saved, an estimate: every answered row takes the time of one row in its route's
+    slowest stage, less the watts used. Not by MACs: a small net uses more joules per MAC.
     """
     joules = rate("sparing_energy_joules_total", by="route")
     seconds = rate("sparing_stage_seconds_sum", by="route")
     a_row = f"max by (route) ({mean_row_seconds()})"
     answered = rate("sparing_rows_total", by="route")
     each = f"{joules} / {seconds} * {a_row} * {answered} - {joules}"
-    return f"sum(({each}) > -1000000) or vector(0)"  # without traffic a route is 0 / 0: no number
+    return f"sum(({each}) > -1000000) or vector(0)"  # a route without traffic is 0 / 0, NaN
 
 
 def mean_row_seconds() -> str:
-    """How long a row keeps the device, by route and stage."""
+    """Mean device seconds of a row, by route and stage."""
     seconds = rate("sparing_stage_seconds_sum", by="route, stage")
     return f"{seconds} / {rate('sparing_batch_rows_sum', by='route, stage')}"
 
@@ -100,7 +102,7 @@ def cached_share(by: str = "") -> str:
 
 
 def waiting() -> str:
-    """How full the fullest lane of the chosen routes is."""
+    """The fill level of the selected routes' fullest lane, from 0 to 1."""
     rows, limit = (
         f"max by (job, instance) ({name})"
         for name in (f"sparing_waiting_rows{{{CHOSEN}}}", "sparing_waiting_rows_limit")
@@ -109,7 +111,7 @@ def waiting() -> str:
 
 
 def state() -> str:
-    """0 well, 1 strained (slow or queues nearly full), 2 failing (faults or no server at all)."""
+    """0: well; 1: strained (slow, or lanes nearly full); 2: failing (failures, or no server)."""
     signs = (
         f"2 * (((1 - {answered(of=CHOSEN_OR_UNLABELLED)}) > bool 0.01) or vector(0))",
         f"(({quantile(0.99, 'sparing_latency_seconds')} > bool 0.25) or vector(0))",

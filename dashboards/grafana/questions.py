@@ -1,6 +1,6 @@
-"""The committed dashboards' questions, as a browser would send them to Prometheus.
+"""The queries of the committed dashboards, as a browser sends them to Prometheus.
 
-Knows the JSON alone and not how it was made, so that what is asked is what Grafana asks.
+Reads only the JSON, not the Python that generates it, so the queries are those of Grafana.
 """
 
 import json
@@ -43,7 +43,7 @@ def list_queries() -> Iterator[PanelQuery]:
 
 
 def read_variables(path: Path) -> dict[str, str]:
-    """What a dashboard's variables are when it is opened; "" for one that is yet to be chosen."""
+    """Return the initial values of a dashboard's variables; "" for one without a default."""
     chosen: dict[str, str] = {}
     for variable in read_dashboard(path)["templating"]["list"]:
         value = variable.get("current", {}).get("value", "")
@@ -52,5 +52,5 @@ def read_variables(path: Path) -> dict[str, str]:
 
 
 def fill(expr: str, variables: Mapping[str, str]) -> str:
-    """The query with its variables' values; raises KeyError for one that is not known."""
+    """Insert the variables' values into a query. Raises KeyError for an unknown variable."""
     return re.sub(r"\$\{?(\w+)\}?", lambda match: variables[match[1]], expr)

@@ -1,4 +1,4 @@
-"""Route: one route from its exits to its cache. Where do rows leave, and what does each cost?"""
+"""The dashboard Route: exits, stages, batches, cache and energy of one route."""
 
 from collections.abc import Iterator
 
@@ -43,22 +43,24 @@ def make_route() -> Dashboard:
 
 def _first_look() -> Iterator[Tile]:
     info = f"sparing_route_info{{{q.CHOSEN}}}"
-    yield named_tile("Pipeline", "What kind of route it is.", info, "pipeline")
-    yield tile("Compute saved", "Against the full model alone.", q.saved(), "percentunit", SAVED)
-    text = "Of the valid requests."
+    yield named_tile("Pipeline", "The kind of pipeline that the route runs.", info, "pipeline")
+    text = "Compared with the full model for every row."
+    yield tile("Compute saved", text, q.saved(), "percentunit", SAVED)
+    text = "Share of valid requests that were answered."
     yield tile("Answered", text, q.answered(), "percentunit", ANSWERED, decimals=2)
     p99 = q.quantile(0.99, "sparing_latency_seconds")
     yield tile("p99 latency", "1 % of rows are slower.", p99, "s", SECONDS)
-    yield tile("Rows", "Answered a second.", q.rate("sparing_rows_total"), "rowsps")
+    yield tile("Rows", "Answers per second.", q.rate("sparing_rows_total"), "rowsps")
     spent = q.joules_a_request()
-    yield tile("Energy a request", "Joules charged to rows, by request answered.", spent, "joule")
+    text = "Joules that rows used, per answered request."
+    yield tile("Energy per request", text, spent, "joule")
 
 
 def _exits() -> Iterator[Lines]:
     rows = q.rate("sparing_rows_total")
     yield lines(
         "Exit mix",
-        "Share of rows by the stage that answered. A shift to later exits means harder inputs.",
+        "Share of rows by the stage that answered. More late exits mean harder inputs.",
         "percentunit",
         {"{{exit}}": f"{q.rate('sparing_rows_total', by='exit')} / on() group_left {rows}"},
         SHARES,
@@ -66,14 +68,14 @@ def _exits() -> Iterator[Lines]:
     stops = q.rate("sparing_rows_total", by="stopped_by")
     yield lines(
         "Why rows stopped",
-        "Share of rows: surely enough, no further stage, out of time, out of energy, cached.",
+        "Share of rows: confident enough, last stage, deadline, energy budget, from the cache.",
         "percentunit",
         {"{{stopped_by}}": f"{stops} / on() group_left {rows}"},
         Look(colours=STOPS, stacked=True, maximum=1.0),
     )
     yield lines(
-        "Rows that went on",
-        "Rows that left a stage for another one.",
+        "Escalations",
+        "Rows per second that continued from a stage to another one.",
         "rowsps",
         {"from {{stage}}": q.rate("sparing_escalations_total", by="stage")},
     )
@@ -82,14 +84,14 @@ def _exits() -> Iterator[Lines]:
 def _stages() -> Iterator[Lines]:
     yield lines(
         "Latency by exit, p99",
-        "From a row's arrival in the engine to its answer.",
+        "Time from a row's arrival in the engine to its answer.",
         "s",
         {"{{exit}}": q.quantile(0.99, "sparing_latency_seconds", "exit")},
         Look(exemplars=True),
     )
     yield lines(
         "Stage latency",
-        "How long a stage takes for a batch.",
+        "Time that a stage takes for one batch.",
         "s",
         {
             "{{stage}} p50": q.quantile(0.5, "sparing_stage_seconds", "stage"),
@@ -98,7 +100,7 @@ def _stages() -> Iterator[Lines]:
     )
     yield lines(
         "Queue time, p99",
-        "How long a row waits in a stage's lane.",
+        "Time that a row waits in a stage's lane.",
         "s",
         {"{{stage}}": q.quantile(0.99, "sparing_queue_seconds", "stage")},
     )
@@ -107,7 +109,7 @@ def _stages() -> Iterator[Lines]:
 def _answers() -> Iterator[Lines]:
     yield lines(
         "Requests by result",
-        "ok, and beside it what went wrong, by whoever's doing.",
+        "ok, or the error; errors of callers and of the server.",
         "reqps",
         {"{{result}}": q.rate("sparing_requests_total", by="result")},
         Look(colours={"ok": GREEN}),
@@ -115,13 +117,13 @@ def _answers() -> Iterator[Lines]:
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     yield lines(
         "Latency",
-        "From a row's arrival in the engine to its answer, all exits together.",
+        "Time from a row's arrival in the engine to its answer, over all exits.",
         "s",
         {name: q.quantile(share, "sparing_latency_seconds") for name, share in shares.items()},
     )
     yield lines(
         "Compute",
-        "MACs spent, and what the same rows would have cost on the full model alone.",
+        "MACs used, and those that the same rows need on the full model alone.",
         "si: MAC/s",
         {
             "spent": q.rate("sparing_macs_total"),
@@ -133,21 +135,21 @@ def _answers() -> Iterator[Lines]:
 
 def _batches() -> Iterator[Lines]:
     yield lines(
-        "Rows of a batch, mean",
-        "Larger batches cost less a row.",
+        "Rows per batch, mean",
+        "Larger batches cost less per row.",
         "short",
         {"{{stage}}": q.mean("sparing_batch_rows", "stage")},
     )
     yield lines(
         "Lane, busy",
-        "Share of time that a stage keeps the route's lane busy. Near 100 % rows begin to wait.",
+        "Share of time in which a stage computes. Near 100 % rows begin to wait.",
         "percentunit",
         {"{{stage}}": q.rate("sparing_stage_seconds_sum", by="stage")},
         STACKED,
     )
     yield lines(
-        "Rows that wait",
-        "In the route's lanes. At the limit, requests are refused as Overloaded.",
+        "Waiting rows",
+        "Rows in the route's lanes. At the limit the server rejects requests as Overloaded.",
         "short",
         {
             "waiting": f"sum(sparing_waiting_rows{{{q.CHOSEN}}})",
@@ -159,29 +161,29 @@ def _batches() -> Iterator[Lines]:
 
 def _cache() -> Iterator[Lines]:
     yield lines(
-        "Cache of this route",
+        "Cache hits of this route",
         "Share of rows answered from the cache.",
         "percentunit",
-        {"rows from the cache": q.cached_share()},
-        Look(colours={"rows from the cache": PURPLE}, maximum=1.0),
+        {"rows from cache": q.cached_share()},
+        Look(colours={"rows from cache": PURPLE}, maximum=1.0),
     )
     first = q.server_rate("sparing_cache_hits_total")
     missed = q.server_rate("sparing_cache_misses_total")
     second = q.server_rate("sparing_cache_remote_hits_total")
     absent = q.server_rate("sparing_cache_remote_misses_total")
     yield lines(
-        "Cache hit rate of the server",
-        "Share of look-ups that found an answer, all routes together.",
+        "Cache hits of the server",
+        "Share of look-ups that found an answer, all routes: in the process, and in Redis.",
         "percentunit",
         {
-            "local cache": f"{first} / ({first} + {missed})",
-            "remote cache": f"{second} / ({second} + {absent})",
+            "in process": f"{first} / ({first} + {missed})",
+            "Redis": f"{second} / ({second} + {absent})",
         },
         Look(maximum=1.0),
     )
     yield lines(
-        "Size of the local cache",
-        "All routes together, with the cache's own overhead.",
+        "Cache size",
+        "Bytes of the answers of all routes, with the cache's overhead.",
         "bytes",
         {"held": "sum(sparing_cache_bytes)", "limit": "sum(sparing_cache_limit_bytes)"},
         Look(colours={"held": PURPLE}, bound="limit"),
@@ -193,20 +195,20 @@ def _energy() -> Iterator[Lines]:
     computed = q.rate("sparing_rows_total", 'stopped_by!="cache"', by="exit")
     yield lines(
         "Power by exit",
-        "Joules a second charged to rows, by the stage that answered.",
+        "Joules per second that rows used, by the stage that answered.",
         "watt",
         {"{{exit}}": joules},
         STACKED,
     )
     yield lines(
-        "Energy a row, by exit",
-        "What a computed row costs that leaves here, with the stages before.",
+        "Energy per row, by exit",
+        "Joules of a computed row that stops at this exit, with all stages before.",
         "joule",
         {"{{exit}}": f"{joules} / {computed}"},
     )
     yield lines(
         "Device time, by exit",
-        "CPU seconds a second that rows took, by the stage that answered.",
+        "CPU seconds per second that rows used, by the stage that answered.",
         "percentunit",
         {"{{exit}}": q.rate("sparing_device_seconds_total", by="exit")},
         STACKED,

@@ -1,7 +1,8 @@
-"""SLO: how much of each promise's budget is left, and how fast it burns.
+"""The dashboard SLO: error budget left of each objective, and its burn rate.
 
-The promises are choices on the dashboard. Burn rates look over the windows of multi-window alerts:
-1 spends the budget exactly by the end of its time; pages go out at 14.4 and 6, tickets at 3 and 1.
+The objectives are variables of the dashboard. Burn rates use the windows of the multi-window
+alerts. At rate 1 the budget lasts exactly its period; alerts page at 14.4 and 6, and open tickets
+at 3 and 1.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ TICKETS = ((None, GREEN), (1.0, YELLOW), (3.0, RED))
 
 def make_slo() -> Dashboard:
     board = new_dashboard(
-        "slo", "SLO", "Budgets of availability and latency, and how fast they burn."
+        "slo", "SLO", "Error budgets of availability and latency, and their burn rates."
     )
     bounds = [str(bound) for bound in SECONDS if 0.005 <= bound <= 1.0]
     for variable in (
@@ -47,14 +48,14 @@ def _burns_speed(window: str, by: str = "") -> str:
 
 
 def _first_look() -> Iterator[Tile]:
-    text = "Of the faults that the promise allows over the period."
+    text = "Share left of the failures that the objective allows in the period."
     left = f"1 - {_burns_answers('$period')}"
     yield tile("Availability, budget left", text, left, "percentunit", LEFT)
-    text = "How many times too fast the budget goes; at 1 it lasts just the period."
+    text = "Speed at which the budget is used; at 1 it lasts exactly the period."
     yield tile("Availability burn, 5m", text, _burns_answers("5m"), "none", BURN, decimals=1)
     yield tile("Availability burn, 1h", text, _burns_answers("1h"), "none", BURN, decimals=1)
     left = f"1 - {_burns_speed('$period')}"
-    text_of_slow = "Of the slow rows that the promise allows over the period."
+    text_of_slow = "Share left of the slow rows that the objective allows in the period."
     yield tile("Latency, budget left", text_of_slow, left, "percentunit", LEFT)
     yield tile("Latency burn, 5m", text, _burns_speed("5m"), "none", BURN, decimals=1)
     yield tile("Latency burn, 1h", text, _burns_speed("1h"), "none", BURN, decimals=1)
@@ -65,7 +66,7 @@ def _routes() -> Table:
     period = "$period"
     return routes_table(
         "Routes",
-        "Over the chosen period; burn rates over the last hour.",
+        "Budgets over the chosen period; burn rates over the last hour.",
         [
             Column("Answered", q.answered(by, period), "percentunit", decimals=3),
             Column("Budget left", f"1 - {_burns_answers(period, by)}", "percentunit", LEFT, 1),
@@ -78,7 +79,7 @@ def _routes() -> Table:
 
 
 def _availability() -> Iterator[Lines]:
-    text = "Availability: a page goes out where the short and the long window both are over "
+    text = "Availability: alerts page if the short and the long window are both over "
     yield lines(
         "Availability, fast burn",
         f"{text}14.4 (5m and 1h) or 6 (30m and 6h).",
@@ -88,14 +89,14 @@ def _availability() -> Iterator[Lines]:
     )
     yield lines(
         "Availability, slow burn",
-        "A ticket where both windows are over 3 (2h and 1d) or 1 (6h and 3d).",
+        "Alerts open a ticket if both windows are over 3 (2h and 1d) or 1 (6h and 3d).",
         "none",
         {f"{{{{route}}}} {w}": _burns_answers(w, "route") for w in ("2h", "1d", "6h", "3d")},
         Look(steps=TICKETS, decimals=1),
     )
     yield lines(
         "Answered",
-        "Share of valid requests, against the promise.",
+        "Share of valid requests that were answered, and the objective.",
         "percentunit",
         {"{{route}}": q.answered("route"), "promise": "vector($availability)"},
         Look(bound="promise", minimum=None, maximum=1.0, decimals=2),
@@ -103,7 +104,7 @@ def _availability() -> Iterator[Lines]:
 
 
 def _latency() -> Iterator[Lines]:
-    text = "As for availability; a row is slow over the bound chosen above."
+    text = "As for availability. A row is slow if it takes longer than the bound chosen above."
     yield lines(
         "Latency, fast burn",
         text,
@@ -120,7 +121,7 @@ def _latency() -> Iterator[Lines]:
     )
     yield lines(
         "Fast enough",
-        "Share of rows under the bound, against the promise.",
+        "Share of rows within the bound, and the objective.",
         "percentunit",
         {"{{route}}": q.fast("route"), "promise": "vector($latency)"},
         Look(bound="promise", minimum=None, maximum=1.0, decimals=2),

@@ -1,9 +1,9 @@
-"""Alerts on causes: queues, devices, exits, cache, energy, and servers that are gone."""
+"""Alerts on causes: queues, devices, exits, cache, energy, and servers that do not answer."""
 
 from dashboards.prometheus.options import Options
 from dashboards.prometheus.rules import Alert, Group
 
-FEW_ROWS = 200  # a share of fewer rows says nothing
+FEW_ROWS = 200  # a share of fewer rows means little
 
 
 def make_cause_group(options: Options) -> Group:
@@ -21,8 +21,9 @@ def _watch_queues(options: Options) -> list[Alert]:
             "max by (job, instance) (sparing_waiting_rows_limit) > 0.8",
             "2m",
             "page",
-            "Route {{ $labels.route }} on {{ $labels.instance }} is about to refuse requests",
-            "Its queue is {{ $value | humanizePercentage }} full; beyond that it is Overloaded.",
+            "Route {{ $labels.route }} on {{ $labels.instance }} is about to reject requests",
+            "Its queue is {{ $value | humanizePercentage }} full. A full queue rejects requests "
+            "as Overloaded.",
         ),
         options.alert(
             "SparingRouteStalled",
@@ -31,7 +32,7 @@ def _watch_queues(options: Options) -> list[Alert]:
             "2m",
             "page",
             "Route {{ $labels.route }} on {{ $labels.instance }} computes nothing while rows wait",
-            f"{{{{ $value }}}} rows wait; no batch was done in {options.windows('2m')}.",
+            f"{{{{ $value }}}} rows wait, but no batch ran in {options.windows('2m')}.",
         ),
     ]
 
@@ -53,8 +54,8 @@ def _watch_shares(options: Options) -> list[Alert]:
             + enough('sparing_rows_total{stopped_by!="cache"}', "1h"),
             "15m",
             "ticket",
-            "Rows of route {{ $labels.route }} stop at other stages than they did",
-            "{{ $value | humanizePercentage }} of its rows stop elsewhere than the day's mix says.",
+            "Rows of route {{ $labels.route }} stop at other stages than before",
+            "{{ $value | humanizePercentage }} of its rows stop elsewhere than in the last day.",
         ),
         options.alert(
             "SparingCacheHitCollapse",
@@ -62,8 +63,8 @@ def _watch_shares(options: Options) -> list[Alert]:
             + enough("sparing_rows_total", "30m"),
             "15m",
             "ticket",
-            "The cache answers less than half of what it did for route {{ $labels.route }}",
-            "It answers {{ $value | humanizePercentage }} of the rows.",
+            "The cache hit rate of route {{ $labels.route }} fell below half of the last day's",
+            "The cache answers {{ $value | humanizePercentage }} of the rows.",
         ),
     ]
 
@@ -77,15 +78,15 @@ def _watch_parts(options: Options) -> list[Alert]:
             "5m",
             "ticket",
             "{{ $labels.instance }} cannot read its energy meter",
-            "Joules come from the model until it can.",
+            "Joules are estimated until it can.",
         ),
         options.alert(
             "SparingRedisDown",
             "max by (job, instance) (sparing_cache_remote_breaker_open) > 0",
             "2m",
             "ticket",
-            "{{ $labels.instance }} skips the remote cache",
-            "Its look-ups or stores failed again and again; rows are computed instead.",
+            "{{ $labels.instance }} does not use the Redis cache for now",
+            "Look-ups or stores failed repeatedly, so the server computes the rows instead.",
         ),
         options.alert(
             "SparingInstanceDown",
@@ -93,14 +94,14 @@ def _watch_parts(options: Options) -> list[Alert]:
             "5m",
             "ticket",
             "{{ $labels.instance }} does not answer scrapes",
-            "The process is gone, hangs, or cannot be reached.",
+            "The process has ended, hangs or cannot be reached.",
         ),
         options.alert(
             "SparingAbsent",
             f"absent(sparing_build_info{served})",
             "2m",
             "page",
-            "No Sparing server is left",
-            "Not one server of the job answers scrapes.",
+            "No Sparing server is running",
+            "No server of the job answers scrapes.",
         ),
     ]

@@ -1,7 +1,7 @@
 """Write the rules: `python -m dashboards.prometheus.make_rules > dashboards/prometheus/rules.yml`.
 
-Options change the time scale, the objectives, the job's name and where runbooks stand; the file in
-the repository is what comes without any.
+Options change the time scale, the objectives, the job's name and the address of the runbooks. The
+committed file is written without options.
 """
 
 import argparse
@@ -23,7 +23,7 @@ HEADING = (
 
 
 def make_groups(options: Options) -> list[Group]:
-    """Recordings before the alerts that read them."""
+    """Make all groups, recordings before the alerts that use them."""
     traffic = make_traffic_groups(options)
     return [*traffic, *make_objective_groups(options), make_cause_group(options)]
 
@@ -33,7 +33,7 @@ def make_text(options: Options) -> str:
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """Ends the program with a sentence where they are wrong."""
+    """Parse the options. Ends the program with one sentence if they are wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.prometheus.make_rules",
         description="Write Prometheus rules to standard output.",
@@ -48,15 +48,15 @@ def read_options(arguments: Sequence[str]) -> Options:
     )  # fmt: skip
     parser.add_argument(
         "--latency", type=float, default=wanted.latency,
-        help="share of rows that must be in time (default %(default)s)",
+        help="share of rows that must be within --latency-s (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--latency-s", type=float, default=wanted.latency_s,
-        help="what in time means, a bound of the histogram (default %(default)s)",
+        help="latency bound in seconds, a bucket of the histogram (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--job", default="sparing", help="the scrape job (default %(default)s)")
     parser.add_argument(
-        "--runbooks", default="", metavar="URL", help="put before docs/runbooks/ in links"
+        "--runbooks", default="", metavar="URL", help="prefix of docs/runbooks/ in links"
     )
     given = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""Rules of the objectives: shares of bad requests and slow rows by window, and their alerts."""
+"""Rules of the objectives: shares of failed requests and slow rows per window, and their alerts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from monitoring.metrics.results import CLIENT_ERRORS
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One objective: what is counted, what of it is good, and how its alert says so."""
+    """One objective: what it counts, which part is good, and the words of its alert."""
 
     alert: str
     record: str  # the share that is bad; the window's name follows
@@ -38,7 +38,8 @@ class _Kind:
             f"Route {{{{ $labels.route }}}} burns its {name} budget"
             + (f" over {burn.rate:g} times too fast" if burn.rate > 1 else " too fast"),
             f"{{{{ $value | humanizePercentage }}}} of its {self.bad_events} within "
-            f"{options.windows(burn.long)}, and still do; {100 * (1 - self.target):g}% may.",
+            f"{options.windows(burn.long)}, and it goes on. The objective allows "
+            f"{100 * (1 - self.target):g}%.",
             window=burn.long,
         )
 
@@ -67,7 +68,7 @@ def _kinds(options: Options) -> tuple[_Kind, _Kind]:
 
 
 def make_objective_groups(options: Options) -> Iterator[Group]:
-    """Long windows are recorded in a group of their own, which runs less often."""
+    """Make the groups. Long windows are in their own group, which runs less often."""
     windows, kinds = options.windows, _kinds(options)
     slow: list[Rule] = [kind.share(name, windows(name)) for kind in kinds for name in SLOW_WINDOWS]
     yield Group("sparing-objectives-slow", windows("2m"), slow)

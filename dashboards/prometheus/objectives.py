@@ -1,8 +1,8 @@
-"""What is promised of every route: how many requests are answered, and how soon rows are.
+"""The objectives of every route: the share of requests answered, and the share of rows in time.
 
-The two objectives, and the burn rates at which they alert: a budget that would last its period is
-burnt at rate 1. Each alert asks for a long window, so that it matters, and a short one, so that it
-is still so (The Site Reliability Workbook, chapter 5).
+At burn rate 1 the error budget lasts exactly its period. Each alert needs a high burn rate in a
+long window, which shows that it matters, and in a short one, which shows that it still lasts (The
+Site Reliability Workbook, chapter 5).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from monitoring.metrics.counts import SECONDS
 
 @dataclass(frozen=True, slots=True)
 class BurnRate:
-    """Budget burnt so many times too fast, over a long and a short window."""
+    """A burn rate, with the long and the short window in which an alert needs it."""
 
     rate: float
     long: str
@@ -30,12 +30,12 @@ BURNS: Sequence[BurnRate] = (
     BurnRate(1.0, "3d", "6h", "30m", "ticket"),  # 10 % in three days
 )
 FAST_WINDOWS = ("5m", "30m", "1h", "2h", "6h")
-SLOW_WINDOWS = ("1d", "3d")  # dear to compute, so less often
+SLOW_WINDOWS = ("1d", "3d")  # expensive to compute, so less often
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Shares that must be good. Raises ValueError for what cannot be measured."""
+    """Shares that must be good. Raises ValueError for an objective that cannot be measured."""
 
     availability: float = 0.999
     latency: float = 0.99

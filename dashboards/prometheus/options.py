@@ -1,4 +1,4 @@
-"""What the operator chooses of the rules: time scale, job, objectives, where runbooks stand."""
+"""Options of the rules: time scale, scrape job, objectives, and the address of the runbooks."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from dashboards.prometheus.windows import Windows
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`runbooks` is put before each page's path in the repository."""
+    """`runbooks` is a URL prefix for each runbook's path in the repository."""
 
     windows: Windows = field(default_factory=Windows)
     objectives: Objectives = field(default_factory=Objectives)
@@ -26,7 +26,7 @@ class Options:
         description: str,
         **labels: str,
     ) -> Alert:
-        """An alert with its time scaled and its runbook linked."""
+        """Make an alert with scaled durations and a link to its runbook."""
         base = f"{self.runbooks.rstrip('/')}/" if self.runbooks else ""
         return Alert(
             name,

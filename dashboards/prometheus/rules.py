@@ -1,6 +1,6 @@
-"""What a rules file is made of, and its text: groups of recording rules and alerts, as YAML.
+"""Groups of recording rules and alerts, written as a YAML rules file.
 
-The writer knows the few shapes that rules have and no more of YAML, so it needs no library.
+The writer handles only the YAML that rules need, so it needs no library.
 """
 
 import re
@@ -10,12 +10,12 @@ from typing import Literal
 
 Severity = Literal["page", "ticket"]
 _PLAIN = re.compile(r"[A-Za-z_][\w:./-]*")
-_WORDS = {"true", "false", "null", "yes", "no", "on", "off"}  # that YAML takes for something else
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off"}  # YAML does not read these as strings
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A query whose answer is kept as a series of its own."""
+    """A query whose result is stored as a new series."""
 
     record: str
     expr: str
@@ -23,7 +23,9 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A query whose answers are alerts once they have lasted; durations are Prometheus' words."""
+    """A query whose results become alerts after `for_duration`, a duration as Prometheus writes
+    it.
+    """
 
     alert: str
     expr: str
@@ -37,7 +39,7 @@ Rule = Recording | Alert
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are evaluated one after another, so a later one sees what an earlier recorded."""
+    """Rules that are evaluated in order, so that a later one can use an earlier recording."""
 
     name: str
     interval: str
@@ -45,7 +47,7 @@ class Group:
 
 
 def write_rules(groups: Sequence[Group], heading: Sequence[str]) -> str:
-    """The text of a rules file; the heading's lines become comments."""
+    """Return the text of a rules file; the lines of `heading` become comments."""
     lines = [f"# {line}".rstrip() for line in heading]
     lines.append("groups:")
     for group in groups:
@@ -70,7 +72,7 @@ def _write_rule(rule: Rule) -> Iterator[str]:
 
 
 def _write_value(name: str, value: str, indent: int = 8) -> Iterator[str]:
-    """Plain where YAML reads it as this text, quoted where not, a block where it has lines."""
+    """Write a plain scalar if YAML reads it back as this text, else quoted; lines as a block."""
     space = " " * indent
     if "\n" in value:
         yield f"{space}{name}: |-"

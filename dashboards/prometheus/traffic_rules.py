@@ -7,7 +7,7 @@ _COMPUTED = 'sparing_rows_total{stopped_by!="cache"}'
 
 
 def make_traffic_groups(options: Options) -> list[Group]:
-    """What is asked for often, and what looks back over a day: dear, so it runs less often."""
+    """Make two groups: frequent queries, and those over a day, which are expensive and run less."""
     windows = options.windows
     often: list[Rule] = [
         *_make_rates(windows("5m")),
@@ -77,7 +77,7 @@ def _make_savings(window: str) -> list[Recording]:
 
 
 def _make_exit_share(name: str, window: str) -> Recording:
-    """Of the rows that were computed, how many each exit answered."""
+    """The share of computed rows that each exit answered."""
     return Recording(
         f"job_route_exit:sparing_rows:ratio_rate{name}",
         f"sum by (job, route, exit) (rate({_COMPUTED}[{window}]))\n"
@@ -87,7 +87,7 @@ def _make_exit_share(name: str, window: str) -> Recording:
 
 
 def _make_cached_share(name: str, window: str) -> Recording:
-    """The share of all rows that the cache answered, whichever tier."""
+    """The share of all rows that the caches answered."""
     return Recording(
         f"job_route:sparing_cached_rows:ratio_rate{name}",
         f'sum by (job, route) (rate(sparing_rows_total{{stopped_by="cache"}}[{window}]))\n'

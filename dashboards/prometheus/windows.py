@@ -1,4 +1,4 @@
-"""Prometheus' durations at a time scale: at 60 an hour is a minute, and a test can wait for it."""
+"""Scaled Prometheus durations: at scale 60 an hour becomes a minute, so a test can wait for it."""
 
 import re
 
@@ -19,7 +19,7 @@ class Windows:
 
 
 def parse_ms(duration: str) -> int:
-    """Milliseconds of a duration such as "5m" or "1h30m". Raises ValueError for anything else."""
+    """Parse a duration such as "5m" or "1h30m" into milliseconds. Raises ValueError."""
     parts = _PART.findall(duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(f"duration: given {duration!r}, allowed such as 30s, 5m, 1h30m")
@@ -27,7 +27,7 @@ def parse_ms(duration: str) -> int:
 
 
 def format_ms(duration_ms: int) -> str:
-    """The shortest way to write it: 5400000 is "1h30m"."""
+    """Format milliseconds in the shortest form: 5400000 becomes "1h30m"."""
     if duration_ms == 0:
         return "0s"
     text = ""

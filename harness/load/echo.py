@@ -1,7 +1,7 @@
-"""The least that an HTTP server costs: bare ASGI echoes under uvicorn, configured as our server is.
+"""The baseline cost of an HTTP server: bare ASGI echoes under uvicorn, configured like Sparing.
 
-`POST /raw` sends the body back as it came; `POST /json` parses it and writes it again with orjson.
-What a server costs above these is its own doing.
+`POST /raw` returns the body unchanged; `POST /json` parses it and writes it again with orjson. Any
+cost above these is the server's own.
 """
 
 import argparse
@@ -18,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
-    """The ASGI application; GET answers 200 to say that it is ready."""
+    """The ASGI application; GET returns 200 when it is ready."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):

@@ -1,9 +1,9 @@
-"""Closed-loop load over HTTP/1.1 keep-alive: N connections, each asks again once answered.
+"""Closed-loop load over HTTP/1.1 keep-alive: N connections, each with one request at a time.
 
-Runs as a process of its own (`python -m harness.load.loadgen`) and prints one JSON line. It is
-cheap, so that it leaves the machine to the server: requests are built beforehand, and of an answer
-it reads the status, the length and the bytes that prove it right. The server's CPU time is read at
-the window's two ends. gRPC load is in `rpc`.
+Runs as its own process (`python -m harness.load.loadgen`) and prints one JSON line. It uses little
+CPU: requests are built in advance, and it reads only a reply's status, length and the bytes that
+show that it is correct. It reads the server's CPU time at both ends of the window. `rpc` has the
+load over gRPC.
 """
 
 import argparse
@@ -28,19 +28,19 @@ _LENGTH = b"\r\ncontent-length:"  # inference-header-content-length is another
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard, how long, and which process tree's CPU to read (0: none)."""
+    """Connections and times of a load, and the process tree whose CPU to read (0: none)."""
 
     connections: int
     seconds: float
     warm_up_s: float = 0.3
-    count: int | None = None  # end the window after so many answers, if that comes first
+    count: int | None = None  # end the window early after so many replies
     server_pid: int = 0
     channels: int = 1  # of gRPC
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one window saw."""
+    """The results of one window."""
 
     requests: int
     errors: int  # not status 200, or no answer
@@ -49,12 +49,12 @@ class Load:
     requests_s: float
     p50_ms: float
     p99_ms: float
-    cpu_us: float | None  # of the server's tree, a request
+    cpu_us: float | None  # of the server's process tree, per request
 
 
 @dataclass(slots=True)
 class Window:
-    """Counts shared by all connections; only what ends while `open` is counted."""
+    """Counts shared by all connections; only requests that end while `open` count."""
 
     traffic: Traffic
     count: int | None
@@ -67,7 +67,7 @@ class Window:
     _next: int = -1
 
     def take(self) -> int:
-        """The index of the next body, round and round."""
+        """Return the index of the next body, cyclically."""
         self._next += 1
         if self._next == len(self.traffic.bodies):
             self._next = 0
@@ -111,7 +111,7 @@ async def measure(plan: Plan, window: Window, serve: Callable[[], Awaitable[None
 
 
 async def _any_ended(workers: Sequence[asyncio.Future[None]]) -> None:
-    """A worker that ends before it is told to has lost its server: no use to go on."""
+    """Wait for a worker that ends too early: it has lost its server, so the load must stop."""
     await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
 
 
@@ -131,7 +131,7 @@ def _sum_scrapes(window: Window, seconds: float, cpu_s: float | None, lost: int)
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection, always with exactly one request under way."""
+    """One keep-alive connection with exactly one request in flight at any time."""
 
     def __init__(
         self, requests: Sequence[bytes], window: Window, ended: asyncio.Future[None]
@@ -190,7 +190,7 @@ def _content_length(head: bytes) -> int:
 def build_requests(
     bodies: Sequence[bytes], port: int, path: str, headers: Sequence[str]
 ) -> list[bytes]:
-    """Whole HTTP requests, ready to be written."""
+    """Build whole HTTP requests, ready to be written."""
     fixed = "".join(f"{line}\r\n" for line in (f"host: 127.0.0.1:{port}", *headers))
     return [
         f"POST {path} HTTP/1.1\r\n{fixed}content-length: {len(body)}\r\n\r\n".encode() + body
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=0.3, help="seconds before the window")
     parser.add_argument("--count", type=int, help="end the window after so many answers")
     parser.add_argument(
-        "--server-pid", type=int, default=0, help="whose process tree's CPU to read"
+        "--server-pid", type=int, default=0, help="read the CPU time of this process tree"
     )
     options = parser.parse_args()
     if (options.path is None) == (options.method is None):

@@ -1,7 +1,7 @@
-"""One pass over a list of requests: N connections share it, each asks the next once answered.
+"""One pass over a list of requests: N connections share it, each sends the next after a reply.
 
-For experiments in which the order and number of requests is the point, as with memory; `loadgen`
-asks round and round for a time instead. HTTP/1.1 keep-alive to 127.0.0.1.
+For experiments in which the order and number of requests matter, as with caches; `loadgen` repeats
+requests for a time instead. Uses HTTP/1.1 keep-alive to 127.0.0.1.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ REQUEST_LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The answers in the order of the requests, when each was asked and how long it took."""
+    """The replies in the order of the requests, with the time of each request and its latency."""
 
-    answers: Sequence[tuple[bytes, int]]  # body, and how much of it is a binary answer's JSON head
-    asked_s: Sequence[float]  # since the first
+    answers: Sequence[tuple[bytes, int]]  # body, and the length of a binary reply's JSON head
+    asked_s: Sequence[float]  # seconds since the first request
     latencies_s: Sequence[float]
     seconds: float
 
@@ -25,8 +25,9 @@ class Pass:
 async def ask_once(
     port: int, requests: Sequence[bytes], connections: int, due_s: Sequence[float] = ()
 ) -> Pass:
-    """Send every request once; with `due_s` none before its time since the first. Raises
-    RuntimeError for any answer but 200, and OSError for none.
+    """Send every request once; with `due_s`, not before its time in seconds since the first.
+
+    Raises RuntimeError for a status other than 200, and OSError without a reply.
     """
     answers = [(b"", 0)] * len(requests)
     asked_s, latencies_s = [0.0] * len(requests), [0.0] * len(requests)

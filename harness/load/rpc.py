@@ -22,12 +22,12 @@ from serving.grpc.messages import SERVICE, Messages
 
 INFER = f"/{SERVICE}/ModelInfer"
 _RAW_LABEL = b"\x32\x08"  # ModelInferResponse.raw_output_contents, eight bytes
-# As our own server's: the comparison is about what it does, not how the stack is set.
+# Same as Sparing's own options, so that the comparison does not depend on them.
 _OPTIONS = (("grpc.so_reuseport", 0), ("grpc.compression_enabled_algorithms_bitset", 1))
 
 
 def encode_grpc(route: str, picture: Pictures) -> bytes:
-    """A ModelInferRequest of one picture [H,W], raw."""
+    """Encode a ModelInferRequest of one picture [H,W], with raw contents."""
     message = Messages().infer_request(model_name=route, raw_input_contents=[picture.tobytes()])
     message.inputs.add(name="image", datatype="UINT8", shape=[1, *picture.shape])
     raw: bytes = message.SerializeToString()
@@ -35,12 +35,12 @@ def encode_grpc(route: str, picture: Pictures) -> bytes:
 
 
 def expect_label(label: int) -> bytes:
-    """The bytes of a raw ModelInferResponse that hold this label."""
+    """Return the bytes of a raw ModelInferResponse that hold this label."""
     return _RAW_LABEL + encode_label(label)
 
 
 def call_once(port: int, body: bytes) -> bytes:
-    """One ModelInfer, bytes in and out."""
+    """Call ModelInfer once, with bytes in and out."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer: bytes = channel.unary_unary(INFER)(body, timeout=30, wait_for_ready=True)
         return answer

@@ -1,7 +1,7 @@
-"""Prepared requests: the bytes to send and the bytes a right answer must hold.
+"""Prepared requests: the bytes to send, and the bytes that a correct reply must hold.
 
-Bodies are made once, before anything is measured, and travel to the load generator as one `.npz`
-without pickles. Speaks just enough of the Open Inference Protocol for an image route.
+Bodies are built once, before anything is measured, and passed to the load generator as one `.npz`
+file without pickles. Encodes the part of the Open Inference Protocol that an image route needs.
 """
 
 import json
@@ -20,9 +20,9 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`expected[i]` must stand in the answer to `bodies[i]`.
+    """The reply to `bodies[i]` must contain `expected[i]`; empty: any reply is correct.
 
-    With `offset` (negative: from the end) at just that place, else anywhere; empty: no matter what.
+    With `offset` it must be at that position (negative: from the end), else anywhere.
     """
 
     bodies: Sequence[bytes]
@@ -48,7 +48,7 @@ class Traffic:
 
 
 def load_traffic(path: Path) -> Traffic:
-    """What `Traffic.save` wrote."""
+    """Read a file that `Traffic.save` wrote."""
     with np.load(path, allow_pickle=False) as file:
         offset = file["offset"]
         return Traffic(
@@ -110,12 +110,12 @@ def encode_png(picture: Pictures) -> bytes:
 
 
 def encode_label(label: int) -> bytes:
-    """How a label stands in a raw answer: one little-endian int64."""
+    """Encode a label as in a raw reply: one little-endian int64."""
     return int(label).to_bytes(8, "little", signed=True)
 
 
 def find_label(answer: bytes, head_bytes: int) -> int:
-    """Where, counted from the end, the labels' bytes begin in a binary answer."""
+    """Return the start of the labels' bytes in a binary reply, counted from the end."""
     return find_output(answer, head_bytes, "label")
 
 

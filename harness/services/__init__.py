@@ -1,1 +1,1 @@
-"""Programs beside the server: Redis, Prometheus, a span collector, an energy counter."""
+"""Services around the server: Redis, Prometheus, a span collector, an energy counter."""

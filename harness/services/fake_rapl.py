@@ -1,6 +1,6 @@
 """A package's energy counter as the kernel shows it, driven by the CPU time that is really used.
 
-For machines without one: what it counts is known exactly, so what is made of it can be checked.
+For machines without one. Its count is known exactly, so the energy figures can be verified.
 """
 
 import contextlib
@@ -70,5 +70,5 @@ class FakeRapl:
 
     def _count(self) -> None:
         while not self._stop.wait(EVERY_S):
-            with contextlib.suppress(OSError):  # somebody has hidden it
+            with contextlib.suppress(OSError):  # a test has hidden it
                 set_uj(self._folder, ZONE, int(self.joules() * 1e6))

@@ -1,4 +1,4 @@
-"""A collector that takes spans and throws them away; it counts what came."""
+"""A collector that counts spans and discards them."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +33,7 @@ class OtlpSink:
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def take(self, body: bytes) -> None:
-        """What came; called on a thread of its connection."""
+        """Handle a request body; called on the thread of its connection."""
         self.bytes += len(body)
         self.batches += 1
 

@@ -1,4 +1,4 @@
-"""Harm to a Redis behind a proxy, and what heals all of it; for benchmarks and tests."""
+"""Faults of a Redis behind a proxy, and how to repair them; for benchmarks and tests."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -12,7 +12,7 @@ SLOW_S = 0.05
 
 
 class Place(Protocol):
-    """Where it happens."""
+    """A Redis and the proxy in front of it."""
 
     @property
     def redis(self) -> RedisServer: ...
@@ -36,7 +36,7 @@ def slow(place: Place) -> None:
 
 
 def fill(place: Place) -> None:
-    """No room for anything, nothing leaves by itself, and what was there is gone."""
+    """Fill Redis: it is out of space, evicts nothing, and has lost its content."""
     with place.redis.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
@@ -44,7 +44,7 @@ def fill(place: Place) -> None:
 
 
 def spoil(place: Place) -> None:
-    """Every value: noise, cut off, one bit turned, or another key's."""
+    """Corrupt every value: noise, a cut, one flipped bit, or another key's value."""
     rng = np.random.default_rng(3)
     with place.redis.client() as client:
         keys = place.redis.keys()
@@ -61,7 +61,7 @@ def restart(place: Place) -> None:
 
 
 def heal(place: Place) -> None:
-    """Whatever it was; what it held stays, where it has not gone."""
+    """Repair every fault; values that still exist stay."""
     place.proxy.delay_s = 0.0
     if place.redis.process.poll() is not None:
         place.redis.start()

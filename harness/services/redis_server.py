@@ -75,14 +75,14 @@ class RedisServer:
         self.process.wait(10)
 
     def pause(self) -> None:
-        """It keeps its connections, takes new ones, and answers nothing."""
+        """Stop the process: it keeps connections and accepts new ones, but does not answer."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
     def client(self) -> "redis.Redis":
-        """A plain client, to look at what stands in it or to spoil it."""
+        """Return a plain client, to read the content or corrupt it."""
         return redis.Redis(port=self.port, socket_timeout=5.0)
 
     def keys(self) -> list[bytes]:

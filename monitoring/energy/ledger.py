@@ -1,14 +1,14 @@
-"""The ledger: whose joules they were.
+"""The ledger: splits the meter's joules into accounts and among rows.
 
-Short batches are invisible to energy counters, so an interval's joules are split by CPU time. Four
-accounts take them all: `idle`, what the machine draws doing nothing; `others`, its other processes;
-`overhead`, this process beside its stages (endpoints, decoding, cache, loop); `rows`, the stages.
-The four sum to the meter, whatever happens. Where several processes serve together, each keeps a
-ledger of its own, and one of them also accounts for the machine.
+Energy counters are too slow for short batches, so the joules of an interval are split by CPU time.
+There are four accounts: `idle`, the machine's idle power; `others`, other processes; `overhead`,
+this process outside its stages (endpoints, decoding, cache, event loop); `rows`, the stages. Their
+sum always equals the meter. If several processes serve together, each has its own ledger, and one
+of them also accounts for the machine.
 
-What rows get waits in a pot with the device time it stands for, until rows end: a row that ends
-takes as many joules with it as its share of that time. So rows that take many intervals, or whose
-batch runs while the meter is read, pay their whole way, and nothing is lost or counted twice.
+Joules of rows that have not ended are pending, together with the device time that they stand for. A
+row that ends is charged in proportion to its device time. So a row that spans many intervals, or
+runs while the meter is read, is charged for all of its time, and no joule is lost or counted twice.
 """
 
 import math
@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 ACCOUNTS = ("rows", "overhead", "others", "idle")
-SIBLINGS = "siblings"  # processes that serve with this one, and keep ledgers of their own
-IDLE_WINDOW_S = 1.0  # for so long the machine's power is averaged before it is taken for the lowest
+SIBLINGS = "siblings"  # other server processes, with their own ledgers
+IDLE_WINDOW_S = 1.0  # averaging time of the machine's power before it counts as the lowest
 RATE_HALF_LIFE_S = 2.0
 MAX_DEBT_S = 0.1  # the kernel counts the machine's time in ticks of 10 ms, on each core
 
@@ -25,31 +25,31 @@ DeviceSeconds = Mapping[tuple[str, str], float]  # by route and exit
 
 
 class Interval(NamedTuple):
-    """What was read, as differences to the reading before. CPU times are core-seconds."""
+    """Differences between two readings. CPU times are in core-seconds."""
 
-    joules: float  # of the whole meter
+    joules: float  # all components of the meter
     seconds: float
     busy_s: float  # all processes of the machine
-    own_s: float  # this one
-    device_s: float  # of these: its stages
-    siblings_s: float = 0.0  # processes that serve with it
+    own_s: float  # this process
+    device_s: float  # the part of `own_s` in stages
+    siblings_s: float = 0.0  # the other server processes
 
 
 class Ledger:
-    """Counts from 0; all times and joules only grow."""
+    """The accounts, which start at 0. All times and joules only grow."""
 
     def __init__(self, idle_w: float | None = None) -> None:
-        """`idle_w` None: the lowest power seen, a second long, is taken for it."""
+        """`idle_w` None: use the lowest mean power of a second so far."""
         self.accounts: dict[str, float] = dict.fromkeys((*ACCOUNTS, SIBLINGS), 0.0)
         self.rows: dict[tuple[str, str], float] = {}  # joules by route and exit
-        self.unattributed_j = 0.0  # of routes that are served no more
+        self.unattributed_j = 0.0  # of routes that are no longer served
         self.joules = 0.0
-        self.joules_per_s: float | None = None  # of device time, lately
+        self.joules_per_s: float | None = None  # recent joules per second of device time
         self._idle_w = idle_w
         self._lowest_w = math.inf
         self._window_j = self._window_s = 0.0
         self._pending_j = self._pending_s = 0.0
-        self._debt_s = 0.0  # by which the machine's time lags behind ours
+        self._debt_s = 0.0  # by which the machine's CPU time lags behind this process'
         self._rate_j = self._rate_s = 0.0
 
     @property
@@ -58,7 +58,7 @@ class Ledger:
         return self._pending_j
 
     def add(self, interval: Interval, spent: DeviceSeconds) -> None:
-        """One interval, and the device seconds of the rows that ended in it."""
+        """Add an interval, and the device seconds of the rows that ended in it."""
         joules = max(0.0, interval.joules)
         idle_j = min(joules, self._find_idle_w(joules, interval.seconds) * interval.seconds)
         own_s = max(interval.own_s, interval.device_s)
@@ -79,15 +79,15 @@ class Ledger:
         self._charge_rows(spent)
 
     def remove_route(self, route: str) -> None:
-        """It is served no more: its joules stay in the account, under no name."""
+        """Remove a route that is no longer served; its joules stay in the account `rows`."""
         for key in [key for key in self.rows if key[0] == route]:
             self.unattributed_j += self.rows.pop(key)
 
     def check_invariants(self) -> None:
-        """Assert that nothing was lost or made up."""
+        """Assert that no joule was lost or invented."""
         total_j = sum(self.accounts.values())
         assert math.isclose(total_j, self.joules, rel_tol=1e-9, abs_tol=1e-9), (
-            f"the accounts hold {total_j} J, the meter gave {self.joules} J"
+            f"the accounts hold {total_j} J, the meter counted {self.joules} J"
         )
         rows_j = sum(self.rows.values()) + self.unattributed_j + self._pending_j
         assert math.isclose(rows_j, self.accounts["rows"], rel_tol=1e-9, abs_tol=1e-9), (
@@ -96,7 +96,7 @@ class Ledger:
         assert all(part_j >= 0.0 for part_j in (*self.accounts.values(), *self.rows.values()))
 
     def _charge_rows(self, spent: DeviceSeconds) -> None:
-        """Rows that ended take their share out of the pot."""
+        """Charge rows that ended their share of the pending joules."""
         ended_s = sum(spent.values())
         if ended_s <= 0.0:
             return
@@ -108,8 +108,10 @@ class Ledger:
         self._pending_s = max(0.0, self._pending_s - ended_s)
 
     def _find_others_s(self, over_s: float) -> float:
-        """Core-seconds of other processes. Where the machine's time comes in late, by ticks, what
-        is missing now is made up for by what comes too much later.
+        """Return the core-seconds of other processes.
+
+        The kernel counts the machine's time in ticks, which arrive late: what is missing now is
+        subtracted from a later interval.
         """
         over_s += self._debt_s
         self._debt_s = max(-MAX_DEBT_S, min(0.0, over_s))
@@ -118,7 +120,7 @@ class Ledger:
     def _find_idle_w(self, joules: float, seconds: float) -> float:
         if self._idle_w is not None:
             return self._idle_w
-        if joules <= 0.0:  # a counter that stands still tells nothing of the machine
+        if joules <= 0.0:  # a counter that does not move says nothing about the machine
             self._window_j = self._window_s = 0.0
             return self._lowest_w if math.isfinite(self._lowest_w) else 0.0
         self._window_j += joules

@@ -1,8 +1,8 @@
-"""Reads the meter ten times a second and enters what it says, with the CPU times, into the ledger.
+"""Reads the meter ten times per second and adds its joules and the CPU times to the ledger.
 
-A meter that fails, or a counter that stands still while the machine works, is replaced by the model
-where there is one, else nothing is counted; it is tried again every few seconds. Which source the
-joules of a time came from stays with them.
+If a meter fails, or its counter does not move while the machine is busy, the model's estimate takes
+its place if there is one; else nothing is counted. The meter is tried again every few seconds.
+Joules keep the name of their source.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from monitoring.energy.meters.model import ModelMeter
 from monitoring.energy.rate import EnergyRate
 
 RETRY_S = 5.0
-QUICK_S = 0.0005  # to read: then handing it to a thread would cost more
-STALLED_S = 2.0  # without a joule, though at least a twentieth of a core was busy
+QUICK_S = 0.0005  # a reading this fast costs less than handing it to a thread
+STALLED_S = 2.0  # without a joule, while at least a twentieth of a core was busy
 
 _log = logging.getLogger("sparing.energy")
 
@@ -30,28 +30,30 @@ class CpuTimes(NamedTuple):
     busy_s: float  # the machine
     own_s: float  # this process
     device_s: float  # its stages
-    siblings_s: float = 0.0  # processes that serve with it
+    siblings_s: float = 0.0  # the other server processes
 
 
 class SourceLedger(NamedTuple):
-    """One source's ledger and what its components have given."""
+    """The ledger of one source, and the joules of its components."""
 
     ledger: Ledger
     components: dict[str, float]
 
 
 class Sampler:
-    """Lives on the event loop. `spent` gives the device seconds of ended rows, all so far."""
+    """Runs on the event loop. `spent` returns the device seconds of all ended rows so far."""
 
     def __init__(
         self,
-        meters: Sequence[tuple[Meter, float | None]],  # the first that can be read; its idle watts
+        meters: Sequence[tuple[Meter, float | None]],  # in order of preference; with idle watts
         read_cpu: Callable[[], CpuTimes],
         read_spent: Callable[[], DeviceSeconds],
         rate: EnergyRate,
         clock: Callable[[], float] = time.monotonic,
         *,
-        accounts: Sequence[str] = ACCOUNTS,  # to be shown; without idle, nor the meter itself
+        accounts: Sequence[
+            str
+        ] = ACCOUNTS,  # to report; without idle, the meter is not reported either
     ) -> None:
         self._accounts = accounts
         self._meters = meters
@@ -63,7 +65,7 @@ class Sampler:
         self.degraded = False
         self._place = -1
         self._quick = False
-        self._fixed: float | None = None  # joules of a core-second, where a model tells them
+        self._fixed: float | None = None  # joules per core-second, if a model defines them
         self._retry_at = 0.0
         self._still_s = 0.0
         self._first_j = 0.0  # of the first meter, when it was last tried
@@ -76,8 +78,9 @@ class Sampler:
 
     @property
     def free_s(self) -> float:
-        """Core-seconds, since it was made, in which the machine served no rows; 0 where another
-        process accounts for the machine.
+        """Core-seconds since the start in which the machine served no rows.
+
+        0 if another process accounts for the machine.
         """
         if "idle" not in self._accounts:
             return 0.0
@@ -86,19 +89,19 @@ class Sampler:
         return self._free_s
 
     async def run(self, interval_s: float) -> None:
-        """For ever. A meter that is slow to read is not waited for on the loop."""
+        """Run until cancelled. Slow meters are read in a thread, off the event loop."""
         while True:
             await asyncio.sleep(interval_s)
             try:
                 await self.sample()
-            except Exception:  # whatever a meter comes up with: requests go on
+            except Exception:  # a meter may raise anything, and requests must go on
                 _log.exception("reading energy failed; trying again")
 
     async def sample(self) -> None:
-        """Read once, and enter the difference to the reading before."""
+        """Read once, and add the difference from the previous reading."""
         now = self._clock()
         back = self.degraded and now >= self._retry_at and await self._try_first()
-        joules = None if back else await self._read()  # its counting begins now
+        joules = None if back else await self._read()  # its count starts now
         cpu, spent, now = self._read_cpu(), dict(self._read_spent()), self._clock()
         for route in {key[0] for key in self._spent} - {key[0] for key in spent}:
             for book in self.ledgers.values():
@@ -113,7 +116,7 @@ class Sampler:
         self._last_j = joules
         busy_s = cpu.busy_s - before.busy_s
         if self._is_stalled(sum(steps.values()), seconds, busy_s):
-            self._fall_back("its counter stands still")
+            self._fall_back("its counter does not move")
             return
         interval = Interval(
             sum(steps.values()),
@@ -121,7 +124,7 @@ class Sampler:
             busy_s,
             cpu.own_s - before.own_s,
             cpu.device_s - before.device_s,
-            max(0.0, cpu.siblings_s - before.siblings_s),  # one of them may have ended
+            max(0.0, cpu.siblings_s - before.siblings_s),  # a process may have ended
         )
         self._record_interval(
             interval, {key: value for key, value in ended.items() if value > 0.0}, steps
@@ -142,7 +145,7 @@ class Sampler:
             return None
 
     def _begin(self, place: int) -> None:
-        """From now on this meter counts, or the first after it that can be read."""
+        """Use this meter from now on, or the first one after it that can be read."""
         self._place, self._still_s = -1, 0.0
         self._rate.source, self._rate.joules_per_s = "none", None
         self._retry_at = self._clock() + RETRY_S
@@ -166,13 +169,13 @@ class Sampler:
             return
 
     def _report_model_rate(self, model: ModelMeter) -> float:
-        """Joules of a core-second, which a model knows before anything was counted."""
-        if "idle" in self._accounts:  # of several processes, one says it
+        """Return the joules per core-second, which a model knows from the start."""
+        if "idle" in self._accounts:  # only one of several processes logs it
             _log.info("Energy values are estimates, not measurements: %s", model.basis)
         return model.watts.busy_core_w
 
     async def _try_first(self) -> bool:
-        """Go back to the first meter if it can be read again and does not stand still."""
+        """Return to the first meter if it can be read again and its counter moves."""
         self._retry_at = self._clock() + RETRY_S
         meter, _ = self._meters[0]
         try:
@@ -181,13 +184,13 @@ class Sampler:
             return False
         moved, self._first_j = joules != self._first_j, joules
         if moved:
-            _log.info("the meter %s is read again", meter.source)
+            _log.info("the meter %s can be read again", meter.source)
             self._begin(0)
         return moved
 
     def _fall_back(self, why: str) -> None:
         _log.warning(
-            "the meter %s fails: %s; it is tried again every %g s",
+            "the meter %s fails: %s; trying again every %g s",
             self._meters[self._place][0].source, why, RETRY_S,
         )  # fmt: skip
         if self._place == 0:
@@ -211,11 +214,11 @@ class Sampler:
         self._rate.joules_per_s = ledger.joules_per_s if self._fixed is None else self._fixed
 
     def counts(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
-        """As `labelled` names them."""
+        """Return the counts under the names of `monitoring.metrics.labelled`."""
         rows: dict[tuple[str, ...], float] = {}
         accounts: dict[tuple[str, ...], float] = {}
         parts: dict[tuple[str, ...], float] = {}
-        if self._place >= 0:  # series begin at 0, else their first growth is not seen
+        if self._place >= 0:  # series start at 0, else Prometheus misses their first growth
             rows = {(*key, self._rate.source): 0.0 for key in self._spent}
         for source, (ledger, components) in self.ledgers.items():
             rows |= {(*key, source): joules for key, joules in ledger.rows.items()}

@@ -1,1 +1,1 @@
-"""What a server counts of its requests, rows and caches, and the text that Prometheus reads."""
+"""Metrics of a server: counts of requests, rows and caches, and the text that Prometheus reads."""

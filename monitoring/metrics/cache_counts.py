@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from monitoring.metrics.snapshot import MetricInfo
 
-# Of each name one number, or where it has a label, one for each of the label's values.
+# One number for each name, or one for each value of its label.
 CacheCounts = Mapping[str, float | Mapping[str, float]]
 
 MEMORY: Mapping[str, MetricInfo] = {

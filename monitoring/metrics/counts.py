@@ -1,6 +1,6 @@
-"""A route's counts in plain Python: what the engine adds to on the hot path.
+"""A route's counts in plain Python, which the engine updates on the hot path.
 
-They know nothing of how they are shown; `monitoring.metrics.collector` writes them down.
+`monitoring.metrics.collector` writes them as text.
 """
 
 import time
@@ -16,34 +16,34 @@ SECONDS = (
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-OTHER = "other"  # an exit that is no stage of the route
-FAILED = "failed"  # what was spent on rows that ended without an answer
+OTHER = "other"  # an exit that is not a stage of the route
+FAILED = "failed"  # the cost of rows that ended without an answer
 
 
 class RouteMetrics(Protocol):
-    """What the engine calls while it serves one route, all its versions together."""
+    """Counts of one route, all its versions together; the engine calls these methods."""
 
     @property
     def energy(self) -> EnergyRate: ...
 
     def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
-        """One row was answered, by whatever; the full model alone would have taken `full_macs`."""
+        """Count an answered row; `full_macs` are its MACs on the full model alone."""
 
     def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
-        """A stage ran a batch: how long each row had queued and how long the stage took."""
+        """Count a batch: each row's time in the queue and the stage's run time, in seconds."""
 
     def count_escalation(self, stage: str, rows: int) -> None:
-        """This many rows left the stage for another one."""
+        """Count rows that continue from this stage to another one."""
 
     def count_cost(self, exit: str, device_s: float, macs: int) -> None:
-        """A row ended: its device time and MACs."""
+        """Count the device time in seconds and the MACs of a row that ended."""
 
     def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
-        """A row that was counted belongs to this trace, which shows where its time went."""
+        """Link a counted row to its trace, which shows where its time went."""
 
 
 class Exemplar(NamedTuple):
-    """The newest followed row of a bucket."""
+    """The newest traced row of a bucket."""
 
     trace: str
     latency_s: float
@@ -51,7 +51,7 @@ class Exemplar(NamedTuple):
 
 
 class Histogram:
-    """How many observations fell under each bound, and their sum."""
+    """The number of observations per bucket, and their sum."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -77,7 +77,7 @@ class Exit:
 
 
 class BatchSize:
-    """How many batches had this many rows, and how long all of them ran."""
+    """The number of batches of one size, and their total run time in seconds."""
 
     __slots__ = ("batches", "run_s")
 
@@ -98,7 +98,7 @@ class Stage:
 
     @property
     def batch_rows(self) -> Histogram:
-        """Batches by their rows."""
+        """Batches by their number of rows."""
         histogram = Histogram(ROWS)
         for rows, size in self.sizes.copy().items():
             histogram.counts[bisect_left(ROWS, rows)] += size.batches
@@ -107,7 +107,7 @@ class Stage:
 
 
 class Counts:
-    """RouteMetrics which count."""
+    """RouteMetrics that count."""
 
     __slots__ = ("energy", "exits", "full_macs", "stages")
 
@@ -118,7 +118,7 @@ class Counts:
         self.full_macs = 0
 
     def add(self, stages: Iterable[str]) -> None:
-        """Let these stages, which are exits too, be counted from now on."""
+        """Create the series of these stages, which are exits too."""
         for stage in stages:
             self.stages.setdefault(stage, Stage())
             self.exits.setdefault(stage, Exit())
@@ -129,7 +129,7 @@ class Counts:
         if counts is None:
             counts = self.exits[OTHER]
         counts.rows[stopped_by] += 1
-        latency = counts.latency  # `observe` written out: a call here is a third of the cost
+        latency = counts.latency  # `observe` inlined: the call is a third of the cost
         latency.counts[bisect_left(SECONDS, latency_s)] += 1
         latency.total += latency_s
 

@@ -1,4 +1,4 @@
-"""Numbers that are read at a scrape, with labels: their names, and what they mean."""
+"""Names and meanings of the labelled numbers that are read at each scrape."""
 
 from collections.abc import Mapping
 

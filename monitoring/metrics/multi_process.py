@@ -1,8 +1,8 @@
 """Snapshots of several processes added up.
 
-Counters and histograms are summed, and those of processes that ended stay in the sums, which
-therefore never go backwards. Gauges are summed over living processes, except the few that `GAUGES`
-names. Whatever is counted in a process is added up here without being listed.
+Counters and histograms are summed. The counts of processes that ended stay in the sums, which
+therefore never fall. Gauges are summed over running processes, except those in `GAUGES`. Every
+metric of a process is summed here without being listed.
 """
 
 import math
@@ -12,11 +12,11 @@ from monitoring.metrics.snapshot import Buckets, Family, Snapshot, Values
 
 
 def _largest_known(values: Sequence[float]) -> float:
-    """NaN where no process knows."""
+    """Return the largest value that is a number, or NaN."""
     return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 
-# How gauges of several processes become one, where it is not their sum.
+# How to combine the gauges of several processes where it is not their sum.
 GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_build_info": max,
     "sparing_cache_remote_breaker_open": max,  # 1 where it is open in any process

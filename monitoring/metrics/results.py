@@ -1,7 +1,7 @@
-"""Values of the label `result` of `sparing_requests_total`, by who must act on them."""
+"""Values of the label `result` of `sparing_requests_total`, by whose failure they are."""
 
-# What is answered with 4xx, and clients that left. Overloaded (429) and DeadlineExceeded (504)
-# are the server's.
+# Errors with status 4xx, and clients that disconnected. Overloaded (429) and DeadlineExceeded (504)
+# are failures of the server.
 CLIENT_ERRORS = (
     "InvalidInput", "BodyTooLarge", "UnsupportedEncoding", "Unauthorized", "UnknownRoute",
     "RequestTimeout", "ClientGone",

@@ -1,4 +1,4 @@
-"""Metrics switched off: nothing is counted; replies still say what their rows cost."""
+"""Metrics switched off: nothing is counted. Replies still report the cost of their rows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from monitoring.metrics.snapshot import Snapshot
 
 
 class _NoCounts:
-    """RouteMetrics which count nothing."""
+    """RouteMetrics that count nothing."""
 
     def __init__(self, energy: EnergyRate) -> None:
         self.energy = energy
@@ -32,7 +32,7 @@ class _NoCounts:
 
 
 class NoMetrics:
-    """Metrics switched off: the same calls, nothing counted."""
+    """The interface of `Metrics`, which counts nothing."""
 
     enabled = False
 

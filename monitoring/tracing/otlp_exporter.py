@@ -1,10 +1,8 @@
-"""Makes OpenTelemetry spans of ended traces and sends them; the only module that imports the
-library.
+"""Makes OpenTelemetry spans of ended traces and sends them; only this module imports the library.
 
-The event loop leaves a trace in a bounded queue and goes on. Spans are made and sent on
-a thread of their own, in batches. If the queue is full or the collector does not answer, traces are
-lost and requests are not. `traces.py` says what a trace holds, `sampling.py` which requests have
-one.
+The event loop puts a trace into a bounded queue and goes on. A separate thread makes spans and
+sends them in batches. If the queue is full or the collector does not answer, traces are lost, but
+no requests. `traces.py` defines a trace; `sampling.py` selects the requests that have one.
 """
 
 import logging
@@ -24,14 +22,14 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from core.version import read_version
 from monitoring.tracing.traces import Attributes, SampledTrace
 
-MAX_QUEUED = 2048  # traces that wait to be sent; more are dropped
+MAX_QUEUED = 2048  # traces waiting to be sent; more are dropped
 MAX_BATCH_SPANS = 512
 EVERY_S = 1.0
-CLOSE_S = 3.0  # the longest that the end of the server waits for the last spans
+CLOSE_S = 3.0  # longest wait for the last spans when the server ends
 _REPORT_EVERY_S = 60.0
 
 _SAMPLED_FLAGS = TraceFlags(TraceFlags.SAMPLED)
-# without a description: sentences may repeat what was sent
+# without a description: it could repeat data of the request
 _STATUS_ERROR = Status(StatusCode.ERROR)
 _STATUS_UNSET = Status(StatusCode.UNSET)
 _log = logging.getLogger("sparing.tracing")
@@ -58,7 +56,7 @@ class SpanSender:
         self._thread.start()
 
     def take(self, trace: SampledTrace) -> None:
-        """Never waits; called on the event loop."""
+        """Queue a trace without waiting; called on the event loop."""
         waiting = len(self._queue)
         if waiting >= self._max_queued:
             self.dropped += 1
@@ -68,7 +66,7 @@ class SpanSender:
             self._awake.set()
 
     def close(self) -> None:
-        """Send what is left, as long as that does not take too long."""
+        """Send the remaining traces, for at most `CLOSE_S` seconds."""
         self._closing = True
         self._awake.set()
         self._thread.join(CLOSE_S)
@@ -89,7 +87,7 @@ class SpanSender:
                 spans.extend(self._make.spans_of(self._queue.popleft()))
             try:
                 result = self._exporter.export(spans)
-            except Exception:  # tracing may fail, requests may not
+            except Exception:  # a failure of tracing must not affect requests
                 _log.exception("spans could not be sent")
                 result = SpanExportResult.FAILURE
             self.failed_batches += result is not SpanExportResult.SUCCESS
@@ -102,16 +100,16 @@ class SpanSender:
 
 
 class SpanMaker:
-    """Writes traces as the library's spans, a server's span and its children."""
+    """Turns traces into the library's spans: a server span and its children."""
 
     def __init__(self) -> None:
         own = {"service.name": "sparing", "service.version": read_version()}
-        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have precedence.
         self._resource = Resource.create(own).merge(OTELResourceDetector().detect())
         self._scope = InstrumentationScope("sparing", read_version())
 
     def spans_of(self, trace: SampledTrace) -> Iterator[ReadableSpan]:
-        """The request's span last, as its children end before it."""
+        """Yield the spans of a trace, the request's span last, as its children end before it."""
         assert trace.ended is not None
         trace_id = trace.trace_id
         caller = None
@@ -168,8 +166,9 @@ class SpanMaker:
 
 
 def open_sender(endpoint: str) -> SpanSender:
-    """Sends to a collector, OTLP over HTTP. What is not said here, such as headers, certificates
-    and compression, is read from the library's own environment variables.
+    """Open a sender to a collector, OTLP over HTTP.
+
+    The library reads headers, certificates and compression from its own environment variables.
     """
     return SpanSender(OTLPSpanExporter(endpoint=endpoint))
 

@@ -1,8 +1,8 @@
-"""Which requests are followed: those whose caller follows them, and a share of all others.
+"""Selects the requests to trace: those that their caller samples, and a share of the others.
 
-The caller's word comes in W3C's `traceparent` (https://www.w3.org/TR/trace-context/), over HTTP as
-a header and over gRPC as metadata. One that is malformed counts as none. `tracestate` is not read:
-it is for whoever passes a trace on, and this server asks nobody.
+The caller's decision is in W3C's `traceparent` (https://www.w3.org/TR/trace-context/), a header
+over HTTP and metadata over gRPC. A malformed one is ignored. `tracestate` is not read: it matters
+only to servers that pass a trace on, and this server calls no others.
 """
 
 import random
@@ -14,19 +14,19 @@ from monitoring.tracing.traces import NO_TRACE, SampledTrace, Trace
 
 HEADER = "traceparent"
 _RAW_HEADER = HEADER.encode()
-_SAMPLED = 1  # the only flag that means something to us
-# version, trace, the caller's span, flags; later versions may add fields behind these.
+_SAMPLED = 1  # the only flag that this server uses
+# version, trace, the caller's span, flags; later versions may append fields.
 _TRACEPARENT = re.compile(
     r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII
 )
 _MAX_HEADER_CHARS = 512
 
-# What gRPC calls metadata.
+# gRPC's name for headers is metadata.
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class ParentSpan(NamedTuple):
-    """The caller's span, and whether he follows it."""
+    """The caller's span, and whether the caller samples it."""
 
     trace_id: int
     span_id: int
@@ -34,14 +34,14 @@ class ParentSpan(NamedTuple):
 
 
 class Tracing(Protocol):
-    """What a door asks for every request's trace."""
+    """Starts the trace of every request, for an endpoint."""
 
     def start_from_headers(self, headers: Mapping[bytes, bytes], /) -> Trace: ...
     def start_from_metadata(self, read: Callable[[], Metadata], /) -> Trace: ...
 
 
 class Sampling:
-    """Follows what a sampled parent asks for, and this share of the requests without a parent."""
+    """Traces requests with a sampled parent, and a share of the requests without a parent."""
 
     def __init__(self, ratio: float, tell: Callable[[SampledTrace], object]) -> None:
         self._ratio = ratio
@@ -82,7 +82,7 @@ NO_TRACING: Tracing = _NoTracing()
 
 
 def read_traceparent(text: str) -> ParentSpan | None:
-    """None for what is no `traceparent`."""
+    """Parse a `traceparent`; None if it is malformed."""
     found = _TRACEPARENT.fullmatch(text.strip(" \t")) if len(text) <= _MAX_HEADER_CHARS else None
     if found is None:
         return None

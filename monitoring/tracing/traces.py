@@ -1,22 +1,22 @@
-"""What a sampled request did and when, noted in plain Python.
+"""The trace of a sampled request, recorded in plain Python.
 
 Endpoints, engine and lanes use only this module. `otlp_exporter.py` makes spans of it, and is not
-imported while tracing is off. A request that is not sampled has `NO_TRACE`, which takes the same
-calls. Notes hold names and numbers of what is served, never what a caller sent.
+imported while tracing is off. A request that is not sampled has `NO_TRACE`, which has the same
+methods. Spans hold names and numbers of the server, never data of the request.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-MAX_SPANS = 64  # of one request; what comes after is counted
+MAX_SPANS = 64  # of one request; further ones are only counted
 
 AttributeValue = str | int
 Attributes = Mapping[str, AttributeValue]
 
 
 class TracedSpan(NamedTuple):
-    """A piece of work on a request, between two instants of `time.monotonic()`."""
+    """A piece of work on a request, between two times of `time.monotonic()`, in seconds."""
 
     name: str
     began: float
@@ -25,34 +25,34 @@ class TracedSpan(NamedTuple):
 
 
 class Trace(Protocol):
-    """One request, followed from its arrival at a door to its answer."""
+    """The trace of one request, from its arrival at an endpoint to its answer."""
 
     @property
     def is_recording(self) -> bool:
-        """Whether anything is noted."""
+        """Whether this trace records anything."""
 
     @property
     def id(self) -> str:
-        """32 hexadecimal digits; empty where nothing is noted."""
+        """The trace's id, 32 hexadecimal digits; empty if nothing is recorded."""
 
     def describe(self, **attributes: AttributeValue) -> None:
-        """Facts about the whole request."""
+        """Add attributes of the whole request."""
 
     def begin_span(self) -> None:
-        """The piece of work that `end_span` will name begins now."""
+        """Start the piece of work that `end_span` will name."""
 
     def end_span(self, name: str, **attributes: AttributeValue) -> None:
-        """What was done since the last mark or touch has a name."""
+        """Name the work since the last `end_span` or `begin_span`."""
 
     def add_span(self, name: str, began: float, ended: float, **attributes: AttributeValue) -> None:
-        """Something was done between two instants, and nothing of it before the last mark."""
+        """Record work between two times, none of it before the last mark."""
 
     def end(self, error: str = "") -> None:
-        """The answer is ready, or the error's class is known; later calls say nothing new."""
+        """End the trace, with the error's class if there is one; later calls are ignored."""
 
 
 class SampledTrace:
-    """Given to `tell` once, when it has ended."""
+    """A trace that records. It is passed to `tell` once, when it has ended."""
 
     __slots__ = (
         "_marked",
@@ -73,13 +73,13 @@ class SampledTrace:
         self, trace_id: int, parent: int | None, tell: "Callable[[SampledTrace], object]"
     ) -> None:
         self.trace_id = trace_id
-        self.parent = parent  # the caller's span, where it told us
+        self.parent = parent  # the caller's span, if known
         self.began = time.monotonic()
         self.ended: float | None = None
         self.error = ""
         self.attributes: dict[str, AttributeValue] = {}
         self.spans: list[TracedSpan] = []
-        self.dropped = 0  # notes for which there was no room
+        self.dropped = 0  # spans over the limit
         self._since = self.began
         self._marked = self.began  # the end of the last mark
         self._tell = tell
@@ -109,7 +109,7 @@ class SampledTrace:
             self._tell(self)
 
     def _add(self, name: str, began: float, ended: float, attributes: Attributes) -> None:
-        if self.ended is not None:  # a batch that was still running when the answer was due
+        if self.ended is not None:  # a batch may still run when the request has ended
             return
         if len(self.spans) < MAX_SPANS:
             self.spans.append(TracedSpan(name, began, ended, attributes))
@@ -118,7 +118,7 @@ class SampledTrace:
 
 
 class _NoTrace:
-    """A request that nobody follows."""
+    """The trace of a request that is not sampled."""
 
     __slots__ = ()
     is_recording = False

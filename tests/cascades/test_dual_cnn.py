@@ -239,12 +239,15 @@ LABEL = {"name": "label", "datatype": "INT64", "shape": [-1]}
         (_drop_threshold, "stage0 has no threshold"),
         (_set("threshold", 0.5, stage=1), "last stage stage1 has a threshold"),
         (_set("name", "stage0", stage=1), "distinct"),
-        (_set("pipeline", "single"), "single has 2 stages"),
+        (_set("pipeline", "single"), "single needs exactly 1 stage; it has 2"),
         (_set("outputs", [LABEL]), "outputs"),
         (_set("outputs", [LABEL, {**PROBABILITIES, "datatype": "FP64"}]), "probabilities is FP64"),
         (_set("outputs", [LABEL, {**PROBABILITIES, "shape": [-1, 1]}]), "at least 2"),
-        (_set("outputs", [LABEL, {**PROBABILITIES, "shape": [-1, 9]}]), "labels: 10 given, 9"),
-        (_set("labels", ["a", "b"]), "labels: 2 given"),
+        (
+            _set("outputs", [LABEL, {**PROBABILITIES, "shape": [-1, 9]}]),
+            "labels: given 10, declared are 9",
+        ),
+        (_set("labels", ["a", "b"]), "labels: given 2"),
         (
             _set("inputs", [{"name": "picture", "datatype": "UINT8", "shape": [-1, 28, 28]}]),
             "inputs are",

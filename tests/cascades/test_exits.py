@@ -171,7 +171,7 @@ def _fix_rows(net: onnx.ModelProto) -> onnx.ModelProto:
     [
         ({"options": {"score": "margin"}}, "options.score"),
         ({"options": {"combine": "last"}}, "options.combine"),
-        ({"stages": 1}, "pipeline exits has 1 stage, 2 or more"),
+        ({"stages": 1}, "pipeline exits needs at least 2 stages; it has 1"),
         ({"change": _drop_threshold}, "stage1 has no threshold"),
         ({"change": _set("threshold", 0.5, 2)}, "the last stage stage2 has a threshold"),
         ({"change": _set("name", "stage0", 1)}, "distinct"),
@@ -202,7 +202,7 @@ def test_a_manifest_that_makes_no_exits_is_refused_and_the_fault_named(
         (
             [make_segment(0, False), make_segment(2, True)],
             r"stage1.onnx: stage stage1: inputs are trunk FP32 \[-1, 8, 7, 7\]; "
-            r"trunk FP32 \[-1, 4, 14, 14\]",
+            r"the route sends trunk FP32 \[-1, 4, 14, 14\]",
         ),
         ([make_segment(0, False), make_segment(0, True)], "stage stage1: inputs are image UINT8"),
         ([make_segment(1, False), make_segment(2, True)], "stage stage0: inputs are trunk FP32"),

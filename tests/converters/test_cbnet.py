@@ -80,7 +80,7 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         ({"options": {"score": "margin"}}, "options.score"),
         ({"options": {"max_distance": 1.0}}, "options.max_distance"),
         ({"change": _set("threshold", 0.5)}, "the last stage stage0 has a threshold"),
-        ({"classes": 7}, r"stage stage0: outputs are .*; logits FP32 \[-1, 7\] must be among them"),
+        ({"classes": 7}, r"stage stage0: outputs are .*; missing are logits FP32 \[-1, 7\]"),
     ],
 )
 @pytest.mark.parametrize(("build", "write"), KINDS)
@@ -101,7 +101,9 @@ def test_a_directory_that_makes_no_such_pipeline_is_refused_and_the_fault_named(
 )
 def test_a_second_stage_is_refused(tmp_path: Path, build: Build, kind: str) -> None:
     directory = write_route(tmp_path, stages=2, pipeline=kind, options={})
-    with pytest.raises(ModelDirectoryError, match=f"pipeline {kind} has 2 stages, 1 must there be"):
+    with pytest.raises(
+        ModelDirectoryError, match=f"pipeline {kind} needs exactly 1 stage; it has 2"
+    ):
         build(directory, DEVICE)
 
 
@@ -112,5 +114,5 @@ def _drop_distance(net: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_a_converter_that_tells_no_distance_is_refused(tmp_path: Path) -> None:
     directory = write_cbnet(tmp_path, nets=[_drop_distance(make_converter())])
-    with pytest.raises(ModelDirectoryError, match=r"distance FP32 \[-1\] must be among them"):
+    with pytest.raises(ModelDirectoryError, match=r"missing are distance FP32 \[-1\]"):
         cbnet.build(directory, DEVICE)

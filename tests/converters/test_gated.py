@@ -200,12 +200,12 @@ def _keep_stages(count: int) -> Callable[[dict[str, Any]], None]:
         ({"options": {"max_distance": 0.1, "score": "margin"}}, "options.score"),
         ({"options": {"max_distance": 0.1, "combine": "last"}}, "options.combine"),
         ({"change": _drop_threshold}, "stage1 has no threshold"),
-        ({"change": _keep_stages(2)}, "pipeline cbnet-gated has 2 stages, 3 must there be"),
-        ({"change": _keep_stages(1)}, "pipeline cbnet-gated has 1 stage, 3 must there be"),
+        ({"change": _keep_stages(2)}, "pipeline cbnet-gated needs exactly 3 stages; it has 2"),
+        ({"change": _keep_stages(1)}, "pipeline cbnet-gated needs exactly 3 stages; it has 1"),
         (
             {"converter": make_net(np.random.default_rng(0), 0, 10, poison=False)},
             r"stage1.onnx: stage stage1: outputs are logits FP32 \[-1, 10\]; "
-            r"distance FP32 \[-1\] must be among them",
+            r"missing are distance FP32 \[-1\]",
         ),
     ],
 )

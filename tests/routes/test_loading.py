@@ -83,7 +83,7 @@ def test_a_net_that_answers_nan_is_refused_whichever_stage_it_is(
         table["files"][path.name] = _change_net(path, poison)
 
     directory = write_route(tmp_path, thresholds=[0.0], change=change)
-    with pytest.raises(ModelDirectoryError, match=f"{stage} has no answer"):
+    with pytest.raises(ModelDirectoryError, match=f"{stage} returns no answer"):
         load_route(directory, DEVICE)
 
 

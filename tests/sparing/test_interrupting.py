@@ -72,7 +72,7 @@ def test_a_signal_ends_the_nets_processes_with_one_sentence(
     for net in left:
         os.kill(net, signal.SIGKILL)
     assert left == []
-    assert said == "sparing: interrupted; the same command goes on where it stopped\n"
+    assert said == "sparing: interrupted; run the same command again to resume\n"
     assert process.returncode == 130
     assert len(list(tmp_path.glob("*.pid"))) == 2  # the third was never begun
 

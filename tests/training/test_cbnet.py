@@ -16,7 +16,7 @@ from core.devices import CpuDevice
 from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
-from sparing.train_cbnet_command import train_cbnet
+from sparing.commands.train_cbnet import train_cbnet
 from tests.tiny_training import cost_of_macs
 from training import cbnet
 from training.cbnet import STANDARD, train

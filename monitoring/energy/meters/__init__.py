@@ -1,1 +1,1 @@
-"""Meters: where joules are read, one source a file. What becomes of them is the ledger's."""
+"""Energy meters, one source per module. The ledger splits their joules."""

@@ -1,7 +1,7 @@
 """CPU time of the machine, or of the container with a CPU quota that this process runs in.
 
-The kernel counts the machine's time in ticks of 10 ms, which may come in after the exact time of
-one process: `BusyTime` puts the two together, so that the whole is never less than its part.
+The kernel counts the machine's time in ticks of 10 ms, which may arrive after the exact time of one
+process. `BusyTime` combines both, so that the machine's time is never less than the process'.
 """
 
 import os
@@ -12,19 +12,19 @@ from typing import NamedTuple
 from monitoring.energy.meters.meter import MeterFailed
 from monitoring.energy.meters.sysfs import read_number, read_text
 
-MAX_DEBT_S = 0.1  # by which the ticks may lag behind; on each core they come every 10 ms
+MAX_DEBT_S = 0.1  # largest lag of the ticks, which come every 10 ms on each core
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Quota(NamedTuple):
-    """A container's share of the machine."""
+    """A container's share of the machine's CPUs."""
 
     cpus: float
     read_busy_s: Callable[[], float]  # core-seconds of all its processes
 
 
 class BusyTime:
-    """Core-seconds so far, from 0. Both readers may begin anywhere and only grow."""
+    """Core-seconds since the start. Both readers may start at any value and only grow."""
 
     def __init__(self, read_busy_s: Callable[[], float], read_own_s: Callable[[], float]) -> None:
         self._read_busy_s = read_busy_s
@@ -45,30 +45,34 @@ class BusyTime:
 
 
 def read_busy_s(stat: Path) -> float:
-    """Core-seconds that all cores together have been busy since boot, waiting for disks aside."""
+    """Read the busy core-seconds of all cores since boot, without waiting for disks.
+
+    Raises MeterFailed.
+    """
     first, *fields = read_text(stat).splitlines()[0].split()
     if first != "cpu" or len(fields) < 8:
         raise MeterFailed(f"{stat} does not begin with the cpu line")
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
-    del steal  # taken by other machines on the same hardware
+    del steal  # used by other virtual machines on the same hardware
     return (user + nice + system + irq + softirq) / _TICKS_PER_S
 
 
 def find_quota(proc: Path, sysfs: Path) -> Quota | None:
-    """The tightest quota of this process' control groups, of either version; None without one.
+    """Find the smallest quota of this process' control groups, version 1 or 2; None without one.
+
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     quotas = []
     for folder in _find_groups(proc, sysfs / "fs" / "cgroup"):
         try:
             quotas.append(_read_quota(folder))
-        except (MeterFailed, ValueError):  # not this controller's, or no limit
+        except (MeterFailed, ValueError):  # another controller, or no limit
             continue
     return min((quota for quota in quotas if quota), key=lambda quota: quota.cpus, default=None)
 
 
 def _find_groups(proc: Path, root: Path) -> Iterator[Path]:
-    """Folders of the groups that this process is in, and of those around them."""
+    """Yield the folders of this process' control groups and of their parents."""
     try:
         lines = read_text(proc / "self" / "cgroup").splitlines()
     except MeterFailed:
@@ -89,7 +93,7 @@ def _read_quota(folder: Path) -> Quota | None:
             return None
         return Quota(int(limit) / int(period), lambda: _read_usage_s(folder / "cpu.stat"))
     limit_us = read_number(folder / "cpu.cfs_quota_us")
-    usage = folder / "cpuacct.usage"  # beside it wherever both controllers are mounted together
+    usage = folder / "cpuacct.usage"  # next to it where both controllers are mounted together
     if limit_us <= 0 or not usage.exists():
         return None
     cpus = limit_us / read_number(folder / "cpu.cfs_period_us")

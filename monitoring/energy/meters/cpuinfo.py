@@ -1,4 +1,4 @@
-"""Which processor this is, by /proc/cpuinfo, which virtual machines without a meter have, too."""
+"""Identifies the processor from /proc/cpuinfo, which virtual machines also have."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from monitoring.energy.meters.sysfs import read_text
 
-# What stands around a model's name: marks, the clock, the count of cores, the graphics.
+# Parts around a model's name: trademarks, clock rate, number of cores, graphics.
 _NOISE = re.compile(
     r"\((R|TM)\)|\bCPU\b|\b\d+(st|nd|rd|th) Gen\b|\b\w+-Cores?\b|\bProcessor\b|@.*|\b(with|w/) .*",
     re.IGNORECASE,
@@ -15,12 +15,12 @@ _NOISE = re.compile(
 
 
 class Cpu(NamedTuple):
-    """Numbers are None where the kernel does not tell them."""
+    """A processor. Numbers are None if the kernel does not report them."""
 
-    name: str  # as the maker's lists have it, without the maker: "Xeon Gold 6248"
+    name: str  # as in the maker's lists, without the maker: "Xeon Gold 6248"
     vendor: str  # "GenuineIntel", "AuthenticAMD", or an ARM implementer such as "0x41"
     family: int | None
-    model: int | None  # an ARM part, where there is no family
+    model: int | None  # the part number on ARM, which has no family
     stepping: int | None
     cpus: int  # that the operating system runs on
     threads_a_core: int | None  # as the operating system sees them
@@ -28,7 +28,7 @@ class Cpu(NamedTuple):
 
 
 def read_cpu(proc: Path) -> Cpu:
-    """Raises MeterFailed where there is no such file."""
+    """Read the processor. Raises MeterFailed without /proc/cpuinfo."""
     text = read_text(proc / "cpuinfo")
     fields: dict[str, str] = {}
     for line in text.splitlines():

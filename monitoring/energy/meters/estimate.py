@@ -1,9 +1,9 @@
-"""Watts for the model where nothing measures them: from what is published of this processor.
+"""Watts for the model without a meter, from published figures of this processor.
 
-First its model name, by thermal design power; else its generation, which CPUID tells even where a
-cloud hides the name; else its maker's newest generation in the table, with the range of all. A
-logical CPU of a virtual machine is taken for one thread of a core. What it cannot know is in the
-range: a cloud may give whole cores.
+It looks up the thermal design power of the model name; else the processor's generation, which CPUID
+reports even if a cloud provider hides the name; else the maker's newest generation in the table,
+with the range of all. A logical CPU of a virtual machine counts as one thread of a core. The range
+includes what is unknown: a cloud may give whole cores.
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ _ARM, _AMPERE, _APPLE = "0x41", "0xc0", "0x61"
 
 
 class Estimate(NamedTuple):
-    """Watts of what this process may use of the machine, and how they came about."""
+    """Watts of the CPUs that this process may use, with their range and basis."""
 
     watts: Watts
     cpus: float
-    full_w: float  # with all of these busy
-    low_w: float  # the same, at the least and
-    high_w: float  # at the most that the basis allows
+    full_w: float  # with all these CPUs busy
+    low_w: float  # the lowest and
+    high_w: float  # the highest `full_w` that the basis allows
     basis: str
 
     def describe(self) -> str:
-        """One line for the log: the range and the basis."""
+        """Return one line for the log: the watts, their range and their basis."""
         noun = "CPU" if self.cpus == 1 else "CPUs"
         full = (
             f"{self.watts.idle_w:.2g} W idle to {self.full_w:.3g} W with {self.cpus:g} {noun} busy"
@@ -55,7 +55,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(proc: Path = Path("/proc"), quota: Quota | None = None) -> Estimate:
-    """Raises MeterFailed where /proc/cpuinfo cannot be read."""
+    """Estimate the watts of this machine. Raises MeterFailed if /proc/cpuinfo cannot be read."""
     return estimate_cpu(read_cpu(proc), quota)
 
 
@@ -66,7 +66,7 @@ def estimate_cpu(cpu: Cpu, quota: Quota | None = None) -> Estimate:
 
 
 def find_family(cpu: Cpu) -> Family | None:
-    """Its generation; None where the numbers say nothing."""
+    """Find a processor's generation from its numbers; None if they are unknown."""
     if cpu.vendor == "GenuineIntel" and cpu.family == 6 and cpu.model is not None:
         if cpu.model == 85 and (cpu.stepping or 0) >= _CASCADE_LAKE_STEPPING:
             return of.CASCADE_LAKE
@@ -84,7 +84,7 @@ def _find_amd(family: int | None, model: int) -> Family | None:
         return of.EPYC_2 if model >= 48 else of.EPYC_1
     if family == 25:
         return of.EPYC_4 if 16 <= model < 32 or model >= 96 else of.EPYC_3
-    return of.EPYC_4 if family == 26 else None  # the 5th has no figures of its own
+    return of.EPYC_4 if family == 26 else None  # the 5th generation has no figures
 
 
 def _by_chip(chip: Chip, cpu: Cpu, cpus: float) -> Estimate:
@@ -103,7 +103,7 @@ def _by_family(cpu: Cpu, cpus: float) -> Estimate:
     chosen = family or alike[-1]
     times = chosen.threads_a_core if _has_whole_cores(cpu) else 1
     most = chosen.threads_a_core if _may_have_whole_cores(cpu) else 1
-    known = chosen.name if family else f"{chosen.name} for want of a generation"
+    known = chosen.name if family else f"{chosen.name}, as the generation is unknown"
     basis = (
         f"published means of {known}: {chosen.idle_w:g} to {chosen.full_w:g} W a logical CPU "
         f"({chosen.source})"
@@ -114,7 +114,7 @@ def _by_family(cpu: Cpu, cpus: float) -> Estimate:
 
 
 def _list_similar(vendor: str) -> Sequence[Family]:
-    """Of the same maker, the newest last; else all, and a middling one last."""
+    """List the maker's generations, the newest last; else all, with a typical one last."""
     maker = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(vendor, "")
     found = [family for family in of.FAMILIES if maker and family.name.startswith(maker)]
     return found or (*of.FAMILIES, of.SAPPHIRE_RAPIDS)
@@ -130,7 +130,7 @@ def _make(
 
 
 def _has_whole_cores(cpu: Cpu) -> bool:
-    """Simultaneous multithreading is off: on hardware of one's own the kernel would show it."""
+    """Whether simultaneous multithreading is off, which the kernel shows on real hardware."""
     return cpu.threads_a_core == 1 and not cpu.is_virtual
 
 

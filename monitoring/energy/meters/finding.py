@@ -1,4 +1,4 @@
-"""Which meters this machine has, and why it has not the others."""
+"""Finds this machine's meters, and the reason why others cannot be used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from monitoring.energy.meters.nvml import NvmlMeter
 from monitoring.energy.meters.pmic import PmicMeter
 from monitoring.energy.meters.rapl import RaplMeter
 
-# In the order in which `auto` tries them. A GPU's own meter says nothing of the CPU that serves, so
-# it is not among these: it is asked for by name.
+# In the order in which `auto` tries them. A GPU's meter does not measure the CPU that serves, so it
+# has to be chosen by name.
 AUTOMATIC_SOURCES: tuple[Source, ...] = ("rapl", "ina3221", "pmic")
 METER_FACTORIES: Mapping[str, Callable[[Path], Meter]] = {
     "rapl": RaplMeter,
@@ -23,7 +23,7 @@ METER_FACTORIES: Mapping[str, Callable[[Path], Meter]] = {
 
 @dataclass(frozen=True, slots=True)
 class MeterProbe:
-    """A kind of meter: open, or why it cannot be."""
+    """A kind of meter: the open meter, or the reason why it cannot be opened."""
 
     source: str
     meter: Meter | None
@@ -31,7 +31,7 @@ class MeterProbe:
 
 
 def find_meters(sysfs: Path = Path("/sys")) -> list[MeterProbe]:
-    """All kinds, the automatic ones first."""
+    """Try all kinds of meters, the automatic ones first."""
     found = []
     for source, make in METER_FACTORIES.items():
         try:

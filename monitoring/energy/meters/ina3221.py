@@ -1,8 +1,8 @@
-"""The power monitors of Jetson boards, TI's INA3221, by the kernel's hwmon tree.
+"""The power monitors of Jetson boards, TI's INA3221, through the kernel's hwmon tree.
 
-Each channel tells millivolts (`in<N>_input`) and milliamperes (`curr<N>_input`) of a rail, named in
-`in<N>_label`. Where a channel is the board's whole input, it is the one that counts, since the
-others are parts of it; else the rails are added up.
+Each channel reports the millivolts (`in<N>_input`) and milliamperes (`curr<N>_input`) of a rail,
+named in `in<N>_label`. If a channel measures the board's whole input, only that one counts, since
+the others are parts of it; else the rails are summed.
 https://docs.kernel.org/hwmon/ina3221.html
 """
 
@@ -19,7 +19,7 @@ CHANNELS = (1, 2, 3)  # further entries of the driver are sums of these
 
 
 class Ina3221Meter:
-    """`root` stands for `/sys`. Raises MeterFailed when there is no such sensor."""
+    """`root` replaces `/sys`. Raises MeterFailed without such a sensor."""
 
     source: Source = "ina3221"
 
@@ -40,7 +40,7 @@ class Ina3221Meter:
 
 
 def _find_channels(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """By rail: where its millivolts and milliamperes stand."""
+    """Return the files of millivolts and milliamperes, by rail."""
     rails: dict[str, tuple[Path, Path]] = {}
     for sensor in sorted(folder.glob("hwmon*")):
         if not (sensor / "name").exists() or read_text(sensor / "name") != "ina3221":

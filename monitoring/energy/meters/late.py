@@ -1,4 +1,4 @@
-"""A meter that is there and may not be read yet: opened when it lets itself be opened."""
+"""A meter that exists but may not be readable yet: opened at the first reading that succeeds."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,7 +6,7 @@ from monitoring.energy.meters.meter import Meter, Source
 
 
 class DeferredMeter:
-    """Each reading tries again until one succeeds; until then MeterFailed says why not."""
+    """Each reading tries to open the meter until one succeeds; until then it raises MeterFailed."""
 
     def __init__(self, source: Source, make: Callable[[], Meter]) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""What a meter is: joules of parts of the machine that only grow, with an honest name."""
+"""Interface of a meter: joules of parts of the machine, which only grow, and the source's name."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -7,11 +7,11 @@ Source = Literal["rapl", "nvml", "ina3221", "pmic", "model", "replay"]
 
 
 class MeterFailed(Exception):
-    """A meter cannot be read, now or at all; `str(error)` says why and what to do."""
+    """A meter cannot be read, now or at all; `str(error)` has the reason and a remedy."""
 
 
 class MeterDenied(MeterFailed):
-    """It is there, and may not be read by this user."""
+    """The meter exists, but this user may not read it."""
 
 
 class Meter(Protocol):
@@ -21,6 +21,7 @@ class Meter(Protocol):
     def source(self) -> Source: ...
 
     def read_joules(self) -> Mapping[str, float]:
-        """Joules of each component since the meter was made: parts that do not overlap, so that
-        they may be added up. They never fall. Raises MeterFailed.
+        """Return the joules of each component since the meter was created.
+
+        Components do not overlap, so they can be summed. Values never fall. Raises MeterFailed.
         """

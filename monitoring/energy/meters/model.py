@@ -1,9 +1,8 @@
-"""No meter at all: watts assumed for a machine that is idle and for each core that is busy.
+"""An energy estimate without a meter: watts of the idle machine, plus watts per busy core.
 
-Linear, so that half the work is half the energy above idle: what a curve would add is nothing that
-was measured here. The watts are the settings', or those that `estimate.py` finds for the processor;
-`sparing meter calibrate` fits them to a machine. The result is an estimate, and is called `model`
-wherever it is shown.
+The model is linear, so half the work is half the energy above idle; no curve was measured. The
+watts come from the settings, else from `estimate.py`; `sparing meter calibrate` fits them to a
+machine. The result is an estimate, and its source is always reported as `model`.
 """
 
 import time
@@ -14,7 +13,7 @@ from monitoring.energy.meters.meter import Source
 
 
 class Watts(NamedTuple):
-    """Of a whole machine; each core that is busy adds `busy_core_w`."""
+    """Watts of a whole machine; each busy core adds `busy_core_w`."""
 
     idle_w: float
     busy_core_w: float
@@ -22,7 +21,7 @@ class Watts(NamedTuple):
 
 
 class ModelMeter:
-    """`read_busy_s` gives the core-seconds so far of the machine that the watts are for."""
+    """`read_busy_s` returns the machine's busy core-seconds so far."""
 
     source: Source = "model"
 
@@ -32,7 +31,7 @@ class ModelMeter:
         read_busy_s: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
         *,
-        basis: str = "",  # where the watts come from, for the log
+        basis: str = "",  # the source of the watts, for the log
     ) -> None:
         self.watts = watts
         self.basis = basis

@@ -1,7 +1,7 @@
-"""NVIDIA's own count of a GPU's energy since its driver was loaded, from Volta on.
+"""NVIDIA's energy counter of a GPU since its driver was loaded; available from Volta on.
 
-By nvidia-ml-py, an optional package; the library `libnvidia-ml` comes with the driver. The counter
-moves every 20 to 100 ms, so intervals shorter than that tell nothing.
+Uses nvidia-ml-py, an optional package; the library `libnvidia-ml` comes with the driver. The
+counter moves every 20 to 100 ms, so shorter intervals have no meaning.
 https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
 
@@ -15,7 +15,7 @@ INSTALL = "install it by `pip install nvidia-ml-py` where there is an NVIDIA GPU
 
 
 class NvmlMeter:
-    """`library` is pynvml, which has no types. Raises MeterFailed without a GPU that counts."""
+    """`library` is pynvml, which has no types. Raises MeterFailed without a GPU with a counter."""
 
     source: Source = "nvml"
 

@@ -1,8 +1,8 @@
-"""The power chip of the Raspberry Pi 5, asked by the firmware's own command.
+"""The power chip of the Raspberry Pi 5, read with the firmware's own command.
 
-`vcgencmd pmic_read_adc` prints volts and amperes of each rail; their products are added up. What
-goes to USB devices does not pass the chip and is not seen. A reading starts a process, which costs
-some milliseconds: the chip is asked once a second, and believed until then.
+`vcgencmd pmic_read_adc` prints volts and amperes of each rail; their products are summed. Power of
+USB devices does not pass the chip and is not measured. A reading starts a process, which costs some
+milliseconds, so the chip is read once per second and the value is reused until then.
 """
 
 import re
@@ -21,7 +21,7 @@ _LINE = re.compile(r"^\s*(\w+)_([AV]) \w+\(\d+\)=([\d.]+)[AV]\s*$", re.MULTILINE
 
 
 class PmicMeter:
-    """Raises MeterFailed where there is no such command, or none that knows of a power chip."""
+    """Raises MeterFailed if the command is missing or does not know a power chip."""
 
     source: Source = "pmic"
 
@@ -58,11 +58,13 @@ class PmicMeter:
 
 
 def parse_watts(text: str) -> float:
-    """Watts of all rails that have both volts and amperes. Raises MeterFailed when none has."""
+    """Return the watts of all rails with volts and amperes. Raises MeterFailed if none."""
     rails: dict[str, dict[str, float]] = {}
     for rail, unit, value in _LINE.findall(text):
         rails.setdefault(rail, {})[unit] = float(value)
     whole = [rail["A"] * rail["V"] for rail in rails.values() if len(rail) == 2]
     if not whole:
-        raise MeterFailed(f"{PROGRAM} pmic_read_adc tells no rails; only the Raspberry Pi 5 does")
+        raise MeterFailed(
+            f"{PROGRAM} pmic_read_adc lists no rails; only the Raspberry Pi 5 has them"
+        )
     return sum(whole)

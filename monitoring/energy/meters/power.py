@@ -1,10 +1,10 @@
-"""Joules of a sensor that tells watts: the area under what was read, by trapezoids."""
+"""Joules of a sensor that reports watts: the integral of its readings by the trapezoidal rule."""
 
 from collections.abc import Mapping
 
 
 class PowerIntegral:
-    """Add readings with the time of each; ask for the sums."""
+    """Sums up readings and their times."""
 
     def __init__(self) -> None:
         self._last_s: float | None = None
@@ -12,7 +12,7 @@ class PowerIntegral:
         self._joules: dict[str, float] = {}
 
     def add(self, watts: Mapping[str, float], now_s: float) -> Mapping[str, float]:
-        """Joules so far of each component; the first reading begins at 0."""
+        """Add a reading at `now_s`; return each component's joules so far, first 0."""
         if self._last_s is None:
             self._joules = dict.fromkeys(watts, 0.0)
         else:

@@ -1,8 +1,8 @@
-"""What makers and benchmarks publish of processors' power: no figure here is a measurement of ours.
+"""Published power of processors, from makers and benchmarks; none of it was measured here.
 
-Two tables. `SERIES`: the thermal design power of single models, from their makers' lists.
-`FAMILIES`: idle and full power by logical CPU of a whole generation, for machines whose model name
-says no more than "AMD EPYC". What is not published by the source named is not here.
+Two tables. `SERIES`: the thermal design power of single models, from the makers' lists. `FAMILIES`:
+idle and full power per logical CPU of a whole generation, for machines whose model name is only
+"AMD EPYC". Every figure is published by the named source.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Chip(NamedTuple):
-    """One model."""
+    """One processor model."""
 
     name: str
     tdp_w: float
@@ -20,8 +20,8 @@ class Chip(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Models of one list: `name=watts/cores`, or `name=watts/cores/threads` where these are not
-    twice the cores.
+    """Models of one list: `name=watts/cores`, which has twice as many threads, or
+    `name=watts/cores/threads`.
     """
 
     source: str
@@ -31,7 +31,7 @@ class Series(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Watts of one logical CPU, its share of the machine around it included."""
+    """Watts of one logical CPU, with its share of the rest of the machine."""
 
     name: str
     idle_w: float
@@ -40,8 +40,8 @@ class Family(NamedTuple):
     source: str
 
 
-# Share of its thermal design power that a processor draws idle and fully loaded: the ends of the
-# curve measured by Teads on five servers.
+# Power of a processor when idle and under full load, as a share of its thermal design power: the
+# ends of the curve that Teads measured on five servers.
 # https://medium.com/teads-engineering/estimating-aws-ec2-instances-power-consumption-c9745e347959
 TDP_IDLE, TDP_FULL = 0.12, 1.02
 
@@ -200,7 +200,7 @@ EPYC_1 = Family("AMD EPYC, 1st generation", 0.85, 2.60, 2, _CCF)
 EPYC_2 = Family("AMD EPYC, 2nd generation", 0.47, 1.69, 2, _CCF)
 EPYC_3 = Family("AMD EPYC, 3rd generation", 0.46, 1.96, 2, _CCF)
 EPYC_4 = Family("AMD EPYC, 4th generation", 0.74, 2.28, 2, _CCF)
-# Of Graviton there are no results; the source takes it for an EPYC of the 2nd generation.
+# There are no results for Graviton; the source treats it as an EPYC of the 2nd generation.
 NEOVERSE = Family("Arm Neoverse, as AWS Graviton", 0.47, 1.69, 1, _CCF)
 APPLE = Family("Apple silicon, as a Mac mini M1", 0.85, 4.88, 1, _MAC_MINI)
 
@@ -212,7 +212,7 @@ FAMILIES = (
 
 
 def list_chips() -> Iterator[Chip]:
-    """Every model of SERIES."""
+    """Yield every model of SERIES."""
     for series in SERIES:
         for entry in series.models.split():
             name, _, figures = entry.partition("=")
@@ -222,6 +222,6 @@ def list_chips() -> Iterator[Chip]:
 
 
 def find_chip(name: str) -> Chip | None:
-    """By the name of `monitoring.energy.meters.cpuinfo`, in whatever case."""
+    """Find a model by its name from `monitoring.energy.meters.cpuinfo`, in any case."""
     found = (chip for chip in list_chips() if chip.name.casefold() == name.casefold())
     return next(found, None)

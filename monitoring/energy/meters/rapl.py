@@ -1,8 +1,8 @@
-"""Intel's and AMD's energy counters by the kernel's powercap tree, `/sys/class/powercap`.
+"""Intel's and AMD's energy counters in the kernel's powercap tree, `/sys/class/powercap`.
 
-Packages and their DRAM are counted; cores and graphics are parts of a package already, `psys` is
-the whole platform and would count everything twice. A counter starts again at 0 after
-`max_energy_range_uj`, every few minutes under load: it has to be read more often than that.
+Packages and their DRAM count. Cores and graphics are already parts of a package, and `psys`, the
+whole platform, would count everything twice. A counter wraps to 0 after `max_energy_range_uj`,
+every few minutes under load, so it has to be read more often than that.
 https://docs.kernel.org/power/powercap/powercap.html
 """
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from monitoring.energy.meters.meter import MeterFailed, Source
 from monitoring.energy.meters.sysfs import read_number, read_text
 
-# CVE-2020-8694: since Linux 5.10 the counters are root's, for they tell what others compute.
+# CVE-2020-8694: since Linux 5.10 only root may read the counters, as they leak what others compute.
 GRANT = (
     "let it by `sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj` after each boot, or run "
     "as root"
 )
 
-LIMIT_W = 10_000.0  # no package draws more
+LIMIT_W = 10_000.0  # above the power of any package
 
 
 class RaplMeter:
-    """`root` stands for `/sys`. Raises MeterFailed when it has no counter that may be read."""
+    """`root` replaces `/sys`. Raises MeterFailed without a readable counter."""
 
     source: Source = "rapl"
 
@@ -37,7 +37,7 @@ class RaplMeter:
 
 
 class _Zone:
-    """One counter, unwrapped."""
+    """One counter, with wraps added."""
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -53,14 +53,14 @@ class _Zone:
         if step_uj < 0:
             step_uj += self._range_uj + 1
             if step_uj > LIMIT_W * 1e6 * (now_s - self._last_s):
-                step_uj = now_uj  # not wrapped around: begun anew, as after a suspend
+                step_uj = now_uj  # not a wrap but a restart at 0, as after a suspend
         self._total_uj += step_uj
         self._last_uj, self._last_s = now_uj, now_s
         return self._total_uj / 1e6
 
 
 def _find_zones(folder: Path, clock: Callable[[], float]) -> dict[str, _Zone]:
-    """By name: `package-0`, `package-0 dram`."""
+    """Find the counters, by name: `package-0`, `package-0 dram`."""
     zones: dict[str, _Zone] = {}
     for package in sorted(folder.glob("intel-rapl:*")):
         if package.name.count(":") != 1:
@@ -73,5 +73,5 @@ def _find_zones(folder: Path, clock: Callable[[], float]) -> dict[str, _Zone]:
             if read_text(part / "name") == "dram":
                 zones[f"{name} dram"] = _Zone(part, clock)
     if not zones:
-        raise MeterFailed(f"{folder} has no energy counters; virtual machines seldom have any")
+        raise MeterFailed(f"{folder} has no energy counters; virtual machines rarely have them")
     return zones

@@ -1,7 +1,7 @@
-"""Joules from a file, for tests and for going through a recorded day again.
+"""Joules from a file, for tests and to replay a recorded day.
 
-A CSV with the column `time_s` and one column of joules so far for each component. Between two lines
-the joules grow evenly; after the last one they stand still.
+The file is a CSV with a column `time_s` and one column of cumulative joules for each component.
+Joules are interpolated between two lines and constant after the last one.
 """
 
 import csv
@@ -15,7 +15,7 @@ from monitoring.energy.meters.meter import MeterFailed, Source
 
 
 class ReplayMeter:
-    """Begins at the first line when it is made. Raises MeterFailed for a file that is none."""
+    """Starts at the first line when created. Raises MeterFailed if the file is not such a CSV."""
 
     source: Source = "replay"
 
@@ -40,7 +40,7 @@ def _read(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     except OSError as error:
         raise MeterFailed(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, IndexError, TypeError):
-        raise MeterFailed(f"{path}: a CSV of numbers with the column time_s is expected") from None
+        raise MeterFailed(f"{path}: expected a CSV of numbers with the column time_s") from None
     everything = (times_s, *columns.values())
     grows = all(np.isfinite(one).all() and (np.diff(one) >= 0).all() for one in everything)
     if not columns or not grows:

@@ -1,4 +1,4 @@
-"""`sparing meter calibrate`: by a meter, by a plug that a person reads, or by published figures."""
+"""`sparing meter calibrate`: with a meter, a wall plug read by a person, or published figures."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from monitoring.energy.meters.estimate import estimate
 from monitoring.energy.meters.finding import AUTOMATIC_SOURCES, MeterProbe, find_meters
 from monitoring.energy.meters.meter import MeterFailed
 from sparing.failure import Failure
-from sparing.metering import NO_TERMINAL, Fit, meter_power, run_loads, typed_power
+from sparing.meter.metering import NO_TERMINAL, Fit, meter_power, run_loads, typed_power
 
 BY = ("auto", "table", "plug", "rapl", "ina3221", "pmic", "nvml")
 
@@ -28,7 +28,7 @@ class CalibrateOptions(NamedTuple):
 
 
 def calibrate(options: CalibrateOptions, console: Console, proc: Path = Path("/proc")) -> Fit:
-    """Watts for the settings. Raises Failure where what was asked for cannot be had."""
+    """Return watts for the settings. Raises Failure if the chosen source is not available."""
     if options.idle_w is not None or options.busy_w is not None:
         return fit_plug(options.idle_w, options.busy_w)
     if options.by not in BY:
@@ -39,7 +39,7 @@ def calibrate(options: CalibrateOptions, console: Console, proc: Path = Path("/p
         return fit_table(proc)
     if by == "plug":
         if not sys.stdin.isatty():
-            raise Failure(f"plug: there is no terminal to ask at; {NO_TERMINAL}", 2)
+            raise Failure(f"plug: there is no terminal to type the watts in; {NO_TERMINAL}", 2)
         return run_loads(typed_power(console), options.seconds, console)
     found = meters[by]
     if found.meter is None:
@@ -55,20 +55,20 @@ def _choose(meters: dict[str, MeterProbe]) -> str:
 
 
 def fit_plug(idle_w: float | None, busy_w: float | None) -> Fit:
-    """Of what a plug showed with no core busy and with all of them."""
+    """Fit the watts that a wall plug showed on the idle machine and with all cores busy."""
     if idle_w is None or busy_w is None:
         raise Failure("give both --idle-watts and --busy-watts; only one is given", 2)
     if not idle_w < busy_w < math.inf:
         raise Failure(
-            f"--busy-watts: given {busy_w:g}, allowed is more than --idle-watts {idle_w:g}", 2
+            f"--busy-watts: given {busy_w:g}, it must be more than --idle-watts {idle_w:g}", 2
         )
     cores = os.cpu_count() or 1
-    note = f"Of a plug: {idle_w:g} W idle, {busy_w:g} W with all {cores} cores busy."
+    note = f"From a wall plug: {idle_w:g} W idle, {busy_w:g} W with all {cores} cores busy."
     return Fit(idle_w, (busy_w - idle_w) / cores, note)
 
 
 def fit_table(proc: Path = Path("/proc")) -> Fit:
-    """What the server assumes of this machine, all of it, where nothing is set."""
+    """Return the watts that the server assumes for this whole machine without settings."""
     try:
         found = estimate(proc)
     except MeterFailed as error:

@@ -14,7 +14,7 @@ from monitoring.energy.meters.rapl import RaplMeter
 from serving.settings import ModelSettings
 from sparing.cli import app
 from sparing.failure import Failure
-from sparing.metering import Point, fit, measure, meter_power, typed_power
+from sparing.meter.metering import Point, fit, measure, meter_power, typed_power
 
 QUIET = Console(quiet=True)
 
@@ -113,5 +113,5 @@ def test_what_cannot_be_done_is_one_sentence(options: list[str], why: str) -> No
 
 def test_a_plug_whose_reader_hangs_up_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    with pytest.raises(Failure, match="no watts were typed in"):
+    with pytest.raises(Failure, match="no watts were typed"):
         typed_power(QUIET)(0, 0.0)

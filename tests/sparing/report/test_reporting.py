@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from sparing.cli import app
 from sparing.failure import Failure
-from sparing.report_page import write_page
-from sparing.report_sources import PrometheusSource, ServerSource, read_span, show_span
-from sparing.reporting import gather, judge, list_rows
+from sparing.report.page import write_page
+from sparing.report.reporting import gather, judge, list_rows
+from sparing.report.sources import PrometheusSource, ServerSource, read_span, show_span
 
 PAGE = """# HELP sparing_rows_total Rows answered.
 # TYPE sparing_rows_total counter
@@ -87,8 +87,14 @@ def test_a_servers_counters_become_figures() -> None:
     head, row = list_rows([one])
     assert row[:5] == ["a", "100", "3", "20.0%", "light, 80.0%"]
     assert dict(zip(head, row, strict=True))["J"] == "40.0 (rapl)"
-    assert "80.0% of the work was saved" in judge([one])
-    assert figures.span.startswith("since the server began, 2023-11-1")
+    assert "This saved 80.0% of the compute." in judge([one])
+    assert figures.span.startswith("since the server started, 2023-11-1")
+
+
+def test_a_negative_saving_is_reported_as_more_compute() -> None:
+    with answering({"/metrics": PAGE.replace("1e+11", "1.6e+10")}) as url:
+        one, _ = gather(ServerSource(url))
+    assert judge([one]).endswith("This used 25.0% more compute than the full model.")
 
 
 def test_a_server_that_speaks_another_protocol_is_one_sentence() -> None:
@@ -143,7 +149,7 @@ def test_a_prometheus_is_asked_for_growth_over_the_time() -> None:
     assert (one.rows, one.saved, figures.span) == (50.0, None, "the last 60 minutes")
     with answering({"/api": vector()}) as url, pytest.raises(Failure, match="does it scrape"):
         PrometheusSource(url, 60)
-    with answering({"/api": "<html>"}) as url, pytest.raises(Failure, match="is no Prometheus"):
+    with answering({"/api": "<html>"}) as url, pytest.raises(Failure, match="is not a Prometheus"):
         PrometheusSource(url, 60)
 
 

@@ -1,11 +1,12 @@
-"""`sparing report`: what each route served, saved and cost, against everything on the full model.
+"""`sparing report`: what each route served, and the compute and joules that it saved and used.
 
-Saved is one figure here, on dashboards and in recording rules: 1 - MACs / full MACs, where the
-server counts the full model's MACs for every row that it answered, from the cache too. The full
-model is the route's last stage, or all stages where they are parts of one net. Joules of the full
-model: as if every answer had taken the time of a row of the route's costliest stage, at the joules
-that the route's time really took; an estimate, and called so. Not in proportion to MACs, of which
-a small network's take more joules each.
+Compute saved is 1 - MACs / full MACs, here as on dashboards and in recording rules. The server
+counts the full model's MACs for every row that it answered, also from the cache. The full model is
+the route's last stage, or all stages if they are parts of one net.
+
+Joules on the full model are an estimate and are labelled as such: every answer takes the device
+time of one row in the route's slowest stage, at the route's mean joules per second of stage time.
+MACs would not do: a small net uses more joules per MAC.
 """
 
 from collections.abc import Sequence
@@ -15,35 +16,39 @@ from typing import NamedTuple
 from rich.table import Column, Table
 
 from monitoring.metrics.results import CLIENT_ERRORS
-from sparing.report_sources import ReportSource, Sums
+from sparing.report.sources import ReportSource, Sums
 from sparing.tables import show_macs
 
 
 @dataclass(frozen=True, slots=True)
 class RouteFigures:
-    """One route's time."""
+    """The figures of one route over the reported time."""
 
     route: str
     rows: float
     remembered: float
     failed_requests: float
-    exits: dict[str, float]  # rows by the stage that answered, cached ones too
+    exits: dict[str, float]  # rows by the stage that answered, with those from the cache
     device_s: float
     macs: float
-    full_macs: float  # of all its rows on the full model alone
-    joules: float | None  # None: nothing was measured
-    full_joules: float | None  # estimated
+    full_macs: float  # of the same rows on the full model alone
+    joules: float | None  # None: the server has no energy figures
+    full_joules: float | None  # an estimate
     sources: tuple[str, ...]
     grams: float | None
 
     @property
     def saved(self) -> float | None:
-        """The share of the full model's work that was not done; None where there was none."""
+        """The share of the full model's MACs that was saved; negative if more were used."""
         return 1 - self.macs / self.full_macs if self.full_macs else None
 
 
 def gather(figures: ReportSource) -> list[RouteFigures]:
-    """Every route that was asked for anything, by name; "" for what reached no route."""
+    """Return the figures of every route with rows or failures, sorted by name.
+
+    The route "" holds requests that failed before they reached a route. Raises Failure if the
+    source cannot be read.
+    """
     rows = figures.grown("sparing_rows_total", ("route", "exit", "stopped_by"))
     requests = figures.grown("sparing_requests_total", ("route", "result"))
     device = figures.grown("sparing_device_seconds_total", ("route",))
@@ -88,19 +93,19 @@ def gather(figures: ReportSource) -> list[RouteFigures]:
 
 
 def bad_ones(requests: Sums) -> Sums:
-    """Those that were let down, by route and result; a caller's own fault is none of ours."""
+    """Select failed requests, by route and result, without those that the caller got wrong."""
     fine = ("ok", *CLIENT_ERRORS)
     return {key: count for key, count in requests.items() if key[1] not in fine}
 
 
 class _Stages(NamedTuple):
-    """By route and stage."""
+    """Seconds and rows, by route and stage."""
 
     seconds: Sums
     rows: Sums
 
     def estimate_full_joules(self, route: str, rows: float, spent_j: float | None) -> float | None:
-        """So many rows in the costliest stage; None where nothing ran."""
+        """Estimate the joules of `rows` rows in the slowest stage; None if no stage ran."""
         seconds = {key: value for key, value in self.seconds.items() if key[0] == route}
         a_row = [value / self.rows[key] for key, value in seconds.items() if self.rows.get(key)]
         total_s = sum(seconds.values())
@@ -109,12 +114,12 @@ class _Stages(NamedTuple):
         return spent_j / total_s * max(a_row) * rows
 
 
-HEAD = ("route", "answers", "failed", "from cache", "busiest exit", "device s", "work saved")
-ENERGY_HEAD = ("J", "J an answer", "J on the full model", "g CO₂e")
+HEAD = ("route", "answers", "failed", "from cache", "most used exit", "device s", "compute saved")
+ENERGY_HEAD = ("J", "J per answer", "J on the full model", "g CO₂e")
 
 
 def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
-    """A head, and a row a route; columns on energy only where something was measured."""
+    """Return the heading and one row per route; energy columns only with energy figures."""
     measured = any(one.joules is not None for one in routes)
     rows = [[*HEAD, *(ENERGY_HEAD if measured else ())]]
     for one in routes:
@@ -149,12 +154,12 @@ def _list_energy(one: RouteFigures) -> list[str]:
 
 
 def make_tables(routes: Sequence[RouteFigures], span: str) -> list[Table]:
-    """For a terminal: what was served, and where something was measured what it took."""
+    """Make the tables for a terminal: served and saved, and energy if there are figures."""
     head, *rows = list_rows(routes)
     wide = len(HEAD)
     parts = [(f"Served and saved, {span}", list(range(wide)))]
     if len(head) > wide:
-        parts.append(("Spent", [0, *range(wide, len(head))]))
+        parts.append(("Energy", [0, *range(wide, len(head))]))
     tables = []
     for title, places in parts:
         columns = [Column(head[place], overflow="fold") for place in places]
@@ -166,14 +171,20 @@ def make_tables(routes: Sequence[RouteFigures], span: str) -> list[Table]:
 
 
 def judge(routes: Sequence[RouteFigures]) -> str:
-    """One sentence over all routes."""
+    """Sum up all routes in two sentences."""
     macs, full = (sum(getattr(one, name) for one in routes) for name in ("macs", "full_macs"))
     rows = sum(one.rows for one in routes)
     if not full:
-        return f"{rows:,.0f} answers; nothing was computed."
+        return f"{rows:,.0f} answers; the server computed nothing."
+    saved = 1 - macs / full
+    result = (
+        f"This saved {saved:.1%} of the compute."
+        if saved >= 0
+        else f"This used {-saved:.1%} more compute than the full model."
+    )
     return (
-        f"{rows:,.0f} answers took {show_macs(macs)}MACs instead of {show_macs(full)}MACs on the "
-        f"full models alone: {1 - macs / full:.1%} of the work was saved."
+        f"{rows:,.0f} answers used {show_macs(macs)}MACs; the full model alone would have used "
+        f"{show_macs(full)}MACs. {result}"
     )
 
 

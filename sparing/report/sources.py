@@ -1,6 +1,6 @@
-"""Where `sparing report` has its numbers from: a Prometheus for a time, or a server since it began.
+"""Sources of the numbers of `sparing report`: a Prometheus for a time span, or a running server.
 
-Both are asked the same: the growth of a counter, added up by some of its labels.
+Both answer the same question: how much did a counter grow, summed by some of its labels?
 """
 
 import http.client
@@ -22,18 +22,18 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class ReportSource(Protocol):
-    """Numbers of one time."""
+    """Counters over one time span."""
 
     @property
     def span(self) -> str:
-        """Which time, in words."""
+        """The time span in words."""
 
     def grown(self, counter: str, labels: Sequence[str]) -> Sums:
-        """By how much a counter grew, by the values of these labels."""
+        """Return the growth of a counter, by the values of these labels. Raises Failure."""
 
 
 class ServerSource:
-    """A server's own counts since it began. Raises Failure when it does not answer."""
+    """The counters of a server since its start. Raises Failure if it does not answer."""
 
     def __init__(self, url: str, token: str = "") -> None:
         text = _get(f"{url}/metrics", token).decode()
@@ -41,11 +41,11 @@ class ServerSource:
             (name, dict(_LABEL.findall(labels)), float(value))
             for name, labels, value in _SAMPLE.findall(text)
         ]
-        self.span = "since the server began"
+        self.span = "since the server started"
         for name, _, value in self._samples:
             if name == "process_start_time_seconds":
                 began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
-                self.span = f"since the server began, {began}"
+                self.span = f"since the server started, {began}"
 
     def grown(self, counter: str, labels: Sequence[str]) -> Sums:
         sums: dict[tuple[str, ...], float] = {}
@@ -57,7 +57,10 @@ class ServerSource:
 
 
 class PrometheusSource:
-    """What a Prometheus recorded over the last `since_s` seconds."""
+    """The counters that a Prometheus recorded over the last `since_s` seconds.
+
+    Raises Failure if it does not answer or has no metrics of a Sparing server.
+    """
 
     def __init__(self, url: str, since_s: int) -> None:
         self._url = url
@@ -76,7 +79,7 @@ class PrometheusSource:
     def time_series(
         self, query: str, points: int = 120
     ) -> dict[str, tuple[list[float], list[float]]]:
-        """Times and values by route."""
+        """Return times (seconds since 1970) and values of about `points` samples, by route."""
         now, step_s = time.time(), max(15, self._since_s // points)
         asked = {"query": query, "start": now - self._since_s, "end": now, "step": step_s}
         found = self._ask("query_range", asked)
@@ -89,7 +92,7 @@ class PrometheusSource:
         }
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        """An instant vector. Raises Failure with Prometheus' own words."""
+        """Return an instant vector. Raises Failure with the message of Prometheus."""
         return self._ask("query", {"query": query})
 
     def _ask(self, kind: str, asked: Mapping[str, object]) -> list[dict[str, Any]]:
@@ -97,15 +100,15 @@ class PrometheusSource:
         try:
             result: list[dict[str, Any]] = json.loads(raw)["data"]["result"]
         except (ValueError, KeyError, TypeError):
-            raise Failure(f"{self._url} is no Prometheus: it answered {raw[:80]!r}") from None
+            raise Failure(f"{self._url} is not a Prometheus: it returned {raw[:80]!r}") from None
         return result
 
 
 def read_span(text: str) -> int:
-    """Seconds of `90m`, `24h` or `7d`. Raises Failure."""
+    """Parse `90m`, `24h` or `7d` into seconds. Raises Failure."""
     found = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if found is None or int(found[1]) == 0:
-        raise Failure(f"--since {text}: a number with s, m, h or d is allowed, as in 24h", 2)
+        raise Failure(f"--since {text}: allowed is a number with s, m, h or d, as in 24h", 2)
     return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
@@ -118,7 +121,7 @@ def show_span(seconds: int) -> str:
 
 def _get(url: str, token: str = "") -> bytes:
     if not url.startswith(("http://", "https://")):
-        raise Failure(f"{url}: an address with http:// or https:// is expected", 2)
+        raise Failure(f"{url}: must begin with http:// or https://", 2)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         request = urllib.request.Request(url, headers=headers)

@@ -1,11 +1,11 @@
-"""The command `sparing train exits`: its options."""
+"""Options of `sparing train exits`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sparing.train_options import Epochs, Out, Seed
+from sparing.commands.train_options import Epochs, Out, Seed
 
 
 def train_exits(
@@ -13,53 +13,64 @@ def train_exits(
         str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")
     ] = "fashion-mnist",
     net: Annotated[
-        str, typer.Option(help="lenet, the papers' net, or a net of the data set's pool.")
+        str,
+        typer.Option(
+            help="Put exits on lenet (the papers' net) or on a net of the data set's pool."
+        ),
     ] = "cnn-8m",
     after: Annotated[
         list[int] | None,
         typer.Option(
-            help="An exit after this layer; give it twice for two exits. [dim]Default: by net.[/]"
+            help="Put an exit after this layer; repeat it for more exits. "
+            "[dim]Default: depends on the net.[/]"
         ),
     ] = None,
     exit_weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="The weight of each exit's loss, the last one's too. [dim]Default: 1 each.[/]"
+            help="Weight of one exit's loss; repeat it for every exit, also the last. "
+            "[dim]Default: 1 each.[/]"
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A safetensors file of the net to begin with.")
+        Path | None, typer.Option(help="Start from the net in this safetensors file.")
     ] = None,
     frozen: Annotated[
-        bool, typer.Option("--frozen", help="Keep these weights: only the new exits learn.")
+        bool, typer.Option("--frozen", help="Do not change those weights: train only the exits.")
     ] = False,
     self_distillation: Annotated[
-        bool, typer.Option("--self-distillation", help="The last exit teaches the others.")
+        bool, typer.Option("--self-distillation", help="Train early exits towards the last one.")
     ] = False,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Accuracy that early exits may cost, held out.")
+        float,
+        typer.Option(min=0, max=1, help="Held-out accuracy that early exits may lose, 0 to 1."),
     ] = 0.001,
     papers_thresholds: Annotated[
-        bool, typer.Option("--papers-thresholds", help="With lenet: entropy below the papers' T.")
+        bool,
+        typer.Option("--papers-thresholds", help="With lenet: the papers' entropy thresholds T."),
     ] = False,
     out: Out = Path("models"),
-    runs: Annotated[Path, typer.Option(help="What is kept to resume from.")] = Path("runs/exits"),
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the training.")] = 2,
+    runs: Annotated[
+        Path, typer.Option(help="Folder for trained nets and checkpoints, to resume from.")
+    ] = Path("runs/exits"),
+    threads: Annotated[int, typer.Option(min=1, help="Train with this many threads.")] = 2,
     seed: Seed = 1,
     epochs: Epochs = None,
 ) -> None:
-    """Train a net that may answer early and write the route <data>-exits.
+    """Train a net with early exits and write the route <data>-exits.
 
-    Each exit is a stage: rows with a high enough score leave, the others go on
-    with their features. Thresholds come from held-out pictures. Interrupted, it
-    resumes with the same command.
+    Each exit is a stage. A row whose score reaches the exit's threshold is
+    answered there; the others continue with their features. Held-out pictures
+    decide the thresholds.
+
+    To resume after an interruption, run the same command again.
 
     [bold]sparing train exits[/]  two exits on a net of 8 MMACs
 
     [bold]sparing train exits --data mnist --net lenet --papers-thresholds[/]  BranchyNet
 
     [bold]sparing train exits --weights cnn-36m.safetensors --net cnn-36m --frozen[/]
-    exits on a trained net that stays as it is
+    add exits to a trained net and leave its weights unchanged
     """
     from sparing.recipes import failing_with_message, import_recipe
 

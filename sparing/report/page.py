@@ -1,4 +1,4 @@
-"""The HTML page of `sparing report`: one file, its table and plots inside, to be mailed or kept."""
+"""The HTML page of `sparing report`: a single file that contains its table and plots."""
 
 import html
 import importlib.util
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparing.failure import Failure
-from sparing.report_sources import PrometheusSource, ReportSource
-from sparing.reporting import RouteFigures, judge, list_rows
+from sparing.report.reporting import RouteFigures, judge, list_rows
+from sparing.report.sources import PrometheusSource, ReportSource
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
@@ -17,19 +17,19 @@ STYLE = (
     "svg{max-width:100%;height:auto}"
 )
 TIME_SERIES = (
-    ("answers a second", "sum by (route) (rate(sparing_rows_total[5m]))"),
-    ("joules an answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
+    ("answers per second", "sum by (route) (rate(sparing_rows_total[5m]))"),
+    ("joules per answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
      "sum by (route) (rate(sparing_rows_total[5m]))"),
-    ("work saved, %", "100 * (1 - sum by (route) "
+    ("compute saved, %", "100 * (1 - sum by (route) "
      "(rate(sparing_macs_total[5m])) / sum by (route) (rate(sparing_full_macs_total[5m])))"),
 )  # fmt: skip
 
 
 def write_page(path: Path, routes: Sequence[RouteFigures], figures: ReportSource) -> None:
-    """Raises Failure without matplotlib, or where the page cannot be written."""
+    """Write the page. Raises Failure if matplotlib is missing or the file cannot be written."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise Failure("--html draws with matplotlib: make setup, or pip install matplotlib")
-    title = f"What was served, saved and spent: {figures.span}"
+        raise Failure("--html needs matplotlib: run make setup, or pip install matplotlib")
+    title = f"Answers, compute saved and energy: {figures.span}"
     plots = [_draw_exits(routes), _draw_work(routes)]
     if isinstance(figures, PrometheusSource):
         plots += [_draw_time_series(figures, name, query) for name, query in TIME_SERIES]
@@ -54,7 +54,7 @@ def _table(routes: Sequence[RouteFigures]) -> str:
 
 
 def _draw_exits(routes: Sequence[RouteFigures]) -> str:
-    """Which stage answered, a bar a route."""
+    """Draw one bar per route: the share of its answers by the stage that gave them, in %."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.2 + 0.5 * len(routes)), layout="constrained")
@@ -69,32 +69,32 @@ def _draw_exits(routes: Sequence[RouteFigures]) -> str:
             left += share
     axes.set_yticks(range(len(routes)), [one.route for one in routes])
     axes.invert_yaxis()
-    axes.set_title("which stage answered, % of the answers", fontsize=10)
+    axes.set_title("stage that answered, % of the answers", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 
 
 def _draw_work(routes: Sequence[RouteFigures]) -> str:
-    """Work done beside that of the full model."""
+    """Draw two bars per route: the GMACs that it used, and those of its full model alone."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.4 + 0.6 * len(routes)), layout="constrained")
     axes = figure.subplots()
     for number, one in enumerate(routes):
         axes.barh(number - 0.2, one.full_macs / 1e9, 0.38, color="#b0b0b0",
-                  label="all on the full model" if number == 0 else None)  # fmt: skip
+                  label="full model alone" if number == 0 else None)  # fmt: skip
         axes.barh(number + 0.2, one.macs / 1e9, 0.38, color="#2f6fb0",
-                  label="done" if number == 0 else None)  # fmt: skip
+                  label="used" if number == 0 else None)  # fmt: skip
     axes.set_yticks(range(len(routes)), [one.route for one in routes])
     axes.invert_yaxis()
-    axes.set_title("work, GMACs", fontsize=10)
+    axes.set_title("compute, GMACs", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 
 
 def _draw_time_series(figures: PrometheusSource, title: str, query: str) -> str:
-    """Over time, a line a route; nothing where nothing is known."""
+    """Draw the query over time, one line per route; "" if Prometheus has no values."""
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
     from matplotlib.figure import Figure
 
