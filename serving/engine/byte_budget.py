@@ -1,5 +1,7 @@
 """Bytes that requests under way hold, in total and for each caller, against a limit."""
 
+from core.errors import Overloaded
+
 
 class ByteBudget:
     """Counts bytes only; the code that takes bytes must give them back."""
@@ -25,6 +27,12 @@ class ByteBudget:
             self.by_caller[caller] = held
         else:
             self.by_caller.pop(caller, None)
+
+    def take(self, new_bytes: int, caller: str = "") -> None:
+        """Add bytes that must fit. Raises Overloaded if they do not."""
+        if self.lacks(new_bytes, caller) > 0:
+            raise Overloaded(self.describe_lack(new_bytes, caller))
+        self.add(new_bytes, caller)
 
     def describe_lack(self, new_bytes: int, caller: str = "") -> str:
         """Return a sentence for the caller that says why its bytes do not fit."""

@@ -9,13 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from types import MappingProxyType
-from typing import NamedTuple
 
 from cache.local_cache import LocalCache
 from core.devices import Device
-from core.last_stage_entry import wants_last_stage
-from core.messages import Answer, Array, Key, Outcome, Reply, Request
+from core.messages import Answer, Key, Outcome, Reply, Request
 from serving.engine.admission import (
     Admission,
     Admitted,
@@ -25,26 +22,18 @@ from serving.engine.admission import (
 )
 from serving.engine.calls import Call, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
+from serving.engine.entry_points import EntryPoint, choose_entry_point
 from serving.engine.perceptual_cache import Probe
 from serving.engine.perceptual_lookup import look_up_perceptual
 from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
 from serving.scheduling.device_thread import BatchThread
 from serving.scheduling.fair_shares import Claim
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Flight
 from serving.scheduling.progress import Health
 from serving.scheduling.scheduler import MakeDeviceThread, Scheduler
 from serving.scheduling.traced_rows import trace_cache_lookup
 from serving.settings import EngineSettings
-
-_NOTHING: Mapping[str, Array] = MappingProxyType({})
-
-
-class EntryPoint(NamedTuple):
-    """The lane where rows enter a route, and the arrays that go in beside their own inputs."""
-
-    lane: Lane
-    extra_inputs: Mapping[str, Array]
 
 
 class Engine:
@@ -300,11 +289,13 @@ class Engine:
         due = now + self._settings.patience_s
         if call.deadline is not None and call.deadline < due:
             due = call.deadline
-        entry_point = EntryPoint(call.served.entry, _NOTHING)
+        entry_point = EntryPoint(call.served.entry)
         fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
         if fresh:  # identical rows share one flight
             more = len(fresh if fresh[0] is None else set(fresh))
-            entry_point = self._enter(call, claim, more, due)
+            entry_point = choose_entry_point(
+                call, claim, more, due, self._scheduler, self._settings
+            )
             check_room(
                 call, entry_point.lane, claim, more, due, now, self._scheduler, self._settings
             )
@@ -318,22 +309,6 @@ class Engine:
                 flight.lane.join(flight, due, claim)
             flight.waiters[call, row] = None
             call.flights.append((flight, row))
-
-    def _enter(self, call: Call, claim: Claim, rows: int, due: float) -> EntryPoint:
-        """Return where rows of the call enter: at the last stage if only its answer is allowed and
-        it needs nothing of earlier stages, else at the first.
-        """
-        served, direct = call.served, call.served.direct
-        if direct is None or not wants_last_stage(call.request.controls):
-            return EntryPoint(served.entry, _NOTHING)
-        if call.streams or call.energy_mj is not None:
-            return EntryPoint(served.entry, _NOTHING)
-        lane = served.lanes[direct.stage]
-        if call.deadline is not None:  # an earlier stage's answer is better than none
-            needed_s = self._scheduler.predict_s(lane, due, call.started, rows, claim)
-            if call.started + needed_s > call.deadline - self._settings.reply_margin_s:
-                return EntryPoint(served.entry, _NOTHING)
-        return EntryPoint(lane, direct.inputs)
 
     def _start(
         self,

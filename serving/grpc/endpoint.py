@@ -8,17 +8,16 @@ that never sends one is counted too.
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from core.errors import InvalidInput, Overloaded, SparingError, Unauthorized
+from core.errors import InvalidInput, SparingError, Unauthorized
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
 from serving.engine.byte_budget import ByteBudget
@@ -192,7 +191,7 @@ class GrpcEndpoint:
                 raw = await context.read()
                 self._receive_only(opened, raw)
                 trace = self._tracing.start_from_metadata(context.invocation_metadata)
-                self._admit(raw)
+                self._held.take(len(raw))
                 try:
                     answer = await work(raw, read_remaining_s(context), trace, caller)
                 finally:
@@ -240,7 +239,7 @@ class GrpcEndpoint:
         trace = self._tracing.start_from_metadata(context.invocation_metadata)
         request_id = ""
         try:
-            self._admit(raw)
+            self._held.take(len(raw))
             try:
                 message = self._service.parse(raw)
                 request_id = message.id
@@ -308,14 +307,6 @@ class GrpcEndpoint:
         self._calls.wait(opened, EndReason.UNREAD)
         opened.task.add_done_callback(opened.close)
 
-    def _admit(self, raw: bytes) -> None:
-        """Count the message's bytes as under way; the caller releases them later. Raises
-        Overloaded.
-        """
-        if self._held.lacks(len(raw)) > 0:
-            raise Overloaded(self._held.describe_lack(len(raw)))
-        self._held.add(len(raw))
-
     # Calls that the server ends ---------------------------------------------------------------
 
     def _end(self, call: OpenCall, why: EndReason) -> None:
@@ -324,7 +315,7 @@ class GrpcEndpoint:
 
         async def abort() -> None:
             if not context.done():
-                with contextlib.suppress(grpc.aio.BaseError):  # AbortError, or it is over already
+                with suppress(grpc.aio.BaseError):  # AbortError, or it is over already
                     await context.abort(grpc.StatusCode[END_STATUS[why]], why.value)
 
         ending = asyncio.create_task(abort())

@@ -1,8 +1,8 @@
 """The HTTP endpoint: a plain ASGI callable that converts, calls the engine, and converts back.
 
 It decides nothing about routing, caching or thresholds. `serving.http.infer` reads tensors,
-`serving.pictures` reads pictures, `serving.http.body` reads bodies. No framework stands between the
-server and the infer endpoint, because each of its calls costs microseconds.
+`serving.http.predict` answers pictures, `serving.http.body` reads bodies. No framework stands
+between the server and the infer endpoint, because each of its calls costs microseconds.
 """
 
 import asyncio
@@ -11,27 +11,24 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-import orjson
-
 from core.errors import RouteUnavailable, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.tracing.sampling import NO_TRACING, Tracing
-from monitoring.tracing.traces import NO_TRACE, Trace
+from monitoring.tracing.traces import Trace
 from serving.callers import UNKNOWN, Caller, Callers
-from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
-from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, ClientGone, HeaderMap, HeaderPairs, Receive
 from serving.http.connections import ConnectionLimits, Connections
 from serving.http.disconnects import Disconnects
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
+from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import RepeatedHeaders
 from serving.http.infer.tensor_body import JSON_TYPE, read_request
-from serving.http.interfaces import Engine, Metrics, Scope, Send, refuse_protocol
-from serving.http.offload import OffloadThreads
+from serving.http.interfaces import Engine, Metrics, Scope, Send, count_failure, refuse_protocol
 from serving.http.pages import make_info_endpoints
+from serving.http.predict import PredictEndpoint
 from serving.http.routing import (
     AdmittedRequest,
     Endpoint,
@@ -39,7 +36,6 @@ from serving.http.routing import (
     PathTable,
     Target,
     parse_path,
-    read_query,
 )
 from serving.http.status import (
     CLOSE,
@@ -52,11 +48,6 @@ from serving.http.status import (
     write_response,
 )
 from serving.http.uploads import UploadPace
-from serving.oip.descriptions import describe_reply
-from serving.pictures.decode_pool import open_decode_pool
-from serving.pictures.picture_reader import PictureReader
-from serving.pictures.picture_request import read_picture_request
-from serving.pictures.pictures import PictureLimits
 from serving.settings import ServerSettings
 
 _NOTHING: Mapping[bytes, Target] = {}
@@ -84,9 +75,6 @@ class HttpEndpoint:
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
-        self._decoding = open_decode_pool(settings)
-        limits = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
-        self._pictures = PictureReader(limits, self._decoding)
         self._callers = Callers(settings)
         self._bodies = BodyBudget(
             settings.max_body_bytes,
@@ -110,17 +98,20 @@ class HttpEndpoint:
             lambda: engine.draining,
         )
         self._disconnects = Disconnects()
+        self._predict = PredictEndpoint(
+            engine, settings, metrics, tracing, self._bodies, self._disconnects
+        )
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
-            "predict": Endpoint("POST", self._predict),
+            "predict": Endpoint("POST", self._predict.answer),
             **make_info_endpoints(engine, metrics),
         }
 
     def close(self) -> None:
         """End the decoding threads."""
-        self._decoding.close()
+        self._predict.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -220,8 +211,11 @@ class HttpEndpoint:
         """Release a call whose client disconnected before it was over."""
         self._engine.release_call(call)
         self._bodies.give_back(body, admitted_request.parsed.request.caller)
-        self._count_failure(
-            admitted_request.parsed.request.route, ClientGone(), admitted_request.admitted.trace
+        count_failure(
+            self._metrics,
+            admitted_request.parsed.request.route,
+            ClientGone(),
+            admitted_request.admitted.trace,
         )
 
     def _write_admitted(self, admitted_request: AdmittedRequest, found: Reply | Call) -> Response:
@@ -241,7 +235,7 @@ class HttpEndpoint:
 
     def _fail_admitted(self, admitted_request: AdmittedRequest, error: Exception) -> Response:
         route = admitted_request.parsed.request.route
-        self._count_failure(route, error, admitted_request.admitted.trace)
+        count_failure(self._metrics, route, error, admitted_request.admitted.trace)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
@@ -302,7 +296,7 @@ class HttpEndpoint:
         try:
             self._engine.resolve(target.route, target.version)
         except UnknownRoute as error:
-            self._count_failure(target.route, error)
+            count_failure(self._metrics, target.route, error)
             raise
         self._places.remember(path, target)
         return target
@@ -346,7 +340,7 @@ class HttpEndpoint:
             finally:
                 self._bodies.give_back(body, http_request.caller.name)
         except Exception as error:
-            self._count_failure(target.route, error, trace)
+            count_failure(self._metrics, target.route, error, trace)
             raise
         self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, reply.answers)
@@ -382,56 +376,6 @@ class HttpEndpoint:
         parsed = parsed._replace(request=request)
         admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
         return admitted_request, await self._engine.answer(request, admitted_request.admitted)
-
-    async def _predict(self, http_request: HttpRequest) -> Response:
-        route = http_request.target.route
-        trace = self._tracing.start_from_headers(http_request.headers)
-        try:
-            query = read_query(http_request.query)
-            body = await self._bodies.read(
-                http_request.headers, http_request.receive, http_request.caller.name
-            )
-            try:
-                served = self._engine.resolve(route, query.get("version"))
-                admitted, reply = await self._disconnects.wait(
-                    self._answer_pictures(served, body, query, http_request, trace),
-                    http_request.receive,
-                )
-            finally:
-                self._bodies.give_back(body, http_request.caller.name)
-            trace.begin_span()
-            facts = describe_reply(reply, admitted.served.manifest)
-            answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
-        except Exception as error:
-            self._count_failure(route, error, trace)
-            raise
-        self._metrics.count_request(reply.route, "ok")
-        end_answered(admitted, reply.answers)
-        return 200, [JSON_TYPE], answer
-
-    async def _answer_pictures(
-        self,
-        served: ServedRoute,
-        body: bytes,
-        query: Mapping[str, str],
-        http_request: HttpRequest,
-        trace: Trace,
-    ) -> tuple[Admitted, Reply]:
-        """Decode and answer; all of it ends if the client disconnects."""
-        route = http_request.target.route
-        request = await read_picture_request(
-            body, served.manifest, route, query, self._pictures, http_request.caller
-        )
-        admitted = follow(trace, self._engine.admit(request))
-        return admitted, await self._engine.answer(request, admitted)
-
-    def _count_failure(self, route: str, error: Exception, trace: Trace = NO_TRACE) -> None:
-        if isinstance(error, ClientGone):
-            result = "ClientGone"
-        else:
-            result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
-        self._metrics.count_request(route, result)
-        trace.end(result)
 
 
 def read_address(client: tuple[str, int] | None) -> str:

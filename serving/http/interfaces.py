@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
+from core.errors import SparingError
 from core.messages import Reply, Request
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.admission import Admitted
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
-from serving.http.body import Receive
+from serving.http.body import ClientGone, Receive
 from serving.scheduling.progress import Health
 
 # ASGI's messages hold values of many types.
@@ -40,6 +42,16 @@ class Metrics(Protocol):
     def count_request(self, route: str | None, result: str, /) -> None: ...
     def request_results(self, route: str, /) -> Mapping[str, int]: ...
     async def scrape(self, accept: str = "", /) -> tuple[bytes, str]: ...
+
+
+def count_failure(metrics: Metrics, route: str, error: Exception, trace: Trace = NO_TRACE) -> None:
+    """Count a request that failed by its error, and end its trace."""
+    if isinstance(error, ClientGone):
+        result = "ClientGone"
+    else:
+        result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
+    metrics.count_request(route, result)
+    trace.end(result)
 
 
 async def refuse_protocol(kind: str, receive: Receive, send: Send) -> None:

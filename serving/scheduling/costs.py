@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from core.messages import Outcome, Step
 from monitoring.metrics.counts import FAILED
-from serving.scheduling.lanes import Flight, Lane, Waiter
+from serving.scheduling.interfaces import Waiter
+from serving.scheduling.lanes import Flight, Lane
 
 
 def share(batch: Sequence[Flight], steps: Sequence[Step], cpu_s: float) -> None:

@@ -10,75 +10,25 @@ import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
 
-from core.errors import SparingError
-from core.messages import Answer, Array, Key, Outcome, Stage, StateHandle
+from core.messages import Array, Key, Outcome, Stage, StateHandle
 from monitoring.metrics.counts import RouteMetrics
-from monitoring.tracing.traces import Trace
 from serving.scheduling.batch_times import BatchTimes, UnitCost
 from serving.scheduling.fair_shares import SLACK_S, Charge, Claim, Share
+from serving.scheduling.interfaces import Probe, Waiter
 
 _SMALL_HEAP = 64
 MAX_COMPARED = 256  # queues of one turn: many callers must not make a turn expensive
 NO_JOINED_CLAIMS: Mapping[int, Claim] = MappingProxyType({})
 
 
-class Waiter(Protocol):
-    """A call that receives a flight's answers."""
-
-    @property
-    def deadline(self) -> float | None: ...
-    @property
-    def energy_mj(self) -> float | None: ...
-    @property
-    def started(self) -> float: ...
-    @property
-    def streams(self) -> bool: ...
-    @property
-    def trace(self) -> Trace: ...
-    def deliver(self, row: int, answer: Answer) -> None: ...
-    def progress(self, row: int, answer: Answer) -> None: ...
-    def fail(self, error: SparingError) -> None: ...
-
-
-class Probe(Protocol):
-    """What the perceptual cache needs to know of a row that is computed."""
-
-    @property
-    def audited(self) -> object: ...
-    def complete(self, outcome: Outcome, ttl_s: float) -> None: ...
-
-
 class Flight:
     """One row being computed: its lane, its results so far, and the calls that wait for it."""
 
     __slots__ = (
-        "answer",
-        "arrived",
-        "claim",
-        "controls",
-        "device_s",
-        "done",
-        "due",
-        "inputs",
-        "joined_claims",
-        "key",
-        "lane",
-        "lanes",
-        "macs",
-        "order",
-        "probe",
-        "queued",
-        "queued_at",
-        "running",
-        "spent_macs",
-        "start",
-        "state",
-        "state_bytes",
-        "steps",
-        "told_s",
-        "waiters",
+        "answer", "arrived", "claim", "controls", "device_s", "done", "due", "inputs",
+        "joined_claims", "key", "lane", "lanes", "macs", "order", "probe", "queued", "queued_at",
+        "running", "spent_macs", "start", "state", "state_bytes", "steps", "told_s", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -148,22 +98,8 @@ class Lane:
     """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
-        "_lanes",
-        "_order",
-        "_row_s",
-        "cache_ttl_s",
-        "charges",
-        "claim",
-        "is_first",
-        "is_last",
-        "looked_up",
-        "max_batch",
-        "metrics",
-        "queues",
-        "route",
-        "row_cost",
-        "rows",
-        "stage",
+        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "is_first", "is_last",
+        "looked_up", "max_batch", "metrics", "queues", "route", "row_cost", "rows", "stage",
         "times",
     )  # fmt: skip
 

@@ -20,8 +20,9 @@ from serving.scheduling.batch_wait import BatchGathering
 from serving.scheduling.costs import find_over_budget, share, spend
 from serving.scheduling.device_thread import BatchThread, Done
 from serving.scheduling.fair_shares import Charge, Claim, Shares
+from serving.scheduling.interfaces import Waiter
 from serving.scheduling.lane_choice import LaneChoice
-from serving.scheduling.lanes import Flight, Lane, Waiter
+from serving.scheduling.lanes import Flight, Lane
 from serving.scheduling.prediction import predict_wait_s
 from serving.scheduling.progress import Health, Progress
 from serving.scheduling.states import StateMemory

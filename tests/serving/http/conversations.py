@@ -7,6 +7,7 @@ from tests.serving.http.wire import INFER, post, write_body
 
 KNOWN, OTHER = post(write_body(1.0)), post(write_body(2.0))
 NEW = post(write_body(3.0))
+GET = post(b"", url=b"/v2", method=b"GET")
 BAD = post(b'{"inputs": 5}')
 CHUNKED = b"transfer-encoding: chunked"
 CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(write_body(1.0)), write_body(1.0))

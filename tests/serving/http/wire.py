@@ -18,6 +18,7 @@ from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.connection import HttpConnection
+from serving.http.connections import Connections
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import EngineSettings, ServerSettings
 from tests.fakes.toys import (
@@ -164,6 +165,19 @@ class Scene:
     def rows(self) -> Mapping[str, int]:
         rows = self.metrics._routes["toy"].exits["a"].rows
         return {stopped_by: count for stopped_by, count in rows.items() if count}
+
+
+def connect(scene: Scene, packet: bytes = b"") -> tuple[HttpConnection, Wire]:
+    protocol, wire = scene.connect()
+    assert isinstance(protocol, HttpConnection)
+    if packet:
+        protocol.data_received(packet)
+    return protocol, wire
+
+
+def find_connections(scene: Scene) -> Connections:
+    connections: Connections = scene.config.loaded_app.connections
+    return connections
 
 
 async def read(wire: Wire, answers: int | None) -> list[tuple[int, bytes]]:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from serving.http.offload import OffloadThreads
+from serving.http.infer.offload import OffloadThreads
 
 
 def test_a_caller_with_much_work_leaves_room_for_another() -> None:

@@ -1,0 +1,33 @@
+"""The parts of calls and of the perceptual cache that the scheduler uses."""
+
+from typing import Protocol
+
+from core.errors import SparingError
+from core.messages import Answer, Outcome
+from monitoring.tracing.traces import Trace
+
+
+class Waiter(Protocol):
+    """A call that receives a flight's answers."""
+
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def energy_mj(self) -> float | None: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def streams(self) -> bool: ...
+    @property
+    def trace(self) -> Trace: ...
+    def deliver(self, row: int, answer: Answer) -> None: ...
+    def progress(self, row: int, answer: Answer) -> None: ...
+    def fail(self, error: SparingError) -> None: ...
+
+
+class Probe(Protocol):
+    """What the perceptual cache needs to know of a row that is computed."""
+
+    @property
+    def audited(self) -> object: ...
+    def complete(self, outcome: Outcome, ttl_s: float) -> None: ...
