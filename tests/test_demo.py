@@ -25,7 +25,9 @@ def test_the_demo_leaves_its_pages(tmp_path: Path) -> None:
     found = re.search(r"(\d+) of (\d+) panels have data", done.stdout)
     assert found is not None
     assert int(found[1]) >= int(found[2]) - 1
-    assert done.stdout.strip().endswith(("without: none", "without: Sparing: Fleet, Faults"))
+    assert done.stdout.strip().endswith(
+        ("without data: none", "without data: Sparing: Fleet, Failed requests")
+    )
     page = (tmp_path / "index.html").read_text()
     assert page.count("<svg") > 10 and "href=report.html" in page
     assert "the full model alone would have used" in (tmp_path / "report.html").read_text()

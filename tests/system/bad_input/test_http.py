@@ -57,7 +57,6 @@ MALFORMED: Mapping[str, tuple[bytes, str]] = {
     "a NUL in the path": (frame(b"", b"", b"/v2/models/t\0y/infer"), "url"),
     "a byte over 127 in the path": (frame(b"", b"", b"/v2/models/t\xffy/infer"), "url"),
     "an unknown method": (b"FETCH /v2 HTTP/1.1\r\nhost: t\r\n\r\n", "method"),
-    "a tunnel": (b"CONNECT t:80 HTTP/1.1\r\nhost: t\r\n\r\n", "not HTTP"),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not HTTP"),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), "method"),
     "noise": (bytes(range(128, 256)) * 8, "method"),
@@ -103,6 +102,10 @@ PACKED: Mapping[str, bytes] = {
 @pytest.mark.parametrize(("raw", "words"), MALFORMED.values(), ids=MALFORMED.keys())
 def test_what_is_not_http_is_told_why(victim: Victim, raw: bytes, words: str) -> None:
     victim.check_refused(raw, 400, "request: not HTTP/1.1", words)
+
+
+def test_a_tunnel_is_refused(victim: Victim) -> None:
+    victim.check_refused(b"CONNECT t:80 HTTP/1.1\r\nhost: t\r\n\r\n", 400, "method: given CONNECT")
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())

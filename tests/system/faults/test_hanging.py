@@ -33,7 +33,7 @@ def hang(*_):
     never.wait()
 
 class Terminal(host.Terminal):
-    async def attend(self, started, metrics, stop, find_fault):
+    async def report_ready(self, started, metrics, stop, find_fault):
         if kind == "threads":
             threading.Thread(target=never.wait).start()
             asyncio.get_running_loop().run_in_executor(None, hang)

@@ -102,7 +102,7 @@ def test_several_rows_are_told_together(scene: Scene) -> None:
     known = encode_png(make_pictures(1, seed=31)[0])
     scene.follow("/v1/routes/tiny/predict", known)
     body = orjson.dumps([base64.b64encode(file).decode() for file in [*files, known]])
-    facts = {**TO_THE_END, "rows": 4, "stopped_by": "last_stage,cache"}
+    facts = {**TO_THE_END, "rows": 4, "stopped_by": "cache,last_stage"}
     spans = scene.follow("/v1/routes/tiny/predict", body)
     check(spans, COMPUTED, **facts)
     assert [span.facts["rows"] for span in spans if span.name == "queue"] == [3, 3]

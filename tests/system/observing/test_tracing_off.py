@@ -57,5 +57,5 @@ def test_without_the_library_the_server_says_in_one_line_what_to_install(tmp_pat
     done = open_server(hide + OPENED, "yes", tmp_path)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("serving.assembly.CannotServe: tracing.enabled: ")
+    assert last.startswith("serving.assembly.StartupError: tracing.enabled: ")
     assert "the extra `tracing`" in last
