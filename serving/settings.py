@@ -154,7 +154,9 @@ class CacheSettings(_Frozen):
     @model_validator(mode="after")
     def _perceptual_needs_the_cache(self) -> "CacheSettings":
         if self.perceptual.routes and not self.enabled:
-            raise ValueError("perceptual.routes: given, needs enabled = true")
+            raise PydanticCustomError(
+                "perceptual", "perceptual.routes: given, but the cache is off; set enabled = true"
+            )
         return self
 
 
@@ -184,7 +186,7 @@ class EnergySettings(_Frozen):
 
     source: Literal["auto", "none", "rapl", "nvml", "ina3221", "pmic", "model", "replay"] = "auto"
     interval_s: float = Field(ge=0.02, le=10.0, default=0.1)
-    idle_w: float = Field(ge=0, le=1e5, default=0.0)  # 0: the lowest reading so far
+    idle_w: float = Field(ge=0, le=1e5, default=0.0)  # 0: the lowest one-second reading
     model: ModelSettings = ModelSettings()  # used if the meter fails
     replay: str = ""  # the CSV file of the source `replay`
     sysfs: Path = Path("/sys")
@@ -194,7 +196,9 @@ class EnergySettings(_Frozen):
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> "EnergySettings":
         if self.source == "replay" and not self.replay:
-            raise ValueError("replay: not given, needed for source = 'replay'")
+            raise PydanticCustomError(
+                "replay", "replay: not given, source = 'replay' needs the path of a CSV file"
+            )
         return self
 
 

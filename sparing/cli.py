@@ -192,7 +192,7 @@ def routes(
 @app.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
-    route: Annotated[str, typer.Option(help="Route that classifies; with --url also auto:<task>.")],
+    route: Annotated[str, typer.Option(help="Route to use; with --url also auto:<task>.")],
     url: UrlOption = None,
     timeout_ms: Annotated[
         float | None,
@@ -237,7 +237,7 @@ def _train_options() -> None:
 
     Needs the train extra: run [bold]make setup[/], or [bold]pip install '.\\[train]'[/].
 
-    [bold]sparing train dual-cnn --data fashion-mnist --out models[/]  a cascade of two CNNs
+    [bold]sparing train dual-cnn --data fashion-mnist --out models[/]  a cascade of CNNs
 
     [bold]sparing train exits[/]  one net with early exits
 
@@ -266,7 +266,7 @@ def train_dual_cnn(
     To resume after an interruption, run the same command again. Data is read
     from $SPARING_DATA/<data>/, else downloaded; it is verified either way.
 
-    [bold]sparing train dual-cnn[/]  the shipped routes again; 45 minutes on
+    [bold]sparing train dual-cnn[/]  retrains the shipped routes; 45 minutes on
     two cores with AMX, hours without
 
     [bold]sparing train dual-cnn --data cifar10[/]  colour pictures; two hours on two cores

@@ -18,7 +18,7 @@ def request_json(url: str, path: str, body: bytes | None = None, content_type: s
     """
     server = urlsplit(url)
     if server.scheme not in ("http", "https") or not server.hostname:
-        raise Failure(f"--url: given {url!r}, allowed is http://HOST:PORT", exit_code=2)
+        raise Failure(f"--url: given {url!r}, allowed http://HOST:PORT", exit_code=2)
     kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
     try:
         connection = kind(server.hostname, server.port, timeout=REQUEST_TIMEOUT_S)

@@ -26,8 +26,8 @@ def choose_settings(
         settings = _read(file, default_file)
     except ValueError as error:
         raise Failure(str(error), exit_code=2) from error
-    doors = {"http_port": http_port, "grpc_port": grpc_port, "host": host}
-    given = {key: value for key, value in doors.items() if value is not None}
+    given_options = {"http_port": http_port, "grpc_port": grpc_port, "host": host}
+    given = {key: value for key, value in given_options.items() if value is not None}
     return settings.model_copy(
         update={
             "server": ServerSettings.model_validate({**settings.server.model_dump(), **given}),

@@ -56,7 +56,7 @@ class Case:
 
 
 def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
-    """The small CNN over HTTP without memory, its echoes, memory hits, and lone requests."""
+    """The small CNN over HTTP without the cache, its echoes, cache hits, and lone requests."""
     pictures = _make_noise(DISTINCT_PICTURES)
     route = small_cnn.ROUTE
     labels = label_offline(models, route, pictures)

@@ -142,7 +142,7 @@ def check_room(
     if rows > free or (own and not is_small and own_rows + rows > FREE_SHARE_DIVISOR * free):
         raise Overloaded(
             f"route {call.served.name!r} has {waiting} rows waiting, at most"
-            f" {settings.max_queued_rows} may wait, and of one caller fewer",
+            f" {settings.max_queued_rows} may wait, and fewer of one caller",
             retry_after_s=max(1.0, waiting_s(own)),
         )
     if own and (more_s := drain_s(lane, rows)) * calls > settings.max_queued_s:

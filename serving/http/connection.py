@@ -33,7 +33,7 @@ SHUTDOWN_GRACE_S = 0.2
 QUEUED_BYTES = 2048  # for a request that waits for the one before it, without its text
 _TCP_CLOSE = 7  # the kernel's state of a reset connection
 # key of an embedded server's endpoint in the lifespan state
-ENDPOINT_KEY = "sparing.door"
+ENDPOINT_KEY = "sparing.endpoint"
 
 
 class HttpConnection(RefusingConnection):

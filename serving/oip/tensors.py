@@ -108,7 +108,7 @@ def check_rows(manifest: Manifest, inputs: Mapping[str, Tensor]) -> None:
         return
     rows = {name: array.shape[0] for name, array in inputs.items()}
     if len(set(rows.values())) != 1:
-        raise InvalidInput(f"inputs: given rows {rows}, allowed the same number for all")
+        raise InvalidInput(f"inputs: given numbers of rows {rows}, allowed the same number for all")
 
 
 def tensor_from_raw(
@@ -194,7 +194,7 @@ def read_texts(name: str, items: Sequence[bytes]) -> Tensor:
             found.append(item.decode())
         except UnicodeDecodeError as error:
             raise InvalidInput(
-                f"inputs.{name}: element {len(found)} of BYTES is not UTF-8 at its byte"
+                f"inputs.{name}: element {len(found)} is not UTF-8 at byte"
                 f" {error.start}, allowed UTF-8 text"
             ) from None
     return object_array(found)
@@ -267,7 +267,7 @@ def _wrong_shape(spec: TensorSpec, shape: Sequence[object]) -> InvalidInput:
 
 def _read_bools(name: str, values: npt.NDArray[np.uint8]) -> Tensor:
     if values.max() > 1:
-        raise InvalidInput(f"inputs.{name}: given a byte {values.max()}, allowed 0 or 1 for BOOL")
+        raise InvalidInput(f"inputs.{name}: given byte {values.max()}, allowed 0 or 1 for BOOL")
     return values.view(np.bool_)
 
 

@@ -14,7 +14,7 @@ MAX_PASSES = 64
 MAX_WAIT_S = 0.005  # a pass can be long: the device does not wait while a large body is read
 
 
-class BatchGathering:
+class BatchWait:
     """The waiting of one device; call `begin` whenever it becomes free or gets its first row."""
 
     __slots__ = ("_arrived", "_lane", "_passes", "_quiet", "_rows", "_until")

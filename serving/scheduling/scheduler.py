@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Answer, Outcome, Step, StoppedBy
-from serving.scheduling.batch_wait import BatchGathering
+from serving.scheduling.batch_wait import BatchWait
 from serving.scheduling.costs import find_over_budget, share, spend
 from serving.scheduling.device_thread import BatchThread, Done
 from serving.scheduling.fair_shares import Charge, Claim, Shares
@@ -68,7 +68,7 @@ class Scheduler:
         self._rebatch = rebatch_stages
         self._clock = clock
         self._lane_choice = LaneChoice()
-        self._gathering = BatchGathering()
+        self._batch_wait = BatchWait()
         self._progress = Progress(stalled_after_s)
         self._running: Lane | None = None  # lane of the batch on the device
         self._waiting: dict[Lane, None] = {}  # lanes that hold rows, in order of first use
@@ -97,7 +97,7 @@ class Scheduler:
         self._waiting[lane] = None
         if idle and not self._dispatch_due:
             self._dispatch_due = True
-            self._gathering.begin(now)
+            self._batch_wait.begin(now)
             self._loop.call_soon(self._dispatch)
 
     def leave(self, flight: Flight, waiting: Waiter, row: int) -> None:
@@ -139,7 +139,7 @@ class Scheduler:
         """
         self._dispatch_due = False
         while self._busy_until is None and not self._closed:
-            if self._gathering.is_quiet(self._arrived):
+            if self._batch_wait.is_quiet(self._arrived):
                 self._dispatch_due = True
                 self._loop.call_soon(self._dispatch)
                 return
@@ -148,7 +148,7 @@ class Scheduler:
                 self._waiting.clear()
                 return
             lane = queue.lane
-            if self._gathering.should_wait(lane, self._arrived, self._clock()):
+            if self._batch_wait.should_wait(lane, self._arrived, self._clock()):
                 self._dispatch_due = True
                 self._loop.call_soon(self._dispatch)
                 return
@@ -223,7 +223,7 @@ class Scheduler:
         self._busy_until = self._running = None
         self._settle_charges(run_s)
         self._progress.begin(now)
-        self._gathering.begin(now)
+        self._batch_wait.begin(now)
         self._dispatch_due = True  # queue the survivors first, then start the next batch once
         try:
             share(batch, steps, cpu_s)

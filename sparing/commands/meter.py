@@ -44,7 +44,7 @@ def calibrate_model(
         typer.Option(min=0.0, help="Watts that a wall plug showed on the idle machine."),
     ] = None,
     busy_watts: Annotated[
-        float | None, typer.Option(min=0.0, help="Watts that it showed with all cores busy.")
+        float | None, typer.Option(min=0.0, help="Watts that the plug showed, all cores busy.")
     ] = None,
     sysfs: SysfsOption = Path("/sys"),
 ) -> None:
@@ -54,7 +54,7 @@ def calibrate_model(
     Prints a section for settings.toml. Where no meter can be read, the server
     estimates joules with these watts and labels them as estimates.
 
-    [bold]sparing meter calibrate[/]  with a meter, or ask for what a wall plug shows
+    [bold]sparing meter calibrate[/]  with a meter, or prompt for wall-plug readings
 
     [bold]sparing meter calibrate --idle-watts 21.5 --busy-watts 48[/]  from a wall plug,
     without a terminal; runs no load

@@ -13,7 +13,7 @@ def report(
     since: Annotated[
         str | None,
         typer.Option(
-            help="Report this time up to now: a number with s, m, h or d, as in 24h; "
+            help="Report the period up to now: a number with s, m, h or d, as in 24h; "
             "needs --prometheus. [dim]Default with --prometheus: 24h.[/]"
         ),
     ] = None,

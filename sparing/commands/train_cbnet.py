@@ -29,7 +29,7 @@ def train_cbnet(
         Path,
         typer.Option(
             help="Folder for trained nets and checkpoints, to resume from; sparing compare uses "
-            "the same."
+            "the same folder."
         ),
     ] = Path("runs/compare"),
     workers: Workers = 2,
@@ -64,7 +64,7 @@ def train_cbnet(
 
     Trains seven nets: candidates for the light net, the converter, the full
     net, and BranchyNet, which separates easy pictures from hard ones. Held-out
-    pictures decide the light net and the gate.
+    pictures select the light net and the gate.
 
     To resume after an interruption, run the same command again. To see whether
     a converter saves compute on your data, run sparing compare, which reuses

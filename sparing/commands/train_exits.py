@@ -28,7 +28,7 @@ def train_exits(
     exit_weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="Weight of one exit's loss; repeat it for every exit, also the last. "
+            help="Weight of one exit's loss; repeat it for every exit, including the last. "
             "[dim]Default: 1 each.[/]"
         ),
     ] = None,
@@ -39,7 +39,7 @@ def train_exits(
         bool, typer.Option("--frozen", help="Do not change those weights: train only the exits.")
     ] = False,
     self_distillation: Annotated[
-        bool, typer.Option("--self-distillation", help="Train early exits towards the last one.")
+        bool, typer.Option("--self-distillation", help="Teach early exits the last one's answers.")
     ] = False,
     max_loss: Annotated[
         float,
@@ -61,7 +61,7 @@ def train_exits(
 
     Each exit is a stage. A row whose score reaches the exit's threshold is
     answered there; the others continue with their features. Held-out pictures
-    decide the thresholds.
+    set the thresholds.
 
     To resume after an interruption, run the same command again.
 

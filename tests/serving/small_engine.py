@@ -1,4 +1,4 @@
-"""A real, tiny engine for the doors' tests: it answers from the pixels, without lanes or models."""
+"""A real, tiny engine for tests of the endpoints: it answers from the pixels, without models."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from serving.callers import Caller, Callers, name_address
 from serving.grpc.peers import read_address
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings, Settings, write_settings
-from tests.serving.door_client import BRIGHT, INFER
-from tests.serving.grpc.open_endpoint import House, infer_request, run
+from tests.serving.endpoint_client import BRIGHT, INFER
+from tests.serving.grpc.open_endpoint import GrpcScene, infer_request, run
 from tests.serving.small_engine import SmallEngine
 
 TENANTS: dict[str, Any] = {"tenants": {"shop": "s-token", "lab": "l-token"}}
@@ -136,7 +136,7 @@ def ask(engine: SmallEngine, address: str, headers: dict[str, str], **settings: 
     async def visit() -> int:
         endpoint = HttpEndpoint(engine, ServerSettings(**settings), Metrics())
         transport = httpx.ASGITransport(endpoint, client=(address, 4711))
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             return (await client.post(INFER, content=BRIGHT, headers=headers)).status_code
 
     return asyncio.run(visit())
@@ -159,25 +159,25 @@ def test_an_http_request_carries_its_tenant_and_caller() -> None:
 def test_a_grpc_call_carries_its_tenant_and_caller(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         metadata = (("authorization", "BEARER s-token"),)
-        await house.call("ModelInfer", infer_request(), metadata=metadata)
+        await scene.call("ModelInfer", infer_request(), metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await house.call(
+            await scene.call(
                 "ModelInfer", infer_request(), metadata=(("authorization", "Bearer x"),)
             )
         assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert [(one.tenant, one.caller) for one in house.engine.requests] == [("shop", "shop")]
+        assert [(one.tenant, one.caller) for one in scene.engine.requests] == [("shop", "shop")]
 
     run(test, **TENANTS)
     assert "s-token" not in caplog.text
 
 
 def test_a_grpc_caller_without_a_tenant_is_its_address() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         for _ in range(2):  # the second is a message that comes again
-            await house.answered()
-        assert {(one.tenant, one.caller) for one in house.engine.requests} == {
+            await scene.answered()
+        assert {(one.tenant, one.caller) for one in scene.engine.requests} == {
             ("", "address 127.0.0.1")
         }
 

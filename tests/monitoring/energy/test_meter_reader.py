@@ -32,7 +32,7 @@ class SteadyMeter:
         return {"package-0": self.joules}
 
 
-class House:
+class FakeServer:
     """A machine of which everything is known."""
 
     def __init__(self, *stand_ins: Source) -> None:
@@ -71,90 +71,90 @@ class House:
 
 
 def test_joules_go_to_the_rows_that_ended_and_set_the_rate() -> None:
-    house = House()
-    house.work(2.0)
-    house.sample()
-    assert house.sampler.counts()["energy_joules"] == {("a", "light", "rapl"): pytest.approx(20.0)}
-    assert house.account("idle") == pytest.approx(20.0)
-    assert house.sampler.counts()["energy_meter_joules"] == {("package-0", "rapl"): 40.0}
-    assert house.rate.source == "rapl"
-    assert house.rate.joules_per_s == pytest.approx(10.0)
-    assert house.rate.estimate_mj(0.001) == pytest.approx(10.0)
+    server = FakeServer()
+    server.work(2.0)
+    server.sample()
+    assert server.sampler.counts()["energy_joules"] == {("a", "light", "rapl"): pytest.approx(20.0)}
+    assert server.account("idle") == pytest.approx(20.0)
+    assert server.sampler.counts()["energy_meter_joules"] == {("package-0", "rapl"): 40.0}
+    assert server.rate.source == "rapl"
+    assert server.rate.joules_per_s == pytest.approx(10.0)
+    assert server.rate.estimate_mj(0.001) == pytest.approx(10.0)
 
 
 def test_a_meter_that_fails_is_replaced_and_comes_back_by_itself() -> None:
-    house = House("model")
-    house.meter.fails = "package-0 is gone"
-    house.work()
-    house.sample()
-    assert house.state() == (True, "model")
-    house.work()
-    house.sample()
-    assert house.account("rows", "model") == pytest.approx(0.4)
-    house.meter.fails = ""
-    house.work(RETRY_S)
-    house.sample()
-    house.work()
-    house.sample()
-    assert house.state() == (False, "rapl")
-    assert house.account("rows") == pytest.approx(1.0)
+    server = FakeServer("model")
+    server.meter.fails = "package-0 is gone"
+    server.work()
+    server.sample()
+    assert server.state() == (True, "model")
+    server.work()
+    server.sample()
+    assert server.account("rows", "model") == pytest.approx(0.4)
+    server.meter.fails = ""
+    server.work(RETRY_S)
+    server.sample()
+    server.work()
+    server.sample()
+    assert server.state() == (False, "rapl")
+    assert server.account("rows") == pytest.approx(1.0)
 
 
 def test_without_a_stand_in_nothing_is_counted_and_nothing_guessed() -> None:
-    house = House()
-    house.meter.fails = "package-0 is gone"
+    server = FakeServer()
+    server.meter.fails = "package-0 is gone"
     for _ in range(2):
-        house.work()
-        house.sample()
-    assert house.sampler.counts()["energy_degraded"] == {(): 1.0}
-    assert house.state() == (True, "none")
-    assert house.rate.estimate_mj(1.0) is None
-    assert house.account("rows") == 0.0
+        server.work()
+        server.sample()
+    assert server.sampler.counts()["energy_degraded"] == {(): 1.0}
+    assert server.state() == (True, "none")
+    assert server.rate.estimate_mj(1.0) is None
+    assert server.account("rows") == 0.0
 
 
 def test_a_counter_that_stands_still_while_the_machine_works_is_a_failure() -> None:
-    house = House("model")
-    house.meter.power_w = 0.0
+    server = FakeServer("model")
+    server.meter.power_w = 0.0
     for _ in range(int(STALLED_S / 0.1) + 2):
-        house.work()
-        house.sample()
-    assert house.state() == (True, "model")
-    house.work(RETRY_S)
-    house.sample()
-    assert house.state() == (True, "model")  # it can be read, but has not moved
-    house.meter.power_w = 20.0
-    house.work(RETRY_S)
-    house.sample()
-    assert house.state() == (False, "rapl")
+        server.work()
+        server.sample()
+    assert server.state() == (True, "model")
+    server.work(RETRY_S)
+    server.sample()
+    assert server.state() == (True, "model")  # it can be read, but has not moved
+    server.meter.power_w = 20.0
+    server.work(RETRY_S)
+    server.sample()
+    assert server.state() == (False, "rapl")
 
 
 def test_a_stand_in_that_fails_too_does_not_bring_a_stalled_meter_back() -> None:
-    house = House("replay", "model")
-    house.meter.power_w = 0.0
+    server = FakeServer("replay", "model")
+    server.meter.power_w = 0.0
     for _ in range(int(STALLED_S / 0.1) + 2):
-        house.work()
-        house.sample()
-    assert house.state() == (True, "replay")
-    house.stand_ins[0].fails = "the file has ended"
-    house.work()
-    house.sample()
-    assert house.state() == (True, "model")
-    house.work(RETRY_S)
-    house.sample()
-    assert house.state() == (True, "model")  # the first one has still not moved
+        server.work()
+        server.sample()
+    assert server.state() == (True, "replay")
+    server.stand_ins[0].fails = "the file has ended"
+    server.work()
+    server.sample()
+    assert server.state() == (True, "model")
+    server.work(RETRY_S)
+    server.sample()
+    assert server.state() == (True, "model")  # the first one has still not moved
 
 
 def test_a_route_that_goes_away_takes_its_series_with_it() -> None:
-    house = House()
-    house.work()
-    house.sample()
-    house.spent.clear()
-    house.work()
-    del house.spent["a", "light"]
-    house.spent["b", "light"] = 0.1
-    house.sample()
-    assert {route for route, *_ in house.sampler.counts()["energy_joules"]} == {"b"}
-    house.sampler.ledgers["rapl"].ledger.check_invariants()
+    server = FakeServer()
+    server.work()
+    server.sample()
+    server.spent.clear()
+    server.work()
+    del server.spent["a", "light"]
+    server.spent["b", "light"] = 0.1
+    server.sample()
+    assert {route for route, *_ in server.sampler.counts()["energy_joules"]} == {"b"}
+    server.sampler.ledgers["rapl"].ledger.check_invariants()
 
 
 def test_a_meter_that_may_not_be_read_at_first_counts_once_it_may() -> None:
@@ -180,9 +180,9 @@ def test_a_meter_that_may_not_be_read_at_first_counts_once_it_may() -> None:
 
 
 def test_an_idle_machine_makes_no_meter_fail() -> None:
-    house = House("model")
-    house.meter.power_w = 0.0
+    server = FakeServer("model")
+    server.meter.power_w = 0.0
     for _ in range(50):
-        house.clock.now_s += 0.1
-        house.sample()
-    assert not house.sampler.degraded
+        server.clock.now_s += 0.1
+        server.sample()
+    assert not server.sampler.degraded

@@ -1,4 +1,4 @@
-"""An open gRPC door for tests: a real port, a small engine behind it, raw calls in front."""
+"""An open gRPC endpoint for tests: a real port, a small engine behind it, raw calls in front."""
 
 import asyncio
 from collections import Counter
@@ -149,8 +149,8 @@ class Counts:
 
 
 @dataclass
-class House:
-    """An open door and what is behind it."""
+class GrpcScene:
+    """An open endpoint and what is behind it."""
 
     engine: SumEngine
     counts: Counts
@@ -172,7 +172,7 @@ class House:
         assert labels(service_pb2.ModelInferResponse.FromString(raw)) == [15, 51]
 
 
-def run(test: Callable[[House], Awaitable[T]], **settings: Any) -> T:
+def run(test: Callable[[GrpcScene], Awaitable[T]], **settings: Any) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
         endpoint = GrpcEndpoint(
@@ -183,7 +183,7 @@ def run(test: Callable[[House], Awaitable[T]], **settings: Any) -> T:
         port = await endpoint.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
             try:
-                return await test(House(engine, counts, endpoint, port, channel))
+                return await test(GrpcScene(engine, counts, endpoint, port, channel))
             finally:
                 engine.gate.set()
                 await endpoint.drain(1.0)

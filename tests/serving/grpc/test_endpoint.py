@@ -1,4 +1,4 @@
-"""How the gRPC door carries calls: limits, statuses, tokens, health, reflection, drain."""
+"""How the gRPC endpoint carries calls: limits, statuses, tokens, health, reflection, drain."""
 
 import asyncio
 import logging
@@ -18,7 +18,14 @@ from serving.grpc.endpoint import GrpcEndpoint
 from serving.grpc.status import STATUS
 from serving.settings import ServerSettings
 from tests.clients.raw_http2 import RawHttp2, half_message
-from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
+from tests.serving.grpc.open_endpoint import (
+    PATIENCE_S,
+    SERVICE,
+    GrpcScene,
+    infer_request,
+    labels,
+    run,
+)
 
 REFLECTION = "/grpc.reflection.{}.ServerReflection/ServerReflectionInfo"
 
@@ -35,110 +42,110 @@ def test_every_error_of_the_tree_has_a_status() -> None:
 
 
 def test_what_is_no_protobuf_is_refused() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await house.channel.unary_unary(SERVICE + "ModelInfer")(b"\xff\xff\xff")
+            await scene.channel.unary_unary(SERVICE + "ModelInfer")(b"\xff\xff\xff")
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "not a protobuf message for ModelInfer" in refusal.value.details()
-        await house.answered()
+        await scene.answered()
 
     run(test)
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         request = infer_request()
         request.raw_input_contents.append(bytes(10_000))
-        assert (await house.refusal(request)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        await house.answered()
+        assert (await scene.refusal(request)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await scene.answered()
 
     run(test, max_body_bytes=5_000)
 
 
 def test_bodies_under_way_are_bounded_together_and_give_their_room_back() -> None:
-    async def test(house: House) -> None:
-        first = house.call("ModelInfer", infer_request("slow"))
-        await house.engine.wait_for(lambda: len(house.engine.requests) == 1)
-        refusal = await house.refusal(infer_request())
+    async def test(scene: GrpcScene) -> None:
+        first = scene.call("ModelInfer", infer_request("slow"))
+        await scene.engine.wait_for(lambda: len(scene.engine.requests) == 1)
+        refusal = await scene.refusal(infer_request())
         assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert dict(refusal.trailing_metadata())["retry-after"] == "1"
-        house.engine.gate.set()
+        scene.engine.gate.set()
         await first
-        await house.answered()
+        await scene.answered()
 
     run(test, max_body_bytes_in_flight=80)
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_compressed_bodies_are_refused_unread(compression: grpc.Compression) -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         bomb = infer_request()
         bomb.raw_input_contents[0] = bytes(4_000_000)
-        refusal = await house.refusal(bomb, compression=compression)
+        refusal = await scene.refusal(bomb, compression=compression)
         assert refusal.code() is grpc.StatusCode.UNIMPLEMENTED
         assert "disabled" in refusal.details()
-        await house.answered()
+        await scene.answered()
 
     run(test, max_body_bytes=100_000)
 
 
 @pytest.mark.parametrize("kind", list(STATUS))
 def test_an_error_of_the_engine_has_its_status_and_its_sentence(kind: type[SparingError]) -> None:
-    async def test(house: House) -> None:
-        house.engine.failure = kind("so it is")
-        refusal = await house.refusal(infer_request())
+    async def test(scene: GrpcScene) -> None:
+        scene.engine.failure = kind("so it is")
+        refusal = await scene.refusal(infer_request())
         assert refusal.code().name == STATUS[kind]
         assert refusal.details() == "so it is"
-        assert house.counts.seen == [("sum", kind.__name__)]
+        assert scene.counts.seen == [("sum", kind.__name__)]
 
     run(test)
 
 
 def test_overload_says_when_to_come_back() -> None:
-    async def test(house: House) -> None:
-        house.engine.failure = errors.Overloaded("full", retry_after_s=2.1)
-        refusal = await house.refusal(infer_request())
+    async def test(scene: GrpcScene) -> None:
+        scene.engine.failure = errors.Overloaded("full", retry_after_s=2.1)
+        refusal = await scene.refusal(infer_request())
         assert dict(refusal.trailing_metadata())["retry-after"] == "3"
 
     run(test)
 
 
 def test_a_fault_of_ours_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def test(house: House) -> None:
-        house.engine.failure = ZeroDivisionError("a secret")
-        refusal = await house.refusal(infer_request())
+    async def test(scene: GrpcScene) -> None:
+        scene.engine.failure = ZeroDivisionError("a secret")
+        refusal = await scene.refusal(infer_request())
         assert refusal.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in refusal.details()
-        assert house.counts.seen == [("sum", "InternalError")]
-        house.engine.failure = None
-        await house.answered()
+        assert scene.counts.seen == [("sum", "InternalError")]
+        scene.engine.failure = None
+        await scene.answered()
 
     run(test)
     assert "a secret" in caplog.text
 
 
 def test_a_message_larger_than_its_route_takes_is_refused_unread() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         request = infer_request(raw=False)
         request.inputs[0].contents.uint_contents.extend([1] * 2_000_000)
-        refusal = await house.refusal(request)
+        refusal = await scene.refusal(request)
         assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "route sum takes at most 1048576" in refusal.details()
-        assert (await house.refusal(infer_request("nobody", id="x" * 5000))).code() is (
+        assert (await scene.refusal(infer_request("nobody", id="x" * 5000))).code() is (
             grpc.StatusCode.NOT_FOUND
         )
-        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
+        stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
         await stream.write(request.SerializeToString())
         answer = service_pb2.ModelStreamInferResponse.FromString(await stream.read())
         assert "route sum takes at most 1048576" in answer.error_message
-        await house.answered()
+        await scene.answered()
 
     run(test)
 
 
 def test_an_id_that_is_too_long_is_refused_as_over_http() -> None:
-    async def test(house: House) -> None:
-        refusal = await house.refusal(infer_request(id="x" * 1025))
+    async def test(scene: GrpcScene) -> None:
+        refusal = await scene.refusal(infer_request(id="x" * 1025))
         assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "id: given 1025 characters" in refusal.details()
 
@@ -155,9 +162,9 @@ def test_an_id_that_is_too_long_is_refused_as_over_http() -> None:
     ],
 )
 def test_what_is_not_offered_is_refused_in_words(method: str, words: str) -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await house.channel.unary_unary(SERVICE + method)(b"", timeout=PATIENCE_S)
+            await scene.channel.unary_unary(SERVICE + method)(b"", timeout=PATIENCE_S)
         assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert words in refusal.value.details()
 
@@ -166,24 +173,24 @@ def test_what_is_not_offered_is_refused_in_words(method: str, words: str) -> Non
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
 def test_a_caller_who_goes_away_cancels_the_work(method: str) -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         request = infer_request("slow").SerializeToString()
         if method == "ModelInfer":
-            call = house.channel.unary_unary(SERVICE + method)(request)
+            call = scene.channel.unary_unary(SERVICE + method)(request)
         else:
-            call = house.channel.stream_stream(SERVICE + method)()
+            call = scene.channel.stream_stream(SERVICE + method)()
             await call.write(request)
-        await house.engine.wait_for(lambda: len(house.engine.requests) == 1)
+        await scene.engine.wait_for(lambda: len(scene.engine.requests) == 1)
         call.cancel()
-        await house.engine.wait_for(lambda: house.engine.cancelled == 1)
-        await house.answered()
+        await scene.engine.wait_for(lambda: scene.engine.cancelled == 1)
+        await scene.answered()
 
     run(test)
 
 
 def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
-    async def test(house: House) -> None:
-        check = house.channel.unary_unary(
+    async def test(scene: GrpcScene) -> None:
+        check = scene.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
@@ -195,11 +202,11 @@ def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await check(health_pb2.HealthCheckRequest(service="nobody"))
         assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
-        watch = house.channel.unary_stream(
+        watch = scene.channel.unary_stream(
             "/grpc.health.v1.Health/Watch", response_deserializer=states.FromString
         )(b"")
         assert (await watch.read()).status == states.SERVING
-        await asyncio.wait_for(house.endpoint.drain(PATIENCE_S), PATIENCE_S / 2)
+        await asyncio.wait_for(scene.endpoint.drain(PATIENCE_S), PATIENCE_S / 2)
         assert (await watch.read()).status == states.NOT_SERVING
         assert await watch.read() is grpc.aio.EOF
 
@@ -208,8 +215,8 @@ def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_reflection_describes_every_service_it_lists(version: str) -> None:
-    async def test(house: House) -> None:
-        stream = house.channel.stream_stream(
+    async def test(scene: GrpcScene) -> None:
+        stream = scene.channel.stream_stream(
             REFLECTION.format(version),
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
@@ -231,33 +238,33 @@ def test_reflection_describes_every_service_it_lists(version: str) -> None:
 
 
 def test_a_token_is_demanded_of_everything_but_health() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         for metadata in ((), (("authorization", "Bearer wrong"),), (("authorization", "s3cret"),)):
-            refusal = await house.refusal(infer_request(), metadata=metadata)
+            refusal = await scene.refusal(infer_request(), metadata=metadata)
             assert refusal.code() is grpc.StatusCode.UNAUTHENTICATED
             assert "metadata authorization" in refusal.details()
-        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
+        stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
-        assert house.engine.requests == []
+        assert scene.engine.requests == []
         good = (("authorization", "Bearer s3cret"),)
-        await house.call("ModelInfer", infer_request(), metadata=good)
-        await house.channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        await scene.call("ModelInfer", infer_request(), metadata=good)
+        await scene.channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
 
     run(test, bearer_token="s3cret")
 
 
 def test_a_drain_answers_what_was_accepted_and_accepts_nothing_more() -> None:
-    async def test(house: House) -> None:
-        calls = [house.call("ModelInfer", infer_request("slow")) for _ in range(40)]
-        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
+    async def test(scene: GrpcScene) -> None:
+        calls = [scene.call("ModelInfer", infer_request("slow")) for _ in range(40)]
+        stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")()
         await stream.write(infer_request("slow").SerializeToString())
-        idle = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
-        await house.engine.wait_for(lambda: len(house.engine.requests) == 41)
-        drain = asyncio.create_task(house.endpoint.drain(PATIENCE_S))
+        idle = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")()
+        await scene.engine.wait_for(lambda: len(scene.engine.requests) == 41)
+        drain = asyncio.create_task(scene.endpoint.drain(PATIENCE_S))
         assert await idle.code() is grpc.StatusCode.UNAVAILABLE  # draining has begun
-        refusal = await house.refusal(infer_request())
+        refusal = await scene.refusal(infer_request())
         assert refusal.code() is grpc.StatusCode.UNAVAILABLE
-        house.engine.gate.set()
+        scene.engine.gate.set()
         for call in calls:
             assert labels(service_pb2.ModelInferResponse.FromString(await call)) == [15, 51]
         for label in (15, 51):
@@ -266,40 +273,40 @@ def test_a_drain_answers_what_was_accepted_and_accepts_nothing_more() -> None:
             assert labels(response) == [label]
         assert await stream.code() is grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(drain, PATIENCE_S / 2)
-        assert len(house.engine.requests) == 41
+        assert len(scene.engine.requests) == 41
 
     run(test)
 
 
 def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
-    async def test(house: House) -> None:
-        slow = house.call("ModelInfer", infer_request("slow"))
-        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")()
+    async def test(scene: GrpcScene) -> None:
+        slow = scene.call("ModelInfer", infer_request("slow"))
+        stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")()
         await stream.write(infer_request("slow").SerializeToString())
-        half = await RawHttp2.connect(house.port)
+        half = await RawHttp2.connect(scene.port)
         call = half.call(SERVICE + "ModelInfer")
         await half.send(call, half_message(1000))
-        await house.engine.wait_for(lambda: len(house.engine.requests) == 2)
-        drain = asyncio.create_task(house.endpoint.drain(0.5))
+        await scene.engine.wait_for(lambda: len(scene.engine.requests) == 2)
+        drain = asyncio.create_task(scene.endpoint.drain(0.5))
         await half.until_ended(call)  # at once: no message of it is waited for
-        refusal = await house.refusal(infer_request())  # a new call on an old connection
+        refusal = await scene.refusal(infer_request())  # a new call on an old connection
         assert refusal.code() is grpc.StatusCode.UNAVAILABLE
         assert not slow.done()
         assert await slow.code() is grpc.StatusCode.UNAVAILABLE
         assert await stream.code() is grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(drain, PATIENCE_S / 2)
-        assert house.engine.cancelled == 2
+        assert scene.engine.cancelled == 2
         half.close()
 
     run(test)
 
 
 def test_a_port_in_use_is_an_os_error() -> None:
-    async def test(house: House) -> None:
-        second = GrpcEndpoint(house.engine, ServerSettings(grpc_port=house.port), house.counts)
+    async def test(scene: GrpcScene) -> None:
+        second = GrpcEndpoint(scene.engine, ServerSettings(grpc_port=scene.port), scene.counts)
         with pytest.raises(OSError, match="in use"):
             await second.start()
-        await house.answered()
+        await scene.answered()
 
     run(test)
 
@@ -307,13 +314,13 @@ def test_a_port_in_use_is_an_os_error() -> None:
 def test_clients_that_leave_their_streams_write_nothing(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         async def requests() -> AsyncIterator[bytes]:
             for _ in range(12):
                 yield infer_request().SerializeToString()
 
         async def leave() -> None:  # each a connection that ends with its stream
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{house.port}") as channel:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{scene.port}") as channel:
                 stream = channel.stream_stream(SERVICE + "ModelStreamInfer")(requests())
                 async for _ in stream:
                     stream.cancel()
@@ -321,7 +328,7 @@ def test_clients_that_leave_their_streams_write_nothing(
 
         for _ in range(5):
             await asyncio.gather(*[leave() for _ in range(8)])
-        await house.answered()
+        await scene.answered()
 
     run(test)
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO] == []

@@ -1,4 +1,4 @@
-"""What calls of the gRPC door mean, with a stock client and raw messages on a real port."""
+"""What calls of the gRPC endpoint mean, with a stock client and raw messages on a real port."""
 
 import asyncio
 import queue
@@ -18,7 +18,7 @@ from tests.serving.grpc.open_endpoint import (
     PATIENCE_S,
     PICTURES,
     SERVICE,
-    House,
+    GrpcScene,
     infer_request,
     run,
 )
@@ -62,14 +62,14 @@ def test_a_stock_client_gets_answers_facts_and_metadata() -> None:
             assert response.parameters["route"].string_param == "sum"
             assert response.parameters["energy_source"].string_param == "none"
 
-    async def test(house: House) -> None:
-        await asyncio.to_thread(talk, house.port)
-        (request,) = house.engine.requests
+    async def test(scene: GrpcScene) -> None:
+        await asyncio.to_thread(talk, scene.port)
+        (request,) = scene.engine.requests
         assert request.controls == {"min_confidence": 0.5}
         assert request.no_cache
         assert request.deadline is not None
         assert request.deadline <= time.monotonic() + 2.0
-        assert house.counts.seen == [("sum", "ok")]
+        assert scene.counts.seen == [("sum", "ok")]
 
     run(test)
 
@@ -88,8 +88,8 @@ def test_a_stock_client_streams_and_an_error_does_not_end_the_stream() -> None:
             client.stop_stream()
         return results
 
-    async def test(house: House) -> None:
-        (_, error), (first, none), (second, _) = await asyncio.to_thread(talk, house.port)
+    async def test(scene: GrpcScene) -> None:
+        (_, error), (first, none), (second, _) = await asyncio.to_thread(talk, scene.port)
         assert isinstance(error, InferenceServerException)
         assert "no route is named 'nobody'" in str(error)
         assert none is None
@@ -100,14 +100,14 @@ def test_a_stock_client_streams_and_an_error_does_not_end_the_stream() -> None:
             assert response.id == "9"
             assert response.parameters["rows"].string_param == rows
             assert response.parameters["triton_final_response"].bool_param is final
-        assert house.counts.seen == [("nobody", "UnknownRoute"), ("sum", "ok")]
+        assert scene.counts.seen == [("nobody", "UnknownRoute"), ("sum", "ok")]
 
     run(test)
 
 
 def test_a_stream_answers_what_is_ready_first_and_says_which_request_failed() -> None:
-    async def test(house: House) -> None:
-        stream = house.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
+    async def test(scene: GrpcScene) -> None:
+        stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
 
         async def read() -> Any:
             return service_pb2.ModelStreamInferResponse.FromString(await stream.read())
@@ -122,7 +122,7 @@ def test_a_stream_answers_what_is_ready_first_and_says_which_request_failed() ->
         await stream.write(infer_request(id="fast").SerializeToString())
         assert [(await read()).infer_response.id for _ in range(2)] == ["fast", "fast"]
         await stream.done_writing()
-        house.engine.gate.set()
+        scene.engine.gate.set()
         assert [(await read()).infer_response.id for _ in range(2)] == ["slow", "slow"]
         assert await stream.read() is grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
@@ -131,13 +131,13 @@ def test_a_stream_answers_what_is_ready_first_and_says_which_request_failed() ->
 
 
 def test_typed_requests_get_typed_answers() -> None:
-    async def test(house: House) -> None:
-        raw = await house.call("ModelInfer", infer_request("auto:sums", raw=False))
+    async def test(scene: GrpcScene) -> None:
+        raw = await scene.call("ModelInfer", infer_request("auto:sums", raw=False))
         response = service_pb2.ModelInferResponse.FromString(raw)
         assert list(response.raw_output_contents) == []
         assert list(response.outputs[0].contents.int64_contents) == [15, 51]
         assert list(response.outputs[1].contents.fp32_contents) == [0.25, 0.75] * 2
-        assert house.engine.requests[0].route == "auto:sums"
+        assert scene.engine.requests[0].route == "auto:sums"
 
     run(test)
 
@@ -192,39 +192,39 @@ def bad_requests() -> Iterator[tuple[str, Any, grpc.StatusCode, str]]:
 def test_bad_input_is_refused_with_the_field_named_before_the_engine_sees_it(
     request_: Any, code: grpc.StatusCode, words: str
 ) -> None:
-    async def test(house: House) -> None:
-        refusal = await house.refusal(request_)
+    async def test(scene: GrpcScene) -> None:
+        refusal = await scene.refusal(request_)
         assert (refusal.code(), words in refusal.details()) == (code, True), refusal.details()
-        assert house.engine.requests == []
-        await house.answered()
+        assert scene.engine.requests == []
+        await scene.answered()
 
     run(test)
 
 
 def test_the_shorter_of_the_calls_deadline_and_the_timeout_parameter_counts() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         short, long = infer_request(), infer_request()
         short.parameters["timeout_ms"].int64_param = 3_000
         long.parameters["timeout_ms"].string_param = "60000"
         for request, call_s, counts_s in ((short, 20.0, 3.0), (long, 20.0, 20.0)):
             started = time.monotonic()
-            await house.call("ModelInfer", request, timeout=call_s)
+            await scene.call("ModelInfer", request, timeout=call_s)
             ended = time.monotonic()
-            deadline = house.engine.requests[-1].deadline
+            deadline = scene.engine.requests[-1].deadline
             assert deadline is not None
             assert started + counts_s - 1.0 < deadline <= ended + counts_s  # gRPC rounds
-        await house.call("ModelInfer", infer_request())
-        assert house.engine.requests[-1].deadline is None
+        await scene.call("ModelInfer", infer_request())
+        assert scene.engine.requests[-1].deadline is None
 
     run(test)
 
 
 def test_not_ready_while_draining() -> None:
-    async def test(house: House) -> None:
-        house.engine.draining = True
-        raw = await house.call("ServerReady", service_pb2.ServerReadyRequest())
+    async def test(scene: GrpcScene) -> None:
+        scene.engine.draining = True
+        raw = await scene.call("ServerReady", service_pb2.ServerReadyRequest())
         assert not service_pb2.ServerReadyResponse.FromString(raw).ready
-        raw = await house.call("ModelReady", service_pb2.ModelReadyRequest(name="sum"))
+        raw = await scene.call("ModelReady", service_pb2.ModelReadyRequest(name="sum"))
         assert not service_pb2.ModelReadyResponse.FromString(raw).ready
 
     run(test)

@@ -11,7 +11,7 @@ from serving.grpc.codec import ParsedRequest, decode_request, encode_reply
 from serving.grpc.messages import Messages
 from serving.grpc.repeated_messages import RepeatedReplies, RepeatedRequests, find_raw_input
 from serving.oip.outputs import select_outputs
-from tests.serving.grpc.open_endpoint import House, infer_request, run
+from tests.serving.grpc.open_endpoint import GrpcScene, infer_request, run
 from tests.serving.same_inputs import check_same_inputs
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
@@ -196,12 +196,12 @@ def test_only_so_many_messages_are_remembered() -> None:
 
 
 def test_a_route_that_was_replaced_is_checked_again() -> None:
-    async def test(house: House) -> None:
-        await house.answered()
-        await house.answered()
-        house.engine.catalog.replace([])
-        refusal = await house.refusal(infer_request())
+    async def test(scene: GrpcScene) -> None:
+        await scene.answered()
+        await scene.answered()
+        scene.engine.catalog.replace([])
+        refusal = await scene.refusal(infer_request())
         assert "no route is named 'sum'" in str(refusal.details())
-        assert house.counts.seen == [("sum", "ok"), ("sum", "ok"), ("sum", "UnknownRoute")]
+        assert scene.counts.seen == [("sum", "ok"), ("sum", "ok"), ("sum", "UnknownRoute")]
 
     run(test)

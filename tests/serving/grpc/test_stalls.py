@@ -10,21 +10,28 @@ from tritonclient.grpc import service_pb2
 
 from serving.grpc.open_calls import REFLECTIONS, STREAMS, WATCHES
 from tests.clients.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
-from tests.serving.grpc.open_endpoint import PATIENCE_S, SERVICE, House, infer_request, labels, run
+from tests.serving.grpc.open_endpoint import (
+    PATIENCE_S,
+    SERVICE,
+    GrpcScene,
+    infer_request,
+    labels,
+    run,
+)
 
 WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 STREAM = SERVICE + "ModelStreamInfer"
 
 
-async def served(house: House) -> None:
+async def served(scene: GrpcScene) -> None:
     """Another connection gets each kind of answer."""
-    await house.answered()
-    await house.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=PATIENCE_S)
-    watch = house.channel.unary_stream(WATCH)(b"", timeout=PATIENCE_S)
+    await scene.answered()
+    await scene.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=PATIENCE_S)
+    watch = scene.channel.unary_stream(WATCH)(b"", timeout=PATIENCE_S)
     assert await watch.read()
     watch.cancel()
-    stream = house.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
+    stream = scene.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
     await stream.write(infer_request().SerializeToString())
     answer = service_pb2.ModelStreamInferResponse.FromString(await stream.read())
     assert labels(answer.infer_response) == [15]
@@ -47,8 +54,8 @@ async def served(house: House) -> None:
 def test_calls_without_end_leave_room_for_others(
     path: str, limit: int, message: bytes, token: str
 ) -> None:
-    async def test(house: House) -> None:
-        raw = await RawHttp2.connect(house.port)
+    async def test(scene: GrpcScene) -> None:
+        raw = await RawHttp2.connect(scene.port)
         for _ in range(limit + 40):
             stream = raw.call(path)
             if message:
@@ -56,21 +63,21 @@ def test_calls_without_end_leave_room_for_others(
         while len(raw.ended) < 40:
             assert await raw.read() >= 0
         if not token:
-            await served(house)
-        await house.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=PATIENCE_S)
+            await served(scene)
+        await scene.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=PATIENCE_S)
         raw.close()
 
     run(test, bearer_token=token)
 
 
 def test_a_message_that_is_never_finished_ends_its_call_and_nothing_else() -> None:
-    async def test(house: House) -> None:
-        raw = await RawHttp2.connect(house.port)
+    async def test(scene: GrpcScene) -> None:
+        raw = await RawHttp2.connect(scene.port)
         streams = [raw.call(SERVICE + name) for name in ("ModelInfer", "ServerLive")]
         for stream in streams:
             await raw.send(stream, half_message(1000))
         await raw.until_ended(*streams)
-        await served(house)
+        await served(scene)
         raw.close()
 
     run(test, grpc_message_timeout_s=0.2)
@@ -92,8 +99,8 @@ def test_who_reads_no_answers_loses_the_connection_and_holds_nothing(
     message = infer_request().SerializeToString() if SERVICE in path else b""
     whole = b"\0" + struct.pack(">I", len(message)) + message
 
-    async def test(house: House) -> None:
-        raw = await RawHttp2.connect(house.port)
+    async def test(scene: GrpcScene) -> None:
+        raw = await RawHttp2.connect(scene.port)
         raw.write(SETTINGS, 0, 0, struct.pack(">HI", FIRST_WINDOW, 0))
         stream = raw.call(path)
         for _ in range(requests):
@@ -101,20 +108,20 @@ def test_who_reads_no_answers_loses_the_connection_and_holds_nothing(
         while await raw.read() >= 0:
             assert stream not in raw.ended
         raw.close()
-        await served(house)
+        await served(scene)
 
     run(test, grpc_message_timeout_s=0.2)
 
 
 def test_a_stream_without_requests_ends_in_time() -> None:
-    async def test(house: House) -> None:
-        stream = house.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
+    async def test(scene: GrpcScene) -> None:
+        stream = scene.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
         await stream.write(infer_request("slow").SerializeToString())
-        idle = house.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
+        idle = scene.channel.stream_stream(STREAM)(timeout=PATIENCE_S)
         assert await idle.code() is grpc.StatusCode.UNAVAILABLE
         assert "idle for too long" in await idle.details()
         assert not stream.done()  # it has a request under way
-        house.engine.gate.set()
+        scene.engine.gate.set()
         for _row in range(2):
             assert await stream.read()
         assert await stream.code() is grpc.StatusCode.UNAVAILABLE
@@ -124,16 +131,16 @@ def test_a_stream_without_requests_ends_in_time() -> None:
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
 def test_unfinished_messages_hold_bounded_bytes(method: str) -> None:
-    async def test(house: House) -> None:
-        raw = await RawHttp2.connect(house.port)
+    async def test(scene: GrpcScene) -> None:
+        raw = await RawHttp2.connect(scene.port)
         streams = [raw.call(SERVICE + method) for _ in range(8)]
         waited = asyncio.get_running_loop().time() + 1.2  # the sweeper has begun to watch
         while asyncio.get_running_loop().time() < waited:
-            await house.answered()
+            await scene.answered()
         for stream in streams:
             await raw.send(stream, half_message(900_000))
         await raw.until_ended(*streams)
-        await served(house)
+        await served(scene)
         raw.close()
 
     run(test, max_body_bytes=1_000_000, max_body_bytes_in_flight=4_000_000)
@@ -141,8 +148,8 @@ def test_unfinished_messages_hold_bounded_bytes(method: str) -> None:
 
 @pytest.mark.parametrize(("interval_s", "cut"), [(0.0, False), (60.0, True)])
 def test_how_often_clients_may_ping_is_a_setting(interval_s: float, cut: bool) -> None:
-    async def test(house: House) -> None:
-        raw = await RawHttp2.connect(house.port)
+    async def test(scene: GrpcScene) -> None:
+        raw = await RawHttp2.connect(scene.port)
         kinds: list[int] = []
         for sent in (20, 40):
             for number in range(20):
@@ -150,16 +157,16 @@ def test_how_often_clients_may_ping_is_a_setting(interval_s: float, cut: bool) -
             while kinds.count(PING) < sent and not {GOAWAY, -1}.intersection(kinds):
                 kinds.append(await raw.read())  # -1: hung up, which may overtake the goodbye
         assert (kinds.count(PING) < 40) is cut
-        await served(house)
+        await served(scene)
         raw.close()
 
     run(test, grpc_min_ping_interval_s=interval_s)
 
 
 def test_a_call_without_a_message_is_told_so() -> None:
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         for path in (SERVICE + "ModelInfer", "/grpc.health.v1.Health/Check"):
-            call = house.channel.stream_unary(path)(timeout=PATIENCE_S)
+            call = scene.channel.stream_unary(path)(timeout=PATIENCE_S)
             await call.done_writing()
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "ended without a message" in await call.details()

@@ -9,7 +9,7 @@ import pytest
 from serving.engine.body_limits import FLOOR_BYTES
 from serving.http.infer.json_large import LARGE_BYTES
 from serving.http.routing import MAX_QUERY_BYTES, MAX_QUERY_FIELDS
-from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
+from tests.serving.endpoint_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine
 
 PREDICT = "/v1/routes/small/predict"

@@ -1,4 +1,4 @@
-"""The HTTP door as its clients see it."""
+"""The HTTP endpoint as its clients see it."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
-from tests.serving.door_client import BRIGHT, INFER, ask, make_png, visit
+from tests.serving.endpoint_client import BRIGHT, INFER, ask, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
 
 
@@ -141,7 +141,7 @@ def test_random_names_fill_no_memory_and_no_metrics() -> None:
         metrics = Metrics()
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
         transport = httpx.ASGITransport(endpoint)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             for name in range(300):
                 await client.post(f"/v2/models/random{name}/infer", content=BRIGHT)
                 await client.get(f"/random{name}")

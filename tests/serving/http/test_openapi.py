@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the door does."""
+"""The OpenAPI document says what the endpoint does."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from serving.http.endpoint import HttpEndpoint
 from serving.http.openapi import make_document
 from serving.http.routing import FIXED, parse_path
 from serving.settings import ServerSettings
-from tests.serving.door_client import BRIGHT, make_png
+from tests.serving.endpoint_client import BRIGHT, make_png
 from tests.serving.small_engine import SmallEngine
 
 DOCUMENT = make_document("1.2.3")
@@ -38,7 +38,7 @@ def test_answers_and_refusals_have_the_documents_shape() -> None:
     async def run() -> None:
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), Metrics())
         transport = httpx.ASGITransport(endpoint)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             for path, methods in DOCUMENT["paths"].items():
                 for method in ("get", "post"):
                     body = make_png() if path.endswith("predict") else BRIGHT

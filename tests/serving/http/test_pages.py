@@ -1,4 +1,4 @@
-"""What the HTTP door tells: health, what is served, metrics."""
+"""What the HTTP endpoint tells: health, what is served, metrics."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ import pytest
 from monitoring.metrics.collector import Metrics
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
-from tests.serving.door_client import BRIGHT, INFER, ask, visit
+from tests.serving.endpoint_client import BRIGHT, INFER, ask, visit
 from tests.serving.small_engine import SmallEngine
 
 
@@ -68,7 +68,7 @@ def test_results_are_counted_by_route_and_error() -> None:
         metrics.add_route("small", ["shade"])
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
         transport = httpx.ASGITransport(endpoint)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             await client.post(INFER, content=BRIGHT)
             await client.post(INFER, content=b"{}")
             text = (await client.get("/metrics")).text

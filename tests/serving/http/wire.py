@@ -1,4 +1,4 @@
-"""Connections without sockets: a door with a real engine, given packets exactly as cut."""
+"""Connections without sockets: an endpoint with a real engine, given packets exactly as cut."""
 
 import asyncio
 import re
@@ -109,10 +109,10 @@ class Wire(asyncio.Transport):
 
 
 class Scene:
-    """A served toy, its door, and connections to it of one kind."""
+    """A served toy, its endpoint, and connections to it of one kind."""
 
     def __init__(
-        self, connection: type[HttpToolsProtocol], stage: Stage, doors: Any, engine: Any
+        self, connection: type[HttpToolsProtocol], stage: Stage, server: Any, engine: Any
     ) -> None:
         self.metrics = Metrics()
         manifest = toy_manifest([stage.name])
@@ -124,7 +124,7 @@ class Scene:
         self.catalog = Catalog([self.route])
         self.memory = LocalCache(1 << 20)
         self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, CpuDevice())
-        endpoint = HttpEndpoint(self.engine, ServerSettings(**doors), self.metrics)
+        endpoint = HttpEndpoint(self.engine, ServerSettings(**server), self.metrics)
         self.config = Config(
             endpoint, http=connection, ws="none", lifespan="off", interface="asgi3",
             server_header=False, date_header=False, proxy_headers=False, log_config=None,
@@ -218,13 +218,13 @@ def play(
     connection: type[HttpToolsProtocol] = HttpConnection,
     stage: Stage | None = None,
     engine: Mapping[str, object] | None = None,
-    **doors: object,
+    **server: object,
 ) -> None:
     """Run a script on a fresh scene; afterwards nothing is under way and no byte is held."""
 
     async def run() -> None:
         toy = stage or ToyStage("a", lambda value: final(value, "a"))
-        scene = Scene(connection, toy, doors, engine or {})
+        scene = Scene(connection, toy, server, engine or {})
         try:
             await asyncio.wait_for(script(scene), 20.0)
             await until(lambda: not scene.state.tasks)

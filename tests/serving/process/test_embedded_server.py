@@ -39,8 +39,8 @@ def settings(tmp_path: Path) -> Settings:
 
 def until_a_second_signal(settings: Settings) -> Settings:
     """The host hears nothing of a first signal while the test runs."""
-    doors = settings.server.model_copy(update={"drain_s": 600.0, "drain_timeout_s": 1.0})
-    return settings.model_copy(update={"server": doors})
+    server = settings.server.model_copy(update={"drain_s": 600.0, "drain_timeout_s": 1.0})
+    return settings.model_copy(update={"server": server})
 
 
 class Host:

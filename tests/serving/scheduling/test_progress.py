@@ -11,8 +11,8 @@ from tritonclient.grpc import service_pb2
 
 from serving.scheduling.progress import HEALTHY, Health, Progress
 from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy
-from tests.serving.door_client import visit
-from tests.serving.grpc.open_endpoint import House, run
+from tests.serving.endpoint_client import visit
+from tests.serving.grpc.open_endpoint import GrpcScene, run
 from tests.serving.scheduling.stepped import Stepped
 from tests.serving.small_engine import SmallEngine
 
@@ -125,20 +125,20 @@ def test_http_probes_say_that_work_is_stuck(live: bool) -> None:
 def test_grpc_probes_say_that_work_is_stuck() -> None:
     check = health_pb2.HealthCheckRequest().SerializeToString()
 
-    async def test(house: House) -> None:
+    async def test(scene: GrpcScene) -> None:
         for state, status in (
             (Health(ready=False, live=True, why="stuck"), "NOT_SERVING"),
             (Health(ready=False, live=False, why="stuck"), "NOT_SERVING"),
             (HEALTHY, "SERVING"),
         ):
-            house.engine.state = state
-            live = await house.call("ServerLive", service_pb2.ServerLiveRequest())
-            ready = await house.call("ServerReady", service_pb2.ServerReadyRequest())
-            model = await house.call("ModelReady", service_pb2.ModelReadyRequest(name="sum"))
+            scene.engine.state = state
+            live = await scene.call("ServerLive", service_pb2.ServerLiveRequest())
+            ready = await scene.call("ServerReady", service_pb2.ServerReadyRequest())
+            model = await scene.call("ModelReady", service_pb2.ModelReadyRequest(name="sum"))
             assert service_pb2.ServerLiveResponse.FromString(live).live is state.live
             assert service_pb2.ServerReadyResponse.FromString(ready).ready is state.ready
             assert service_pb2.ModelReadyResponse.FromString(model).ready is state.ready
-            told = await house.channel.unary_unary("/grpc.health.v1.Health/Check")(check)
+            told = await scene.channel.unary_unary("/grpc.health.v1.Health/Check")(check)
             found = health_pb2.HealthCheckResponse.FromString(told).status
             assert found == health_pb2.HealthCheckResponse.ServingStatus.Value(status)
 

@@ -1,4 +1,4 @@
-"""Visits to a fresh HTTP door with a small engine behind it, for the door's tests."""
+"""Visits to a fresh HTTP endpoint with a small engine behind it, for the endpoint's tests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,20 +30,20 @@ Script = Callable[[httpx.AsyncClient, SmallEngine], Awaitable[None]]
 
 
 def visit(script: Script, engine: Callable[[], SmallEngine] = SmallEngine, **limits: Any) -> None:
-    """Run a script against a door with a small engine."""
+    """Run a script against an endpoint with a small engine."""
 
     async def run() -> None:
         small = engine()
         endpoint = HttpEndpoint(small, ServerSettings(**limits), Metrics())
         transport = httpx.ASGITransport(endpoint)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             await script(client, small)
 
     asyncio.run(run())
 
 
 def ask(method: str, path: str, **options: Any) -> httpx.Response:
-    """One request to a fresh door. `limits`, `draining` and `failure` set the scene."""
+    """One request to a fresh endpoint. `limits`, `draining` and `failure` set the scene."""
     answers: list[httpx.Response] = []
     limits = options.pop("limits", {})
     draining, failure = options.pop("draining", False), options.pop("failure", None)

@@ -103,19 +103,21 @@ def _plain(array: Any) -> list[Any]:
 
 
 @pytest.fixture(params=["http", "http, binary", "grpc"])
-def door(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Http | Grpc]:
+def endpoint(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Http | Grpc]:
     kind = request.param
     client = Grpc(server) if kind == "grpc" else Http(server, binary="binary" in kind)
     yield client
     client.close()
 
 
-def test_a_picture_that_looks_alike_is_answered_from_memory_and_marked(door: Http | Grpc) -> None:
+def test_a_picture_that_looks_alike_is_answered_from_the_cache_and_marked(
+    endpoint: Http | Grpc,
+) -> None:
     picture, other = make_two()
-    computed = door.infer(picture)
+    computed = endpoint.infer(picture)
     assert computed["cached"] == [False]
     assert computed["similar"] is None
-    shared = door.infer(other)
+    shared = endpoint.infer(other)
     assert shared == {
         "label": computed["label"],
         "exit": computed["exit"],
@@ -126,34 +128,34 @@ def test_a_picture_that_looks_alike_is_answered_from_memory_and_marked(door: Htt
     }
 
 
-def test_the_parameter_says_which_rows_are_anothers(door: Http | Grpc) -> None:
+def test_the_parameter_says_which_rows_are_anothers(endpoint: Http | Grpc) -> None:
     (first, like_first), (second, like_second), (third, _) = make_two(), make_two(), make_two()
-    door.infer(first, second)
-    mixed = door.infer(like_first, third, like_second, first)
+    endpoint.infer(first, second)
+    mixed = endpoint.infer(like_first, third, like_second, first)
     assert mixed["similar"] == "0,2"
     assert mixed["stopped_by"][0] == mixed["stopped_by"][2] == mixed["stopped_by"][3] == "cache"
     assert mixed["cached"] == [True, False, True, True]
 
 
-def test_marks_come_and_go_with_the_answers_of_one_connection(door: Http | Grpc) -> None:
-    """The doors remember headers; a mark must not be remembered with them."""
+def test_marks_come_and_go_with_the_answers_of_one_connection(endpoint: Http | Grpc) -> None:
+    """The endpoints remember headers; a mark must not be remembered with them."""
     for _ in range(3):
         picture, other = make_two()
-        marks = [door.infer(one)["similar"] for one in (picture, other, picture, other)]
+        marks = [endpoint.infer(one)["similar"] for one in (picture, other, picture, other)]
         assert marks == [None, "0", None, "0"]
 
 
-def test_a_route_that_is_not_opted_in_computes_every_picture(door: Http | Grpc) -> None:
+def test_a_route_that_is_not_opted_in_computes_every_picture(endpoint: Http | Grpc) -> None:
     picture, other = make_two()
     for one in (picture, other):
-        facts = door.infer(one, route="plain")
+        facts = endpoint.infer(one, route="plain")
         assert (facts["cached"], facts["similar"]) == ([False], None)
 
 
-def test_no_cache_is_computed(door: Http | Grpc) -> None:
+def test_no_cache_is_computed(endpoint: Http | Grpc) -> None:
     picture, other = make_two()
-    door.infer(picture)
-    facts = door.infer(other, parameters={"no_cache": True})
+    endpoint.infer(picture)
+    facts = endpoint.infer(other, parameters={"no_cache": True})
     assert (facts["cached"], facts["similar"]) == ([False], None)
 
 
