@@ -44,11 +44,13 @@ class Health:
         name = self._read(raw)
         told = b""
         while True:
+            # Read before the state: draining may begin while a state is being sent.
+            draining = self._draining.is_set()
             state = self._state(name)
             if state != told:
                 yield state
             told = state
-            if self._draining.is_set():
+            if draining:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), _LOOK_S)
