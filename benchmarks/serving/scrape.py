@@ -34,7 +34,7 @@ PAUSE_S = 0.002  # between an answer and the next request: a busy server, not a 
 SCRAPE_INTERVAL_S = 0.5
 SCRAPES = 10  # for CPU time, in a row
 Span = tuple[float, float]
-ReportSource = dict[str, float]
+Figures = dict[str, float]
 
 
 def write_routes(work: Path) -> tuple[Path, list[str]]:
@@ -89,7 +89,7 @@ async def load(
     )
 
 
-def compare(scrapes: Sequence[Span], requests: Sequence[Span]) -> ReportSource:
+def compare(scrapes: Sequence[Span], requests: Sequence[Span]) -> Figures:
     """Milliseconds of requests during scrapes, and of all others."""
     took: dict[bool, list[float]] = {True: [], False: []}  # by whether it overlaps a scrape
     for sent, answered in requests:
@@ -103,7 +103,7 @@ def compare(scrapes: Sequence[Span], requests: Sequence[Span]) -> ReportSource:
     }
 
 
-def measure(server: Server, bodies: Sequence[bytes], accept: str, seconds: float) -> ReportSource:
+def measure(server: Server, bodies: Sequence[bytes], accept: str, seconds: float) -> Figures:
     """One round: with requests for so long, then scrapes alone for their CPU time."""
     scrape = f"GET /metrics HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n".encode()
     scrapes, *asked = asyncio.run(load(server.http_port, bodies, scrape, seconds))
