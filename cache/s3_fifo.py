@@ -6,7 +6,7 @@ it moves to the main queue; else it is evicted and its key enters the ghost queu
 ghost queue enters the main queue at once. In the main queue, a head without hits is evicted; any
 other goes to the end with one hit less. So a hit only increments a counter, and answers used once
 pass through a tenth of the cache. An answer leaves only at the head: one that expired or is
-replaced becomes hollow and keeps its position.
+replaced loses its content and keeps its position: an expired entry.
 """
 
 import math
@@ -29,7 +29,7 @@ class Entry:
     """A key in a queue; `hits` since it took its position, up to MAX_HITS."""
 
     key: Key
-    outcome: Outcome | None  # None: hollow
+    outcome: Outcome | None  # None: the entry has expired
     size_bytes: int
     expires_at: float
     hits: int
@@ -42,7 +42,7 @@ class S3Fifo:
     def __init__(self, capacity_bytes: int, slots: int) -> None:
         self.entries: dict[Key, Entry] = {}
         self.size_bytes = 0
-        self.expired_entries = 0  # number of hollow entries
+        self.expired_entries = 0  # entries without an answer, still queued
         self._small: deque[Entry] = deque()
         self._main: deque[Entry] = deque()
         self._small_bytes = 0
@@ -62,7 +62,7 @@ class S3Fifo:
             self._main.append(entry)
 
     def refill(self, entry: Entry, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
-        """Give a hollow entry an answer; this counts as a hit."""
+        """Give an expired entry an answer; this counts as a hit."""
         entry.outcome = outcome
         entry.expires_at = expires_at
         entry.hits = min(entry.hits + 1, MAX_HITS)
@@ -70,7 +70,7 @@ class S3Fifo:
         self._resize(entry, size_bytes)
 
     def expire(self, entry: Entry) -> None:
-        """Make an entry hollow, unless it is already."""
+        """Take the answer out of an entry, unless it has expired already."""
         if entry.outcome is None:
             return
         entry.outcome = None
@@ -120,9 +120,11 @@ class S3Fifo:
         assert total == self.size_bytes, f"{total} bytes kept, {self.size_bytes} counted"
         expired = [entry for entry in queued if entry.outcome is None]
         assert len(expired) == self.expired_entries, (
-            f"{len(expired)} are hollow, {self.expired_entries} counted"
+            f"{len(expired)} have expired, {self.expired_entries} counted"
         )
-        assert all(entry.size_bytes == ENTRY_BYTES for entry in expired), "a hollow one is heavy"
+        assert all(entry.size_bytes == ENTRY_BYTES for entry in expired), (
+            "an expired entry has content"
+        )
         assert all(0 <= entry.hits <= MAX_HITS for entry in queued), "hits out of bounds"
 
     def _resize(self, entry: Entry, size_bytes: int) -> None:
