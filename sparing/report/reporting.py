@@ -118,6 +118,11 @@ HEAD = ("route", "answers", "failed", "from cache", "most used exit", "device s"
 ENERGY_HEAD = ("J", "J per answer", "J on the full model", "g CO₂e")
 
 
+def show_joules(joules: float) -> str:
+    """Format joules; little energy keeps three digits, as a few answers take millijoules."""
+    return f"{joules:,.1f}" if joules >= 1 else f"{joules:.3g}"
+
+
 def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
     """Return the heading and one row per route; energy columns only with energy figures."""
     measured = any(one.joules is not None for one in routes)
@@ -146,9 +151,9 @@ def _show_busiest(one: RouteFigures) -> str:
 def _list_energy(one: RouteFigures) -> list[str]:
     source = f" ({', '.join(one.sources)})" if one.sources else ""
     return [
-        "–" if one.joules is None else f"{one.joules:,.1f}{source}",
+        "–" if one.joules is None else f"{show_joules(one.joules)}{source}",
         "–" if one.joules is None or not one.rows else f"{one.joules / one.rows:.4g}",
-        "–" if one.full_joules is None else f"{one.full_joules:,.1f} (estimate)",
+        "–" if one.full_joules is None else f"{show_joules(one.full_joules)} (estimate)",
         "–" if one.grams is None else f"{one.grams:.4g}",
     ]
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from sparing.cli import app
 from sparing.failure import Failure
 from sparing.report.page import write_page
-from sparing.report.reporting import gather, judge, list_rows
+from sparing.report.reporting import gather, judge, list_rows, show_joules
 from sparing.report.sources import PrometheusSource, ServerSource, read_span, show_span
 
 PAGE = """# HELP sparing_rows_total Rows answered.
@@ -188,3 +188,9 @@ def test_the_command_prints_the_table_or_one_sentence(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "light, 80.0%" in done.stdout
     refused = runner.invoke(app, ["report", "--since", "24h"])
     assert isinstance(refused.exception, Failure) and "--prometheus" in str(refused.exception)
+
+
+def test_the_joules_of_a_few_answers_are_not_shown_as_zero() -> None:
+    assert [show_joules(one) for one in (1234.56, 1.0, 0.01022, 0.0)] == [
+        "1,234.6", "1.0", "0.0102", "0",
+    ]  # fmt: skip
