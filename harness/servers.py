@@ -18,6 +18,8 @@ from types import MappingProxyType
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.process_tree import read_cpu_s
+
 START_LIMIT_S = 60.0
 _POLL_S = 0.01
 
@@ -135,6 +137,27 @@ def sum_metric(
     return sum(
         value for known, has, value in samples if known == name and labels.items() <= has.items()
     )
+
+
+Counters = Mapping[str, tuple[str, Mapping[str, str]]]  # by a name of one's own: metric, labels
+
+
+def read_counters(server: Server, counters: Counters) -> dict[str, float]:
+    samples = list(read_metrics(server.http_port))
+    return {name: sum_metric(samples, metric, **labels)
+            for name, (metric, labels) in counters.items()}  # fmt: skip
+
+
+@contextmanager
+def count_spent(server: Server, counters: Counters) -> Iterator[dict[str, float]]:
+    """Fill the dictionary at the end of the block: by how much these counters grew, and `cpu_s`."""
+    spent: dict[str, float] = {}
+    before = read_counters(server, counters)
+    cpu_s = read_cpu_s(server.pid)
+    yield spent
+    spent["cpu_s"] = read_cpu_s(server.pid) - cpu_s
+    after = read_counters(server, counters)
+    spent |= {name: after[name] - before[name] for name in counters}
 
 
 @contextmanager

@@ -4,9 +4,6 @@ Random, so nothing needs training: 28x28 grey pictures, two strided convolutions
 about 0.4 million multiply-accumulates. Same bytes for the same seed.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +12,27 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.tiny_routes import write_route
+
 ROUTE = "small-cnn"
-FILE = "only.onnx"
+FILE = "stage0.onnx"
 SIZE = 28
 CLASSES = 10
 CHANNELS = (16, 48)
 MACS = 14 * 14 * 16 * 9 + 7 * 7 * 48 * 16 * 9 + 7 * 7 * 48 * CLASSES
 
 
-def write_small_cnn(models: Path, seed: int = 0, max_batch: int = 64) -> Path:
-    """Write `<models>/small-cnn/1/` and return it."""
-    directory = models / ROUTE / "1"
-    directory.mkdir(parents=True, exist_ok=True)
-    raw = build_small_cnn(seed).SerializeToString()
-    (directory / FILE).write_bytes(raw)
-    table: dict[str, object] = {
-        "format": 1,
-        "route": ROUTE,
-        "version": "1",
-        "task": "benchmark",
-        "pipeline": "dual-cnn",
-        "description": "random weights; made by the benchmarks",
-        "expected_macs": float(MACS),
-        "labels": [f"class {index}" for index in range(CLASSES)],
-        "picture": {"input": "image", "height": SIZE, "width": SIZE, "channels": 1},
-        "options": {"score": "max_probability", "combine": "post_check"},
-        "provenance": {"recipe": "random weights", "seed": seed},
-        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, SIZE, SIZE]}],
-        "outputs": [
-            {"name": "label", "datatype": "INT64", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, CLASSES]},
-        ],
-        "stages": [{"name": "only", "file": FILE, "macs": MACS, "max_batch": max_batch}],
-        "files": {FILE: {"size_bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}},
-    }
-    lines = [f"{json.dumps(key)} = {_format(value)}\n" for key, value in table.items()]
-    (directory / "route.toml").write_text("".join(lines))
-    return directory
+def write_small_cnn(models: Path, seed: int = 0, route: str = ROUTE) -> Path:
+    """Write `<models>/<route>/1/` and return it."""
+
+    def change(table: dict[str, Any]) -> None:
+        table["expected_macs"] = float(MACS)
+        table["stages"][0]["macs"] = MACS
+
+    return write_route(
+        models, route, seed=seed, task="benchmark", score="max_probability", max_batch=64,
+        nets=[build_small_cnn(seed)], change=change,
+    )  # fmt: skip
 
 
 def build_small_cnn(seed: int = 0) -> onnx.ModelProto:
@@ -92,12 +73,3 @@ def build_small_cnn(seed: int = 0) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _format(value: object) -> str:
-    """Values of a table as inline TOML."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_format(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_format(item) for item in value) + "]"
-    return json.dumps(value)

@@ -48,18 +48,23 @@ def run_benchmark(
     except (SparingError, RuntimeError, ValueError, OSError) as error:
         sys.exit(str(error))
     found = report(options) if callable(report) else report
-    print(publish(found, describe(measure.__module__, options), samples, quick=options.quick))
+    print(publish(found, describe(_find_module(), options), samples, quick=options.quick))
     if faults := sum(s.value for s in samples if s.metric in found.fault_metrics):
         sys.exit(f"{faults:.0f} answers were errors or wrong; the results say in which cases")
 
 
+def _find_module() -> str:
+    """What `python -m` was told to run."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec else "benchmarks"
+
+
 def describe(module: str, options: argparse.Namespace) -> str:
-    """The command that makes these numbers again; `module` is `benchmarks.SUBJECT.measure`."""
+    """The command that makes these numbers again."""
     given = [f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
              for key, value in vars(options).items()
              if key not in _NOT_RECORDED and value is not None]  # fmt: skip
-    command = f"python -m {module.rpartition('.')[0]}"
-    return " ".join([command, *(["--quick"] if options.quick else given)])
+    return " ".join([f"python -m {module}", *(["--quick"] if options.quick else given)])
 
 
 def publish(report: Report, command: str, samples: Sequence[Sample], *, quick: bool) -> Path:

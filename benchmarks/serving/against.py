@@ -40,7 +40,7 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
     told = argparse.Namespace(quick=options.quick, runs=options.runs, seconds=options.seconds)
-    command = describe("benchmarks.serving.against.main", told)
+    command = describe("benchmarks.serving.against", told)
     write_results("against", command, samples, QUICK_FOLDER if options.quick else FOLDER)
     Console().print(compare(Results({}, samples)))
     if faults := sum(s.value for s in samples if s.metric in ("errors", "wrong")):

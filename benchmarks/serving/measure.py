@@ -1,18 +1,17 @@
 """`python -m benchmarks.serving`: our server beside its baselines, in turns, in one run.
 
 All servers run all the time; one at a time gets load. Every round measures every case once, every
-other round in reverse order, so that a machine that changes its mood does so to all. The numbers go
+other round in reverse order, so that a slow spell of the machine falls on all. The numbers go
 to `benchmarks/results/` and, compared with the targets, to `docs/reports/serving.md`.
 """
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,11 @@ from rich.console import Console
 from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
+from benchmarks.serving.onnx_time import measure_onnx
 from benchmarks.serving.report import REPORT
 from harness import small_cnn
+from harness.load import loadgen
+from harness.load.loadgen import Plan
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes
 from harness.results import Sample
@@ -86,20 +88,18 @@ def gather_models(models: Path, work: Path) -> Path:
     return served
 
 
-def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str, float]:
+def run_load(case: Case, server: Server, work: Path, seconds: float) -> dict[str, Any]:
     """The load generator as a process of its own; returns its numbers."""
-    port = server.grpc_port if case.method else server.http_port
     traffic = work / f"{case.name}.npz"
     if not traffic.exists():
         case.traffic.save(traffic)
-    command = [sys.executable, "-m", "harness.load.loadgen", "--port", str(port)]
-    command += ["--traffic", str(traffic), "--seconds", str(seconds)]
-    command += ["--connections", str(case.connections), "--server-pid", str(server.pid)]
-    command += ["--channels", str(case.channels)]
-    command += ["--method", case.method] if case.method else ["--path", case.path]
-    for header in case.headers:
-        command += ["--header", header]
-    load = _run_for_json(command)
+    plan = Plan(case.connections, seconds, server_pid=server.pid, channels=case.channels)
+    if case.method:
+        load = loadgen.run_load(traffic, plan, port=server.grpc_port, method=case.method)
+    else:
+        load = loadgen.run_load(
+            traffic, plan, port=server.http_port, path=case.path, headers=case.headers
+        )
     if not load["requests"]:
         raise RuntimeError(f"{case.name}: nothing was answered, {load['errors']} errors")
     return load
@@ -116,11 +116,11 @@ def _run_servers(served: Path, work: Path) -> Iterator[Mapping[str, Server]]:
 
 def _time_onnx(served: Path, run: int, seconds: float) -> list[Sample]:
     model = served / small_cnn.ROUTE / "1" / small_cnn.FILE
-    command = [sys.executable, "-m", "benchmarks.serving.onnx_time", str(model)]
-    command += ["--seconds", str(seconds / 3), "--batches", *map(str, ONNX_BATCHES)]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # nothing else is in its memory
+        found = pool.submit(measure_onnx, model, ONNX_BATCHES, seconds / 3).result()
     return [
         Sample(f"onnx-batch-{batch}", run, metric, value)
-        for batch, numbers in _run_for_json(command).items()
+        for batch, numbers in found.items()
         for metric, value in numbers.items()
     ]
 
@@ -134,12 +134,6 @@ def _measure_memory(servers: Mapping[str, Server], run: int) -> Sample:
     """The largest of our servers, after all load of the round."""
     largest = max(read_resident_bytes(servers[name].pid) for name in case_list.SETTINGS)
     return Sample("start", run, "resident_mb", largest / 1e6)
-
-
-def _run_for_json(command: Sequence[str]) -> dict[str, Any]:  # whatever the JSON holds
-    finished = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(finished.stdout)
-    return found
 
 
 def main() -> None:

@@ -1,12 +1,8 @@
 """What a model costs bare: ONNX Runtime on one thread, CPU-µs a picture by batch size.
 
-The part of a request that no server can save. Run as a process of its own (`python -m
-benchmarks.serving.onnx_time MODEL`), it prints one JSON object: batch -> {"cpu_us", "p50_ms"};
-CPU a picture, wall-clock a call.
+The part of a request that no server can save.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +13,11 @@ import onnxruntime
 
 from core.devices import open_onnx
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
-
-def measure_onnx(
-    path: Path, batches: Sequence[int] = BATCHES, seconds: float = 0.3
-) -> dict[int, dict[str, float]]:
-    """Each batch size for about `seconds`, after a warm-up of a tenth of it."""
+def measure_onnx(path: Path, batches: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
+    """By batch size: CPU a picture and wall-clock a call, measured for about `seconds` each after a
+    warm-up of a tenth of it.
+    """
     session = open_onnx(path)
     source = session.get_inputs()[0]
     size = [int(dimension) for dimension in source.shape[1:]]
@@ -53,16 +47,3 @@ def _call_for(
         session.run(None, feed)
         walls_s.append(time.perf_counter() - started)
     return walls_s
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--seconds", type=float, default=0.3, help="for each batch size")
-    options = parser.parse_args()
-    print(json.dumps(measure_onnx(options.model, options.batches, options.seconds)))
-
-
-if __name__ == "__main__":
-    main()

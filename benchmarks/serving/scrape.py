@@ -8,7 +8,6 @@ checkout in turns with this one. The numbers go to `benchmarks/results/`.
 
 import argparse
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from harness.load.traffic import encode_binary
 from harness.process_tree import read_cpu_s
 from harness.results import Sample, write_results
 from harness.servers import Server, run_sparing
-from harness.small_cnn import ROUTE, SIZE, write_small_cnn
+from harness.small_cnn import SIZE, write_small_cnn
 
 ROUTES = 50
 ACCEPT = {
@@ -37,15 +36,12 @@ Span = tuple[float, float]
 Figures = dict[str, float]
 
 
-def write_routes(work: Path) -> tuple[Path, list[str]]:
-    """The small CNN under so many names, and their folder."""
-    first = write_small_cnn(work)
-    table = (first / "route.toml").read_text()
+def write_routes(models: Path) -> list[str]:
+    """The small CNN under so many names."""
     names = [f"route-{number}" for number in range(ROUTES)]
     for name in names:
-        folder = shutil.copytree(first, work / "models" / name / "1")
-        (folder / "route.toml").write_text(table.replace(f'"{ROUTE}"', f'"{name}"'))
-    return work / "models", names
+        write_small_cnn(models, route=name)
+    return names
 
 
 def build_requests(names: Sequence[str]) -> list[bytes]:
@@ -116,8 +112,8 @@ def measure(server: Server, bodies: Sequence[bytes], accept: str, seconds: float
 def measure_all(checkouts: Mapping[str, Path], rounds: int, seconds: float) -> Iterator[Sample]:
     """All servers run at once; they are measured in turns."""
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
-        models, names = write_routes(Path(work))
-        bodies = build_requests(names)
+        models = Path(work, "models")
+        bodies = build_requests(write_routes(models))
         settings = Path(work, "settings.toml")
         settings.write_text("[cache]\nenabled = false\n")
         servers = {

@@ -5,7 +5,7 @@ in time.
 """
 
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -13,17 +13,28 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.reporting.panels import Bars
 from benchmarks.serving import cases as case_list
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import gather_models, measure_cases
 from harness import small_cnn
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes
-from harness.results import Sample
+from harness.results import Results, Sample
 from harness.servers import Server
 
 ROWS = (32, 256)  # of one request, where cases of them are compared
 SERVERS = ("default", "no-memory")  # of each kind, by their settings in `cases`
+WORDS = {  # what reports call the cases
+    "hit": "an answer from the cache, HTTP binary",
+    "hit-json": "an answer from the cache, HTTP JSON",
+    "small-cnn-http": "a small CNN, HTTP binary",
+    "small-cnn-grpc": "a small CNN, gRPC",
+    "picture": "a small CNN, a PNG over HTTP",
+    "lone-http": "a lone request, HTTP binary",
+    "cascade": "the Fashion-MNIST cascade, HTTP binary",
+    "large": "its large model, HTTP binary",
+}
 Start = Callable[[Path, Path, Path], AbstractContextManager[Server]]  # routes, settings, own folder
 
 
@@ -63,6 +74,16 @@ def measure_kinds(
             samples.append(Sample(f"start-{kind}", 0, "ready_s", server.ready_s))
             samples.append(Sample(f"start-{kind}", 0, "resident_mb", resident_mb))
     return samples
+
+
+def draw_kinds(
+    results: Results, title: str, metric: str, compared: Sequence[str], kinds: Mapping[str, str]
+) -> Bars:
+    """A metric of the compared cases; `kinds` says what each kind of server is called."""
+    return Bars(title, [WORDS[case] for case in compared], {
+        words: [results.median(f"{case}-{kind}", metric) for case in compared]
+        for kind, words in kinds.items()
+    })  # fmt: skip
 
 
 def _build(

@@ -1,19 +1,19 @@
 """Closed-loop load over HTTP/1.1 keep-alive: N connections, each with one request at a time.
 
-Runs as its own process (`python -m harness.load.loadgen`) and prints one JSON line. It uses little
-CPU: requests are built in advance, and it reads only a reply's status, length and the bytes that
-show that it is correct. It reads the server's CPU time at both ends of the window. `rpc` has the
-load over gRPC.
+`run_load` runs it as its own process. It uses little CPU: requests are built in advance, and it
+reads only a reply's status, length and the bytes that show that it is correct. It reads the
+server's CPU time at both ends of the window. `rpc` has the load over gRPC.
 """
 
-import argparse
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import uvloop
@@ -219,43 +219,26 @@ async def load_http(
     return await measure(plan, window, serve)
 
 
+def run_load(traffic: Path, plan: Plan, **target: object) -> dict[str, Any]:
+    """A load as a process of its own: of the file `traffic`, to the arguments of `load_http` or
+    `load_grpc`. Returns the fields of `Load`.
+    """
+    given = json.dumps({"plan": asdict(plan), **target})
+    command = [sys.executable, "-m", "harness.load.loadgen", str(traffic), given]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--traffic", type=Path, required=True, help=".npz of Traffic.save")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", help="HTTP path to POST to")
-    parser.add_argument(
-        "--header", action="append", default=[], help="HTTP header line; repeatable"
-    )
-    parser.add_argument(
-        "--method", help="gRPC method instead of --path, as /package.Service/Method"
-    )
-    parser.add_argument("--connections", type=int, default=1, help="or concurrent gRPC calls")
-    parser.add_argument("--channels", type=int, default=1, help="gRPC connections")
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--warm-up", type=float, default=0.3, help="seconds before the window")
-    parser.add_argument("--count", type=int, help="end the window after so many answers")
-    parser.add_argument(
-        "--server-pid", type=int, default=0, help="read the CPU time of this process tree"
-    )
-    options = parser.parse_args()
-    if (options.path is None) == (options.method is None):
-        parser.error("give either --path (HTTP) or --method (gRPC)")
-    plan = Plan(
-        options.connections,
-        options.seconds,
-        options.warm_up,
-        options.count,
-        options.server_pid,
-        options.channels,
-    )
-    traffic = load_traffic(options.traffic)
-    if options.path is not None:
-        work = load_http(plan, traffic, options.port, options.path, options.header)
-    else:
+    traffic, given = load_traffic(Path(sys.argv[1])), json.loads(sys.argv[2])
+    plan = Plan(**given.pop("plan"))
+    if "method" in given:
         from harness.load.rpc import load_grpc  # HTTP load needs no grpc
 
-        work = load_grpc(plan, traffic, options.port, options.method)
+        work = load_grpc(plan, traffic, **given)
+    else:
+        work = load_http(plan, traffic, **given)
     print(json.dumps(asdict(uvloop.run(work))))
 
 

@@ -119,6 +119,12 @@ def find_label(answer: bytes, head_bytes: int) -> int:
     return find_output(answer, head_bytes, "label")
 
 
+def read_label(answer: bytes, head_bytes: int) -> int:
+    """The label of a binary reply of one row."""
+    start = len(answer) + find_label(answer, head_bytes)
+    return int.from_bytes(answer[start : start + 8], "little", signed=True)
+
+
 def find_output(answer: bytes, head_bytes: int, name: str) -> int:
     """The same of any output."""
     start = head_bytes

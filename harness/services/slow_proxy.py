@@ -5,7 +5,6 @@ changed while it runs. What was sent keeps its order.
 import asyncio
 import contextlib
 import threading
-from types import TracebackType
 
 
 class SlowProxy:
@@ -24,12 +23,7 @@ class SlowProxy:
         assert self._ready.wait(10.0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10.0)
         self._loop.close()

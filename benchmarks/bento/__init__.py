@@ -1,1 +1,0 @@
-"""What BentoML costs as a host."""

@@ -1,5 +1,0 @@
-"""`python -m benchmarks.bento`."""
-
-from benchmarks.bento.measure import main
-
-main()

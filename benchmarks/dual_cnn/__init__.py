@@ -1,1 +1,0 @@
-"""What the dual-CNN cascade saves, without a server."""

@@ -1,5 +1,0 @@
-"""`python -m benchmarks.dual_cnn`."""
-
-from benchmarks.dual_cnn.measure import main
-
-main()

@@ -1,5 +1,0 @@
-"""`python -m benchmarks.duplicates`."""
-
-from benchmarks.duplicates.measure import main
-
-main()

@@ -1,1 +1,0 @@
-"""Which entries a full cache should drop first."""

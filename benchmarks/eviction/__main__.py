@@ -1,5 +1,0 @@
-"""`python -m benchmarks.eviction`."""
-
-from benchmarks.eviction.measure import main
-
-main()

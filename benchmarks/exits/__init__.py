@@ -1,1 +1,0 @@
-"""What early exits save on a large net."""

@@ -1,5 +1,0 @@
-"""`python -m benchmarks.exits`."""
-
-from benchmarks.exits.measure import main
-
-main()

@@ -1,1 +1,0 @@
-"""The second cache tier, against a real Redis."""

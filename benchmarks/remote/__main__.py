@@ -1,5 +1,0 @@
-"""`python -m benchmarks.remote`."""
-
-from benchmarks.remote.measure import main
-
-main()

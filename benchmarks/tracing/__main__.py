@@ -1,5 +1,0 @@
-"""`python -m benchmarks.tracing`."""
-
-from benchmarks.tracing.measure import main
-
-main()

@@ -1,1 +1,0 @@
-"""What a second worker process costs and brings."""

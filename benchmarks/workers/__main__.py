@@ -1,5 +1,0 @@
-"""`python -m benchmarks.workers`."""
-
-from benchmarks.workers.measure import main
-
-main()
