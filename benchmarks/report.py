@@ -2,19 +2,19 @@
 
 import sys
 
-from benchmarks.bento.report import REPORT as BENTO
+from benchmarks.bento import REPORT as BENTO
 from benchmarks.compare.report import REPORTS as COMPARE
-from benchmarks.dual_cnn.report import REPORTS as DUAL_CNN
-from benchmarks.duplicates.report import make_report
+from benchmarks.dual_cnn import REPORTS as DUAL_CNN
+from benchmarks.duplicates import make_report
 from benchmarks.energy.report import REPORT as ENERGY
-from benchmarks.eviction.report import REPORT as EVICTION
-from benchmarks.exits.report import REPORT as EXITS
-from benchmarks.remote.report import REPORT as REMOTE
+from benchmarks.eviction import REPORT as EVICTION
+from benchmarks.exits import REPORT as EXITS
+from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
 from benchmarks.serving.report import REPORT as SERVING
 from benchmarks.similar.report import REPORT as SIMILAR
-from benchmarks.tracing.report import REPORT as TRACING
-from benchmarks.workers.report import REPORT as WORKERS
+from benchmarks.tracing import REPORT as TRACING
+from benchmarks.workers import REPORT as WORKERS
 from harness.results import FOLDER, find_newest
 
 REPORTS = (

@@ -7,16 +7,18 @@ everything is in Redis. The big memory is a first tier with room for everything,
 """
 
 import asyncio
-import multiprocessing
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.eviction.mooncake import TRACES, read_trace
-from benchmarks.eviction.policies import ANSWER_BYTES
+from benchmarks.caching.mooncake import TRACES, read_trace
+from benchmarks.caching.policies import ANSWER_BYTES
 from cache.local_cache import LocalCache
 from cache.remote_cache import MAX_KEYS, RemoteCache
 from core.messages import Key, Outcome
@@ -41,11 +43,10 @@ def read_requests(scale: int = 1) -> Mapping[str, Requests]:
     return found
 
 
-def measure_pair(traces: Mapping[str, Requests]) -> Iterator[Sample]:
+def measure_pair(traces: Mapping[str, Requests], console: Console) -> Iterator[Sample]:
     """Hit rates of the second of two processes, with and without a shared tier, and of one big
     memory on the same requests.
     """
-    console = Console(stderr=True)
     for name, requests in traces.items():
         different = len({key for request in requests for key in request})
         own_bytes = different // OWN_SHARE * ANSWER_BYTES
@@ -80,43 +81,37 @@ def ask_pair(
     requests: Requests, own_bytes: int, url: str, console: Console, name: str
 ) -> list[int]:
     """Hits of each request, dealt to two processes in turns."""
-    context = multiprocessing.get_context("spawn")
-    pipes = [context.Pipe() for _ in range(2)]
-    processes = [
-        context.Process(target=_serve, args=(far, url, own_bytes), daemon=True) for _, far in pipes
-    ]
-    for process in processes:
-        process.start()
-    try:
-        hits = []
-        for number, request in enumerate(track(requests, name, console=console)):
-            near = pipes[number % 2][0]
-            near.send_bytes(b"".join(request))
-            hits.append(int.from_bytes(near.recv_bytes(), "little"))
-        return hits
-    finally:
-        for process, (near, _) in zip(processes, pipes, strict=True):
-            near.close()
-            process.join(10)
-            process.kill()
+    first, second = (
+        ProcessPoolExecutor(1, get_context("spawn"), _open_tiers, (url, own_bytes))
+        for _ in range(2)
+    )
+    with first, second:
+        return [
+            (second if number % 2 else first).submit(_answer, request).result()
+            for number, request in enumerate(track(requests, name, console=console))
+        ]
 
 
-def _serve(pipe: Connection, url: str, own_bytes: int) -> None:
-    asyncio.run(_answer(pipe, url, own_bytes))
+class Tiers(NamedTuple):
+    """Both tiers of a process, and the loop on which answers are stored between requests."""
+
+    loop: asyncio.AbstractEventLoop
+    local: LocalCache
+    remote: RemoteCache
 
 
-async def _answer(pipe: Connection, url: str, own_bytes: int) -> None:
-    """Until the other end is closed."""
-    local, remote = LocalCache(own_bytes), RemoteCache(url, SECRET, timeout_s=TIMEOUT_S)
-    while True:
-        try:
-            raw = await asyncio.to_thread(pipe.recv_bytes)
-        except EOFError:
-            break
-        keys = [raw[start : start + 16] for start in range(0, len(raw), 16)]
-        hits = await _recall(keys, local, remote)
-        pipe.send_bytes(hits.to_bytes(4, "little"))
-    await remote.close()
+_open: list[Tiers] = []  # one, in each of the two processes
+
+
+def _open_tiers(url: str, own_bytes: int) -> None:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    _open.append(Tiers(loop, LocalCache(own_bytes), RemoteCache(url, SECRET, timeout_s=TIMEOUT_S)))
+
+
+def _answer(keys: Sequence[Key]) -> int:
+    (tiers,) = _open
+    return asyncio.run_coroutine_threadsafe(_recall(keys, *tiers[1:]), tiers.loop).result()
 
 
 async def _recall(keys: Sequence[Key], local: LocalCache, remote: RemoteCache) -> int:

@@ -7,7 +7,7 @@ does; `ours` asks the real memory, whose own books take their part of the room.
 
 import heapq
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from core.messages import Outcome
 
 Stream = npt.NDArray[np.int64]
 Policy = Callable[[Stream, int], int]
+Queue = OrderedDict[int, None]
 ANSWER_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8  # one label
 
 
@@ -37,7 +38,7 @@ def ours(keys: Stream, room: int) -> int:
 
 def lru(keys: Stream, room: int) -> int:
     """Least recently used out first."""
-    kept: OrderedDict[int, None] = OrderedDict()
+    kept = Queue()
     hits = 0
     for key in keys.tolist():
         if key in kept:
@@ -54,34 +55,47 @@ def sieve(keys: Stream, room: int) -> int:
     """Zhang et al., *SIEVE is Simpler than LRU*, NSDI 2024: a hand that moves from old to new and
     takes the first that was not asked for since it last came by.
     """
-    newer: dict[int, int] = {}  # a ring through -1, which stands between newest and oldest
-    older = {-1: -1}
-    newer[-1] = -1
-    asked: dict[int, bool] = {}
-    hand, hits = -1, 0
+    ahead, passed = OrderedDict[int, bool](), OrderedDict[int, bool]()  # of the hand; was it asked?
+    hits = 0
     for key in keys.tolist():
-        if key in asked:
-            asked[key] = True
+        queue = ahead if key in ahead else passed
+        if key in queue:
+            queue[key] = True
             hits += 1
             continue
-        if len(asked) >= room:
-            while hand == -1 or asked[hand]:
-                if hand != -1:
-                    asked[hand] = False
-                hand = newer[hand]
-            gone, hand = hand, newer[hand]
-            newer[older[gone]], older[newer[gone]] = newer[gone], older[gone]
-            del newer[gone], older[gone], asked[gone]
-        newest = older[-1]
-        newer[newest], older[key], newer[key], older[-1] = key, newest, -1, key
-        asked[key] = False
+        while len(ahead) + len(passed) >= room:
+            old, asked = ahead.popitem(last=False)
+            if asked:
+                passed[old] = False
+            if not ahead:
+                ahead, passed = passed, ahead
+        ahead[key] = False
     return hits
 
 
 def s3_fifo(keys: Stream, room: int) -> int:
     """Yang et al., *FIFO Queues are All You Need for Cache Eviction*, SOSP 2023."""
-    queues = _S3Fifo(room)
-    return sum(map(queues.ask, keys.tolist()))
+    small, main = OrderedDict[int, int](), OrderedDict[int, int]()  # how often each was asked for
+    ghosts = Queue()
+    hits = 0
+    for key in keys.tolist():
+        queue = main if key in main else small
+        if key in queue:
+            queue[key] = min(queue[key] + 1, 3)
+            hits += 1
+            continue
+        while len(small) + len(main) >= room:
+            from_small = len(small) > room // 10 or not main
+            old, asked = (small if from_small else main).popitem(last=False)
+            if asked:
+                main[old] = 0 if from_small else asked - 1
+            elif from_small:
+                ghosts[old] = None
+                if len(ghosts) > room:
+                    ghosts.popitem(last=False)
+        (main if key in ghosts else small)[key] = 0
+        ghosts.pop(key, None)
+    return hits
 
 
 def tiny_lfu(keys: Stream, room: int) -> int:
@@ -89,8 +103,39 @@ def tiny_lfu(keys: Stream, room: int) -> int:
     rest, a segmented LRU, only against one that was asked for less often of late. Counts are exact,
     which favours it over a sketch, and are halved after ten requests per answer kept.
     """
-    memory = _TinyLfu(room)
-    return sum(map(memory.ask, keys.tolist()))
+    window_room = max(1, room // 100)
+    window, trial, proven = Queue(), Queue(), Queue()
+    counts, counted, hits = defaultdict[int, int](int), 0, 0
+    for key in keys.tolist():
+        counts[key] = min(counts[key] + 1, 15)
+        counted += 1
+        if counted == 10 * room:
+            counted //= 2
+            counts = defaultdict(int, {known: count // 2 for known, count in counts.items()})
+        hits += key in window or key in trial or key in proven
+        if key in trial:
+            del trial[key]
+            proven[key] = None
+            if len(proven) > int(0.8 * (room - window_room)):
+                trial[proven.popitem(last=False)[0]] = None
+        elif key in proven:
+            proven.move_to_end(key)
+        else:
+            window[key] = None
+            window.move_to_end(key)
+            if len(window) > window_room:
+                _admit(window.popitem(last=False)[0], counts, trial, proven, room - window_room)
+    return hits
+
+
+def _admit(key: int, counts: Mapping[int, int], trial: Queue, proven: Queue, room: int) -> None:
+    if len(trial) + len(proven) >= room:
+        rivals = trial or proven
+        rival = next(iter(rivals))
+        if counts[key] <= counts[rival]:
+            return
+        del rivals[rival]
+    trial[key] = None
 
 
 def lfu(keys: Stream, room: int) -> int:
@@ -167,86 +212,3 @@ def _list_next_uses(keys: Stream, never: int) -> list[int]:
     again = keys[order[1:]] == keys[order[:-1]]
     following[order[:-1][again]] = order[1:][again]
     return following.tolist()
-
-
-class _S3Fifo:
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.small: OrderedDict[int, int] = OrderedDict()
-        self.main: OrderedDict[int, int] = OrderedDict()
-        self.ghosts: OrderedDict[int, None] = OrderedDict()
-
-    def ask(self, key: int) -> bool:
-        queue = self.main if key in self.main else self.small
-        if key in queue:
-            queue[key] = min(queue[key] + 1, 3)
-            return True
-        while len(self.small) + len(self.main) >= self.room:
-            self.evict()
-        if key in self.ghosts:
-            del self.ghosts[key]
-            self.main[key] = 0
-        else:
-            self.small[key] = 0
-        return False
-
-    def evict(self) -> None:
-        if len(self.small) > self.room // 10 or not self.main:
-            key, hits = self.small.popitem(last=False)
-            if hits:
-                self.main[key] = 0
-                return
-            self.ghosts[key] = None
-            if len(self.ghosts) > self.room:
-                self.ghosts.popitem(last=False)
-        else:
-            key, hits = self.main.popitem(last=False)
-            if hits:
-                self.main[key] = hits - 1
-
-
-class _TinyLfu:
-    def __init__(self, room: int) -> None:
-        self.window_room = max(1, room // 100)
-        self.room = room - self.window_room
-        self.proven_room = int(0.8 * self.room)
-        self.age_after = 10 * room
-        self.window: OrderedDict[int, None] = OrderedDict()
-        self.trial: OrderedDict[int, None] = OrderedDict()
-        self.proven: OrderedDict[int, None] = OrderedDict()
-        self.counts: defaultdict[int, int] = defaultdict(int)
-        self.counted = 0
-
-    def ask(self, key: int) -> bool:
-        self.count(key)
-        if key in self.trial:
-            del self.trial[key]
-            self.proven[key] = None
-            if len(self.proven) > self.proven_room:
-                self.trial[self.proven.popitem(last=False)[0]] = None
-            return True
-        for queue in (self.window, self.proven):
-            if key in queue:
-                queue.move_to_end(key)
-                return True
-        self.window[key] = None
-        if len(self.window) > self.window_room:
-            self.admit(self.window.popitem(last=False)[0])
-        return False
-
-    def count(self, key: int) -> None:
-        self.counts[key] = min(self.counts[key] + 1, 15)
-        self.counted += 1
-        if self.counted == self.age_after:
-            self.counted //= 2
-            for known in list(self.counts):
-                self.counts[known] //= 2
-
-    def admit(self, key: int) -> None:
-        if len(self.trial) + len(self.proven) >= self.room:
-            rivals = self.trial or self.proven
-            rival = next(iter(rivals))
-            if self.counts[key] <= self.counts[rival]:
-                return
-            del rivals[rival]
-        self.trial[key] = None

@@ -1,6 +1,6 @@
 """The cascade's rival is the cheapest single network that is as accurate."""
 
-from benchmarks.dual_cnn.report import REPORTS, find_rival
+from benchmarks.dual_cnn import REPORTS, find_rival
 from harness.results import Results, Sample
 
 MEASURED = {

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.duplicates.measure import (
+from benchmarks.duplicates import (
     NO_MEMORY,
+    OFF,
+    ON,
     WORKLOADS,
     System,
     Workload,
+    make_report,
     make_workload,
     run_cell,
 )
-from benchmarks.duplicates.memory_cost import OFF, ON
-from benchmarks.duplicates.report import make_report
 from harness.live_server import ROOT
 from harness.load.once import ask_once
 from harness.results import Results, Sample

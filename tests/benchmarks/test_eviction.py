@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.eviction.measure import POLICIES, make_zipf
-from benchmarks.eviction.policies import Stream, belady, blind, lru, sieve
-from benchmarks.eviction.report import BLIND, REPORT, ZIPF
+from benchmarks.caching.policies import Stream, belady, blind, lru, sieve
+from benchmarks.eviction import BLIND, POLICIES, REPORT, ZIPF, make_zipf
 from harness.results import Results, Sample
 
 STREAMS = st.lists(st.integers(0, 6), min_size=1, max_size=24).map(np.array)

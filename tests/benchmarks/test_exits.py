@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.exits.measure import ROUTE, judge_offline, measure
-from benchmarks.exits.report import EXITS, NO_REBATCH, REPORT, WHOLE
+from benchmarks.exits import EXITS, NO_REBATCH, REPORT, ROUTE, WHOLE, judge_offline, measure
 from benchmarks.serving.cases import LARGE
 from harness.results import Results, Sample
 from harness.tiny_routes import make_pictures, write_route

@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 
-from benchmarks.tracing.report import COMPARED, REPORT
+from benchmarks.tracing import COMPARED, REPORT
 from harness.results import Results, Sample
 from harness.services.otlp_sink import OtlpSink
 

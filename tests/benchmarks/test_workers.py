@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.workers.report import COMPARED, REPORT
+from benchmarks.workers import COMPARED, REPORT
 from harness.results import Results, Sample
 
 

@@ -1,0 +1,196 @@
+"""`python -m benchmarks.remote`: the second cache tier, against a real Redis.
+
+Three questions. What a key costs: CPU of our process and of Redis, in batches of 64. Whether a
+second process has the hit rate of one big cache: two processes, each with a small cache of its
+own, answer the requests of the Mooncake traces (arXiv 2407.00079) in turns, block ids as keys. And
+what a Redis that fails adds to the server's latency. It is part of the report on the cache.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.caching.faults import measure_faults
+from benchmarks.caching.mooncake import TRACES
+from benchmarks.caching.pair import measure_pair, read_requests
+from benchmarks.reporting.command import make_parser, run_benchmark
+from benchmarks.reporting.pages import Report
+from benchmarks.reporting.panels import Bars, Panel
+from benchmarks.reporting.tables import Table, plain
+from benchmarks.reporting.targets import Figure, Target, difference, value
+from cache.remote_cache import MAX_KEYS, RemoteCache
+from core.messages import Array, Key, Outcome
+from harness.process_tree import read_cpu_s
+from harness.results import Results, Sample
+from harness.services.redis_server import RedisServer
+from training.data.sets import load_data
+
+BATCHES = 2000  # of each kind, a run
+QUICK = 20  # times fewer of each
+SECRET = b"s" * 32
+KEYS = {"hit": "looking up what is there", "miss": "what is not", "store": "storing"}
+SECOND, BIG, ALONE = "second process", "one big memory", "second process alone"
+TIMEOUT_MS = 10.0  # the setting's default
+COLUMNS = plain({
+    "cpu_us": "CPU µs/key",
+    "redis_cpu_us": "CPU µs/key of Redis",
+    "hit_rate": "hit rate",
+    "keys": "keys",
+    "plain_p99_ms": "p99 ms, no second tier",
+    "well_p99_ms": "p99 ms, Redis well",
+    "p99_ms": "p99 ms, fault",
+    "slowest_ms": "slowest ms, fault",
+    "counted": "keys counted as errors",
+})  # fmt: skip
+
+
+def list_targets(results: Results) -> Sequence[Target]:
+    faults = list_faults(results)
+    return [
+        *(
+            Target(f"CPU a key in batches of 64, {words}", value(case, "cpu_us"), 20, unit="µs")
+            for case, words in KEYS.items()
+        ),
+        *(
+            Target(f"Hit rate of the second process below one big cache's, {trace}",
+                   difference(f"{BIG} @ {trace}", f"{SECOND} @ {trace}", "hit_rate", 100), 2,
+                   unit="points", digits=2)
+            for trace in TRACES
+        ),
+        *(
+            Target(f"Redis {fault}: added p99", _add(fault), TIMEOUT_MS, unit="ms")
+            for fault in faults
+        ),
+        Target("Wrong answers, all faults", _reduce(sum, faults, "wrong"), 0, digits=0),
+        Target("Errors, all faults", _reduce(sum, faults, "errors"), 0, digits=0),
+        Target("Keys counted as errors, the least of any fault", _reduce(min, faults, "counted"),
+               at_least=1, digits=0),
+    ]  # fmt: skip
+
+
+def _add(fault: str) -> Figure:
+    with_fault, without = value(fault, "p99_ms"), value(fault, "plain_p99_ms")
+    return lambda results: with_fault(results) - without(results)
+
+
+def _reduce(function: Callable[[list[float]], float], faults: Sequence[str], metric: str) -> Figure:
+    """What has to hold in every run of every fault."""
+    return lambda results: np.array(
+        [function([one for fault in faults for one in results.values(fault, metric)])]
+    )
+
+
+def list_faults(results: Results) -> list[str]:
+    measured = [sample.case for sample in results.samples if sample.metric == "p99_ms"]
+    return list(dict.fromkeys(measured))
+
+
+def draw(results: Results) -> list[Panel]:
+    """What a key costs, what the second process finds, and p99 with each fault."""
+    faults = list_faults(results)
+    return [
+        Bars("CPU a key in batches of 64, µs", [*KEYS], {
+            words: [results.median(case, metric) for case in KEYS]
+            for metric, words in (("redis_cpu_us", "Redis"), ("cpu_us", "Sparing"))
+        }, 1),
+        Bars("hit rate of the second process, %", TRACES, {
+            words: [100 * results.median(f"{system} @ {trace}", "hit_rate") for trace in TRACES]
+            for system, words in ((ALONE, "alone"), (SECOND, "shared Redis"), (BIG, BIG))
+        }, 1),
+        Bars("p99 under load, ms", faults, {
+            words: [results.median(fault, metric) for fault in faults]
+            for metric, words in (("plain_p99_ms", "no second tier"), ("p99_ms", "with the fault"))
+        }, 1),
+    ]  # fmt: skip
+
+
+REPORT = Report("remote", "cache", "What processes share", list_targets, draw, [Table(COLUMNS)])
+
+
+def measure_tier(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
+    scale = QUICK if options.quick else 1
+    test, requests = load_data("cifar10").test, read_requests(scale)
+    yield from measure_keys(options.runs, BATCHES // scale, console)
+    yield from measure_pair(requests, console)
+    yield from measure_faults(
+        options.models, test.pictures, options.runs, console, quick=options.quick
+    )
+
+
+def measure_keys(runs: int, batches: int, console: Console) -> Iterator[Sample]:
+    """CPU a key of looking up what is there and what is not, and of storing."""
+    for run in range(runs):
+        with RedisServer() as redis:
+            for case, ours_us, redis_us in asyncio.run(_measure_keys(redis, batches)):
+                console.print(f"run {run + 1}/{runs} {case:10} {ours_us:6.2f} µs a key, Redis "
+                              f"{redis_us:.2f}")  # fmt: skip
+                yield Sample(case, run, "cpu_us", ours_us)
+                yield Sample(case, run, "redis_cpu_us", redis_us)
+
+
+async def _measure_keys(redis: RedisServer, batches: int) -> list[tuple[str, float, float]]:
+    memory = RemoteCache(redis.url, SECRET, timeout_s=5.0)
+    keys = [_make_key(index) for index in range(batches * MAX_KEYS)]
+    absent = [_make_key(len(keys) + index) for index in range(len(keys))]
+    outcome = make_outcome()
+
+    async def store(some: list[Key]) -> None:
+        done = _count_done(memory) + len(some)
+        for key in some:
+            memory.put(key, outcome)
+        while _count_done(memory) < done:
+            await asyncio.sleep(0.0002)
+
+    async def look_up(some: list[Key]) -> None:
+        await memory.look_up(some)
+
+    found = []
+    for case, work, asked in (
+        ("store", store, keys), ("hit", look_up, keys), ("miss", look_up, absent),
+    ):  # fmt: skip
+        found.append((case, *await _time(work, asked, redis)))
+    counts = memory.counts()
+    await memory.close()
+    expected = (len(keys), len(keys), len(keys))
+    if (counts.hits, counts.misses, counts.stores) != expected or any(counts.errors.values()):
+        raise RuntimeError(f"the second tier did not do what is measured: {counts}")
+    return found
+
+
+def _count_done(memory: RemoteCache) -> int:
+    """Answers that were stored, or could not be."""
+    counts = memory.counts()
+    return counts.stores + sum(counts.errors.values())
+
+
+async def _time(
+    work: Callable[[list[Key]], Awaitable[None]], keys: list[Key], redis: RedisServer
+) -> tuple[float, float]:
+    """CPU µs a key: ours, and that of Redis."""
+    theirs_s, ours_s = read_cpu_s(redis.process.pid), time.process_time()
+    for start in range(0, len(keys), MAX_KEYS):
+        await work(keys[start : start + MAX_KEYS])
+    ours_s = time.process_time() - ours_s
+    theirs_s = read_cpu_s(redis.process.pid) - theirs_s
+    return ours_s / len(keys) * 1e6, theirs_s / len(keys) * 1e6
+
+
+def make_outcome() -> Outcome:
+    """An answer as the shipped cascades give it."""
+    outputs: dict[str, Array] = {
+        "label": np.array(3, dtype=np.int64),
+        "probabilities": np.linspace(0, 0.2, 10, dtype=np.float32),
+    }
+    return Outcome(outputs, 0.9, "cnn-7m")
+
+
+def _make_key(index: int) -> Key:
+    return index.to_bytes(16, "big")
+
+
+if __name__ == "__main__":
+    run_benchmark(make_parser(__doc__), measure_tier, REPORT, runs=1)
