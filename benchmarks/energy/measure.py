@@ -2,40 +2,119 @@
 
 This machine may have no meter, so the checks of the ledger read a counter driven by the CPU time
 really used, whose truth is known (`fake_rapl`). What the shipped routes take is from the
-machine's own meter if it has one, else from the model, and labelled so.
+machine's own meter if it has one that may be read, else from the model with its default watts;
+which one is in the samples.
 """
 
 import argparse
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from benchmarks.energy.calls import measure_calls
-from benchmarks.energy.claim import measure_claim
-from benchmarks.energy.cost import measure_cost
-from benchmarks.energy.report import REPORT
-from benchmarks.energy.truth import measure_truth
+from benchmarks.energy.report import (
+    DUAL,
+    EXITS,
+    GREY_DUAL,
+    GREY_LARGE,
+    LARGE,
+    MEMORY,
+    REPORT,
+    SOURCES,
+)
+from benchmarks.energy.truth import ask, make_case, measure_truth
 from benchmarks.reporting.command import make_parser, run_benchmark
-from benchmarks.serving.measure import gather_models
+from benchmarks.serving import cases as case_list
+from benchmarks.serving.measure import gather_models, run_load
+from harness.load.traffic import Pictures
 from harness.results import Sample
+from harness.servers import Server, count_spent, read_metrics, run_servers, run_sparing
+from harness.services.fake_rapl import FakeRapl
 from training.data.sets import load_data
 
 PICTURES = 2000
+ROUNDS = 6
+CONNECTIONS = 16
+NO_CACHE = "[cache]\nenabled = false\n"
+# Space for a few hundred answers: a picture's second time, right behind it, is a hit, the next
+# round's is not.
+FORGETFUL = "[cache]\nlimit_bytes = 400000\n"
+# The model's default watts, where the machine has no meter.
+MODEL_SETTINGS = "[energy.model]\nidle_w = 5.0\nbusy_core_w = 4.0\ndram_w = 3.0\n"
 
 
 def measure_energy(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     grey = load_data("fashion-mnist").test.pictures[:PICTURES]
     colour = load_data("cifar10").test.pictures[:PICTURES]
-    seconds = options.seconds
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
         work = Path(folder)
         served = gather_models(options.models, work)
-        yield from measure_truth(served, grey, work, seconds, console)
-        yield from measure_calls(work)
-        yield from measure_cost(served, work, seconds / 6, console)
-        yield from measure_claim(options.models, colour, grey, work, seconds, console)
+        yield from measure_truth(served, grey, work, options.seconds, console)
+        yield from measure_cost(served, work, options.seconds / 12, console)
+        yield from measure_claim(options, colour, grey, work, console)
+
+
+def measure_cost(served: Path, work: Path, seconds: float, console: Console) -> Iterator[Sample]:
+    """CPU of a server with and without a meter, idle and under load, in turns."""
+    with FakeRapl(work / "sys-cost", 10.0, 5.0) as meter:
+        settings = {
+            "meter off": f'{NO_CACHE}[energy]\nsource = "none"\n',
+            "meter on": f'{NO_CACHE}[energy]\nsysfs = "{meter.root}"\n',
+        }
+        with run_servers(served, settings, work) as servers:
+            plain = dict.fromkeys(("no-memory", "default"), servers["meter off"])
+            case = case_list.build_http_cases(plain, served)[0]
+            for run in range(ROUNDS):
+                for name in servers if run % 2 == 0 else reversed(servers):
+                    with count_spent(servers[name], {}) as spent:
+                        time.sleep(seconds)
+                    idle = 100 * spent["cpu_s"] / seconds
+                    cpu_us = run_load(case, servers[name], work, seconds)["cpu_us"]
+                    console.print(f"run {run + 1} {name}: idle {idle:.2f} %, {cpu_us:.1f} µs")
+                    yield Sample(name, run, "idle_cpu_percent", idle)
+                    yield Sample(name, run, "cpu_us", cpu_us)
+
+
+def measure_claim(
+    options: argparse.Namespace, colour: Pictures, grey: Pictures, work: Path, console: Console
+) -> Iterator[Sample]:
+    """Joules a picture of each system under steady load, with and without the idle machine's."""
+    twice = np.repeat(colour, 2, axis=0)
+    settings = work / "claim.toml"
+    for case, route, asked, memory in (
+        (LARGE, "cifar10-large", colour, NO_CACHE),
+        (DUAL, "cifar10", colour, NO_CACHE),
+        (MEMORY, "cifar10", twice, FORGETFUL),
+        (GREY_LARGE, "fashion-mnist-large", grey, NO_CACHE),
+        (GREY_DUAL, "fashion-mnist", grey, NO_CACHE),
+        (EXITS, "fashion-mnist-exits", grey, NO_CACHE),
+    ):
+        settings.write_text(memory + MODEL_SETTINGS)
+        with run_sparing(options.models, settings) as server:
+            traffic = make_case(f"{case} of {route}", route, asked, CONNECTIONS)
+            found = ask(server, [traffic], work, options.seconds)
+            source = read_source(server)
+        rows, own_j = found["pictures"], found["rows"] + found["overhead"]
+        numbers = {
+            "mj": own_j / rows * 1e3,
+            "mj_with_idle": (own_j + found["idle"]) / rows * 1e3,
+            "cpu_us": found["cpu_s"] / rows * 1e6,
+            "rows": rows,
+            "source": SOURCES.index(source),
+        }
+        console.print(f"{case}: {numbers['mj']:.2f} mJ a picture by {source}, {rows:.0f} pictures")
+        yield from (Sample(case, 0, name, value) for name, value in numbers.items())
+
+
+def read_source(server: Server) -> str:
+    """Which meter gives the joules; `none` where none does."""
+    for name, labels, _ in read_metrics(server.http_port):
+        if name == "sparing_energy_meter_joules_total":
+            return labels["source"]
+    return "none"
 
 
 def main() -> None:

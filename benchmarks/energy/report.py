@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Bars, Panel
 from benchmarks.reporting.tables import Table, plain
-from benchmarks.reporting.targets import Figure, Target, difference, each, ratio, value
+from benchmarks.reporting.targets import Figure, Target, difference, ratio
 from harness.results import Results
 
 SOURCES = ("none", "rapl", "nvml", "ina3221", "pmic", "model")  # as numbers in the samples
@@ -17,7 +17,8 @@ GREY_LARGE, GREY_DUAL, EXITS = (
 )
 COMPARED = {DUAL: LARGE, MEMORY: LARGE, GREY_DUAL: GREY_LARGE, EXITS: GREY_LARGE}
 METRICS = {"mj": "idle aside", "mj_with_idle": "idle included"}
-SCRAPE = "scrape of 50 routes"
+CASES = ("mixed load", "kill and restart", "busy neighbour", "two routes", "meter off", "meter on",
+         LARGE, DUAL, MEMORY, GREY_LARGE, GREY_DUAL, EXITS)  # fmt: skip
 COLUMNS = plain({
     "accounts_of_meter": "accounts / meter",
     "meter_of_truth": "meter / truth",
@@ -28,8 +29,6 @@ COLUMNS = plain({
     "large_share_of_right": "large model's share / right one",
     "idle_cpu_percent": "CPU when idle, %",
     "cpu_us": "CPU µs",
-    "core_percent": "% of a core",
-    "p50_ms": "ms",
     "mj": "mJ/picture",
     "mj_with_idle": "mJ/picture with idle",
     "rows": "pictures",
@@ -62,12 +61,6 @@ TARGETS = (
     Target("Sampler and ledger, an idle server",
            difference("meter on", "meter off", "idle_cpu_percent"), 1, unit="% of a core",
            digits=2),
-    Target("Sampler and ledger, at any load: the readings alone, ten a second",
-           value("a reading", "core_percent"), 1, unit="% of a core", digits=2),
-    Target("All metrics, with the ledger's part for each row: the calls timed alone",
-           lambda r: (100 * each(r, "counting a request", "cpu_us")
-                      / r.median("meter off", "cpu_us")), 5, unit="% of the CPU", digits=2),
-    Target("A scrape with 50 routes", value(SCRAPE, "p50_ms"), 10, unit="ms"),
     *(
         Target(f"Energy a picture of the large model's, {words}: {case}",
                ratio(case, large, metric, 100), 25, unit="%")
@@ -80,7 +73,7 @@ TARGETS = (
 def draw(results: Results) -> list[Panel]:
     """Where the joules of the mixed load went, and what a picture takes."""
     accounts = ("rows", "overhead", "others", "idle")
-    cases = (LARGE, DUAL, MEMORY, GREY_LARGE, GREY_DUAL, EXITS)
+    cases = CASES[-6:]
     source = SOURCES[int(results.median(LARGE, "source"))]
     return [
         Bars("accounts of the joules under mixed load, %", accounts, {
@@ -93,4 +86,5 @@ def draw(results: Results) -> list[Panel]:
     ]  # fmt: skip
 
 
-REPORT = Report("energy", "energy", "Is the energy ledger right?", TARGETS, draw, [Table(COLUMNS)])
+TABLE = Table(COLUMNS, cases={case: case for case in CASES})
+REPORT = Report("energy", "energy", "Is the energy ledger right?", TARGETS, draw, [TABLE])

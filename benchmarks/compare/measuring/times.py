@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.compare.measuring.accuracy import BATCH_ROWS
 from benchmarks.compare.measuring.candidates import Candidate
-from benchmarks.energy.reading import MODEL_SETTINGS, read_source
+from benchmarks.energy.measure import MODEL_SETTINGS, read_source
 from benchmarks.energy.report import SOURCES
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import run_load
