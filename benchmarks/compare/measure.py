@@ -8,7 +8,6 @@ command goes on. The numbers go to `benchmarks/results/` and `docs/reports/cbnet
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +17,13 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.compare.measuring.accuracy import measure_accuracy
+from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import Candidate, open_candidates, seed_folder
 from benchmarks.compare.measuring.corruptions import gather_unrelated
 from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare.measuring.kept import identify, keep, read_kept
 from benchmarks.compare.measuring.robust import Trials, make_trials, measure_robustness
 from benchmarks.compare.measuring.times import SHAPES, measure_times
-from benchmarks.compare.measuring.trunk import measure_trunks
 from benchmarks.compare.report import REPORTS
 from benchmarks.reporting.command import publish
 from benchmarks.reporting.intervals import MAX_RUNS
@@ -93,23 +92,15 @@ def main() -> None:
 
 
 def read_options() -> argparse.Namespace:
+    """`sparing compare --help` says what they are."""
     parser = argparse.ArgumentParser(prog="sparing compare", description=__doc__)
     parser.add_argument("--data", choices=DATA, default=DATA[0])
-    parser.add_argument(
-        "--quick", action="store_true",
-        help="one seed, few epochs, short loads, into runs/bench/: inside an hour",
-    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, choices=range(1, MAX_RUNS + 1), default=3)
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/compare"), help="where work is saved to resume from"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="networks trained at once")
-    parser.add_argument(
-        "--epochs", type=int, help="of every network, for a trial; into runs/bench/"
-    )
-    parser.add_argument(
-        "--only", choices=("train", "frozen", "replay", "measure"), help="a part of it"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--only", choices=("train", "frozen", "replay", "measure"))
     return parser.parse_args()
 
 
@@ -147,7 +138,7 @@ def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sam
     candidates = gather(data, runs, plan)
     samples = replay_all(data, runs, plan, candidates, console)
     timed = [one for one in candidates if one.seed == 1]
-    samples += time_trunks(runs, data, timed, samples)
+    samples += time_nets(runs, data, timed, samples)
     samples += time_served(runs, data, timed, plan, console)
     return samples
 
@@ -209,7 +200,7 @@ def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[
     return samples
 
 
-def time_trunks(
+def time_nets(
     runs: Path, data: DataSet, candidates: Sequence[Candidate], replayed: Sequence[Sample]
 ) -> list[Sample]:
     """Of the first seed, each stage weighted by how many pictures reached it there."""
@@ -222,10 +213,9 @@ def time_trunks(
     for one in candidates:
         shares = [ended[one.name, f"ended_{index}"] for index in range(len(one.pipeline.stages))]
         reached[one.name] = [1.0 - sum(shares[:index]) for index in range(len(shares))]
-    place = seed_folder(runs, data.name, candidates[0].seed) / "measured" / "trunks.json"
+    place = seed_folder(runs, data.name, candidates[0].seed) / "measured" / "bare.json"
     identity = identify(*(one.digest for one in candidates), len(data.test.labels))
-    with tempfile.TemporaryDirectory(prefix="sparing-compare-") as folder:
-        return keep(place, identity, lambda: measure_trunks(candidates, reached, Path(folder)))
+    return keep(place, identity, lambda: measure_bare(candidates, reached))
 
 
 def time_served(

@@ -10,7 +10,6 @@ import numpy as np
 from benchmarks.compare.measuring.candidates import BASELINE, CANDIDATES, CONVERTERS
 from benchmarks.compare.measuring.corruptions import CORRUPTIONS
 from benchmarks.compare.measuring.frozen import VARIANTS
-from benchmarks.compare.measuring.trunk import TIMED
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Bars, Curves, Panel
 from benchmarks.reporting.tables import Column, Table, plain
@@ -40,12 +39,6 @@ NETS = (
     Column("LeNet's over it", ("bulk_device_us",), digits=1, times_less_than=BASELINE),
     Column("bulk CPU µs", (COST,), digits=1),
     Column("bulk mJ", ("bulk_mj",), digits=3),
-)
-TIMER = (
-    Column("whole, µs", ("bare_us",), digits=1),
-    Column("trunk only, µs", ("trunk_us",), digits=1),
-    Column("LeNet over it, whole", ("bare_us",), digits=2, times_less_than=BASELINE),
-    Column("trunk only", ("trunk_us",), digits=2, times_less_than=BASELINE),
 )
 CORRUPTED = {
     kind: tuple(f"corrupt_{kind}_{strength}" for strength in range(1, len(amounts) + 1))
@@ -154,7 +147,6 @@ def make_report(data: str) -> Report:
         f"compare_{data}", "cbnet", f"What converting is worth on {data}", list_targets, draw, [
             Table(NETS, "All networks:", names),
             Table(LOADS, "Under load:", names),
-            Table(TIMER, "By the papers' own timer:", {name: f"`{name}`" for name in TIMED}),
             Table((*_corruptions(1), *unrelated), "Corrupted pictures, and pictures of no class, "
                   "in per cent:", names),
             Table((*_corruptions(2), NETS[2]), "A frozen classifier on corrupted pictures, "

@@ -85,9 +85,14 @@ def encode_rows(pictures: Pictures, outputs: Sequence[str] = ()) -> tuple[bytes,
 def pack_binary(pictures: Iterable[Pictures]) -> tuple[list[bytes], tuple[str, ...]]:
     """Such requests of pictures of one shape, and the header lines they share."""
     encoded = [encode_binary(picture) for picture in pictures]
-    return [body for body, _ in encoded], (
+    return [body for body, _ in encoded], list_headers(encoded[0][1])
+
+
+def list_headers(head_bytes: int) -> tuple[str, ...]:
+    """The header lines of a request whose JSON head is so long."""
+    return (
         "content-type: application/octet-stream",
-        f"inference-header-content-length: {encoded[0][1]}",
+        f"inference-header-content-length: {head_bytes}",
     )
 
 

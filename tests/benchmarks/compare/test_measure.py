@@ -16,27 +16,26 @@ from benchmarks.compare.measure import QUICK, Plan, gather, measure
 from benchmarks.compare.measuring import candidates
 from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.accuracy import measure_accuracy
+from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import CANDIDATES, open_candidates
 from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file
 from benchmarks.compare.measuring.robust import make_trials, measure_robustness
 from benchmarks.compare.measuring.times import (
+    SERVER_SETTINGS,
     SHAPES,
-    LoadRunner,
     make_loads,
-    read_spent,
+    measure_load,
     wait_for_ledger,
-    write_settings,
 )
-from benchmarks.compare.measuring.trunk import cut_trunk, measure_trunks
 from benchmarks.serving.measure import run_load
 from core.devices import CpuDevice
+from harness import servers
 from harness.results import Sample
 from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
 from studies.converters.study import CANDIDATES as TRAINED
 from tests.fakes.comparison_routes import DATA, make_data, write_candidate, write_contest
-from training.export.cost import count_macs
 
 ROWS = 96
 QUIET = Console(quiet=True)
@@ -148,29 +147,19 @@ def test_confidence_in_unrelated_is_told_of_all_and_of_what_the_gate_stops(
     assert 0 < np.mean(stopped) == pytest.approx(found["converted_noise"])
 
 
-def test_the_papers_timer_sees_the_first_convolution_alone(tmp_path: Path) -> None:
-    path = write_candidate(tmp_path, 1, "truncated", 1, first=3) / "stage0.onnx"
-    short = tmp_path / "short.onnx"
-    short.write_bytes(cut_trunk(path).SerializeToString())
-    assert count_macs(path) == MACS
-    assert count_macs(short) == 14 * 14 * 16 * 9
-
-
 def test_bare_nets_count_as_often_as_pictures_run_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "CANDIDATES", FEW)
-    monkeypatch.setattr("benchmarks.compare.measuring.trunk.time_bare", lambda session: 10.0)
+    monkeypatch.setattr("benchmarks.compare.measuring.bare.time_bare", lambda session: 10.0)
     write_contest(tmp_path, 1, list(FEW))
     found = open_candidates(tmp_path, DATA, 1)
     reached = {"lenet": [1.0], "branchynet": [1.0, 0.3], "cbnet-gated": [1.0, 0.5, 0.1]}
-    samples = list(measure_trunks(found, reached, tmp_path))
+    samples = list(measure_bare(found, reached))
     values = {(s.case, s.metric): s.value for s in samples}
     assert values == {
         ("lenet", "bare_us"): 10.0,
-        ("lenet", "trunk_us"): 10.0,
         ("branchynet", "bare_us"): 13.0,
-        ("branchynet", "trunk_us"): 13.0,
         ("cbnet-gated", "bare_us"): 16.0,
     }
 
@@ -217,7 +206,7 @@ def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
     monkeypatch.setattr(candidates, "CANDIDATES", {"lenet": ""})
     (one,) = open_candidates(tmp_path, DATA, 1)
     settings, order = tmp_path / "settings.toml", list[str]()
-    write_settings(settings)
+    settings.write_text(SERVER_SETTINGS)
 
     def note(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*given: Any) -> Any:
@@ -227,11 +216,11 @@ def test_joules_are_read_when_the_ledger_has_entered_the_load_before(
         return noted
 
     monkeypatch.setattr(compare_time, "wait_for_ledger", note("wait", wait_for_ledger))
-    monkeypatch.setattr(compare_time, "read_spent", note("read", read_spent))
+    monkeypatch.setattr(servers, "read_counters", note("read", servers.read_counters))
     monkeypatch.setattr(compare_time, "run_load", note("load", run_load))
     with run_sparing(tmp_path / DATA / "seed1" / "models", settings) as server:
         *_, bulk = make_loads(one, make_data(ROWS).test.pictures, server)
-        list(LoadRunner(server, tmp_path, [bulk]).run(0, 0.2, QUIET))
+        list(measure_load(bulk, server, 0, tmp_path, 0.2, QUIET))
     assert order == ["wait", "read", "load", "wait", "read"]
 
 
@@ -244,7 +233,7 @@ def test_a_server_that_answers_otherwise_than_the_replay_stops_the_comparison(
         patch.setattr(candidates, "CANDIDATES", {"lenet": ""})
         (one,) = open_candidates(tmp_path, DATA, 1)
     settings = tmp_path / "settings.toml"
-    write_settings(settings)
+    settings.write_text(SERVER_SETTINGS)
     models = tmp_path / "other" / DATA / "seed1" / "models"
     with (
         run_sparing(models, settings) as server,
