@@ -19,10 +19,14 @@ from rich.progress import track
 from benchmarks.compare.measuring.accuracy import measure_accuracy
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import Candidate, open_candidates, seed_folder
-from benchmarks.compare.measuring.corruptions import gather_unrelated
-from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file, is_trained, measure_frozen
 from benchmarks.compare.measuring.kept import identify, keep, read_kept
-from benchmarks.compare.measuring.robust import Trials, make_trials, measure_robustness
+from benchmarks.compare.measuring.robust import (
+    Trials,
+    gather_unrelated,
+    make_trials,
+    measure_frozen,
+    measure_robustness,
+)
 from benchmarks.compare.measuring.times import SHAPES, measure_times
 from benchmarks.compare.report import REPORTS
 from benchmarks.reporting.command import publish
@@ -32,6 +36,7 @@ from core.errors import SparingError
 from harness.results import QUICK_FOLDER, Sample
 from sparing.failure import Failure
 from sparing.interrupting import resumable
+from studies.converters.frozen import VARIANTS, frozen_file, is_trained
 from training.data.sets import DataSet, load_data
 
 DATA = ("fashion-mnist", "mnist")
@@ -127,10 +132,10 @@ def draw(data: DataSet, runs: Path, plan: Plan) -> None:
 
 def train_around_frozen(data: DataSet, runs: Path, plan: Plan, console: Console) -> None:
     """What stands before a frozen classifier, of every seed."""
-    from benchmarks.compare.measuring.train_frozen import train_frozen
+    from studies.converters.train_frozen import train_frozen
 
     for seed in range(1, plan.seeds + 1):
-        train_frozen(data, runs, seed, plan.epochs, console)
+        train_frozen(data, seed_folder(runs, data.name, seed), seed, plan.epochs, console)
 
 
 def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sample]:
@@ -166,7 +171,7 @@ def replay_all(
     for one in track(candidates, "replaying", console=console):
         samples += replay(runs, data, one, trials)
     for seed in range(1, plan.seeds + 1):
-        if is_trained(runs, data.name, seed):
+        if is_trained(seed_folder(runs, data.name, seed)):
             samples += replay_frozen(runs, data, seed, trials)
         else:
             console.print(
@@ -187,15 +192,14 @@ def replay(runs: Path, data: DataSet, one: Candidate, trials: Trials) -> list[Sa
 
 
 def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[Sample]:
-    folder = seed_folder(runs, data.name, seed) / "measured"
+    folder = seed_folder(runs, data.name, seed)
     samples: list[Sample] = []
     for variant in VARIANTS:
-        path = frozen_file(runs, data.name, seed, variant)
-        identity = identify(path.read_bytes(), trials.identity)
+        path = frozen_file(folder, variant)
         samples += keep(
-            folder / path.with_suffix(".json").name,
-            identity,
-            partial(measure_frozen, runs, data, seed, variant, trials),
+            folder / "measured" / path.with_suffix(".json").name,
+            identify(path.read_bytes(), trials.identity),
+            partial(measure_frozen, folder, data, seed, variant, trials),
         )
     return samples
 

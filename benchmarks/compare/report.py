@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.compare.measuring.candidates import BASELINE, CANDIDATES, CONVERTERS
-from benchmarks.compare.measuring.corruptions import CORRUPTIONS
-from benchmarks.compare.measuring.frozen import VARIANTS
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Bars, Curves, Panel
 from benchmarks.reporting.tables import Column, Table, plain
 from benchmarks.reporting.targets import Figure, Target, each, ratio, total
 from harness.results import Results
+from studies.converters.corruptions import CORRUPTIONS
+from studies.converters.frozen import VARIANTS
 
 EXITS, DENSE, COST = "branchynet", "cbnet-dense", "bulk_cpu_us"
 # Accuracy in per cent: as published where every picture is converted, and of the best converter.

@@ -6,24 +6,34 @@ it is wrong. Of the gated converter it is also measured how many unrelated pictu
 own stage.
 """
 
+import gzip
+import json
+import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.compare.measuring.accuracy import BATCH_ROWS, share_right
 from benchmarks.compare.measuring.candidates import Candidate
-from benchmarks.compare.measuring.corruptions import corrupt, gather_unrelated
 from benchmarks.compare.measuring.kept import identify
+from core.devices import open_onnx
 from harness.load.traffic import Labels, Pictures
 from harness.results import Sample
 from harness.stage_time import StageRun, run_stages
-from training.data.sets import DataSet
+from studies.converters.corruptions import corrupt
+from studies.converters.frozen import frozen_file
+from training.data.sets import DataSet, load_data
 
 CONFIDENT = 0.9
 GATED, CONVERT = "cbnet-gated", 1  # the place of its converting stage
 SEED = 7
+OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # unrelated to each other
+_KMNIST = Path("kmnist") / "t10k-images-idx3-ubyte.gz"
+_IDX_HEAD_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,28 @@ def make_trials(data: DataSet, rows: int) -> Trials:
     parts = (part for name, these in sets for part in (name, these.tobytes()))
     identity = identify(data.identity, len(data.test.labels), *parts)
     return Trials(identity, labels, corrupted, unrelated)
+
+
+def gather_unrelated(data: str, rows: int, seed: int) -> dict[str, Pictures]:
+    """Pictures of none of the classes, by where they come from; KMNIST's where $SPARING_DATA has
+    them. Raises ValueError where the other data set is missing, or either is damaged.
+    """
+    found: dict[str, Pictures] = {}
+    if other := OTHER.get(data):
+        found[other] = load_data(other).test.pictures[:rows]
+    kmnist = Path(os.environ.get("SPARING_DATA", "")) / _KMNIST
+    if kmnist.is_file():
+        found["kmnist"] = _read_kmnist(kmnist)[:rows]
+    noise = np.random.default_rng(seed).integers(0, 256, (rows, 28, 28), dtype=np.uint8)
+    return found | {"noise": noise}
+
+
+def _read_kmnist(path: Path) -> Pictures:
+    try:
+        raw = gzip.decompress(path.read_bytes())
+        return np.frombuffer(raw, np.uint8, offset=_IDX_HEAD_BYTES).reshape(-1, 28, 28)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged, load it again or delete it: {error}") from error
 
 
 def measure_robustness(candidate: Candidate, trials: Trials) -> Iterator[Sample]:
@@ -73,3 +105,27 @@ def read_confidences(run: StageRun) -> npt.NDArray[np.float64]:
             for outcome in run.outcomes
         ]
     )
+
+
+def measure_frozen(
+    folder: Path, data: DataSet, seed: int, variant: str, trials: Trials
+) -> Iterator[Sample]:
+    """Accuracy of a way to live with a frozen classifier, on clean and on corrupted pictures."""
+    path = frozen_file(folder, variant)
+    facts = {
+        "accuracy": _share_right(path, data.test.pictures, data.test.labels),
+        "macs": float(json.loads(path.with_suffix(".json").read_text())["macs"]),
+    }
+    for name, pictures in trials.corrupted.items():
+        facts[f"corrupt_{name}"] = _share_right(path, pictures, trials.labels)
+    for metric, value in facts.items():
+        yield Sample(variant, seed, metric, value)
+
+
+def _share_right(path: Path, pictures: Pictures, labels: Labels) -> float:
+    session = open_onnx(path)
+    answers = [
+        session.run(["logits"], {"image": pictures[at : at + BATCH_ROWS]})[0].argmax(axis=1)
+        for at in range(0, len(pictures), BATCH_ROWS)
+    ]
+    return float((np.concatenate(answers) == labels).mean())

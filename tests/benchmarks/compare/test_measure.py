@@ -18,7 +18,6 @@ from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.accuracy import measure_accuracy
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import CANDIDATES, open_candidates
-from benchmarks.compare.measuring.frozen import VARIANTS, frozen_file
 from benchmarks.compare.measuring.robust import make_trials, measure_robustness
 from benchmarks.compare.measuring.times import (
     SERVER_SETTINGS,
@@ -34,6 +33,7 @@ from harness.results import Sample
 from harness.servers import run_sparing
 from harness.small_cnn import MACS, build_small_cnn
 from routes.offline import run_offline
+from studies.converters.frozen import VARIANTS, frozen_file
 from studies.converters.study import CANDIDATES as TRAINED
 from tests.fakes.comparison_routes import DATA, make_data, write_candidate, write_contest
 
@@ -48,7 +48,7 @@ def by_metric(samples: list[Sample]) -> dict[str, float]:
 
 def write_frozen(runs: Path, seed: int) -> None:
     for place, variant in enumerate(VARIANTS):
-        path = frozen_file(runs, DATA, seed, variant)
+        path = frozen_file(candidates.seed_folder(runs, DATA, seed), variant)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(build_small_cnn(seed=100 + place).SerializeToString())
         path.with_suffix(".json").write_text(f'{{"macs": {MACS}}}')

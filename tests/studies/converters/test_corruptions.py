@@ -1,22 +1,18 @@
 """Corruptions do what they are called, the stronger the more, and the same for the same seed."""
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from benchmarks.compare.measuring.corruptions import (
+from studies.converters.corruptions import (
     CORRUPTIONS,
+    Pictures,
     blur,
     corrupt,
     corrupt_mixed,
     fade,
-    gather_unrelated,
     occlude,
     shift,
 )
-from harness.load.traffic import Pictures
 
 RNG = np.random.default_rng(0)
 PICTURES = (RNG.integers(0, 2, (40, 28, 28)) * 255).astype(np.uint8)
@@ -79,32 +75,3 @@ def test_a_mix_leaves_about_a_sixth_as_they_are_and_corrupts_the_others() -> Non
     mixed = corrupt_mixed(many, np.random.default_rng(5))
     same = (mixed == many).all(axis=(1, 2)).mean()
     assert 0.12 < same < 0.22
-
-
-def test_unrelated_are_the_other_set_and_kmnist_where_it_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
-    assert list(gather_unrelated("nobody", 3, seed=1)) == ["noise"]
-    (tmp_path / "kmnist").mkdir()
-    raw = bytes([0, 0, 8, 3]) + np.array([40, 28, 28], ">u4").tobytes() + PICTURES.tobytes()
-    (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
-    found = gather_unrelated("nobody", 3, seed=1)
-    assert np.array_equal(found["kmnist"], PICTURES[:3])
-    with pytest.raises(ValueError, match="SPARING_DATA must hold fashion-mnist"):
-        gather_unrelated("mnist", 3, seed=1)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [b"junk", gzip.compress(bytes(16 + 50)), gzip.compress(b"x")[:-9]],
-    ids=["no gzip", "too short", "broken off"],  # gzip's bytes hold the time
-)
-def test_damaged_unrelated_are_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
-) -> None:
-    monkeypatch.setenv("SPARING_DATA", str(tmp_path))
-    (tmp_path / "kmnist").mkdir()
-    (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(raw)
-    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
-        gather_unrelated("nobody", 3, seed=1)

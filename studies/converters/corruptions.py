@@ -1,26 +1,17 @@
-"""Pictures as they should not be: five corruptions at three strengths, and unrelated ones.
+"""Pictures as they should not be: five corruptions at three strengths.
 
 After "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (arXiv
 1903.12261), in the few kinds that make sense for grey pictures of 28 pixels. Pure functions of
-pictures and a generator; what a net does with the result is `compare_robust`'s.
+pictures and a generator.
 """
 
-import gzip
-import os
-import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.load.traffic import Pictures
-from training.data.sets import load_data
-
+Pictures = npt.NDArray[np.uint8]
 Corruption = Callable[[Pictures, float, np.random.Generator], Pictures]
-OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}  # unrelated to each other
-_KMNIST = Path("kmnist") / "t10k-images-idx3-ubyte.gz"
-_IDX_HEAD_BYTES = 16
 
 
 def add_noise(pictures: Pictures, deviation: float, rng: np.random.Generator) -> Pictures:
@@ -99,28 +90,6 @@ def corrupt_mixed(pictures: Pictures, rng: np.random.Generator) -> Pictures:
         if len(rows):
             mixed[rows] = apply(pictures[rows], amount, rng)
     return mixed
-
-
-def gather_unrelated(data: str, rows: int, seed: int) -> dict[str, Pictures]:
-    """Pictures of none of the classes, by where they come from; KMNIST's where $SPARING_DATA has
-    them. Raises ValueError where the other data set is missing, or either is damaged.
-    """
-    found: dict[str, Pictures] = {}
-    if other := OTHER.get(data):
-        found[other] = load_data(other).test.pictures[:rows]
-    kmnist = Path(os.environ.get("SPARING_DATA", "")) / _KMNIST
-    if kmnist.is_file():
-        found["kmnist"] = _read_kmnist(kmnist)[:rows]
-    noise = np.random.default_rng(seed).integers(0, 256, (rows, 28, 28), dtype=np.uint8)
-    return found | {"noise": noise}
-
-
-def _read_kmnist(path: Path) -> Pictures:
-    try:
-        raw = gzip.decompress(path.read_bytes())
-        return np.frombuffer(raw, np.uint8, offset=_IDX_HEAD_BYTES).reshape(-1, 28, 28)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} is damaged, load it again or delete it: {error}") from error
 
 
 def _to_bytes(values: npt.NDArray[np.float64]) -> Pictures:

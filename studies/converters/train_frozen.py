@@ -4,8 +4,7 @@ The study's `light` net is the deployed one. What stands before it learns by CBN
 (`training.fitting.converting`) on corrupted pictures: `converted` towards an easy picture of the
 class, `cleaned` towards the picture as it was, `guided` and `cleaned and guided` towards that and
 the frozen classifier's right answer. `retrained` is a net of the same shape that learns its classes
-from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the study had. What they are
-worth is `compare_frozen`'s.
+from corrupted pictures. Each has `EPOCHS` epochs, or fewer where the study had.
 """
 
 import json
@@ -19,9 +18,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.compare.measuring.candidates import seed_folder
-from benchmarks.compare.measuring.corruptions import corrupt_mixed
-from benchmarks.compare.measuring.frozen import (
+from studies.converters.corruptions import corrupt_mixed
+from studies.converters.frozen import (
     AS_IT_IS,
     CLEANED,
     CONVERTED,
@@ -49,21 +47,20 @@ PARITY_ROWS = 500
 
 
 def train_frozen(
-    data: DataSet, runs: Path, seed: int, epochs: int | None, console: Console
+    data: DataSet, folder: Path, seed: int, epochs: int | None, console: Console
 ) -> None:
     """Train what is not trained yet; ValueError where the study of that seed was not trained."""
     torch.set_num_threads(1)
-    folder = seed_folder(runs, data.name, seed)
     experiment = Experiment(data, folder, seed, min(epochs or EPOCHS, EPOCHS), NETS)
     if not (experiment.folder / f"{FROZEN}.safetensors").exists():
         raise ValueError(f"{experiment.folder} has no net {FROZEN}, which is to be frozen")
     targets = make_targets(experiment, "clusters")
-    place = frozen_file(runs, data.name, seed, AS_IT_IS)
+    place = frozen_file(folder, AS_IT_IS)
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(experiment.folder / f"{FROZEN}.onnx", place)
     _tell_macs(place)
     for variant, job in make_jobs(experiment, targets).items():
-        path = frozen_file(runs, data.name, seed, variant)
+        path = frozen_file(folder, variant)
         if not is_finished(job.name, path.parent, job.recipe) or not path.exists():
             train(job, path.parent, lambda line: console.print(f"frozen {line}"))
             _export(experiment, job, targets, path)

@@ -9,8 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from benchmarks.compare.measuring.candidates import seed_folder
-from benchmarks.compare.measuring.frozen import (
+from studies.converters.frozen import (
     AS_IT_IS,
     CLEANED,
     CONVERTED,
@@ -18,12 +17,9 @@ from benchmarks.compare.measuring.frozen import (
     VARIANTS,
     frozen_file,
     is_trained,
-    measure_frozen,
 )
-from benchmarks.compare.measuring.robust import make_trials
-from benchmarks.compare.measuring.train_frozen import FROZEN, make_jobs, train_frozen
-from core.devices import open_onnx
 from studies.converters.nets import NETS
+from studies.converters.train_frozen import FROZEN, make_jobs, train_frozen
 from tests.fakes.comparison_routes import DATA, make_squares
 from training.data.sets import DataSet, Source
 from training.export.converters import export_classifier
@@ -44,7 +40,7 @@ def squares() -> DataSet:
 def experiment(squares: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """A contest as far as the frozen classifier's company needs it."""
     torch.set_num_threads(1)
-    folder = seed_folder(tmp_path_factory.mktemp("runs"), DATA, 1)
+    folder = tmp_path_factory.mktemp("seed1")
     experiment = Experiment(squares, folder, 1, 4, NETS)
     for name in ("lenet", "branchynet", FROZEN):
         train_net(experiment, name, lambda _: None)
@@ -66,29 +62,19 @@ def test_targets_are_easy_or_clean_and_pictures_are_corrupted(experiment: Experi
 
 
 def test_all_are_trained_once_and_the_frozen_net_stays_as_it_is(experiment: Experiment) -> None:
-    runs, data = experiment.folder.parents[1], experiment.data
-    assert not is_trained(runs, DATA, 1)
-    train_frozen(data, runs, 1, 2, QUIET)
-    assert is_trained(runs, DATA, 1)
-    before = {variant: frozen_file(runs, DATA, 1, variant).read_bytes() for variant in VARIANTS}
+    folder, data = experiment.folder, experiment.data
+    assert not is_trained(folder)
+    train_frozen(data, folder, 1, 2, QUIET)
+    assert is_trained(folder)
+    before = {variant: frozen_file(folder, variant).read_bytes() for variant in VARIANTS}
     assert before[AS_IT_IS] == (experiment.folder / f"{FROZEN}.onnx").read_bytes()
     frozen = experiment.load(FROZEN).state_dict()
     for name in ("converts", "guides", "cleans"):
         trained = load_file(experiment.folder / "frozen" / f"{name}.safetensors")
         assert all(torch.equal(frozen[one], trained[f"classifier.{one}"]) for one in frozen)
     stamps = [path.stat().st_mtime_ns for path in experiment.folder.glob("frozen/*.safetensors")]
-    train_frozen(data, runs, 1, 2, QUIET)
+    train_frozen(data, folder, 1, 2, QUIET)
     assert [p.stat().st_mtime_ns for p in experiment.folder.glob("frozen/*.safetensors")] == stamps
-
-    trials = make_trials(data, 50)
-    values = {s.metric: s.value for s in measure_frozen(runs, data, 1, AS_IT_IS, trials)}
-    session = open_onnx(frozen_file(runs, DATA, 1, AS_IT_IS))
-    (logits,) = session.run(["logits"], {"image": trials.corrupted["noise_3"]})
-    assert values["corrupt_noise_3"] == pytest.approx(
-        (logits.argmax(axis=1) == trials.labels).mean()
-    )
-    assert values["accuracy"] > 0.9
-    assert values["macs"] > 100_000
 
 
 def test_without_the_contest_the_missing_net_is_named(squares: DataSet, tmp_path: Path) -> None:
