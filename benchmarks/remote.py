@@ -1,97 +1,61 @@
 """`python -m benchmarks.remote`: the second cache tier, against a real Redis.
 
-Three questions. What a key costs: CPU of our process and of Redis, in batches of 64. Whether a
+Two questions. What a key costs: CPU of our process and of Redis, in batches of 64. Whether a
 second process has the hit rate of one big cache: two processes, each with a small cache of its
-own, answer the requests of the Mooncake traces (arXiv 2407.00079) in turns, block ids as keys. And
-what a Redis that fails adds to the server's latency. It is part of the report on the cache.
+own, answer the requests of the Mooncake traces (arXiv 2407.00079) in turns, block ids as keys. It
+is part of the report on the cache. What a Redis that fails does is `reliability.redis_faults`.
 """
 
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 
 import numpy as np
 from rich.console import Console
 
-from benchmarks.caching.faults import measure_faults
 from benchmarks.caching.mooncake import TRACES
 from benchmarks.caching.pair import measure_pair, read_requests
 from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Bars, Panel
 from benchmarks.reporting.tables import Table, plain
-from benchmarks.reporting.targets import Figure, Target, difference, value
+from benchmarks.reporting.targets import Target, difference, value
 from cache.remote_cache import MAX_KEYS, RemoteCache
 from core.messages import Array, Key, Outcome
 from harness.process_tree import read_cpu_s
 from harness.results import Results, Sample
 from harness.services.redis_server import RedisServer
-from training.data.sets import load_data
 
 BATCHES = 2000  # of each kind, a run
 QUICK = 20  # times fewer of each
 SECRET = b"s" * 32
 KEYS = {"hit": "looking up what is there", "miss": "what is not", "store": "storing"}
 SECOND, BIG, ALONE = "second process", "one big memory", "second process alone"
-TIMEOUT_MS = 10.0  # the setting's default
 COLUMNS = plain({
     "cpu_us": "CPU µs/key",
     "redis_cpu_us": "CPU µs/key of Redis",
     "hit_rate": "hit rate",
     "keys": "keys",
-    "plain_p99_ms": "p99 ms, no second tier",
-    "well_p99_ms": "p99 ms, Redis well",
-    "p99_ms": "p99 ms, fault",
-    "slowest_ms": "slowest ms, fault",
-    "counted": "keys counted as errors",
 })  # fmt: skip
 
 
-def list_targets(results: Results) -> Sequence[Target]:
-    faults = list_faults(results)
-    return [
-        *(
-            Target(f"CPU a key in batches of 64, {words}", value(case, "cpu_us"), 20, unit="µs")
-            for case, words in KEYS.items()
-        ),
-        *(
-            Target(f"Hit rate of the second process below one big cache's, {trace}",
-                   difference(f"{BIG} @ {trace}", f"{SECOND} @ {trace}", "hit_rate", 100), 2,
-                   unit="points", digits=2)
-            for trace in TRACES
-        ),
-        *(
-            Target(f"Redis {fault}: added p99", _add(fault), TIMEOUT_MS, unit="ms")
-            for fault in faults
-        ),
-        Target("Wrong answers, all faults", _reduce(sum, faults, "wrong"), 0, digits=0),
-        Target("Errors, all faults", _reduce(sum, faults, "errors"), 0, digits=0),
-        Target("Keys counted as errors, the least of any fault", _reduce(min, faults, "counted"),
-               at_least=1, digits=0),
-    ]  # fmt: skip
-
-
-def _add(fault: str) -> Figure:
-    with_fault, without = value(fault, "p99_ms"), value(fault, "plain_p99_ms")
-    return lambda results: with_fault(results) - without(results)
-
-
-def _reduce(function: Callable[[list[float]], float], faults: Sequence[str], metric: str) -> Figure:
-    """What has to hold in every run of every fault."""
-    return lambda results: np.array(
-        [function([one for fault in faults for one in results.values(fault, metric)])]
-    )
-
-
-def list_faults(results: Results) -> list[str]:
-    measured = [sample.case for sample in results.samples if sample.metric == "p99_ms"]
-    return list(dict.fromkeys(measured))
+TARGETS = (
+    *(
+        Target(f"CPU a key in batches of 64, {words}", value(case, "cpu_us"), 20, unit="µs")
+        for case, words in KEYS.items()
+    ),
+    *(
+        Target(f"Hit rate of the second process below one big cache's, {trace}",
+               difference(f"{BIG} @ {trace}", f"{SECOND} @ {trace}", "hit_rate", 100), 2,
+               unit="points", digits=2)
+        for trace in TRACES
+    ),
+)  # fmt: skip
 
 
 def draw(results: Results) -> list[Panel]:
-    """What a key costs, what the second process finds, and p99 with each fault."""
-    faults = list_faults(results)
+    """What a key costs, and what the second process finds."""
     return [
         Bars("CPU a key in batches of 64, µs", [*KEYS], {
             words: [results.median(case, metric) for case in KEYS]
@@ -101,24 +65,17 @@ def draw(results: Results) -> list[Panel]:
             words: [100 * results.median(f"{system} @ {trace}", "hit_rate") for trace in TRACES]
             for system, words in ((ALONE, "alone"), (SECOND, "shared Redis"), (BIG, BIG))
         }, 1),
-        Bars("p99 under load, ms", faults, {
-            words: [results.median(fault, metric) for fault in faults]
-            for metric, words in (("plain_p99_ms", "no second tier"), ("p99_ms", "with the fault"))
-        }, 1),
     ]  # fmt: skip
 
 
-REPORT = Report("remote", "cache", "What processes share", list_targets, draw, [Table(COLUMNS)])
+REPORT = Report("remote", "cache", "What processes share", TARGETS, draw, [Table(COLUMNS)])
 
 
 def measure_tier(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     scale = QUICK if options.quick else 1
-    test, requests = load_data("cifar10").test, read_requests(scale)
+    requests = read_requests(scale)
     yield from measure_keys(options.runs, BATCHES // scale, console)
     yield from measure_pair(requests, console)
-    yield from measure_faults(
-        options.models, test.pictures, options.runs, console, quick=options.quick
-    )
 
 
 def measure_keys(runs: int, batches: int, console: Console) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ from benchmarks.exits import REPORT as EXITS
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
 from benchmarks.serving.report import REPORT as SERVING
-from benchmarks.similar.report import REPORT as SIMILAR
+from benchmarks.similar import REPORT as SIMILAR
 from benchmarks.tracing import REPORT as TRACING
 from benchmarks.workers import REPORT as WORKERS
 from harness.results import FOLDER, find_newest

@@ -1,1 +1,1 @@
-"""What the benchmarks of the cache share: traces, policies, and a Redis that fails."""
+"""What the benchmarks of the cache share: traces, policies, near-duplicates and audits."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.similar.near_duplicates import make_kind
-from benchmarks.similar.tiers import Stream, ask_tier, compute, mix, open_tier
+from benchmarks.caching.near_duplicates import make_kind
+from benchmarks.caching.tiers import Stream, ask_tier, compute, mix, open_tier
 from cache.audit import Audit
 from cache.perceptual import Sketch, sketch_pictures
 from harness.load.traffic import Pictures

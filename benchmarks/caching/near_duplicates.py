@@ -5,7 +5,8 @@ pictures [N,H,W]; whose answers they share is left to `benchmarks.similar`.
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from PIL import Image
 
 from harness.load.traffic import Pictures
 
+T = TypeVar("T")
+BILINEAR = Image.Resampling.BILINEAR
 Change = Callable[[Pictures, np.random.Generator], Pictures]
 
 
@@ -38,57 +41,45 @@ def _noise(pictures: Pictures, rng: np.random.Generator) -> Pictures:
 
 
 def _brighten(levels: int) -> Change:
-    def change(pictures: Pictures, rng: np.random.Generator) -> Pictures:
-        return _to_bytes(pictures + rng.choice([-levels, levels], (len(pictures), 1, 1)) * 1.0)
-
-    return change
+    return lambda pictures, rng: _to_bytes(
+        pictures + rng.choice([-levels, levels], (len(pictures), 1, 1)) * 1.0
+    )
 
 
 def _compress(quality: int) -> Change:
-    def change(pictures: Pictures, rng: np.random.Generator) -> Pictures:
-        return np.stack([_as_jpeg(picture, quality) for picture in pictures])
+    def save(image: Image.Image, _: None) -> Image.Image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer)
 
-    return change
+    return lambda pictures, rng: _change_each(pictures, [None] * len(pictures), save)
 
 
 def _shift(pixels: float) -> Change:
     """Along both axes, to either side; parts of a pixel bilinearly, and black comes in."""
 
-    def change(pictures: Pictures, rng: np.random.Generator) -> Pictures:
-        signs = rng.choice([-pixels, pixels], (len(pictures), 2)).tolist()
-        return np.stack(
-            [
-                _move(picture, (1, 0, across, 0, 1, down))
-                for picture, (across, down) in zip(pictures, signs, strict=True)
-            ]
-        )
+    def move(image: Image.Image, by: tuple[float, float]) -> Image.Image:
+        matrix = (1, 0, by[0], 0, 1, by[1])
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, BILINEAR)
 
-    return change
+    return lambda pictures, rng: _change_each(
+        pictures, rng.choice([-pixels, pixels], (len(pictures), 2)).tolist(), move
+    )
 
 
 def _turn(degrees: float) -> Change:
-    def change(pictures: Pictures, rng: np.random.Generator) -> Pictures:
-        turned = []
-        for picture, angle in zip(
-            pictures, rng.choice([-degrees, degrees], len(pictures)), strict=True
-        ):
-            image = Image.fromarray(picture).rotate(angle, Image.Resampling.BILINEAR)
-            turned.append(np.asarray(image))
-        return np.stack(turned)
-
-    return change
+    return lambda pictures, rng: _change_each(
+        pictures,
+        rng.choice([-degrees, degrees], len(pictures)).tolist(),
+        lambda image, angle: image.rotate(angle, BILINEAR),
+    )
 
 
-def _move(picture: Pictures, matrix: tuple[float, ...]) -> Pictures:
-    image = Image.fromarray(picture)
-    moved = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    return np.asarray(moved, np.uint8)
-
-
-def _as_jpeg(picture: Pictures, quality: int) -> Pictures:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer), np.uint8)
+def _change_each(
+    pictures: Pictures, how: Sequence[T], change: Callable[[Image.Image, T], Image.Image]
+) -> Pictures:
+    images = (change(Image.fromarray(one), by) for one, by in zip(pictures, how, strict=True))
+    return np.stack([np.asarray(image, np.uint8) for image in images])
 
 
 def _to_bytes(values: npt.NDArray[np.float64]) -> Pictures:

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.similar.audits import BROKEN, RATES, find_broken, find_rate
-from benchmarks.similar.measure import TIERS, measure_sharing
-from benchmarks.similar.near_duplicates import KINDS, make_kind, make_mixed
-from benchmarks.similar.report import MIXED, REPORT
-from benchmarks.similar.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
+from benchmarks.caching.audits import BROKEN, RATES, find_broken, find_rate
+from benchmarks.caching.near_duplicates import KINDS, make_kind, make_mixed
+from benchmarks.caching.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
+from benchmarks.similar import MIXED, PAPER, REPORT, VARIANTS, measure_sharing
 from core.devices import CpuDevice
 from harness.live_server import ROOT
 from harness.results import Results, Sample
@@ -18,6 +17,7 @@ from harness.stage_time import open_route
 from routes.loading import LoadedRoute
 from routes.offline import run_offline
 
+TIERS = (*VARIANTS, PAPER)
 RNG = np.random.default_rng(0)
 WAVES = np.add.outer(np.sin(np.arange(28) / 3), np.cos(np.arange(28) / 4))
 PICTURES = np.stack([

@@ -1,1 +1,0 @@
-"""What answers shared between similar pictures are worth."""

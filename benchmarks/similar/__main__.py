@@ -1,5 +1,0 @@
-"""`python -m benchmarks.similar`."""
-
-from benchmarks.similar.measure import main
-
-main()
