@@ -6,12 +6,12 @@ from benchmarks.bento import REPORT as BENTO
 from benchmarks.compare.report import REPORTS as COMPARE
 from benchmarks.dual_cnn import REPORTS as DUAL_CNN
 from benchmarks.duplicates import make_report
-from benchmarks.energy.report import REPORT as ENERGY
+from benchmarks.energy import REPORT as ENERGY
 from benchmarks.eviction import REPORT as EVICTION
 from benchmarks.exits import REPORT as EXITS
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
-from benchmarks.serving.report import REPORT as SERVING
+from benchmarks.serving.measure import REPORT as SERVING
 from benchmarks.similar import REPORT as SIMILAR
 from benchmarks.tracing import REPORT as TRACING
 from benchmarks.workers import REPORT as WORKERS

@@ -30,8 +30,8 @@ from benchmarks.compare.measuring.robust import (
 from benchmarks.compare.measuring.times import SHAPES, measure_times
 from benchmarks.compare.report import REPORTS
 from benchmarks.reporting.command import publish
-from benchmarks.reporting.intervals import MAX_RUNS
 from benchmarks.reporting.pages import DOCS
+from benchmarks.reporting.tables import MAX_RUNS
 from core.errors import SparingError
 from harness.results import QUICK_FOLDER, Sample
 from sparing.failure import Failure

@@ -1,13 +1,17 @@
 """Tables of what was measured, declared by their columns and rendered as Markdown."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from benchmarks.reporting.intervals import mean_and_margin
 from harness.results import Results
+
+# The 97.5 % quantile of Student's t by degrees of freedom, 1 to 9.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+MAX_RUNS = len(_T) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,13 @@ class Table:
 def make_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and half of its interval of 95 % (Student); None for a single value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    freedom = len(values) - 1
+    variance = math.fsum((value - mean) ** 2 for value in values) / freedom
+    return mean, _T[freedom - 1] * math.sqrt(variance / len(values))

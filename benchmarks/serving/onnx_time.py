@@ -1,14 +1,11 @@
-"""What a model costs bare: ONNX Runtime on one thread, CPU-µs a picture by batch size.
-
-The part of a request that no server can save.
-"""
+"""What a model costs bare: ONNX Runtime on one thread, the part that no server can save."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from core.devices import open_onnx
@@ -19,12 +16,13 @@ def measure_onnx(path: Path, batches: Sequence[int], seconds: float) -> dict[int
     warm-up of a tenth of it.
     """
     session = open_onnx(path)
-    source = session.get_inputs()[0]
-    size = [int(dimension) for dimension in source.shape[1:]]
     rng = np.random.default_rng(0)
     found: dict[int, dict[str, float]] = {}
     for batch in batches:
-        feed = {source.name: rng.integers(0, 256, (batch, *size), dtype=np.uint8)}
+        feed = {
+            node.name: _make_noise(rng, node.type, (batch, *node.shape[1:]))
+            for node in session.get_inputs()
+        }
         _call_for(seconds / 10, session, feed)
         cpu_s = time.process_time()
         walls_s = _call_for(seconds, session, feed)
@@ -36,8 +34,14 @@ def measure_onnx(path: Path, batches: Sequence[int], seconds: float) -> dict[int
     return found
 
 
+def _make_noise(rng: np.random.Generator, kind: str, shape: Sequence[int]) -> np.ndarray:
+    if kind == "tensor(uint8)":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return rng.random(shape, dtype=np.float32)
+
+
 def _call_for(
-    seconds: float, session: onnxruntime.InferenceSession, feed: dict[str, npt.NDArray[np.uint8]]
+    seconds: float, session: onnxruntime.InferenceSession, feed: dict[str, Any]
 ) -> list[float]:
     """Seconds of each call; at least three calls."""
     walls_s: list[float] = []

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from benchmarks.compare.measuring.accuracy import BATCH_ROWS
 from benchmarks.compare.measuring.candidates import Candidate
-from benchmarks.energy.measure import MODEL_SETTINGS, NO_CACHE, read_source
-from benchmarks.energy.report import SOURCES
+from benchmarks.energy import MODEL_SETTINGS, NO_CACHE, SOURCES, read_source
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import run_load
 from harness.load.traffic import (

@@ -151,7 +151,7 @@ def test_bare_nets_count_as_often_as_pictures_run_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "CANDIDATES", FEW)
-    monkeypatch.setattr("benchmarks.compare.measuring.bare.time_bare", lambda session: 10.0)
+    monkeypatch.setattr("benchmarks.compare.measuring.bare.time_bare", lambda path: 10.0)
     write_contest(tmp_path, 1, list(FEW))
     found = open_candidates(tmp_path, DATA, 1)
     reached = {"lenet": [1.0], "branchynet": [1.0, 0.3], "cbnet-gated": [1.0, 0.5, 0.1]}

@@ -2,8 +2,7 @@
 
 import pytest
 
-from benchmarks.reporting.intervals import MAX_RUNS, mean_and_margin
-from benchmarks.reporting.tables import Column, Table, plain
+from benchmarks.reporting.tables import MAX_RUNS, Column, Table, mean_and_margin, plain
 from harness.results import Results, Sample
 
 RESULTS = Results({}, [

@@ -1,1 +1,0 @@
-"""Whether the energy ledger is right, what it costs, and joules a picture."""

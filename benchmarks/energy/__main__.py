@@ -1,5 +1,0 @@
-"""`python -m benchmarks.energy`."""
-
-from benchmarks.energy.measure import main
-
-main()
