@@ -131,13 +131,19 @@ def measure(
 ) -> list[Sample]:
     """Every case once a run, every other run in reverse order."""
     samples: list[Sample] = []
-    settings = {name: SETTINGS[name] for name in SERVERS}
-    with run_servers(served, settings, work) as servers:
+    with run_servers(served, {name: SETTINGS[name] for name in SERVERS}, work) as servers:
         cases = list(list_cases(served, servers, pictures))
         for run in range(runs):
             for case, route in cases if run % 2 == 0 else reversed(cases):
-                found = measure_case(case, route, servers[case.server], work, seconds)
-                samples += [Sample(case.name, run, name, value) for name, value in found.items()]
+                counters = {
+                    "seconds": ("sparing_stage_seconds_sum", {"route": route}),
+                    "rows": ("sparing_rows_total", {"route": route}),
+                }
+                with count_spent(servers[case.server], counters) as spent:
+                    found = run_load(case, servers[case.server], work, seconds)
+                found["device_us"] = spent["seconds"] / spent["rows"] * 1e6
+                samples += [Sample(case.name, run, name, found[name])
+                            for name in (*LOAD_METRICS, "device_us")]  # fmt: skip
                 console.print(
                     f"run {run + 1} {case.name:20} {found['requests_s']:6.0f}/s "
                     f"{found['device_us']:6.0f} device µs a picture, p99 {found['p99_ms']:.1f} ms"
@@ -158,20 +164,6 @@ def list_cases(
         traffic, headers = make_binary_traffic(servers[server], route, pictures, labels[route])
         path = f"/v2/models/{route}/infer"
         yield Case(name, server, CASCADE_CONNECTIONS, traffic, path, headers), route
-
-
-def measure_case(
-    case: Case, route: str, server: Server, work: Path, seconds: float
-) -> dict[str, float]:
-    """One load, and the seconds inside the route's stages for each picture of it."""
-    counters = {
-        "seconds": ("sparing_stage_seconds_sum", {"route": route}),
-        "rows": ("sparing_rows_total", {"route": route}),
-    }
-    with count_spent(server, counters) as spent:
-        load = run_load(case, server, work, seconds)
-    device_us = spent["seconds"] / spent["rows"] * 1e6
-    return {name: load[name] for name in LOAD_METRICS} | {"device_us": device_us}
 
 
 if __name__ == "__main__":

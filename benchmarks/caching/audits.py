@@ -29,24 +29,10 @@ QUIET_HITS = 20_000
 QUIET_SEEDS = 300  # of each run
 
 
-def _one_for_all(pictures: Pictures) -> Sequence[Sketch]:
-    return sketch_pictures(np.broadcast_to(_ONE, pictures.shape))
-
-
-def _rows_mixed_up(pictures: Pictures) -> Sequence[Sketch]:
-    """Each gets the sketch of the picture before it in the batch."""
-    return sketch_pictures(np.roll(pictures, 1, axis=0))
-
-
 def _blind_witness(pictures: Pictures) -> Sequence[Sketch]:
     """The hash is right, but what should verify it agrees to everything."""
     nothing = np.zeros((1, 1), np.uint8)
     return [one._replace(signature=nothing, level=0.0) for one in sketch_pictures(pictures)]
-
-
-def _dark(pictures: Pictures) -> Sequence[Sketch]:
-    """Pictures were scaled down once too often: eight levels are left."""
-    return sketch_pictures(pictures // 32)
 
 
 def _four_blocks(pictures: Pictures) -> Sequence[Sketch]:
@@ -58,10 +44,10 @@ def _four_blocks(pictures: Pictures) -> Sequence[Sketch]:
 
 _ONE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
 BROKEN: Mapping[str, Callable[[Pictures], Sequence[Sketch]]] = {
-    "one sketch for all": _one_for_all,
-    "rows of a batch mixed up": _rows_mixed_up,
+    "one sketch for all": lambda some: sketch_pictures(np.broadcast_to(_ONE, some.shape)),
+    "rows of a batch mixed up": lambda some: sketch_pictures(np.roll(some, 1, axis=0)),
     "witness agrees to everything": _blind_witness,
-    "pictures scaled down to eight levels": _dark,
+    "pictures scaled down to eight levels": lambda some: sketch_pictures(some // 32),
     "sees four blocks": _four_blocks,
 }
 

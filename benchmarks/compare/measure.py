@@ -8,7 +8,7 @@ command goes on. The numbers go to `benchmarks/results/` and `docs/reports/cbnet
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.compare.measuring.accuracy import measure_accuracy
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import Candidate, open_candidates, seed_folder
 from benchmarks.compare.measuring.kept import identify, keep, read_kept
-from benchmarks.compare.measuring.robust import (
+from benchmarks.compare.measuring.replay import (
     Trials,
     gather_unrelated,
     make_trials,
+    measure_accuracy,
     measure_frozen,
     measure_robustness,
 )
@@ -83,8 +83,7 @@ def main() -> None:
             if options.only in (None, "train", "frozen"):
                 train_around_frozen(data, runs, plan, console)
             if options.only == "replay":
-                candidates = gather(data, runs, plan)
-                replay_all(data, runs, plan, candidates, console)
+                replay_all(data, runs, plan, gather(data, runs, plan), console)
             if options.only in (None, "measure"):
                 samples = measure(data, runs, plan, console)
                 command = f"sparing compare --data {options.data} {plan.say()}"
@@ -159,11 +158,7 @@ def gather(data: DataSet, runs: Path, plan: Plan) -> list[Candidate]:
 
 
 def replay_all(
-    data: DataSet,
-    runs: Path,
-    plan: Plan,
-    candidates: Sequence[Candidate],
-    console: Console,
+    data: DataSet, runs: Path, plan: Plan, candidates: Sequence[Candidate], console: Console
 ) -> list[Sample]:
     """All that does not depend on how busy the machine is."""
     trials = make_trials(data, plan.trial_rows)
@@ -174,21 +169,15 @@ def replay_all(
         if is_trained(seed_folder(runs, data.name, seed)):
             samples += replay_frozen(runs, data, seed, trials)
         else:
-            console.print(
-                f"seed {seed}: left out what was not trained, around the frozen classifier"
-            )
+            console.print(f"seed {seed}: nothing was trained around the frozen classifier")
     return samples
 
 
 def replay(runs: Path, data: DataSet, one: Candidate, trials: Trials) -> list[Sample]:
-    folder = seed_folder(runs, data.name, one.seed) / "measured"
-    identity = identify(one.digest, trials.identity)
-
-    def measure_both() -> Iterator[Sample]:
-        yield from measure_accuracy(one, data)
-        yield from measure_robustness(one, trials)
-
-    return keep(folder / f"{one.name}.json", identity, measure_both)
+    place = seed_folder(runs, data.name, one.seed) / "measured" / f"{one.name}.json"
+    return keep(place, identify(one.digest, trials.identity), lambda: [
+        *measure_accuracy(one, data), *measure_robustness(one, trials)
+    ])  # fmt: skip
 
 
 def replay_frozen(runs: Path, data: DataSet, seed: int, trials: Trials) -> list[Sample]:

@@ -5,8 +5,8 @@ in time.
 """
 
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -59,7 +59,13 @@ def measure_kinds(
         served = gather_models(models, work) if models else work / "models"
         if models is None:
             small_cnn.write_small_cnn(served)
-        servers = stack.enter_context(_run_servers(kinds, served, work))
+        servers: dict[str, Server] = {}
+        for name in SERVERS:
+            settings = work / f"{name}.toml"
+            settings.write_text(case_list.SETTINGS[name])
+            for kind, start in kinds.items():
+                server = start(served, settings, work / f"{kind}-{name}")
+                servers[f"{name}-{kind}"] = stack.enter_context(server)
         built = [
             _build(kind, servers, served, compared, shipped=models is not None) for kind in kinds
         ]
@@ -69,9 +75,9 @@ def measure_kinds(
         for run in range(runs):
             samples += measure_cases(cases, servers, work, run, seconds, console)
         for kind in kinds:
-            server = servers[f"default-{kind}"]
-            resident_mb = read_resident_bytes(server.pid) / 1e6
-            samples.append(Sample(f"start-{kind}", 0, "ready_s", server.ready_s))
+            one = servers[f"default-{kind}"]
+            resident_mb = read_resident_bytes(one.pid) / 1e6
+            samples.append(Sample(f"start-{kind}", 0, "ready_s", one.ready_s))
             samples.append(Sample(f"start-{kind}", 0, "resident_mb", resident_mb))
     return samples
 
@@ -113,18 +119,3 @@ def _build(
         for case in built
         if case.name in compared
     ]
-
-
-@contextmanager
-def _run_servers(
-    kinds: Mapping[str, Start], served: Path, work: Path
-) -> Iterator[Mapping[str, Server]]:
-    with ExitStack() as stack:
-        servers: dict[str, Server] = {}
-        for name in SERVERS:
-            settings = work / f"{name}.toml"
-            settings.write_text(case_list.SETTINGS[name])
-            for kind, start in kinds.items():
-                server = start(served, settings, work / f"{kind}-{name}")
-                servers[f"{name}-{kind}"] = stack.enter_context(server)
-        yield servers

@@ -13,15 +13,7 @@ from harness.stage_time import open_route
 from routes.loading import LoadedRoute
 
 BASELINE = "lenet"
-UNCONVERTED = "light-full"
 CONVERTERS = ("cbnet", "cbnet-dense", "cbnet-gated", "encoder-only")
-# What each would be without converting.
-BEHIND = {
-    "cbnet": "light-distilled",
-    "cbnet-dense": "truncated",
-    "cbnet-gated": UNCONVERTED,
-    "encoder-only": "plain-encoder",
-}
 CANDIDATES: Mapping[str, str] = {
     "lenet": "LeNet, the whole net for every picture",
     "branchynet": "BranchyNet: LeNet with an early exit",
@@ -35,8 +27,8 @@ CANDIDATES: Mapping[str, str] = {
     "cbnet-gated": "a light net (`light`, `light-distilled` or `encoder-only`, which held-out "
     "pictures chose); unsure pictures converted; a full net where the gate refuses",
     "encoder-only": "the converter's encoder and a linear head, without a decoder",
-    "plain-encoder": "the same net that never was a converter's, learnt as long as both",
-    UNCONVERTED: "the gated converter without its converter: its light net, then its full one",
+    "plain-encoder": "the same net, never part of a converter, trained as long as both",
+    "light-full": "the gated converter without its converter: its light net, then its full one",
     "dual": "the distilled light CNN, then the small one for unsure pictures",
 }
 

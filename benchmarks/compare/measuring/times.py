@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.compare.measuring.accuracy import BATCH_ROWS
 from benchmarks.compare.measuring.candidates import Candidate
+from benchmarks.compare.measuring.replay import BATCH_ROWS
 from benchmarks.energy import MODEL_SETTINGS, NO_CACHE, SOURCES, read_source
 from benchmarks.serving.cases import Case
 from benchmarks.serving.measure import run_load

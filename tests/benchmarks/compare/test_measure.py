@@ -15,10 +15,9 @@ from benchmarks.compare import measure as compare
 from benchmarks.compare.measure import QUICK, Plan, gather, measure
 from benchmarks.compare.measuring import candidates
 from benchmarks.compare.measuring import times as compare_time
-from benchmarks.compare.measuring.accuracy import measure_accuracy
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import CANDIDATES, open_candidates
-from benchmarks.compare.measuring.robust import make_trials, measure_robustness
+from benchmarks.compare.measuring.replay import make_trials, measure_accuracy, measure_robustness
 from benchmarks.compare.measuring.times import (
     SERVER_SETTINGS,
     SHAPES,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.compare.measuring.robust import gather_unrelated, make_trials, measure_frozen
+from benchmarks.compare.measuring.replay import gather_unrelated, make_trials, measure_frozen
 from core.devices import open_onnx
 from harness.small_cnn import MACS, build_small_cnn
 from studies.converters.frozen import AS_IT_IS, frozen_file

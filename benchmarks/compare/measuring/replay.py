@@ -1,4 +1,7 @@
-"""What candidates make of pictures as they should not be: accuracy, and confidence in nonsense.
+"""What candidates answer, replayed in this process: right or wrong, and how confident of nonsense.
+
+A stage's answers do not depend on its batch nor on who runs it, so a replay tells what the server
+would say; `times` holds the two together. Stages are counted in the order they are run.
 
 Confidence is here the largest probability of the answer, whatever score a route decides by, so that
 all are held to the same. An unrelated picture is of none of the classes: every confident answer to
@@ -17,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.compare.measuring.accuracy import BATCH_ROWS, share_right
 from benchmarks.compare.measuring.candidates import Candidate
 from benchmarks.compare.measuring.kept import identify
 from core.devices import open_onnx
@@ -28,6 +30,7 @@ from studies.converters.corruptions import corrupt
 from studies.converters.frozen import frozen_file
 from training.data.sets import DataSet, load_data
 
+BATCH_ROWS = 64
 CONFIDENT = 0.9
 GATED, CONVERT = "cbnet-gated", 1  # the place of its converting stage
 SEED = 7
@@ -77,6 +80,39 @@ def _read_kmnist(path: Path) -> Pictures:
         return np.frombuffer(raw, np.uint8, offset=_IDX_HEAD_BYTES).reshape(-1, 28, 28)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{path} is damaged, load it again or delete it: {error}") from error
+
+
+def measure_accuracy(candidate: Candidate, data: DataSet) -> Iterator[Sample]:
+    """One value a seed of everything; accuracy on held-out pictures too, to choose by."""
+    run = run_stages(candidate.pipeline, data.test.pictures, BATCH_ROWS)
+    held_out = run_stages(candidate.pipeline, data.held_out.pictures, BATCH_ROWS)
+    rows = len(data.test.labels)
+    facts = {
+        "accuracy": share_right(run, data.test.labels),
+        "held_out_accuracy": share_right(held_out, data.held_out.labels),
+        "macs": sum(run.macs.values()) / rows,
+        "rows": rows,
+    }
+    if "epochs" in (made := candidate.route.manifest.provenance):
+        facts["epochs"] = float(made["epochs"])  # that each of its nets learnt for
+    for metric, value in (facts | describe_ends(candidate, run, data.test.labels)).items():
+        yield Sample(candidate.name, candidate.seed, metric, value)
+
+
+def share_right(run: StageRun, labels: Labels) -> float:
+    return float((run.labels == labels).mean())
+
+
+def describe_ends(candidate: Candidate, run: StageRun, labels: Labels) -> dict[str, float]:
+    """Of each stage the share of rows that end there, and how often those are right."""
+    facts: dict[str, float] = {}
+    ends = np.array(run.ends)
+    for index, stage in enumerate(candidate.pipeline.stages):
+        here = ends == stage
+        facts[f"ended_{index}"] = float(here.mean())
+        if here.any():
+            facts[f"right_{index}"] = float((run.labels == labels)[here].mean())
+    return facts
 
 
 def measure_robustness(candidate: Candidate, trials: Trials) -> Iterator[Sample]:
