@@ -150,14 +150,12 @@ def list_systems(route: str) -> tuple[System, ...]:
 
 
 def measure_all(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
-    test = load_data(options.data).test
-    count = options.pictures
-    console.print(
-        f"{count} of {len(test.pictures)} test pictures, {options.runs} runs", highlight=False
+    test, count = load_data(options.data).test, options.pictures
+    console.print(f"{count} of the {len(test.pictures)} test pictures; runs: {options.runs}")
+    yield from measure(options, test.pictures[:count], test.labels[:count], console)
+    yield from measure_memory_cost(
+        options, test.pictures[: count if options.quick else None], console
     )
-    pictures = test.pictures[:count]
-    yield from measure(options, pictures, test.labels[:count], console)
-    yield from measure_memory_cost(options, pictures if options.quick else test.pictures, console)
 
 
 def measure(

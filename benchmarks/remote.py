@@ -91,41 +91,38 @@ def measure_keys(runs: int, batches: int, console: Console) -> Iterator[Sample]:
 
 async def _measure_keys(redis: RedisServer, batches: int) -> list[tuple[str, float, float]]:
     memory = RemoteCache(redis.url, SECRET, timeout_s=5.0)
-    keys = [_make_key(index) for index in range(batches * MAX_KEYS)]
-    absent = [_make_key(len(keys) + index) for index in range(len(keys))]
+    count = batches * MAX_KEYS
+    names = [index.to_bytes(16, "big") for index in range(2 * count)]
+    keys, absent = names[:count], names[count:]
     outcome = make_outcome()
 
+    def count_done() -> int:
+        """Answers that were stored, or could not be."""
+        counts = memory.counts()
+        return counts.stores + sum(counts.errors.values())
+
     async def store(some: list[Key]) -> None:
-        done = _count_done(memory) + len(some)
+        done = count_done() + len(some)
         for key in some:
             memory.put(key, outcome)
-        while _count_done(memory) < done:
+        while count_done() < done:
             await asyncio.sleep(0.0002)
 
-    async def look_up(some: list[Key]) -> None:
-        await memory.look_up(some)
-
-    found = []
-    for case, work, asked in (
-        ("store", store, keys), ("hit", look_up, keys), ("miss", look_up, absent),
-    ):  # fmt: skip
-        found.append((case, *await _time(work, asked, redis)))
+    found = [
+        ("store", *await _time(store, keys, redis)),
+        ("hit", *await _time(memory.look_up, keys, redis)),
+        ("miss", *await _time(memory.look_up, absent, redis)),
+    ]
     counts = memory.counts()
     await memory.close()
-    expected = (len(keys), len(keys), len(keys))
-    if (counts.hits, counts.misses, counts.stores) != expected or any(counts.errors.values()):
+    done = {counts.hits, counts.misses, counts.stores}
+    if done != {count} or any(counts.errors.values()):
         raise RuntimeError(f"the second tier did not do what is measured: {counts}")
     return found
 
 
-def _count_done(memory: RemoteCache) -> int:
-    """Answers that were stored, or could not be."""
-    counts = memory.counts()
-    return counts.stores + sum(counts.errors.values())
-
-
 async def _time(
-    work: Callable[[list[Key]], Awaitable[None]], keys: list[Key], redis: RedisServer
+    work: Callable[[list[Key]], Awaitable[object]], keys: list[Key], redis: RedisServer
 ) -> tuple[float, float]:
     """CPU µs a key: ours, and that of Redis."""
     theirs_s, ours_s = read_cpu_s(redis.process.pid), time.process_time()
@@ -143,10 +140,6 @@ def make_outcome() -> Outcome:
         "probabilities": np.linspace(0, 0.2, 10, dtype=np.float32),
     }
     return Outcome(outputs, 0.9, "cnn-7m")
-
-
-def _make_key(index: int) -> Key:
-    return index.to_bytes(16, "big")
 
 
 if __name__ == "__main__":

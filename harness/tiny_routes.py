@@ -65,14 +65,12 @@ def write_route(
     """
     directory = root / route / version
     directory.mkdir(parents=True, exist_ok=True)
-    limits = list(thresholds) if thresholds is not None else [0.5] * ((len(nets) or stages) - 1)
+    count = len(nets) or stages
+    limits = list(thresholds) if thresholds is not None else [0.5] * (count - 1)
     specs: list[dict[str, Any]] = []
-    for index in range(len(nets) or stages):
-        channels = width * index
-        if nets:
-            model = nets[index]
-        else:
-            model = make_net(np.random.default_rng([seed, index]), channels, classes, poison)
+    for index in range(count):
+        channels, rng = width * index, np.random.default_rng([seed, index])
+        model = nets[index] if nets else make_net(rng, channels, classes, poison)
         (directory / f"stage{index}.onnx").write_bytes(model.SerializeToString())
         spec: dict[str, Any] = {
             "name": f"stage{index}",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.compare.measuring.candidates import BASELINE, CANDIDATES, CONVERTERS
+from benchmarks.compare.measuring.replay import OTHER
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Bars, Curves, Panel
 from benchmarks.reporting.tables import Column, Table, plain
@@ -19,7 +20,6 @@ from studies.converters.frozen import VARIANTS
 EXITS, DENSE, COST = "branchynet", "cbnet-dense", "bulk_cpu_us"
 # Accuracy in per cent: as published where every picture is converted, and of the best converter.
 LIMITS = {"mnist": (98.6, 99.3), "fashion-mnist": (89.6, 91.5)}
-UNRELATED = {"mnist": ("fashion-mnist", "noise"), "fashion-mnist": ("mnist", "noise")}
 LOADS = plain({
     "lone_p50_ms": "lone p50 ms",
     "lone_device_us": "lone device µs",
@@ -108,11 +108,10 @@ def list_targets(results: Results) -> Sequence[Target]:
             Target("Accuracy of BranchyNet with its exits", _mean(EXITS, "accuracy"),
                    at_least=99.1, unit="%", digits=2),
         ]  # fmt: skip
-    kinds = [f"{shape}_{fault}" for shape in ("lone", "many", "bulk") for fault in FAULTS]
+    kinds = [
+        f"{shape}_{fault}" for shape in ("lone", "many", "bulk") for fault in ("errors", "wrong")
+    ]
     return [*targets, Target("Errors and wrong answers under load", total(*kinds), 0, digits=0)]
-
-
-FAULTS = ("errors", "wrong")
 
 
 def _saving(best: str, other: str) -> Figure:
@@ -141,7 +140,7 @@ def make_report(data: str) -> Report:
     names = {name: f"`{name}`" for name in CANDIDATES}
     unrelated = tuple(
         Column(f"confident of {name}", (f"strange_{name}",), 100, 1, "mean")
-        for name in UNRELATED[data]
+        for name in (OTHER[data], "noise")
     )
     return Report(
         f"compare_{data}", "cbnet", f"What converting is worth on {data}", list_targets, draw, [

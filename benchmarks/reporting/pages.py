@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.reporting.panels import Panel, draw
 from benchmarks.reporting.tables import Table, make_table
-from benchmarks.reporting.targets import StageScores, Target
+from benchmarks.reporting.targets import Target, Verdict
 from harness.results import PACKAGES, Results, read_results
 
 DOCS = Path("docs/reports")
@@ -30,7 +30,7 @@ class Report:
     tables: Sequence[Table]
     fault_metrics: tuple[str, ...] = ("errors", "wrong")
 
-    def judge(self, results: Results) -> list[StageScores]:
+    def judge(self, results: Results) -> list[Verdict]:
         targets = self.targets(results) if callable(self.targets) else self.targets
         return [target.judge(results) for target in targets]
 

@@ -17,7 +17,7 @@ Figure = Callable[[Results], Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class StageScores:
+class Verdict:
     """A row of the table of targets. `met` is None where nothing was measured."""
 
     what: str
@@ -41,7 +41,7 @@ class Target:
     unit: str = ""
     digits: int = 1
 
-    def judge(self, results: Results) -> StageScores:
+    def judge(self, results: Results) -> Verdict:
         sign, limit = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
         assert limit is not None
         limited = f"{sign} {self._say(limit)}"
@@ -50,14 +50,14 @@ class Target:
         except KeyError:  # no such case
             values = np.array([])
         if not len(values):
-            return StageScores(self.what, limited, "–", None)
+            return Verdict(self.what, limited, "–", None)
         middle = float(np.median(values))
         met = middle <= limit if sign == "≤" else middle >= limit
         measured = self._say(middle)
         if len(values) > 1:
             lowest, highest = (self._round(one) for one in (min(values), max(values)))
             measured += f" [{lowest}–{highest}]"
-        return StageScores(self.what, limited, measured, met)
+        return Verdict(self.what, limited, measured, met)
 
     def _say(self, value: float) -> str:
         return f"{self._round(value)}{' ' if self.unit else ''}{self.unit}"

@@ -101,8 +101,10 @@ def measure_serving(options: argparse.Namespace, console: Console) -> list[Sampl
         for run in range(runs):
             samples += measure_cases(cases, servers, work, run, seconds, console)
             samples += _time_onnx(served, run, seconds)
-            samples += _measure_start(served, work, run)
-            samples += [_measure_memory(servers, run)]
+            with run_sparing(served, work / "default.toml") as one:
+                samples.append(Sample("start", run, "ready_s", one.ready_s))
+            largest = max(read_resident_bytes(servers[name].pid) for name in case_list.SETTINGS)
+            samples.append(Sample("start", run, "resident_mb", largest / 1e6))
     return samples
 
 
@@ -172,17 +174,6 @@ def _time_onnx(served: Path, run: int, seconds: float) -> list[Sample]:
         for batch, numbers in found.items()
         for metric, value in numbers.items()
     ]
-
-
-def _measure_start(served: Path, work: Path, run: int) -> list[Sample]:
-    with run_sparing(served, work / "default.toml") as server:
-        return [Sample("start", run, "ready_s", server.ready_s)]
-
-
-def _measure_memory(servers: Mapping[str, Server], run: int) -> Sample:
-    """The largest of our servers, after all load of the round."""
-    largest = max(read_resident_bytes(servers[name].pid) for name in case_list.SETTINGS)
-    return Sample("start", run, "resident_mb", largest / 1e6)
 
 
 def main() -> None:

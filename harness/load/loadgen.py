@@ -93,7 +93,8 @@ async def measure(plan: Plan, window: Window, serve: Callable[[], Awaitable[None
         cpu_s = read_cpu_s(plan.server_pid) if plan.server_pid else 0.0
         started = time.perf_counter()
         window.open = True
-        ended = asyncio.ensure_future(_any_ended(workers))
+        # A worker that ends too early has lost its server, so the load must stop.
+        ended = asyncio.ensure_future(asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED))
         full = asyncio.ensure_future(window.full.wait())
         await asyncio.wait((ended, full), timeout=plan.seconds, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
@@ -107,15 +108,10 @@ async def measure(plan: Plan, window: Window, serve: Callable[[], Awaitable[None
         for worker in workers:
             worker.cancel()
         lost = [end for end in await asyncio.gather(*workers, return_exceptions=True) if end]
-    return _sum_scrapes(window, seconds, cpu_s if plan.server_pid else None, len(lost))
+    return _summarise(window, seconds, cpu_s if plan.server_pid else None, len(lost))
 
 
-async def _any_ended(workers: Sequence[asyncio.Future[None]]) -> None:
-    """Wait for a worker that ends too early: it has lost its server, so the load must stop."""
-    await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _sum_scrapes(window: Window, seconds: float, cpu_s: float | None, lost: int) -> Load:
+def _summarise(window: Window, seconds: float, cpu_s: float | None, lost: int) -> Load:
     done = len(window.latencies_s)
     p50, p99 = np.percentile(window.latencies_s, (50, 99)) * 1e3 if done else (np.nan, np.nan)
     return Load(

@@ -55,14 +55,8 @@ class SlowProxy:
         """Until either side closes."""
         there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
         late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        ways = [
-            asyncio.ensure_future(work)
-            for work in (
-                _copy(reader, back),
-                self._collect(there, late),
-                self._deliver(late, writer),
-            )
-        ]
+        works = (_copy(reader, back), self._collect(there, late), self._deliver(late, writer))
+        ways = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
