@@ -8,7 +8,7 @@
 #   make check   formatting, lint, types and the rules of imports
 #   make wheel   build the wheel, install it into a fresh environment, and serve with it
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
-#   make bench-long  run fuzzing, mixed load and fairness for about two hours: docs/reliability.md
+#   make bench-long  run fuzzing, mixed load, fairness and Redis faults, about two hours: docs/reliability.md
 #   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
 #   make setup   install everything, run nothing
 
@@ -48,7 +48,7 @@ wheel: $(VENV)/.everything
 bench: $(VENV)/.everything servers
 	@exec $(BIN)/sparing bench $(ARGS)
 
-bench-long: $(VENV)/.everything
+bench-long: $(VENV)/.everything servers
 	@exec $(BIN)/python -m reliability.long $(ARGS)
 
 demo: $(VENV)/.everything servers

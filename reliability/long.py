@@ -1,7 +1,8 @@
 """Everything that takes long, one after the other: `make bench-long`.
 
-The fuzzer, the soak, the fairness between callers, and where `$SPARING_CASES` names a folder, every
-case in it: a Python script that ends with 0 where the server does what is right.
+The fuzzer, the soak, the fairness between callers, a Redis that fails, and where `$SPARING_CASES`
+names a folder, every case in it: a Python script that ends with 0 where the server does what is
+right.
 """
 
 import argparse
@@ -78,7 +79,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="duration of the mixed load")
     parser.add_argument("--seed", type=int, default=1, help="seed of the fuzzer")
     parser.add_argument("--resume", action="store_true", help="resume an earlier fuzzer run")
-    parser.add_argument("--only", default="fuzz,soak,fairness,cases", help="comma-separated names")
+    parser.add_argument(
+        "--only", default="fuzz,soak,fairness,redis,cases", help="comma-separated names"
+    )
     options = parser.parse_args()
     fuzz = ["--conversations", str(options.conversations), "--seed", str(options.seed), "--write"]
     fuzz += ["--resume"] if options.resume else []
@@ -86,6 +89,7 @@ def main() -> None:
         "fuzz": ("reliability.fuzz", *fuzz),
         "soak": ("reliability.soak", "--minutes", str(options.minutes), "--write"),
         "fairness": ("reliability.fairness",),
+        "redis": ("reliability.redis_faults", "--write"),
     }
     names = options.only.split(",")
     if unknown := set(names) - {*runs, "cases"}:
