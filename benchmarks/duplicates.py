@@ -248,7 +248,7 @@ def measure_memory_cost(
     options: argparse.Namespace, pictures: Pictures, console: Console
 ) -> Iterator[Sample]:
     """CPU a picture with the cache off and on."""
-    runs = COST_RUNS * options.runs
+    runs = 1 if options.quick else COST_RUNS * options.runs
     bodies, headers = pack_binary(pictures)
     for run in track(range(runs), "memory off and on", console=console):
         spent_s = dict.fromkeys(SETTINGS, 0.0)
@@ -274,5 +274,5 @@ if __name__ == "__main__":
     parser.add_argument("--data", default="cifar10", help="a data set with shipped routes")
     parser.add_argument("--pictures", type=int, default=3000, help="distinct ones, of the test set")
     run_benchmark(
-        parser, measure_all, lambda options: make_report(options.data), runs=1, pictures=300
+        parser, measure_all, lambda options: make_report(options.data), runs=1, pictures=100
     )
