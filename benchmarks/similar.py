@@ -13,6 +13,7 @@ import argparse
 import math
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -36,7 +37,7 @@ ROUTE = "fashion-mnist"
 QUICK_PICTURES = 600
 SHIPPED, MIXED = "as shipped", "all kinds"
 PAPER = "the paper's dHash"
-VARIANTS: dict[str, dict[str, float]] = {  # of the tier, by what differs from the shipped settings
+VARIANTS: dict[str, dict[str, Any]] = {  # of the tier, by what differs from the shipped settings
     SHIPPED: {},
     "twice the difference": {"max_difference": 8.0},
     "unsure answers too": {"least_confidence": 0.0},
