@@ -23,7 +23,7 @@ from core.messages import Key, Outcome
 
 VERSION = 2
 AUTH_TAG_BYTES = 16
-MAX_VALUE_BYTES = 2**15  # so that a look-up of 64 keys takes milliseconds
+MAX_VALUE_BYTES = 2**15  # so that a lookup of 64 keys takes milliseconds
 MAX_OUTPUTS = 64
 MAX_DIMENSIONS = 8
 

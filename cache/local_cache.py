@@ -60,7 +60,7 @@ class LocalCache:
     def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
         """Return the answer, or None if there is none or it has expired.
 
-        `count_miss` is false for a look-up that is followed by another one after a miss.
+        `count_miss` is false for a lookup that is followed by another one after a miss.
         """
         entry = self._find(key)
         if entry is None:

@@ -1,4 +1,4 @@
-"""A cache for similar pictures: a look-up finds the answer of a picture that looks almost the same.
+"""A cache for similar pictures: a lookup finds the answer of a picture that looks almost the same.
 
 It compares hashes with all pictures of the namespace, takes the few nearest, and returns an answer
 only if the signature matches too. The cache is bounded in bytes; each answer has a time to live,
@@ -20,7 +20,7 @@ from core.messages import Outcome
 # Entry, its place in the order and on its shelf, outcome and sketch; measured with tracemalloc.
 ENTRY_BYTES = 960
 BUCKET_BYTES = 1280  # a namespace with room for 16 hashes
-MAX_CANDIDATES = 16  # signatures compared in one look-up
+MAX_CANDIDATES = 16  # signatures compared in one lookup
 _MIN_CAPACITY = 16
 
 

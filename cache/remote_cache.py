@@ -1,10 +1,10 @@
 """The answer cache in Redis, which processes share.
 
-One MGET per look-up, pipelined SETs, a few connections, a hard timeout, and a circuit breaker each
-for look-ups and stores. Nothing raises except a caller's own cancellation: a look-up that Redis
+One MGET per lookup, pipelined SETs, a few connections, a hard timeout, and a circuit breaker each
+for lookups and stores. Nothing raises except a caller's own cancellation: a lookup that Redis
 does not answer in time is a counted miss. A connection is closed after a failed exchange, so that a
 late reply never answers a later command; the seal of each value (`encoding`) detects that too. The
-engine decides which rows are worth a look-up.
+engine decides which rows are worth a lookup.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from core.messages import Key, Outcome
 MAX_KEYS = 64  # of one exchange
 MAX_EXCHANGE_BYTES = 2**18  # of the values of one, unless a single value is larger
 MAX_PENDING_BYTES = 2**23
-CONNECT_TIMEOUT_S = 2.0  # TLS takes several round trips; a look-up still has its own timeout
+CONNECT_TIMEOUT_S = 2.0  # TLS takes several round trips; a lookup still has its own timeout
 FAILURES = 3  # in a row, until the breaker opens
 RETRY_S = 0.25
 
@@ -56,7 +56,7 @@ class RemoteCache:
         if max_connections < 2:
             raise ValueError(f"max_connections: {max_connections} given, 2 or more are allowed")
         self.timeout_s = timeout_s
-        self.max_concurrent_lookups = max_connections - 1  # the limit of concurrent look-ups
+        self.max_concurrent_lookups = max_connections - 1  # the limit of concurrent lookups
         self._encoding = Encoding(secret)
         self._prefix = prefix.encode() + b"%d:" % VERSION
         self._ttl_s = ttl_s
@@ -86,7 +86,7 @@ class RemoteCache:
             link.open()
 
     def lookup_state(self) -> BreakerState:
-        """The breaker of look-ups: closed allows them, open none, half-open a single one."""
+        """The breaker of lookups: closed allows them, open none, half-open a single one."""
         return self._lookup_breaker.state()
 
     async def look_up(

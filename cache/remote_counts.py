@@ -17,8 +17,8 @@ class RemoteCounts:
     misses: int  # looked up without an answer, for any reason
     stores: int
     errors: dict[Reason, int]  # those that occurred
-    lookups: int  # answered look-ups, each of many keys
-    lookup_s: float  # seconds of these look-ups
+    lookups: int  # answered lookups, each of many keys
+    lookup_s: float  # seconds of these lookups
     lookup_state: BreakerState
     store_state: BreakerState
     pending_bytes: int

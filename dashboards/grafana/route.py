@@ -173,7 +173,7 @@ def _cache() -> Iterator[Lines]:
     absent = q.server_rate("sparing_cache_remote_misses_total")
     yield lines(
         "Cache hits of the server",
-        "Share of look-ups that found an answer, all routes: in the process, and in Redis.",
+        "Share of lookups that found an answer, all routes: in the process, and in Redis.",
         "percentunit",
         {
             "in process": f"{first} / ({first} + {missed})",

@@ -19,7 +19,7 @@ def test_cheap_rows_do_not_wait_and_keys_are_measured_beside_them(redis: RedisSe
     served = make_dear(serve_toy(*cascade()), row_s=1e-9)
 
     async def use(process: Process) -> None:
-        await process.engine.answer(ask(2))  # nothing is known of look-ups yet
+        await process.engine.answer(ask(2))  # nothing is known of lookups yet
         assert process.remote.counts().lookups == 1
         redis.pause()
         assert values(await process.engine.answer(ask(3))) == [103]

@@ -47,7 +47,7 @@ class Place:
 
 
 def write_dear_route(models: Path, **options: Any) -> Path:
-    """A route whose rows take milliseconds: dearer than any look-up."""
+    """A route whose rows take milliseconds: dearer than any lookup."""
     return write_route(models, width=16 * SLOW_WIDTH, thresholds=[0.9], **options)
 
 
@@ -154,7 +154,7 @@ def test_a_second_process_gives_the_answers_of_the_first(place: Place) -> None:
     with LiveServer(place.models, place.settings()) as first:
         asyncio.run(ask(first))
     with LiveServer(place.models, place.settings()) as second:
-        for _ in range(20):  # the cost of a look-up is measured first
+        for _ in range(20):  # the cost of a lookup is measured first
             asyncio.run(ask(second))
             if second.metric("sparing_rows_total", stopped_by="cache") > PART:
                 break
