@@ -191,4 +191,4 @@ def read_source(server: Server) -> str:
 
 if __name__ == "__main__":
     parser = make_parser(__doc__, runs=None, seconds=60.0)
-    run_benchmark(parser, measure_energy, REPORT, seconds=4.0)
+    run_benchmark(parser, measure_energy, REPORT, seconds=6.0)
