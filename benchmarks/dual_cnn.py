@@ -9,6 +9,7 @@ run. The first two cases of a result file are the cascade and the large model, t
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from benchmarks.reporting.panels import Curves, Panel
 from benchmarks.reporting.tables import Table, plain
 from benchmarks.reporting.targets import Figure, Floats, Target, each, ratio, value
 from core.devices import open_onnx
-from core.messages import Pipeline
 from harness.load.traffic import Labels, Pictures
 from harness.results import Results, Sample
 from harness.stage_time import StageRun, open_route, run_stages
@@ -121,9 +121,10 @@ def gather_rivals(models: Path, data: str, pool: Path) -> dict[str, Run]:
     if not nets:
         raise FileNotFoundError(f"{pool} has no .onnx files")
     routes = (data, f"{data}-large")
-    return {route: _route(open_route(models, route).pipeline) for route in routes} | {
-        path.stem: _net(path) for path in nets
+    rivals: dict[str, Run] = {
+        route: partial(run_stages, open_route(models, route).pipeline) for route in routes
     }
+    return rivals | {path.stem: _net(path) for path in nets}
 
 
 def measure_rivals(
@@ -154,10 +155,6 @@ def _describe(name: str, found: StageRun, labels: Labels) -> list[Sample]:
     }
     shares = {f"share_{stage}": count / rows for stage, count in found.rows.items()}
     return [Sample(name, 0, metric, value) for metric, value in (facts | shares).items()]
-
-
-def _route(pipeline: Pipeline) -> Run:
-    return lambda pictures, batch: run_stages(pipeline, pictures, batch)
 
 
 def _net(path: Path) -> Run:

@@ -8,7 +8,7 @@ on the cache.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,8 @@ ZIPF = "Zipf"
 PICTURES, ROOM, REQUESTS = 100_000, 10_000, 1_000_000
 QUICK = 20  # times fewer of each
 TRACE_SHARES = (1, 10)  # room, in per cent of what is asked for
-POLICIES: Mapping[str, Policy] = {
+KNOWING: dict[str, Policy] = {BLIND: policies.blind}  # how popular keys are, on Zipf only
+POLICIES: dict[str, Policy] = {
     MEMORY: policies.ours,
     "S3-FIFO": policies.s3_fifo,
     "LRU": policies.lru,
@@ -90,7 +91,7 @@ def measure(traces: list[Workload], runs: int, scale: int, console: Console) -> 
         (run, load, name, policy)
         for run in range(runs)
         for load in [make_zipf(run, scale), *(traces if run == 0 else [])]
-        for name, policy in list_policies(load.name).items()
+        for name, policy in (POLICIES | (KNOWING if load.name == ZIPF else {})).items()
     ]
     for run, load, name, policy in track(jobs, "policies", console=console):
         hits = policy(load.keys, load.room)
@@ -100,11 +101,6 @@ def measure(traces: list[Workload], runs: int, scale: int, console: Console) -> 
         yield Sample(case, run, "requests", len(load.keys))
         yield Sample(case, run, "different", len(np.unique(load.keys)))
         yield Sample(case, run, "room", load.room)
-
-
-def list_policies(workload: str) -> Mapping[str, Policy]:
-    """How popular keys are is known of the Zipf stream only."""
-    return {**POLICIES, BLIND: policies.blind} if workload == ZIPF else POLICIES
 
 
 def make_zipf(seed: int, scale: int = 1) -> Workload:

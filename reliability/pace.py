@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Pace:
-    """How many, how fast, how long still."""
+    """The count, the rate and the remaining time."""
 
     def __init__(self, total: float, done: float = 0) -> None:
         self._total = total

@@ -21,7 +21,7 @@ LIVE = b"GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"
 
 
 class Held(NamedTuple):
-    """One look at a process tree."""
+    """One reading of a process tree."""
 
     at_s: float  # since the watch began
     resident_bytes: int
@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 
 def look(pid: int, began: float) -> Held:
-    """What the tree of `pid` holds now; a process that just ended counts as nothing."""
+    """Read the tree of `pid`; a process that has just ended counts as nothing."""
     files = threads = 0
     for member in find_tree(pid):
         folder = Path(f"/proc/{member}")
@@ -45,7 +45,7 @@ def look(pid: int, began: float) -> Held:
 
 @dataclass
 class Watch:
-    """`async with Watch(pid, port):` looks once an interval, and asks /livez on new connections."""
+    """`async with Watch(pid, port):` reads once an interval, and requests /livez."""
 
     pid: int
     port: int
@@ -63,14 +63,14 @@ class Watch:
         return self
 
     async def calm_down(self) -> None:
-        """Look at what is held when no request is under way; growth is measured from here."""
+        """Read while no request is in flight; growth is measured from this reading."""
         await asyncio.sleep(CALM_S)
         self.looks.append(look(self.pid, self.began))
         self.calm_bytes = self.looks[-1].resident_bytes
 
     @property
     def grown_bytes(self) -> int:
-        """Since the server was calm. While it works, what requests hold counts too."""
+        """Growth since that reading. Under load it includes the memory of requests in flight."""
         return self.looks[-1].resident_bytes - self.calm_bytes
 
     async def __aexit__(
@@ -111,7 +111,7 @@ class Watch:
 
 
 def find_errors(log: str) -> list[str]:
-    """What no client may cause: errors and tracebacks in a server's log, the first three."""
+    """The first three errors and tracebacks in a server's log; no client may cause any."""
     lines = log.splitlines()
     places = [
         n for n, line in enumerate(lines) if _ERROR.search(line) and not _is_grpcs_own(lines[n:])
@@ -121,7 +121,7 @@ def find_errors(log: str) -> list[str]:
 
 
 def _is_grpcs_own(lines: Sequence[str]) -> bool:
-    """What gRPC's library prints past every logger: a client was gone before its call's status."""
+    """Whether the traceback is gRPC's own: a client disconnected before its call's status."""
     if not lines[0].startswith("Traceback"):
         return False
     last = next((line for line in lines[1:] if not line.startswith(" ")), "")
@@ -138,7 +138,7 @@ def growth_bytes(looks: Sequence[Held], from_s: float) -> int:
 
 
 def slope_bytes_h(looks: Sequence[Held], from_s: float) -> float:
-    """Growth of resident memory an hour, by a straight line through all looks after the warm-up."""
+    """Growth of resident memory an hour: the slope of a line through readings after the warm-up."""
     after = [one for one in looks if one.at_s >= from_s]
     if len(after) < 3:
         return 0.0

@@ -1,4 +1,4 @@
-"""What Prometheus reads: counts kept in plain Python, written down only when somebody scrapes.
+"""What Prometheus reads: counts kept in plain Python, and turned into text only at a scrape.
 
 The engine and the endpoints count on the hot path, so a call is an addition in a list that exists
 already. Label values come from what is served, never from what a caller sent: `add_route` creates a

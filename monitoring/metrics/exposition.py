@@ -66,7 +66,7 @@ def _make_metric(family: Family) -> Metric:
 
 
 def _make_histogram(family: Family) -> Metric:
-    """As the library's family of histograms has it, which makes all labels anew each time."""
+    """The samples of a histogram; the library's own family builds all labels again each time."""
     metric = HistogramMetricFamily(family.name, family.text, labels=family.labels)
     bucket, count, total = (f"{family.name}_{what}" for what in ("bucket", "count", "sum"))
     for values, one in family.histograms.items():

@@ -1,4 +1,4 @@
-"""Snapshots of several processes added up.
+"""Sums of the snapshots of several processes.
 
 Counters and histograms are summed. The counts of processes that ended stay in the sums, which
 therefore never fall. Gauges are summed over running processes, except those in `GAUGES`. Every
@@ -32,7 +32,7 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 class ScrapeSums:
-    """Adds snapshots up; remembers what ended processes counted."""
+    """Sums snapshots, including the last ones of ended processes."""
 
     def __init__(self) -> None:
         self._ended: dict[str, Family] = {}
@@ -43,14 +43,14 @@ class ScrapeSums:
         self._ended = {family.name: family for family in _merge([*self._ended.values(), *counted])}
 
     def add_up(self, snapshots: Iterable[Snapshot]) -> Snapshot:
-        """The newest snapshots of the living processes, and all that ended ones counted."""
+        """The newest snapshots of the running processes, plus the counts of ended ones."""
         living = [family for snapshot in snapshots for family in snapshot]
         if living:
             self._forget_other_routes(living)
         return list(_merge([*living, *self._ended.values()]))
 
     def _forget_other_routes(self, living: Iterable[Family]) -> None:
-        """What is served no more is dropped, as a process drops it."""
+        """Drop routes that are no longer served, as each process does."""
         kept = {"", *(_route_of(one, values) for one in living for values in _list_series(one))}
         for family in self._ended.values():
             for series in (family.numbers, family.histograms):
@@ -69,7 +69,7 @@ def _route_of(family: Family, values: Values) -> str:
 
 
 def _merge(families: Iterable[Family]) -> Iterator[Family]:
-    """Those of one name become one."""
+    """Merge families of the same name."""
     by_name: dict[str, list[Family]] = {}
     for family in families:
         by_name.setdefault(family.name, []).append(family)

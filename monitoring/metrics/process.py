@@ -1,4 +1,4 @@
-"""This process as Linux counts it, read by Prometheus' own client library."""
+"""Metrics of this process, read by Prometheus' own client library."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ class Process:
         self._collector = ProcessCollector(proc=str(proc), registry=None)
 
     def read(self) -> Iterator[Family]:
-        """Nothing of what cannot be read."""
+        """Values that cannot be read are left out."""
         for metric in self._collector.collect():
             kind: Kind = "counter" if metric.type == "counter" else "gauge"
             family = Family(metric.name, kind, metric.documentation)

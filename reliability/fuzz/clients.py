@@ -1,4 +1,4 @@
-"""Many clients at once, each taking the next conversation; faults are kept with their numbers."""
+"""Concurrent clients, each taking the next conversation; faults are saved by number."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ CLIENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A conversation that went wrong; its number makes it again."""
+    """A conversation with a wrong result; its number reproduces it."""
 
     number: int
     kind: str
@@ -28,7 +28,7 @@ class Fault:
 
 @dataclass(slots=True)
 class GridSums:
-    """What has happened so far."""
+    """The counts so far."""
 
     done: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ async def run_fuzz(
     stopping: Callable[[], bool] = lambda: False,
     make: Callable[[int, int, Sequence[Sample]], Conversation] = make_conversation,
 ) -> None:
-    """Hold all conversations of the plan, until too many faults are found or somebody stops it."""
+    """Run all conversations of the plan; stop early on too many faults or a signal."""
     numbers = itertools.count(plan.first)
 
     async def serve(client: int) -> None:

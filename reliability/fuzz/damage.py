@@ -45,7 +45,7 @@ def insert(rng: Random, raw: bytes) -> bytes:
 
 
 def repeat(rng: Random, raw: bytes) -> bytes:
-    """A slice of it once more, somewhere."""
+    """Repeat a slice at a random place."""
     start, place = rng.randrange(len(raw) + 1), rng.randrange(len(raw) + 1)
     return raw[:place] + raw[start : start + rng.choice((1, 4, 32, 500))] + raw[place:]
 
@@ -56,7 +56,7 @@ def remove(rng: Random, raw: bytes) -> bytes:
 
 
 def overwrite(rng: Random, raw: bytes) -> bytes:
-    """Numbers that programs trip over, where a length may stand."""
+    """Put a number near a limit of integers where a length may stand."""
     value = rng.choice((0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF))
     packed = value.to_bytes(rng.choice((4, 8)), rng.choice(("big", "little")))
     place = rng.randrange(len(raw) + 1)

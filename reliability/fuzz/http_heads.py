@@ -117,7 +117,7 @@ CHUNK_FAULTS: Mapping[bytes, bytes] = {
 
 
 def mutate_fields(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """A header that is wrong, or means something else than is sent."""
+    """A header that is malformed, or contradicts the body."""
     raw, _ = rng.choice(FORMS)(rng, choose_rows(rng, samples))
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
@@ -132,7 +132,7 @@ def mutate_fields(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def mutate_line(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """A request line that is none, or leads nowhere."""
+    """A malformed request line, or an unknown path."""
     raw, _ = rng.choice(FORMS)(rng, choose_rows(rng, samples))
     line, _, rest = raw.partition(b"\r\n")
     if rng.random() < 0.6:
@@ -170,7 +170,7 @@ def mutate_pipeline(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def abandon(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """A client that goes away somewhere in its request, or behind it."""
+    """A client that disconnects during its request, or after it."""
     raw, _ = rng.choice(FORMS)(rng, choose_rows(rng, samples))
     if rng.random() < 0.7:
         raw = raw[: rng.randrange(len(raw))]

@@ -61,7 +61,7 @@ HEAVY: Sequence[Make] = (
 
 
 def make_heavy(seed: int, number: int, samples: Sequence[Sample]) -> Conversation:
-    """Of what takes most memory alone: a server that has seen it all at once has grown up."""
+    """Only the conversations that take most memory, for the warm-up: later growth is a leak."""
     return HEAVY[number % len(HEAVY)](Random(seed << 40 | number), samples)
 
 

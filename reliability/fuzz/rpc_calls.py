@@ -88,7 +88,7 @@ def mutate_bytes(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def mutate_other(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """Other procedures, and names of none."""
+    """Other procedures, and unknown ones."""
     fields = [text(1, rng.choice(samples).route), text(2, rng.choice(("", "1", "9", "\0")))]
     if rng.random() < 0.6:
         fields = change(rng, fields)
@@ -110,7 +110,7 @@ def mutate_headers(rng: Random, samples: Sequence[Sample]) -> Conversation:
 
 
 def mutate_envelope(rng: Random, samples: Sequence[Sample]) -> Conversation:
-    """Messages whose frame lies, none, several, or parts of one."""
+    """Wrong lengths in a message's frame; no message, several, or a part of one."""
     message = write(make_fields(rng, choose_rows(rng, samples)))
     sizes = (0, 1, len(message) - 1, len(message) + 1, 2**24 + 1, 2**31, 2**32 - 1)
     pieces = rng.choice(

@@ -1,4 +1,4 @@
-"""HTTP/2 itself, wrong: frames in the wrong place, of the wrong size, or far too many of them."""
+"""Invalid HTTP/2: frames in the wrong place, of the wrong size, or too many of them."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def out_of_order(rng: Random, frames: list[bytes]) -> list[bytes]:
 
 
 def broken_headers(rng: Random, frames: list[bytes]) -> list[bytes]:
-    """HPACK that is none: damaged, indices of no table, Huffman codes, sizes."""
+    """Invalid HPACK: damaged bytes, unknown indices, Huffman codes, table sizes."""
     good = http2.pack_headers(make_headers(INFER))
     block = rng.choice(
         (
@@ -131,7 +131,7 @@ def many_streams(rng: Random, frames: list[bytes]) -> list[bytes]:
 
 
 def many_frames(rng: Random, frames: list[bytes]) -> list[bytes]:
-    """A flood, of a bounded number."""
+    """Very many small frames, up to a fixed number."""
     one = rng.choice(
         (
             frame(http2.PING, 0, 0, bytes(8)), http2.settings([]), frame(http2.PRIORITY, 0,

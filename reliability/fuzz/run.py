@@ -66,7 +66,7 @@ def serve_routes(models: Path) -> Iterator[tuple[LiveServer, list[Sample]]]:
 
 
 def judge(tally: GridSums, watch: Watch, log: str) -> list[str]:
-    """Everything that is not as it should be, one sentence each."""
+    """Every fault, one sentence each."""
     found = [f"conversation {one.number} ({one.kind}): {one.sentence}" for one in tally.faults]
     found += watch.failures
     grown = watch.grown_bytes
@@ -84,7 +84,7 @@ async def fuzz(
     stop: Stop,
     saved: Path | None = None,
 ) -> Watch:
-    """Run the plan, say how it goes, and save what was done."""
+    """Run the plan, print progress, and save the state."""
     pace = Pace(plan.count, plan.first)
     warm = GridSums()
 
@@ -114,7 +114,7 @@ async def fuzz(
 
 
 async def show(server: LiveServer, samples: Sequence[Sample], plan: Plan, fault: Fault) -> None:
-    """The conversation as bytes, made smaller while it still goes wrong."""
+    """The bytes of the conversation, shortened as long as the fault remains."""
     ports = Ports(server.http_port, server.grpc_port)
     talker = Talker(ports, min(plan.limit_s, 5.0), GridSums().ended)
     conversation = make_conversation(plan.seed, fault.number, samples)

@@ -1,4 +1,4 @@
-"""A conversation that went wrong, made smaller while it still goes wrong in the same way."""
+"""Shortens a faulty conversation as long as the same fault remains."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -10,12 +10,12 @@ Hold = Callable[[Conversation], Coroutine[object, object, str]]
 
 
 def kind_of(sentence: str) -> str:
-    """What a fault is, without what differs from case to case."""
+    """The fault's sentence without the parts that differ from case to case."""
     return sentence.partition(":")[0][:40]
 
 
 async def shrink(conversation: Conversation, sentence: str, hold: Hold) -> Conversation:
-    """Bytes are taken out in halves, quarters ...; a valid conversation stays as it is."""
+    """Remove bytes in halves, quarters and so on; a valid conversation is returned unchanged."""
     if conversation.valid:
         return conversation
     tries = 0
@@ -34,7 +34,7 @@ async def shrink(conversation: Conversation, sentence: str, hold: Hold) -> Conve
 
 
 def _without_a_part(conversation: Conversation, pieces: int) -> Iterator[Conversation]:
-    """The conversation in one packet, one of so many pieces left out."""
+    """The conversation in one packet, without one of this many pieces."""
     call = conversation.call
     raw = b"".join(conversation.packets if call is None else call.pieces)
     step = -(-len(raw) // pieces)

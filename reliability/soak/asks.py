@@ -1,4 +1,4 @@
-"""What clients ask in a soak: valid requests only, whole, slow, cut short or taken back.
+"""The requests of a soak: all valid; some are slow, cut short or cancelled.
 
 A row that a deadline or an energy budget ends may have the answer of any stage that it passed; the
 answer says which, and must be that stage's. Every other row has the one right answer.
@@ -33,7 +33,7 @@ SURENESS = (0.0, 0.6, 0.95, 1.0)  # of `min_confidence`; 0: not asked for
 
 
 class Rows(NamedTuple):
-    """Rows of one request, and whether something may end them early."""
+    """The rows of one request, and whether they may end early."""
 
     samples: Sequence[Sample]
     parameters: Mapping[str, float]
@@ -47,7 +47,7 @@ Pool = Mapping[float, Sequence[Sample]]  # by the minimal confidence that they w
 
 
 def choose(rng: Random, pool: Pool) -> Rows:
-    """Rows of one route with controls; every second request is a plain one."""
+    """Rows of one route with parameters; every second request has none."""
     parameters: dict[str, float] = {}
     least = 0.0
     if rng.random() < 0.5:
@@ -69,7 +69,7 @@ def choose(rng: Random, pool: Pool) -> Rows:
 
 
 def check_rows(outputs: Mapping[str, Any], rows: Rows) -> str:
-    """What is wrong with an answer that says where each row stopped and why."""
+    """Check a reply that reports where each row stopped and why; return what is wrong."""
     for name in OUTPUTS:
         if len(outputs.get(name, ())) != len(rows.samples):
             return f"{name} has {len(outputs.get(name, ()))} rows, right is {len(rows.samples)}"
@@ -90,7 +90,7 @@ def check_rows(outputs: Mapping[str, Any], rows: Rows) -> str:
 
 
 def ask_tensors(rng: Random, pool: Pool) -> Conversation:
-    """JSON with an explanation; now and then in several packets, as slow clients send it."""
+    """JSON with an explanation; sometimes in several packets, as slow clients send it."""
     rows = choose(rng, pool)
     table = write_table(rows.samples) | {"outputs": [{"name": name} for name in OUTPUTS]}
     if rows.parameters:
@@ -131,7 +131,7 @@ def ask_page(rng: Random, pool: Pool) -> Conversation:
 
 
 def leave(rng: Random, pool: Pool) -> Conversation:
-    """A client that goes away: with its request whole, or half uploaded."""
+    """A client that disconnects after its request, or in the middle of it."""
     raw, _ = rng.choice(valid_http.FORMS)(rng, [rng.choice(pool[0.0])])
     if rng.random() < 0.5:
         raw = raw[: rng.randrange(len(raw))]
@@ -143,7 +143,7 @@ def leave(rng: Random, pool: Pool) -> Conversation:
 
 
 def ask_call(rng: Random, pool: Pool) -> Conversation:
-    """Unary, mostly; or several requests on one stream."""
+    """Mostly unary calls; sometimes several requests on one stream."""
     if rng.random() < 0.25:
         return rpc_calls.make_valid(rng, pool[0.0])
     rows = choose(rng, pool)

@@ -1,4 +1,4 @@
-"""Clients that ask at a steady pace for a long time, and counts of a minute each."""
+"""Clients that send requests at a constant rate for a long time, and counts for each minute."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ REFUSED = ("http 429", "http 503", "grpc 8", "grpc 14")
 
 @dataclass(slots=True)
 class Soaked:
-    """All that was seen so far, and since the last minute's line."""
+    """Counts since the start, and since the last line of a minute."""
 
     asked: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ async def ask_for(
     stopping: Callable[[], bool],
     limit_s: float = 30.0,
 ) -> None:
-    """Ask so often a second at random instants; without a rate, as often as there are answers."""
+    """Send this many requests a second, at random times; without a rate, each after a reply."""
     rng = Random(soaked.asked)
     end = time.monotonic() + seconds
     due = time.monotonic()

@@ -14,7 +14,7 @@ MOST_ADDED = 2
 
 
 class Reloads:
-    """`step` does one change after the other by moving folders, so that nothing half is seen."""
+    """`step` makes one change after another by moving folders, so no version is seen incomplete."""
 
     def __init__(self, root: Path, spare: Path, adding: Sequence[str], seed: int = 0) -> None:
         self._root = root
@@ -25,12 +25,12 @@ class Reloads:
         self._next_version = 100
 
     def fill(self) -> None:
-        """As many versions more as there will ever be, so that memory is level from the start."""
+        """Add all later versions at once, so that memory does not grow by them during the run."""
         while len(self._added) < MOST_ADDED:
             self._add(self._rng.choice(self._adding))
 
     def step(self) -> str:
-        """What was done, in words."""
+        """Make the next change and return a description of it."""
         if self._rng.random() < 0.5:
             route = self._rng.choice(find_routes(self._root))
             (route / "route.toml").touch()

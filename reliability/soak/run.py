@@ -59,7 +59,7 @@ COLUMNS = (
 async def soak(
     server: LiveServer, pool: Pool, reloads: Reloads, minutes: float, soaked: Soaked, stop: Stop
 ) -> Watch:
-    """Measure the capacity, then ask for so many minutes; a line of numbers each minute."""
+    """Measure the capacity, then send load for this many minutes; one line of figures a minute."""
     ports = Ports(server.http_port, server.grpc_port)
     first = Soaked()
     await ask_for(CAPACITY_S, None, ports, pool, first, stop)
@@ -109,7 +109,7 @@ def write_line(minute: int, soaked: Soaked, held: Held, change: str) -> None:
 
 
 def judge(soaked: Soaked, watch: Watch, log: str, warm_up_s: float) -> list[str]:
-    """Everything that is not as it should be, one sentence each."""
+    """Every fault, one sentence each."""
     found = [f"request {one.number} ({one.kind}): {one.sentence}" for one in soaked.faults]
     found += watch.failures
     found += judge_levels(watch.looks, warm_up_s)

@@ -1,4 +1,4 @@
-"""What is said to a server on one connection, and what must come back.
+"""What is sent to a server on one connection, and what it must reply.
 
 `packets` go over the wire in their order. A gRPC call is kept as its parts until it is sent: its
 stream's number depends on the connection.
@@ -27,7 +27,7 @@ class HttpReply(NamedTuple):
 
 
 class Ends(Enum):
-    """How a conversation is over."""
+    """How a conversation ended."""
 
     ANSWERED = "answered"  # so many answers are due, and the connection goes on
     CLOSED = "closed"  # no answer can be expected: we stop sending, and the server has to close
@@ -68,7 +68,7 @@ class Conversation:
 
     @property
     def raw(self) -> bytes:
-        """Everything that is said, for a report."""
+        """Everything that was sent, for a report."""
         if self.call is None:
             return b"".join(self.packets)
         lines = [b"%s: %s" % header for header in self.call.headers]

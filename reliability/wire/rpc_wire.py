@@ -1,4 +1,4 @@
-"""A gRPC client over HTTP/2 by hand: one call after the other, each with all that came back."""
+"""A gRPC client on hand-written HTTP/2: one call after another, each with its full reply."""
 
 import asyncio
 import struct
@@ -98,7 +98,7 @@ class RpcWire:
     async def _send_data(
         self, piece: bytes, last: bool, sent: list[bytes], deadline: float
     ) -> None:
-        """Put a piece into frames; wait for room in the windows where there is none."""
+        """Send a piece in frames; wait while the flow-control windows are full."""
         place = 0
         reply = self._reply
         while True:

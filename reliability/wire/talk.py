@@ -34,7 +34,7 @@ class Talker:
         self._ended = ended
 
     async def hold(self, conversation: Conversation) -> str:
-        """An empty string, or what is wrong. A connection after which something was is given up."""
+        """An empty string, or what is wrong. After a fault the connection is closed."""
         try:
             async with asyncio.timeout(2 * self._limit_s):
                 if conversation.call is not None:
@@ -68,7 +68,7 @@ class Talker:
         self._ended[what] += 1
 
     async def _ask(self, conversation: Conversation) -> str:
-        """On the connection that is open; as many answers as are due."""
+        """On the open connection; reads as many replies as are due."""
         if conversation.half_closes:
             self._drop_http()
         if self._http is None or self._http.over:
@@ -88,7 +88,7 @@ class Talker:
         return fault
 
     async def _read_replies(self, wire: Wire, conversation: Conversation) -> list[HttpReply] | None:
-        """Until all that are due are here or the server has closed; None: too late."""
+        """Wait for all due replies, or until the server closes; None on a timeout."""
         replies: list[HttpReply] = []
         left = conversation.answers
         deadline = asyncio.get_running_loop().time() + self._limit_s
@@ -105,7 +105,7 @@ class Talker:
         return replies
 
     async def _say(self, conversation: Conversation) -> str:
-        """On a connection of its own. What is due is unknown, but the server has to end it."""
+        """On a new connection. The number of replies is unknown; the server must end it."""
         port = self._ports.grpc if conversation.grpc else self._ports.http
         wire = await connect(port)
         try:
