@@ -37,7 +37,8 @@ ROUTE = "cifar10-large"
 CONNECTIONS = 4
 PICTURES, REQUESTS = 128, 600
 HARM_AFTER_S = 0.02  # of load
-RECOVERY_LIMIT_S = 20.0
+RECOVERY_LIMIT_S = 60.0
+SETTLED_SHARE = 0.9  # of the rows that the remote cache answers when all is well
 MOST_ADDED_MS = 10.0  # the default of `cache.remote.timeout_ms`
 SECRET = "0123456789abcdef" * 4
 COUNTERS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -95,7 +96,7 @@ def measure_faults(
 
 
 def measure_fault(place: Place, harm: Harm) -> Mapping[str, float]:
-    """The same requests without a second tier, with a well one, with the fault, and healed."""
+    """The same requests without a remote cache, with it, with the fault, and after its repair."""
     without, well = ask(place, place.plain), ask(place, place.server)
     with count_spent(place.server, COUNTERS) as spent:
         hurt = ask(place, place.server, harm)
@@ -114,18 +115,18 @@ def measure_fault(place: Place, harm: Harm) -> Mapping[str, float]:
 
 
 def settle(place: Place) -> list[Mapping[str, float]]:
-    """Ask until the second tier answers everything; RuntimeError if that takes too long."""
+    """Ask until the remote cache answers; RuntimeError if that takes too long."""
     began, passes = time.perf_counter(), []
     while time.perf_counter() - began < RECOVERY_LIMIT_S:
         with count_spent(place.server, COUNTERS) as spent:
             passes.append(ask(place, place.server))
-        if spent["hits"] >= len(place.pictures):
+        if spent["hits"] >= SETTLED_SHARE * len(place.pictures):
             return passes
-    raise RuntimeError(f"the second tier does not answer everything after {RECOVERY_LIMIT_S:g} s")
+    raise RuntimeError(f"the remote cache does not answer after {RECOVERY_LIMIT_S:g} s")
 
 
 def ask(place: Place, server: Server, harm: Harm | None = None) -> Mapping[str, float]:
-    """One pass over the requests, harmed soon after it began."""
+    """One pass over the requests; the fault comes soon after it began."""
     bodies, headers = pack_binary(place.pictures)
     requests = build_requests(bodies, server.http_port, f"/v2/models/{ROUTE}/infer", headers)
     with ThreadPoolExecutor(1) as pool:
@@ -144,7 +145,7 @@ def ask(place: Place, server: Server, harm: Harm | None = None) -> Mapping[str, 
 
 
 def _harm_soon(place: Place, harm: Harm | None) -> float:
-    """Seconds after which it begins."""
+    """Wait a little, then cause the fault; the seconds waited."""
     if harm is None:
         return 0.0
     began = time.perf_counter()
