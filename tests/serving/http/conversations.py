@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serving.http.connection import MAX_BUFFERED_BYTES
+from serving.http.exchange import MAX_BUFFERED_BYTES
 from tests.serving.http.wire import INFER, post, write_body
 
 KNOWN, OTHER = post(write_body(1.0)), post(write_body(2.0))
