@@ -12,12 +12,17 @@ from typing import NamedTuple
 import httptools
 
 from serving.http.connections import ConnectionEntry, ConnectionState
-from serving.http.exchange import MAX_BUFFERED_BYTES, AnsweringConnection, Exchange
-from serving.http.head import RequestHead, find_head_fault, read_target, write_without_offers
+from serving.http.exchange import AnsweringConnection, Exchange
+from serving.http.head import (
+    MAX_HEADERS,
+    RequestHead,
+    find_head_fault,
+    read_target,
+    write_without_offers,
+)
 from serving.http.routing import HttpRequest
 
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; one read may go beyond it
-MAX_HEADERS = 256
 MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends after its last reply
 # for which a connection without a request stays open when the server shuts down
 SHUTDOWN_GRACE_S = 0.2
@@ -110,14 +115,18 @@ class HttpConnection(AnsweringConnection):
         was_between = not self._head_begun and self._arriving is None
         parsed_before = self._parsed_count
         self._unparsed_bytes += len(data)
+        self._advancing = True
         self._feed(data)
+        self._advancing = False
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._stopped:
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"headers: given {self._unparsed_bytes} bytes or more, allowed {MAX_HEAD_BYTES}",
             )
+        self._advance()
         if was_between and self._parsed_count == parsed_before + 1:
             self._remember(data)
+        self.balance_reading()
         self._count_unread(len(data))
 
     def eof_received(self) -> bool:
@@ -169,15 +178,13 @@ class HttpConnection(AnsweringConnection):
         self._headers = []  # for trailers, which are not headers
         keeps = head.version == "1.1" and parser.should_keep_alive()
         exchange = self._arriving = Exchange(self, head, header_map, close=not keeps)
-        self._enqueue(exchange)
+        self._queue.append(exchange)
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
         exchange = self._arriving
         if exchange is not None:
             exchange.add(body)
-            if exchange.buffered_bytes > MAX_BUFFERED_BYTES:
-                self.balance_reading()
 
     def on_message_complete(self) -> None:
         exchange = self._arriving
@@ -187,14 +194,11 @@ class HttpConnection(AnsweringConnection):
         self._steps += 1
         self._parsed_count += 1
         self._parsed = exchange
-        is_held = exchange.is_held
         exchange.complete = True
         exchange.close = exchange.close or not self._parser.should_keep_alive()  # by a trailer
         if exchange.answered:
             if exchange.close:
                 self._close()
-        elif is_held:
-            self._begin_infer(exchange)
         else:
             exchange.wake()
 
@@ -228,14 +232,10 @@ class HttpConnection(AnsweringConnection):
     def _check_head(self, head: RequestHead, header_map: dict[bytes, bytes]) -> None:
         """Refuse an invalid head in its turn, and read nothing after it."""
         fault = find_head_fault(head, header_map)
-        if len(head.headers) > MAX_HEADERS and fault is None:
-            self._refuse(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"headers: given {len(head.headers)}, allowed {MAX_HEADERS}",
-            )
-            raise _HeadRejected
         if fault is not None:
-            self._refuse(fault.status, fault.sentence)
+            self._stopped = self._refused = True
+            self._endpoint.count_refused(fault.status)
+            self._queue_refusal(fault.status, fault.sentence)
             raise _HeadRejected
         self._host = header_map.get(b"host", self._host)
 
@@ -246,8 +246,9 @@ class HttpConnection(AnsweringConnection):
         exchange.pieces.append(data[len(known.head_bytes) :])
         exchange.complete = True
         self._steps += 1
+        exchange.begun = exchange.held = True
         self._queue.append(exchange)
-        self._begin_infer(exchange)
+        self._advance()
 
     def _remember(self, data: bytes) -> None:
         """Remember the head of a request that these bytes were, no more and no less."""
@@ -276,7 +277,7 @@ class HttpConnection(AnsweringConnection):
             unread_bytes = self._queued_bytes + QUEUED_BYTES * waiting
         else:
             self._queued_bytes = 0
-            if self._queue and self._queue[0].is_held:
+            if self._queue and self._queue[0].held:
                 unread_bytes = self._queue[0].buffered_bytes
         if self._head_begun:
             unread_bytes += self._unparsed_bytes or new_bytes
@@ -296,7 +297,7 @@ class HttpConnection(AnsweringConnection):
         if self._write_paused:
             return ConnectionState.WRITING
         if self._queue:
-            if self._queue[0].is_held:
+            if self._queue[0].held:
                 return ConnectionState.AWAITING_BODY
             return ConnectionState.HALF_CLOSED if self._ended else ConnectionState.ANSWERING
         if self._arriving is not None:

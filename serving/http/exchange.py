@@ -49,7 +49,7 @@ class Exchange:
 
     __slots__ = (
         "answered", "begun", "buffered_bytes", "call", "close", "complete", "connection",
-        "delivered", "expects", "gone", "head", "infer", "is_short", "pieces", "refusal",
+        "delivered", "expects", "gone", "head", "held", "infer", "is_short", "pieces", "refusal",
         "streams", "task", "waiter",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Exchange:
         self.complete = False  # the whole body has arrived
         self.delivered = False  # the whole body has been read
         self.begun = False
+        self.held = False  # it waits for its whole body, and then needs no task
         self.answered = False
         self.streams = False  # a part of the reply is sent
         self.gone = False  # the client does not wait for the reply
@@ -80,11 +81,6 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.refusal: Refusal | None = None  # the reply, if the head is wrong
         self.waiter: asyncio.Future[None] | None = None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it is to be answered without a task once its body is complete."""
-        return self.infer is not None and not self.complete
 
     def describe(self, address: str) -> Incoming:
         """Return the request as the endpoint takes it."""
@@ -110,16 +106,18 @@ class Exchange:
         """Return what has arrived of the body and was not read yet."""
         pieces = self.pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.pieces = []
-        self.buffered_bytes = 0
+        self.drop_body()
         return body
 
     def leave(self) -> None:
         """Note that the client does not wait for the reply any more."""
         self.gone = True
+        self.drop_body()
+        self.wake()
+
+    def drop_body(self) -> None:
         self.pieces = []
         self.buffered_bytes = 0
-        self.wake()
 
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
@@ -184,21 +182,24 @@ class AnsweringConnection(asyncio.Protocol):
 
     # Beginning ------------------------------------------------------------------------------------
 
-    def _enqueue(self, exchange: Exchange) -> None:
-        self._queue.append(exchange)
-        if len(self._queue) == 1:
-            self._advance()
-        else:
-            self.balance_reading()
-
     def _advance(self) -> None:
-        """Begin requests in turn, until one is under way or waits for its body."""
+        """Begin requests in turn, until one is under way or waits for its body. Not before all
+        that has arrived is parsed: bytes that are no request may make a reply the last.
+        """
         if self._advancing:
             return
         self._advancing = True
-        while self._queue and not self._queue[0].begun:
-            self._begin(self._queue[0])
-        self._advancing = False
+        try:
+            while self._queue:
+                first = self._queue[0]
+                if not first.begun:
+                    self._begin(first)
+                elif first.held and first.complete:
+                    self._begin_infer(first)
+                else:
+                    break
+        finally:
+            self._advancing = False
 
     def _begin(self, exchange: Exchange) -> None:
         exchange.begun = True
@@ -209,11 +210,12 @@ class AnsweringConnection(asyncio.Protocol):
             exchange.infer = self._endpoint.find_infer(exchange.describe(self._address))
         if exchange.infer is None:
             self._start_task(exchange)
-        elif exchange.complete:
-            self._begin_infer(exchange)
+        else:
+            exchange.held = True
 
     def _begin_infer(self, exchange: Exchange) -> None:
         assert exchange.infer is not None
+        exchange.held = False
         body = exchange.take_body()
         done = partial(self._loop.call_soon, self._answer_call, exchange)
         begun = self._endpoint.begin(exchange.infer, body, done)
@@ -231,7 +233,7 @@ class AnsweringConnection(asyncio.Protocol):
             self._reply(exchange, self._endpoint.finish(call))
 
     def _start_task(self, exchange: Exchange) -> None:
-        exchange.infer = None
+        exchange.held = False
         task = exchange.task = self._loop.create_task(self._run(exchange))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
@@ -304,7 +306,8 @@ class AnsweringConnection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         """Go on after a reply, with the next request or with the end of the connection."""
         exchange.answered = True
-        exchange.pieces = []
+        if exchange.pieces:
+            exchange.drop_body()
         self._steps += 1
         self._queue.popleft()
         if exchange.close or (self._ended and not self._queue):
@@ -335,23 +338,32 @@ class AnsweringConnection(asyncio.Protocol):
     # Refusing and ending --------------------------------------------------------------------------
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """Read nothing more, and answer in turn: after complete requests, instead of another."""
+        """Read nothing more. An incomplete request is answered with a refusal; the reply to a
+        complete one is the last.
+        """
         self._stopped = self._refused = True
         self._endpoint.count_refused(status)
         arriving, self._arriving = self._arriving, None
-        if arriving is not None:
-            if arriving.answered:
-                self._close_after_reply()
-                return
-            if arriving.streams:
-                self._transport.abort()
-                return
+        if arriving is None:
+            if self._queue:
+                self._queue[-1].close = True
+            else:
+                self._queue_refusal(status, sentence)
+        elif arriving.answered:
+            self._close_after_reply()
+        elif arriving.streams:
+            self._transport.abort()
+        else:
             arriving.leave()  # its body will never come
             self._queue.pop()
+            self._queue_refusal(status, sentence)
+
+    def _queue_refusal(self, status: HTTPStatus, sentence: str) -> None:
         exchange = Exchange(self, _NO_HEAD, {}, close=True)
         exchange.complete = True
         exchange.refusal = (status, [JSON_TYPE, CLOSE], error_body(sentence))
-        self._enqueue(exchange)
+        self._queue.append(exchange)
+        self._advance()
 
     def _close_after_reply(self) -> None:
         """Close after the last reply. If the client may still be sending, its bytes are dropped
@@ -381,7 +393,7 @@ class AnsweringConnection(asyncio.Protocol):
         call, exchange.call = exchange.call, None
         if call is not None:
             self._endpoint.release_call(call)
-        elif exchange.is_held and exchange.infer is not None:
+        elif exchange.held and exchange.infer is not None:
             self._endpoint.count_gone(exchange.infer.target.route)
         exchange.leave()
         if exchange.streams and exchange.task is not None:
