@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httptools
 
 from serving.http.connections import ConnectionEntry, ConnectionState
+from serving.http.endpoint import AdmittedRequest
 from serving.http.exchange import AnsweringConnection, Exchange
 from serving.http.head import (
     MAX_HEADERS,
@@ -21,6 +22,7 @@ from serving.http.head import (
     write_without_offers,
 )
 from serving.http.routing import HttpRequest
+from serving.http.status import write_response
 
 MAX_HEAD_BYTES = 64 * 2**10  # also of trailers behind a body; one read may go beyond it
 MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends after its last reply
@@ -241,14 +243,23 @@ class HttpConnection(AnsweringConnection):
 
     def _take_known(self, known: KnownRequest, data: bytes) -> None:
         """Take a request whose head is the last one's, byte by byte."""
+        self._steps += 1
+        body = data[len(known.head_bytes) :]
+        found = self._endpoint.begin(known.infer, body)
+        if isinstance(found, AdmittedRequest):
+            self._submit(self._put_known(known), found, body)
+        elif self._write_paused or self._endpoint.draining:
+            self._reply(self._put_known(known), found)
+        else:
+            self._transport.write(write_response(*found))
+            self._steps += 1
+
+    def _put_known(self, known: KnownRequest) -> Exchange:
         exchange = Exchange(self, known.head, known.infer.headers, close=False)
         exchange.infer = known.infer
-        exchange.pieces.append(data[len(known.head_bytes) :])
-        exchange.complete = True
-        self._steps += 1
-        exchange.begun = exchange.held = True
+        exchange.complete = exchange.begun = True
         self._queue.append(exchange)
-        self._advance()
+        return exchange
 
     def _remember(self, data: bytes) -> None:
         """Remember the head of a request that these bytes were, no more and no less."""

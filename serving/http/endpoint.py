@@ -162,12 +162,9 @@ class HttpEndpoint:
             return None
         return HttpRequest(target, headers, incoming.receive, incoming.query, caller)
 
-    def begin(
-        self, http_request: HttpRequest, body: bytes, done: Callable[[], object]
-    ) -> Refusal | BegunCall | None:
-        """Return the response to an infer request of `find_infer`, or the call that is begun for
-        it; `done` is called when that is over. None if the body does not fit: `answer` must
-        follow, which makes other bodies give way.
+    def begin(self, http_request: HttpRequest, body: bytes) -> Refusal | AdmittedRequest:
+        """Return the response to an infer request of `find_infer` if it is known at once. Else
+        `submit` must follow.
         """
         target, headers, _, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
@@ -175,17 +172,24 @@ class HttpEndpoint:
             request = self._admit(target, headers, body, caller, trace)
         except Exception as error:
             return self._fail(target.route, error, trace)
+        reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
+        return request if reply is None else self._write(request, reply)
+
+    def submit(
+        self, request: AdmittedRequest, body: bytes, done: Callable[[], object]
+    ) -> Refusal | BegunCall | None:
+        """Begin the call of an admitted request, or refuse it; `done` is called when it is over.
+        None if the body does not fit: `answer` must follow, which makes other bodies give way.
+        """
         parsed, admitted = request
-        reply = self._engine.answer_from_cache(parsed.request, admitted)
-        if reply is not None:
-            return self._write(request, reply)
-        if not self._bodies.try_take(body, caller.name):
+        caller = parsed.request.caller
+        if not self._bodies.try_take(body, caller):
             return None
         try:
             return BegunCall(request, body, self._engine.submit(parsed.request, admitted, done))
         except Exception as error:
-            self._bodies.give_back(body, caller.name)
-            return self._fail(target.route, error, trace)
+            self._bodies.give_back(body, caller)
+            return self._fail(parsed.request.route, error, admitted.trace)
 
     def finish(self, begun: BegunCall) -> Refusal:
         """Return the response to a call that is over."""
@@ -248,7 +252,8 @@ class HttpEndpoint:
         parsed = self._headers.read(
             body, length, served.manifest, target.route, target.version, caller
         )
-        return AdmittedRequest(parsed, follow(trace, self._engine.admit(parsed.request)))
+        admitted = self._engine.admit(parsed.request)
+        return AdmittedRequest(parsed, follow(trace, admitted) if trace.is_recording else admitted)
 
     def _enter(self, incoming: Incoming) -> tuple[Endpoint, HttpRequest]:
         """Return the request and its endpoint. Refuses unknown paths, wrong methods and missing

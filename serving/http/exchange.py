@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from serving.http.body import ClientGone, HeaderMap
-from serving.http.endpoint import BegunCall, HttpEndpoint
+from serving.http.endpoint import AdmittedRequest, BegunCall, HttpEndpoint
 from serving.http.head import RequestHead
 from serving.http.infer.tensor_body import JSON_TYPE, Headers
 from serving.http.routing import HttpRequest, Incoming
@@ -217,8 +217,15 @@ class AnsweringConnection(asyncio.Protocol):
         assert exchange.infer is not None
         exchange.held = False
         body = exchange.take_body()
+        found = self._endpoint.begin(exchange.infer, body)
+        if isinstance(found, AdmittedRequest):
+            self._submit(exchange, found, body)
+        else:
+            self._reply(exchange, found)
+
+    def _submit(self, exchange: Exchange, request: AdmittedRequest, body: bytes) -> None:
         done = partial(self._loop.call_soon, self._answer_call, exchange)
-        begun = self._endpoint.begin(exchange.infer, body, done)
+        begun = self._endpoint.submit(request, body, done)
         if begun is None:
             exchange.add(body)
             self._start_task(exchange)
