@@ -21,6 +21,7 @@ from serving.http.asgi import AsgiApplication
 from serving.http.connection import HttpConnection
 from serving.http.connections import Connections
 from serving.http.endpoint import HttpEndpoint
+from serving.http.exchange import Answer
 from serving.settings import EngineSettings, ServerSettings
 from tests.fakes.toys import (
     ToyPipeline,
@@ -136,11 +137,11 @@ class Scene:
             )  # fmt: skip
             self._config.load()
 
-    def connect(self) -> tuple[Protocols, Wire]:
+    def connect(self, answer: Answer | None = None) -> tuple[Protocols, Wire]:
         wire = Wire()
         protocol: Protocols
         if self._config is None:
-            protocol = HttpConnection(self.endpoint, self.state)
+            protocol = HttpConnection(self.endpoint, self.state, answer)
         else:
             protocol = HttpToolsProtocol(self._config, self.state, {})
         wire.protocol = protocol
