@@ -29,6 +29,7 @@ MAX_DROPPED_BYTES = 16 * 2**20  # that a client sends after its last reply
 # for which a connection without a request stays open when the server shuts down
 SHUTDOWN_GRACE_S = 0.2
 QUEUED_BYTES = 2048  # for a request that waits for the one before it, without its text
+_MAX_KNOWN_BYTES = 2048  # of a head that is remembered, for each connection
 _TCP_CLOSE = 7  # the kernel's state of a reset connection
 _WAITS_FOR_CLIENT = frozenset(
     {
@@ -126,8 +127,9 @@ class HttpConnection(AnsweringConnection):
                 f"headers: given {self._unparsed_bytes} bytes or more, allowed {MAX_HEAD_BYTES}",
             )
         self._advance()
-        if was_between and self._parsed_count == parsed_before + 1:
-            self._remember(data)
+        exchange, self._parsed = self._parsed, None
+        if exchange is not None and was_between and self._parsed_count == parsed_before + 1:
+            self._remember(exchange, data)
         self.balance_reading()
         self._count_unread(len(data))
 
@@ -179,7 +181,8 @@ class HttpConnection(AnsweringConnection):
         self._head_begun = False
         self._headers = []  # for trailers, which are not headers
         keeps = head.version == "1.1" and parser.should_keep_alive()
-        exchange = self._arriving = Exchange(self, head, header_map, close=not keeps)
+        exchange = self._arriving = Exchange(self, head, close=not keeps)
+        exchange.read_framing(header_map)
         self._queue.append(exchange)
 
     def on_body(self, body: bytes) -> None:
@@ -255,20 +258,19 @@ class HttpConnection(AnsweringConnection):
             self._steps += 1
 
     def _put_known(self, known: KnownRequest) -> Exchange:
-        exchange = Exchange(self, known.head, known.infer.headers, close=False)
+        exchange = Exchange(self, known.head, close=False)
         exchange.infer = known.infer
         exchange.complete = exchange.begun = True
         self._queue.append(exchange)
         return exchange
 
-    def _remember(self, data: bytes) -> None:
+    def _remember(self, exchange: Exchange, data: bytes) -> None:
         """Remember the head of a request that these bytes were, no more and no less."""
-        exchange, self._parsed = self._parsed, None
-        if exchange is None or exchange.infer is None or self._head_begun or exchange.close:
+        if exchange.infer is None or self._head_begun or exchange.close:
             return
         length = int(exchange.infer.headers[b"content-length"])
         head_bytes = data[: len(data) - length]
-        if head_bytes.endswith(b"\r\n\r\n"):
+        if head_bytes.endswith(b"\r\n\r\n") and len(head_bytes) <= _MAX_KNOWN_BYTES:
             self._known = KnownRequest(head_bytes, len(data), exchange.head, exchange.infer)
 
     def _discard(self, new_bytes: int) -> None:

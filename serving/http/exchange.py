@@ -47,40 +47,37 @@ class OpenConnections(Protocol):
 class Exchange:
     """What a connection knows of one request and its reply."""
 
-    __slots__ = (
-        "answered", "begun", "buffered_bytes", "call", "close", "complete", "connection",
-        "delivered", "expects", "gone", "head", "held", "infer", "is_short", "pieces", "refusal",
-        "streams", "task", "waiter",
-    )  # fmt: skip
+    is_short = False  # its body is short enough to be held
+    expects = False  # an interim reply before its body
+    buffered_bytes = 0
+    complete = False  # the whole body has arrived
+    delivered = False  # the whole body has been read
+    begun = False
+    held = False  # it waits for its whole body, and then needs no task
+    answered = False
+    streams = False  # a part of the reply is sent
+    gone = False  # the client does not wait for the reply
+    infer: HttpRequest | None = None  # if it needs no task
+    call: BegunCall | None = None
+    task: asyncio.Task[None] | None = None
+    refusal: Refusal | None = None  # the reply, if the head is wrong
+    waiter: asyncio.Future[None] | None = None
 
     def __init__(
-        self,
-        connection: "AnsweringConnection",
-        head: RequestHead,
-        header_map: HeaderMap,
-        *,
-        close: bool,
+        self, connection: "AnsweringConnection", head: RequestHead, *, close: bool
     ) -> None:
         self.connection = connection
         self.head = head
         self.close = close  # the connection ends with this reply
-        is_new = head.version == "1.1"
-        self.expects = is_new and header_map.get(b"expect", b"").lower() == b"100-continue"
-        self.is_short = not self.expects and _is_short(header_map)
         self.pieces: list[bytes] = []  # of the body, not read yet
-        self.buffered_bytes = 0
-        self.complete = False  # the whole body has arrived
-        self.delivered = False  # the whole body has been read
-        self.begun = False
-        self.held = False  # it waits for its whole body, and then needs no task
-        self.answered = False
-        self.streams = False  # a part of the reply is sent
-        self.gone = False  # the client does not wait for the reply
-        self.infer: HttpRequest | None = None  # if it needs no task
-        self.call: BegunCall | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.refusal: Refusal | None = None  # the reply, if the head is wrong
-        self.waiter: asyncio.Future[None] | None = None
+
+    def read_framing(self, header_map: HeaderMap) -> None:
+        """Note how the head announces its body."""
+        expectation = header_map.get(b"expect", b"").lower()
+        self.expects = expectation == b"100-continue" and self.head.version == "1.1"
+        length = header_map.get(b"content-length", b"")
+        is_short = len(length) < 8 and length.isdigit() and int(length) <= MAX_BUFFERED_BYTES
+        self.is_short = is_short and not self.expects
 
     def describe(self, address: str) -> Incoming:
         """Return the request as the endpoint takes it."""
@@ -141,12 +138,6 @@ class Exchange:
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
         return {"type": "http.disconnect"}
-
-
-def _is_short(header_map: HeaderMap) -> bool:
-    """Return whether a head declares a body that is short enough to be held."""
-    length = header_map.get(b"content-length", b"")
-    return len(length) < 8 and length.isdigit() and int(length) <= MAX_BUFFERED_BYTES
 
 
 class AnsweringConnection(asyncio.Protocol):
@@ -366,7 +357,7 @@ class AnsweringConnection(asyncio.Protocol):
             self._queue_refusal(status, sentence)
 
     def _queue_refusal(self, status: HTTPStatus, sentence: str) -> None:
-        exchange = Exchange(self, _NO_HEAD, {}, close=True)
+        exchange = Exchange(self, _NO_HEAD, close=True)
         exchange.complete = True
         exchange.refusal = (status, [JSON_TYPE, CLOSE], error_body(sentence))
         self._queue.append(exchange)
