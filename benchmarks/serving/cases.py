@@ -71,7 +71,6 @@ def build_http_cases(servers: Mapping[str, Server], models: Path) -> list[Case]:
     return [
         Case("small-cnn-http", "no-memory", many, binary, path, headers),
         Case("echo", "echo", many, same, "/raw", headers),
-        Case("bare-echo", "bare-echo", many, same, "/raw", headers),
         Case("hit", "default", many, hit, path, headers),
         Case("hit-no-metrics", "memory-no-metrics", many, hit, path, headers),
         Case("hit-json", "default", many, hit_json, path, as_json),

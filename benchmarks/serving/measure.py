@@ -26,7 +26,7 @@ from harness import small_cnn
 from harness.pictures import load_pictures
 from harness.process_tree import read_resident_bytes
 from harness.results import Sample
-from harness.servers import Server, run_bare_echo, run_echo, run_no_op, run_servers, run_sparing
+from harness.servers import Server, run_echo, run_no_op, run_servers, run_sparing
 
 LOAD_METRICS = ("cpu_us", "requests_s", "p50_ms", "p99_ms", "requests", "errors", "wrong")
 ONNX_BATCHES = (1, 32)
@@ -110,8 +110,8 @@ def _run_servers(served: Path, work: Path) -> Iterator[Mapping[str, Server]]:
     reply = work / "no-op-reply.bin"
     with run_servers(served, case_list.SETTINGS, work) as servers, run_echo() as echo:
         reply.write_bytes(case_list.make_no_op_reply(servers["no-memory"]))
-        with run_bare_echo() as bare, run_no_op(reply) as no_op:
-            yield servers | {"echo": echo, "bare-echo": bare, "no-op": no_op}
+        with run_no_op(reply) as no_op:
+            yield servers | {"echo": echo, "no-op": no_op}
 
 
 def _time_onnx(served: Path, run: int, seconds: float) -> list[Sample]:

@@ -6,7 +6,7 @@ from benchmarks.reporting.tables import LOADS, Table
 from benchmarks.reporting.targets import FAULTS, Target, difference, each, ratio, value
 from harness.results import Results
 
-BASELINES = ("echo", "bare-echo", "echo-json", "no-op-grpc", "lone-echo", "large")
+BASELINES = ("echo", "echo-json", "no-op-grpc", "lone-echo", "large")
 RIVALS = ("cascade", "cascade-no-rebatch", "large")
 TARGETS = (
     Target("HTTP binary, 32 connections, small CNN: CPU a request above an echo and the network",

@@ -19,7 +19,7 @@ from harness import small_cnn
 from harness.load.loadgen import Load, Plan, load_http
 from harness.load.rpc import load_grpc
 from harness.load.traffic import Traffic
-from harness.servers import Server, run_bare_echo, run_echo, run_no_op, run_sparing
+from harness.servers import Server, run_echo, run_no_op, run_sparing
 from harness.tiny_routes import make_pictures, write_route
 
 PLAN = Plan(connections=4, seconds=30.0, warm_up_s=0.0, count=60)
@@ -45,9 +45,8 @@ def test_every_case_is_answered_rightly_and_a_wrong_label_would_be_seen(
     )
     with run_sparing(models, settings) as server, run_echo() as echo:
         reply.write_bytes(make_no_op_reply(server))
-        with run_bare_echo() as bare, run_no_op(reply) as no_op:
-            servers = dict.fromkeys(SETTINGS, server)
-            servers |= {"echo": echo, "bare-echo": bare, "no-op": no_op}
+        with run_no_op(reply) as no_op:
+            servers = dict.fromkeys(SETTINGS, server) | {"echo": echo, "no-op": no_op}
             cases = build_http_cases(servers, models) + build_grpc_cases(servers, models)
             cases += build_picture_cases(models)
             cases += build_cascade_cases(servers, models, limit=50)
@@ -55,7 +54,7 @@ def test_every_case_is_answered_rightly_and_a_wrong_label_would_be_seen(
             bodies, expected = cases[0].traffic.bodies, cases[0].traffic.expected
             shifted = Traffic(bodies, [*expected[1:], expected[0]], cases[0].traffic.offset)
             wrong = load(dataclasses.replace(cases[0], traffic=shifted), server).wrong
-    assert len(loads) == 16
+    assert len(loads) == 15
     assert {name: (one.errors, one.wrong) for name, one in loads.items()} == dict.fromkeys(
         loads, (0, 0)
     )
