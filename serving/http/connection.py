@@ -1,6 +1,6 @@
 """One HTTP connection: reads requests within limits, and ends when it should.
 
-httptools parses; `serving.http.head` checks what it leaves open, `serving.http.exchange` answers.
+httptools parses; `serving.http.head` checks what it leaves open, `serving.http.answering` answers.
 `serving.http.connections` decides how long the connection may wait for its client.
 """
 
@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import httptools
 
+from serving.http.answering import AnsweringConnection
 from serving.http.connections import ConnectionEntry, ConnectionState
 from serving.http.endpoint import AdmittedRequest
-from serving.http.exchange import AnsweringConnection, Exchange
+from serving.http.exchange import Exchange
 from serving.http.head import (
     MAX_HEADERS,
     RequestHead,

@@ -25,7 +25,6 @@ from serving.engine.calls import Call
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, ClientGone, HeaderMap
 from serving.http.connections import ConnectionLimits, Connections
-from serving.http.disconnects import Disconnects
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
 from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import RepeatedHeaders
@@ -112,10 +111,7 @@ class HttpEndpoint:
             ),
             lambda: engine.draining,
         )
-        self._disconnects = Disconnects()
-        self._predict = PredictEndpoint(
-            engine, settings, metrics, tracing, self._bodies, self._disconnects
-        )
+        self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies)
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
@@ -160,7 +156,7 @@ class HttpEndpoint:
             self._bodies.check_headers(headers, caller.name)
         except SparingError:
             return None
-        return HttpRequest(target, headers, incoming.receive, incoming.query, caller)
+        return HttpRequest(target, headers, incoming.client, incoming.query, caller)
 
     def begin(self, http_request: HttpRequest, body: bytes) -> Refusal | AdmittedRequest:
         """Return the response to an infer request of `find_infer` if it is known at once. Else
@@ -172,7 +168,8 @@ class HttpEndpoint:
             request = self._admit(target, headers, body, caller, trace)
         except Exception as error:
             return self._fail(target.route, error, trace)
-        reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
+        parsed, admitted = request
+        reply = self._engine.answer_from_cache(parsed.request, admitted)
         return request if reply is None else self._write(request, reply)
 
     def submit(
@@ -259,7 +256,7 @@ class HttpEndpoint:
         """Return the request and its endpoint. Refuses unknown paths, wrong methods and missing
         tokens.
         """
-        method, path, query, headers, address, receive = incoming
+        method, path, query, headers, address, client = incoming
         target = self._places.get(path)
         caller = UNKNOWN
         if target is None or target.endpoint not in _OPEN:
@@ -269,7 +266,7 @@ class HttpEndpoint:
         endpoint = self._endpoints[target.endpoint]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        return endpoint, HttpRequest(target, dict(headers), receive, query, caller)
+        return endpoint, HttpRequest(target, dict(headers), client, query, caller)
 
     def _find(self, path: str) -> Target:
         """Parse a path, and remember it if its route is served."""
@@ -287,28 +284,24 @@ class HttpEndpoint:
         return target
 
     async def _infer(self, http_request: HttpRequest) -> Response:
-        target, headers = http_request.target, http_request.headers
+        target, headers, client, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
         try:
             body = await self._bodies.read(
-                headers, http_request.receive, http_request.caller.name, self._limit_body(target)
+                headers, client.receive, caller.name, self._limit_body(target)
             )
             try:
                 if len(body) > LARGE_BYTES and self._is_long(target, headers):
-                    (parsed, admitted), reply = await self._disconnects.wait(
-                        self._answer_long(http_request, body, trace), http_request.receive
+                    (parsed, admitted), reply = await client.attend(
+                        self._answer_long(http_request, body, trace)
                     )
                 else:
-                    parsed, admitted = self._admit(
-                        target, headers, body, http_request.caller, trace
-                    )
-                    reply = await self._disconnects.wait(
-                        self._engine.answer(parsed.request, admitted), http_request.receive
-                    )
+                    parsed, admitted = self._admit(target, headers, body, caller, trace)
+                    reply = await client.attend(self._engine.answer(parsed.request, admitted))
                 trace.begin_span()
                 head, answer = self._headers.write(reply, admitted.served.manifest, parsed)
             finally:
-                self._bodies.give_back(body, http_request.caller.name)
+                self._bodies.give_back(body, caller.name)
         except Exception as error:
             count_failure(self._metrics, target.route, error, trace)
             raise

@@ -2,19 +2,21 @@
 paths are remembered. Query strings are parsed here too.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from core.errors import InvalidInput
 from serving.callers import UNKNOWN, Caller
-from serving.http.body import HeaderMap, HeaderPairs, Receive
+from serving.http.body import HeaderMap, HeaderPairs
 from serving.http.status import Response
 
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_FIELDS = 64
 _MAX_TARGETS = 1024
 _MAX_PATH = 512
+
+Result = TypeVar("Result")
 
 
 class Target(NamedTuple):
@@ -25,6 +27,18 @@ class Target(NamedTuple):
     version: str | None = None
 
 
+class Client(Protocol):
+    """The client of one request, which may disconnect at any time."""
+
+    async def receive(self) -> Mapping[str, Any]:
+        """Return the next piece of the body, or the disconnect, as ASGI has them."""
+
+    async def attend(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return the work's result; cancel it and raise ClientGone if the client disconnects. Only
+        for a body that is read.
+        """
+
+
 class Incoming(NamedTuple):
     """A request as the server gets it: its head is complete, its body may not be."""
 
@@ -33,7 +47,7 @@ class Incoming(NamedTuple):
     query: bytes
     headers: HeaderPairs
     address: str  # of the client; empty if the server knows none
-    receive: Receive
+    client: Client
 
 
 class HttpRequest(NamedTuple):
@@ -41,7 +55,7 @@ class HttpRequest(NamedTuple):
 
     target: Target
     headers: HeaderMap
-    receive: Receive
+    client: Client
     query: bytes
     caller: Caller = UNKNOWN
 

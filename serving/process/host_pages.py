@@ -55,7 +55,7 @@ class HostPages:
 
     async def _run(self, incoming: Incoming, messages: "asyncio.Queue[Scope | None]") -> None:
         try:
-            await self._app(_make_scope(incoming), incoming.receive, messages.put)
+            await self._app(_make_scope(incoming), incoming.client.receive, messages.put)
         except Exception:
             _log.exception("the host could not answer %s", incoming.path[:200])
         await messages.put(None)

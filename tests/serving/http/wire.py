@@ -17,11 +17,11 @@ from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
+from serving.http.answering import Answer
 from serving.http.asgi import AsgiApplication
 from serving.http.connection import HttpConnection
 from serving.http.connections import Connections
 from serving.http.endpoint import HttpEndpoint
-from serving.http.exchange import Answer
 from serving.settings import EngineSettings, ServerSettings
 from tests.fakes.toys import (
     ToyPipeline,

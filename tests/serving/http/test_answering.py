@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.waiting import until
+from serving.http.answering import Answer
 from serving.http.asgi import AsgiApplication
 from serving.http.connections import ConnectionState
-from serving.http.exchange import Answer
 from serving.http.routing import Incoming
 from serving.http.status import Response
 from tests.serving.http.conversations import GET, KNOWN, NEW, OTHER
