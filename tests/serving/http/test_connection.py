@@ -1,4 +1,4 @@
-"""Small infer requests at the connection: answered, counted and refused as on the ordinary way."""
+"""Requests at the connection: answered, counted and refused as over ASGI, by another server."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ from tests.serving.http.wire import (
 
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())
-def test_answers_and_counts_are_those_of_the_ordinary_way(packets: Packets, answers: int) -> None:
+def test_answers_and_counts_are_those_over_asgi(packets: Packets, answers: int) -> None:
     told: list[object] = []
 
     async def script(scene: Scene) -> None:
