@@ -36,7 +36,7 @@ class HttpServer:
         try:
             await asyncio.wait_for(self._wait_for_end(), timeout_s)
         except TimeoutError:
-            _log.error("%d HTTP requests are not answered in time", len(self.tasks))
+            _log.warning("%d HTTP connections were not answered in time", len(self.connections))
             for task in list(self.tasks):
                 task.cancel()
 
