@@ -118,10 +118,9 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def attend(self, work: Coroutine[Any, Any, Result]) -> Result:
-        if self.gone:
-            work.close()
-            raise ClientGone
         self.attended = True
+        if self.gone and self.task is not None:
+            self.task.cancel()
         try:
             return await work
         except asyncio.CancelledError:

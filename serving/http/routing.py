@@ -30,7 +30,7 @@ class Target(NamedTuple):
 class Client(Protocol):
     """The client of one request, which may disconnect at any time."""
 
-    async def receive(self) -> Mapping[str, Any]:
+    def receive(self) -> Awaitable[Mapping[str, Any]]:
         """Return the next piece of the body, or the disconnect, as ASGI has them."""
 
     async def attend(self, work: Coroutine[Any, Any, Result]) -> Result:

@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from harness.load.loadgen import load_http
 from harness.servers import run_bare_echo
-from tests.harness.load.test_loadgen import PLAN, SAME, load_http, run_quickly
+from tests.harness.load.test_loadgen import PLAN, SAME, run_quickly
 
 
 def test_the_bare_echo_sends_back_what_came() -> None:

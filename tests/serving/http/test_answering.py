@@ -191,7 +191,7 @@ class Host:
 
     async def run(self, scene: Scene, answer: Answer) -> None:
         scene.endpoint.answer = answer  # type: ignore[method-assign,assignment]
-        scope = {"type": "http", "method": "GET", "path": "/", "client": None}
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "client": None}
         scope |= {"headers": [], "query_string": b""}
         await AsgiApplication(scene.endpoint)(scope, self.receive, self.send)
 
