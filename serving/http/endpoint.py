@@ -168,8 +168,7 @@ class HttpEndpoint:
             request = self._admit(target, headers, body, caller, trace)
         except Exception as error:
             return self._fail(target.route, error, trace)
-        parsed, admitted = request
-        reply = self._engine.answer_from_cache(parsed.request, admitted)
+        reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
         return request if reply is None else self._write(request, reply)
 
     def submit(

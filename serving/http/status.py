@@ -55,40 +55,41 @@ def refuse_method(given: str, allowed: str) -> Refused:
     return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], error_body(sentence)))
 
 
-class _Heads:
-    """Heads of responses, written once each, and the date, once a second."""
+class _Written:
+    """What is written once: heads of responses, and in each second its date."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], bytes] = {}
-        self._second = 0
-        self._date = b""
-
-    def write(self, status: int, headers: Headers) -> bytes:
-        """Return a head without its length, `connection: close` and its last line."""
-        name = (status, *headers)
-        head = self._known.get(name)
-        if head is None:
-            lines = b"".join([b"%s: %s\r\n" % pair for pair in headers if pair != CLOSE])
-            head = b"HTTP/1.1 %d %s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), lines)
-            if len(self._known) >= _MAX_HEADS:
-                self._known.clear()
-            self._known[name] = head
-        now = time.time()
-        if not 0.0 <= now - self._second < 1.0:
-            self._second = int(now)
-            self._date = b"date: %s\r\n" % formatdate(now, usegmt=True).encode()
-        return head + self._date
+    heads: dict[tuple[object, ...], bytes] = {}
+    second = 0
+    date = b""
 
 
-_heads = _Heads()
+def _write_head(status: int, headers: Headers) -> bytes:
+    """Return a head without its length, `connection: close` and its last line."""
+    name = (status, *headers)
+    head = _Written.heads.get(name)
+    if head is None:
+        lines = b"".join([b"%s: %s\r\n" % pair for pair in headers if pair != CLOSE])
+        head = b"HTTP/1.1 %d %s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), lines)
+        if len(_Written.heads) >= _MAX_HEADS:
+            _Written.heads.clear()
+        _Written.heads[name] = head
+    now = time.time()
+    if not 0.0 <= now - _Written.second < 1.0:
+        _Written.second = int(now)
+        _Written.date = b"date: %s\r\n" % formatdate(now, usegmt=True).encode()
+    return head + _Written.date
 
 
 def write_response(
     status: int, headers: Headers, body: bytes, *, close: bool = False, head_only: bool = False
 ) -> bytes:
     """Return a response as the bytes of an HTTP/1.1 message."""
-    end = b"content-length: %d\r\n%s" % (len(body), _CLOSED if close else b"\r\n")
-    return b"".join((_heads.write(status, headers), end, b"" if head_only else body))
+    return b"%scontent-length: %d\r\n%s%s" % (
+        _write_head(status, headers),
+        len(body),
+        _CLOSED if close else b"\r\n",
+        b"" if head_only else body,
+    )
 
 
 def write_stream_head(status: int, headers: Headers, *, chunked: bool, close: bool) -> bytes:
@@ -96,7 +97,7 @@ def write_stream_head(status: int, headers: Headers, *, chunked: bool, close: bo
     connection.
     """
     framing = _CHUNKED if chunked else b""
-    return _heads.write(status, headers) + framing + (_CLOSED if close else b"\r\n")
+    return _write_head(status, headers) + framing + (_CLOSED if close else b"\r\n")
 
 
 def refuse(error: errors.SparingError) -> Refusal:
