@@ -4,14 +4,14 @@ One sweep visits them all twice a second, so that no request needs its own timer
 itself decides how it ends. `serving.http.uploads` has the limits of bodies that are being read.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from serving.http.sweep_timer import SWEEP_INTERVAL_S, Sweep
-
+SWEEP_INTERVAL_S = 0.5
 _HALF_CLOSED_S = 60.0  # work on an answer for a client that sends no more
 _DRAIN_S = 1.0  # for writing, and for a client that sends no more, while the server drains
 _REFUSED_S = 2.0  # in which a client may still send after its last answer
@@ -40,6 +40,39 @@ _WRITE_STATES = frozenset({ConnectionState.WRITING, ConnectionState.CLOSING})
 _SHEDDABLE = frozenset(
     {ConnectionState.AWAITING_REQUEST, ConnectionState.AWAITING_HEAD, ConnectionState.IDLE}
 )
+
+
+class Sweep:
+    """A timer that visits everything that waits for clients, so that no request needs its own.
+
+    It runs from `wake` until a visit finds nothing left to wait for. Its clock advances by two
+    intervals a turn at most: a client is not at fault for a loop that stalled.
+    """
+
+    def __init__(self, look: Callable[[], bool], interval_s: float = SWEEP_INTERVAL_S) -> None:
+        self._look = look
+        self._interval_s = interval_s
+        self._on = False
+        self.now_s = 0.0
+
+    def wake(self) -> None:
+        """Call it for everything new that must be visited."""
+        if not self._on:
+            self._on = True
+            self._call_later(asyncio.get_running_loop())
+
+    def advance(self, seconds: float) -> bool:
+        """Advance the clock and visit everything; return True while there is something left."""
+        self.now_s += seconds
+        return self._look()
+
+    def _call_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(self._interval_s, self._turn, loop, loop.time())
+
+    def _turn(self, loop: asyncio.AbstractEventLoop, last_s: float) -> None:
+        self._on = self.advance(min(loop.time() - last_s, 2 * self._interval_s))
+        if self._on:
+            self._call_later(loop)
 
 
 class ConnectionLimits(NamedTuple):

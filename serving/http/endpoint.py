@@ -1,8 +1,10 @@
-"""The HTTP endpoint: a plain ASGI callable that converts, calls the engine, and converts back.
+"""The HTTP endpoint: converts requests, calls the engine, and converts its replies.
 
 It decides nothing about routing, caching or thresholds. `serving.http.infer` reads tensors,
-`serving.http.predict` answers pictures, `serving.http.body` reads bodies. No framework stands
-between the server and the infer endpoint, because each of its calls costs microseconds.
+`serving.http.predict` answers pictures, `serving.http.body` reads bodies. It knows neither sockets
+nor ASGI: `serving.http.connection` and `serving.http.asgi` pass it requests. Every request can be
+answered by `answer`, in a task. A small infer request whose body has arrived needs no task: `begin`
+answers it at once, or starts a call that `finish` answers.
 """
 
 import asyncio
@@ -10,54 +12,66 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 from core.errors import RouteUnavailable, SparingError, UnknownRoute
 from core.messages import Reply
 from monitoring.tracing.sampling import NO_TRACING, Tracing
-from monitoring.tracing.traces import Trace
+from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller, Callers
+from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
 from serving.engine.traced_requests import end_answered, follow
-from serving.http.body import BodyBudget, ClientGone, HeaderMap, HeaderPairs, Receive
+from serving.http.body import BodyBudget, ClientGone, HeaderMap
 from serving.http.connections import ConnectionLimits, Connections
-from serving.http.disconnects import Disconnects
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
 from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import RepeatedHeaders
-from serving.http.infer.tensor_body import JSON_TYPE, read_request
-from serving.http.interfaces import Engine, Metrics, Scope, Send, count_failure, refuse_protocol
+from serving.http.infer.tensor_body import JSON_TYPE, ParsedRequest, read_request
+from serving.http.interfaces import Engine, Metrics, count_failure
 from serving.http.pages import make_info_endpoints
 from serving.http.predict import PredictEndpoint
 from serving.http.routing import (
-    AdmittedRequest,
     Endpoint,
     HttpRequest,
+    Incoming,
     PathTable,
     Target,
     parse_path,
 )
 from serving.http.status import (
-    CLOSE,
+    Refusal,
     Refused,
     Response,
     error_body,
     refuse,
     refuse_method,
     refuse_path,
-    write_response,
 )
 from serving.http.uploads import UploadPace
 from serving.settings import ServerSettings
 
-_NOTHING: Mapping[bytes, Target] = {}
-# key in the scope for what `answer_from_cache` found
-ADMITTED_KEY = "sparing.known"
 _FAILED = "the server failed; its log has the reason"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
 _ENDED = "server: it shuts down, and the answer was not ready in time"
 _log = logging.getLogger("sparing.http")
+
+
+class AdmittedRequest(NamedTuple):
+    """An infer request that the engine has admitted."""
+
+    parsed: ParsedRequest
+    admitted: Admitted
+
+
+class BegunCall(NamedTuple):
+    """An infer request in the engine, and its body, whose bytes it holds."""
+
+    request: AdmittedRequest
+    body: bytes
+    call: Call
 
 
 class HttpEndpoint:
@@ -97,10 +111,7 @@ class HttpEndpoint:
             ),
             lambda: engine.draining,
         )
-        self._disconnects = Disconnects()
-        self._predict = PredictEndpoint(
-            engine, settings, metrics, tracing, self._bodies, self._disconnects
-        )
+        self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies)
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
@@ -113,27 +124,10 @@ class HttpEndpoint:
         """End the decoding threads."""
         self._predict.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await refuse_protocol(scope["type"], receive, send)
-            return
+    async def answer(self, incoming: Incoming) -> Response:
+        """Return the response to a request. Raises ClientGone if its client disconnects."""
         try:
-            status, headers, body = await self._answer(scope, receive)
-        except ClientGone:
-            return
-        except asyncio.CancelledError:
-            if not self._engine.draining:
-                raise
-            status, headers, body = refuse(RouteUnavailable(_ENDED))
-        headers.append((b"content-length", b"%d" % len(body)))
-        if self._engine.draining:
-            headers.append(CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        try:
-            endpoint, http_request = self._enter(scope, receive)
+            endpoint, http_request = self._enter(incoming)
             return await endpoint.answer(http_request)
         except SparingError as error:
             return refuse(error)
@@ -141,101 +135,93 @@ class HttpEndpoint:
             return refused.response
         except ClientGone:
             raise
+        except asyncio.CancelledError:
+            if not self._engine.draining:
+                raise
+            return refuse(RouteUnavailable(_ENDED))
         except Exception:
             _log.exception("an HTTP request failed")
             return 500, [JSON_TYPE], error_body(_FAILED)
 
-    @property
-    def fast_paths(self) -> Mapping[bytes, Target]:
-        """The infer endpoints, by URL, for which `answer_from_cache` may be called now."""
-        tokens = self._callers.needs_token
-        return _NOTHING if tokens or self._engine.draining else self._places.urls
-
-    def answer_from_cache(
-        self, url: bytes, pairs: HeaderPairs, headers: HeaderMap, body: bytes, address: str
-    ) -> "tuple[bytes | None, AdmittedRequest | None]":
-        """Return the whole response to an infer request of one row that the cache holds.
-
-        A connection calls it to save such a request all that a task needs. Without a response, the
-        ordinary call must follow, also for errors; it reuses what was read here
-        (`AdmittedRequest`).
+    def find_infer(self, incoming: Incoming) -> HttpRequest | None:
+        """Return an infer request for `begin`, which needs its whole body. None if `answer` must
+        take it: because its path is new, or something is wrong with its head.
         """
-        target = self.fast_paths.get(url)
-        if target is None:
-            return None, None
+        target = self._places.get(incoming.path)
+        if target is None or target.endpoint != "infer" or incoming.method != "POST":
+            return None
+        headers = dict(incoming.headers)
         try:
-            self._bodies.check_headers(headers)
-            caller = self._callers.find(pairs, address)
-            admitted_request = self._admit(
-                target, headers, body, caller, self._tracing.start_from_headers(headers)
-            )
+            caller = self._callers.find(incoming.headers, incoming.address)
+            self._bodies.check_headers(headers, caller.name)
         except SparingError:
-            return None, None
-        reply = self._engine.answer_from_cache(
-            admitted_request.parsed.request, admitted_request.admitted
-        )
-        if reply is None:
-            return None, admitted_request
-        return write_response(*self._write_admitted(admitted_request, reply)), None
+            return None
+        return HttpRequest(target, headers, incoming.client, incoming.query, caller)
 
-    def begin(
-        self, admitted_request: AdmittedRequest, body: bytes, done: Callable[[], object]
-    ) -> Call | bytes | None:
-        """Begin the call that `answer_from_cache` admitted, or refuse it; None if its body does not
-        fit.
+    def begin(self, http_request: HttpRequest, body: bytes) -> Refusal | AdmittedRequest:
+        """Return the response to an infer request of `find_infer` if it is known at once. Else
+        `submit` must follow.
         """
-        if not self._bodies.try_take(body, admitted_request.parsed.request.caller):
+        target, headers, _, _, caller = http_request
+        trace = self._tracing.start_from_headers(headers)
+        try:
+            request = self._admit(target, headers, body, caller, trace)
+        except Exception as error:
+            return self._fail(target.route, error, trace)
+        reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
+        return request if reply is None else self._write(request, reply)
+
+    def submit(
+        self, request: AdmittedRequest, body: bytes, done: Callable[[], object]
+    ) -> Refusal | BegunCall | None:
+        """Begin the call of an admitted request, or refuse it; `done` is called when it is over.
+        None if the body does not fit: `answer` must follow, which makes other bodies give way.
+        """
+        parsed, admitted = request
+        caller = parsed.request.caller
+        if not self._bodies.try_take(body, caller):
             return None
         try:
-            return self._engine.submit(
-                admitted_request.parsed.request, admitted_request.admitted, done
-            )
-        except SparingError as error:
-            self._bodies.give_back(body, admitted_request.parsed.request.caller)
-            return write_response(*self._fail_admitted(admitted_request, error))
+            return BegunCall(request, body, self._engine.submit(parsed.request, admitted, done))
+        except Exception as error:
+            self._bodies.give_back(body, caller)
+            return self._fail(parsed.request.route, error, admitted.trace)
 
-    def finish(
-        self, admitted_request: AdmittedRequest, body: bytes, call: Call, *, close: bool
-    ) -> bytes:
-        """Return the whole response of a finished call; with `close` it is the connection's
-        last.
-        """
-        self._engine.release_call(call)
-        self._bodies.give_back(body, admitted_request.parsed.request.caller)
-        status, headers, answer = self._write_admitted(admitted_request, call)
-        if close:
-            headers.append(CLOSE)
-        return write_response(status, headers, answer)
+    def finish(self, begun: BegunCall) -> Refusal:
+        """Return the response to a call that is over."""
+        self._release(begun)
+        return self._write(begun.request, begun.call)
 
-    def release_call(self, admitted_request: AdmittedRequest, body: bytes, call: Call) -> None:
+    def release_call(self, begun: BegunCall) -> None:
         """Release a call whose client disconnected before it was over."""
-        self._engine.release_call(call)
-        self._bodies.give_back(body, admitted_request.parsed.request.caller)
-        count_failure(
-            self._metrics,
-            admitted_request.parsed.request.route,
-            ClientGone(),
-            admitted_request.admitted.trace,
-        )
+        self._release(begun)
+        self.count_gone(begun.request.parsed.request.route, begun.request.admitted.trace)
 
-    def _write_admitted(self, admitted_request: AdmittedRequest, found: Reply | Call) -> Response:
-        """Return the response to a request that `answer_from_cache` admitted, and count it."""
-        parsed, admitted = admitted_request
+    def count_gone(self, route: str, trace: Trace = NO_TRACE) -> None:
+        """Count a request whose client disconnected before it was answered."""
+        count_failure(self._metrics, route, ClientGone(), trace)
+
+    def _release(self, begun: BegunCall) -> None:
+        self._engine.release_call(begun.call)
+        self._bodies.give_back(begun.body, begun.request.parsed.request.caller)
+
+    def _write(self, request: AdmittedRequest, found: Reply | Call) -> Refusal:
+        """Return the response to a request that `begin` admitted, and count it."""
+        parsed, admitted = request
         if admitted.trace.is_recording:
             admitted.trace.begin_span()
         try:
             reply = found if isinstance(found, Reply) else self._engine.result(found)
             headers, answer = self._headers.write(reply, admitted.served.manifest, parsed)
         except Exception as error:
-            return self._fail_admitted(admitted_request, error)
+            return self._fail(parsed.request.route, error, admitted.trace)
         self._metrics.count_request(reply.route, "ok")
         if admitted.trace.is_recording:
             end_answered(admitted, reply.answers)
         return 200, headers, answer
 
-    def _fail_admitted(self, admitted_request: AdmittedRequest, error: Exception) -> Response:
-        route = admitted_request.parsed.request.route
-        count_failure(self._metrics, route, error, admitted_request.admitted.trace)
+    def _fail(self, route: str, error: Exception, trace: Trace) -> Refusal:
+        count_failure(self._metrics, route, error, trace)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
@@ -262,29 +248,24 @@ class HttpEndpoint:
         parsed = self._headers.read(
             body, length, served.manifest, target.route, target.version, caller
         )
-        return AdmittedRequest(parsed, follow(trace, self._engine.admit(parsed.request)))
+        admitted = self._engine.admit(parsed.request)
+        return AdmittedRequest(parsed, follow(trace, admitted) if trace.is_recording else admitted)
 
-    def _enter(self, scope: Scope, receive: Receive) -> tuple[Endpoint, HttpRequest]:
-        """Return the endpoint and the visit. Refuses unknown paths, wrong methods and missing
+    def _enter(self, incoming: Incoming) -> tuple[Endpoint, HttpRequest]:
+        """Return the request and its endpoint. Refuses unknown paths, wrong methods and missing
         tokens.
         """
-        path: str = scope["path"]
-        headers: HeaderMap = dict(scope["headers"])
+        method, path, query, headers, address, client = incoming
         target = self._places.get(path)
         caller = UNKNOWN
         if target is None or target.endpoint not in _OPEN:
-            caller = self._callers.find(scope["headers"], read_address(scope["client"]))
+            caller = self._callers.find(headers, address)
         if target is None:
             target = self._find(path)
         endpoint = self._endpoints[target.endpoint]
-        method = scope["method"]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        admitted_request = scope.pop(ADMITTED_KEY, None)  # the connection keeps its last scope
-        http_request = HttpRequest(
-            target, headers, receive, scope["query_string"], admitted_request, caller
-        )
-        return endpoint, http_request
+        return endpoint, HttpRequest(target, dict(headers), client, query, caller)
 
     def _find(self, path: str) -> Target:
         """Parse a path, and remember it if its route is served."""
@@ -302,43 +283,24 @@ class HttpEndpoint:
         return target
 
     async def _infer(self, http_request: HttpRequest) -> Response:
-        target, admitted_request, headers = (
-            http_request.target,
-            http_request.admitted_request,
-            http_request.headers,
-        )
-        trace = (
-            admitted_request.admitted.trace
-            if admitted_request
-            else self._tracing.start_from_headers(headers)
-        )
+        target, headers, client, _, caller = http_request
+        trace = self._tracing.start_from_headers(headers)
         try:
             body = await self._bodies.read(
-                headers,
-                http_request.receive,
-                http_request.caller.name,
-                None if admitted_request else self._limit_body(target),
+                headers, client.receive, caller.name, self._limit_body(target)
             )
             try:
-                if (
-                    admitted_request is None
-                    and len(body) > LARGE_BYTES
-                    and self._is_long(target, headers)
-                ):
-                    (parsed, admitted), reply = await self._disconnects.wait(
-                        self._answer_long(http_request, body, trace), http_request.receive
+                if len(body) > LARGE_BYTES and self._is_long(target, headers):
+                    (parsed, admitted), reply = await client.attend(
+                        self._answer_long(http_request, body, trace)
                     )
                 else:
-                    parsed, admitted = admitted_request or self._admit(
-                        target, headers, body, http_request.caller, trace
-                    )
-                    reply = await self._disconnects.wait(
-                        self._engine.answer(parsed.request, admitted), http_request.receive
-                    )
+                    parsed, admitted = self._admit(target, headers, body, caller, trace)
+                    reply = await client.attend(self._engine.answer(parsed.request, admitted))
                 trace.begin_span()
                 head, answer = self._headers.write(reply, admitted.served.manifest, parsed)
             finally:
-                self._bodies.give_back(body, http_request.caller.name)
+                self._bodies.give_back(body, caller.name)
         except Exception as error:
             count_failure(self._metrics, target.route, error, trace)
             raise
@@ -376,8 +338,3 @@ class HttpEndpoint:
         parsed = parsed._replace(request=request)
         admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
         return admitted_request, await self._engine.answer(request, admitted_request.admitted)
-
-
-def read_address(client: tuple[str, int] | None) -> str:
-    """Return the peer's address from an ASGI scope; empty if the server knows none."""
-    return client[0] if client else ""

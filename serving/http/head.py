@@ -13,6 +13,7 @@ import httptools
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+MAX_HEADERS = 256  # lines in a head
 _MAX_SHOWN = 80
 # If one of these names came twice, it would be unclear which line counts.
 _ONCE = frozenset(
@@ -45,9 +46,14 @@ class HeadFault(NamedTuple):
 
 
 def find_head_fault(head: RequestHead, header_map: Mapping[bytes, bytes]) -> HeadFault | None:
-    """Return what is wrong with a head, None if it is valid. `named` holds the last value of each
-    header.
+    """Return what is wrong with a head, None if it is valid. `header_map` holds the last value of
+    each header.
     """
+    if len(head.headers) > MAX_HEADERS:
+        return HeadFault(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"headers: given {len(head.headers)}, allowed {MAX_HEADERS}",
+        )
     if head.version not in {"1.0", "1.1"}:
         return HeadFault(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,

@@ -1,7 +1,7 @@
-"""The parts of the engine and the metrics that the HTTP endpoint uses, and ASGI's types."""
+"""The parts of the engine and the metrics that the HTTP endpoint uses."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from core.errors import SparingError
 from core.messages import Reply, Request
@@ -9,13 +9,8 @@ from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.admission import Admitted
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
-from serving.http.body import ClientGone, Receive
+from serving.http.body import ClientGone
 from serving.scheduling.progress import Health
-
-# ASGI's messages hold values of many types.
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Engine(Protocol):
@@ -52,15 +47,3 @@ def count_failure(metrics: Metrics, route: str, error: Exception, trace: Trace =
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
     metrics.count_request(route, result)
     trace.end(result)
-
-
-async def refuse_protocol(kind: str, receive: Receive, send: Send) -> None:
-    """Accept the lifespan protocol and do nothing in it; close a websocket."""
-    if kind == "websocket":
-        await send({"type": "websocket.close"})
-        return
-    while kind == "lifespan":
-        step = (await receive())["type"]
-        await send({"type": f"{step}.complete"})
-        if step == "lifespan.shutdown":
-            return

@@ -18,7 +18,7 @@ DRAINING = "the server is shutting down, send no new requests"
 
 
 def make_info_endpoints(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoint]:
-    """Return the endpoints under the names in `serving.http.paths`."""
+    """Return the endpoints under the names in `serving.http.routing`."""
     pages = _InfoEndpoints(engine, metrics)
     return {
         "live": Endpoint("GET", pages.live),

@@ -11,7 +11,6 @@ from serving.engine.admission import Admitted
 from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget
-from serving.http.disconnects import Disconnects
 from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.interfaces import Engine, Metrics, count_failure
 from serving.http.routing import HttpRequest, read_query
@@ -34,13 +33,11 @@ class PredictEndpoint:
         metrics: Metrics,
         tracing: Tracing,
         bodies: BodyBudget,
-        disconnects: Disconnects,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
         self._bodies = bodies
-        self._disconnects = disconnects
         self._decoding = open_decode_pool(settings)
         limits = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
         self._pictures = PictureReader(limits, self._decoding)
@@ -56,13 +53,12 @@ class PredictEndpoint:
         try:
             query = read_query(http_request.query)
             body = await self._bodies.read(
-                http_request.headers, http_request.receive, http_request.caller.name
+                http_request.headers, http_request.client.receive, http_request.caller.name
             )
             try:
                 served = self._engine.resolve(route, query.get("version"))
-                admitted, reply = await self._disconnects.wait(
-                    self._answer_pictures(served, body, query, http_request, trace),
-                    http_request.receive,
+                admitted, reply = await http_request.client.attend(
+                    self._answer_pictures(served, body, query, http_request, trace)
                 )
             finally:
                 self._bodies.give_back(body, http_request.caller.name)

@@ -2,21 +2,21 @@
 paths are remembered. Query strings are parsed here too.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import NamedTuple
-from urllib.parse import parse_qsl, quote
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import parse_qsl
 
 from core.errors import InvalidInput
 from serving.callers import UNKNOWN, Caller
-from serving.engine.admission import Admitted
-from serving.http.body import HeaderMap, Receive
-from serving.http.infer.tensor_body import ParsedRequest
+from serving.http.body import HeaderMap, HeaderPairs
 from serving.http.status import Response
 
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_FIELDS = 64
 _MAX_TARGETS = 1024
 _MAX_PATH = 512
+
+Result = TypeVar("Result")
 
 
 class Target(NamedTuple):
@@ -27,21 +27,36 @@ class Target(NamedTuple):
     version: str | None = None
 
 
-class AdmittedRequest(NamedTuple):
-    """An infer request that its connection has read and admitted already."""
+class Client(Protocol):
+    """The client of one request, which may disconnect at any time."""
 
-    parsed: ParsedRequest
-    admitted: Admitted
+    def receive(self) -> Awaitable[Mapping[str, Any]]:
+        """Return the next piece of the body, or the disconnect, as ASGI has them."""
+
+    async def attend(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return the work's result; cancel it and raise ClientGone if the client disconnects. Only
+        for a body that is read.
+        """
+
+
+class Incoming(NamedTuple):
+    """A request as the server gets it: its head is complete, its body may not be."""
+
+    method: str
+    path: str  # without escapes
+    query: bytes
+    headers: HeaderPairs
+    address: str  # of the client; empty if the server knows none
+    client: Client
 
 
 class HttpRequest(NamedTuple):
-    """One request, before its body is read."""
+    """A request that has its endpoint and its caller, before its body is read."""
 
     target: Target
     headers: HeaderMap
-    receive: Receive
+    client: Client
     query: bytes
-    admitted_request: AdmittedRequest | None = None  # what the connection found before
     caller: Caller = UNKNOWN
 
 
@@ -77,7 +92,6 @@ class PathTable:
 
     def __init__(self) -> None:
         self._places = dict(FIXED)
-        self.urls: dict[bytes, Target] = {}  # infer endpoints by URL
 
     def get(self, path: str) -> Target | None:
         return self._places.get(path)
@@ -88,10 +102,7 @@ class PathTable:
             return
         if len(self._places) >= _MAX_TARGETS:
             self._places = dict(FIXED)
-            self.urls = {}
         self._places[path] = target
-        if target.endpoint == "infer" and quote(path, safe="/:") == path:
-            self.urls[path.encode()] = target
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

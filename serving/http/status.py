@@ -1,7 +1,9 @@
 """The HTTP status of each error of the tree; the only place that maps errors to statuses."""
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncGenerator, Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 
 import orjson
@@ -24,10 +26,13 @@ STATUS: Mapping[type[errors.SparingError], int] = {
 }
 
 CLOSE = (b"connection", b"close")
-_STATUS_LINES = {
-    one.value: b"HTTP/1.1 %d %s\r\n" % (one, one.phrase.encode()) for one in HTTPStatus
-}
-Response = tuple[int, Headers, bytes]  # status, headers without content length, body
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+_CLOSED = b"connection: close\r\n\r\n"
+_MAX_HEADS = 1024
+Stream = AsyncGenerator[bytes, None]
+# Status, headers without a length, and a body that is whole or comes in pieces.
+Response = tuple[int, Headers, bytes | Stream]
+Refusal = tuple[int, Headers, bytes]
 
 
 class Refused(Exception):
@@ -50,14 +55,52 @@ def refuse_method(given: str, allowed: str) -> Refused:
     return Refused((405, [JSON_TYPE, (b"allow", allowed.encode())], error_body(sentence)))
 
 
-def write_response(status: int, headers: Headers, body: bytes) -> bytes:
+class _Written:
+    """What is written once: heads of responses, and in each second its date."""
+
+    heads: dict[tuple[object, ...], bytes] = {}
+    second = 0
+    date = b""
+
+
+def _write_head(status: int, headers: Headers) -> bytes:
+    """Return a head without its length, `connection: close` and its last line."""
+    name = (status, *headers)
+    head = _Written.heads.get(name)
+    if head is None:
+        lines = b"".join([b"%s: %s\r\n" % pair for pair in headers if pair != CLOSE])
+        head = b"HTTP/1.1 %d %s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), lines)
+        if len(_Written.heads) >= _MAX_HEADS:
+            _Written.heads.clear()
+        _Written.heads[name] = head
+    now = time.time()
+    if not 0.0 <= now - _Written.second < 1.0:
+        _Written.second = int(now)
+        _Written.date = b"date: %s\r\n" % formatdate(now, usegmt=True).encode()
+    return head + _Written.date
+
+
+def write_response(
+    status: int, headers: Headers, body: bytes, *, close: bool = False, head_only: bool = False
+) -> bytes:
     """Return a response as the bytes of an HTTP/1.1 message."""
-    head = b"".join([b"%s: %s\r\n" % header for header in headers])
-    line = _STATUS_LINES[status]
-    return b"%s%scontent-length: %d\r\n\r\n%s" % (line, head, len(body), body)
+    return b"%scontent-length: %d\r\n%s%s" % (
+        _write_head(status, headers),
+        len(body),
+        _CLOSED if close else b"\r\n",
+        b"" if head_only else body,
+    )
 
 
-def refuse(error: errors.SparingError) -> Response:
+def write_stream_head(status: int, headers: Headers, *, chunked: bool, close: bool) -> bytes:
+    """Return the head of a response whose body follows in pieces; without chunks, it ends with the
+    connection.
+    """
+    framing = _CHUNKED if chunked else b""
+    return _write_head(status, headers) + framing + (_CLOSED if close else b"\r\n")
+
+
+def refuse(error: errors.SparingError) -> Refusal:
     """Return the response for an error that the client may see."""
     status = STATUS[type(error)]
     headers = [JSON_TYPE]

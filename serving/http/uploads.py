@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from core.errors import RequestTimeout, SparingError
-from serving.http.sweep_timer import Sweep
+from serving.http.connections import Sweep
 
 STALLED_S = 2.0  # a body below the lowest rate for this long ends first
 _DRAIN_S = 1.0  # shortest time for a silent body while the server drains

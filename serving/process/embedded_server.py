@@ -4,8 +4,8 @@ The host starts and stops the process, listens for HTTP and keeps its own pages.
 opens when the host starts and closes when it shuts down. A signal to stop reaches the embedded
 server first, so that it reports not ready and drains gRPC at once; the host gets the signal a
 moment later. `EmbeddingApp` is what the host puts into its stack: it passes this project's paths to
-the HTTP endpoint. If the host runs uvicorn, it also attaches the endpoint to the sockets, so that
-requests skip everything that the host does for each request.
+the HTTP endpoint. If the host runs uvicorn, its connections become this project's own, so that
+requests skip everything that the host does for each request, and have the same limits.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from types import FrameType
 
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import Assembly, StartupError, assemble, open_engine
+from serving.http.asgi import Application, AsgiApplication, Scope, Send
 from serving.http.body import Receive
-from serving.http.connection import ENDPOINT_KEY, KEEP_ALIVE_S, HttpConnection
+from serving.http.connection import HttpConnection
 from serving.http.endpoint import HttpEndpoint
-from serving.http.interfaces import Application, Scope, Send
-from serving.http.routing import FIXED
+from serving.process.host_pages import HostPages, is_ours
 from serving.settings import Settings
 
-_FAMILIES = ("/v1/", "/v2/")
 _log = logging.getLogger("sparing")
 
 Handler = Callable[[int, FrameType | None], object]
@@ -129,45 +129,49 @@ class EmbeddingApp:
     def __init__(self, app: Application, embedded: EmbeddedServer) -> None:
         self._app = app
         self._embedded = embedded
+        self._ours: AsgiApplication | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
         endpoint = self._embedded.endpoint
-        path: str = scope["path"]
-        if endpoint is not None and (path in FIXED or path.startswith(_FAMILIES)):
-            await endpoint(scope, receive, send)
-        else:
+        if endpoint is None or not is_ours(scope["path"]):
             await self._app(scope, receive, send)
+            return
+        if self._ours is None:
+            self._ours = AsgiApplication(endpoint)
+        await self._ours(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def tell(message: Scope) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self._move_to_sockets(scope, receive)
+                self._move_to_sockets(receive)
             await send(message)
 
         await self._app(scope, receive, tell)
 
-    def _move_to_sockets(self, scope: Scope, receive: Receive) -> None:
-        """Make uvicorn create this project's connections; their ordinary requests come here too.
+    def _move_to_sockets(self, receive: Receive) -> None:
+        """Make uvicorn create this project's connections; the host's pages are asked from them.
 
         The server listens only after this. A server with another structure than expected is left
         alone: every request then goes through the host's stack and costs more CPU.
         """
+        endpoint = self._embedded.endpoint
         config = getattr(getattr(receive, "__self__", None), "config", None)
         if (
-            self._embedded.endpoint is None
+            endpoint is None
             or not isinstance(config, Config)
             or config.http_protocol_class is not HttpToolsProtocol
-            or "state" not in scope
         ):
             _log.warning("requests go through the host's stack, which costs more CPU")
             return
-        scope["state"][ENDPOINT_KEY] = self._embedded.endpoint
-        config.http_protocol_class = HttpConnection
-        config.timeout_keep_alive = KEEP_ALIVE_S
-        config.loaded_app = EmbeddingApp(config.loaded_app, self._embedded)
+        pages = HostPages(config.loaded_app, endpoint)
+
+        def connect(*, server_state: ServerState, **_others: object) -> HttpConnection:
+            return HttpConnection(endpoint, server_state, pages.answer)
+
+        config.http_protocol_class = connect  # type: ignore[assignment]
         if config.timeout_graceful_shutdown is None:
             config.timeout_graceful_shutdown = math.ceil(
                 self._embedded.settings.server.drain_timeout_s

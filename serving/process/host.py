@@ -7,20 +7,16 @@ process ends. `serving.assembly` builds what runs here.
 """
 
 import asyncio
-import contextlib
 import logging
-import math
 import signal
 import socket
-from collections.abc import Iterator
 
-import uvicorn
 import uvloop
 
 from serving.assembly import Assembly, StartupError, assemble
-from serving.http.connection import KEEP_ALIVE_S, HttpConnection
 from serving.process.allocator import return_free_pages, tune_allocator
 from serving.process.exit_guard import EXIT_GRACE_S, ExitGuard, end_process
+from serving.process.http_server import HttpServer
 from serving.process.parent_process import ParentProcess, Started, Terminal
 from serving.process.ports import BACKLOG, allow_connections
 from serving.settings import ServerSettings, Settings
@@ -70,25 +66,8 @@ async def _serve_http(
     assembly.web.connections.limit_connections(allowed)
     if allowed < endpoint_settings.max_connections:
         _warn_fewer_connections(endpoint_settings.max_connections, allowed)
-    web = _QuietServer(
-        uvicorn.Config(
-            assembly.web,
-            loop="none",
-            http=HttpConnection,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            date_header=False,
-            log_config=None,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(endpoint_settings.drain_timeout_s),
-        )
-    )
-    serving = asyncio.create_task(web.serve(sockets=[listener]))
+    web = HttpServer(assembly.web)
+    await web.open(listener)
     stop = _stop_signal()
     started = Started(
         assembly.list_routes(),
@@ -98,7 +77,7 @@ async def _serve_http(
     )
     attending = asyncio.create_task(_attend_parent(parent, started, assembly, stop))
     trimming = asyncio.create_task(return_free_pages())
-    await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when="FIRST_COMPLETED")
+    await stop.wait()
     _log.info("draining")
     trimming.cancel()
     limit_s = endpoint_settings.drain_s + endpoint_settings.drain_timeout_s
@@ -106,8 +85,7 @@ async def _serve_http(
     deadline = asyncio.get_running_loop().time() + limit_s
     assembly.begin_drain()
     await asyncio.sleep(endpoint_settings.drain_s)
-    web.should_exit = True
-    await serving
+    await web.close(endpoint_settings.drain_timeout_s)
     clean = await assembly.end_drain(deadline)
     attending.cancel()
     await asyncio.wait([attending])
@@ -135,14 +113,6 @@ async def _attend_parent(
     parent: ParentProcess, started: Started, assembly: Assembly, stop: asyncio.Event
 ) -> None:
     await parent.report_ready(started, assembly.metrics, stop, lambda: assembly.engine.health().why)
-
-
-class _QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to this module."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _stop_signal() -> asyncio.Event:

@@ -10,6 +10,7 @@ import orjson
 from PIL import Image
 
 from monitoring.metrics.collector import Metrics
+from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.small_engine import SmallEngine
@@ -35,7 +36,7 @@ def visit(script: Script, engine: Callable[[], SmallEngine] = SmallEngine, **lim
     async def run() -> None:
         small = engine()
         endpoint = HttpEndpoint(small, ServerSettings(**limits), Metrics())
-        transport = httpx.ASGITransport(endpoint)
+        transport = httpx.ASGITransport(AsgiApplication(endpoint))
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             await script(client, small)
 

@@ -13,6 +13,7 @@ from core.errors import InvalidInput, Unauthorized
 from monitoring.metrics.collector import Metrics
 from serving.callers import Caller, Callers, name_address
 from serving.grpc.peers import read_address
+from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings, Settings, write_settings
 from tests.serving.endpoint_client import BRIGHT, INFER
@@ -135,7 +136,7 @@ def test_tokens_are_not_printed_and_reach_other_processes() -> None:
 def ask(engine: SmallEngine, address: str, headers: dict[str, str], **settings: Any) -> int:
     async def visit() -> int:
         endpoint = HttpEndpoint(engine, ServerSettings(**settings), Metrics())
-        transport = httpx.ASGITransport(endpoint, client=(address, 4711))
+        transport = httpx.ASGITransport(AsgiApplication(endpoint), client=(address, 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             return (await client.post(INFER, content=BRIGHT, headers=headers)).status_code
 

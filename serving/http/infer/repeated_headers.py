@@ -113,10 +113,9 @@ def _attribute(parsed: ParsedRequest, caller: Caller) -> ParsedRequest:
 
 
 def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedRequest:
-    inputs = {
-        name: np.frombuffer(body, dtype, elements, start).reshape(shape)
-        for name, dtype, shape, elements, start in known.inputs
-    }
+    inputs: dict[str, Tensor] = {}
+    for name, dtype, shape, elements, start in known.inputs:
+        inputs[name] = np.frombuffer(body, dtype, elements, start).reshape(shape)
     parsed = known.parsed
     old = parsed.request
     request = Request(

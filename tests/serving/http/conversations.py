@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from serving.http.connection import MAX_BUFFERED_BYTES
+from serving.http.exchange import MAX_BUFFERED_BYTES
 from tests.serving.http.wire import INFER, post, write_body
 
 KNOWN, OTHER = post(write_body(1.0)), post(write_body(2.0))
@@ -12,6 +12,16 @@ BAD = post(b'{"inputs": 5}')
 CHUNKED = b"transfer-encoding: chunked"
 CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(write_body(1.0)), write_body(1.0))
 Packets = Sequence[bytes]
+PAGES = [
+    b"/livez",
+    b"/readyz",
+    b"/v2",
+    b"/v2/models/toy",
+    b"/v2/models/toy/ready",
+    b"/openapi.json",
+    b"/nothing",
+    b"/v2/models/other",
+]
 
 # Name -> packets and the number of answers. 1.0 and 2.0 are known, other values are not.
 SAME: Mapping[str, tuple[Packets, int]] = {
@@ -51,6 +61,12 @@ SAME: Mapping[str, tuple[Packets, int]] = {
     "a query": ([post(write_body(1.0), url=INFER + b"?a=b")], 1),
     "a body that is too large": ([post(bytes(MAX_BUFFERED_BYTES))], 1),
     "a body beyond what is held": ([post(b" " * MAX_BUFFERED_BYTES + write_body(1.0))], 1),
+    "pages": ([post(b"", url=page, method=b"GET") for page in PAGES], len(PAGES)),
+    "the index": ([post(b"", url=b"/v2/repository/index")], 1),
+    "a change": ([post(b"", url=b"/v2/repository/models/toy/unload")], 1),
+    "pictures": ([post(b"x", url=b"/v1/routes/toy/predict"), KNOWN], 2),
+    "pictures in chunks": ([post(CHUNKS, CHUNKED, url=b"/v1/routes/toy/predict", length=b"")], 1),
+    "another method": ([post(b"", url=b"/v2", method=b"DELETE")], 1),
     "a version that needs escapes": (
         [
             post(write_body(1.0), url=b"/v2/models/auto:toys/versions/1%3Fx/infer"),

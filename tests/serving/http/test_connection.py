@@ -1,4 +1,4 @@
-"""Small infer requests at the connection: answered, counted and refused as on the ordinary way."""
+"""Requests at the connection: answered, counted and refused as over ASGI, by another server."""
 
 import asyncio
 import json
@@ -6,24 +6,24 @@ import socket
 import threading
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.messages import Outcome, Step
 from harness.live_server import LiveServer
 from harness.tiny_routes import write_route
 from harness.waiting import until
-from serving.http.connection import MAX_BUFFERED_BYTES, HttpConnection
+from serving.http.connection import HttpConnection
 from serving.http.connections import ConnectionState
-from serving.http.exchanges import FastRequest
+from serving.http.exchange import MAX_BUFFERED_BYTES
 from tests.clients.bad_input import GOOD
 from tests.clients.bad_input import post as post_tiny
 from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, KNOWN, NEW, SAME, Packets
 from tests.serving.http.wire import (
+    DATE,
+    Protocols,
     Scene,
     count,
     heard,
@@ -37,7 +37,7 @@ from tests.serving.http.wire import (
 
 
 @pytest.mark.parametrize(("packets", "answers"), SAME.values(), ids=SAME.keys())
-def test_answers_and_counts_are_those_of_the_ordinary_way(packets: Packets, answers: int) -> None:
+def test_answers_and_counts_are_those_over_asgi(packets: Packets, answers: int) -> None:
     told: list[object] = []
 
     async def script(scene: Scene) -> None:
@@ -47,15 +47,16 @@ def test_answers_and_counts_are_those_of_the_ordinary_way(packets: Packets, answ
             protocol.data_received(packet)
             if len(packets) == answers:  # one after the other
                 await until(partial(heard, wire, number + 1))
-        told.append(wire.written if b"100 Continue" in wire.written else await read(wire, answers))
+        continues = b"100 Continue" in wire.written
+        told.append(DATE.sub(b"", wire.written) if continues else await read(wire, answers))
         await until(lambda: not scene.state.tasks)
         counts = scene.memory.counts()
         told.append(
             (wire.closing, dict(scene.metrics._requests), scene.rows(), counts.hits, counts.misses)
         )
 
-    for connection in (HttpConnection, HttpToolsProtocol):
-        play(script, connection=connection, max_body_bytes=MAX_BUFFERED_BYTES)
+    for asgi in (False, True):
+        play(script, asgi=asgi, max_body_bytes=MAX_BUFFERED_BYTES)
     assert told[:2] == told[2:]
 
 
@@ -78,8 +79,9 @@ def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
         protocol, wire = scene.connect()
         protocol.data_received(NEW)
         await read(wire, 1)
-        turn = cast(object, protocol.cycle)
-        assert isinstance(turn, FastRequest) and turn.work is None
+        assert isinstance(protocol, HttpConnection)
+        assert not protocol._queue
+        assert protocol._arriving is protocol._parsed is None
 
     play(script)
 
@@ -100,8 +102,8 @@ def test_a_connection_just_accepted_may_still_ask_when_the_server_shuts_down() -
     async def script(scene: Scene) -> None:
         await scene.teach(1.0)
         (asking, wire), (silent, other) = scene.connect(), scene.connect()
-        asking.shutdown()
-        silent.shutdown()
+        for one in (asking, silent):
+            one.shutdown()
         asking.data_received(KNOWN)
         (answer,) = await read(wire, None)
         assert label(answer) == 1.0
@@ -221,7 +223,7 @@ def test_garbage_behind_requests_never_takes_the_answer_of_an_earlier_one() -> N
     play(script, stage=stage)
 
 
-def is_idle(protocol: HttpToolsProtocol) -> bool:
+def is_idle(protocol: Protocols) -> bool:
     assert isinstance(protocol, HttpConnection)
     return protocol.observe()[0] is ConnectionState.IDLE
 
@@ -257,8 +259,8 @@ def test_a_client_that_does_not_read_is_not_written_to() -> None:
     play(script)
 
 
-@pytest.mark.parametrize("connection", [HttpConnection, HttpToolsProtocol])
-def test_an_answer_that_cannot_be_written_is_500(connection: type[HttpToolsProtocol]) -> None:
+@pytest.mark.parametrize("asgi", [False, True])
+def test_an_answer_that_cannot_be_written_is_500(asgi: bool) -> None:
     def answer(value: float) -> Step:
         output = np.array("x") if value > 5 else np.array(value)
         return Step(1, Outcome({"y": output}, 0.9, "a"), None)
@@ -270,7 +272,7 @@ def test_an_answer_that_cannot_be_written_is_500(connection: type[HttpToolsProto
         assert all(b"the server failed; its log has the reason" in one for _, one in answers)
         assert scene.requests() == {"ok": 1, "InternalError": 2}
 
-    play(script, connection=connection, stage=ToyStage("a", answer))
+    play(script, asgi=asgi, stage=ToyStage("a", answer))
 
 
 def test_a_route_that_goes_between_head_and_body_is_404_and_counted_once() -> None:

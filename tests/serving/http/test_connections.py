@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from harness.waiting import until
+from serving.http.connection import MAX_DROPPED_BYTES
 from serving.http.connections import ConnectionState
-from serving.http.exchanges import MAX_DROPPED_BYTES
 from tests.fakes.toys import ToyStage, final
 from tests.serving.http.conversations import CHUNKED, GET, KNOWN, NEW
 from tests.serving.http.wire import (
@@ -109,7 +109,7 @@ def test_half_a_body_is_answered_408(url: bytes, seen: bool) -> None:
         wait(scene, 0.5)  # what was held back until its body is there goes the ordinary way
         await until(lambda: protocol.observe()[0] is ConnectionState.ANSWERING)
         await asyncio.sleep(0)
-        scene.config.loaded_app._bodies.uploads.sweep.advance(20.0)
+        scene.endpoint._bodies.uploads.sweep.advance(20.0)
         ((status, answer),) = await read(wire, None)
         assert (status, b"body: no byte came for 20 s" in answer) == (408, True)
         assert b"\r\nconnection: close\r\n" in answer

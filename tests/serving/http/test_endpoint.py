@@ -16,6 +16,7 @@ import uvicorn
 from core.errors import DeadlineExceeded, Overloaded, StageFailed
 from harness.waiting import until
 from monitoring.metrics.collector import Metrics
+from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.endpoint_client import BRIGHT, INFER, ask, make_png, visit
@@ -140,7 +141,7 @@ def test_random_names_fill_no_memory_and_no_metrics() -> None:
     async def run() -> None:
         metrics = Metrics()
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
-        transport = httpx.ASGITransport(endpoint)
+        transport = httpx.ASGITransport(AsgiApplication(endpoint))
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             for name in range(300):
                 await client.post(f"/v2/models/random{name}/infer", content=BRIGHT)
@@ -209,7 +210,7 @@ async def serve(engine: SmallEngine) -> tuple[uvicorn.Server, asyncio.Task[None]
     """A real server on a free port of this machine."""
     endpoint = HttpEndpoint(engine, ServerSettings(), Metrics())
     config = uvicorn.Config(
-        endpoint,
+        AsgiApplication(endpoint),
         http="httptools",
         log_level="critical",
     )
@@ -264,7 +265,7 @@ def test_a_request_cut_off_by_the_end_of_a_shutdown_is_told_so() -> None:
         endpoint = HttpEndpoint(engine, ServerSettings(), Metrics())
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": INFER, "client": None}
         scope |= {"headers": [], "query_string": b""}
-        task = asyncio.create_task(endpoint(scope, receive, send))
+        task = asyncio.create_task(AsgiApplication(endpoint)(scope, receive, send))
         while not engine.requests:
             await asyncio.sleep(0)
         engine.draining = True

@@ -90,6 +90,7 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     "a blank behind a chunk's size": (frame(CHUNKED, b"1 \r\na\r\n0\r\n\r\n"), 400, "chunk size"),
     "a chunk's size with a prefix": (frame(CHUNKED, b"0x1\r\na\r\n0\r\n\r\n"), 400, "chunk size"),
     "a chunk over 64 bits": (frame(CHUNKED, b"f" * 17 + b"\r\na\r\n"), 400, "hunk size"),
+    "257 headers": (get(HOST + b"x: y\r\n" * 256), 431, "headers: given 257, allowed 256"),
     "a length among the trailers": (
         frame(CHUNKED, b"1\r\na\r\n0\r\ncontent-length: 5\r\n\r\n"),
         400,
@@ -104,6 +105,7 @@ ANSWERED: Mapping[str, bytes] = {
     "an absolute target": get(target=b"http://other/v2"),
     "an absolute target and a query": get(target=b"HTTP://other:1/v2?a=b"),
     "a fragment": get(target=b"/v2#x"),
+    "256 headers": get(HOST + b"x: y\r\n" * 255),
     "a header twice": get(HOST + b"accept: a\r\naccept: b\r\n"),
 }
 

@@ -8,6 +8,7 @@ import jsonschema
 import orjson
 
 from monitoring.metrics.collector import Metrics
+from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
 from serving.http.openapi import make_document
 from serving.http.routing import FIXED, parse_path
@@ -37,7 +38,7 @@ def test_every_path_of_the_document_is_an_endpoint_and_the_other_way_round() -> 
 def test_answers_and_refusals_have_the_documents_shape() -> None:
     async def run() -> None:
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), Metrics())
-        transport = httpx.ASGITransport(endpoint)
+        transport = httpx.ASGITransport(AsgiApplication(endpoint))
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             for path, methods in DOCUMENT["paths"].items():
                 for method in ("get", "post"):

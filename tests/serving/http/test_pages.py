@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from monitoring.metrics.collector import Metrics
+from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
 from serving.settings import ServerSettings
 from tests.serving.endpoint_client import BRIGHT, INFER, ask, visit
@@ -67,7 +68,7 @@ def test_results_are_counted_by_route_and_error() -> None:
         metrics = Metrics()
         metrics.add_route("small", ["shade"])
         endpoint = HttpEndpoint(SmallEngine(), ServerSettings(), metrics)
-        transport = httpx.ASGITransport(endpoint)
+        transport = httpx.ASGITransport(AsgiApplication(endpoint))
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
             await client.post(INFER, content=BRIGHT)
             await client.post(INFER, content=b"{}")

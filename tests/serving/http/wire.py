@@ -17,6 +17,8 @@ from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
+from serving.http.answering import Answer
+from serving.http.asgi import AsgiApplication
 from serving.http.connection import HttpConnection
 from serving.http.connections import Connections
 from serving.http.endpoint import HttpEndpoint
@@ -30,6 +32,8 @@ from tests.fakes.toys import (
 
 INFER = b"/v2/models/toy/infer"
 HEAD = re.compile(rb"HTTP/1\.1 (\d+) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
+DATE = re.compile(rb"date: [^\r]*\r\n")
+Protocols = HttpConnection | HttpToolsProtocol
 
 
 def write_body(*values: float, **parameters: object) -> bytes:
@@ -63,7 +67,7 @@ class Wire(asyncio.Transport):
         self.ended = False
         self.hears_end = True
         self.unread_bytes = 0  # that the client has not read
-        self.protocol: HttpToolsProtocol | None = None
+        self.protocol: Protocols | None = None
 
     def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
         assert not self.ended
@@ -109,11 +113,9 @@ class Wire(asyncio.Transport):
 
 
 class Scene:
-    """A served toy, its endpoint, and connections to it of one kind."""
+    """A served toy, its endpoint, and connections to it: our own, or those of an ASGI server."""
 
-    def __init__(
-        self, connection: type[HttpToolsProtocol], stage: Stage, server: Any, engine: Any
-    ) -> None:
+    def __init__(self, stage: Stage, server: Any, engine: Any, *, asgi: bool) -> None:
         self.metrics = Metrics()
         manifest = toy_manifest([stage.name])
         self.route = ServedRoute(
@@ -124,19 +126,24 @@ class Scene:
         self.catalog = Catalog([self.route])
         self.memory = LocalCache(1 << 20)
         self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, CpuDevice())
-        endpoint = HttpEndpoint(self.engine, ServerSettings(**server), self.metrics)
-        self.config = Config(
-            endpoint, http=connection, ws="none", lifespan="off", interface="asgi3",
-            server_header=False, date_header=False, proxy_headers=False, log_config=None,
-            access_log=False,
-        )  # fmt: skip
-        self.config.load()
+        self.endpoint = HttpEndpoint(self.engine, ServerSettings(**server), self.metrics)
         self.state = ServerState()
-        self._connection = connection
+        self._config = None
+        if asgi:
+            self._config = Config(
+                AsgiApplication(self.endpoint), http=HttpToolsProtocol, ws="none", lifespan="off",
+                interface="asgi3", server_header=False, date_header=False, proxy_headers=False,
+                log_config=None, access_log=False,
+            )  # fmt: skip
+            self._config.load()
 
-    def connect(self) -> tuple[HttpToolsProtocol, Wire]:
+    def connect(self, answer: Answer | None = None) -> tuple[Protocols, Wire]:
         wire = Wire()
-        protocol = self._connection(self.config, self.state, {})
+        protocol: Protocols
+        if self._config is None:
+            protocol = HttpConnection(self.endpoint, self.state, answer)
+        else:
+            protocol = HttpToolsProtocol(self._config, self.state, {})
         wire.protocol = protocol
         protocol.connection_made(wire)
         return protocol, wire
@@ -176,8 +183,7 @@ def connect(scene: Scene, packet: bytes = b"") -> tuple[HttpConnection, Wire]:
 
 
 def find_connections(scene: Scene) -> Connections:
-    connections: Connections = scene.config.loaded_app.connections
-    return connections
+    return scene.endpoint.connections
 
 
 async def read(wire: Wire, answers: int | None) -> list[tuple[int, bytes]]:
@@ -196,6 +202,7 @@ def count(written: bytes) -> int:
 def split(written: bytes) -> list[tuple[int, bytes]]:
     """The answers, each with its status; what differs between two runs of it is taken out."""
     found: list[tuple[int, bytes]] = []
+    written = DATE.sub(b"", written)
     while match := HEAD.match(written):
         length = re.search(rb"content-length: (\d+)", match[2])
         assert length is not None
@@ -215,7 +222,7 @@ def label(answer: tuple[int, bytes]) -> float:
 def play(
     script: Callable[[Scene], Awaitable[None]],
     *,
-    connection: type[HttpToolsProtocol] = HttpConnection,
+    asgi: bool = False,
     stage: Stage | None = None,
     engine: Mapping[str, object] | None = None,
     **server: object,
@@ -224,12 +231,12 @@ def play(
 
     async def run() -> None:
         toy = stage or ToyStage("a", lambda value: final(value, "a"))
-        scene = Scene(connection, toy, server, engine or {})
+        scene = Scene(toy, server, engine or {}, asgi=asgi)
         try:
             await asyncio.wait_for(script(scene), 20.0)
             await until(lambda: not scene.state.tasks)
             assert await scene.engine.drain(5.0)
-            assert scene.config.loaded_app._bodies.in_flight_bytes == 0
+            assert scene.endpoint._bodies.in_flight_bytes == 0
         finally:
             scene.engine.close()
 

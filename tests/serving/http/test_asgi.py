@@ -1,4 +1,4 @@
-"""Calls end with their answer, or with their client."""
+"""Over ASGI, calls end with their answer, or with their client."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from serving.http.asgi import AsgiClient
 from serving.http.body import ClientGone
-from serving.http.disconnects import Disconnects
 
 
 class Connection:
@@ -23,23 +23,9 @@ class Connection:
         return {"type": "http.disconnect"}
 
 
-def test_a_call_that_is_soon_answered_is_not_watched() -> None:
-    async def run() -> None:
-        connection = Connection()
-
-        async def work() -> int:
-            await asyncio.sleep(0)
-            return 3
-
-        assert await Disconnects(60.0).wait(work(), connection) == 3
-        assert not connection.watched.is_set()
-
-    asyncio.run(run())
-
-
 def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
     async def run() -> None:
-        disconnects, gate = Disconnects(0.001), asyncio.Event()
+        gate = asyncio.Event()
         leaver, stayer = Connection(), Connection()
         cancelled: list[str] = []
 
@@ -51,8 +37,8 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
                 raise
             return name
 
-        leaving = asyncio.create_task(disconnects.wait(work("leaver"), leaver))
-        staying = asyncio.create_task(disconnects.wait(work("stayer"), stayer))
+        leaving = asyncio.create_task(AsgiClient(leaver).attend(work("leaver")))
+        staying = asyncio.create_task(AsgiClient(stayer).attend(work("stayer")))
         await leaver.watched.wait()
         await stayer.watched.wait()
         leaver.left.set()
@@ -71,7 +57,7 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
 def test_a_cancellation_from_elsewhere_stays_one() -> None:
     async def run() -> None:
         connection = Connection()
-        task = asyncio.create_task(Disconnects(0.001).wait(asyncio.Event().wait(), connection))
+        task = asyncio.create_task(AsgiClient(connection).attend(asyncio.Event().wait()))
         await connection.watched.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
