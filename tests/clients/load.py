@@ -33,6 +33,14 @@ def labels_of(directory: Path, **controls: float) -> list[int]:
     return labels
 
 
+def first_labels_of(directory: Path) -> list[int]:
+    """What the first stage answers, for rows that are cut short after it."""
+    route = load_route(directory, CpuDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    answers = [row.steps[0].answer for row in rows]
+    return [int(answer.outputs["label"]) for answer in answers if answer is not None]
+
+
 def body_of(index: int, timeout_ms: float | None = None, *outputs: str) -> bytes:
     return body_with(PICTURES[index % len(PICTURES)], timeout_ms, *outputs)
 
