@@ -5,19 +5,15 @@ counts towards the limit. Only the event loop uses the cache, so it has no lock.
 route.
 """
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from cache.ghost_queue import SLOT_BYTES
-from cache.s3_fifo import ENTRY_BYTES, MAX_HITS, S3Fifo
-from core.messages import Key, Outcome
-
-ARRAY_BYTES = 128  # an array's header, its shape and its slot in `outputs`
+from cache.packing import Kept, Packed, count_kept_bytes, pack, read_confidence, unpack
+from cache.s3_fifo import ENTRY_BYTES, MAX_HITS, Entry, S3Fifo
+from core.columns import stack_outcomes
+from core.messages import Key, Outcome, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +53,79 @@ class LocalCache:
         self._hits = self._misses = self._stores = 0
         self._evictions = self._expirations = self._rejected = 0
 
-    def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
-        """Return the answer, or None if there is none or it has expired.
+    def find(
+        self, keys: Sequence[Key | None], least: float = 0.0, *, count_misses: bool = True
+    ) -> list[tuple[list[int], Outcomes]]:
+        """Return the answers with at least this confidence that are stored under these keys, with
+        their positions; together those of one kind. None is a key that is never found.
 
-        `count_miss` is false for a lookup that is followed by another one after a miss.
+        `count_misses` is false for a lookup that is followed by another one after a miss.
         """
-        entry = self._find(key)
-        if entry is None:
-            self._misses += count_miss
-            return None
-        if self._clock() >= entry.expires_at:
-            self._expirations += entry.outcome is not None
-            self._queues.expire(entry)
-            self._misses += count_miss
-            return None
-        if entry.hits < MAX_HITS:
-            entry.hits += 1
-        self._hits += 1
-        return entry.outcome
+        find, hits = self._find, 0
+        found: dict[int, tuple[list[int], list[Packed]]] = {}
+        texts: list[tuple[list[int], Outcomes]] = []
+        for place, key in enumerate(keys):
+            if key is None or (entry := find(key)) is None or not self._is_hit(entry):
+                continue
+            hits += 1
+            kept = entry.kept
+            if kept is None or (least and read_confidence(kept) < least):
+                continue
+            if isinstance(kept, Outcome):
+                texts.append(([place], stack_outcomes([kept])))
+                continue
+            places, packed = found.setdefault(id(kept.layout), ([], []))
+            places.append(place)
+            packed.append(kept)
+        self._hits += hits
+        if count_misses:
+            self._misses += len(keys) - hits
+        return [(places, unpack(packed)) for places, packed in found.values()] + texts
+
+    def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
+        """Return one answer, or None if there is none or it has expired."""
+        found = self.find([key], count_misses=count_miss)
+        return found[0][1].row(0) if found else None
+
+    def put_rows(
+        self, keys: Sequence[Key], outcomes: Outcomes, at: Sequence[int], ttl_s: float | None = None
+    ) -> None:
+        """Store the answers at the positions `at` for `ttl_s` seconds (default: the cache's); they
+        replace older ones.
+        """
+        now = self._clock()
+        expires_at = now + (self._ttl_s if ttl_s is None else ttl_s)
+        if not outcomes.packed:  # blocks of one batch share their columns
+            outcomes.packed = pack(outcomes)
+        packed = outcomes.packed
+        for key, place in zip(keys, at, strict=True):
+            self._put(key, packed[place], expires_at, now)
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
-        """Store the answer for `ttl_s` seconds (default: the cache's); it replaces an older one."""
+        """Store one answer."""
+        self.put_rows([key], stack_outcomes([outcome]), range(1), ttl_s)
+
+    def _is_hit(self, entry: Entry) -> bool:
+        if self._clock() >= entry.expires_at:
+            self._expirations += entry.kept is not None
+            self._queues.expire(entry)
+            return False
+        if entry.hits < MAX_HITS:
+            entry.hits += 1
+        return True
+
+    def _put(self, key: Key, kept: Kept, expires_at: float, now: float) -> None:
         queues = self._queues
         entry = self._find(key)
         if entry is not None:
             queues.expire(entry)
-        outputs = {name: own_copy(array) for name, array in outcome.outputs.items()}
-        size_bytes = ENTRY_BYTES + sum(map(count_bytes, outputs.values()))
+        size_bytes = ENTRY_BYTES + count_kept_bytes(kept)
         if size_bytes > self._capacity_bytes:
             self._rejected += 1
             return
-        now = self._clock()
         if queues.size_bytes + size_bytes > self._capacity_bytes:
             self._evict_to_fit(key, size_bytes, now)
             entry = self._find(key)
-        kept = Outcome(outputs, outcome.confidence, outcome.exit)
-        expires_at = now + (self._ttl_s if ttl_s is None else ttl_s)
         if entry is None:
             queues.add(key, kept, size_bytes, expires_at)
         else:
@@ -112,16 +145,10 @@ class LocalCache:
         )
 
     def check_invariants(self) -> None:
-        """Assert that sizes add up, and that arrays are read-only and own their bytes."""
+        """Assert that sizes add up."""
         self._queues.check_invariants()
         held = self._queues.size_bytes
         assert held <= self._capacity_bytes, f"{held} bytes kept, {self._capacity_bytes} allowed"
-        for entry in self._queues.entries.values():
-            if entry.outcome is None:
-                continue
-            for name, array in entry.outcome.outputs.items():
-                assert not array.flags.writeable, f"{name} can be written"
-                assert array.base is None, f"{name} pins another array"
 
     def _evict_to_fit(self, key: Key, size_bytes: int, now: float) -> None:
         """Evict until an answer of this size fits, given the entry that its key may have."""
@@ -131,25 +158,9 @@ class LocalCache:
             if queues.size_bytes - kept_bytes + size_bytes <= self._capacity_bytes:
                 return
             gone = queues.evict(now)
-            if gone.outcome is None:
+            if gone.kept is None:
                 continue
             if now < gone.expires_at:
                 self._evictions += 1
             else:
                 self._expirations += 1
-
-
-def count_bytes(array: npt.NDArray[np.generic]) -> int:
-    size_bytes = ARRAY_BYTES + array.nbytes
-    if array.dtype.hasobject:  # objects such as text, which the array only points to
-        size_bytes += sum(map(sys.getsizeof, array.flat))
-    return size_bytes
-
-
-def own_copy(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return a read-only array that owns its bytes: the array itself if it does, else a copy."""
-    if array.base is None and not array.flags.writeable:
-        return array
-    copy = np.array(array)
-    copy.setflags(write=False)
-    return copy

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cache.local_cache import ARRAY_BYTES, count_bytes, own_copy
+from cache.packing import ARRAY_BYTES, count_bytes, own_copy
 from cache.perceptual import Bounds, Floats, Hashes, Sketch, find_most_similar
 from core.messages import Outcome
 

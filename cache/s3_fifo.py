@@ -14,11 +14,12 @@ from collections import deque
 from dataclasses import dataclass
 
 from cache.ghost_queue import GhostQueue
-from core.messages import Key, Outcome
+from cache.packing import Kept
+from core.messages import Key
 
-# Key, its slots in dictionary and queue, entry and outcome objects; measured with tracemalloc on
-# Python 3.11, when the dictionary uses the most space.
-ENTRY_BYTES = 568
+# Key, its slots in dictionary and queue, entry and packed answer without its content; measured
+# with tracemalloc on Python 3.11, when the dictionary uses the most space.
+ENTRY_BYTES = 360
 SMALL_SHARE = 0.1
 MAX_HITS = 3
 MAX_SECOND_CHANCES = 64  # second chances in one eviction, which bounds its time
@@ -29,7 +30,7 @@ class Entry:
     """A key in a queue; `hits` since it took its position, up to MAX_HITS."""
 
     key: Key
-    outcome: Outcome | None  # None: the entry has expired
+    kept: Kept | None  # None: the entry has expired
     size_bytes: int
     expires_at: float
     hits: int
@@ -49,10 +50,10 @@ class S3Fifo:
         self._small_limit_bytes = int(capacity_bytes * SMALL_SHARE)
         self._ghosts = GhostQueue(slots)
 
-    def add(self, key: Key, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
+    def add(self, key: Key, kept: Kept, size_bytes: int, expires_at: float) -> None:
         """Add a key without an entry; a key in the ghost queue skips the small queue."""
         in_small = not self._ghosts.contains(key, len(self.entries))
-        entry = Entry(key, outcome, size_bytes, expires_at, 0, in_small)
+        entry = Entry(key, kept, size_bytes, expires_at, 0, in_small)
         self.entries[key] = entry
         self.size_bytes += size_bytes
         if in_small:
@@ -61,9 +62,9 @@ class S3Fifo:
         else:
             self._main.append(entry)
 
-    def refill(self, entry: Entry, outcome: Outcome, size_bytes: int, expires_at: float) -> None:
+    def refill(self, entry: Entry, kept: Kept, size_bytes: int, expires_at: float) -> None:
         """Give an expired entry an answer; this counts as a hit."""
-        entry.outcome = outcome
+        entry.kept = kept
         entry.expires_at = expires_at
         entry.hits = min(entry.hits + 1, MAX_HITS)
         self.expired_entries -= 1
@@ -71,9 +72,9 @@ class S3Fifo:
 
     def expire(self, entry: Entry) -> None:
         """Take the answer out of an entry, unless it has expired already."""
-        if entry.outcome is None:
+        if entry.kept is None:
             return
-        entry.outcome = None
+        entry.kept = None
         entry.expires_at = -math.inf
         self.expired_entries += 1
         self._resize(entry, ENTRY_BYTES)
@@ -99,7 +100,7 @@ class S3Fifo:
                 entry.hits -= 1
             self._main.append(entry)
         del self.entries[entry.key]
-        self.expired_entries -= entry.outcome is None
+        self.expired_entries -= entry.kept is None
         self.size_bytes -= entry.size_bytes
         if from_small:
             self._small_bytes -= entry.size_bytes
@@ -118,7 +119,7 @@ class S3Fifo:
         assert small_bytes == self._small_bytes, f"{small_bytes} small, {self._small_bytes} counted"
         total = sum(entry.size_bytes for entry in queued)
         assert total == self.size_bytes, f"{total} bytes kept, {self.size_bytes} counted"
-        expired = [entry for entry in queued if entry.outcome is None]
+        expired = [entry for entry in queued if entry.kept is None]
         assert len(expired) == self.expired_entries, (
             f"{len(expired)} have expired, {self.expired_entries} counted"
         )

@@ -18,18 +18,18 @@ from pydantic import BaseModel, ConfigDict
 
 from cascades.combining import RULES, CombinedAnswer, Rule, first_answer
 from core.classifier import (
+    Bools,
     Classifier,
-    Labels,
     Logits,
     find_below_requested,
-    make_labels,
     make_outcomes,
     zero_nonfinite,
 )
 from core.classifier_route import read_classifier
+from core.columns import Onward, Steps
 from core.devices import Device
 from core.last_stage_entry import LAST_STAGE_ONLY
-from core.messages import Batch, Next, Step
+from core.messages import Batch, Next
 from core.scores import SCORES, Floats, Score, log_softmax
 
 SO_FAR = (
@@ -60,9 +60,8 @@ class CascadeStage:
     score: Score
     rule: Rule
     names: tuple[str, ...]  # of all stages
-    labels: Labels
 
-    def run(self, rows: Batch) -> Sequence[Step]:
+    def run(self, rows: Batch) -> Steps:
         feed = {name: rows.inputs[name] for name in self.input_names}
         given: Logits = self.session.run(["logits"], feed)[0]
         logits, sound = zero_nonfinite(given)
@@ -73,40 +72,27 @@ class CascadeStage:
             verdict = self.rule(so_far, own, self.index, self.score)
             if self.threshold is None:
                 verdict = _answer_alone(rows, own, verdict)
-        steps = self._make_steps(rows, verdict, self._find_survivors(rows, own, verdict))
-        for row in np.flatnonzero(~sound).tolist():
-            steps[row] = Step(self.macs, None, None)
-        return steps
-
-    def _find_survivors(
-        self, rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer
-    ) -> list[int]:
-        """Return the rows that continue to the next stage, in order."""
-        if self.threshold is None:
-            return []
-        unsure = own.scores < self.threshold
-        survivors: list[int] = np.flatnonzero(
-            unsure | find_below_requested(rows, verdict.scores)
-        ).tolist()
-        return survivors
-
-    def _make_steps(self, rows: Batch, verdict: CombinedAnswer, survivors: list[int]) -> list[Step]:
-        names, macs = self.names, self.macs
         answers = make_outcomes(
-            verdict.probabilities.astype(np.float32),
-            verdict.scores,
-            [names[index] for index in verdict.exits.tolist()],
-            self.labels,
+            verdict.probabilities.astype(np.float32), verdict.scores, verdict.exits, self.names
         )
-        steps = [Step(macs, answer, None) for answer in answers]
-        if survivors:
-            # Copied, so that a waiting row does not keep the whole batch in memory.
-            inputs = {name: rows.inputs[name][survivors] for name in self.input_names}
-            inputs[SO_FAR] = _pack(verdict)[survivors]
-            for place, row in enumerate(survivors):
-                carried = {name: array[place] for name, array in inputs.items()}
-                steps[row] = Step(macs, answers[row], Next(names[self.index + 1], carried))
-        return steps
+        answered = None if sound.all() else sound
+        onward = self._send_on(rows, own, verdict, sound)
+        return Steps(len(sound), self.macs, answers, answered, onward)
+
+    def _send_on(
+        self, rows: Batch, own: CombinedAnswer, verdict: CombinedAnswer, sound: Bools
+    ) -> Sequence[Onward]:
+        """Return the rows that continue to the next stage, with what they carry."""
+        if self.threshold is None:
+            return ()
+        unsure = (own.scores < self.threshold) | find_below_requested(rows, verdict.scores)
+        going = np.flatnonzero(unsure & sound)
+        if not going.size:
+            return ()
+        # Copied, so that a waiting row does not keep the whole batch in memory.
+        inputs = {name: rows.inputs[name][going] for name in self.input_names}
+        inputs[SO_FAR] = _pack(verdict)[going]
+        return (Onward(self.names[self.index + 1], going, inputs),)
 
 
 def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
@@ -115,7 +101,6 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
     specs = route.manifest.stages
     route.check_stage_count(1, 1 if route.manifest.pipeline == "single" else None)
     options = route.read_options(Options)
-    labels = make_labels(route.classes)
     names = tuple(spec.name for spec in specs)
     stages = {
         spec.name: CascadeStage(
@@ -129,7 +114,6 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
             score=SCORES[options.score],
             rule=RULES[options.combine],
             names=names,
-            labels=labels,
         )
         for index, spec in enumerate(specs)
     }

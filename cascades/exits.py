@@ -7,7 +7,6 @@ ends at the first exit whose score reaches that exit's threshold and the request
 with that exit's answer. The engine handles queues, batches and deadlines; `training` trains exits.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +24,9 @@ from core.classifier_route import (
     read_inputs,
     read_outputs,
 )
+from core.columns import Onward, Steps
 from core.devices import Device
-from core.messages import Batch, Next, Step
+from core.messages import Batch
 from core.scores import SCORES
 
 FEATURES = "features"
@@ -44,20 +44,15 @@ class ExitStage:
     following: str
     takes: str  # the following segment's name for the features
 
-    def run(self, rows: Batch) -> Sequence[Step]:
+    def run(self, rows: Batch) -> Steps:
         feed = {name: rows.inputs[name] for name in self.input_names}
         logits, features = self.session.run(["logits", FEATURES], feed)
-        stage_scores = self.head.score_rows(logits)
-        steps = self.head.end(stage_scores)
-        unsure = (stage_scores.scores < self.threshold) | find_below_requested(
-            rows, stage_scores.scores
-        )
-        survivors = np.flatnonzero(unsure & stage_scores.finite)
+        found = self.head.score_rows(logits)
+        unsure = (found.scores < self.threshold) | find_below_requested(rows, found.scores)
+        going = np.flatnonzero(unsure & found.finite)
         # Copied, so that a waiting row does not keep the whole batch's features in memory.
-        for row, carried in zip(survivors.tolist(), features[survivors], strict=True):
-            goes_on = Next(self.following, {self.takes: carried})
-            steps[row] = Step(self.head.macs, steps[row].answer, goes_on)
-        return steps
+        onward = Onward(self.following, going, {self.takes: features[going]})
+        return self.head.go_on(found, found.finite, (onward,) if going.size else ())
 
 
 def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]:

@@ -9,11 +9,13 @@ A converter makes even a meaningless picture look easy, so an answer that the ga
 returned: the row's best answer so far stays the light classifier's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from pydantic import Field
 
@@ -27,9 +29,10 @@ from core.classifier import (
     find_below_requested,
 )
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
+from core.columns import Onward, Steps
 from core.devices import Device
 from core.manifest import StageSpec
-from core.messages import Batch, Next, Step
+from core.messages import Batch, Next
 from core.scores import SCORES, Score
 
 LIGHT_LABEL = "light_label"  # the light classifier's label, for the gate
@@ -57,17 +60,17 @@ class Net:
         given: Sequence[np.ndarray] = self.session.run(outputs, feed)
         return given
 
-    def forward_rows(
-        self, rows: Batch, unsure: Bools
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Yield each row that continues, and its inputs.
+    def send_on(self, rows: Batch, unsure: Bools, **carried: npt.NDArray[Any]) -> Sequence[Onward]:
+        """Return the rows that continue, with their inputs and what they carry beside them.
 
         The inputs are copied, so that a waiting row does not keep the whole batch in memory.
         """
         going = np.flatnonzero(unsure)
+        if not going.size:
+            return ()
         inputs = {name: rows.inputs[name][going] for name in self.input_names}
-        for place, row in enumerate(going.tolist()):
-            yield row, {name: array[place] for name, array in inputs.items()}
+        inputs.update({name: column[going] for name, column in carried.items()})
+        return (Onward(self.following, going, inputs),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,12 @@ class LightStage:
     name: str
     net: Net
 
-    def run(self, rows: Batch) -> Sequence[Step]:
+    def run(self, rows: Batch) -> Steps:
         net, head = self.net, self.net.head
-        stage_scores = head.score_rows(*net.run(rows, ("logits",)))
-        steps, labels = head.end(stage_scores), stage_scores.labels
-        unsure = (stage_scores.scores < net.threshold) | find_below_requested(
-            rows, stage_scores.scores
-        )
-        for row, carried in net.forward_rows(rows, unsure & stage_scores.finite):
-            carried[LIGHT_LABEL] = head.labels[labels[row]]
-            steps[row] = Step(head.macs, steps[row].answer, Next(net.following, carried))
-        return steps
+        found = head.score_rows(*net.run(rows, ("logits",)))
+        unsure = (found.scores < net.threshold) | find_below_requested(rows, found.scores)
+        onward = net.send_on(rows, unsure & found.finite, **{LIGHT_LABEL: found.labels})
+        return head.go_on(found, found.finite, onward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +97,13 @@ class ConvertStage:
     max_distance: float
     agree: bool
 
-    def run(self, rows: Batch) -> Sequence[Step]:
+    def run(self, rows: Batch) -> Steps:
         net, head = self.net, self.net.head
         logits, distances = net.run(rows, ("logits", *DISTANCE))
-        stage_scores = head.score_rows(logits, distances)
-        steps = head.end(stage_scores)
-        refused = self._find_rejected(rows, stage_scores, distances)
-        goes_on = (refused | find_below_requested(rows, stage_scores.scores)) & stage_scores.finite
-        for row, carried in net.forward_rows(rows, goes_on):
-            answer = None if refused[row] else steps[row].answer
-            steps[row] = Step(head.macs, answer, Next(net.following, carried))
-        return steps
+        found = head.score_rows(logits, distances)
+        refused = self._find_rejected(rows, found, distances)
+        goes_on = (refused | find_below_requested(rows, found.scores)) & found.finite
+        return head.go_on(found, found.finite & ~refused, net.send_on(rows, goes_on))
 
     def _find_rejected(
         self, rows: Batch, stage_scores: StageScores, distances: np.ndarray

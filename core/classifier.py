@@ -13,22 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from core.columns import Onward, Steps
 from core.last_stage_entry import LAST_STAGE_ONLY
-from core.messages import Batch, Next, Outcome, Stage, Step
+from core.messages import Batch, Next, Outcomes, Stage
 from core.scores import Floats, Score, softmax
 
 Logits = npt.NDArray[np.float32]  # [N, K]
 Bools = npt.NDArray[np.bool_]
-Labels = tuple[npt.NDArray[np.int64], ...]  # one read-only scalar array per class
 
 S = TypeVar("S", bound=Stage)
-
-
-def make_labels(classes: int) -> Labels:
-    labels = tuple(np.array(label, dtype=np.int64) for label in range(classes))
-    for label in labels:
-        label.setflags(write=False)  # all answers share these arrays
-    return labels
 
 
 def zero_nonfinite(logits: Logits) -> tuple[Logits, Bools]:
@@ -49,20 +42,12 @@ def find_below_requested(rows: Batch, confidences: Floats) -> Bools:
 def make_outcomes(
     probabilities: npt.NDArray[np.float32],
     confidences: Floats,
-    exits: Sequence[str],
-    labels: Labels,
-) -> list[Outcome]:
-    """Make one answer per row; its label is the class with the highest probability."""
-    return [
-        Outcome({"label": labels[label], "probabilities": row}, confidence, stage)
-        for label, row, confidence, stage in zip(
-            probabilities.argmax(axis=1).tolist(),
-            probabilities,
-            confidences.tolist(),
-            exits,
-            strict=True,
-        )
-    ]
+    exits: npt.NDArray[np.int64] | int,
+    names: Sequence[str],
+) -> Outcomes:
+    """Make the answers; a row's label is the class with the highest probability."""
+    outputs = {"label": probabilities.argmax(axis=1), "probabilities": probabilities}
+    return Outcomes(outputs, confidences, exits, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +71,6 @@ class ClassifierHead:
     macs: int
     temperature: float
     score: Score
-    labels: Labels
 
     def score_rows(self, logits: Logits, *beside: npt.NDArray[np.float32]) -> StageScores:
         """Score logits [N, K]. `beside`: further outputs [N], which must be finite as well."""
@@ -96,18 +80,17 @@ class ClassifierHead:
         probabilities = softmax(logits, self.temperature)
         return StageScores(probabilities.astype(np.float32), self.score(probabilities), sound)
 
-    def end(self, stage_scores: StageScores) -> list[Step]:
+    def end(self, stage_scores: StageScores) -> Steps:
         """End every row with its answer; rows that are not finite fail."""
-        answers = make_outcomes(
-            stage_scores.probabilities,
-            stage_scores.scores,
-            [self.exit] * len(stage_scores.scores),
-            self.labels,
-        )
-        steps = [Step(self.macs, answer, None) for answer in answers]
-        for row in np.flatnonzero(~stage_scores.finite).tolist():
-            steps[row] = Step(self.macs, None, None)
-        return steps
+        return self.go_on(stage_scores, stage_scores.finite)
+
+    def go_on(
+        self, stage_scores: StageScores, answered: Bools, onward: Sequence[Onward] = ()
+    ) -> Steps:
+        """Give the rows marked in `answered` [N] their answers, and send rows to other stages."""
+        outcomes = make_outcomes(stage_scores.probabilities, stage_scores.scores, 0, (self.exit,))
+        everyone = None if answered.all() else answered
+        return Steps(len(answered), self.macs, outcomes, everyone, onward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +103,7 @@ class FinalStage:
     output_names: tuple[str, ...]  # logits [N, K]; anything else [N] must be finite
     head: ClassifierHead
 
-    def run(self, rows: Batch) -> Sequence[Step]:
+    def run(self, rows: Batch) -> Steps:
         feed = {name: rows.inputs[name] for name in self.input_names}
         return self.head.end(self.head.score_rows(*self.session.run(self.output_names, feed)))
 

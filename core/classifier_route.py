@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.classifier import ClassifierHead, FinalStage, make_labels
+from core.classifier import ClassifierHead, FinalStage
 from core.datatypes import OF_ONNX
 from core.devices import open_onnx
 from core.errors import ModelDirectoryError
@@ -106,9 +106,7 @@ class ClassifierRoute:
         return FinalStage(spec.name, session, tuple(self.inputs), outputs, head)
 
     def make_head(self, spec: StageSpec, score: Score) -> ClassifierHead:
-        return ClassifierHead(
-            spec.name, spec.macs, spec.temperature, score, make_labels(self.classes)
-        )
+        return ClassifierHead(spec.name, spec.macs, spec.temperature, score)
 
     def make_error(self, sentence: str) -> ModelDirectoryError:
         return ModelDirectoryError(f"{self.directory}: {sentence}")

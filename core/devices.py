@@ -22,7 +22,13 @@ class Device(Protocol):
     def name(self) -> str: ...
     @property
     def state_limit_bytes(self) -> int: ...
-    def collate(self, rows: Sequence[Array], /) -> Array: ...
+    def collate(self, rows: Sequence[Array], /) -> Array:
+        """Stack N rows [...] into [N, ...]; rows of different shapes stay a list."""
+
+    def join(self, blocks: Sequence[Array], /) -> Array:
+        """Concatenate blocks [n, ...], or lists of n rows, into [N, ...]; rows of different shapes
+        become a list.
+        """
 
 
 class CpuDevice:
@@ -33,7 +39,6 @@ class CpuDevice:
         self.state_limit_bytes = state_limit_bytes
 
     def collate(self, rows: Sequence[Array]) -> Array:
-        """Stack N rows [...] into [N, ...]; rows of different shapes stay a list."""
         first = rows[0]
         if isinstance(first, str):  # a BYTES input with one element per row
             return np.array(rows, dtype=np.object_)
@@ -44,6 +49,16 @@ class CpuDevice:
             if row.shape != shape:
                 return list(rows)
         return np.concatenate([row[None] for row in rows])
+
+    def join(self, blocks: Sequence[Array]) -> Array:
+        first = blocks[0]
+        if isinstance(first, np.ndarray):
+            if len(blocks) == 1:
+                return first
+            shape = first.shape[1:]
+            if all(isinstance(one, np.ndarray) and one.shape[1:] == shape for one in blocks):
+                return np.concatenate(blocks)
+        return self.collate([row for block in blocks for row in block])
 
 
 def open_onnx(path: Path) -> onnxruntime.InferenceSession:

@@ -20,7 +20,11 @@ Key = bytes  # 16 bytes: a keyed fingerprint of everything that decides an answe
 
 StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "cache"]
 
+# Empty: in a stream, the row may have a further answer. `failed`: in a request with `partial`.
+Ended = StoppedBy | Literal["", "failed"]
+
 NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
+NO_ERRORS: Mapping[int, str] = MappingProxyType({})
 
 
 class StateHandle:
@@ -58,6 +62,38 @@ class Outcome(NamedTuple):
     exit: str  # the stage that gave the answer
 
 
+class Outcomes:
+    """Answers of N rows, as columns."""
+
+    __slots__ = ("confidence", "exits", "names", "outputs", "packed")
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Array],  # [N, ...]; a list of N arrays where rows differ in size
+        confidence: np.ndarray,  # float64 [N]
+        exits: np.ndarray | int,  # index into `names`, by row; an int if all rows have the same
+        names: Sequence[str],  # of stages
+    ) -> None:
+        self.outputs = outputs
+        self.confidence = confidence
+        self.exits = exits
+        self.names = names
+        self.packed: Sequence[Any] = ()  # by row, once the local cache has stored some of them
+
+    def exit(self, at: int) -> str:
+        """Return the stage that answered the row."""
+        return self.names[self.exits if isinstance(self.exits, int) else int(self.exits[at])]
+
+    def row(self, at: int) -> Outcome:
+        """Return the answer of one row."""
+        outputs = {
+            name: value
+            for name, column in self.outputs.items()
+            if (value := column[at]) is not None
+        }
+        return Outcome(outputs, float(self.confidence[at]), self.exit(at))
+
+
 class Next(NamedTuple):
     """The next stage of a row, and its inputs without the row dimension."""
 
@@ -75,7 +111,9 @@ class Step(NamedTuple):
 
 
 class Stage(Protocol):
-    """A schedulable part of a pipeline. `run` is re-entrant, with one step per row, in order."""
+    """A schedulable part of a pipeline. `run` is re-entrant, with one step per row, in order:
+    `core.columns.Steps`, or for a simple pipeline a list of `Step`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -103,6 +141,7 @@ class Request(NamedTuple):
     energy_mj: float | None = None
     controls: Mapping[str, float] = NO_CONTROLS  # min_confidence, beta, seed ...
     no_cache: bool = False
+    partial: bool = False  # a row that fails does not fail the others
     stream: bool = False
     tenant: str = ""  # requests share cached answers only within a tenant
     caller: str = ""  # whose share of device time, queues and cache it uses
@@ -112,7 +151,7 @@ class Answer(NamedTuple):
     """One row of a reply: the outcome, why the row stopped, and its cost."""
 
     outcome: Outcome
-    stopped_by: StoppedBy | Literal[""]  # empty: in a stream, the row may have a further answer
+    stopped_by: Ended
     cached: bool
     macs: int
     energy_mj: float | None
@@ -120,14 +159,54 @@ class Answer(NamedTuple):
     similar: bool = False  # the answer of a similar picture
 
 
+class RowAnswers(NamedTuple):
+    """Answers of rows of one request that ended together."""
+
+    rows: Sequence[int]  # of the request
+    outcomes: Outcomes
+    at: Sequence[int]  # the position of each row in `outcomes`
+    stopped_by: Ended
+    cached: bool
+    macs: int | np.ndarray
+    energy_mj: float | np.ndarray | None
+    latency_s: float
+    similar: bool = False
+
+    def answer(self, place: int) -> Answer:
+        """Return one row's answer."""
+        macs, energy_mj = self.macs, self.energy_mj
+        return Answer(
+            self.outcomes.row(self.at[place]),
+            self.stopped_by,
+            self.cached,
+            macs if isinstance(macs, int) else int(macs[place]),
+            float(energy_mj[place]) if isinstance(energy_mj, np.ndarray) else energy_mj,
+            self.latency_s,
+            self.similar,
+        )
+
+
 class Reply(NamedTuple):
-    """The answers of one request, in row order. A stream's replies hold only changed rows."""
+    """The answers of one request. A stream's replies hold only changed rows."""
 
     route: str
     version: str
     digest: str  # hex
     certificate: str
     energy_source: str
-    answers: Sequence[Answer]
+    parts: Sequence[RowAnswers]  # of a stream: one
     rows: Sequence[int] | None = None  # which rows these are; None: all of them
     final: bool = True
+    errors: Mapping[int, str] = NO_ERRORS  # of rows that failed, in a request with `partial`
+
+    @property
+    def row_count(self) -> int:
+        return sum([len(part.rows) for part in self.parts])
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers by row, in row order."""
+        by_row = {
+            row: part.answer(place) for part in self.parts for place, row in enumerate(part.rows)
+        }
+        return [by_row[row] for row in sorted(by_row)]

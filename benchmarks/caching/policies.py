@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from cache.local_cache import ARRAY_BYTES, LocalCache
+from cache.local_cache import LocalCache
+from cache.packing import ARRAY_BYTES
 from cache.s3_fifo import ENTRY_BYTES
 from core.messages import Outcome
 

@@ -26,11 +26,17 @@ class RouteMetrics(Protocol):
     @property
     def energy(self) -> EnergyRate: ...
 
-    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
-        """Count an answered row; `full_macs` are its MACs on the full model alone."""
+    def count_rows(
+        self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0
+    ) -> None:
+        """Count answered rows; `full_macs` are the MACs of one of them on the full model alone."""
 
-    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
-        """Count a batch: each row's time in the queue and the stage's run time, in seconds."""
+    def count_batch(
+        self, stage: str, rows: int, queue_s: Sequence[tuple[float, int]], run_s: float
+    ) -> None:
+        """Count a batch: the time in the queue, each with the number of rows that waited so long,
+        and the stage's run time, in seconds.
+        """
 
     def count_escalation(self, stage: str, rows: int) -> None:
         """Count rows that continue from this stage to another one."""
@@ -60,9 +66,9 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)  # the last: over every bound
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
 
 class Exit:
@@ -123,17 +129,21 @@ class Counts:
             self.stages.setdefault(stage, Stage())
             self.exits.setdefault(stage, Exit())
 
-    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
-        self.full_macs += full_macs
+    def count_rows(
+        self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0
+    ) -> None:
+        self.full_macs += full_macs * rows
         counts = self.exits.get(exit)
         if counts is None:
             counts = self.exits[OTHER]
-        counts.rows[stopped_by] += 1
+        counts.rows[stopped_by] += rows
         latency = counts.latency  # `observe` inlined: the call is a third of the cost
-        latency.counts[bisect_left(SECONDS, latency_s)] += 1
-        latency.total += latency_s
+        latency.counts[bisect_left(SECONDS, latency_s)] += rows
+        latency.total += latency_s * rows
 
-    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(
+        self, stage: str, rows: int, queue_s: Sequence[tuple[float, int]], run_s: float
+    ) -> None:
         counts = self.stages[stage]
         size = counts.sizes.get(rows)
         if size is None:
@@ -143,8 +153,8 @@ class Counts:
         counts.last_batch_at = time.time()
         counts.run.observe(run_s)
         queue = counts.queue
-        for waited_s in queue_s:
-            queue.observe(waited_s)
+        for waited_s, waited_rows in queue_s:
+            queue.observe(waited_s, waited_rows)
 
     def count_escalation(self, stage: str, rows: int) -> None:
         self.stages[stage].escalated_rows += rows

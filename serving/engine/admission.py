@@ -16,8 +16,9 @@ from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
-from serving.scheduling.lanes import Lane, Queue
+from serving.scheduling.lanes import Lane
 from serving.scheduling.prediction import drain_s, waiting_s
+from serving.scheduling.queues import Queue
 from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 

@@ -1,29 +1,33 @@
 """A call: one request in flight, its rows' answers as they arrive, and the endpoint that waits."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 from core.errors import DeadlineExceeded, SparingError
-from core.messages import Answer, Reply, Request
+from core.messages import NO_ERRORS, Outcomes, Reply, Request, RowAnswers
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.catalog import ServedRoute
+from serving.engine.row_counts import count_rows
 from serving.scheduling.fair_shares import Claim
-from serving.scheduling.lanes import Flight
+from serving.scheduling.rows.blocks import Block
 
 
 class Call:
     """Collects the answers of one request; the whole call fails if one of its rows fails."""
 
     __slots__ = (
-        "answers", "claim", "deadline", "done", "energy_mj", "error", "flights", "missing",
-        "replies", "request", "served", "started", "timer", "trace",
+        "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "joined",
+        "missing", "parts", "replies", "request", "served", "started", "timer", "trace",
     )  # fmt: skip
 
     def __init__(
         self,
         request: Request,
         served: ServedRoute,
-        answers: list[Answer | None],  # by row; None while it is missing
+        parts: list[RowAnswers],  # what the cache holds
+        missing: int,  # rows without an answer
         started: float,
         done: Callable[[], object] | None,  # called once, when the call is over
         trace: Trace = NO_TRACE,
@@ -33,25 +37,26 @@ class Call:
         self.started = started
         self.deadline = request.deadline
         self.energy_mj = request.energy_mj
-        self.answers = answers
-        self.missing = answers.count(None)
+        self.parts = parts
+        self.missing = missing
         self.claim: Claim | None = None  # its position in its share, while rows are computed
-        self.flights: list[tuple[Flight, int]] = []
+        self.blocks: list[Block] = []  # that compute its rows; also some that are done
+        self.joined: list[Block] = []  # of other calls, in which it waits for rows
         self.error: SparingError | None = None
+        self.failures = NO_ERRORS  # of rows, with `partial`
         self.done = done
         self.trace = trace
         self.timer: asyncio.TimerHandle | None = None
         self.replies: asyncio.Queue[Reply | None] | None = None  # if it streams; None ends it
 
     def stream(self) -> "asyncio.Queue[Reply | None]":
-        """Return a queue of one reply for each step's answer, beginning with the answers known
-        already.
+        """Return a queue of one reply for the answers of each step, beginning with the answers
+        known already.
         """
         self.replies = asyncio.Queue()
-        known = [(row, answer) for row, answer in enumerate(self.answers) if answer is not None]
-        for row, answer in known:
-            final = self.missing == 0 and row == known[-1][0]
-            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
+        for part in self.parts:
+            final = self.missing == 0 and part is self.parts[-1]
+            self.replies.put_nowait(make_reply(self.served, [part], rows=part.rows, final=final))
         if self.missing == 0:
             self._wake()
         return self.replies
@@ -64,33 +69,53 @@ class Call:
     def over(self) -> bool:
         return self.missing == 0 or self.error is not None
 
-    def deliver(self, row: int, answer: Answer) -> None:
-        """Store the final answer of one row."""
-        if self.answers[row] is not None or self.error is not None:
+    def find_block(self, row: int) -> Block:
+        """Return the block that computes a row of this call."""
+        return next(block for block in self.blocks if not block.done and row in block.rows)
+
+    def deliver(self, part: RowAnswers) -> None:
+        """Store the final answers of rows."""
+        if self.error is not None:
             return
-        if self.deadline is not None and self.started + answer.latency_s > self.deadline:
+        if self.deadline is not None and self.started + part.latency_s > self.deadline:
             self.fail(DeadlineExceeded("the answer came after the request's deadline"))
             return
-        self.answers[row] = answer
-        self.missing -= 1
-        served = self.served
-        exit = answer.outcome.exit
-        served.metrics.count_row(exit, answer.stopped_by, answer.latency_s, served.full_macs)
+        self.parts.append(part)
+        self.missing -= len(part.rows)
+        count_rows(self.served, part)
         if self.replies is not None:
             final = self.missing == 0
-            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=final))
+            self.replies.put_nowait(make_reply(self.served, [part], rows=part.rows, final=final))
         if self.missing == 0:
             self._wake()
 
-    def progress(self, row: int, answer: Answer) -> None:
-        """Deliver an earlier stage's answer for one row to a stream; better ones may follow."""
+    def progress(self, part: RowAnswers) -> None:
+        """Deliver an earlier stage's answers to a stream; better ones may follow."""
         if self.replies is not None and not self.over:
-            self.replies.put_nowait(make_reply(self.served, [answer], rows=[row], final=False))
+            self.replies.put_nowait(make_reply(self.served, [part], rows=part.rows, final=False))
 
-    def fail(self, error: SparingError) -> None:
-        """End the whole call with an error, unless it is over."""
-        if not self.over:
-            self.error = error
+    def fail(self, error: SparingError, rows: Sequence[int] = ()) -> None:
+        """End the whole call with an error, which names the first of these rows, unless it is over.
+        With `partial` only these rows end.
+        """
+        if self.over:
+            return
+        if rows and self.request.partial and self.replies is None and self.served.failed:
+            self._end_failed(error, rows, self.served.failed)
+            return
+        if rows and self.missing + sum([len(part.rows) for part in self.parts]) > 1:
+            error = copy(error)
+            error.args = (f"row {rows[0]}: {error}",)
+        self.error = error
+        self._wake()
+
+    def _end_failed(self, error: SparingError, rows: Sequence[int], failed: Outcomes) -> None:
+        self.failures = {**self.failures, **dict.fromkeys(rows, str(error))}
+        latency_s = time.monotonic() - self.started
+        at = [0] * len(rows)
+        self.parts.append(RowAnswers(sorted(rows), failed, at, "failed", False, 0, None, latency_s))
+        self.missing -= len(rows)
+        if self.missing == 0:
             self._wake()
 
     def _wake(self) -> None:
@@ -102,12 +127,13 @@ class Call:
 
 def make_reply(
     served: ServedRoute,
-    answers: Sequence[Answer | None],
+    parts: Sequence[RowAnswers],
     *,
     rows: Sequence[int] | None = None,
     final: bool = True,
+    errors: Mapping[int, str] = NO_ERRORS,
 ) -> Reply:
-    """Build a reply from answers that are all known."""
+    """Build a reply from answers."""
     manifest = served.manifest
     return Reply(
         manifest.route,
@@ -115,7 +141,8 @@ def make_reply(
         served.digest,
         manifest.certificate,
         served.metrics.energy.source,
-        [answer for answer in answers if answer is not None],
+        parts,
         rows,
         final,
+        errors,
     )

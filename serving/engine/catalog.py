@@ -9,6 +9,7 @@ from core.messages import Pipeline
 from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
+from serving.engine.failed_rows import make_failed_outcomes
 from serving.engine.perceptual_cache import PerceptualRoute
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane, Lanes
@@ -23,6 +24,7 @@ class ServedRoute:
         "digest",
         "direct",
         "entry",
+        "failed",
         "finite_inputs",
         "full_macs",
         "is_cached",
@@ -47,6 +49,7 @@ class ServedRoute:
         self.pipeline = pipeline
         self.metrics = metrics
         self.is_cached = is_cached and manifest.cache.enabled
+        self.failed = make_failed_outcomes(manifest.outputs)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar

@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
+from itertools import repeat
 
 from cache.local_cache import LocalCache
 from core.devices import Device
-from core.messages import Answer, Key, Outcome, Reply, Request
+from core.messages import Key, Outcomes, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,
     Admitted,
@@ -22,17 +23,19 @@ from serving.engine.admission import (
 )
 from serving.engine.calls import Call, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
-from serving.engine.entry_points import EntryPoint, choose_entry_point
+from serving.engine.entry_points import choose_entry_point
 from serving.engine.perceptual_cache import Probe
-from serving.engine.perceptual_lookup import look_up_perceptual
+from serving.engine.perceptual_lookup import NO_PROBES, look_up_perceptual
 from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
-from serving.scheduling.device_thread import BatchThread
+from serving.engine.row_counts import count_rows
+from serving.engine.row_sorting import make_block, sort_rows
+from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
-from serving.scheduling.lanes import Flight
 from serving.scheduling.progress import Health
-from serving.scheduling.scheduler import MakeDeviceThread, Scheduler
-from serving.scheduling.traced_rows import trace_cache_lookup
+from serving.scheduling.rows.blocks import Block
+from serving.scheduling.rows.traced_rows import trace_cache_lookup
+from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
 
@@ -57,7 +60,7 @@ class Engine:
         self.draining = False
         self._settings = settings
         self._admission = Admission(settings.max_rows_per_request, secret)
-        self._flights: dict[Key, Flight] = {}
+        self._flights: dict[Key, tuple[Call, int]] = {}  # rows under way, by key
         self._calls = 0
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
@@ -103,8 +106,8 @@ class Engine:
             return None
         if request.controls and "min_confidence" in request.controls:
             return None
-        answers = self._look_up_answers(request, admitted, count_misses=False)
-        return None if answers[0] is None else make_reply(admitted.served, answers)
+        parts, _ = self._look_up_answers(request, admitted, count_misses=False)
+        return make_reply(admitted.served, parts) if parts else None
 
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply:
         """Return the final answers of all rows. Raises a leaf of the error tree."""
@@ -122,10 +125,12 @@ class Engine:
         `done` is called when the call is over, in the middle of the engine's work: it may only
         schedule something. After that, or when no client waits any more, `leave` must be called.
         """
-        answers = self._look_up_answers(request, admitted)
-        call = Call(request, admitted.served, answers, admitted.arrived, done, admitted.trace)
-        if call.missing:
-            self._join_or_start(call, admitted.keys)
+        parts, missing = self._look_up_answers(request, admitted)
+        call = Call(
+            request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
+        )
+        if missing:
+            self._join_or_start(call, admitted.keys, missing)
         else:
             done()
         self._begin(call)
@@ -135,7 +140,7 @@ class Engine:
         """Return the reply of a call that is over. Raises its error if it failed."""
         if call.error is not None:
             raise copy(call.error)  # a raised error holds its frames, and they hold the call
-        return make_reply(call.served, call.answers)
+        return make_reply(call.served, call.parts, errors=call.failures)
 
     def release_call(self, call: Call) -> None:
         """Release a call that is over, failed or whose client has disconnected."""
@@ -149,10 +154,12 @@ class Engine:
         if call.claim is not None:
             self._scheduler.shares.release(call.claim)
         if call.missing:
-            for flight, row in call.flights:
-                if call.answers[row] is None:
-                    self._scheduler.leave(flight, call, row)
-        call.flights.clear()  # flights refer to the call: without this cycle it is freed at once
+            for block in [*call.blocks, *call.joined]:
+                if not block.done:
+                    self._scheduler.leave(block, call)
+        # Blocks refer to the call: without this cycle it is freed at once.
+        call.blocks = [block for block in call.blocks if not block.done]
+        call.joined.clear()
 
     async def infer(
         self, request: Request, admitted: Admitted | None = None
@@ -162,11 +169,13 @@ class Engine:
             yield await self.answer(request, admitted)
             return
         admitted = admitted or self.admit(request)
-        answers = self._look_up_answers(request, admitted)
-        call = Call(request, admitted.served, answers, admitted.arrived, None, admitted.trace)
+        parts, missing = self._look_up_answers(request, admitted)
+        call = Call(
+            request, admitted.served, parts, len(missing), admitted.arrived, None, admitted.trace
+        )
         replies = call.stream()
-        if call.missing:
-            self._join_or_start(call, admitted.keys)
+        if missing:
+            self._join_or_start(call, admitted.keys, missing)
         self._begin(call)
         try:
             while (reply := await replies.get()) is not None:
@@ -239,26 +248,31 @@ class Engine:
 
     def _look_up_answers(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
-    ) -> list[Answer | None]:
-        """Return the cached answers of the rows; None for a row that the cache does not hold."""
+    ) -> tuple[list[RowAnswers], Sequence[int]]:
+        """Return the answers that the cache holds, and the rows that it does not hold."""
         served, keys, arrived, trace = admitted
+        every_row: Sequence[int] = range(len(keys))
         if not served.is_cached or request.no_cache:
-            return [None] * len(keys)
+            return [], every_row
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
-        zero_mj = served.metrics.energy.zero_mj
-        answers: list[Answer | None] = []
-        for key in keys:
-            known = None if key is None else self.memory.get(key, count_miss=count_misses)
-            if known is None or known.confidence < least:
-                answers.append(None)
-                continue
+        found = self.memory.find(keys, least, count_misses=count_misses)
+        parts: list[RowAnswers] = []
+        missing = every_row
+        if found:
+            zero_mj = served.metrics.energy.zero_mj
             latency_s = self._clock() - arrived
-            served.metrics.count_row(known.exit, "cache", latency_s, served.full_macs)
-            answers.append(Answer(known, "cache", True, 0, zero_mj, latency_s))
+            for rows, outcomes in found:
+                part = RowAnswers(
+                    rows, outcomes, range(len(rows)), "cache", True, 0, zero_mj, latency_s
+                )
+                count_rows(served, part)
+                parts.append(part)
+            known = {row for part in parts for row in part.rows}
+            missing = [row for row in every_row if row not in known]
         # otherwise it is looked up again
-        if trace.is_recording and (count_misses or answers[0] is not None):
-            trace_cache_lookup(trace, answers)
-        return answers
+        if trace.is_recording and (count_misses or parts):
+            trace_cache_lookup(trace, len(keys), len(keys) - len(missing))
+        return parts, missing
 
     def _choose(self, request: Request, rows: int) -> ServedRoute:
         if not request.route.startswith(AUTO):
@@ -269,66 +283,72 @@ class Engine:
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
 
-    def _join_or_start(self, call: Call, keys: Sequence[Key | None]) -> None:
-        """Join flights under way for rows without an answer, and start flights for the others."""
-        probes = look_up_perceptual(call, keys, self._flights)
+    def _join_or_start(
+        self, call: Call, keys: Sequence[Key | None], missing: Sequence[int]
+    ) -> None:
+        """Join rows under way for rows without an answer, and start the others."""
+        probes = NO_PROBES
+        if call.served.similar is not None:
+            missing, probes = look_up_perceptual(call, keys, missing, self._flights)
         if call.over:
             return
         call.claim = self._scheduler.shares.claim(call.request.caller, call.served.name)
         try:
-            self._start_rows(call, call.claim, keys, probes)
+            self._start_rows(call, call.claim, keys, missing, probes)
         except BaseException:
             self._scheduler.shares.release(call.claim)
             raise
 
     def _start_rows(
-        self, call: Call, claim: Claim, keys: Sequence[Key | None], probes: Mapping[int, Probe]
-    ) -> None:
-        now = call.started
-        rows = [row for row, answer in enumerate(call.answers) if answer is None]
-        due = now + self._settings.patience_s
-        if call.deadline is not None and call.deadline < due:
-            due = call.deadline
-        entry_point = EntryPoint(call.served.entry)
-        fresh = [keys[row] for row in rows if keys[row] is None or keys[row] not in self._flights]
-        if fresh:  # identical rows share one flight
-            more = len(fresh if fresh[0] is None else set(fresh))
-            entry_point = choose_entry_point(
-                call, claim, more, due, self._scheduler, self._settings
-            )
-            check_room(
-                call, entry_point.lane, claim, more, due, now, self._scheduler, self._settings
-            )
-        for row in rows:
-            key = keys[row]
-            flight = None if key is None else self._flights.get(key)
-            if flight is None:
-                flight = self._start(call, claim, entry_point, key, row, due)
-                flight.probe = probes.get(row)
-            else:
-                flight.lane.join(flight, due, claim)
-            flight.waiters[call, row] = None
-            call.flights.append((flight, row))
-
-    def _start(
         self,
         call: Call,
         claim: Claim,
-        entry_point: EntryPoint,
-        key: Key | None,
-        row: int,
-        due: float,
-    ) -> Flight:
-        lane, extra_inputs = entry_point
+        keys: Sequence[Key | None],
+        missing: Sequence[int],
+        probes: Mapping[int, Probe],
+    ) -> None:
         now = call.started
-        inputs = {name: array[row] for name, array in call.request.inputs.items()}
-        if extra_inputs:
-            inputs.update(extra_inputs)
-        flight = Flight(lane, inputs, call.request.controls, key, due, now, claim)
-        if key is not None:
-            self._flights[key] = flight
-        self._enqueue(flight, lane, now)
-        return flight
+        due = now + self._settings.patience_s
+        if call.deadline is not None and call.deadline < due:
+            due = call.deadline
+        rows = sort_rows(keys, missing, self._flights)
+        if rows.fresh:
+            entry_point = choose_entry_point(
+                call, claim, len(rows.fresh), due, self._scheduler, self._settings
+            )
+            check_room(
+                call, entry_point.lane, claim, len(rows.fresh), due, now, self._scheduler,
+                self._settings,
+            )  # fmt: skip
+            block = make_block(call, claim, entry_point, rows.fresh, keys, due)
+            call.blocks.append(block)
+            if probes:
+                block.probes = {row: probes[row] for row in rows.fresh if row in probes}
+            if block.keys is not None:
+                owned = zip(repeat(call), rows.fresh, strict=False)
+                self._flights.update(zip(block.keys, owned, strict=True))
+            if rows.twins:  # of rows of the same request
+                block.add_join(call, rows.twins)
+            self._enqueue(block, block.lane, now)
+        if rows.joined:
+            self._join(call, claim, rows.joined, due)
+
+    def _join(
+        self, call: Call, claim: Claim, joined: Sequence[tuple[Key, Sequence[int]]], due: float
+    ) -> None:
+        """Let rows of the call wait for rows under way."""
+        groups: dict[Block, list[tuple[int, int]]] = {}
+        for key, mine in joined:
+            owner, row = self._flights[key]
+            pairs = groups.setdefault(owner.find_block(row), [])
+            pairs += [(row, one) for one in mine]
+        for block, pairs in groups.items():
+            part = block
+            if block.queued:
+                places = sorted(set(block.places_of(row for row, _ in pairs)))
+                part = block.lane.carve(block, places)
+            part.lane.join(part, due, claim)
+            part.add_join(call, pairs)
 
     # Waiting --------------------------------------------------------------------------------------
 
@@ -341,26 +361,28 @@ class Engine:
 
     def _expire(self, call: Call) -> None:
         """At the deadline, deliver the best answers so far, or an error if there are none."""
-        for flight, row in call.flights:
+        for block in [*call.blocks, *call.joined]:
             if call.over:
                 return
-            if call.answers[row] is None:
-                self._scheduler.cut_short(flight, call, row)
+            if not block.done:
+                self._scheduler.cut_short(block, call)
 
-    def _on_finished(self, flight: Flight, outcome: Outcome | None) -> None:
-        key = flight.key
-        if key is None:
+    def _on_finished(self, block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
+        keys = block.keys
+        if keys is None:
             return
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        ttl_s = flight.lane.cache_ttl_s
-        if outcome is None or ttl_s is None:
+        flights = self._flights
+        for key in keys:
+            flights.pop(key, None)
+        ttl_s = block.lane.cache_ttl_s
+        if outcomes is None or ttl_s is None:
             return
-        self.memory.put(key, outcome, ttl_s)
-        if flight.probe is not None:
-            flight.probe.complete(outcome, ttl_s)
+        self.memory.put_rows(keys, outcomes, at, ttl_s)
+        if block.probes:
+            for row, probe in block.probes.items():
+                probe.complete(outcomes.row(at[block.rows.index(row)]), ttl_s)
         if self.lookup is not None:
-            self.lookup.store_answer(key, outcome, flight.lane)
+            self.lookup.store_answers(keys, outcomes, at, block.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
         now = self._clock()

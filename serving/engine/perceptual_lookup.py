@@ -4,7 +4,8 @@ import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from core.messages import Answer, Key
+from core.columns import stack_outcomes
+from core.messages import Key, RowAnswers
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.engine.perceptual_cache import PerceptualRoute, Probe
@@ -13,27 +14,33 @@ NO_PROBES: Mapping[int, Probe] = {}
 
 
 def look_up_perceptual(
-    call: Call, keys: Sequence[Key | None], in_flight: Container[Key | None]
-) -> Mapping[int, Probe]:
-    """Answer rows from the perceptual cache; return a probe for each row that it could not answer.
+    call: Call,
+    keys: Sequence[Key | None],
+    missing: Sequence[int],
+    in_flight: Container[Key | None],
+) -> tuple[Sequence[int], Mapping[int, Probe]]:
+    """Answer rows from the perceptual cache; return those that are still missing, and a probe for
+    each row that it was asked for in vain.
 
     Only rows that the exact cache missed and that are not in flight already are looked up. The
-    probes go with the rows' flights.
+    probes go with the rows' blocks.
     """
     similar = call.served.similar
     if similar is None:
-        return NO_PROBES
-    rows = [
-        row
-        for row, answer in enumerate(call.answers)
-        if answer is None and keys[row] is not None and keys[row] not in in_flight
-    ]
+        return missing, NO_PROBES
+    rows = [row for row in missing if keys[row] is not None and keys[row] not in in_flight]
     known, probes = similar.look_up(call.request, rows)
-    zero_mj = call.served.metrics.energy.zero_mj
-    for row, outcome in known.items():
+    if known:
+        zero_mj = call.served.metrics.energy.zero_mj
         latency_s = time.monotonic() - call.started
-        call.deliver(row, Answer(outcome, "cache", True, 0, zero_mj, latency_s, similar=True))
-    return probes
+        outcomes = stack_outcomes([*known.values()])
+        call.deliver(
+            RowAnswers(
+                [*known], outcomes, range(len(known)), "cache", True, 0, zero_mj, latency_s,
+                similar=True,
+            )
+        )  # fmt: skip
+    return [row for row in missing if row not in known], probes
 
 
 def count_perceptual(routes: Iterable[ServedRoute]) -> Mapping[str, Mapping[str, int]]:

@@ -11,6 +11,7 @@ cache works and fails is its own concern: here it either answers or does not.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -18,11 +19,13 @@ from cache.circuit_breaker import BreakerState
 from cache.encoding import StoredAnswer
 from cache.local_cache import LocalCache
 from cache.remote_counts import RemoteCounts
-from core.messages import Key, Outcome
+from core.columns import stack_outcomes
+from core.messages import Key, Outcome, Outcomes
 from serving.scheduling.batch_times import UnitCost
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
+from serving.scheduling.rows.traced_rows import trace_remote_lookup
 from serving.scheduling.scheduler import Scheduler
-from serving.scheduling.traced_rows import trace_remote_lookup
 
 MAX_KEYS = 64  # for each lookup
 MAX_WAITING = 512
@@ -53,11 +56,11 @@ class RemoteAnswers(Protocol):
 
 
 class _PendingLookup(NamedTuple):
-    """A key to look up and the row that waits for it; None for a lookup that only measures."""
+    """Keys to look up and the block that waits for them; None for a lookup that only measures."""
 
-    key: Key
+    keys: Sequence[Key]
     waiting_since: float
-    flight: Flight | None
+    block: Block | None
 
 
 class RemoteLookup:
@@ -80,32 +83,39 @@ class RemoteLookup:
         self._clock = clock
         self._key_cost = UnitCost(clock)
         self._measured_at = 0.0
-        self._waiting: list[_PendingLookup] = []
+        self._waiting: deque[_PendingLookup] = deque()
+        self._waiting_keys = 0
         self._lookup_tasks: set[asyncio.Task[None]] = set()
         self._lookups_due = False
 
-    def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
-        """Like the scheduler's `enqueue`: take the row to its lane, after a lookup if that is worth
-        it.
+    def enqueue(self, block: Block, lane: Lane, now: float) -> None:
+        """Like the scheduler's `enqueue`: take the rows to their lane, after a lookup if that is
+        worth it.
         """
-        if flight.key is None or lane.cache_ttl_s is None:
-            self._scheduler.enqueue(flight, lane, now)
+        if block.keys is None or lane.cache_ttl_s is None:
+            self._scheduler.enqueue(block, lane, now)
             return
         state = self.tier.lookup_state()
-        room = len(self._waiting) < MAX_WAITING
-        if state == "closed" and room and self._is_worthwhile(lane):
-            lane.looked_up += 1
-            self._wait(_PendingLookup(flight.key, now, flight))
+        keys = block.keys
+        free = MAX_WAITING - self._waiting_keys
+        if state == "closed" and free > 0 and self._is_worthwhile(lane):
+            if len(block) > free:
+                rest, block = block, block.split_head(free)
+                self._scheduler.enqueue(rest, lane, now)
+            self._wait_for(block, lane, now)
             return
         is_trial = state == "half-open" and not self._waiting
-        if room and (is_trial or (state == "closed" and self._measures(now))):
-            self._wait(_PendingLookup(flight.key, now, None))
-        self._scheduler.enqueue(flight, lane, now)
+        if free > 0 and (is_trial or (state == "closed" and self._measures(now))):
+            self._wait(_PendingLookup(keys[:MAX_KEYS], now, None))
+        self._scheduler.enqueue(block, lane, now)
 
-    def store_answer(self, key: Key, outcome: Outcome, lane: Lane) -> None:
-        """Store a row's final answer for the other processes."""
+    def store_answers(
+        self, keys: Sequence[Key], outcomes: Outcomes, at: Sequence[int], lane: Lane
+    ) -> None:
+        """Store rows' final answers for the other processes."""
         if lane.cache_ttl_s is not None and self._is_worthwhile(lane):
-            self.tier.put(key, outcome, lane.cache_ttl_s)
+            for key, place in zip(keys, at, strict=True):
+                self.tier.put(key, outcomes.row(place), lane.cache_ttl_s)
 
     def key_s(self) -> float | None:
         """Return the measured seconds for each key; None before the first measurement."""
@@ -132,8 +142,18 @@ class RemoteLookup:
 
     # Lookups ----------------------------------------------------------------------------------
 
+    def _wait_for(self, block: Block, lane: Lane, now: float) -> None:
+        """Let rows wait for a lookup, in parts that fit into one."""
+        while True:
+            part = block if len(block) <= MAX_KEYS else block.split_head(MAX_KEYS)
+            lane.looked_up += len(part)
+            self._wait(_PendingLookup(part.keys or (), now, part))
+            if part is block:
+                return
+
     def _wait(self, pending: _PendingLookup) -> None:
         self._waiting.append(pending)
+        self._waiting_keys += len(pending.keys)
         if not self._lookups_due:
             self._lookups_due = True
             self._loop.call_soon(self._start_lookups)
@@ -142,34 +162,44 @@ class RemoteLookup:
         """Look up what waits, as far as lookups are free; each one that ends calls this again."""
         self._lookups_due = False
         while self._waiting and len(self._lookup_tasks) < self.tier.max_concurrent_lookups:
-            batch, self._waiting = self._waiting[:MAX_KEYS], self._waiting[MAX_KEYS:]
-            batch = [pending for pending in batch if self._may_wait(pending)]
+            batch = [pending for pending in self._take() if self._may_wait(pending)]
             if batch:
                 task = self._loop.create_task(self._look_up(batch))
                 self._lookup_tasks.add(task)
                 task.add_done_callback(self._on_lookup_done)
 
-    def _may_wait(self, pending: _PendingLookup) -> bool:
-        """Return whether the row may wait for a lookup.
+    def _take(self) -> list[_PendingLookup]:
+        """Take what has waited longest, up to the keys of one lookup."""
+        batch: list[_PendingLookup] = []
+        keys = 0
+        while self._waiting and keys + len(self._waiting[0].keys) <= MAX_KEYS:
+            pending = self._waiting.popleft()
+            keys += len(pending.keys)
+            batch.append(pending)
+        self._waiting_keys -= keys
+        return batch
 
-        False if no client waits for it any more, or if it goes to its lane because it has waited
-        too long or has no time to.
+    def _may_wait(self, pending: _PendingLookup) -> bool:
+        """Return whether the rows may wait for a lookup.
+
+        False if no client waits for them any more, or if they go to their lane because they have
+        waited too long or have no time to.
         """
-        flight = pending.flight
-        if flight is None:
+        block = pending.block
+        if block is None:
             return True
         now = self._clock()
         timeout_s = self.tier.timeout_s
-        if flight.done or now - pending.waiting_since > timeout_s / 2:
-            self._release(flight, now)
+        if block.done or now - pending.waiting_since > timeout_s / 2:
+            self._release(block, now)
             return False
-        deadlines = [one.deadline for one, _ in flight.waiters if one.deadline is not None]
+        deadlines = [one.deadline for one in block.waiters() if one.deadline is not None]
         if deadlines:
             left_s = min(deadlines) - self._margin_s - now
             if left_s < timeout_s + self._scheduler.predict_s(
-                flight.lane, flight.due, now, claim=flight.claim
+                block.lane, block.due, now, len(block), claim=block.claim
             ):
-                self._release(flight, now)
+                self._release(block, now)
                 return False
         return True
 
@@ -180,58 +210,88 @@ class RemoteLookup:
         oldest = min(pending.waiting_since for pending in batch)
         try:
             within_s = max(self.tier.timeout_s / 2, self.tier.timeout_s - (began - oldest))
-            found = await self.tier.look_up([pending.key for pending in batch], within_s)
+            keys = [key for pending in batch for key in pending.keys]
+            found = await self.tier.look_up(keys, within_s)
         finally:
             now = self._clock()
             if found is not None and not is_trial:
-                self._key_cost.observe(len(batch), now - began)
-            answers = found or [None] * len(batch)
+                self._key_cost.observe(len(found), now - began)
+            known = _share_out(batch, found)
             if self._scheduler.traced:
-                trace_remote_lookup(_lookup_results(batch, answers), now)
-            for pending, known in zip(batch, answers, strict=True):
-                if pending.flight is not None:
-                    self._answer_safely(pending.flight, pending.key, known, now)
+                trace_remote_lookup(_lookup_results(batch, known), now)
+            for pending, answers in zip(batch, known, strict=True):
+                if pending.block is not None:
+                    self._answer_safely(pending.block, answers, now)
 
     def _on_lookup_done(self, task: "asyncio.Task[None]") -> None:
         self._lookup_tasks.discard(task)
         self._start_lookups()
 
     def _answer_safely(
-        self, flight: Flight, key: Key, known: StoredAnswer | None, now: float
+        self, block: Block, known: Sequence[StoredAnswer | None], now: float
     ) -> None:
-        """Answer one row; an error in it must not delay the others."""
-        try:
-            self._answer(flight, key, known, now)
-        except Exception:
-            _log.exception("a row could not be answered from the remote cache; it is computed")
-            if not flight.done:
-                self._scheduler.enqueue(flight, flight.lane, now)
-
-    def _answer(self, flight: Flight, key: Key, known: StoredAnswer | None, now: float) -> None:
-        least = flight.controls.get("min_confidence", 0.0)
-        if flight.done or known is None or known.outcome.confidence < least:
-            self._release(flight, now)
+        """Answer the rows of one block; an error in it must not delay the others."""
+        block.lane.looked_up -= len(block)
+        if block.done:
             return
-        flight.lane.looked_up -= 1
-        cache_ttl_s = flight.lane.cache_ttl_s
-        if cache_ttl_s is not None:
-            ttl_s = min(cache_ttl_s, known.left_s)
-            self._memory.put(key, known.outcome, ttl_s)
-            if flight.probe is not None:  # computed, though by another process
-                flight.probe.complete(known.outcome, ttl_s)
-        self._scheduler.finish_from_cache(flight, known.outcome)
+        least = block.controls.get("min_confidence", 0.0)
+        hits = [
+            place
+            for place, one in enumerate(known)
+            if one is not None and one.outcome.confidence >= least
+        ]
+        if not hits:
+            self._scheduler.enqueue(block, block.lane, now)
+            return
+        answers = [known[place] for place in hits]
+        found = block if len(hits) == len(block) else block.split(hits)
+        try:
+            self._keep(found, [one for one in answers if one is not None])
+        except Exception:
+            _log.exception("rows could not be answered from the remote cache; they are computed")
+            if not found.done:
+                self._scheduler.enqueue(found, found.lane, now)
+        if found is not block:
+            self._scheduler.enqueue(block, block.lane, now)
 
-    def _release(self, flight: Flight, now: float) -> None:
-        """Send the row to its lane, if a client still waits for it."""
-        flight.lane.looked_up -= 1
-        if not flight.done:
-            self._scheduler.enqueue(flight, flight.lane, now)
+    def _keep(self, block: Block, answers: Sequence[StoredAnswer]) -> None:
+        """Store the answers in this process too, and end the rows with them."""
+        cache_ttl_s = block.lane.cache_ttl_s
+        if cache_ttl_s is not None and block.keys is not None:
+            for row, key, one in zip(block.rows, block.keys, answers, strict=True):
+                ttl_s = min(cache_ttl_s, one.left_s)
+                self._memory.put(key, one.outcome, ttl_s)
+                if block.probes and row in block.probes:  # computed, though by another process
+                    block.probes[row].complete(one.outcome, ttl_s)
+        outcomes = stack_outcomes([one.outcome for one in answers])
+        self._scheduler.finish_from_cache(block, outcomes, range(len(answers)))
+
+    def _release(self, block: Block, now: float) -> None:
+        """Send the rows to their lane, if a client still waits for them."""
+        block.lane.looked_up -= len(block)
+        if not block.done:
+            self._scheduler.enqueue(block, block.lane, now)
+
+
+def _share_out(
+    batch: Sequence[_PendingLookup], found: Sequence[StoredAnswer | None] | None
+) -> list[Sequence[StoredAnswer | None]]:
+    """Return the part of a lookup's answers that belongs to each of those that waited."""
+    parts: list[Sequence[StoredAnswer | None]] = []
+    start = 0
+    for pending in batch:
+        end = start + len(pending.keys)
+        parts.append([None] * len(pending.keys) if found is None else found[start:end])
+        start = end
+    return parts
 
 
 def _lookup_results(
-    batch: Sequence[_PendingLookup], answers: Sequence[StoredAnswer | None]
-) -> Iterator[tuple[Flight, float, bool]]:
-    """Yield each row that waited for a lookup, since when it waited, and whether it was found."""
-    for pending, known in zip(batch, answers, strict=True):
-        if pending.flight is not None:
-            yield pending.flight, pending.waiting_since, known is not None
+    batch: Sequence[_PendingLookup], known: Sequence[Sequence[StoredAnswer | None]]
+) -> Iterator[tuple[Block, float, Sequence[bool]]]:
+    """Yield each block that waited for a lookup, since when it waited, and which of its rows were
+    found.
+    """
+    for pending, answers in zip(batch, known, strict=True):
+        if pending.block is not None:
+            yield pending.block, pending.waiting_since, [one is not None for one in answers]

@@ -1,8 +1,8 @@
 """Joins a request's trace to the engine, and ends it with the facts of the reply."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from core.messages import Answer
+from core.messages import Reply
 from monitoring.tracing.traces import Trace
 from serving.engine.admission import Admitted
 
@@ -17,11 +17,18 @@ def follow(trace: Trace, admitted: Admitted) -> Admitted:
     return admitted._replace(trace=trace)
 
 
-def end_answered(admitted: Admitted, answers: Sequence[Answer]) -> None:
+def end_answered(admitted: Admitted, replies: Iterable[Reply]) -> None:
     """End the trace after the answers are written; each answer is an example of its exit's time."""
     trace = admitted.trace
     if not trace.is_recording:
         return
+    newest = {
+        row: part.answer(place)
+        for reply in replies
+        for part in reply.parts
+        for place, row in enumerate(part.rows)
+    }
+    answers = [*newest.values()]
     trace.end_span("encode", rows=len(answers))
     trace.describe(
         exit=_join(answer.outcome.exit for answer in answers),

@@ -73,6 +73,7 @@ def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> Par
         energy_mj=parameters.energy_mj,
         controls=parameters.controls,
         no_cache=parameters.no_cache,
+        partial=parameters.partial,
         stream=stream,
     )
     raw = len(message.raw_input_contents) > 0

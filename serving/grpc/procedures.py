@@ -8,14 +8,13 @@ calls arrive, which status an error gets and how the server drains is left to
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from itertools import count
 from typing import Protocol
 
 from google.protobuf.json_format import ParseDict
 
 from core.errors import BodyTooLarge, SparingError, UnknownRoute
 from core.manifest import Manifest
-from core.messages import Answer, Reply, Request
+from core.messages import Reply, Request
 from core.version import read_version
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller
@@ -186,7 +185,7 @@ class GrpcService:
             self._count_failure(route, error, trace)
             raise
         self._metrics.count_request(reply.route, "ok")
-        end_answered(admitted, reply.answers)
+        end_answered(admitted, (reply,))
         return response
 
     async def infer_stream(
@@ -203,12 +202,12 @@ class GrpcService:
             served, parsed = self._read(message, stream=True)
             request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
-            answers: dict[int, Answer] = {}  # by row, the newest one
+            written: list[Reply] = []
             async with aclosing(self._follow(request, admitted)) as replies:
                 async for reply in replies:
                     if trace.is_recording:
                         trace.begin_span()
-                        answers.update(zip(reply.rows or count(), reply.answers, strict=False))
+                        written.append(reply)
                     response = self._encode(parsed, self._answering(served, reply), reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
@@ -218,7 +217,7 @@ class GrpcService:
             self._count_failure(message.model_name, error, trace)
             raise
         self._metrics.count_request(served.name, "ok")
-        end_answered(admitted, [*answers.values()])
+        end_answered(admitted, written)
 
     async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
         """Yield the engine's replies; closing this generator releases the call at once."""

@@ -51,6 +51,7 @@ class KnownRequest(NamedTuple):
             old.energy_mj,
             old.controls,
             old.no_cache,
+            old.partial,
         )
         return ParsedRequest(request, timeout_s, id, outputs, is_raw)
 
@@ -108,6 +109,7 @@ class RepeatedReplies:
             reply.certificate,
             reply.energy_source,
             similar_rows(reply),
+            *reply.errors.items(),
             *[(tensor.name, tensor.datatype, tensor.array.shape) for tensor in tensors],
         )
         start = self._starts.get(name)

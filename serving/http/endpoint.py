@@ -217,7 +217,7 @@ class HttpEndpoint:
             return self._fail(parsed.request.route, error, admitted.trace)
         self._metrics.count_request(reply.route, "ok")
         if admitted.trace.is_recording:
-            end_answered(admitted, reply.answers)
+            end_answered(admitted, (reply,))
         return 200, headers, answer
 
     def _fail(self, route: str, error: Exception, trace: Trace) -> Refusal:
@@ -305,7 +305,7 @@ class HttpEndpoint:
             count_failure(self._metrics, target.route, error, trace)
             raise
         self._metrics.count_request(reply.route, "ok")
-        end_answered(admitted, reply.answers)
+        end_answered(admitted, (reply,))
         return 200, head, answer
 
     def _limit_body(self, target: Target) -> int:

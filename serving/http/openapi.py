@@ -265,6 +265,7 @@ _SCHEMAS: Mapping[str, Node] = {
                     "energy_mj": {"type": ["number", "string"]},
                     "min_confidence": {"type": ["number", "string"]},
                     "no_cache": {"type": ["boolean", "string"]},
+                    "partial": {"type": ["boolean", "string"]},
                     "binary_data_output": _FLAG,
                 },
             },

@@ -69,7 +69,7 @@ class PredictEndpoint:
             count_failure(self._metrics, route, error, trace)
             raise
         self._metrics.count_request(reply.route, "ok")
-        end_answered(admitted, reply.answers)
+        end_answered(admitted, (reply,))
         return 200, [JSON_TYPE], answer
 
     async def _answer_pictures(

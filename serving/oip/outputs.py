@@ -3,16 +3,18 @@
 Both endpoints use this module; each writes the tensors in its own form.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.columns import take_rows
 from core.datatypes import DATATYPES
 from core.errors import InvalidInput, StageFailed
 from core.manifest import Manifest
-from core.messages import Answer, Reply
-from serving.oip.tensors import Tensor, object_array, shorten
+from core.messages import Reply, RowAnswers
+from serving.oip.tensors import Tensor, shorten
 
 
 class OutputTensor(NamedTuple):
@@ -24,22 +26,30 @@ class OutputTensor(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A fact about an answer that any route returns when a request names it."""
+    """A fact about answers that any route returns when a request names it."""
 
     datatype: str
-    read: Callable[[Answer], Any]  # anything that numpy can convert to the datatype
+    read: Callable[[RowAnswers], Any]  # one value per row, or one for all
+
+
+def _read_exits(part: RowAnswers) -> Any:
+    outcomes = part.outcomes
+    if isinstance(outcomes.exits, int):
+        return outcomes.exit(0).encode()
+    names = np.array([name.encode() for name in outcomes.names], dtype=object)
+    return names[outcomes.exits[list(part.at)]]
 
 
 EXPLANATIONS: Mapping[str, Explanation] = {
-    "confidence": Explanation("FP32", lambda answer: answer.outcome.confidence),
-    "exit": Explanation("BYTES", lambda answer: answer.outcome.exit.encode()),
-    "stopped_by": Explanation("BYTES", lambda answer: answer.stopped_by.encode()),
-    "cached": Explanation("BOOL", lambda answer: answer.cached),
-    "macs": Explanation("INT64", lambda answer: answer.macs),
+    "confidence": Explanation("FP32", lambda part: part.outcomes.confidence[list(part.at)]),
+    "exit": Explanation("BYTES", _read_exits),
+    "stopped_by": Explanation("BYTES", lambda part: part.stopped_by.encode()),
+    "cached": Explanation("BOOL", lambda part: part.cached),
+    "macs": Explanation("INT64", lambda part: part.macs),
     "energy_mj": Explanation(
-        "FP32", lambda answer: np.nan if answer.energy_mj is None else answer.energy_mj
+        "FP32", lambda part: np.nan if part.energy_mj is None else part.energy_mj
     ),
-    "latency_ms": Explanation("FP32", lambda answer: answer.latency_s * 1e3),
+    "latency_ms": Explanation("FP32", lambda part: part.latency_s * 1e3),
 }
 
 
@@ -64,19 +74,36 @@ def select_outputs(manifest: Manifest, requested: Sequence[object]) -> list[str]
 def output_tensors(reply: Reply, manifest: Manifest, names: Sequence[str]) -> list[OutputTensor]:
     """Return the named outputs of all rows of a reply, in the order of `names`."""
     declared = {spec.name: spec.datatype for spec in manifest.outputs}
-    answers = reply.answers
     tensors: list[OutputTensor] = []
     for name in names:
         datatype = declared.get(name)
         if datatype is None:
             fact = EXPLANATIONS[name]
-            tensors.append(OutputTensor(name, fact.datatype, _explain(fact, answers)))
+            tensors.append(OutputTensor(name, fact.datatype, _explain(fact, reply)))
         else:
-            array = _stack(name, [answer.outcome.outputs for answer in answers])
+            array = gather_output(reply, name)
             if array.dtype != DATATYPES[datatype]:
                 array = array.astype(DATATYPES[datatype])
             tensors.append(OutputTensor(name, datatype, array))
     return tensors
+
+
+def gather_output(reply: Reply, name: str) -> Tensor:
+    """Return one output [N, ...] of all rows of a reply, contiguous.
+
+    Raises StageFailed without the output, InvalidInput if its size differs from row to row.
+    """
+    parts = reply.parts
+    columns = [_take(part, name) for part in parts]
+    if len(parts) == 1:
+        return columns[0]
+    if len({column.shape[1:] for column in columns}) > 1:
+        raise _refuse_sizes(name)
+    shape = (reply.row_count, *columns[0].shape[1:])
+    gathered = np.empty(shape, np.result_type(*columns))
+    for part, column in zip(parts, columns, strict=True):
+        gathered[part.rows if isinstance(part.rows, list) else list(part.rows)] = column
+    return gathered
 
 
 def response_parameters(reply: Reply) -> dict[str, str]:
@@ -88,33 +115,50 @@ def response_parameters(reply: Reply) -> dict[str, str]:
         "energy_source": reply.energy_source,
         "certificate": reply.certificate,
     }
-    similar = similar_rows(reply)
-    return {**parameters, "similar": similar} if similar else parameters
+    if similar := similar_rows(reply):
+        parameters["similar"] = similar
+    if reply.errors:
+        parameters["errors"] = json.dumps({str(row): reply.errors[row] for row in reply.errors})
+    return parameters
 
 
 def similar_rows(reply: Reply) -> str:
     """Return the rows that got another picture's answer, as in "0,2"; often none."""
-    marked = [place for place, answer in enumerate(reply.answers) if answer.similar]
-    if not marked:
-        return ""
-    return ",".join([str(place if reply.rows is None else reply.rows[place]) for place in marked])
+    marked = [row for part in reply.parts if part.similar for row in part.rows]
+    return ",".join([str(row) for row in sorted(marked)]) if marked else ""
 
 
-def _stack(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+def _take(part: RowAnswers, name: str) -> Tensor:
+    """Return one output of a part's rows."""
+    column = part.outcomes.outputs.get(name)
+    if column is None:
+        raise _refuse_missing(name)
+    at = part.at
+    if isinstance(column, np.ndarray):
+        return np.ascontiguousarray(take_rows(column, at))
+    rows = [column[place] for place in at]
+    if any(row is None for row in rows):
+        raise _refuse_missing(name)
     try:
-        if len(rows) == 1:
-            return np.asarray(rows[0][name])[None]
-        return np.stack([row[name] for row in rows])
-    except KeyError:
-        raise StageFailed(f"the route answered without its declared output {name!r}") from None
+        return np.stack(rows)
     except ValueError:
-        raise InvalidInput(
-            f"outputs.{name}: its size differs from row to row, send one row in each request"
-        ) from None
+        raise _refuse_sizes(name) from None
 
 
-def _explain(fact: Explanation, answers: Sequence[Answer]) -> Tensor:
-    values = [fact.read(answer) for answer in answers]
-    if fact.datatype == "BYTES":
-        return object_array(values)
-    return np.array(values, dtype=DATATYPES[fact.datatype])
+def _refuse_missing(name: str) -> StageFailed:
+    return StageFailed(f"the route answered without its declared output {name!r}")
+
+
+def _refuse_sizes(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"outputs.{name}: its size differs from row to row, send one row in each request"
+    )
+
+
+def _explain(fact: Explanation, reply: Reply) -> Tensor:
+    datatype = np.dtype(object) if fact.datatype == "BYTES" else DATATYPES[fact.datatype]
+    values = np.empty(reply.row_count, datatype)
+    for part in reply.parts:
+        place: Any = slice(None) if len(reply.parts) == 1 else list(part.rows)
+        values[place] = fact.read(part)
+    return values

@@ -38,7 +38,7 @@ _FLAGS: Mapping[object, bool] = {
     "1": True,
     "0": False,
 }
-_KNOWN = frozenset({"timeout_ms", "timeout", "energy_mj", "no_cache", *CONTROLS})
+_KNOWN = frozenset({"timeout_ms", "timeout", "energy_mj", "no_cache", "partial", *CONTROLS})
 
 
 class Parameters(NamedTuple):
@@ -48,6 +48,7 @@ class Parameters(NamedTuple):
     energy_mj: float | None = None
     controls: Mapping[str, float] = NO_CONTROLS
     no_cache: bool = False
+    partial: bool = False
 
 
 NO_PARAMETERS = Parameters()
@@ -234,6 +235,7 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
         energy_mj=_number("energy_mj", given, 0.0, MAX_ENERGY_MJ) if "energy_mj" in given else None,
         controls=controls or NO_CONTROLS,
         no_cache=_flag("no_cache", given),
+        partial=_flag("partial", given),
     )
 
 

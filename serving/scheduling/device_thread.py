@@ -1,7 +1,7 @@
-"""The device's compute thread: collates rows, runs the stage, returns the steps to the event loop.
+"""The device's compute thread: collates blocks, runs the stage, returns steps to the event loop.
 
-A batch that raises is run again in halves, so that only the faulty rows fail; rows that cannot
-share a batch get their own. Running again is safe because stages are re-entrant and keep nothing.
+A batch that raises is run again in halves, so that only the faulty rows fail, unless the stage says
+that it must not run twice on the same rows; rows that cannot share a batch get their own.
 """
 
 import asyncio
@@ -10,20 +10,34 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from core.columns import Steps, as_steps, take_rows
 from core.devices import Device
-from core.messages import Batch, Step
+from core.messages import Array, Batch, StateHandle, Step
 from monitoring.log_lines import describe_error
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
 
 FAILED = Step(0, None, None)  # neither an answer nor a next stage: the row failed
 
-# Lane, flights, their steps, seconds inside the stage, CPU seconds of them.
-Done = Callable[[Lane, list[Flight], Sequence[Step], float, float], None]
+# Lane, blocks, their steps, seconds inside the stage, CPU seconds of them.
+Done = Callable[[Lane, list[Block], Steps, float, float], None]
 
 _log = logging.getLogger("sparing.stage")
+
+
+class DeviceThread(Protocol):
+    """Runs batches, one at a time, and reports each to the event loop when it is done."""
+
+    def submit(self, lane: Lane, blocks: list[Block], /) -> None: ...
+    def device_s(self) -> float: ...
+    def close(self) -> None: ...
+
+
+MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
 
 
 class BatchThread:
@@ -33,15 +47,15 @@ class BatchThread:
         self._device = device
         self._loop = loop
         self._done = done
-        self._jobs: queue.SimpleQueue[tuple[Lane, list[Flight]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Lane, list[Block]] | None] = queue.SimpleQueue()
         self._progress: tuple[float, float | None] = (0.0, None)  # done; start of the running one
         self._thread = threading.Thread(
             target=self._work, name=f"device-{device.name}", daemon=True
         )
         self._thread.start()
 
-    def submit(self, lane: Lane, flights: list[Flight]) -> None:
-        self._jobs.put((lane, flights))
+    def submit(self, lane: Lane, blocks: list[Block]) -> None:
+        self._jobs.put((lane, blocks))
 
     def device_s(self) -> float:
         """Return CPU seconds inside stages so far, including the running batch."""
@@ -67,66 +81,121 @@ class BatchThread:
         job = self._jobs.get()
         if job is None:
             return False
-        lane, flights = job
+        lane, blocks = job
         started, began_s = time.perf_counter(), time.thread_time()
         done_s, _ = self._progress
         self._progress = done_s, began_s
-        steps = run_batch(self._device, lane, flights)
+        try:
+            steps = run_batch(self._device, lane, blocks)
+        except BaseException:  # a fault of this module must not end the thread
+            _log.exception("a batch of stage %s could not be run", lane.stage.name)
+            steps = as_steps([FAILED] * sum([len(block) for block in blocks]))
         cpu_s = time.thread_time() - began_s
         seconds = time.perf_counter() - started
         self._progress = done_s + cpu_s, None
         try:
-            self._loop.call_soon_threadsafe(self._done, lane, flights, steps, seconds, cpu_s)
+            self._loop.call_soon_threadsafe(self._done, lane, blocks, steps, seconds, cpu_s)
         except RuntimeError:  # the loop is closed: no caller is left
             return False
         return True
 
 
-def run_batch(device: Device, lane: Lane, flights: Sequence[Flight]) -> Sequence[Step]:
-    """Return one step for each flight, in order; FAILED for the faulty ones."""
+def run_batch(device: Device, lane: Lane, blocks: Sequence[Block]) -> Steps:
+    """Return the steps of the blocks' rows, in order; FAILED for the faulty ones."""
     try:
-        steps = lane.stage.run(collate(device, flights))
-        if len(steps) != len(flights):
-            raise ValueError(f"{len(steps)} steps for {len(flights)} rows")
-        return steps
+        return _run(lane, collate(device, blocks), sum([len(block) for block in blocks]))
     except BaseException as error:  # a model's error or a native panic: only its rows fail
-        if len(flights) == 1:
-            name = lane.stage.name
-            _log.error(
-                "stage %s failed: %s", name, _log_failure(error, flights), extra={"about": name}
-            )
+        rows = [one for block in blocks for one in _split_rows(block)]
+        if len(rows) == 1 or not getattr(lane.stage, "repeatable", True):
+            _log_failure(lane, error, blocks)
+            return as_steps([FAILED] * len(rows))
+        half = len(rows) // 2
+        parts = (rows[:half], rows[half:])
+        return as_steps([step for part in parts for step in _run_rows(device, lane, part)])
+
+
+def _run_rows(device: Device, lane: Lane, rows: Sequence["_Row"]) -> Sequence[Step]:
+    """Run single rows as one batch, and in halves if it raises."""
+    try:
+        return _run(lane, collate(device, rows), len(rows))
+    except BaseException as error:
+        if len(rows) == 1:
+            _log_failure(lane, error, rows)
             return [FAILED]
-        half = len(flights) // 2
-        return [
-            *run_batch(device, lane, flights[:half]),
-            *run_batch(device, lane, flights[half:]),
-        ]
+        half = len(rows) // 2
+        parts = (rows[:half], rows[half:])
+        return [step for part in parts for step in _run_rows(device, lane, part)]
 
 
-def _log_failure(error: BaseException, flights: Sequence[Flight]) -> str:
-    """Return the error for the log, without input texts that a runtime may quote."""
-    rows = (np.asarray(array).dtype for one in flights for array in one.inputs.values())
-    has_texts = any(dtype.kind in "OSU" for dtype in rows)
-    return type(error).__name__ if has_texts else describe_error(error)
+def _run(lane: Lane, batch: Batch, rows: int) -> Steps:
+    steps = as_steps(lane.stage.run(batch))
+    if len(steps) != rows:
+        raise ValueError(f"{len(steps)} steps for {rows} rows")
+    return steps
 
 
-def collate(device: Device, flights: Sequence[Flight]) -> Batch:
-    """Join rows of several requests to one batch; a control that a row does not set is NaN.
+class _Row:
+    """A row of a block, with what a batch takes from it."""
 
-    Raises ValueError for rows with different input names, which cannot share a batch.
+    __slots__ = ("controls", "inputs", "states")
+
+    def __init__(self, block: Block, place: int) -> None:
+        self.controls = block.controls
+        self.inputs = {
+            name: take_rows(column, range(place, place + 1))
+            for name, column in block.inputs.items()
+        }
+        self.states = None if block.states is None else [block.states[place]]
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _split_rows(block: Block) -> list[_Row]:
+    return [_Row(block, place) for place in range(len(block))]
+
+
+def _log_failure(lane: Lane, error: BaseException, blocks: Sequence[Block | _Row]) -> None:
+    """Log the error, without input texts that a runtime may quote."""
+    columns = [column for block in blocks for column in block.inputs.values()]
+    has_texts = any(np.asarray(column[0]).dtype.kind in "OSU" for column in columns)
+    what = type(error).__name__ if has_texts else describe_error(error)
+    name = lane.stage.name
+    _log.error("stage %s failed: %s", name, what, extra={"about": name})
+
+
+def collate(device: Device, blocks: Sequence[Block | _Row]) -> Batch:
+    """Join blocks of several requests to one batch; a control that a block does not set is NaN.
+
+    Raises ValueError for blocks with different input names, which cannot share a batch.
     """
-    for flight in flights:
-        if len(flight.inputs) != len(flights[0].inputs):  # a different name gives a KeyError
+    first = blocks[0]
+    if len(blocks) == 1:
+        rows = len(first)
+        inputs: Mapping[str, Array] = {
+            name: device.join([column]) for name, column in first.inputs.items()
+        }
+        controls = {name: np.full(rows, value) for name, value in first.controls.items()}
+        return Batch(inputs, controls, first.states or [None] * rows)
+    for block in blocks:
+        if len(block.inputs) != len(first.inputs):  # a different name gives a KeyError
             raise ValueError("rows of one batch have different inputs")
-    inputs = {
-        name: device.collate([flight.inputs[name] for flight in flights])
-        for name in flights[0].inputs
+    inputs = {name: device.join([block.inputs[name] for block in blocks]) for name in first.inputs}
+    return Batch(inputs, _collate_controls(blocks), _collate_states(blocks))
+
+
+def _collate_controls(blocks: Sequence[Block | _Row]) -> Mapping[str, np.ndarray]:
+    names = {name for block in blocks if block.controls for name in block.controls}
+    if not names:
+        return {}
+    sizes = [len(block) for block in blocks]
+    return {
+        name: np.repeat([float(block.controls.get(name, np.nan)) for block in blocks], sizes)
+        for name in names
     }
-    names: set[str] = set()
-    for flight in flights:
-        if flight.controls:
-            names.update(flight.controls)
-    controls: Mapping[str, np.ndarray] = {
-        name: np.array([flight.controls.get(name, np.nan) for flight in flights]) for name in names
-    }
-    return Batch(inputs, controls, [flight.state for flight in flights])
+
+
+def _collate_states(blocks: Sequence[Block | _Row]) -> Sequence[StateHandle | None]:
+    if all(block.states is None for block in blocks):
+        return [None] * sum([len(block) for block in blocks])
+    return [state for block in blocks for state in block.states or [None] * len(block)]

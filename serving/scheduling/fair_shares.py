@@ -15,7 +15,7 @@ that under light load rows run in the order in which they are due.
 from typing import NamedTuple
 
 SLACK_S = 0.02
-_TAGS_A_SECOND = 1 / SLACK_S
+TAGS_A_SECOND = 1 / SLACK_S
 _DRIFT = 1 / 32  # of virtual time, for each second of the device
 MAX_CALLERS = 1024  # kept; beyond that, the oldest callers without rows are forgotten
 
@@ -50,7 +50,7 @@ class Share:
     def rank(self) -> int:
         """Return the spent time of this route's caller, in units of `SLACK_S`."""
         spent_s = self.spent_s if self.parent is None else self.parent.spent_s
-        return int(spent_s * _TAGS_A_SECOND)
+        return int(spent_s * TAGS_A_SECOND)
 
     def charge(self, seconds: float, start_s: float) -> None:
         """Charge a route for rows that go to the device; `start_s` is the first one's start."""
@@ -86,16 +86,16 @@ class Claim:
         self.share = share
         self._end_s = 0.0
 
-    def start(self, row_s: float) -> int:
-        """Return the start of the call's next row, which costs `row_s`, in units of `SLACK_S`."""
+    def start(self, rows_s: float) -> float:
+        """Return the start of the call's next rows, which cost `rows_s` together, in seconds."""
         start_s, now_s = self._end_s, self.share.now_s
         start_s = start_s if start_s > now_s else now_s
-        self._end_s = start_s + row_s
-        return int(start_s * _TAGS_A_SECOND)
+        self._end_s = start_s + rows_s
+        return start_s
 
     def peek_start(self) -> int:
-        """Return what `start` would, without adding a row."""
-        return int(max(self._end_s, self.share.now_s) * _TAGS_A_SECOND)
+        """Return what `start` would, in units of `SLACK_S`, without adding rows."""
+        return int(max(self._end_s, self.share.now_s) * TAGS_A_SECOND)
 
 
 class Shares:

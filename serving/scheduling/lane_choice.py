@@ -6,7 +6,8 @@ spent least, within it the row with the earliest start, deadline and arrival
 from collections.abc import Callable, Iterable, Sequence
 
 from serving.scheduling.fair_shares import SLACK_S, Share
-from serving.scheduling.lanes import MAX_COMPARED, Lane, Queue
+from serving.scheduling.lanes import MAX_COMPARED, Lane
+from serving.scheduling.queues import Queue
 
 
 class LaneChoice:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from serving.scheduling.fair_shares import SLACK_S, Claim, Share
-from serving.scheduling.lanes import Lane, Queue
+from serving.scheduling.lanes import Lane
+from serving.scheduling.queues import Queue
 
 _MAX_QUEUES = 64  # compared; of more, every n-th stands for those between
 

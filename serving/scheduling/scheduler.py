@@ -11,40 +11,40 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
 
+from core.columns import Steps
 from core.devices import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
-from core.messages import Answer, Outcome, Step, StoppedBy
+from core.messages import Outcomes, StoppedBy
 from serving.scheduling.batch_wait import BatchWait
-from serving.scheduling.costs import find_over_budget, share, spend
-from serving.scheduling.device_thread import BatchThread, Done
-from serving.scheduling.fair_shares import Charge, Claim, Shares
-from serving.scheduling.interfaces import Waiter
+from serving.scheduling.billing import Billing
+from serving.scheduling.device_thread import BatchThread, DeviceThread, MakeDeviceThread
+from serving.scheduling.fair_shares import Claim, Shares
 from serving.scheduling.lane_choice import LaneChoice
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Lane
 from serving.scheduling.prediction import predict_wait_s
 from serving.scheduling.progress import Health, Progress
-from serving.scheduling.states import StateMemory
-from serving.scheduling.traced_rows import trace_batch
+from serving.scheduling.rows.batch_results import (
+    DONE,
+    FAILED,
+    REFUSED,
+    BatchResults,
+    divide,
+    find_next,
+)
+from serving.scheduling.rows.blocks import Block
+from serving.scheduling.rows.costs import add_macs, find_over_budget, share, spend
+from serving.scheduling.rows.delivery import deliver, deliver_cached, deliver_to, stream
+from serving.scheduling.rows.interfaces import Waiter
+from serving.scheduling.rows.states import StateMemory
+from serving.scheduling.rows.traced_rows import trace_batch
 
 _log = logging.getLogger("sparing.scheduler")
 
-MAX_STEPS = 2**16  # for one row: a pipeline that sends a row on forever fails it
 
-
-class DeviceThread(Protocol):
-    """Runs batches, one at a time, and reports each to the event loop when it is done."""
-
-    def submit(self, lane: Lane, flights: list[Flight], /) -> None: ...
-    def device_s(self) -> float: ...
-    def close(self) -> None: ...
-
-
-MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThread]
-
-# Called once for every flight that ends: with its final answer, or None if there is none to store.
-OnFinished = Callable[[Flight, Outcome | None], None]
+# Called once for every block that ends: with the final answers of its rows and their positions in
+# them, or None if there are none to store.
+OnFinished = Callable[[Block, Outcomes | None, Sequence[int]], None]
 
 
 class Scheduler:
@@ -78,8 +78,7 @@ class Scheduler:
         self._closed = False
         self.traced = 0  # calls under way with a trace
         self.shares = Shares()
-        self._bills: Sequence[Charge] = ()  # charges for the running batch
-        self._charged_s = 0.0
+        self._billing = Billing()
         self.states = StateMemory(device.state_limit_bytes)
         self._worker: DeviceThread = make_device_thread(device, loop, self._done)
 
@@ -87,10 +86,17 @@ class Scheduler:
         self._closed = True
         self._worker.close()
 
-    def enqueue(self, flight: Flight, lane: Lane, now: float) -> None:
-        """Put a row into a lane; an idle device takes it at the end of this loop iteration."""
-        lane.push(flight, now)
-        self._arrived += 1
+    def enqueue(self, block: Block, lane: Lane, now: float) -> None:
+        """Put a block into a lane; an idle device takes it at the end of this loop iteration."""
+        self._give_up_unneeded(block)
+        if block.done:
+            return
+        for part in block.divide_by_joins() if block.joins else (block,):
+            self._push(part, lane, now)
+
+    def _push(self, block: Block, lane: Lane, now: float) -> None:
+        lane.push(block, now)
+        self._arrived += len(block)
         idle = self._busy_until is None
         if idle and not self._waiting:
             self._progress.begin(now)
@@ -100,27 +106,33 @@ class Scheduler:
             self._batch_wait.begin(now)
             self._loop.call_soon(self._dispatch)
 
-    def leave(self, flight: Flight, waiting: Waiter, row: int) -> None:
-        """Remove one waiting call from a flight; the flight is given up if no call is left."""
-        flight.waiters.pop((waiting, row), None)
-        if not flight.waiters and not flight.done:
-            self._give_up(flight)
+    def leave(self, block: Block, waiting: Waiter) -> None:
+        """Remove one waiting call from a block; rows for which no call waits are given up."""
+        if waiting is block.call:
+            block.call = None
+        if waiting in block.joins:
+            block.joins.pop(waiting)  # type: ignore[attr-defined]
+        if block.done or block.call is not None:
+            return
+        if not block.is_needed():
+            self._give_up(block)
+        elif block.queued and len(block) > 1:
+            self._give_up_unneeded(block)
 
-    def cut_short(self, flight: Flight, waiting: Waiter, row: int) -> None:
-        """Deliver the best answer so far to one waiting call, or an error if there is none."""
-        if flight.answer is None:
+    def cut_short(self, block: Block, waiting: Waiter) -> None:
+        """Deliver the best answers so far to one waiting call, or an error if there are none."""
+        if waiting is not block.call and waiting not in block.joins:
+            return
+        if block.answers is None:
             waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
         else:
-            _deliver(flight, waiting, row, flight.answer, "deadline", self._clock())
-        self.leave(flight, waiting, row)
+            deliver_to(block, waiting, "deadline", self._clock())
+        self.leave(block, waiting)
 
-    def finish_from_cache(self, flight: Flight, outcome: Outcome) -> None:
-        """End a row that the cache holds after all: deliver the answer, compute nothing."""
-        now, zero_mj = self._clock(), flight.lane.metrics.energy.zero_mj
-        for waiting, row in flight.waiters:
-            answer = Answer(outcome, "cache", True, 0, zero_mj, now - waiting.started)
-            waiting.deliver(row, answer)
-        self._end(flight, None)
+    def finish_from_cache(self, block: Block, outcomes: Outcomes, at: Sequence[int]) -> None:
+        """End rows that the cache holds after all: deliver the answers, compute nothing."""
+        deliver_cached(block, outcomes, at, self._clock())
+        self._end(block, None, ())
 
     def predict_s(
         self, lane: Lane, due: float, now: float, rows: int = 1, claim: Claim | None = None
@@ -162,66 +174,64 @@ class Scheduler:
             except Exception:
                 self._fail_all(lane, batch)
 
-    def _begin(self, lane: Lane, batch: list[Flight]) -> None:
+    def _begin(self, lane: Lane, batch: list[Block]) -> None:
         """Start the rows of a batch that can still be in time, if there are any."""
         now = self._clock()
-        batch_s = lane.times.predict_s(len(batch))
-        fit = [flight for flight in batch if not self._release_late_waiters(flight, now + batch_s)]
+        batch_s = lane.times.predict_s(sum([len(block) for block in batch]))
+        fit = [block for block in batch if not self._release_late_waiters(block, now + batch_s)]
         if not fit:
             return
-        for flight in fit:
-            flight.running = True
-        self._charge(lane.charges, batch_s)
+        for block in fit:
+            self._give_up_unneeded(block)
+            block.running = True
+        self._billing.charge(lane.charges, batch_s)
         self._busy_until = now + batch_s
         self._running = lane
         self._progress.begin(now, batch_s)
         self._worker.submit(lane, fit)
 
-    def _charge(self, charges: Sequence[Charge], batch_s: float) -> None:
-        self._bills, self._charged_s = charges, batch_s
-        rows = sum([charge.rows for charge in charges])
-        for charge in charges:
-            charge.share.charge(batch_s * charge.rows / rows, charge.start_s)
+    def _give_up_unneeded(self, block: Block) -> None:
+        """Give up rows of a block, whose own call has left, for which no other call waits."""
+        if block.call is not None or block.done:
+            return
+        needed = block.find_needed()
+        gone = [place for place, row in enumerate(block.rows) if row not in needed]
+        if len(gone) == len(block):
+            self._give_up(block)
+        elif gone:
+            self._give_up(block.lane.carve(block, gone) if block.queued else block.split(gone))
 
-    def _settle_charges(self, run_s: float) -> None:
-        """Correct the charges for a batch to the measured time."""
-        charges, more_s = self._bills, run_s - self._charged_s
-        self._bills = ()
-        rows = sum([charge.rows for charge in charges])
-        for charge in charges:
-            charge.share.correct(more_s * charge.rows / rows)
-
-    def _fail_all(self, lane: Lane, batch: Sequence[Flight]) -> None:
+    def _fail_all(self, lane: Lane, batch: Sequence[Block]) -> None:
         """Fail the rows of a batch after an internal error or an invalid result of its stage."""
         _log.exception("a batch of stage %s failed", lane.stage.name)
-        for flight in batch:
-            flight.running = False
-            if flight.done:  # given up while it ran
-                self.states.exchange(flight, None)
+        for block in batch:
+            block.running = False
+            if block.done:  # given up while it ran
+                self.states.exchange(block, None)
             else:
-                self._fail(flight, StageFailed(f"stage {lane.stage.name} failed on this input"))
+                self._fail(block, StageFailed(f"stage {lane.stage.name} failed on this input"))
 
-    def _release_late_waiters(self, flight: Flight, done_at: float) -> bool:
+    def _release_late_waiters(self, block: Block, done_at: float) -> bool:
         """Release the calls that cannot wait until `done_at`; return True if none is left."""
         late = [
             one
-            for one in flight.waiters
-            if one[0].deadline is not None and done_at > one[0].deadline - self._margin_s
+            for one in block.waiters()
+            if one.deadline is not None and done_at > one.deadline - self._margin_s
         ]
-        for waiting, row in late:
-            self.cut_short(flight, waiting, row)
-        return flight.done
+        for waiting in late:
+            self.cut_short(block, waiting)
+        return block.done
 
     def device_s(self) -> float:
         """Return CPU seconds inside stages so far."""
         return self._worker.device_s()
 
     def _done(
-        self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, cpu_s: float
+        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, cpu_s: float
     ) -> None:
         now = self._clock()
         self._busy_until = self._running = None
-        self._settle_charges(run_s)
+        self._billing.settle(run_s)
         self._progress.begin(now)
         self._batch_wait.begin(now)
         self._dispatch_due = True  # queue the survivors first, then start the next batch once
@@ -229,12 +239,12 @@ class Scheduler:
             share(batch, steps, cpu_s)
             self._finish_batch(lane, batch, steps, run_s, now)
         except Exception:
-            self._fail_all(lane, [flight for flight in batch if flight.running])
+            self._fail_all(lane, [block for block in batch if block.running])
         finally:
             self._dispatch()
 
     def exclude_pause(self, seconds: float) -> None:
-        """Ignore a time in which this loop could not run: it is no evidence about batches."""
+        """Ignore a time in which this loop could not run."""
         self._progress.exclude_pause(seconds)
 
     def health(self) -> Health:
@@ -245,142 +255,150 @@ class Scheduler:
         return self._progress.judge(lane, self._clock())
 
     def _finish_batch(
-        self, lane: Lane, batch: list[Flight], steps: Sequence[Step], run_s: float, now: float
+        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, now: float
     ) -> None:
-        lane.times.observe(len(batch), run_s)
-        begun = len(batch) if lane.is_first else sum([not flight.steps for flight in batch])
-        lane.row_cost.observe(begun, run_s)
+        rows = len(steps)
+        lane.times.observe(rows, run_s)
+        begun = sum([len(block) for block in batch if not block.steps])
+        lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s
         if self.traced:
             trace_batch(lane, batch, started, now)
-        queued_s = [started - flight.queued_at for flight in batch]
-        escalated = 0
-        for flight, step in zip(batch, steps, strict=True):
-            try:
-                escalated += self._advance(flight, lane, step, now)
-            except SparingError as error:
-                self._fail(flight, error)
-            except Exception:  # an invalid step fails its row, never the lane
-                _log.exception("stage %s returned an invalid step", lane.stage.name)
-                self._fail(flight, StageFailed(f"stage {lane.stage.name} returned an invalid step"))
-        lane.metrics.count_batch(lane.stage.name, len(batch), queued_s, run_s)
+        queued_s = [(started - block.queued_at, len(block)) for block in batch]
+        results = BatchResults(steps)
+        start = escalated = 0
+        for block in batch:
+            block_rows = len(block)
+            escalated += self._advance(block, lane, results, start, now)
+            start += block_rows
+        lane.metrics.count_batch(lane.stage.name, rows, queued_s, run_s)
         if escalated:
             lane.metrics.count_escalation(lane.stage.name, escalated)
 
-    def _advance(self, flight: Flight, lane: Lane, step: Step, now: float) -> bool:
-        """Finish the row or queue it for its next stage; return True if there is one."""
-        flight.running = False
-        flight.macs += step.macs
-        flight.spent_macs += step.macs
-        goes_on = step.next
-        self.states.exchange(flight, None if goes_on is None else goes_on.state)
-        if flight.done:  # given up while it ran
-            self.states.exchange(flight, None)
-            spend(flight, flight.answer)
-            return False
-        if step.answer is not None:
-            if not 0.0 <= step.answer.confidence <= 1.0:  # also refuses NaN
-                raise StageFailed(f"stage {lane.stage.name} returned a confidence outside [0, 1]")
-            flight.answer = step.answer
-        if goes_on is None:
-            self._finish(flight, lane, step.answer, now)
-            return False
-        next_lane = _find_next(flight, lane, goes_on.stage)
-        if step.answer is not None:
-            _stream(flight, step.answer, now)
-        flight.inputs = goes_on.inputs
-        if self._misses_deadline(flight, next_lane, now) or self._exceeds_energy_budget(
-            flight, next_lane, now
-        ):
-            return False
-        self.enqueue(flight, next_lane, now)
-        return next_lane is not lane
-
-    def _misses_deadline(self, flight: Flight, lane: Lane, now: float) -> bool:
-        if all(waiting.deadline is None for waiting, _ in flight.waiters):
-            return False
-        return self._release_late_waiters(
-            flight, now + self.predict_s(lane, flight.due, now, claim=flight.claim)
-        )
-
-    def _exceeds_energy_budget(self, flight: Flight, lane: Lane, now: float) -> bool:
-        """Answer the calls whose energy budget does not cover the next stage with the answer so
-        far; return True if none is left.
+    def _advance(
+        self, block: Block, lane: Lane, results: BatchResults, start: int, now: float
+    ) -> int:
+        """End the rows that are done and queue the others for their next stage; return how many
+        there are of these. The block's rows begin at row `start` of the batch.
         """
-        for waiting, row in find_over_budget(flight, lane):
-            assert flight.answer is not None
-            _deliver(flight, waiting, row, flight.answer, "energy", now)
-            self.leave(flight, waiting, row)
-        return flight.done
+        block.running = False
+        try:
+            add_macs(block, results.steps.macs, start)
+            states = results.take_states(block, start)
+            refused = self.states.exchange(block, states) if states is not None else ()
+        except Exception:
+            self._fail_all(lane, [block])
+            return 0
+        if block.done:  # given up while it ran
+            self.states.exchange(block, None)
+            spend(block, block.answers, block.at)
+            return 0
+        groups = results.group(start, len(block), refused)
+        escalated = 0
+        for kind, part, positions in divide(block, groups, start):
+            try:
+                escalated += self._settle(part, lane, results, kind, positions, now)
+            except SparingError as error:
+                self._fail(part, error)
+            except Exception:  # an invalid step fails its rows, never the lane
+                _log.exception("stage %s returned an invalid step", lane.stage.name)
+                name = lane.stage.name
+                self._fail(part, StageFailed(f"stage {name} returned an invalid step"))
+        return escalated
 
-    # The end of a flight --------------------------------------------------------------------------
-
-    def _finish(self, flight: Flight, lane: Lane, answer: Outcome | None, now: float) -> None:
-        if answer is None:
+    def _settle(
+        self,
+        block: Block,
+        lane: Lane,
+        results: BatchResults,
+        kind: int,
+        positions: Sequence[int],
+        now: float,
+    ) -> int:
+        """End rows of one kind, or queue them for their next stage; return how many go on."""
+        answers = results.steps.answers
+        if kind == REFUSED:
+            raise self.states.overload()
+        if kind == FAILED or (answers is None and kind == DONE):
             raise StageFailed(f"stage {lane.stage.name} failed on this input")
+        if kind == DONE:
+            assert answers is not None
+            self._finish(block, lane, answers, positions, now)
+            return 0
+        onward, answered = results.target(kind)
+        if answered:
+            block.answers, block.at = answers, positions
+        next_lane = find_next(block, lane, onward.stage)
+        if answered:
+            stream(block, now)
+        block.inputs = results.take_inputs(onward, positions)
+        rows = self._enqueue_in_time(block, next_lane, now)
+        return 0 if next_lane is lane else rows
+
+    def _enqueue_in_time(self, block: Block, lane: Lane, now: float) -> int:
+        """Queue the rows that can be in time; return how many these are."""
+        deadlines = [one.deadline for one in block.waiters() if one.deadline is not None]
+        if deadlines:
+            rows = len(block)
+            done_at = now + self.predict_s(lane, block.due, now, rows, claim=block.claim)
+            if rows > 1 and done_at > min(deadlines) - self._margin_s:  # half may be in time
+                head = block.split_head(rows // 2)
+                queued = self._enqueue_in_time(head, lane, now)
+                return queued + self._enqueue_in_time(block, lane, now)
+            if self._release_late_waiters(block, done_at):
+                return 0
+        return self._enqueue_within_budget(block, lane, now)
+
+    def _enqueue_within_budget(self, block: Block, lane: Lane, now: float) -> int:
+        """Answer the calls whose energy budget does not cover the next stage with the answers so
+        far, and queue the rows for which a call still waits; return how many these are.
+        """
+        over = find_over_budget(block, lane)
+        if any(len(places) < len(block) for _, places in over):  # rows that cost different amounts
+            parts = block.divide([place] for place in range(len(block)))
+            return sum([self._enqueue_within_budget(part, lane, now) for part in parts])
+        for waiting, _ in over:
+            deliver_to(block, waiting, "energy", now)
+            self.leave(block, waiting)
+        self._give_up_unneeded(block)
+        if block.done:
+            return 0
+        rows = len(block)
+        self.enqueue(block, lane, now)
+        return rows
+
+    # The end of a block ---------------------------------------------------------------------------
+
+    def _finish(
+        self, block: Block, lane: Lane, answers: Outcomes, at: Sequence[int], now: float
+    ) -> None:
         stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
-        for waiting, row in flight.waiters:
-            _deliver(flight, waiting, row, answer, stopped_by, now)
-        self._end(flight, answer)
+        deliver(block, answers, at, stopped_by, now)
+        self._end(block, answers, at)
 
-    def _fail(self, flight: Flight, error: SparingError) -> None:
-        for waiting, _ in flight.waiters:
-            waiting.fail(error)
-        if not flight.done:
-            self._end(flight, None)
+    def _fail(self, block: Block, error: SparingError) -> None:
+        for waiting in list(block.waiters()):
+            waiting.fail(error, block.rows_of(waiting))
+        if not block.done:
+            self._end(block, None, ())
 
-    def _give_up(self, flight: Flight) -> None:
-        if flight.is_audit:  # otherwise only quick rows would ever be audited
+    def _give_up(self, block: Block) -> None:
+        if block.running:  # its batch is on the device: the steps will be discarded
+            block.done = True
+            block.owner = None
+            self._on_finished(block, None, ())
             return
-        if flight.running:  # its batch is on the device: the step will be discarded
-            flight.done = True
-            self._on_finished(flight, None)
-            return
-        if flight.queued:
-            flight.lane.forget(flight)
-        self._end(flight, None)
+        if block.queued:
+            block.lane.forget(block)
+        self._end(block, None, ())
 
-    def _end(self, flight: Flight, outcome: Outcome | None) -> None:
-        flight.done = True
-        self.states.exchange(flight, None)
-        spend(flight, outcome or flight.answer)
-        self._on_finished(flight, outcome)
-
-
-def _find_next(flight: Flight, lane: Lane, stage: str) -> Lane:
-    """Return the lane of the row's next stage. Raises StageFailed."""
-    flight.steps += 1
-    if flight.steps > MAX_STEPS:
-        raise StageFailed(f"stage {lane.stage.name} sends rows on forever")
-    if (following := lane.lanes.get(stage)) is None:
-        raise StageFailed(f"stage {lane.stage.name} sends rows to an unknown stage")
-    return following
-
-
-def _deliver(
-    flight: Flight, waiting: Waiter, row: int, outcome: Outcome, stopped_by: StoppedBy, now: float
-) -> None:
-    """Deliver an answer. Only the first call that gets it is charged for the work, so that sums
-    over replies are correct.
-    """
-    waiting.deliver(row, _answer(flight, outcome, stopped_by, waiting, now))
-    flight.macs = 0
-    flight.told_s = flight.device_s
-
-
-def _stream(flight: Flight, outcome: Outcome, now: float) -> None:
-    """Deliver the answer so far to the calls that stream."""
-    for waiting, row in flight.waiters:
-        if waiting.streams:
-            waiting.progress(row, _answer(flight, outcome, "", waiting, now))
-
-
-def _answer(
-    flight: Flight,
-    outcome: Outcome,
-    stopped_by: StoppedBy | Literal[""],
-    waiting: Waiter,
-    now: float,
-) -> Answer:
-    energy_mj = flight.lane.metrics.energy.estimate_mj(flight.device_s - flight.told_s)
-    return Answer(outcome, stopped_by, False, flight.macs, energy_mj, now - waiting.started)
+    def _end(self, block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
+        block.done = True
+        block.owner = None
+        if block.states is not None:
+            self.states.exchange(block, None)
+        if outcomes is None:
+            spend(block, block.answers, block.at)
+        else:
+            spend(block, outcomes, at)
+        self._on_finished(block, outcomes, at)

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cache.local_cache import ARRAY_BYTES
+from cache.packing import ARRAY_BYTES
 from cache.perceptual import Bounds, Sketch, sketch_pictures
 from cache.perceptual_cache import BUCKET_BYTES, ENTRY_BYTES, MAX_CANDIDATES, PerceptualCache
 from core.messages import Outcome
@@ -244,7 +244,7 @@ class Books(RuleBasedStateMachine):
         held = self.memory.counts().entries
         if entry is not None:
             used = next(one for one in alike if one[2] == int(entry.outcome.outputs["label"]))
-            self.kept.remove(used)
+            self.kept = [one for one in self.kept if one is not used]
             self.kept.append(used)
         if held < len(self.kept):  # old ones that were come across
             old = [one for one in self.kept if one[3] <= self.clock.now_s]

@@ -14,6 +14,7 @@ from serving.engine.admission import Admitted
 from serving.engine.calls import Call
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.scheduling.progress import HEALTHY, Health
+from tests.fakes.replies import reply_with
 
 
 def make_manifest(**changes: Any) -> Manifest:
@@ -45,7 +46,7 @@ def make_answer(outputs: Mapping[str, Any] | None = None, energy_mj: float | Non
 
 
 def make_reply(*answers: Answer) -> Reply:
-    return Reply("small", "1", "ab" * 32, "none", "none", answers)
+    return reply_with(answers)
 
 
 class _NoStage:
@@ -119,7 +120,7 @@ class SmallEngine:
             raise
         served = self.resolve(request.route, request.version)
         answers = [_answer(row) for row in next(iter(request.inputs.values()))]
-        return Reply(served.name, served.version, "ab" * 32, "none", "none", answers)
+        return reply_with(answers, served.name, served.version)
 
 
 def _answer(row: np.ndarray) -> Answer:

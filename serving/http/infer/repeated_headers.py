@@ -21,7 +21,7 @@ from serving.http.infer.tensor_body import (
     write_blob,
     write_reply,
 )
-from serving.oip.outputs import output_tensors, similar_rows
+from serving.oip.outputs import gather_output, output_tensors, similar_rows
 from serving.oip.tensors import Tensor
 
 _MAX_HEADERS = 256
@@ -71,11 +71,11 @@ class RepeatedHeaders:
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
     ) -> tuple[Headers, bytes]:
         """Like `write_reply`."""
-        if parsed.id or len(parsed.binary) != len(parsed.names):
+        if parsed.id or reply.errors or len(parsed.binary) != len(parsed.names):
             return write_reply(reply, manifest, parsed)
         arrays, blobs = _write_blobs(reply, manifest, parsed.names)
         shapes = [(array.dtype, array.shape) for array in arrays]
-        rows = len(reply.answers)
+        rows = reply.row_count
         who = (reply.digest, reply.energy_source, similar_rows(reply), rows)
         name = (*who, *parsed.names, *shapes, *map(len, blobs))
         known = self._replies.get(name)
@@ -98,10 +98,10 @@ def _write_blobs(
     reply: Reply, manifest: Manifest, names: Sequence[str]
 ) -> tuple[Sequence[Tensor], Sequence[bytes]]:
     """Return what distinguishes the headers of the named outputs, and the outputs' bytes."""
-    if len(reply.answers) == 1:
-        outputs = reply.answers[0].outcome.outputs
-        arrays = [outputs[name] for name in names if name in outputs]
-        if len(arrays) == len(names) and all(array.dtype.kind in "iuf" for array in arrays):
+    parts = reply.parts
+    if len(parts) == 1 and all(name in parts[0].outcomes.outputs for name in names):
+        arrays = [gather_output(reply, name) for name in names]
+        if all(array.dtype.kind in "iuf" for array in arrays):
             return arrays, [array.tobytes() for array in arrays]
     tensors = output_tensors(reply, manifest, names)
     return [tensor.array for tensor in tensors], [write_blob(tensor) for tensor in tensors]
@@ -126,6 +126,7 @@ def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedReque
         energy_mj=old.energy_mj,
         controls=old.controls,
         no_cache=old.no_cache,
+        partial=old.partial,
         tenant=caller.tenant,
         caller=caller.name,
     )

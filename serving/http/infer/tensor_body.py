@@ -86,6 +86,7 @@ def read_request(
         energy_mj=parameters.energy_mj,
         controls=parameters.controls,
         no_cache=parameters.no_cache,
+        partial=parameters.partial,
     )
     identity = table.get("id")
     if identity is None:

@@ -39,9 +39,9 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 def test_rows_are_counted_by_exit_and_by_what_stopped_them() -> None:
     metrics = Metrics()
     route = metrics.add_route("fashion-mnist", ["light", "large"])
-    route.count_row("light", "confidence", 0.003)
-    route.count_row("light", "confidence", 0.02)
-    route.count_row("large", "deadline", 0.5)
+    route.count_rows("light", "confidence", 0.003)
+    route.count_rows("light", "confidence", 0.02)
+    route.count_rows("large", "deadline", 0.5)
     samples = read(metrics)
     labels = {"route": "fashion-mnist", "exit": "light"}
     assert value(samples, "sparing_rows_total", **labels, stopped_by="confidence") == 2
@@ -55,7 +55,7 @@ def test_rows_are_counted_by_exit_and_by_what_stopped_them() -> None:
 
 def test_a_value_on_a_bound_is_counted_under_it() -> None:
     metrics = Metrics()
-    metrics.add_route("a", ["one"]).count_row("one", "last_stage", 0.005)
+    metrics.add_route("a", ["one"]).count_rows("one", "last_stage", 0.005)
     samples = read(metrics)
     labels = {"route": "a", "exit": "one"}
     assert value(samples, "sparing_latency_seconds_bucket", **labels, le="0.005") == 1
@@ -65,8 +65,8 @@ def test_a_value_on_a_bound_is_counted_under_it() -> None:
 def test_batches_are_counted_by_stage() -> None:
     metrics = Metrics()
     route = metrics.add_route("a", ["light", "large"])
-    route.count_batch("light", 3, [0.001, 0.002, 0.03], 0.004)
-    route.count_batch("light", 1, [0.0], 0.002)
+    route.count_batch("light", 3, [(0.001, 1), (0.002, 1), (0.03, 1)], 0.004)
+    route.count_batch("light", 1, [(0.0, 1)], 0.002)
     route.count_escalation("light", 2)
     samples = read(metrics)
     light = {"route": "a", "stage": "light"}
@@ -117,9 +117,9 @@ def test_another_version_counts_together_with_the_first() -> None:
     metrics = Metrics()
     old = metrics.add_route("a", ["one"])
     new = metrics.add_route("a", ["one", "two"])
-    old.count_row("one", "confidence", 0.001)
-    new.count_row("one", "confidence", 0.001)
-    new.count_row("two", "last_stage", 0.001)
+    old.count_rows("one", "confidence", 0.001)
+    new.count_rows("one", "confidence", 0.001)
+    new.count_rows("two", "last_stage", 0.001)
     samples = read(metrics)
     labels = {"route": "a", "exit": "one", "stopped_by": "confidence"}
     assert value(samples, "sparing_rows_total", **labels) == 2
@@ -132,13 +132,13 @@ def test_a_forgotten_route_leaves_no_series_and_its_last_rows_do_no_harm() -> No
     route = metrics.add_route("a", ["one"])
     metrics.count_request("a", "ok")
     metrics.remove_route("a")
-    route.count_row("one", "confidence", 0.001)
+    route.count_rows("one", "confidence", 0.001)
     assert read(metrics).keys() == before
 
 
 def test_an_exit_that_is_no_stage_counts_as_other() -> None:
     metrics = Metrics()
-    metrics.add_route("a", ["one"]).count_row("head", "confidence", 0.001)
+    metrics.add_route("a", ["one"]).count_rows("head", "confidence", 0.001)
     samples = read(metrics)
     assert value(samples, "sparing_latency_seconds_count", route="a", exit="other") == 1
 
@@ -189,8 +189,8 @@ def test_a_scrape_tells_versions_and_the_process() -> None:
 def test_metrics_switched_off_take_the_same_calls() -> None:
     metrics = NoMetrics()
     route = metrics.add_route("a", ["one"])
-    route.count_row("one", "confidence", 0.001)
-    route.count_batch("one", 1, [0.0], 0.001)
+    route.count_rows("one", "confidence", 0.001)
+    route.count_batch("one", 1, [(0.0, 1)], 0.001)
     route.count_escalation("one", 1)
     metrics.count_request("a", "ok")
     metrics.add_cache_reader(lambda: {"smells": 1})
@@ -206,8 +206,8 @@ def test_a_snapshot_taken_while_another_thread_counts_is_whole_and_never_goes_ba
 
     def count() -> None:
         while not stop.is_set():
-            route.count_row("one", "confidence", 0.003)
-            route.count_batch("one", 1, [0.001], 0.002)
+            route.count_rows("one", "confidence", 0.003)
+            route.count_batch("one", 1, [(0.001, 1)], 0.002)
 
     counting = threading.Thread(target=count)
     counting.start()
@@ -250,7 +250,7 @@ def test_a_scrape_is_written_in_another_thread_while_the_loop_goes_on() -> None:
 def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics()
     route = metrics.add_route("a", ["one"])
-    route.count_row("one", "confidence", 0.001)
+    route.count_rows("one", "confidence", 0.001)
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
     metrics.add_cache_reader(lambda: counts)
     metrics.add_perceptual_reader(lambda: {"a": dict.fromkeys(SIMILAR, 0)})

@@ -38,7 +38,7 @@ def exemplars(text: str) -> dict[tuple[str, str], Exemplar]:
 def test_the_newest_followed_row_of_a_bucket_is_its_example() -> None:
     metrics = Metrics()
     route = metrics.add_route("a", ["light", "large"])
-    route.count_row("light", "confidence", 0.003)
+    route.count_rows("light", "confidence", 0.003)
     for latency_s in (0.004, 0.003):
         route.add_exemplar("light", latency_s, TRACE)
     route.add_exemplar("large", 100.0, TRACE[::-1])
@@ -54,7 +54,7 @@ def test_the_newest_followed_row_of_a_bucket_is_its_example() -> None:
 def test_an_exit_that_is_no_stage_has_its_examples_under_other() -> None:
     metrics = Metrics()
     route = metrics.add_route("a", ["one"])
-    route.count_row("head", "confidence", 0.001)
+    route.count_rows("head", "confidence", 0.001)
     route.add_exemplar("head", 0.001, TRACE)
     assert exemplars(scrape(metrics, METER_FACTORIES)[0]).keys() == {("other", "0.001")}
 
@@ -62,8 +62,8 @@ def test_an_exit_that_is_no_stage_has_its_examples_under_other() -> None:
 def test_everything_counted_is_valid_openmetrics_and_says_the_same() -> None:
     metrics = Metrics()
     route = metrics.add_route("a", ["one"])
-    route.count_row("one", "confidence", 0.003)
-    route.count_batch("one", 1, [0.001], 0.002)
+    route.count_rows("one", "confidence", 0.003)
+    route.count_batch("one", 1, [(0.001, 1)], 0.002)
     route.count_escalation("one", 1)
     metrics.count_request("a", "ok")
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}

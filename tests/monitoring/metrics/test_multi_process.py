@@ -52,7 +52,7 @@ def make_process(rows: int, stage: str = "light", route: str = "a") -> Metrics:
     counts = metrics.add_route(route, [stage])
     for _ in range(rows):
         metrics.count_request(route, "ok")
-        counts.count_row(stage, "confidence", 0.003)
+        counts.count_rows(stage, "confidence", 0.003)
     return metrics
 
 

@@ -20,6 +20,7 @@ from serving.engine.catalog import Catalog, ServedRoute
 from serving.grpc.endpoint import GrpcEndpoint
 from serving.scheduling.progress import HEALTHY, Health
 from serving.settings import ServerSettings
+from tests.fakes.replies import reply_with
 
 T = TypeVar("T")
 SERVICE = "/inference.GRPCInferenceService/"
@@ -117,12 +118,13 @@ class SumEngine:
             raise
         rows = [self._row(picture) for picture in request.inputs["image"]]
         served = self.resolve(request.route, request.version)
-        head = (served.name, served.version, served.digest, "none", "none")
+        head = (served.name, served.version, served.digest)
         if stream:
             for row, answer in enumerate(rows):
-                yield Reply(*head, [answer], [row], final=row == len(rows) - 1)
+                final = row == len(rows) - 1
+                yield reply_with([answer], *head, rows=[row], final=final)
         else:
-            yield Reply(*head, rows)
+            yield reply_with(rows, *head)
 
     async def _tell(self) -> None:
         async with self.arrived:

@@ -20,6 +20,7 @@ from serving.grpc.codec import (
 )
 from serving.grpc.messages import Message, Messages
 from serving.oip.tensors import object_array, pack_bytes
+from tests.fakes.replies import reply_with
 
 MESSAGES = Messages()
 
@@ -74,7 +75,7 @@ def make_reply(values: np.ndarray[Any, Any]) -> Reply:
         Answer(Outcome({"y": row}, 0.75, "only"), "last_stage", False, 7, None, 0.002)
         for row in values
     ]
-    return Reply("toy", "1", "ab" * 32, "none", "none", answers)
+    return reply_with(answers, "toy")
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)

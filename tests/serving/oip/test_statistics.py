@@ -79,7 +79,7 @@ def test_statistics_are_written_as_the_extension_names_them() -> None:
     catalog = Catalog(
         [serve_toy(ToyStage("one", lambda value: final(value, "one")), metrics=metrics)]
     )
-    metrics.add_route("toy", ["one"]).count_batch("one", 2, [0.5, 0.5], 0.25)
+    metrics.add_route("toy", ["one"]).count_batch("one", 2, [(0.5, 2)], 0.25)
     (found,) = read_statistics(catalog, metrics.request_results)
     table = describe_statistics(found)
     zero = {"count": 0, "ns": 0}

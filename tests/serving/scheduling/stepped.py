@@ -9,12 +9,13 @@ from typing import Any
 from cache.local_cache import LocalCache
 from core.devices import CpuDevice, Device
 from core.errors import SparingError
-from core.messages import Request
+from core.messages import Reply, Request
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.scheduling.device_thread import Done, run_batch
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
 from serving.settings import EngineSettings
 
 MAX_PASSES = 10_000
@@ -74,25 +75,29 @@ class Thread:
 
     def __init__(self, device: Device, done: Done) -> None:
         self._device, self._done = device, done
-        self.job: tuple[Lane, list[Flight]] | None = None
-        self.taken: list[tuple[Lane, list[Flight]]] = []
+        self.job: tuple[Lane, list[Block]] | None = None
+        self.taken: list[tuple[Lane, list[Block]]] = []
 
-    def submit(self, lane: Lane, flights: list[Flight]) -> None:
+    def submit(self, lane: Lane, blocks: list[Block]) -> None:
         assert self.job is None, "two batches at once"
-        self.job = (lane, flights)
+        self.job = (lane, blocks)
         self.taken.append(self.job)
 
     def end(self, run_s: float) -> None:
         assert self.job is not None
-        lane, flights = self.job
+        lane, blocks = self.job
         self.job = None
-        self._done(lane, flights, run_batch(self._device, lane, flights), run_s, run_s)
+        self._done(lane, blocks, run_batch(self._device, lane, blocks), run_s, run_s)
 
     def device_s(self) -> float:
         return 0.0
 
     def close(self) -> None:
         pass
+
+
+def count_rows(blocks: Sequence[Block]) -> int:
+    return sum(len(block) for block in blocks)
 
 
 class Stepped:
@@ -113,6 +118,7 @@ class Stepped:
         )
         self.open: list[Call] = []
         self.ends: list[str] = []  # one for every call that was begun or refused
+        self.replies: list[tuple[Request, Reply]] = []
 
     def submit(self, request: Request) -> Call | None:
         """Begin a call; what comes of it goes to `ends`, once."""
@@ -145,8 +151,8 @@ class Stepped:
     def end_batch(self, run_s: float | None = None) -> None:
         """End the batch that runs, after its predicted seconds or others."""
         assert self.thread.job is not None
-        lane, flights = self.thread.job
-        run_s = lane.times.predict_s(len(flights)) if run_s is None else run_s
+        lane, blocks = self.thread.job
+        run_s = lane.times.predict_s(count_rows(blocks)) if run_s is None else run_s
         self.clock.now += run_s
         self.loop.call_soon(self.thread.end, run_s)
         self.spin()
@@ -169,7 +175,7 @@ class Stepped:
         self.open.remove(call)
         self.engine.release_call(call)
         try:
-            self.engine.result(call)
+            self.replies.append((call.request, self.engine.result(call)))
         except SparingError as error:
             self.ends.append(type(error).__name__)
         else:

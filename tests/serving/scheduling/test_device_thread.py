@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from core.errors import StageFailed
 from core.messages import Batch, Step
 from serving.engine.engine import Engine
 from serving.scheduling.device_thread import FAILED, run_batch
-from serving.scheduling.lanes import Flight
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
 from tests.fakes.toys import ToyStage, ask, final, serve_toy, with_engine
 
 
@@ -25,15 +27,17 @@ class Adding:
         return [final(float(x + y), self.name) for x, y in zip(rows.inputs["x"], left, strict=True)]
 
 
+def make_block(lane: Lane, **inputs: Any) -> Block:
+    columns = {name: np.asarray(value)[None] for name, value in inputs.items()}
+    return Block(lane, None, range(1), columns, {}, None, 0.0, 0.0)
+
+
 def run_rows(*inputs: Mapping[str, float]) -> list[float | None]:
     lane = serve_toy(Adding()).entry
-    flights = [
-        Flight(lane, {name: np.asarray(value) for name, value in row.items()}, {}, None, 0.0, 0.0)
-        for row in inputs
-    ]
+    blocks = [make_block(lane, **row) for row in inputs]
     return [
-        None if step is FAILED or step.answer is None else float(step.answer.outputs["y"])
-        for step in run_batch(CpuDevice(), lane, flights)
+        None if step.answer is None else float(step.answer.outputs["y"])
+        for step in run_batch(CpuDevice(), lane, blocks)
     ]
 
 
@@ -45,6 +49,23 @@ def test_a_row_keeps_its_inputs_whatever_its_companions_have() -> None:
 
 def test_a_row_without_an_input_that_its_stage_needs_fails_alone() -> None:
     assert run_rows({"x": 1.0}, {"left": 1.0}, {"x": 2.0}) == [1.0, None, 2.0]
+
+
+def test_a_stage_that_must_not_run_twice_on_a_row_fails_its_batch_at_once() -> None:
+    class Once(ToyStage):
+        repeatable = False
+
+    def step(value: float) -> Step:
+        if value == 13:
+            raise ValueError("a row that no stage can run")
+        return final(value, "only")
+
+    once, twice = Once("only", step), ToyStage("only", step)
+    for stage, batches, failed in ((once, 1, 4), (twice, 5, 1)):
+        lane = serve_toy(stage).entry
+        block = Block(lane, None, range(4), {"x": np.array([1.0, 13, 2, 3])}, {}, None, 0.0, 0.0)
+        steps = run_batch(CpuDevice(), lane, [block])
+        assert (len(stage.batches), list(steps).count(FAILED)) == (batches, failed)
 
 
 def test_a_stage_that_panics_fails_its_row_and_the_thread_goes_on() -> None:
@@ -79,8 +100,8 @@ def test_what_a_runtime_quotes_of_a_callers_text_is_not_logged(
         raise ValueError("cannot read 'my words'\n")
 
     lane = serve_toy(ToyStage("only", step)).entry
-    flight = Flight(lane, {"x": np.asarray(1.0), "text": value}, {}, None, 0.0, 0.0)
-    assert run_batch(CpuDevice(), lane, [flight]) == [FAILED]
+    block = make_block(lane, x=1.0, text=value)
+    assert list(run_batch(CpuDevice(), lane, [block])) == [FAILED]
     (record,) = caplog.records
     assert record.getMessage().startswith("stage only failed: ValueError")
     assert ("my words" in record.getMessage()) is is_told

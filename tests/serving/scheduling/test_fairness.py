@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from core.messages import Request
+from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.lanes import Lane
 from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy
-from tests.serving.scheduling.stepped import Stepped
+from tests.serving.scheduling.stepped import Stepped, count_rows
 
 LARGE_ROW_S, SMALL_ROW_S = 0.005, 0.0001
 
@@ -65,10 +66,11 @@ class Closed:
             self.refill()
             if self.stepped.thread.job is None:
                 continue
-            lane, flights = self.stepped.thread.job
-            for flight in flights:
-                caller = next(iter(flight.waiters))[0].request.caller  # type: ignore[attr-defined]
-                spent[caller] = spent.get(caller, 0.0) + lane.row_s
+            lane, blocks = self.stepped.thread.job
+            for block in blocks:
+                assert isinstance(block.call, Call)
+                caller = block.call.request.caller
+                spent[caller] = spent.get(caller, 0.0) + lane.row_s * len(block)
             self.stepped.end_batch()
         return spent
 
@@ -77,9 +79,9 @@ def count_batches(stepped: Stepped, value: float) -> int:
     """Batches that end before the one with this row has ended."""
     for batches in range(10_000):
         assert stepped.thread.job is not None, "nothing runs and the row did not come"
-        _, flights = stepped.thread.job
+        _, blocks = stepped.thread.job
         stepped.end_batch()
-        if any(float(flight.inputs["x"]) == value for flight in flights):
+        if any(value in block.inputs["x"] for block in blocks):
             return batches
     raise AssertionError("the row never came")
 
@@ -142,8 +144,8 @@ def test_routes_of_one_caller_share_alike() -> None:
     clients.add("one", "small", connections=64, rows=32)
     taken: dict[str, float] = {}
     clients.run(2.0)
-    for lane, flights in stepped.thread.taken:
-        taken[lane.route] = taken.get(lane.route, 0.0) + len(flights) * lane.row_s
+    for lane, blocks in stepped.thread.taken:
+        taken[lane.route] = taken.get(lane.route, 0.0) + count_rows(blocks) * lane.row_s
     assert 0.7 < taken["small"] / taken["large"] < 1.4
 
 
@@ -202,7 +204,7 @@ def test_rows_go_in_the_order_in_which_they_are_due_under_light_load() -> None:
     ):
         stepped.submit(ask(value, route="large", caller=caller, deadline=now + due_s))
     stepped.finish()
-    order = [float(flights[0].inputs["x"]) for _, flights in stepped.thread.taken]
+    order = [float(blocks[0].inputs["x"][0]) for _, blocks in stepped.thread.taken]
     assert first is not None and order == [0, 5, 2, 4, 3, 1]
 
 
@@ -211,7 +213,7 @@ def test_batches_are_filled_with_the_rows_of_others() -> None:
     for index in range(40):
         stepped.submit(ask(index, route="large", caller=f"caller {index % 8}"))
     stepped.finish()
-    assert [len(flights) for _, flights in stepped.thread.taken] == [32, 8]
+    assert [count_rows(blocks) for _, blocks in stepped.thread.taken] == [32, 8]
 
 
 def test_a_row_that_others_have_asked_for_waits_no_longer_than_an_own_one() -> None:

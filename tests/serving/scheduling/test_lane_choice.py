@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from serving.scheduling.lane_choice import LaneChoice
-from serving.scheduling.lanes import Flight, Lane
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
 from tests.fakes.toys import ToyStage, final, onward, serve_toy
 
 PATIENCE_S = 30.0
@@ -28,8 +29,8 @@ def push(lane: Lane, rows: int, *, queued_s: float = 0.0, due_s: float = PATIENC
     """Rows that came so long ago and are due in so many seconds."""
     now = time.monotonic()
     for _ in range(rows):
-        flight = Flight(lane, {}, {}, None, now + due_s, now - queued_s)
-        lane.push(flight, now - queued_s)
+        block = Block(lane, None, range(1), {}, {}, None, now + due_s, now - queued_s)
+        lane.push(block, now - queued_s)
 
 
 def choose(lanes: Iterable[Lane]) -> Lane | None:

@@ -1,6 +1,9 @@
 """A lane's order, its passing over of rows nobody wants, and its estimate of what is ahead."""
 
-from serving.scheduling.lanes import Flight, Lane
+import numpy as np
+
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
 from tests.fakes.toys import ToyStage, final, serve_toy
 
 
@@ -8,24 +11,28 @@ def make_lane(max_batch: int = 8) -> Lane:
     return serve_toy(ToyStage("only", lambda x: final(x, "only")), max_batch=max_batch).entry
 
 
-def queue(lane: Lane, *dues: float) -> list[Flight]:
-    flights = [Flight(lane, {}, {}, None, due, 0.0) for due in dues]
-    for flight in flights:
-        lane.push(flight, 0.0)
-    return flights
+def make_block(lane: Lane, due: float, rows: int = 1) -> Block:
+    return Block(lane, None, range(rows), {"x": np.arange(float(rows))}, {}, None, due, 0.0)
+
+
+def queue(lane: Lane, *dues: float) -> list[Block]:
+    blocks = [make_block(lane, due) for due in dues]
+    for block in blocks:
+        lane.push(block, 0.0)
+    return blocks
 
 
 def test_rows_are_taken_in_the_order_in_which_they_are_due() -> None:
     lane = make_lane()
     queue(lane, 3.0, 1.0, 2.0)
-    assert [flight.due for flight in lane.take()] == [1.0, 2.0, 3.0]
+    assert [block.due for block in lane.take()] == [1.0, 2.0, 3.0]
     assert lane.rows == 0
 
 
 def test_rows_due_together_keep_their_order_of_arrival() -> None:
     lane = make_lane()
-    flights = queue(lane, 1.0, 1.0, 1.0)
-    assert lane.take() == flights
+    blocks = queue(lane, 1.0, 1.0, 1.0)
+    assert lane.take() == blocks
 
 
 def test_a_forgotten_row_is_never_taken() -> None:
@@ -71,15 +78,15 @@ def test_rows_that_are_given_up_behind_others_hold_no_memory() -> None:
         lane.advance(kept, 2.9 - due / 1000)
     (waiting,) = lane.queues.values()
     assert len(waiting.heap) < 100
-    assert [flight.due for flight in lane.take()] == [1.0, kept.due]
+    assert [block.due for block in lane.take()] == [1.0, kept.due]
 
 
 def test_a_row_that_is_not_queued_is_hastened_for_the_queues_to_come() -> None:
     lane = make_lane()
-    (flight,) = queue(lane, 2.0)
+    (block,) = queue(lane, 2.0)
     lane.take()
-    lane.advance(flight, 1.0)
+    lane.advance(block, 1.0)
     assert not lane.queues
-    lane.push(flight, 0.0)
+    lane.push(block, 0.0)
     queue(lane, 1.5)
-    assert lane.take()[0] is flight
+    assert lane.take()[0] is block

@@ -39,10 +39,14 @@ class Counts:
         self.escalated: list[int] = []
         self._broken = broken
 
-    def count_row(self, exit: str, stopped_by: str, latency_s: float, full_macs: int = 0) -> None:
+    def count_rows(
+        self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0
+    ) -> None:
         pass
 
-    def count_batch(self, stage: str, rows: int, queue_s: Sequence[float], run_s: float) -> None:
+    def count_batch(
+        self, stage: str, rows: int, queue_s: Sequence[tuple[float, int]], run_s: float
+    ) -> None:
         if self._broken:
             raise KeyError(stage)
 

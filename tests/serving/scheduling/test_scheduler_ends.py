@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.messages import Next, Step
 from serving.engine.catalog import ServedRoute
+from serving.oip.outputs import gather_output
 from serving.scheduling.batch_wait import MAX_PASSES
 from tests.fakes.toys import CountingHandle, ToyStage, ask, final, outcome, serve_toy
 from tests.serving.scheduling.stepped import Stepped
@@ -113,6 +114,17 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     assert all(one.waiting == one.calls == 0 for one in device.shares.values())
     assert stepped.engine.health().ready
     assert not stepped.loop.ready
+    check_replies(stepped)
+
+
+def check_replies(stepped: Stepped) -> None:
+    for request, reply in stepped.replies:
+        rows = request.inputs["x"].tolist()
+        given = gather_output(reply, "y")  # as the endpoints read them
+        for value, answer, y in zip(rows, reply.answers, given, strict=True):
+            at_last = value + (value % 2 and value % 3 == 0)
+            allowed = {value, at_last} if answer.stopped_by == "deadline" else {at_last}
+            assert float(answer.outcome.outputs["y"]) == y and y in allowed
 
 
 def test_a_row_too_late_for_its_batch_leaves_the_other_route_its_turn() -> None:
@@ -151,7 +163,7 @@ def test_a_step_that_cannot_be_counted_fails_its_batch_and_no_other() -> None:
 
 
 def test_a_row_that_a_pipeline_sends_on_for_ever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.scheduling.scheduler.MAX_STEPS", 10)
+    monkeypatch.setattr("serving.scheduling.rows.batch_results.MAX_STEPS", 10)
     circle = ToyStage("only", lambda x: Step(1, None, Next("only", {"x": np.asarray(x)})))
     stepped = Stepped(serve_toy(circle))
     stepped.submit(ask(1))

@@ -1,34 +1,37 @@
-"""A batch's time goes to its rows by their MACs, a failed one's too; only answers save work."""
+"""A batch's time goes to its rows by their MACs; only answers save work."""
 
 import asyncio
 
+import numpy as np
 import pytest
 
+from core.columns import Steps, as_steps
 from core.errors import StageFailed
 from core.messages import Step
 from monitoring.metrics.collector import Metrics
 from serving.engine.engine import Engine
-from serving.scheduling.costs import share
-from serving.scheduling.lanes import Flight
+from serving.scheduling.rows.blocks import Block
+from serving.scheduling.rows.costs import share
 from tests.fakes.toys import ToyStage, ask, serve_toy, with_engine
 
 LANE = serve_toy(ToyStage("only", lambda x: Step(1, None, None))).entry
 
 
-def share_out(*steps: Step) -> list[float]:
-    flights = [Flight(LANE, {}, {}, None, 0.0, 0.0) for _ in steps]
-    share(flights, steps, 6.0)
-    return [flight.device_s for flight in flights]
+def share_out(*macs: int) -> list[float]:
+    blocks = [Block(LANE, None, range(1), {}, {}, None, 0.0, 0.0) for _ in macs]
+    share(blocks, as_steps([Step(one, None, None) for one in macs]), 6.0)
+    return [float(np.broadcast_to(block.device_s, 1)[0]) for block in blocks]
 
 
 def test_time_goes_by_macs_and_evenly_where_there_are_none() -> None:
-    assert share_out(Step(1, None, None), Step(2, None, None)) == [2.0, 4.0]
-    assert share_out(Step(0, None, None), Step(0, None, None)) == [3.0, 3.0]
+    assert share_out(1, 2) == [2.0, 4.0]
+    assert share_out(0, 0) == [3.0, 3.0]
 
 
-def test_what_is_no_step_is_taken_for_an_average_one() -> None:
-    broken: Step = "no step"  # type: ignore[assignment]
-    assert share_out(Step(1, None, None), Step(3, None, None), broken) == [1.0, 3.0, 2.0]
+def test_rows_of_a_block_that_cost_alike_need_no_array() -> None:
+    block = Block(LANE, None, range(4), {}, {}, None, 0.0, 0.0)
+    share([block], Steps(4, 10, None), 6.0)
+    assert block.device_s == 1.5
 
 
 def test_a_row_that_fails_has_spent_and_saved_nothing() -> None:

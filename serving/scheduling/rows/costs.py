@@ -1,0 +1,88 @@
+"""The cost of rows on the device: their share of each batch, their budget, the count at the end."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.columns import Steps
+from core.messages import Outcomes
+from monitoring.energy.rate import EnergyRate
+from monitoring.metrics.counts import FAILED
+from serving.scheduling.lanes import Lane
+from serving.scheduling.rows.blocks import Block
+from serving.scheduling.rows.interfaces import Waiter
+
+
+def share(batch: Sequence[Block], steps: Steps, cpu_s: float) -> None:
+    """Divide a batch's CPU time among its rows in proportion to their MACs, evenly if there are
+    none.
+    """
+    macs = steps.macs
+    rows_s: float | np.ndarray = cpu_s / len(steps)
+    if not isinstance(macs, int) and (total := int(macs.sum())) > 0:
+        rows_s = cpu_s * macs / total
+    if isinstance(rows_s, float):
+        for block in batch:
+            block.device_s += rows_s
+        return
+    start = 0
+    for block in batch:
+        end = start + len(block)
+        block.device_s = block.device_s + rows_s[start:end]
+        start = end
+
+
+def add_macs(block: Block, macs: "int | np.ndarray", start: int) -> None:
+    """Add the MACs of a batch, in which the block's rows begin at `start`."""
+    if isinstance(macs, int):
+        block.macs = block.macs + macs
+    else:
+        block.macs = block.macs + macs[start : start + len(block)]
+
+
+def estimate_mj(energy: EnergyRate, device_s: "float | np.ndarray") -> "float | np.ndarray | None":
+    """Return the estimated millijoules of each row; None without a meter."""
+    if isinstance(device_s, float):
+        return energy.estimate_mj(device_s)
+    per_s = energy.estimate_mj(1.0)
+    return None if per_s is None else device_s * per_s
+
+
+def find_over_budget(block: Block, lane: Lane) -> Sequence[tuple[Waiter, Sequence[int]]]:
+    """Return the waiting calls whose energy budget does not cover another row of that lane, with
+    the positions of the rows concerned; its time in the batch is predicted. Empty while there is
+    no answer or no meter.
+    """
+    if block.answers is None:
+        return ()
+    limited = [one for one in block.waiters() if one.energy_mj is not None]
+    if not limited:
+        return ()
+    rows = min(lane.rows + len(block), lane.max_batch)
+    device_s = block.device_s + lane.times.predict_s(rows) / rows
+    energy_mj = estimate_mj(lane.metrics.energy, device_s)
+    if energy_mj is None:
+        return ()
+    by_row = np.broadcast_to(energy_mj, len(block))
+    found = [(one, np.flatnonzero(by_row > one.energy_mj).tolist()) for one in limited]
+    return [(one, places) for one, places in found if places]
+
+
+def spend(block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
+    """Count the cost of rows that ended, under the exits that answered."""
+    device_s, macs = block.device_s, block.macs
+    if isinstance(device_s, float) and device_s == 0.0:
+        return
+    metrics, rows = block.lane.metrics, len(block)
+    uniform = isinstance(device_s, float) and isinstance(macs, int)
+    if outcomes is None or (uniform and (rows == 1 or isinstance(outcomes.exits, int))):
+        exit = FAILED if outcomes is None else outcomes.exit(at[0])
+        metrics.count_cost(exit, _total(device_s, rows), int(_total(macs, rows)))
+        return
+    by_row_s, by_row = np.broadcast_to(device_s, rows), np.broadcast_to(macs, rows)
+    for place, seconds, row_macs in zip(at, by_row_s.tolist(), by_row.tolist(), strict=True):
+        metrics.count_cost(outcomes.exit(place), seconds, row_macs)
+
+
+def _total(values: "float | np.ndarray", rows: int) -> float:
+    return float(values.sum()) if isinstance(values, np.ndarray) else values * rows
