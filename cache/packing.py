@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     """
 
     row: np.dtype[np.void]  # fields "0", "1" ... for the outputs, then confidence and exit
-    outputs: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]  # name and field
     names: tuple[str, ...]  # of stages, for the exit
 
 
@@ -48,7 +48,9 @@ def make_layout(
         (str(index), dtype, shape) for index, (_, dtype, shape) in enumerate(outputs)
     ]
     fields += [("confidence", "<f8"), ("exit", "<i8")]
-    return Layout(np.dtype(fields), tuple(name for name, _, _ in outputs), names)
+    return Layout(
+        np.dtype(fields), tuple((one[0], str(index)) for index, one in enumerate(outputs)), names
+    )
 
 
 def pack(outcomes: Outcomes) -> Sequence[Kept]:
@@ -86,7 +88,7 @@ def unpack(kept: Sequence[Packed]) -> Outcomes:
     content = kept[0].content if len(kept) == 1 else b"".join([one.content for one in kept])
     rows = np.frombuffer(content, layout.row)
     return Outcomes(
-        {name: rows[str(field)] for field, name in enumerate(layout.outputs)},
+        {name: rows[field] for name, field in layout.outputs},
         rows["confidence"],
         rows["exit"],
         layout.names,

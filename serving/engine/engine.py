@@ -29,7 +29,7 @@ from serving.engine.perceptual_lookup import NO_PROBES, look_up_perceptual
 from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
 from serving.engine.row_counts import count_rows
-from serving.engine.row_sorting import make_block, sort_rows
+from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.progress import Health
@@ -267,8 +267,7 @@ class Engine:
                 )
                 count_rows(served, part)
                 parts.append(part)
-            known = {row for part in parts for row in part.rows}
-            missing = [row for row in every_row if row not in known]
+            missing = find_missing(len(keys), parts)
         # otherwise it is looked up again
         if trace.is_recording and (count_misses or parts):
             trace_cache_lookup(trace, len(keys), len(keys) - len(missing))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.columns import take_rows
-from core.messages import Array, Key
+from core.messages import Array, Key, RowAnswers
 from serving.engine.calls import Call
 from serving.engine.entry_points import EntryPoint
 from serving.scheduling.fair_shares import Claim
@@ -19,6 +19,14 @@ class SortedRows(NamedTuple):
     fresh: Sequence[int]  # to compute, all different
     twins: Sequence[tuple[int, int]] = ()  # a fresh row, and another row that is identical
     joined: Sequence[tuple[Key, Sequence[int]]] = ()  # a row under way, and the rows that wait
+
+
+def find_missing(rows: int, parts: Sequence[RowAnswers]) -> Sequence[int]:
+    """Return the rows of a request that are in none of these parts."""
+    if sum([len(part.rows) for part in parts]) == rows:
+        return ()
+    known = {row for part in parts for row in part.rows}
+    return [row for row in range(rows) if row not in known]
 
 
 def sort_rows(
