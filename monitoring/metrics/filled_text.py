@@ -18,7 +18,8 @@ from prometheus_client.utils import floatToGoString
 from monitoring.metrics import counts
 from monitoring.metrics.snapshot import Buckets, Family, Snapshot
 
-_write_count = lru_cache(maxsize=8192)(floatToGoString)  # most buckets say what others say
+_write_number: Callable[[float], str] = floatToGoString
+_write_count = lru_cache(maxsize=8192)(_write_number)  # many buckets of a scrape are equal
 
 
 class _Given(Collector):
@@ -77,13 +78,13 @@ class FilledText:
 
     def _write_numbers(self, family: Family) -> Iterable[str]:
         if family.kind != "histogram":
-            return map(floatToGoString, family.numbers.values())
+            return map(_write_number, family.numbers.values())
         return (text for one in family.histograms.values() for text in self._write_buckets(one))
 
     def _write_buckets(self, one: Buckets) -> list[str]:
         """The numbers of a histogram, with exemplars behind them where the format has them."""
         seen = list(accumulate(one.counts))
-        numbers = [*map(_write_count, seen), _write_count(seen[-1]), floatToGoString(one.total)]
+        numbers = [*map(_write_count, seen), _write_count(seen[-1]), _write_number(one.total)]
         if one.exemplars:
             metric = HistogramMetricFamily("a", "")
             metric.samples = [

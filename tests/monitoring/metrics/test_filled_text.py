@@ -1,6 +1,6 @@
 """Bytes equal to what the library writes by itself, at the first scrape and at later ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from math import inf, nan
 
@@ -111,7 +111,7 @@ def draw_scrapes(draw: st.DrawFn) -> list[Snapshot]:
     """Each family at each scrape: as it was, with other numbers, with other series, or gone."""
     scrapes: list[Snapshot] = [[draw(draw_family(name)) for name in ("x", "y", "z")]]
     for _ in range(3):
-        change = {
+        change: dict[str, Callable[[Family], st.SearchStrategy[Family]]] = {
             "none": st.just,
             "numbers": renumber,
             "series": lambda family: draw_family(family.name),  # or other labels, or another kind
