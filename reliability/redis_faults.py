@@ -1,6 +1,6 @@
 """What a failing Redis adds to the latency of a real server: `python -m reliability.redis_faults`.
 
-The server serves the large CIFAR-10 model, whose rows are dearer than any lookup; its local cache
+The server serves the large CIFAR-10 model, whose rows cost more than any lookup; its local cache
 has no space, so that every row is looked up in the Redis, which stands behind a proxy that can be
 slow. Each fault comes while 4 connections ask for pictures that are in Redis already, and stays
 until all are answered. Right before, a server without a remote cache answers the same requests:

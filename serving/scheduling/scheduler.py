@@ -319,11 +319,13 @@ class Scheduler:
         answers = results.steps.answers
         if kind == REFUSED:
             raise self.states.overload()
-        if kind == FAILED or (answers is None and kind == DONE):
+        if kind == FAILED:
             raise StageFailed(f"stage {lane.stage.name} failed on this input")
         if kind == DONE:
             assert answers is not None
-            self._finish(block, lane, answers, positions, now)
+            stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
+            deliver(block, answers, positions, stopped_by, now)
+            self._end(block, answers, positions)
             return 0
         onward, answered = results.target(kind)
         if answered:
@@ -368,13 +370,6 @@ class Scheduler:
         return rows
 
     # The end of a block ---------------------------------------------------------------------------
-
-    def _finish(
-        self, block: Block, lane: Lane, answers: Outcomes, at: Sequence[int], now: float
-    ) -> None:
-        stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
-        deliver(block, answers, at, stopped_by, now)
-        self._end(block, answers, at)
 
     def _fail(self, block: Block, error: SparingError) -> None:
         for waiting in list(block.waiters()):

@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 def _make_pool(
     seed: int, rows: int = ROWS, costs: tuple[float, ...] = (10.0, 30.0, 90.0, 300.0)
 ) -> tuple[list[Member], Ints]:
-    """Members that see the same hard rows; the dearer, the better."""
+    """Members that see the same hard rows; the more expensive, the better."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 6, rows)
     hardness = rng.gamma(1.0, 1.5, rows)

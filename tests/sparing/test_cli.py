@@ -196,8 +196,8 @@ def test_a_server_and_this_process_predict_the_same(
 
 
 def test_a_servers_refusal_is_its_sentence(server: LiveServer, picture: Path) -> None:
-    done = sparing("predict", picture, "--route", "nobody", "--url", server.url)
-    assert_one_sentence(done, 1, "nobody")
+    done = sparing("predict", picture, "--route", "absent", "--url", server.url)
+    assert_one_sentence(done, 1, "absent")
 
 
 def test_a_deadline_reaches_the_server(server: LiveServer, picture: Path) -> None:
@@ -248,8 +248,8 @@ def test_what_is_no_picture_is_named(
 
 
 def test_an_unknown_route_is_told_which_there_are(models: Path, picture: Path) -> None:
-    done = sparing("predict", picture, "--route", "nobody", "--models", models)
-    assert_one_sentence(done, 1, "nobody", "tiny")
+    done = sparing("predict", picture, "--route", "absent", "--models", models)
+    assert_one_sentence(done, 1, "absent", "tiny")
 
 
 @pytest.mark.parametrize("endpoint", ["http", "grpc"])

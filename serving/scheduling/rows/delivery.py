@@ -20,21 +20,16 @@ def deliver(
     block: Block, outcomes: Outcomes, at: Sequence[int], stopped_by: StoppedBy, now: float
 ) -> None:
     """Deliver the final answers of all rows to all calls."""
-    if block.call is not None:
-        block.call.deliver(_answer(block, block.call, outcomes, at, stopped_by, now))
-    if block.joins:
-        for waiting in list(block.joins):
-            for part in _answer_joins(block, waiting, outcomes, at, stopped_by, now):
-                waiting.deliver(part)
+    for waiting in list(block.waiters()):
+        for part in _answer(block, waiting, outcomes, at, stopped_by, now):
+            waiting.deliver(part)
 
 
 def deliver_to(block: Block, waiting: Waiter, stopped_by: StoppedBy, now: float) -> None:
     """Deliver the best answers so far to one call, as its final ones. There must be answers."""
     outcomes, at = block.answers, block.at
     assert outcomes is not None
-    if waiting is block.call:
-        waiting.deliver(_answer(block, waiting, outcomes, at, stopped_by, now))
-    for part in _answer_joins(block, waiting, outcomes, at, stopped_by, now):
+    for part in _answer(block, waiting, outcomes, at, stopped_by, now):
         waiting.deliver(part)
     if waiting is block.call:
         block.told_macs, block.told_s = block.macs, block.device_s
@@ -69,12 +64,9 @@ def stream(block: Block, now: float) -> None:
     if outcomes is None:
         return
     for waiting in block.waiters():
-        if not waiting.streams:
-            continue
-        if waiting is block.call:
-            waiting.progress(_answer(block, waiting, outcomes, at, "", now))
-        for part in _answer_joins(block, waiting, outcomes, at, "", now):
-            waiting.progress(part)
+        if waiting.streams:
+            for part in _answer(block, waiting, outcomes, at, "", now):
+                waiting.progress(part)
 
 
 def _answer(
@@ -84,38 +76,34 @@ def _answer(
     at: Sequence[int],
     stopped_by: StoppedBy | Literal[""],
     now: float,
-) -> RowAnswers:
-    energy_mj = estimate_mj(block.lane.metrics.energy, block.device_s - block.told_s)
-    macs = block.macs - block.told_macs
-    latency_s = now - waiting.started
-    return RowAnswers(block.rows, outcomes, at, stopped_by, False, macs, energy_mj, latency_s)
-
-
-def _answer_joins(
-    block: Block,
-    waiting: Waiter,
-    outcomes: Outcomes,
-    at: Sequence[int],
-    stopped_by: StoppedBy | Literal[""],
-    now: float,
 ) -> list[RowAnswers]:
-    """Return the answers of the rows that the call joined."""
-    pairs = block.joins.get(waiting)
-    if not pairs:
-        return []
-    rows, places = _place_joins(block, pairs)
-    positions = [at[place] for place in places]
+    """Return the answers of the rows that are the call's own, and of those that it joined."""
+    parts = []
     latency_s = now - waiting.started
     energy = block.lane.metrics.energy
-    zero_mj = energy.estimate_mj(0.0)
-    free = RowAnswers(rows, outcomes, positions, stopped_by, False, 0, zero_mj, latency_s)
-    if block.call is not None:
-        return [free]
+    if waiting is block.call:
+        energy_mj = estimate_mj(energy, block.device_s - block.told_s)
+        macs = block.macs - block.told_macs
+        own = (block.rows, outcomes, at, stopped_by, False, macs, energy_mj, latency_s)
+        parts.append(RowAnswers(*own))
+    if pairs := block.joins.get(waiting):
+        rows, places = _place_joins(block, pairs)
+        positions = [at[place] for place in places]
+        zero_mj = energy.estimate_mj(0.0)
+        free = RowAnswers(rows, outcomes, positions, stopped_by, False, 0, zero_mj, latency_s)
+        parts.append(free if block.call is not None else _charge(block, waiting, free, places))
+    return parts
+
+
+def _charge(block: Block, waiting: Waiter, free: RowAnswers, places: Sequence[int]) -> RowAnswers:
+    """Add the costs of rows that this call joined first, where the block's own call has left."""
+    pairs = block.joins[waiting]
     order = sorted(range(len(pairs)), key=lambda index: pairs[index][1])  # as `rows`
     pays = [_is_first(block, waiting, index) for index in order]
     macs = np.where(pays, np.broadcast_to(block.macs - block.told_macs, len(block))[places], 0)
     spent_s = np.broadcast_to(block.device_s - block.told_s, len(block))[places]
-    return [free._replace(macs=macs, energy_mj=estimate_mj(energy, np.where(pays, spent_s, 0.0)))]
+    energy_mj = estimate_mj(block.lane.metrics.energy, np.where(pays, spent_s, 0.0))
+    return free._replace(macs=macs, energy_mj=energy_mj)
 
 
 def _is_first(block: Block, waiting: Waiter, index: int) -> bool:

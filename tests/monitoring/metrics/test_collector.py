@@ -83,7 +83,7 @@ def test_batches_are_counted_by_stage() -> None:
 def test_ten_thousand_random_route_names_add_no_series() -> None:
     metrics = Metrics()
     metrics.add_route("a", ["one"])
-    metrics.count_request("nobody", "UnknownRoute")
+    metrics.count_request("absent", "UnknownRoute")
     before = read(metrics)
     source = random.Random(7)
     for _ in range(10_000):

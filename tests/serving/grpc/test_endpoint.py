@@ -131,7 +131,7 @@ def test_a_message_larger_than_its_route_takes_is_refused_unread() -> None:
         refusal = await scene.refusal(request)
         assert refusal.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "route sum takes at most 1048576" in refusal.details()
-        assert (await scene.refusal(infer_request("nobody", id="x" * 5000))).code() is (
+        assert (await scene.refusal(infer_request("absent", id="x" * 5000))).code() is (
             grpc.StatusCode.NOT_FOUND
         )
         stream = scene.channel.stream_stream(SERVICE + "ModelStreamInfer")(timeout=PATIENCE_S)
@@ -200,7 +200,7 @@ def test_health_is_told_and_watched_for_the_server_and_the_service() -> None:
             found = await check(health_pb2.HealthCheckRequest(service=service))
             assert found.status == states.SERVING
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await check(health_pb2.HealthCheckRequest(service="nobody"))
+            await check(health_pb2.HealthCheckRequest(service="absent"))
         assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
         watch = scene.channel.unary_stream(
             "/grpc.health.v1.Health/Watch", response_deserializer=states.FromString

@@ -31,7 +31,7 @@ def test_a_stock_client_gets_answers_facts_and_metadata() -> None:
             assert client.is_server_ready()
             assert client.is_model_ready("sum")
             assert client.is_model_ready("sum", "1")
-            assert not client.is_model_ready("nobody")
+            assert not client.is_model_ready("absent")
             assert client.get_server_metadata().name == "sparing"
             metadata = client.get_model_metadata("sum", as_json=True)
             assert metadata["name"] == "sum"
@@ -81,7 +81,7 @@ def test_a_stock_client_streams_and_an_error_does_not_end_the_stream() -> None:
         picture.set_data_from_numpy(PICTURES)
         with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
             client.start_stream(lambda result, error: got.put((result, error)))
-            client.async_stream_infer("nobody", [picture])
+            client.async_stream_infer("absent", [picture])
             results = [got.get(timeout=PATIENCE_S)]
             client.async_stream_infer("sum", [picture], request_id="9")
             results += [got.get(timeout=PATIENCE_S) for _ in range(2)]
@@ -91,7 +91,7 @@ def test_a_stock_client_streams_and_an_error_does_not_end_the_stream() -> None:
     async def test(scene: GrpcScene) -> None:
         (_, error), (first, none), (second, _) = await asyncio.to_thread(talk, scene.port)
         assert isinstance(error, InferenceServerException)
-        assert "no route is named 'nobody'" in str(error)
+        assert "no route is named 'absent'" in str(error)
         assert none is None
         assert first.as_numpy("label").tolist() == [15]
         assert second.as_numpy("label").tolist() == [51]
@@ -100,7 +100,7 @@ def test_a_stock_client_streams_and_an_error_does_not_end_the_stream() -> None:
             assert response.id == "9"
             assert response.parameters["rows"].string_param == rows
             assert response.parameters["triton_final_response"].bool_param is final
-        assert scene.counts.seen == [("nobody", "UnknownRoute"), ("sum", "ok")]
+        assert scene.counts.seen == [("absent", "UnknownRoute"), ("sum", "ok")]
 
     run(test)
 
@@ -113,10 +113,10 @@ def test_a_stream_answers_what_is_ready_first_and_says_which_request_failed() ->
             return service_pb2.ModelStreamInferResponse.FromString(await stream.read())
 
         await stream.write(infer_request("slow", id="slow").SerializeToString())
-        await stream.write(infer_request("nobody", id="bad").SerializeToString())
+        await stream.write(infer_request("absent", id="bad").SerializeToString())
         failed = await read()
         assert failed.infer_response.id == "bad"
-        assert "nobody" in failed.error_message
+        assert "absent" in failed.error_message
         await stream.write(b"\xff\xff\xff")
         assert "not a protobuf message" in (await read()).error_message
         await stream.write(infer_request(id="fast").SerializeToString())
@@ -156,7 +156,7 @@ def bad_requests() -> Iterator[tuple[str, Any, grpc.StatusCode, str]]:
 
         return changed(change)
 
-    yield "route", infer_request("nobody"), unknown, "nobody"
+    yield "route", infer_request("absent"), unknown, "absent"
     yield "version", infer_request(model_version="9"), unknown, "'9'"
     yield "rank", shape(12), invalid, "inputs.image.shape"
     yield "size", shape(2, 3, 2), invalid, "inputs.image.shape"

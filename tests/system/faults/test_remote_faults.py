@@ -47,7 +47,7 @@ class Place:
 
 
 def write_dear_route(models: Path, **options: Any) -> Path:
-    """A route whose rows take milliseconds: dearer than any lookup."""
+    """A route whose rows take milliseconds, longer than any lookup."""
     return write_route(models, width=16 * SLOW_WIDTH, thresholds=[0.9], **options)
 
 

@@ -131,7 +131,7 @@ def test_a_grpc_call_that_is_refused_is_followed(scene: Scene) -> None:
         pytest.raises(InferenceServerException),
     ):
         client.infer(
-            "nobody",
+            "absent",
             [make_tensor(next(PICTURES))],
             headers={"traceparent": write_traceparent(trace)},
         )

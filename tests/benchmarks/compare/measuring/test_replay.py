@@ -40,11 +40,11 @@ def test_unrelated_are_the_other_set_and_kmnist_where_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARING_DATA", str(tmp_path))
-    assert list(gather_unrelated("nobody", 3, seed=1)) == ["noise"]
+    assert list(gather_unrelated("absent", 3, seed=1)) == ["noise"]
     (tmp_path / "kmnist").mkdir()
     raw = bytes([0, 0, 8, 3]) + np.array([40, 28, 28], ">u4").tobytes() + PICTURES.tobytes()
     (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
-    found = gather_unrelated("nobody", 3, seed=1)
+    found = gather_unrelated("absent", 3, seed=1)
     assert np.array_equal(found["kmnist"], PICTURES[:3])
     with pytest.raises(ValueError, match="SPARING_DATA must hold fashion-mnist"):
         gather_unrelated("mnist", 3, seed=1)
@@ -62,4 +62,4 @@ def test_damaged_unrelated_are_one_sentence(
     (tmp_path / "kmnist").mkdir()
     (tmp_path / "kmnist" / "t10k-images-idx3-ubyte.gz").write_bytes(raw)
     with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
-        gather_unrelated("nobody", 3, seed=1)
+        gather_unrelated("absent", 3, seed=1)

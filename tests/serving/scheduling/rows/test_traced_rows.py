@@ -117,7 +117,7 @@ def test_others_in_the_batch_are_counted_and_nobody_elses_notes_change() -> None
     with_engine(use, serve_toy(stage))
 
 
-def test_whoever_joins_a_row_under_way_notes_nothing_before_he_came() -> None:
+def test_a_call_that_joins_a_row_under_way_notes_nothing_from_before() -> None:
     gate = threading.Event()
     stage = ToyStage("only", lambda x: final(x, "only"), gate=gate)
 
