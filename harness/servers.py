@@ -96,15 +96,6 @@ def run_echo() -> Iterator[Server]:
 
 
 @contextmanager
-def run_bare_echo() -> Iterator[Server]:
-    """The echo without a server library: uvloop and httptools alone."""
-    port = find_free_port()
-    command = [sys.executable, "-m", "harness.load.bare_echo", "--port", str(port)]
-    with _run(command, port, 0) as server:
-        yield server
-
-
-@contextmanager
 def run_no_op(reply: Path) -> Iterator[Server]:
     """The gRPC no-op, answering with the message in the file `reply`."""
     port = find_free_port()
