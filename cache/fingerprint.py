@@ -52,6 +52,14 @@ class Fingerprinter:
             hasher.update(_delimit(name.encode()) + struct.pack("<d", controls[name]))
         return Prefix(hasher)
 
+    def row_hasher(
+        self, prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]
+    ) -> hashlib.blake2b:
+        """Return the hash that each row's own bytes, added to a copy, turn into its key; the bytes
+        of all inputs in the order of their names.
+        """
+        return _read_layout(prefix, inputs)
+
     def row_keys(self, prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) -> list[Key]:
         """Return one key per row, in order; all inputs have the same leading dimension."""
         arrays = [inputs[name] for name in sorted(inputs)] if len(inputs) > 1 else inputs.values()

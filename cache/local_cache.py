@@ -82,6 +82,16 @@ class LocalCache:
             self._misses += len(keys) - hits
         return [(places, unpack(packed)) for places, packed in found.values()] + texts
 
+    def find_packed(self, key: Key) -> Packed | None:
+        """Return one stored answer, if it is stored as bytes. A miss is not counted: `find`
+        follows.
+        """
+        entry = self._find(key)
+        if entry is None or not isinstance(entry.kept, Packed) or not self._is_hit(entry):
+            return None
+        self._hits += 1
+        return entry.kept
+
     def get(self, key: Key, *, count_miss: bool = True) -> Outcome | None:
         """Return one answer, or None if there is none or it has expired."""
         found = self.find([key], count_misses=count_miss)

@@ -3,6 +3,7 @@
 Every possible refusal happens here, before the request costs any work.
 """
 
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -65,6 +66,11 @@ class Admission:
         if request.no_cache:
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
+
+    def row_hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
+        """Return the hash of all that goes into the key of the request's row but its bytes."""
+        prefix = self._request_prefix(served, request)
+        return self._fingerprinter.row_hasher(prefix, request.inputs)
 
     def _request_prefix(self, served: ServedRoute, request: Request) -> Prefix:
         controls = tuple(sorted(request.controls.items())) if request.controls else ()

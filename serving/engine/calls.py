@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
@@ -9,7 +10,6 @@ from core.errors import DeadlineExceeded, SparingError
 from core.messages import NO_ERRORS, Outcomes, Reply, Request, RowAnswers
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.catalog import ServedRoute
-from serving.engine.row_counts import count_rows
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.rows.blocks import Block
 
@@ -123,6 +123,18 @@ class Call:
             self.replies.put_nowait(None)
         if self.done is not None:
             self.done()
+
+
+def count_rows(served: ServedRoute, part: RowAnswers) -> None:
+    """Count the rows in their route's metrics, under the stages that answered them."""
+    outcomes, at = part.outcomes, part.at
+    count, rows = served.metrics.count_rows, len(at)
+    if rows == 1 or isinstance(outcomes.exits, int):
+        count(outcomes.exit(at[0]), part.stopped_by, part.latency_s, rows, served.full_macs)
+        return
+    for exit, exit_rows in Counter(outcomes.exits[list(at)].tolist()).items():
+        name = outcomes.names[exit]
+        count(name, part.stopped_by, part.latency_s, exit_rows, served.full_macs)
 
 
 def make_reply(

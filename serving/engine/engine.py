@@ -21,14 +21,14 @@ from serving.engine.admission import (
     check_in_time,
     check_room,
 )
-from serving.engine.calls import Call, make_reply
+from serving.engine.cached_rows import CachedRows
+from serving.engine.calls import Call, count_rows, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.engine.entry_points import choose_entry_point
 from serving.engine.perceptual_cache import Probe
 from serving.engine.perceptual_lookup import NO_PROBES, look_up_perceptual
 from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
-from serving.engine.row_counts import count_rows
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
@@ -60,6 +60,7 @@ class Engine:
         self.draining = False
         self._settings = settings
         self._admission = Admission(settings.max_rows_per_request, secret)
+        self.cached_rows = CachedRows(memory, self._admission, clock)
         self._flights: dict[Key, tuple[Call, int]] = {}  # rows under way, by key
         self._calls = 0
         self._clock = clock
@@ -85,16 +86,17 @@ class Engine:
             )
         self._enqueue = (self.lookup or self._scheduler).enqueue
 
-    def admit(self, request: Request) -> Admitted:
-        """Choose the route and fingerprint the rows. Raises an error for an invalid or late
-        request.
+    def admit(self, request: Request, key: Key | None = None) -> Admitted:
+        """Choose the route and fingerprint the rows, unless the one row's key is given. Raises an
+        error for an invalid or late request.
         """
         now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
         if served.finite_inputs:
             check_finite(request.inputs, served)
-        return Admitted(served, self._admission.fingerprint(request, served, rows), now)
+        keys = [key] if key else self._admission.fingerprint(request, served, rows)
+        return Admitted(served, keys, now)
 
     def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         """Return the reply to a request of one row that the cache holds; None if `answer` must

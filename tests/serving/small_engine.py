@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from cache.local_cache import LocalCache
 from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
-from core.messages import Answer, Batch, Outcome, Reply, Request, Step
+from core.messages import Answer, Batch, Key, Outcome, Reply, Request, Step
 from monitoring.metrics.collector import Metrics
-from serving.engine.admission import Admitted
+from serving.engine.admission import Admission, Admitted
+from serving.engine.cached_rows import CachedRows
 from serving.engine.calls import Call
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.scheduling.progress import HEALTHY, Health
@@ -71,6 +73,7 @@ class SmallEngine:
             ServedRoute(manifest, _Shade(), Metrics().add_route("small", ("shade",)))
             for manifest in given
         )
+        self.cached_rows = CachedRows(LocalCache(2**20), Admission(256))
         self.draining = False
         self.state = HEALTHY
         self.failure: Exception | None = None
@@ -93,7 +96,7 @@ class SmallEngine:
     def stage_loads(self, served: ServedRoute) -> dict[str, object]:
         return {stage: {"waiting_rows": lane.rows} for stage, lane in served.lanes.items()}
 
-    def admit(self, request: Request) -> Admitted:
+    def admit(self, request: Request, key: Key | None = None) -> Admitted:
         served = self.resolve(request.route, request.version)
         return Admitted(served, [None] * len(next(iter(request.inputs.values()))), 0.0)
 

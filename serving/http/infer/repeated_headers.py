@@ -14,6 +14,8 @@ import numpy as np
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
+from serving.engine.catalog import AUTO
+from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import (
     Headers,
     ParsedRequest,
@@ -21,6 +23,7 @@ from serving.http.infer.tensor_body import (
     write_blob,
     write_reply,
 )
+from serving.http.routing import Target
 from serving.oip.outputs import gather_output, output_tensors, similar_rows
 from serving.oip.tensors import Tensor
 
@@ -28,44 +31,50 @@ _MAX_HEADERS = 256
 _MAX_HEADER_BYTES = 2048
 
 
-class _KnownHeader(NamedTuple):
+class KnownHeader(NamedTuple):
     """A checked header: where each input is in the body, and the rest of the request."""
 
     inputs: Sequence[tuple[str, np.dtype[Any], tuple[int, ...], int, int]]
     body_bytes: int
     parsed: ParsedRequest
+    row: RepeatedRow | None  # if the request has one row that the cache may answer
 
 
 class RepeatedHeaders:
     """Reads requests and writes replies, faster from the second time on."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[bytes, str, str | None, bytes], _KnownHeader] = {}
+        self._requests: dict[tuple[bytes, str, str | None, bytes], KnownHeader] = {}
         self._replies: dict[tuple[object, ...], tuple[Headers, bytes]] = {}
+
+    def find(
+        self, body: bytes, length: bytes | None, manifest: Manifest, target: Target
+    ) -> KnownHeader | None:
+        """Return what is known of a request's header; None if `read` must follow."""
+        if length is None or len(length) > 4 or not length.isdigit():
+            return None
+        known = self._requests.get(
+            (manifest.digest, target.route, target.version, body[: int(length)])
+        )
+        return known if known is not None and known.body_bytes == len(body) else None
 
     def read(
         self,
         body: bytes,
         length: bytes | None,
         manifest: Manifest,
-        route: str,
-        version: str | None,
+        target: Target,
         caller: Caller = UNKNOWN,
     ) -> ParsedRequest:
         """Like `read_request`, with the request's caller added."""
-        if length is None or len(length) > 4 or not length.isdigit():
-            return _attribute(read_request(body, length, manifest, route, version), caller)
-        header = body[: int(length)]
-        name = (manifest.digest, route, version, header)
-        known = self._requests.get(name)
-        if known is not None and known.body_bytes == len(body):
-            return _read_again(known, body, caller)
-        parsed = read_request(body, length, manifest, route, version)
-        if (known := _remember(parsed, len(header), len(body))) is not None:
+        parsed = read_request(body, length, manifest, target.route, target.version)
+        if length is not None and (known := _remember(parsed, int(length), len(body))) is not None:
             if len(self._requests) >= _MAX_HEADERS:
                 self._requests.clear()
-            self._requests[name] = known
-        return _attribute(parsed, caller)
+            header = body[: int(length)]
+            self._requests[manifest.digest, target.route, target.version, header] = known
+        request = parsed.request._replace(tenant=caller.tenant, caller=caller.name)
+        return parsed._replace(request=request)
 
     def write(
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
@@ -107,12 +116,8 @@ def _write_blobs(
     return [tensor.array for tensor in tensors], [write_blob(tensor) for tensor in tensors]
 
 
-def _attribute(parsed: ParsedRequest, caller: Caller) -> ParsedRequest:
-    request = parsed.request._replace(tenant=caller.tenant, caller=caller.name)
-    return parsed._replace(request=request)
-
-
-def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedRequest:
+def read_again(known: KnownHeader, body: bytes, caller: Caller = UNKNOWN) -> ParsedRequest:
+    """Return a request with a known header."""
     inputs: dict[str, Tensor] = {}
     for name, dtype, shape, elements, start in known.inputs:
         inputs[name] = np.frombuffer(body, dtype, elements, start).reshape(shape)
@@ -126,7 +131,7 @@ def _read_again(known: _KnownHeader, body: bytes, caller: Caller) -> ParsedReque
     return ParsedRequest(request, parsed.id, parsed.names, parsed.binary, parsed.timeout_s)
 
 
-def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> _KnownHeader | None:
+def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> KnownHeader | None:
     """Return a reusable header; None if offsets alone cannot read a next body, or it is too
     long.
     """
@@ -143,4 +148,21 @@ def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> _Kno
     if start != body_bytes:
         return None
     empty = parsed.request._replace(inputs={})  # a header must not keep its first picture
-    return _KnownHeader(places, body_bytes, parsed._replace(request=empty))
+    row = RepeatedRow(header_bytes, parsed.names) if _is_cacheable_row(parsed) else None
+    return KnownHeader(places, body_bytes, parsed._replace(request=empty), row)
+
+
+def _is_cacheable_row(parsed: ParsedRequest) -> bool:
+    """Return whether it is one row, hashed in the order of the body, that any cached answer fits,
+    and whose outputs are all sent as bytes.
+    """
+    request = parsed.request
+    return (
+        all(len(array) == 1 for array in request.inputs.values())
+        and list(request.inputs) == sorted(request.inputs)
+        and not request.no_cache
+        and not request.controls
+        and not request.route.startswith(AUTO)  # the router chooses for each request
+        and (parsed.timeout_s is None or parsed.timeout_s > 0.0)
+        and len(parsed.binary) == len(parsed.names)
+    )

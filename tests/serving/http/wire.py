@@ -204,7 +204,7 @@ def split(written: bytes) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     written = DATE.sub(b"", written)
     while match := HEAD.match(written):
-        length = re.search(rb"content-length: (\d+)", match[2])
+        length = re.search(rb"^content-length: (\d+)", match[2], re.MULTILINE)
         assert length is not None
         end = match.end() + int(length[1])
         found.append((int(match[1]), written[:end]))

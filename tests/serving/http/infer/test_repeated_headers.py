@@ -12,8 +12,9 @@ import pytest
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply
-from serving.http.infer.repeated_headers import RepeatedHeaders
+from serving.http.infer.repeated_headers import RepeatedHeaders, read_again
 from serving.http.infer.tensor_body import ParsedRequest, read_request, write_reply
+from serving.http.routing import Target
 from tests.serving.same_inputs import check_same_inputs
 from tests.serving.small_engine import make_answer, make_manifest, make_reply
 
@@ -42,7 +43,22 @@ def read(
     manifest: Manifest = MANIFEST,
     version: str | None = None,
 ) -> ParsedRequest:
-    return headers.read(header + blob, b"%d" % len(header), manifest, "small", version)
+    return read_body(headers, header + blob, b"%d" % len(header), manifest, version)
+
+
+def read_body(
+    headers: RepeatedHeaders,
+    body: bytes,
+    length: bytes,
+    manifest: Manifest = MANIFEST,
+    version: str | None = None,
+) -> ParsedRequest:
+    """As the endpoint does."""
+    target = Target("infer", "small", version)
+    known = headers.find(body, length, manifest, target)
+    if known is not None:
+        return read_again(known, body)
+    return headers.read(body, length, manifest, target)
 
 
 def check_same(asked: ParsedRequest, other: ParsedRequest) -> None:
@@ -70,7 +86,7 @@ def test_a_repeated_header_is_read_as_it_would_be_alone(more: Mapping[str, Any])
     for shade in (10, 20, 30):
         body = header + make_picture(shade)
         alone = read_request(body, b"%d" % len(header), MANIFEST, "small", "1")
-        asked = headers.read(body, b"%d" % len(header), MANIFEST, "small", "1")
+        asked = read_body(headers, body, b"%d" % len(header), MANIFEST, "1")
         check_same(asked, alone)
         assert asked.request.inputs["image"].ravel().tolist() == list(make_picture(shade))
 
@@ -98,7 +114,7 @@ def test_several_inputs_are_each_found_at_their_place() -> None:
             scale = np.arange(8, dtype=np.float32) + shade
             body = header + make_picture(shade, rows=4) + scale.tobytes()
             alone = read_request(body, b"%d" % len(header), manifest, "small", None)
-            check_same(headers.read(body, b"%d" % len(header), manifest, "small", None), alone)
+            check_same(read_body(headers, body, b"%d" % len(header), manifest), alone)
             np.testing.assert_array_equal(alone.request.inputs["scale"].ravel(), scale)
 
 
@@ -135,7 +151,7 @@ def test_a_known_body_with_a_lying_header_length_is_refused(length: bytes) -> No
     for _ in range(2):
         read(headers, header, make_picture(1))
         with pytest.raises(InvalidInput, match="Inference-Header-Content-Length"):
-            headers.read(body, length, MANIFEST, "small", None)
+            read_body(headers, body, length)
 
 
 def test_another_route_version_or_digest_is_checked_afresh() -> None:
@@ -145,7 +161,9 @@ def test_another_route_version_or_digest_is_checked_afresh() -> None:
     assert read(headers, header, make_picture(1)).request.version is None
     length = b"%d" % len(header)
     body = header + make_picture(1)
-    assert headers.read(body, length, MANIFEST, "auto:shades", None).request.route == "auto:shades"
+    auto = Target("infer", "auto:shades")
+    assert headers.find(body, length, MANIFEST, auto) is None
+    assert headers.read(body, length, MANIFEST, auto).request.route == "auto:shades"
     wider = make_manifest(inputs=[{"name": "image", "datatype": "UINT8", "shape": [-1, 2, 4]}])
     with pytest.raises(InvalidInput, match=r"inputs\.image\.shape"):
         read(headers, header, make_picture(1), wider.model_copy(update={"digest": b"other"}))
@@ -165,7 +183,7 @@ def test_nothing_of_a_picture_is_kept() -> None:
     for shade in range(3):
         body = header + make_picture(shade)
         before = sys.getrefcount(body)
-        asked = headers.read(body, b"%d" % len(header), MANIFEST, "small", None)
+        asked = read_body(headers, body, b"%d" % len(header))
         assert sys.getrefcount(body) > before  # the inputs are a view of it
         del asked
         assert sys.getrefcount(body) == before
