@@ -118,6 +118,12 @@ def stack_outcomes(rows: Sequence[Outcome]) -> Outcomes:
     )
 
 
+def repeat_row(one: Outcomes, rows: int) -> Outcomes:
+    """Return a single answer as the answers of so many rows."""
+    outputs = {name: np.repeat(column, rows, axis=0) for name, column in one.outputs.items()}
+    return Outcomes(outputs, np.repeat(one.confidence, rows), one.exits, one.names)
+
+
 def take_rows(column: Array, places: Sequence[int]) -> Array:
     """Return these rows of a column, at least one, in this order: a view where they follow each
     other, else a copy.

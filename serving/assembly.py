@@ -198,6 +198,7 @@ def _count_memory(engine: Engine, limit_bytes: int) -> CacheCounts:
         "evictions": counts.evictions,
         "expirations": counts.expirations,
         "rejected": counts.rejected,
+        "skipped": engine.cached_rows.skipped,
         "entries": counts.entries,
         "bytes": counts.size_bytes,
         "limit_bytes": limit_bytes,

@@ -83,7 +83,7 @@ class EngineSettings(_Frozen):
     max_queued_rows: int = Field(gt=0, default=4096)  # in all lanes of one route version
     max_queued_s: float = Field(
         gt=0, default=10.0
-    )  # predicted seconds of work that one caller has waiting for one route
+    )  # predicted seconds until one caller's waiting rows for one route are done
     patience_s: float = Field(
         gt=0, default=1.0
     )  # a row is due this long after its arrival, or at its deadline if that is earlier

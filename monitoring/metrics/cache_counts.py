@@ -16,6 +16,9 @@ MEMORY: Mapping[str, MetricInfo] = {
     "rejected": MetricInfo(
         "counter", "Answers not stored because they exceed the local cache's limit."
     ),
+    "skipped": MetricInfo(
+        "counter", "Rows not cached because computing them is measured to cost less."
+    ),
     "entries": MetricInfo("gauge", "Answers in the local cache."),
     "bytes": MetricInfo("gauge", "Size of the local cache, with its own overhead."),
     "limit_bytes": MetricInfo("gauge", "Maximum size of the local cache."),

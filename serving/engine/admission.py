@@ -41,6 +41,7 @@ class Admission:
     """Counts and fingerprints rows. Without a `secret`, the process makes its own."""
 
     def __init__(self, max_rows: int, secret: bytes | None = None) -> None:
+        self.skipped_rows = 0  # not cached, since they cost less
         self._max_rows = max_rows
         self._fingerprinter = Fingerprinter(secret or secrets.token_bytes(32))
         self._prefixes: dict[tuple[object, ...], Prefix] = {}
@@ -62,8 +63,13 @@ class Admission:
         return rows
 
     def fingerprint(self, request: Request, served: ServedRoute, rows: int) -> Sequence[Key | None]:
-        """Return the rows' cache keys; all None for a request whose answers must not be cached."""
+        """Return the rows' cache keys; all None for a request whose answers must not be cached, or
+        whose rows cost less than caching them.
+        """
         if request.no_cache:
+            return [None] * rows
+        if served.is_cheap():
+            self.skipped_rows += rows
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
 
@@ -86,18 +92,18 @@ class Admission:
 
 
 def _check_wait(
-    call: Call, own_s: float, more_s: float, scheduler: Scheduler, settings: EngineSettings
+    call: Call, own_s: float, more_s: float, turns: int, settings: EngineSettings
 ) -> None:
-    """Raise Overloaded if a caller would have too many seconds of work waiting for a route. A
-    single request is always admitted.
+    """Raise Overloaded if a caller's rows for a route, `own_s` and `more_s` seconds of work, would
+    wait for too long while `turns` routes and callers take turns on the device.
     """
-    if own_s + more_s <= settings.max_queued_s:
+    if (own_s + more_s) * turns <= settings.max_queued_s:
         return
-    callers = max(1, scheduler.shares.device.waiting)
     raise Overloaded(
-        f"route {call.served.name!r} has {own_s:.1f} s of this caller's work waiting, with this"
-        f" request {own_s + more_s:.1f} s, allowed {settings.max_queued_s:g} s",
-        retry_after_s=max(1.0, (own_s + more_s - settings.max_queued_s) * callers),
+        f"route {call.served.name!r} needs {own_s * turns:.1f} s for this caller's waiting rows,"
+        f" with this request {(own_s + more_s) * turns:.1f} s, allowed"
+        f" {settings.max_queued_s:g} s",
+        retry_after_s=max(1.0, (own_s + more_s) * turns - settings.max_queued_s),
     )
 
 
@@ -152,8 +158,10 @@ def check_room(
             f" {settings.max_queued_rows} may wait, and fewer of one caller",
             retry_after_s=max(1.0, waiting_s(own)),
         )
-    if own and (more_s := drain_s(lane, rows)) * calls > settings.max_queued_s:
-        _check_wait(call, waiting_s(own), more_s, scheduler, settings)
+    if own:
+        turns = claim.share.turns()
+        if (more_s := drain_s(lane, rows)) * calls * turns > settings.max_queued_s:
+            _check_wait(call, waiting_s(own), more_s, turns, settings)
     if call.deadline is None:
         return
     needed_s = scheduler.predict_s(lane, due, now, rows, claim)

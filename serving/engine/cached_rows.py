@@ -28,6 +28,11 @@ class CachedRows:
         self._admission = admission
         self._clock = clock
 
+    @property
+    def skipped(self) -> int:
+        """Return how many rows were not cached because they cost less."""
+        return self._admission.skipped_rows
+
     def hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
         """Return the hash of all that goes into a row's key but its bytes; `request` is an example
         with one row.

@@ -21,6 +21,7 @@ class ServedRoute:
     """One version of a route, loaded and ready to run."""
 
     __slots__ = (
+        "cache_row_s",
         "digest",
         "direct",
         "entry",
@@ -49,6 +50,7 @@ class ServedRoute:
         self.pipeline = pipeline
         self.metrics = metrics
         self.is_cached = is_cached and manifest.cache.enabled
+        self.cache_row_s = 0.0  # seconds of the local cache for a row; measured at warm-up
         self.failed = make_failed_outcomes(manifest.outputs)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
@@ -68,6 +70,11 @@ class ServedRoute:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    def is_cheap(self) -> bool:
+        """Return whether a row is measured to cost less on the device than its caching does."""
+        row_s = self.entry.row_cost.unit_s()
+        return row_s is not None and row_s < self.cache_row_s
 
 
 class Catalog:

@@ -254,7 +254,7 @@ class Engine:
         """Return the answers that the cache holds, and the rows that it does not hold."""
         served, keys, arrived, trace = admitted
         every_row: Sequence[int] = range(len(keys))
-        if not served.is_cached or request.no_cache:
+        if not served.is_cached or keys[0] is None:
             return [], every_row
         least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
         found = self.memory.find(keys, least, count_misses=count_misses)

@@ -170,7 +170,7 @@ class HttpEndpoint:
             served = self._engine.resolve(target.route, target.version)
             length = headers.get(b"inference-header-content-length")
             known = self._headers.find(body, length, served.manifest, target)
-            if known is not None and known.row is not None and not trace.is_recording:
+            if known and known.row and not trace.is_recording and not served.is_cheap():
                 return self._begin_row(known, known.row, served, body, caller)
             request = self._admit(target, headers, body, caller, trace)
         except Exception as error:

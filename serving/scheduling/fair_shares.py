@@ -68,6 +68,16 @@ class Share:
             share.spent_s += seconds
             share = parent
 
+    def turns(self) -> int:
+        """Return how many shares of equal right wait for the device while this route waits once:
+        its caller's routes, times the callers.
+        """
+        turns, share = 1, self
+        while (parent := share.parent) is not None:
+            turns *= max(1, parent.waiting)
+            share = parent
+        return turns
+
     def start_s(self) -> float:
         """Return the spent time that counts when the next row arrives."""
         if self.waiting or self.parent is None:

@@ -271,6 +271,18 @@ def test_what_a_caller_has_waiting_for_a_route_is_bounded_in_seconds() -> None:
     assert stepped.submit(ask(*range(2000, 2256), route="large", caller="two"))
 
 
+@pytest.mark.parametrize(("route", "caller"), [("large", "two"), ("small", "one")])
+def test_less_may_wait_while_another_caller_or_route_takes_turns(route: str, caller: str) -> None:
+    """2.56 s of work fit into 3 s alone, and not at half of the device."""
+    for others in (0, 1):
+        stepped = make_stepped(max_queued_s=3.0)
+        for call in range(others):
+            stepped.submit(ask(*range(9000 + call, 9256 + call), route=route, caller=caller))
+        for call in range(2):
+            stepped.submit(ask(*range(256 * call, 256 * call + 256), route="large", caller="one"))
+        assert stepped.ends.count("Overloaded") == others
+
+
 def test_a_small_call_finds_room_beside_the_large_ones_of_its_caller() -> None:
     stepped = make_stepped(max_queued_s=2.0, max_queued_rows=1000)
     for call in range(8):
