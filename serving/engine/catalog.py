@@ -6,6 +6,7 @@ from core.errors import UnknownRoute
 from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
 from core.messages import Pipeline
+from core.parameters import find_defaults
 from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
@@ -21,6 +22,7 @@ class ServedRoute:
     """One version of a route, loaded and ready to run."""
 
     __slots__ = (
+        "defaults",
         "digest",
         "direct",
         "entry",
@@ -50,6 +52,7 @@ class ServedRoute:
         self.metrics = metrics
         self.is_cached = is_cached and manifest.cache.enabled
         self.failed = make_failed_outcomes(manifest.outputs)
+        self.defaults = find_defaults(manifest.parameters)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar

@@ -74,6 +74,7 @@ def make_block(
         inputs = {name: take_rows(array, rows) for name, array in given.items()}
     for name, value in extra_inputs.items():
         inputs[name] = np.repeat(value[None], len(rows), axis=0)
-    return Block(
-        lane, call, rows, inputs, call.request.controls, shared or None, due, call.started, claim
-    )
+    controls = call.request.controls
+    if call.served.defaults:
+        controls = {**call.served.defaults, **controls}
+    return Block(lane, call, rows, inputs, controls, shared or None, due, call.started, claim)

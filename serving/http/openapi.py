@@ -1,7 +1,9 @@
 """The OpenAPI document of the HTTP endpoint, as a literal; tests compare it with real responses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from core.manifest import Manifest
 
 Node = dict[str, Any]  # a part of a JSON document
 
@@ -10,6 +12,10 @@ _NUMBER: Node = {"type": "number"}
 _COUNT: Node = {"type": "integer", "minimum": 0}
 _FLAG: Node = {"type": "boolean"}
 _SHAPE: Node = {"type": "array", "items": {"type": "integer", "minimum": -1}}
+
+_OWN_PARAMETERS = (
+    "A route's own parameters stand in the schema Parameters.<route> and in GET /v1/routes."
+)
 
 FAILURES: Mapping[str, str] = {
     "400": "The request is invalid; the error names the field, what was given and what is allowed.",
@@ -24,8 +30,8 @@ FAILURES: Mapping[str, str] = {
 }
 
 
-def make_document(version: str) -> Node:
-    """Return the whole document."""
+def make_document(version: str, manifests: Iterable[Manifest] = ()) -> Node:
+    """Return the whole document, with the parameters that the served routes declare."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -34,7 +40,18 @@ def make_document(version: str) -> Node:
             "description": "Adaptive inference over the Open Inference Protocol v2.",
         },
         "paths": {**_operations(), **_routes(), **_models()},
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": {**_SCHEMAS, **_describe_parameters(manifests)}},
+    }
+
+
+def _describe_parameters(manifests: Iterable[Manifest]) -> Node:
+    return {
+        f"Parameters.{manifest.route}": {
+            "type": "object",
+            "properties": {name: spec.schema_of() for name, spec in manifest.parameters.items()},
+        }
+        for manifest in manifests
+        if manifest.parameters
     }
 
 
@@ -98,6 +115,7 @@ def _routes() -> Node:
             "parameters": [_path("route")],
             "post": {
                 "summary": "Answer one picture, or a list of pictures.",
+                "description": f"{_OWN_PARAMETERS} In a query, a list is a JSON list's text.",
                 "parameters": query,
                 "requestBody": {"required": True, "content": pictures},
                 "responses": _responses(_ref("Prediction"), *FAILURES),
@@ -251,6 +269,7 @@ _SCHEMAS: Mapping[str, Node] = {
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
         explanations=_list(_SPEC),
+        parameters={"type": "object"},
         cache=_object(enabled=_FLAG, ttl_s=_NUMBER, perceptual={"type": ["object", "null"]}),
         profile={"type": "object"},
     ),
@@ -259,6 +278,7 @@ _SCHEMAS: Mapping[str, Node] = {
             "id": _TEXT,
             "parameters": {
                 "type": "object",
+                "description": _OWN_PARAMETERS,
                 "properties": {
                     "timeout_ms": {"type": ["number", "string"]},
                     "timeout": {"type": ["number", "string"], "description": "Microseconds."},

@@ -52,6 +52,7 @@ def describe_route(
             {"name": name, "datatype": fact.datatype, "shape": [-1]}
             for name, fact in EXPLANATIONS.items()
         ],
+        "parameters": {name: spec.schema_of() for name, spec in manifest.parameters.items()},
         "labels": manifest.labels,
         "picture": None if manifest.picture is None else manifest.picture.model_dump(),
         "cache": {**manifest.cache.model_dump(), "perceptual": similar},
