@@ -85,6 +85,11 @@ def encode_controls(controls: Mapping[str, Control]) -> bytes:
     return b"".join(parts)
 
 
+def hash_controls(controls: Mapping[str, Control]) -> bytes:
+    """Return 32 bytes that stand for the controls, however long their values are; none for none."""
+    return hashlib.blake2b(encode_controls(controls), digest_size=32).digest() if controls else b""
+
+
 def _encode_control(value: Control) -> bytes:
     """Encode a value after a byte for its type: 1, 1.0, True, "1" and (1,) all differ."""
     match value:
