@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.local_cache import LocalCache
 from core.errors import RouteUnavailable, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Answer, Batch, Outcome, Reply, Request, Step
@@ -71,6 +72,7 @@ class SmallEngine:
             ServedRoute(manifest, _Shade(), Metrics().add_route("small", ("shade",)))
             for manifest in given
         )
+        self.memory = LocalCache(1 << 20)
         self.draining = False
         self.state = HEALTHY
         self.failure: Exception | None = None
