@@ -105,12 +105,12 @@ def test_a_declaration_that_contradicts_itself_is_refused(table: Any) -> None:
 
 def test_columns_have_one_value_for_each_row() -> None:
     integers, numbers = make_column([1, 2], [2, 1]), make_column([0.5, float("nan")], [1, 1])
-    assert (integers.dtype, integers.tolist()) == (np.int64, [1, 1, 2])
-    assert (numbers.dtype, numbers[0]) == (np.float64, 0.5)
+    assert (integers.dtype.name, integers.tolist()) == ("int64", [1, 1, 2])
+    assert (numbers.dtype.name, numbers[0]) == ("float64", 0.5)
     assert make_column([True], [2]).dtype == np.bool_
     assert make_column(["a", "bc"], [1, 2]).tolist() == ["a", "bc", "bc"]
     lists = make_column([(1, 2), (3, 4)], [1, 1])
-    assert (lists.dtype, lists[0], lists[1]) == (np.object_, (1, 2), (3, 4))
+    assert (lists.dtype.name, lists[0], lists[1]) == ("object", (1, 2), (3, 4))
 
 
 PARAMETERS: dict[str, Any] = {
