@@ -4,8 +4,8 @@ After "CBNet: A Converting Autoencoder Toward Low-latency and Energy-efficient D
 Edge" (arXiv 2403.07036). One stage, whose net holds the autoencoder and the light classifier. It
 returns `logits` [N, K] and `distance` [N]: the distance of the converted picture from the nearest
 target picture. A distance that is not finite fails its row, also where the classifier hides the
-fault, as max pooling does with NaN. A net that also returns `converted`, the converted picture in
-[0, 1], can explain a row by a picture. `converters.gated` converts only hard pictures.
+fault, as max pooling does with NaN. `converters.gated` converts only hard pictures,
+`converters.drawing` draws a conversion.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.drawing import choose_outputs, draw_conversion, make_notes, returns_converted
 from core.classifier import FinalStage
-from core.classifier_route import Options, Tensors, read_classifier, read_outputs
+from core.classifier_route import Options, Tensors, read_classifier
 from core.columns import Steps
 from core.devices import Device
-from core.explaining import EXPLAIN, RowPath
+from core.explaining import RowPath
 from core.messages import Array, Batch
 from core.scores import SCORES
 
 DISTANCE: Tensors = {"distance": ("FP32", (-1,))}
-CONVERTED = "converted"
-_DRAWN_PIXELS = 224  # of a drawn picture's height, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +36,17 @@ class ConvertedStage:
 
     def run(self, rows: Batch) -> Steps:
         final = self.final
-        if not self.draws or EXPLAIN not in rows.controls:
-            return final.run(rows)
+        outputs = choose_outputs(rows, final.output_names, draws=self.draws)
         feed = {name: rows.inputs[name] for name in final.input_names}
-        *scored, converted = final.session.run([*final.output_names, CONVERTED], feed)
+        scored, notes = make_notes(outputs, final.session.run(outputs, feed))
         steps = final.head.end(final.head.score_rows(*scored))
-        steps.notes = {CONVERTED: converted}
+        steps.notes = notes
         return steps
 
 
 @dataclass(frozen=True, slots=True)
 class Cbnet:
-    """The pipeline, which draws a picture beside what it was converted to."""
+    """The pipeline, which can draw what a picture was converted to."""
 
     digest: bytes
     first: str
@@ -59,15 +57,7 @@ class Cbnet:
         return self.stages[self.first].draws
 
     def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
-        """Return the given picture and the converted one, side by side; grey, uint8 [H, 2 W]."""
-        if not path.runs or CONVERTED not in path.runs[0].notes:
-            return None
-        (given,) = inputs.values()
-        unit = np.asarray(path.runs[0].notes[CONVERTED]).reshape(given.shape)
-        converted = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-        scale = -(-_DRAWN_PIXELS // len(given))
-        both = np.concatenate([np.asarray(given, np.uint8), converted], axis=1)
-        return both.repeat(scale, axis=0).repeat(scale, axis=1)
+        return draw_conversion(inputs, path)
 
 
 def build(directory: Path, device: Device) -> Cbnet:
@@ -76,5 +66,5 @@ def build(directory: Path, device: Device) -> Cbnet:
     route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages
     final = route.open_final(spec, SCORES[route.read_options(Options).score], DISTANCE)
-    stage = ConvertedStage(spec.name, final, CONVERTED in read_outputs(final.session))
+    stage = ConvertedStage(spec.name, final, returns_converted(final.session))
     return Cbnet(route.manifest.digest, spec.name, {spec.name: stage})

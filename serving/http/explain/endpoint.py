@@ -109,7 +109,8 @@ class ExplainEndpoint:
         trace: SampledTrace,
     ) -> tuple[_Traced, Response]:
         """Read, answer and write; all of it ends if the client disconnects."""
-        caller = http_request.caller
+        caller, path = http_request.caller, trace.path
+        assert path is not None
         if _holds_tensors(http_request.headers, body):
             request = await self._read_tensors(http_request, served, body, query)
         else:
@@ -117,7 +118,7 @@ class ExplainEndpoint:
                 body, served.manifest, http_request.target.route, query, self._pictures, caller
             )
         _check_one_row(request)
-        if trace.path is not None and trace.path.wants_picture:  # which shows a run of its own
+        if path.wants_picture:  # which shows a run of its own
             request = request._replace(no_cache=True)
         admitted = follow(trace, self._engine.admit(request))
         found: Reply | SparingError
@@ -127,9 +128,9 @@ class ExplainEndpoint:
             found = error
         trace.begin_span()
         traced = _Traced(request, admitted, found)
-        if isinstance(found, Reply) and trace.path is not None and trace.path.wants_picture:
-            return traced, await self._draw(traced, trace.path, caller.name)
-        return traced, self._write(traced, trace)
+        if path.wants_picture and isinstance(found, Reply):
+            return traced, await self._draw(traced, path, caller.name)
+        return traced, self._write(traced, path, _find_tier(trace))
 
     async def _read_tensors(
         self,
@@ -167,18 +168,17 @@ class ExplainEndpoint:
             raise refuse_picture(f"route {served.name} cannot draw this row's path")
         return 200, [PNG_TYPE], png
 
-    def _write(self, traced: _Traced, trace: SampledTrace) -> Response:
+    def _write(self, traced: _Traced, path: RowPath, cache_tier: int | None) -> Response:
         request, admitted, found = traced
         served, (key,) = admitted.served, admitted.keys
-        assert trace.path is not None
         explained = Explained(
             request,
             served.manifest,
             served.digest,
             served.is_cached,
             key is not None and self._engine.memory.holds(key),
-            trace.path,
-            _find_tier(trace),
+            path,
+            cache_tier,
         )
         if isinstance(found, Reply):
             return 200, [JSON_TYPE], _dump(describe_explanation(explained, found))

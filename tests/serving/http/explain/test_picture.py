@@ -11,7 +11,7 @@ from PIL import Image
 from core.devices import CpuDevice
 from harness.tiny_routes import make_pictures, make_poison
 from routes.offline import run_offline
-from tests.fakes.tiny_kinds import write_cbnet
+from tests.fakes.tiny_kinds import make_converter, write_cbnet, write_gated
 from tests.serving.http.explain.scene import (
     PNG,
     TINY,
@@ -45,6 +45,31 @@ def test_a_converted_picture_is_drawn_beside_the_given_one(tmp_path: Path) -> No
         poison = await scene.client.post(TINY, content=encode(make_poison()), headers=PNG)
         assert poison.status_code == 500
         assert scene.count("tiny")["ok"] == 4
+
+    play(script, route)
+
+
+def test_a_gated_route_draws_only_what_it_converted(tmp_path: Path) -> None:
+    converter = make_converter(draws=True)
+    route = load(lambda root: write_gated(root, converter=converter), tmp_path)
+    session = route.pipeline.stages["stage1"].net.session  # type: ignore[attr-defined]
+    seen: set[bool] = set()
+
+    async def script(scene: Scene) -> None:
+        for picture in make_pictures(12, seed=5):
+            facts = await scene.explain(TINY, content=encode(picture))
+            was_converted = any(one["stage"] == "stage1" for one in facts["stages"])
+            seen.add(was_converted)
+            reply = await scene.client.post(TINY, content=encode(picture), headers=PNG)
+            if not was_converted:
+                assert reply.status_code == 406
+                assert "route tiny cannot draw this row's path" in reply.json()["error"]
+                continue
+            assert reply.status_code == 200
+            drawn = np.asarray(Image.open(BytesIO(reply.content)))
+            (converted,) = session.run(["converted"], {"image": picture[None]})
+            assert np.array_equal(drawn[::8, 224::8], np.round(converted.reshape(28, 28) * 255))
+        assert seen == {True, False}
 
     play(script, route)
 
