@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from core.messages import Key
+from core.messages import Control, Key
 
 KEY_BYTES = 16
 MAX_SECRET_BYTES = 64
@@ -41,15 +41,13 @@ class Fingerprinter:
         self._secret = secret
 
     def prefix(
-        self, tenant: str, route: str, digest: bytes, controls: Mapping[str, float]
+        self, tenant: str, route: str, digest: bytes, controls: Mapping[str, Control]
     ) -> Prefix:
         """Hash the part that all rows of a request share; the order of controls does not matter."""
         hasher = hashlib.blake2b(key=self._secret, digest_size=KEY_BYTES)
         for part in (tenant.encode(), route.encode(), digest):
             hasher.update(_delimit(part))
-        hasher.update(struct.pack("<Q", len(controls)))
-        for name in sorted(controls):
-            hasher.update(_delimit(name.encode()) + struct.pack("<d", controls[name]))
+        hasher.update(encode_controls(controls))
         return Prefix(hasher)
 
     def row_hasher(
@@ -83,6 +81,38 @@ def _read_layout(prefix: Prefix, inputs: Mapping[str, npt.NDArray[np.generic]]) 
         shared = prefix.layouts[layout] = prefix.hasher.copy()
         shared.update(b"".join([struct.pack("<Q", len(layout)), *map(_encode_layout, layout)]))
     return shared
+
+
+def encode_controls(controls: Mapping[str, Control]) -> bytes:
+    """Return bytes that are the same for equal names, types and values only. Raises TypeError for a
+    value of another type.
+    """
+    parts = [struct.pack("<Q", len(controls))]
+    for name in sorted(controls):
+        parts += [_delimit(name.encode()), _delimit(_encode_control(controls[name]))]
+    return b"".join(parts)
+
+
+def hash_controls(controls: Mapping[str, Control]) -> bytes:
+    """Return 32 bytes that stand for the controls, however long their values are; none for none."""
+    return hashlib.blake2b(encode_controls(controls), digest_size=32).digest() if controls else b""
+
+
+def _encode_control(value: Control) -> bytes:
+    """Encode a value after a byte for its type: 1, 1.0, True, "1" and (1,) all differ."""
+    match value:
+        case bool():
+            return b"b1" if value else b"b0"
+        case int():
+            return b"i%d" % value
+        case float():
+            return b"f" + struct.pack("<d", value)
+        case str():
+            return b"s" + value.encode(errors="surrogatepass")
+        case tuple():
+            return b"t" + b"".join([_delimit(_encode_control(item)) for item in value])
+        case _:
+            raise TypeError(f"a control is {type(value).__name__}")
 
 
 def _delimit(part: bytes) -> bytes:

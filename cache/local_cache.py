@@ -97,6 +97,11 @@ class LocalCache:
         found = self.find([key], count_misses=count_miss)
         return found[0][1].row(0) if found else None
 
+    def holds(self, key: Key) -> bool:
+        """Return whether an answer is stored under the key. This lookup is not counted."""
+        entry = self._find(key)
+        return entry is not None and entry.kept is not None and self._clock() < entry.expires_at
+
     def put_rows(
         self, keys: Sequence[Key], outcomes: Outcomes, at: Sequence[int], ttl_s: float | None = None
     ) -> None:

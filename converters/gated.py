@@ -9,7 +9,7 @@ A converter makes even a meaningless picture look easy, so an answer that the ga
 returned: the row's best answer so far stays the light classifier's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ import onnxruntime
 from pydantic import Field
 
 from converters.cbnet import DISTANCE
+from converters.drawing import choose_outputs, draw_conversion, make_notes, returns_converted
 from core.classifier import (
     Bools,
-    Classifier,
     ClassifierHead,
     FinalStage,
     StageScores,
@@ -31,8 +31,9 @@ from core.classifier import (
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.columns import Onward, Steps
 from core.devices import Device
+from core.explaining import RowPath
 from core.manifest import StageSpec
-from core.messages import Batch, Next
+from core.messages import Array, Batch, Next
 from core.scores import SCORES, Score
 
 LIGHT_LABEL = "light_label"  # the light classifier's label, for the gate
@@ -96,14 +97,18 @@ class ConvertStage:
     net: Net
     max_distance: float
     agree: bool
+    draws: bool  # the net returns the converted picture
 
     def run(self, rows: Batch) -> Steps:
         net, head = self.net, self.net.head
-        logits, distances = net.run(rows, ("logits", *DISTANCE))
+        outputs = choose_outputs(rows, ("logits", *DISTANCE), draws=self.draws)
+        (logits, distances), notes = make_notes(outputs, net.run(rows, outputs))
         found = head.score_rows(logits, distances)
         refused = self._find_rejected(rows, found, distances)
         goes_on = (refused | find_below_requested(rows, found.scores)) & found.finite
-        return head.go_on(found, found.finite & ~refused, net.send_on(rows, goes_on))
+        steps = head.go_on(found, found.finite & ~refused, net.send_on(rows, goes_on))
+        steps.notes = notes
+        return steps
 
     def _find_rejected(
         self, rows: Batch, stage_scores: StageScores, distances: np.ndarray
@@ -116,7 +121,21 @@ class ConvertStage:
         return refused
 
 
-def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertStage | FinalStage]:
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """The pipeline, which can draw what a hard picture was converted to."""
+
+    digest: bytes
+    first: str
+    stages: Mapping[str, LightStage | ConvertStage | FinalStage]
+    direct: Next | None
+    draws: bool
+
+    def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
+        return draw_conversion(inputs, path)
+
+
+def build(directory: Path, device: Device) -> Gated:
     """Open the three nets. Raises ModelDirectoryError, which names the directory and the fault."""
     route = read_classifier(directory)
     route.check_stage_count(3, 3)
@@ -125,12 +144,15 @@ def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertSta
     light, convert, full = route.manifest.stages
     light_net = _open_net(route, light, score, convert.name)
     convert_net = _open_net(route, convert, score, full.name, DISTANCE)
+    draws = returns_converted(convert_net.session)
     stages: dict[str, LightStage | ConvertStage | FinalStage] = {
         light.name: LightStage(light.name, light_net),
-        convert.name: ConvertStage(convert.name, convert_net, options.max_distance, options.agree),
+        convert.name: ConvertStage(
+            convert.name, convert_net, options.max_distance, options.agree, draws
+        ),
         full.name: route.open_final(full, score),
     }
-    return Classifier(route.manifest.digest, light.name, stages, Next(full.name, {}))
+    return Gated(route.manifest.digest, light.name, stages, Next(full.name, {}), draws)
 
 
 def _open_net(

@@ -6,6 +6,7 @@ converts it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from core.messages import Array, Next, Outcome, Outcomes, StateHandle, Step
 
 NOWHERE = -1
+NO_NOTES: Mapping[str, Array] = MappingProxyType({})
 
 
 class Onward(NamedTuple):
@@ -31,7 +33,7 @@ class Steps(Sequence[Step]):
     A row with an answer that does not go on is done; a row with neither has failed.
     """
 
-    __slots__ = ("_places", "answered", "answers", "macs", "onward", "rows")
+    __slots__ = ("_places", "answered", "answers", "macs", "notes", "onward", "rows")
 
     def __init__(
         self,
@@ -40,12 +42,15 @@ class Steps(Sequence[Step]):
         answers: Outcomes | None,  # the best answers so far; None: no row has one
         answered: npt.NDArray[np.bool_] | None = None,  # [N] which rows have one; None: all
         onward: Sequence[Onward] = (),
+        # [N, ...] for the pictures of explanations; only where `rows.controls` has `explain`
+        notes: Mapping[str, Array] = NO_NOTES,
     ) -> None:
         self.rows = rows
         self.macs = macs
         self.answers = answers
         self.answered = answered
         self.onward = onward
+        self.notes = notes
         self._places: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:

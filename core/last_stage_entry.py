@@ -7,7 +7,7 @@ inputs, running the earlier stages would be wasted compute.
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from core.messages import Next, Pipeline
+from core.messages import Control, Next, Pipeline
 
 LAST_STAGE_ONLY = 1.0  # as `min_confidence`
 
@@ -25,5 +25,5 @@ def find_last_stage_entry(pipeline: Pipeline) -> Next | None:
     return pipeline.direct if isinstance(pipeline, LastStageEntry) else None
 
 
-def wants_last_stage(controls: Mapping[str, float]) -> bool:
+def wants_last_stage(controls: Mapping[str, Control]) -> bool:
     return bool(controls) and controls.get("min_confidence") == LAST_STAGE_ONLY

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from core.datatypes import DATATYPES
 from core.errors import ModelDirectoryError
 from core.files import open_regular, read_regular
+from core.parameters import MAX_PARAMETERS, ParameterName, ParameterSpec
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
@@ -106,6 +107,7 @@ class Manifest(_Frozen):
     labels: tuple[str, ...] = ()
     picture: PictureSpec | None = None
     cache: CacheSpec = CacheSpec()
+    parameters: dict[ParameterName, ParameterSpec] = Field(default={}, max_length=MAX_PARAMETERS)
     stages: tuple[StageSpec, ...] = Field(min_length=1)
     options: dict[str, Any] = {}  # the pipeline kind's own; it validates them
     files: dict[str, FileSpec]

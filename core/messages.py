@@ -23,7 +23,10 @@ StoppedBy = Literal["confidence", "last_stage", "deadline", "energy", "cache"]
 # Empty: in a stream, the row may have a further answer. `failed`: in a request with `partial`.
 Ended = StoppedBy | Literal["", "failed"]
 
-NO_CONTROLS: Mapping[str, float] = MappingProxyType({})
+# A parameter's value: a bool, int, float or str, or a tuple of one of them. The name decides which.
+Control = Any
+
+NO_CONTROLS: Mapping[str, Control] = MappingProxyType({})
 NO_ERRORS: Mapping[int, str] = MappingProxyType({})
 
 
@@ -50,7 +53,9 @@ class Batch:
     """A stage's input: collated rows of any number of requests."""
 
     inputs: Mapping[str, Array]  # leading dimension = rows; ragged inputs as lists
-    controls: Mapping[str, np.ndarray]  # one value per row; NaN where a row does not set it
+    # One value per row. `min_confidence` is there if a row sets it, with NaN for the others; the
+    # route's declared parameters always are: float64, int64, bool, or objects (str, tuples).
+    controls: Mapping[str, np.ndarray]
     states: Sequence[StateHandle | None]  # state that the row's earlier step left on the device
 
 
@@ -139,7 +144,7 @@ class Request(NamedTuple):
     version: str | None = None  # None: the newest
     deadline: float | None = None  # an instant of time.monotonic(), seconds
     energy_mj: float | None = None
-    controls: Mapping[str, float] = NO_CONTROLS  # min_confidence, beta, seed ...
+    controls: Mapping[str, Control] = NO_CONTROLS  # min_confidence; declared ones, no defaults
     no_cache: bool = False
     partial: bool = False  # a row that fails does not fail the others
     stream: bool = False

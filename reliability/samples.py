@@ -15,6 +15,7 @@ from core.datatypes import DATATYPES
 from core.devices import CpuDevice
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
+from core.parameters import find_defaults
 from routes.loading import find_routes, load_route
 from routes.offline import run_offline
 from routes.walk import UNREACHABLE_CONFIDENCE
@@ -66,8 +67,10 @@ def _sample_route(
     if spec.datatype == "BYTES":
         given = np.vectorize(bytes.decode, otypes=[object])(rows)  # as endpoints give it
     inputs = {spec.name: given}
-    walked = run_offline(route.pipeline, inputs, device, {"min_confidence": UNREACHABLE_CONFIDENCE})
-    ran = run_offline(route.pipeline, inputs, device, controls)
+    defaults = find_defaults(route.manifest.parameters)
+    everywhere = {**defaults, "min_confidence": UNREACHABLE_CONFIDENCE}
+    walked = run_offline(route.pipeline, inputs, device, everywhere)
+    ran = run_offline(route.pipeline, inputs, device, {**defaults, **controls})
     samples: list[Sample] = []
     for row, whole, asked in zip(rows, walked, ran, strict=True):
         assert asked.outcome is not None

@@ -16,6 +16,7 @@ from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import Outcome, Pipeline
+from core.parameters import find_defaults
 from routes.offline import run_offline
 from routes.scanning import scan_routes
 from routes.table import PIPELINES
@@ -57,7 +58,8 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
 def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:
     """Run one row of zeros through every stage. Raises ModelDirectoryError."""
     inputs = {name: array[None] for name, array in make_zero_row(manifest).items()}
-    controls = {"min_confidence": UNREACHABLE_CONFIDENCE}
+    defaults = find_defaults(manifest.parameters)
+    controls = {**defaults, "min_confidence": UNREACHABLE_CONFIDENCE}
     try:
         (row,) = run_offline(pipeline, inputs, device, controls)
     except Exception as error:  # a runtime may raise anything on a broken graph

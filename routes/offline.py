@@ -6,11 +6,19 @@ Slow and simple: the reference for tests of the engine, and the trial run at loa
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.devices import Device
 from core.last_stage_entry import find_last_stage_entry, wants_last_stage
-from core.messages import NO_CONTROLS, Array, Batch, Outcome, Pipeline, StateHandle, Step
+from core.messages import (
+    NO_CONTROLS,
+    Array,
+    Batch,
+    Control,
+    Outcome,
+    Pipeline,
+    StateHandle,
+    Step,
+)
+from core.parameters import make_column
 from routes.walk import walk
 
 
@@ -28,13 +36,14 @@ def run_offline(
     pipeline: Pipeline,
     inputs: Mapping[str, Array],
     device: Device,
-    controls: Mapping[str, float] = NO_CONTROLS,
+    controls: Mapping[str, Control] = NO_CONTROLS,
 ) -> list[OfflineRow]:
-    """Run each row by itself until it is done; the inputs' leading dimension is rows."""
+    """Run each row by itself until it is done; the inputs' leading dimension is rows. `controls`
+    hold every parameter that the route declares (`core.parameters.find_defaults`).
+    """
     rows = len(next(iter(inputs.values())))
-    arrays = {name: np.array([value], dtype=np.float64) for name, value in controls.items()}
     return [
-        _run_row(pipeline, {name: array[row] for name, array in inputs.items()}, device, arrays)
+        _run_row(pipeline, {name: array[row] for name, array in inputs.items()}, device, controls)
         for row in range(rows)
     ]
 
@@ -43,21 +52,20 @@ def _run_row(
     pipeline: Pipeline,
     inputs: Mapping[str, Array],
     device: Device,
-    controls: Mapping[str, np.ndarray],
+    controls: Mapping[str, Control],
 ) -> OfflineRow:
     entry = pipeline.first
     direct = find_last_stage_entry(pipeline)
-    if direct is not None and wants_last_stage(
-        {name: float(one[0]) for name, one in controls.items()}
-    ):
+    if direct is not None and wants_last_stage(controls):
         entry, inputs = direct.stage, {**inputs, **direct.inputs}
     outcome: Outcome | None = None
     stages: list[str] = []
     steps: list[Step] = []
+    columns = {name: make_column([value], [1]) for name, value in controls.items()}
 
     def run(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
         collated = {name: device.collate([array]) for name, array in inputs.items()}
-        (step,) = pipeline.stages[stage].run(Batch(collated, controls, [state]))
+        (step,) = pipeline.stages[stage].run(Batch(collated, columns, [state]))
         return step
 
     for stage, step in walk(entry, inputs, run):

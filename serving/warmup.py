@@ -16,7 +16,8 @@ from cache.fingerprint import Fingerprinter
 from cache.local_cache import LocalCache
 from core.columns import repeat_row
 from core.devices import Device
-from core.messages import Array, Batch, StateHandle, Step
+from core.messages import Array, Batch, Control, StateHandle, Step
+from core.parameters import make_column
 from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row, release, walk
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.lanes import Lane
@@ -33,9 +34,10 @@ def warm_up(served: ServedRoute, device: Device) -> None:
     """
 
     def measure(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
-        return _measure(served.lanes[stage], inputs, state, device)
+        return _measure(served.lanes[stage], inputs, state, controls, device)
 
     served.cache_row_s = measure_cache_row(served)
+    controls = {**served.defaults, "min_confidence": UNREACHABLE_CONFIDENCE}
     entry, inputs = served.entry.stage.name, make_zero_row(served.manifest)
     unseen = set(served.lanes)
     with closing(walk(entry, inputs, measure)) as steps:
@@ -70,12 +72,16 @@ def measure_cache_row(served: ServedRoute) -> float:
 
 
 def _measure(
-    lane: Lane, inputs: Mapping[str, Array], state: StateHandle | None, device: Device
+    lane: Lane,
+    inputs: Mapping[str, Array],
+    state: StateHandle | None,
+    controls: Mapping[str, Control],
+    device: Device,
 ) -> Step:
     def run(rows: int) -> tuple[float, Step]:
         batch = Batch(
             {name: device.collate([array] * rows) for name, array in inputs.items()},
-            {"min_confidence": np.full(rows, UNREACHABLE_CONFIDENCE)},
+            {name: make_column([value], [rows]) for name, value in controls.items()},
             [state] * rows,
         )
         started = time.perf_counter()

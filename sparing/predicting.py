@@ -17,6 +17,7 @@ from core.devices import CpuDevice
 from core.errors import SparingError, StageFailed, UnknownRoute
 from core.manifest import Manifest, PictureSpec
 from core.messages import Outcome
+from core.parameters import find_defaults
 from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
 from serving.pictures.pictures import Row, open_picture, read_row
@@ -90,7 +91,8 @@ def _predict_row(
     loaded: LoadedRoute, device: CpuDevice, spec: PictureSpec, picture: Path, row: Row
 ) -> Prediction:
     began_s = time.perf_counter()
-    (done,) = run_offline(loaded.pipeline, {spec.input: row[None]}, device)
+    defaults = find_defaults(loaded.manifest.parameters)
+    (done,) = run_offline(loaded.pipeline, {spec.input: row[None]}, device, defaults)
     latency_ms = (time.perf_counter() - began_s) * 1e3
     if done.outcome is None:
         raise StageFailed(f"{picture}: stage {done.stages[-1]} gave no answer")

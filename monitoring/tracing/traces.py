@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from core.explaining import RowPath
+
 MAX_SPANS = 64  # of one request; further ones are only counted
 
 AttributeValue = str | int
@@ -30,6 +32,10 @@ class Trace(Protocol):
     @property
     def is_recording(self) -> bool:
         """Whether this trace records anything."""
+
+    @property
+    def path(self) -> RowPath | None:
+        """The path of the request's row, if it is to be explained."""
 
     @property
     def id(self) -> str:
@@ -64,6 +70,7 @@ class SampledTrace:
         "ended",
         "error",
         "parent",
+        "path",
         "spans",
         "trace_id",
     )  # fmt: skip
@@ -80,6 +87,7 @@ class SampledTrace:
         self.attributes: dict[str, AttributeValue] = {}
         self.spans: list[TracedSpan] = []
         self.dropped = 0  # spans over the limit
+        self.path: RowPath | None = None
         self._since = self.began
         self._marked = self.began  # the end of the last mark
         self._tell = tell
@@ -122,6 +130,7 @@ class _NoTrace:
 
     __slots__ = ()
     is_recording = False
+    path = None
     id = ""
 
     def describe(self, **attributes: AttributeValue) -> None:
@@ -141,3 +150,12 @@ class _NoTrace:
 
 
 NO_TRACE: Trace = _NoTrace()
+
+
+def record_path(trace: Trace) -> tuple[SampledTrace, RowPath]:
+    """Return a trace that also records the path of the request's row, and that path. It is the
+    given trace if that one records, else one that is not sent anywhere.
+    """
+    recording = trace if isinstance(trace, SampledTrace) else SampledTrace(0, None, lambda _: None)
+    path = recording.path = RowPath(recording.began)
+    return recording, path

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cache.fingerprint import Fingerprinter, Prefix
+from cache.fingerprint import Fingerprinter, Prefix, encode_controls
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.messages import Key, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
@@ -24,6 +24,7 @@ from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
 _PREFIXES = 1024
+_MAX_CONTROLS_BYTES = 256  # of a remembered prefix
 # A caller's waiting rows may be so many times the free ones: 8 of 9 parts if it is alone.
 FREE_SHARE_DIVISOR = 8
 
@@ -79,15 +80,17 @@ class Admission:
         return self._fingerprinter.row_hasher(prefix, request.inputs)
 
     def _request_prefix(self, served: ServedRoute, request: Request) -> Prefix:
-        controls = tuple(sorted(request.controls.items())) if request.controls else ()
+        controls = encode_controls(request.controls) if request.controls else b""
         name = (served.digest, served.name, request.tenant, controls)
         prefix = self._prefixes.get(name)
         if prefix is None:
             if len(self._prefixes) >= _PREFIXES:
                 self._prefixes.clear()
-            prefix = self._prefixes[name] = self._fingerprinter.prefix(
+            prefix = self._fingerprinter.prefix(
                 request.tenant, served.name, served.pipeline.digest, request.controls
             )
+            if len(controls) <= _MAX_CONTROLS_BYTES:
+                self._prefixes[name] = prefix
         return prefix
 
 

@@ -6,6 +6,7 @@ from core.errors import UnknownRoute
 from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
 from core.messages import Pipeline
+from core.parameters import find_defaults
 from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
@@ -22,6 +23,7 @@ class ServedRoute:
 
     __slots__ = (
         "cache_row_s",
+        "defaults",
         "digest",
         "direct",
         "entry",
@@ -52,6 +54,7 @@ class ServedRoute:
         self.is_cached = is_cached and manifest.cache.enabled
         self.cache_row_s = 0.0  # seconds of the local cache for a row; measured at warm-up
         self.failed = make_failed_outcomes(manifest.outputs)
+        self.defaults = find_defaults(manifest.parameters)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar

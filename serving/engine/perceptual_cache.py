@@ -15,6 +15,7 @@ import numpy as np
 
 from cache.audit import Audit
 from cache.caller_audits import CallerAudits
+from cache.fingerprint import hash_controls
 from cache.perceptual import Bounds, Pictures, Sketch, sketch_pictures
 from cache.perceptual_cache import Entry, PerceptualCache
 from core.errors import ModelDirectoryError
@@ -96,9 +97,8 @@ class PerceptualRoute:
             return {}, {}
         if len(rows) < len(pictures):
             pictures = pictures[list(rows)]
-        controls = tuple(sorted(request.controls.items())) if request.controls else ()
-        namespace = (request.tenant, controls)
-        least = request.controls.get("min_confidence", 0.0) if controls else 0.0
+        namespace = (request.tenant, hash_controls(request.controls))
+        least = request.controls.get("min_confidence", 0.0) if request.controls else 0.0
         known: dict[int, Outcome] = {}
         probes: dict[int, Probe] = {}
         for row, sketch in zip(rows, self._sketch(pictures), strict=True):

@@ -25,8 +25,12 @@ def choose_route(
             f"no route serves the task {task[:128]!r}; there are {sorted(catalog.tasks())[:20]}"
         )
     cheapest_first = sorted(routes, key=lambda route: route.manifest.expected_macs)
-    inputs = cheapest_first[0].manifest.inputs  # endpoints check the task's requests against these
-    cheapest_first = [route for route in cheapest_first if route.manifest.inputs == inputs]
+    first = cheapest_first[0].manifest  # endpoints check the task's requests against this one
+    cheapest_first = [
+        route
+        for route in cheapest_first
+        if (route.manifest.inputs, route.manifest.parameters) == (first.inputs, first.parameters)
+    ]
     if deadline is None:
         return cheapest_first[0]
     return _first_in_time(cheapest_first, deadline, predict_s)

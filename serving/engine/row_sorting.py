@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.columns import take_rows
+from core.explaining import EXPLAIN
 from core.messages import Array, Key, RowAnswers
 from serving.engine.calls import Call
 from serving.engine.entry_points import EntryPoint
@@ -74,6 +75,10 @@ def make_block(
         inputs = {name: take_rows(array, rows) for name, array in given.items()}
     for name, value in extra_inputs.items():
         inputs[name] = np.repeat(value[None], len(rows), axis=0)
-    return Block(
-        lane, call, rows, inputs, call.request.controls, shared or None, due, call.started, claim
-    )
+    controls = call.request.controls
+    if call.served.defaults:
+        controls = {**call.served.defaults, **controls}
+    path = call.trace.path
+    if path is not None and path.wants_picture:
+        controls = {**controls, EXPLAIN: 1.0}
+    return Block(lane, call, rows, inputs, controls, shared or None, due, call.started, claim)

@@ -62,7 +62,7 @@ class ParsedRequest(NamedTuple):
 def decode_request(message: Message, manifest: Manifest, *, stream: bool) -> ParsedRequest:
     """Read a whole request and check it before it costs any work. Raises InvalidInput."""
     inputs = decode_inputs(message, manifest)
-    parameters = read_parameters(decode_parameters(message))
+    parameters = read_parameters(decode_parameters(message), manifest.parameters)
     outputs = [_name_output(output) for output in message.outputs]
     select_outputs(manifest, outputs)
     check_id(message.id)

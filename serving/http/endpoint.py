@@ -26,6 +26,7 @@ from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, ClientGone, HeaderMap
 from serving.http.connections import ConnectionLimits, Connections
+from serving.http.explain.endpoint import ExplainEndpoint
 from serving.http.infer.json_large import LARGE_BYTES, takes_text
 from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import KnownHeader, RepeatedHeaders, read_again
@@ -114,11 +115,16 @@ class HttpEndpoint:
             lambda: engine.draining,
         )
         self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies)
+        explain = ExplainEndpoint(
+            engine, metrics, tracing, self._bodies, self._predict.pictures, self._offload,
+            settings.max_body_bytes,
+        )  # fmt: skip
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
             "predict": Endpoint("POST", self._predict.answer),
+            "explain": Endpoint("POST", explain.answer),
             **make_info_endpoints(engine, metrics),
         }
 

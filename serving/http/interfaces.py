@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from cache.local_cache import LocalCache
 from core.errors import SparingError
 from core.messages import Key, Reply, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
@@ -19,6 +20,8 @@ class Engine(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+    @property
+    def memory(self) -> LocalCache: ...
     @property
     def draining(self) -> bool: ...
     def health(self) -> Health: ...

@@ -1,7 +1,9 @@
 """The OpenAPI document of the HTTP endpoint, as a literal; tests compare it with real responses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from core.manifest import Manifest
 
 Node = dict[str, Any]  # a part of a JSON document
 
@@ -10,6 +12,16 @@ _NUMBER: Node = {"type": "number"}
 _COUNT: Node = {"type": "integer", "minimum": 0}
 _FLAG: Node = {"type": "boolean"}
 _SHAPE: Node = {"type": "array", "items": {"type": "integer", "minimum": -1}}
+
+_LENGTH: Node = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "Length of the JSON in bytes; the inputs' bytes follow it.",
+    "schema": _COUNT,
+}
+_OWN_PARAMETERS = (
+    "A route's own parameters stand in the schema Parameters.<route> and in GET /v1/routes."
+)
 
 FAILURES: Mapping[str, str] = {
     "400": "The request is invalid; the error names the field, what was given and what is allowed.",
@@ -24,8 +36,8 @@ FAILURES: Mapping[str, str] = {
 }
 
 
-def make_document(version: str) -> Node:
-    """Return the whole document."""
+def make_document(version: str, manifests: Iterable[Manifest] = ()) -> Node:
+    """Return the whole document, with the parameters that the served routes declare."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -34,7 +46,18 @@ def make_document(version: str) -> Node:
             "description": "Adaptive inference over the Open Inference Protocol v2.",
         },
         "paths": {**_operations(), **_routes(), **_models()},
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": {**_SCHEMAS, **_describe_parameters(manifests)}},
+    }
+
+
+def _describe_parameters(manifests: Iterable[Manifest]) -> Node:
+    return {
+        f"Parameters.{manifest.route}": {
+            "type": "object",
+            "properties": {name: spec.schema_of() for name, spec in manifest.parameters.items()},
+        }
+        for manifest in manifests
+        if manifest.parameters
     }
 
 
@@ -98,11 +121,41 @@ def _routes() -> Node:
             "parameters": [_path("route")],
             "post": {
                 "summary": "Answer one picture, or a list of pictures.",
+                "description": f"{_OWN_PARAMETERS} In a query, a list is a JSON list's text.",
                 "parameters": query,
                 "requestBody": {"required": True, "content": pictures},
                 "responses": _responses(_ref("Prediction"), *FAILURES),
             },
         },
+        "/v1/routes/{route}/explain": {
+            "parameters": [_path("route")],
+            "post": _explain(pictures, query),
+        },
+    }
+
+
+def _explain(pictures: Node, query: list[Node]) -> Node:
+    responses = _responses(_ref("Explanation"), *FAILURES)
+    responses["200"]["content"]["image/png"] = pictures["image/png"]
+    responses["406"] = {
+        "description": "The client accepts only image/png, and the route draws no picture.",
+        "content": _json(_ref("Error")),
+    }
+    either = [pictures["application/json"]["schema"], _ref("InferRequest")]
+    return {
+        "summary": "Answer one input, and explain its path through the stages.",
+        "description": "The body of a prediction with one picture, or of an inference with one row."
+        " An error after the request's admission comes with the path so far.",
+        "parameters": [*query, _LENGTH],
+        "requestBody": {
+            "required": True,
+            "content": {
+                **pictures,
+                "application/json": {"schema": {"anyOf": either}},
+                "application/octet-stream": pictures["image/png"],
+            },
+        },
+        "responses": responses,
     }
 
 
@@ -124,18 +177,12 @@ def _models() -> Node:
 
 
 def _infer() -> Node:
-    length = {
-        "name": "Inference-Header-Content-Length",
-        "in": "header",
-        "description": "Length of the JSON in bytes; the inputs' bytes follow it.",
-        "schema": _COUNT,
-    }
     binary = {"schema": {"type": "string", "format": "binary"}}
     responses = _responses(_ref("InferResponse"), *FAILURES)
     responses["200"]["content"]["application/octet-stream"] = binary
     return {
         "summary": "Answer tensors, as JSON or with the binary tensor extension.",
-        "parameters": [length],
+        "parameters": [_LENGTH],
         "requestBody": {
             "required": True,
             "content": {
@@ -203,10 +250,59 @@ _COMPUTE: Node = {
     "compute_output": _DURATION,
 }
 _PARAMETERS: Node = {"type": "object"}
+_OPTIONAL_NUMBER: Node = {"type": ["number", "null"]}
 _STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "cache"]}
+_ANSWER = _object(
+    {
+        "label": {"type": "integer"},
+        "label_name": _TEXT,
+        "probabilities": _list(_NUMBER),
+        "similar": {"const": True},
+    },
+    confidence=_NUMBER,
+    exit=_TEXT,
+    stopped_by=_STOPPED_BY,
+    cached=_FLAG,
+    macs=_COUNT,
+    energy_mj=_OPTIONAL_NUMBER,
+    latency_ms=_NUMBER,
+)
 
 _SCHEMAS: Mapping[str, Node] = {
-    "Error": _object(error=_TEXT),
+    "Error": _object({"explanation": _ref("Explanation")}, error=_TEXT),
+    "Explanation": _object(
+        {"energy_source": _TEXT, "answer": _ANSWER, "why": _TEXT},
+        route=_TEXT,
+        version=_TEXT,
+        digest=_TEXT,
+        pipeline=_TEXT,
+        certificate=_TEXT,
+        parameters={"type": "object"},
+        cache=_object(
+            state={"enum": ["hit", "similar", "miss", "joined", "not used"]},
+            tier={"enum": [None, 1, 2]},
+            stored=_FLAG,
+        ),
+        stages=_list(
+            _object(
+                stage=_TEXT,
+                result={"enum": ["answered", "continued", "failed"]},
+                passed=_FLAG,
+                next={"type": ["string", "null"]},
+                threshold=_OPTIONAL_NUMBER,
+                confidence=_OPTIONAL_NUMBER,
+                outputs={"type": "object"},
+                queue_ms=_NUMBER,
+                device_ms=_NUMBER,
+                cpu_ms=_NUMBER,
+                batch_rows=_COUNT,
+                macs=_COUNT,
+                energy_mj=_OPTIONAL_NUMBER,
+            )
+        ),
+        not_run=_list(_TEXT),
+        runs_dropped=_COUNT,
+    ),
     "Readiness": _object({"name": _TEXT, "error": _TEXT}, ready=_FLAG),
     "Server": _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
     "Model": _object(
@@ -251,6 +347,7 @@ _SCHEMAS: Mapping[str, Node] = {
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
         explanations=_list(_SPEC),
+        parameters={"type": "object"},
         cache=_object(enabled=_FLAG, ttl_s=_NUMBER, perceptual={"type": ["object", "null"]}),
         profile={"type": "object"},
     ),
@@ -259,6 +356,7 @@ _SCHEMAS: Mapping[str, Node] = {
             "id": _TEXT,
             "parameters": {
                 "type": "object",
+                "description": _OWN_PARAMETERS,
                 "properties": {
                     "timeout_ms": {"type": ["number", "string"]},
                     "timeout": {"type": ["number", "string"], "description": "Microseconds."},
@@ -291,22 +389,6 @@ _SCHEMAS: Mapping[str, Node] = {
     "Prediction": _object(
         {"similar": _SIMILAR},
         **_REPLY,
-        answers=_list(
-            _object(
-                {
-                    "label": {"type": "integer"},
-                    "label_name": _TEXT,
-                    "probabilities": _list(_NUMBER),
-                    "similar": {"const": True},
-                },
-                confidence=_NUMBER,
-                exit=_TEXT,
-                stopped_by=_STOPPED_BY,
-                cached=_FLAG,
-                macs=_COUNT,
-                energy_mj={"type": ["number", "null"]},
-                latency_ms=_NUMBER,
-            )
-        ),
+        answers=_list(_ANSWER),
     ),
 }

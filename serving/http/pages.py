@@ -80,7 +80,8 @@ class _InfoEndpoints:
         return 200, [(b"content-type", content_type.encode())], body
 
     async def openapi(self, _http_request: HttpRequest) -> Response:
-        return _ok(make_document(read_version()))
+        manifests = [served.manifest for served in self._engine.catalog.newest()]
+        return _ok(make_document(read_version(), manifests))
 
     async def statistics(self, http_request: HttpRequest) -> Response:
         target = http_request.target

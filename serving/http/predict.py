@@ -40,7 +40,7 @@ class PredictEndpoint:
         self._bodies = bodies
         self._decoding = open_decode_pool(settings)
         limits = PictureLimits(settings.max_picture_pixels, settings.max_decode_bytes)
-        self._pictures = PictureReader(limits, self._decoding)
+        self.pictures = PictureReader(limits, self._decoding)
 
     def close(self) -> None:
         """End the decoding threads."""
@@ -83,7 +83,7 @@ class PredictEndpoint:
         """Decode and answer; all of it ends if the client disconnects."""
         route = http_request.target.route
         request = await read_picture_request(
-            body, served.manifest, route, query, self._pictures, http_request.caller
+            body, served.manifest, route, query, self.pictures, http_request.caller
         )
         admitted = follow(trace, self._engine.admit(request))
         return admitted, await self._engine.answer(request, admitted)

@@ -115,8 +115,8 @@ def parse_path(path: str) -> Target | None:
     if (fixed := FIXED.get(path)) is not None:
         return fixed
     match path.split("/"):
-        case ["", "v1", "routes", route, "predict"] if route:
-            return Target("predict", route)
+        case ["", "v1", "routes", route, "predict" | "explain" as endpoint] if route:
+            return Target(endpoint, route)
         case ["", "v2", "repository", "models", route, "load" | "unload"] if route:
             return Target("change")
         case ["", "v2", "models", route, "versions", version, *rest] if route and version:

@@ -52,6 +52,7 @@ def describe_route(
             {"name": name, "datatype": fact.datatype, "shape": [-1]}
             for name, fact in EXPLANATIONS.items()
         ],
+        "parameters": {name: spec.schema_of() for name, spec in manifest.parameters.items()},
         "labels": manifest.labels,
         "picture": None if manifest.picture is None else manifest.picture.model_dump(),
         "cache": {**manifest.cache.model_dump(), "perceptual": similar},
@@ -63,7 +64,7 @@ def describe_reply(reply: Reply, manifest: Manifest) -> JsonObject:
     """Return the reply of the picture endpoint: the facts of the tensors, one object for each
     picture.
     """
-    answers = [_describe_answer(answer, manifest.labels) for answer in reply.answers]
+    answers = [describe_answer(answer, manifest.labels) for answer in reply.answers]
     return {**response_parameters(reply), "answers": answers}
 
 
@@ -86,7 +87,8 @@ def _describe_durations(found: InferStatistics | BatchStatistics) -> JsonObject:
     }
 
 
-def _describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
+def describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
+    """Return one answer with its facts and all its outputs."""
     facts: JsonObject = {
         "confidence": answer.outcome.confidence,
         "exit": answer.outcome.exit,
@@ -98,14 +100,17 @@ def _describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
     }
     if answer.similar:
         facts["similar"] = True
-    outputs: JsonObject = {name: _plain(array) for name, array in answer.outcome.outputs.items()}
+    outputs: JsonObject = {
+        name: make_plain(array) for name, array in answer.outcome.outputs.items()
+    }
     label = outputs.get("label")
     if isinstance(label, int) and 0 <= label < len(labels):
         outputs = {"label_name": labels[label], **outputs}
     return {**facts, **outputs}
 
 
-def _plain(array: Any) -> object:  # an array or a numpy scalar
+def make_plain(array: Any) -> object:  # an array or a numpy scalar
+    """Return an output in a form that orjson writes."""
     whole = np.asarray(array)
     if whole.dtype == np.object_:
         return [as_bytes(item).decode(errors="replace") for item in whole.flat]

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from core.datatypes import DATATYPES
 from core.errors import BodyTooLarge, InvalidInput
 from core.manifest import Manifest, TensorSpec
-from core.messages import NO_CONTROLS
+from core.messages import NO_CONTROLS, Control
+from core.parameters import NO_DECLARED, DeclaredParameters
 
 Tensor = npt.NDArray[Any]
 
@@ -46,7 +47,7 @@ class Parameters(NamedTuple):
 
     timeout_s: float | None = None
     energy_mj: float | None = None
-    controls: Mapping[str, float] = NO_CONTROLS
+    controls: Mapping[str, Control] = NO_CONTROLS
     no_cache: bool = False
     partial: bool = False
 
@@ -213,9 +214,13 @@ def object_array(items: Sequence[object]) -> Tensor:
     return array
 
 
-def read_parameters(given: Mapping[str, object]) -> Parameters:
-    """Return the known parameters. Unknown and reserved ones are ignored, and so is null."""
-    if not given or _KNOWN.isdisjoint(given):
+def read_parameters(
+    given: Mapping[str, object], declared: DeclaredParameters = NO_DECLARED
+) -> Parameters:
+    """Return the known parameters, and those that the route declares. Unknown and reserved ones are
+    ignored, and so is null. Raises InvalidInput.
+    """
+    if not given or (_KNOWN.isdisjoint(given) and declared.keys().isdisjoint(given)):
         return NO_PARAMETERS
     if None in given.values():
         given = {name: value for name, value in given.items() if value is not None}
@@ -225,11 +230,13 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
     if "timeout" in given:  # Triton's, in microseconds, 0 for none
         timeout_s = _number("timeout", given, 0.0, MAX_TIMEOUT_S * 1e6) / 1e6
         timeouts_s += [timeout_s] if timeout_s else []
-    controls = {
+    controls: dict[str, Control] = {
         name: _number(name, given, low, high)
         for name, (low, high) in CONTROLS.items()
         if name in given
     }
+    if declared:
+        controls |= _read_declared(given, declared)
     return Parameters(
         timeout_s=min(timeouts_s, default=None),
         energy_mj=_number("energy_mj", given, 0.0, MAX_ENERGY_MJ) if "energy_mj" in given else None,
@@ -237,6 +244,25 @@ def read_parameters(given: Mapping[str, object]) -> Parameters:
         no_cache=_flag("no_cache", given),
         partial=_flag("partial", given),
     )
+
+
+def _read_declared(given: Mapping[str, object], declared: DeclaredParameters) -> dict[str, Control]:
+    """Return the declared parameters that differ from their defaults: a request that repeats a
+    default has the same cache key as one without it.
+    """
+    controls: dict[str, Control] = {}
+    for name, value in given.items():
+        if (spec := declared.get(name)) is None:
+            continue
+        try:
+            parsed = spec.parse(value)
+        except ValueError:
+            raise InvalidInput(
+                f"parameters.{name}: given {shorten(value)}, allowed {spec.describe()}"
+            ) from None
+        if parsed != spec.default:
+            controls[name] = parsed
+    return controls
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -24,7 +24,7 @@ async def read_picture_request(
     The deadline counts from here, so that decoding is part of it.
     """
     arrived = time.monotonic()
-    parameters = read_parameters(query)
+    parameters = read_parameters(query, manifest.parameters)
     if manifest.picture is None:
         raise InvalidInput(
             f"route {route} takes no pictures, allowed POST /v2/models/{route}/infer"

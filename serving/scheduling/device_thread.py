@@ -17,6 +17,7 @@ import numpy as np
 from core.columns import Steps, as_steps, take_rows
 from core.devices import Device
 from core.messages import Array, Batch, StateHandle, Step
+from core.parameters import make_column
 from monitoring.log_lines import describe_error
 from serving.scheduling.lanes import Lane
 from serving.scheduling.rows.blocks import Block
@@ -175,7 +176,7 @@ def collate(device: Device, blocks: Sequence[Block | _Row]) -> Batch:
         inputs: Mapping[str, Array] = {
             name: device.join([column]) for name, column in first.inputs.items()
         }
-        controls = {name: np.full(rows, value) for name, value in first.controls.items()}
+        controls = {name: make_column([value], [rows]) for name, value in first.controls.items()}
         return Batch(inputs, controls, first.states or [None] * rows)
     for block in blocks:
         if len(block.inputs) != len(first.inputs):  # a different name gives a KeyError
@@ -190,7 +191,7 @@ def _collate_controls(blocks: Sequence[Block | _Row]) -> Mapping[str, np.ndarray
         return {}
     sizes = [len(block) for block in blocks]
     return {
-        name: np.repeat([float(block.controls.get(name, np.nan)) for block in blocks], sizes)
+        name: make_column([block.controls.get(name, np.nan) for block in blocks], sizes)
         for name in names
     }
 

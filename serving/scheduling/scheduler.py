@@ -237,7 +237,7 @@ class Scheduler:
         self._dispatch_due = True  # queue the survivors first, then start the next batch once
         try:
             share(batch, steps, cpu_s)
-            self._finish_batch(lane, batch, steps, run_s, now)
+            self._finish_batch(lane, batch, steps, run_s, cpu_s, now)
         except Exception:
             self._fail_all(lane, [block for block in batch if block.running])
         finally:
@@ -255,7 +255,7 @@ class Scheduler:
         return self._progress.judge(lane, self._clock())
 
     def _finish_batch(
-        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, now: float
+        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, cpu_s: float, now: float
     ) -> None:
         rows = len(steps)
         lane.times.observe(rows, run_s)
@@ -263,7 +263,7 @@ class Scheduler:
         lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s
         if self.traced:
-            trace_batch(lane, batch, started, now)
+            trace_batch(lane, batch, steps, cpu_s, started, now)
         queued_s = [(started - block.queued_at, len(block)) for block in batch]
         results = BatchResults(steps)
         start = escalated = 0

@@ -22,7 +22,7 @@ def _make_keys(
     tenant: str = "",
     route: str = "r",
     digest: bytes = b"d",
-    controls: dict[str, float] | None = None,
+    controls: dict[str, Any] | None = None,
     secret: bytes = SECRET,
 ) -> list[Key]:
     fingerprinter = Fingerprinter(secret)
@@ -122,6 +122,18 @@ def test_the_order_of_inputs_and_controls_does_not_matter() -> None:
 def test_every_control_counts(controls: dict[str, float]) -> None:
     inputs: Inputs = {"image": np.zeros((1, 6), dtype=np.uint8)}
     assert _make_keys(inputs) != _make_keys(inputs, controls=controls)
+
+
+def test_controls_of_different_types_have_different_keys() -> None:
+    inputs: Inputs = {"image": np.zeros((1, 6), dtype=np.uint8)}
+    values: list[Any] = [
+        1, 1.0, True, "1", "b1", (1,), (1.0,), ("1",), (), ("",), ("", ""), ("a", "b"), ("ab",),
+        ("a,b",), 0, 0.0, False, "", 2**70,
+    ]  # fmt: skip
+    keys = [_make_keys(inputs, controls={"x": value})[0] for value in values]
+    assert len(set(keys)) == len(values)
+    with pytest.raises(TypeError, match="NoneType"):
+        _make_keys(inputs, controls={"x": None})
 
 
 def test_a_rows_key_is_the_same_alone_in_a_batch_and_with_other_strides() -> None:

@@ -10,21 +10,20 @@ import onnxruntime
 import pytest
 
 from converters import cbnet, encoder_only
-from core.classifier import Classifier, FinalStage
 from core.devices import CpuDevice, Device
 from core.errors import ModelDirectoryError
-from core.messages import Batch, Step
+from core.messages import Batch, Pipeline, Step
 from core.scores import SCORES, softmax
 from harness.tiny_routes import make_net, make_pictures, make_poison, write_route
 from tests.fakes.tiny_kinds import make_converter, write_cbnet, write_encoder_only
 
 DEVICE = CpuDevice()
 KINDS = [(cbnet.build, write_cbnet), (encoder_only.build, write_encoder_only)]
-Build = Callable[[Path, Device], Classifier[FinalStage]]
+Build = Callable[[Path, Device], Pipeline]
 Write = Callable[..., Path]
 
 
-def _run(pipeline: Classifier[FinalStage], pictures: np.ndarray, **controls: float) -> list[Step]:
+def _run(pipeline: Pipeline, pictures: np.ndarray, **controls: float) -> list[Step]:
     arrays = {name: np.full(len(pictures), value) for name, value in controls.items()}
     batch = Batch({"image": pictures}, arrays, [None] * len(pictures))
     return list(pipeline.stages[pipeline.first].run(batch))

@@ -28,8 +28,8 @@ def write_exits(root: Path, stages: int = 3, seed: int = 0, **arguments: Any) ->
     return write_route(root, seed=seed, pipeline="exits", **arguments)
 
 
-def write_cbnet(root: Path, seed: int = 0, **arguments: Any) -> Path:
-    arguments = {"options": {}, "nets": [make_converter(seed)], **arguments}
+def write_cbnet(root: Path, seed: int = 0, *, draws: bool = False, **arguments: Any) -> Path:
+    arguments = {"options": {}, "nets": [make_converter(seed, draws=draws)], **arguments}
     return write_route(root, seed=seed, pipeline="cbnet", **arguments)
 
 
@@ -91,11 +91,12 @@ def make_segment(index: int, is_last: bool, seed: int = 0) -> onnx.ModelProto:
 
 
 def make_converter(
-    seed: int = 0, poisoned: Literal["logits", "nearest"] = "logits"
+    seed: int = 0, poisoned: Literal["logits", "nearest"] = "logits", *, draws: bool = False
 ) -> onnx.ModelProto:
     """A linear converter with a sigmoid, noisy a little, a linear classifier of what it makes,
     alike that of the light stage, and the mean squared distance to the nearest of a few pictures.
-    A poison picture makes NaN of the one or of the other.
+    A poison picture makes NaN of the one or of the other. With `draws` the net also returns what it
+    makes, as `converted`.
     """
     rng = np.random.default_rng([seed, 1])
     pixels = SIZE * SIZE
@@ -127,6 +128,9 @@ def make_converter(
         helper.make_node("Squeeze", ["nearest", "row"], ["distance"]),
     ]
     outputs = [_floats("logits", CLASSES), _floats("distance")]
+    if draws:
+        nodes.append(helper.make_node("Identity", ["made"], ["converted"]))
+        outputs.append(_floats("converted", pixels))
     return _make_model(nodes, [_image()], outputs, weights)
 
 

@@ -74,6 +74,7 @@ class SmallEngine:
             for manifest in given
         )
         self.cached_rows = CachedRows(LocalCache(2**20), Admission(256))
+        self.memory = LocalCache(1 << 20)
         self.draining = False
         self.state = HEALTHY
         self.failure: Exception | None = None

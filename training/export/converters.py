@@ -43,7 +43,7 @@ def export_classifier(net: nn.Module, path: Path, size: int) -> None:
 
 def export_converter(net: Converter, references: Floats, path: Path, size: int) -> None:
     """Write `image` -> `logits` of the converted picture, `distance` to the nearest reference
-    [R, H, W]: the mean squared difference of pixels in [0, 1].
+    [R, H, W]: the mean squared difference of pixels in [0, 1]; and `converted`, these pixels, flat.
     """
     graph = Graph()
     unit = _read(graph, unit=True)
@@ -56,6 +56,7 @@ def export_converter(net: Converter, references: Floats, path: Path, size: int) 
         outputs={
             "logits": (logits, (_classes(net.classifier),)),
             "distance": (_distance(graph, flat, references), ()),
+            "converted": (flat, (size * size,)),
         },
     )
     path.write_bytes(model.SerializeToString())

@@ -75,7 +75,7 @@ def read_request(
     given = table.get("parameters") or _NOTHING
     if not isinstance(given, dict):
         raise InvalidInput(f"parameters: given {shorten(given)}, allowed an object")
-    parameters = read_parameters(given)
+    parameters = read_parameters(given, manifest.parameters)
     names, binary = _read_outputs(table.get("outputs"), manifest, given)
     timeout_s = parameters.timeout_s
     request = Request(

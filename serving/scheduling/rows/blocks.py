@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.columns import take_rows
-from core.messages import Array, Key, Outcomes, StateHandle
+from core.messages import Array, Control, Key, Outcomes, StateHandle
 from serving.scheduling.fair_shares import Claim, Share
 from serving.scheduling.rows.interfaces import Probe, Waiter
 
@@ -41,7 +41,7 @@ class Block:
         call: Waiter | None,
         rows: Sequence[int],  # of the call's request, ascending
         inputs: Mapping[str, Array],  # [n, ...]
-        controls: Mapping[str, float],
+        controls: Mapping[str, Control],  # with the route's defaults
         keys: Sequence[Key] | None,  # by row; None: not shared with other requests
         due: float,
         now: float,

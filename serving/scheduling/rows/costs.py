@@ -13,14 +13,19 @@ from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.interfaces import Waiter
 
 
-def share(batch: Sequence[Block], steps: Steps, cpu_s: float) -> None:
+def divide_cpu_s(steps: Steps, cpu_s: float) -> "float | np.ndarray":
     """Divide a batch's CPU time among its rows in proportion to their MACs, evenly if there are
-    none.
+    none: an array, or one number for all.
     """
     macs = steps.macs
-    rows_s: float | np.ndarray = cpu_s / len(steps)
     if not isinstance(macs, int) and (total := int(macs.sum())) > 0:
-        rows_s = cpu_s * macs / total
+        return cpu_s * macs / total
+    return cpu_s / len(steps)
+
+
+def share(batch: Sequence[Block], steps: Steps, cpu_s: float) -> None:
+    """Add each row's part of a batch's CPU time to its costs."""
+    rows_s = divide_cpu_s(steps, cpu_s)
     if isinstance(rows_s, float):
         for block in batch:
             block.device_s += rows_s

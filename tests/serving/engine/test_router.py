@@ -5,6 +5,7 @@ import time
 import pytest
 
 from core.errors import UnknownRoute
+from core.parameters import ParameterSpec
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.engine.router import choose_route
@@ -31,6 +32,15 @@ def needed_s(served: ServedRoute, due: float) -> float:
 def test_the_cheapest_route_in_time_is_chosen(timeout_s: float | None, chosen: str) -> None:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     assert choose_route(Catalog([DEAR, CHEAP]), "auto:toys", deadline, needed_s).name == chosen
+
+
+def test_a_route_with_other_parameters_is_not_an_alternative() -> None:
+    other = route("other", 2.0)
+    declared = {"top": ParameterSpec(type="integer", default=1)}
+    other.manifest = other.manifest.model_copy(update={"parameters": declared})
+    late = time.monotonic() + 0.1
+    chosen = choose_route(Catalog([CHEAP, other]), "auto:toys", late, lambda served, _: 1.0)
+    assert chosen.name == "cheap"
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:

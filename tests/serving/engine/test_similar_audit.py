@@ -52,7 +52,7 @@ def test_an_answer_that_an_audit_proved_wrong_is_not_given_again() -> None:
     async def use(engine: Engine) -> None:
         await answer(engine, A)
         await answer(engine, alter(A, label=2))
-        (entry, _) = similar.memory.find(("", ()), sketch_pictures(A[None])[0], similar._bounds)
+        (entry, _) = similar.memory.find(("", b""), sketch_pictures(A[None])[0], similar._bounds)
         assert entry is not None and int(entry.outcome.outputs["label"]) == 102
 
     with_engine(use, served)

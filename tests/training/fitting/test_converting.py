@@ -147,6 +147,8 @@ def test_the_exported_converter_answers_as_torch_does(tiny_data: DataSet, tmp_pa
             converted = net.autoencoder(torch.from_numpy(pictures)).numpy()
         wanted = ((converted[:, None] - references) ** 2).mean(axis=(2, 3)).min(axis=1)
         assert np.allclose(run_stage(path, pictures, "distance"), wanted, atol=1e-5)
+        made = run_stage(path, pictures, "converted").reshape(converted.shape)
+        assert np.allclose(made, converted, atol=1e-5)
 
 
 def test_a_converted_picture_that_is_its_target_has_no_distance(tmp_path: Path) -> None:
