@@ -11,8 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from converters.gated import ConvertStage, LightStage, build
-from core.classifier import Classifier, FinalStage
+from converters.gated import Gated, build
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
@@ -27,7 +26,6 @@ from tests.fakes.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
 from tests.fakes.toys import with_engine
 
 DEVICE = CpuDevice()
-Gated = Classifier[LightStage | ConvertStage | FinalStage]
 Pictures = np.ndarray
 
 

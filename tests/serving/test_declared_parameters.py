@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 import tritonclient.grpc.aio as triton_grpc
 import tritonclient.http.aio as triton_http
@@ -30,7 +31,7 @@ from serving.process.http_server import HttpServer
 from serving.settings import EngineSettings, ServerSettings
 from serving.warmup import warm_up
 from tests.fakes.toys import ToyPipeline
-from tests.serving.endpoint_client import make_png, visit
+from tests.serving.endpoint_client import INFER, make_png, visit
 from tests.serving.small_engine import SmallEngine, make_manifest
 
 PARAMETERS: dict[str, Any] = {
@@ -243,6 +244,20 @@ def test_a_picture_takes_them_from_its_query() -> None:
         assert engine.requests[0].controls == {"top": 4, "stop": ("a", "b"), "style": "7"}
         bad = await client.post(path, params={"top": "0"}, content=make_png())
         assert bad.json()["error"] == "parameters.top: given '0', allowed an integer from 1 to 9"
+
+    visit(script, lambda: SmallEngine(make_manifest(parameters=PARAMETERS)))
+
+
+def test_a_repeated_header_keeps_its_own_values() -> None:
+    async def script(client: httpx.AsyncClient, engine: SmallEngine) -> None:
+        size = {"binary_data_size": 6}
+        tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 2, 3], "parameters": size}
+        for top in (4, 5, 4, 5):
+            header = orjson.dumps({"inputs": [tensor], "parameters": {"top": top, "stop": ["a"]}})
+            length = {"Inference-Header-Content-Length": str(len(header))}
+            reply = await client.post(INFER, content=header + bytes(6), headers=length)
+            assert reply.is_success
+            assert engine.requests[-1].controls == {"top": top, "stop": ("a",)}
 
     visit(script, lambda: SmallEngine(make_manifest(parameters=PARAMETERS)))
 
