@@ -30,7 +30,7 @@ from core.classifier import (
 )
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.columns import Onward, Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.manifest import StageSpec
 from core.messages import Batch, Next
 from core.scores import SCORES, Score
@@ -118,7 +118,7 @@ class ConvertStage:
 
 def build(directory: Path, device: Device) -> Classifier[LightStage | ConvertStage | FinalStage]:
     """Open the three nets. Raises ModelDirectoryError, which names the directory and the fault."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     route.check_stage_count(3, 3)
     options = route.read_options(GateOptions)
     score = SCORES[options.score]

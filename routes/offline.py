@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.devices import Device
+from core.devices.interface import Device
 from core.last_stage_entry import find_last_stage_entry, wants_last_stage
 from core.messages import NO_CONTROLS, Array, Batch, Outcome, Pipeline, StateHandle, Step
 from routes.walk import walk

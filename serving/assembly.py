@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.collector import Metrics
@@ -144,7 +144,7 @@ async def open_engine(
     settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
     """Yield an engine over all routes that can be loaded. Raises StartupError if there is none."""
-    device = CpuDevice(settings.engine.state_limit_bytes)
+    device = OnnxDevice(settings.engine.state_limit_bytes)
     catalog = Catalog()
     reloader = Reloader(
         settings.routes.directories,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from core.devices import Device
+from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED

@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Array, Batch, StateHandle, Step
 from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row, release, walk
 from serving.engine.catalog import ServedRoute

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
@@ -219,7 +219,7 @@ def test_the_worked_example_stops_where_two_nets_agree(tmp_path: Path) -> None:
     )
     pictures = make_pictures(64)
     pictures[7] = make_poison()
-    device = CpuDevice()
+    device = OnnxDevice()
     pipeline = load_worked_example(tmp_path).build(directory, device)
     rows = run_offline(pipeline, {"image": pictures}, device)
     assert rows[7].outcome is None

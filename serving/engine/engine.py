@@ -12,7 +12,7 @@ from functools import partial
 from itertools import repeat
 
 from cache.local_cache import LocalCache
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Key, Outcomes, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from core.columns import Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Outcomes, StoppedBy
 from serving.scheduling.batch_wait import BatchWait
@@ -227,7 +227,7 @@ class Scheduler:
         return self._worker.device_s()
 
     def _done(
-        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, cpu_s: float
+        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, device_s: float
     ) -> None:
         now = self._clock()
         self._busy_until = self._running = None
@@ -236,7 +236,7 @@ class Scheduler:
         self._batch_wait.begin(now)
         self._dispatch_due = True  # queue the survivors first, then start the next batch once
         try:
-            share(batch, steps, cpu_s)
+            share(batch, steps, device_s)
             self._finish_batch(lane, batch, steps, run_s, now)
         except Exception:
             self._fail_all(lane, [block for block in batch if block.running])

@@ -13,7 +13,7 @@ import pytest
 
 from converters.gated import ConvertStage, LightStage, build
 from core.classifier import Classifier, FinalStage
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
 from core.scores import SCORES, Floats, softmax
@@ -26,7 +26,7 @@ from serving.engine.engine import Engine
 from tests.fakes.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
 from tests.fakes.toys import with_engine
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 Gated = Classifier[LightStage | ConvertStage | FinalStage]
 Pictures = np.ndarray
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest
 from core.messages import Batch, Next, Outcome, Reply, Request, Stage, StateHandle, Step
 from monitoring.metrics.collector import Metrics
@@ -107,7 +107,7 @@ def ask(*values: float, route: str = "toy", **fields: Any) -> Request:  # Any: R
 def with_engine(
     use: Callable[[Engine], Coroutine[Any, Any, T]],
     *routes: ServedRoute,
-    device: CpuDevice | None = None,
+    device: OnnxDevice | None = None,
     **settings: Any,
 ) -> T:
     """Run a coroutine against a live engine, and end the engine whatever happens."""
@@ -117,7 +117,7 @@ def with_engine(
             Catalog(routes),
             EngineSettings(**settings),
             LocalCache(1 << 20),
-            device or CpuDevice(),
+            device or OnnxDevice(),
         )
         try:
             return await asyncio.wait_for(use(engine), 20.0)

@@ -13,14 +13,14 @@ from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.interfaces import Waiter
 
 
-def share(batch: Sequence[Block], steps: Steps, cpu_s: float) -> None:
-    """Divide a batch's CPU time among its rows in proportion to their MACs, evenly if there are
+def share(batch: Sequence[Block], steps: Steps, device_s: float) -> None:
+    """Divide a batch's device time among its rows in proportion to their MACs, evenly if there are
     none.
     """
     macs = steps.macs
-    rows_s: float | np.ndarray = cpu_s / len(steps)
+    rows_s: float | np.ndarray = device_s / len(steps)
     if not isinstance(macs, int) and (total := int(macs.sum())) > 0:
-        rows_s = cpu_s * macs / total
+        rows_s = device_s * macs / total
     if isinstance(rows_s, float):
         for block in batch:
             block.device_s += rows_s
