@@ -117,6 +117,7 @@ class Stepped:
             clock=self.clock,
             make_device_thread=self._make_thread,
         )
+        ((_, self.scheduler),) = self.engine.schedulers
         self.open: list[Call] = []
         self.ends: list[str] = []  # one for every call that was begun or refused
         self.replies: list[tuple[Request, Reply]] = []
