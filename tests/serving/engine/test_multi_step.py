@@ -151,7 +151,7 @@ def test_a_state_without_room_fails_its_row_and_holds_nothing() -> None:
         assert isinstance(got[1], Overloaded)
         assert engine.schedulers.state_bytes() == 0
 
-    with_engine(use, serve(stage), device=OnnxDevice(state_limit_bytes=150))
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
     assert all_freed_once(stage)
 
 
@@ -163,4 +163,4 @@ def test_a_streams_error_reaches_its_reader() -> None:
             async for _ in engine.infer(ask(3, stream=True)):
                 pass
 
-    with_engine(use, serve(stage), device=OnnxDevice(state_limit_bytes=150))
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
