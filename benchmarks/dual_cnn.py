@@ -20,7 +20,7 @@ from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Curves, Panel
 from benchmarks.reporting.tables import Table, plain
 from benchmarks.reporting.targets import Figure, Floats, Target, each, ratio, value
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from harness.load.traffic import Labels, Pictures
 from harness.results import Results, Sample
 from harness.stage_time import StageRun, open_route, run_stages
@@ -159,7 +159,7 @@ def _describe(name: str, found: StageRun, labels: Labels) -> list[Sample]:
 
 def _net(path: Path) -> Run:
     """A bare net: its session and an argmax, less than what a stage does."""
-    session, macs = open_onnx(path), count_macs(path)
+    session, macs = OnnxDevice().open(path), count_macs(path)
 
     def run(pictures: Pictures, batch: int) -> StageRun:
         started, rows = time.thread_time(), len(pictures)

@@ -27,7 +27,7 @@ from core.classifier import (
 )
 from core.classifier_route import read_classifier
 from core.columns import Onward, Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next
 from core.scores import SCORES, Floats, Score, log_softmax
@@ -97,7 +97,7 @@ class CascadeStage:
 
 def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
     """Open every stage's net. Raises ModelDirectoryError, which names the directory and fault."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     specs = route.manifest.stages
     route.check_stage_count(1, 1 if route.manifest.pipeline == "single" else None)
     options = route.read_options(Options)

@@ -25,7 +25,7 @@ from core.classifier_route import (
     read_outputs,
 )
 from core.columns import Onward, Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Batch
 from core.scores import SCORES
 
@@ -57,7 +57,7 @@ class ExitStage:
 
 def build(directory: Path, device: Device) -> Classifier[ExitStage | FinalStage]:
     """Open the segments in the trunk's order. Raises ModelDirectoryError."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     route.check_stage_count(2)
     score = SCORES[route.read_options(Options).score]
     specs = route.manifest.stages

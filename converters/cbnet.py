@@ -18,7 +18,7 @@ from converters.drawing import choose_outputs, draw_conversion, make_notes, retu
 from core.classifier import FinalStage
 from core.classifier_route import Options, Tensors, read_classifier
 from core.columns import Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.explaining import RowPath
 from core.messages import Array, Batch
 from core.scores import SCORES
@@ -62,7 +62,7 @@ class Cbnet:
 
 def build(directory: Path, device: Device) -> Cbnet:
     """Open the net. Raises ModelDirectoryError, which names the directory and the fault."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages
     final = route.open_final(spec, SCORES[route.read_options(Options).score], DISTANCE)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from core.classifier import Classifier, FinalStage
 from core.classifier_route import Options, read_classifier
-from core.devices import Device
+from core.devices.interface import Device
 from core.scores import SCORES
 
 
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:
     """Open the net. Raises ModelDirectoryError, which names the directory and the fault."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     route.check_stage_count(1, 1)
     (spec,) = route.manifest.stages
     stage = route.open_final(spec, SCORES[route.read_options(Options).score])

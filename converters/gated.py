@@ -30,7 +30,7 @@ from core.classifier import (
 )
 from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
 from core.columns import Onward, Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.explaining import RowPath
 from core.manifest import StageSpec
 from core.messages import Array, Batch, Next
@@ -137,7 +137,7 @@ class Gated:
 
 def build(directory: Path, device: Device) -> Gated:
     """Open the three nets. Raises ModelDirectoryError, which names the directory and the fault."""
-    route = read_classifier(directory)
+    route = read_classifier(directory, device)
     route.check_stage_count(3, 3)
     options = route.read_options(GateOptions)
     score = SCORES[options.score]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.classifier import ClassifierHead, FinalStage
 from core.datatypes import OF_ONNX
-from core.devices import open_onnx
+from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
 from core.scores import Score
@@ -35,11 +35,12 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ClassifierRoute:
-    """A route directory, its manifest, and the number of classes that it declares."""
+    """A route directory, its manifest, the number of classes that it declares, and its device."""
 
     directory: Path
     manifest: Manifest
     classes: int
+    device: Device
 
     @property
     def inputs(self) -> Tensors:
@@ -80,7 +81,7 @@ class ClassifierRoute:
 
         A single tensor as `inputs` may have any name. Raises ModelDirectoryError.
         """
-        session = open_onnx(self.directory / spec.file)
+        session: onnxruntime.InferenceSession = self.device.open(self.directory / spec.file)
         place = f"{self.directory / spec.file}: stage {spec.name}"
         found = read_inputs(session)
         taken = inputs if isinstance(inputs, Mapping) else {next(iter(found), "any"): inputs}
@@ -112,13 +113,13 @@ class ClassifierRoute:
         return ModelDirectoryError(f"{self.directory}: {sentence}")
 
 
-def read_classifier(directory: Path) -> ClassifierRoute:
+def read_classifier(directory: Path, device: Device) -> ClassifierRoute:
     """Read and verify the manifest of a route whose outputs are `label` and `probabilities`.
 
     Raises ModelDirectoryError.
     """
     manifest = read_manifest(directory)
-    route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest))
+    route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest), device)
     names = [spec.name for spec in manifest.stages]
     if len(set(names)) < len(names):
         raise route.make_error(f"stages: names {names} are not distinct")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Array, Batch, Outcome, Pipeline, Step
 from harness.load.traffic import Labels, Pictures
 from routes.loading import LoadedRoute, load_route
@@ -38,7 +38,7 @@ def open_route(models: Path, route: str) -> LoadedRoute:
     if not versions:
         raise FileNotFoundError(f"{models} has no route {route}")
     directory = max(versions, key=lambda path: int(path.name))
-    return load_route(directory, CpuDevice())
+    return load_route(directory, OnnxDevice())
 
 
 def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> StageRun:

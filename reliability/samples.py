@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.datatypes import DATATYPES
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, TensorSpec
 from core.messages import NO_CONTROLS
 from core.parameters import find_defaults
@@ -57,7 +57,7 @@ def make_samples(
 def _sample_route(
     directory: Path, count: int, seed: int, controls: Mapping[str, float]
 ) -> list[Sample]:
-    device = CpuDevice()
+    device = OnnxDevice()
     route = load_route(directory, device)
     if len(route.manifest.inputs) != 1:
         return []

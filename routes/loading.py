@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.datatypes import DATATYPES
-from core.devices import Device
+from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import Outcome, Pipeline

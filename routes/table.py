@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from cascades import dual_cnn, exits
 from converters import cbnet, encoder_only, gated
-from core.devices import Device
+from core.devices.interface import Device
 from core.manifest import Manifest
 from core.messages import Pipeline
 

@@ -7,23 +7,22 @@ Every host opens this same assembly. Processes, sockets and signals belong to th
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
-from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.collector import Metrics
-from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.switched_off import NoMetrics
 from monitoring.tracing.sampling import NO_TRACING, Tracing
+from serving.devices import open_devices
 from serving.energy import open_sampler
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.engine.perceptual_cache import PerceptualRoutes
-from serving.engine.perceptual_lookup import count_perceptual
-from serving.engine.remote_cache import count_remote_cache, open_remote_cache
+from serving.engine.remote_cache import open_remote_cache
+from serving.engine_metrics import add_readers
 from serving.grpc.endpoint import GrpcEndpoint
 from serving.http.endpoint import HttpEndpoint
 from serving.open_tracing import open_tracing
@@ -34,6 +33,9 @@ from serving.watcher import Watcher
 # A thread that computes a stage hands its batch back to a busy event loop. Waiting the default 5 ms
 # for the interpreter lock is too long for that.
 _SWITCH_INTERVAL_S = 0.0005
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class StartupError(Exception):
@@ -144,12 +146,12 @@ async def open_engine(
     settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
     """Yield an engine over all routes that can be loaded. Raises StartupError if there is none."""
-    device = CpuDevice(settings.engine.state_limit_bytes)
+    devices = _start(open_devices, settings)
     catalog = Catalog()
     reloader = Reloader(
         settings.routes.directories,
         catalog,
-        device,
+        devices,
         metrics,
         is_cached=settings.cache.enabled,
         similar=PerceptualRoutes(settings.cache.perceptual.routes),
@@ -161,15 +163,12 @@ async def open_engine(
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
         raise StartupError(f"no route could be loaded from {folders}")
-    try:
-        tier, secret = open_remote_cache(settings.cache)
-    except ValueError as error:
-        raise StartupError(str(error)) from error
+    tier, secret = _start(open_remote_cache, settings.cache)
     memory = LocalCache(settings.cache.limit_bytes)
-    engine = Engine(catalog, settings.engine, memory, device, remote_cache=tier, secret=secret)
-    metrics.add_cache_reader(lambda: _count_memory(engine, settings.cache.limit_bytes))
-    metrics.add_perceptual_reader(lambda: count_perceptual(catalog.routes()))
-    metrics.add_reader(lambda: _count_served(engine, settings.engine.max_queued_rows))
+    engine = Engine(
+        catalog, settings.engine, memory, *devices.devices, remote_cache=tier, secret=secret
+    )
+    add_readers(metrics, engine, settings)
     try:
         sampler = open_sampler(settings.energy, metrics, engine.device_s, worker)
     except ValueError as error:
@@ -189,36 +188,12 @@ async def open_engine(
             await tier.close()
 
 
-def _count_memory(engine: Engine, limit_bytes: int) -> CacheCounts:
-    counts = engine.memory.counts()
-    return {
-        "hits": counts.hits,
-        "misses": counts.misses,
-        "stores": counts.stores,
-        "evictions": counts.evictions,
-        "expirations": counts.expirations,
-        "rejected": counts.rejected,
-        "skipped": engine.cached_rows.skipped,
-        "entries": counts.entries,
-        "bytes": counts.size_bytes,
-        "limit_bytes": limit_bytes,
-        **count_remote_cache(engine.lookup),
-    }
-
-
-def _count_served(engine: Engine, limit_rows: int) -> Labelled:
-    routes = engine.catalog.routes()
-    waiting: dict[tuple[str, ...], float] = {}
-    for one in routes:
-        rows = sum(lane.rows + lane.looked_up for lane in one.lanes.values())
-        waiting[one.name,] = waiting.get((one.name,), 0.0) + rows
-    return {
-        "route_info": {
-            (one.name, one.version, one.digest, one.manifest.pipeline): 1.0 for one in routes
-        },
-        "waiting_rows": waiting,
-        "waiting_rows_limit": {(): float(limit_rows)},
-    }
+def _start(make: Callable[[S], T], settings: S) -> T:
+    """Make a part of the server from its settings. Raises StartupError."""
+    try:
+        return make(settings)
+    except ValueError as error:
+        raise StartupError(str(error)) from error
 
 
 def _tune_process() -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from core.devices import Device
 from core.errors import ModelDirectoryError
 from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
@@ -20,6 +19,7 @@ from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
 from routes.scanning import scan_routes
+from serving.devices import RouteDevices
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.warmup import warm_up
@@ -42,7 +42,7 @@ class Reloader:
         self,
         roots: Sequence[Path],
         catalog: Catalog,
-        device: Device,
+        devices: RouteDevices,
         metrics: Metrics | NoMetrics,
         *,
         is_cached: bool,
@@ -50,7 +50,7 @@ class Reloader:
     ) -> None:
         self._roots = roots
         self._catalog = catalog
-        self._device = device
+        self._devices = devices
         self._metrics = metrics
         self._caches = is_cached
         self._similar = similar or PerceptualRoutes({})
@@ -85,6 +85,7 @@ class Reloader:
             names = {one.name for one in served}
             self._forget_others(names)
             self._similar.report_unserved(names)
+            self._devices.report_unserved(names)
         return changed
 
     def _scan(self) -> tuple[list[Path], dict[Path, str]]:
@@ -126,7 +127,8 @@ class Reloader:
         return _Loaded(signature, old.served if old is not None else None)
 
     def _open(self, directory: Path) -> ServedRoute:
-        route = load_route(directory, self._device)
+        device = self._devices.of(directory.resolve().parent.name)
+        route = load_route(directory, device)
         name = route.manifest.route
         counts = self._metrics.add_route(
             name, [stage.name for stage in route.pipeline.stages.values()]
@@ -138,8 +140,9 @@ class Reloader:
             counts,
             is_cached=self._caches,
             similar=self._similar.open(route.manifest),
+            device=device.name,
         )
-        warm_up(served, self._device)
+        warm_up(served, device)
         return served
 
     def _forget_others(self, names: set[str]) -> None:

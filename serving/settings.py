@@ -17,6 +17,8 @@ NO_SECRET = (
 )
 
 
+DEFAULT_DEVICE = "cpu"  # ONNX Runtime on the CPU with one thread, unless the settings change it
+_DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 TENANT_PATTERN = r"[A-Za-z0-9._@:-]{1,64}"
 _TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
 
@@ -161,10 +163,22 @@ class CacheSettings(_Frozen):
 
 
 class RouteSettings(_Frozen):
-    """Where the route directories are, and how often they are checked for changes."""
+    """Where the route directories are, how often they are checked, and which device runs which."""
 
     directories: tuple[Path, ...] = (Path("models"),)
     reload_interval_s: float = Field(gt=0, default=1.0)
+    devices: dict[str, str] = {}  # route to device; DEFAULT_DEVICE runs all others
+
+
+class DeviceSettings(_Frozen):
+    """A device: its runtime, on what hardware, and how much of it."""
+
+    runtime: Literal["onnx", "torch"] = "onnx"
+    providers: tuple[str, ...] = ()  # of ONNX Runtime, in order of preference; empty: the CPU
+    backend: Literal["cpu", "cuda"] = "cpu"  # of torch
+    gpu: int = Field(ge=0, le=63, default=0)  # its number, on machines with several
+    threads: int = Field(ge=1, le=1024, default=1)  # on the CPU
+    state_limit_bytes: int = Field(ge=0, default=0)  # 0: engine.state_limit_bytes
 
 
 class MetricsSettings(_Frozen):
@@ -224,6 +238,9 @@ class Settings(_Frozen):
     engine: EngineSettings = EngineSettings()
     cache: CacheSettings = CacheSettings()
     routes: RouteSettings = RouteSettings()
+    devices: dict[Annotated[str, Field(pattern=_DEVICE_PATTERN)], DeviceSettings] = Field(
+        default={}, max_length=64
+    )
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     workers: WorkerSettings = WorkerSettings()

@@ -15,7 +15,7 @@ import numpy as np
 from cache.fingerprint import Fingerprinter
 from cache.local_cache import LocalCache
 from core.columns import repeat_row
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Array, Batch, Control, StateHandle, Step
 from core.parameters import make_column
 from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row, release, walk

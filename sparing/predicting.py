@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import SparingError, StageFailed, UnknownRoute
 from core.manifest import Manifest, PictureSpec
 from core.messages import Outcome
@@ -61,7 +61,7 @@ def predict_here(
     Raises Failure if the route takes no pictures or a picture cannot be read, UnknownRoute if no
     directory holds the route.
     """
-    device = CpuDevice()
+    device = OnnxDevice()
     loaded = load_route(find_newest(roots, route), device)
     spec = loaded.manifest.picture
     if spec is None:
@@ -88,7 +88,7 @@ def find_newest(roots: Sequence[Path], route: str) -> Path:
 
 
 def _predict_row(
-    loaded: LoadedRoute, device: CpuDevice, spec: PictureSpec, picture: Path, row: Row
+    loaded: LoadedRoute, device: OnnxDevice, spec: PictureSpec, picture: Path, row: Row
 ) -> Prediction:
     began_s = time.perf_counter()
     defaults = find_defaults(loaded.manifest.parameters)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
@@ -22,7 +22,7 @@ from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
 from serving.oip.tensors import CONTROLS
-from serving.settings import PerceptualRouteSettings, Settings
+from serving.settings import DeviceSettings, PerceptualRouteSettings, Settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -91,9 +91,15 @@ def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -
     documented = {
         key: json.loads(cells[0].strip("`"))
         for key, cells in rows.items()
-        if key.partition(".")[0] in Settings.model_fields and "." in key
+        if key.partition(".")[0] in Settings.model_fields and ("." in key or key == "devices")
     }
     assert documented == list_settings()
+
+
+def test_every_setting_of_a_device_stands_in_its_table() -> None:
+    rows = read_rows(SERVING.partition("\n## Devices\n")[2].partition("\n## ")[0])
+    documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
+    assert documented == json.loads(DeviceSettings().model_dump_json())
 
 
 def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() -> None:
@@ -219,7 +225,7 @@ def test_the_worked_example_stops_where_two_nets_agree(tmp_path: Path) -> None:
     )
     pictures = make_pictures(64)
     pictures[7] = make_poison()
-    device = CpuDevice()
+    device = OnnxDevice()
     pipeline = load_worked_example(tmp_path).build(directory, device)
     rows = run_offline(pipeline, {"image": pictures}, device)
     assert rows[7].outcome is None

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 
 
 def measure_onnx(path: Path, batches: Sequence[int], seconds: float) -> dict[int, dict[str, float]]:
     """By batch size: CPU a picture and wall-clock a call, measured for about `seconds` each after a
     warm-up of a tenth of it.
     """
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     rng = np.random.default_rng(0)
     found: dict[int, dict[str, float]] = {}
     for batch in batches:

@@ -35,11 +35,20 @@ SERVED: Mapping[str, MetricInfo] = {
     "route_info": MetricInfo(
         "gauge",
         "Always 1; the served versions of routes.",
-        ("route", "version", "digest", "pipeline"),
+        ("route", "version", "digest", "pipeline", "device"),
     ),
     "waiting_rows": MetricInfo("gauge", "Rows waiting in the route's queues.", ("route",)),
     "waiting_rows_limit": MetricInfo(
         "gauge", "Maximum number of rows waiting in the queues of one route version."
+    ),
+    "device_busy_seconds": MetricInfo(
+        "counter", "Seconds of each device inside stages, by its own clock.", ("device",)
+    ),
+    "device_state_bytes": MetricInfo(
+        "gauge", "Bytes that rows' states hold on the device.", ("device",)
+    ),
+    "device_state_limit_bytes": MetricInfo(
+        "gauge", "Bytes that rows' states may hold on the device.", ("device",)
     ),
 }
 FAMILIES = {**ENERGY, **SERVED}

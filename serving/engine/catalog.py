@@ -47,6 +47,7 @@ class ServedRoute:
         *,
         is_cached: bool = True,
         similar: PerceptualRoute | None = None,
+        device: str = "",  # the name of the one that runs it; empty: the engine's first
     ) -> None:
         self.manifest = manifest
         self.pipeline = pipeline
@@ -61,7 +62,7 @@ class ServedRoute:
         self.digest = pipeline.digest.hex()
         self.full_macs = count_full_macs(manifest)  # of the model that could answer alone
         self.lanes = _make_lanes(
-            manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None
+            manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None, device
         )
         self.entry = self.lanes[pipeline.first]
         self.direct = find_last_stage_entry(pipeline)
@@ -125,7 +126,11 @@ class Catalog:
 
 
 def _make_lanes(
-    manifest: Manifest, pipeline: Pipeline, metrics: RouteMetrics, cache_ttl_s: float | None
+    manifest: Manifest,
+    pipeline: Pipeline,
+    metrics: RouteMetrics,
+    cache_ttl_s: float | None,
+    device: str,
 ) -> Lanes:
     max_batch = {stage.name: stage.max_batch for stage in manifest.stages}
     last = manifest.stages[-1].name
@@ -142,5 +147,6 @@ def _make_lanes(
             cache_ttl_s=cache_ttl_s,
             row_cost=row_cost,
             route=manifest.route,
+            device=device,
         )
     return lanes

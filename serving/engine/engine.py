@@ -12,7 +12,7 @@ from functools import partial
 from itertools import repeat
 
 from cache.local_cache import LocalCache
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Key, Outcomes, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,
@@ -32,23 +32,25 @@ from serving.engine.router import choose_route
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
-from serving.scheduling.progress import Health
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_cache_lookup
 from serving.scheduling.scheduler import Scheduler
+from serving.scheduling.schedulers import Schedulers
 from serving.settings import EngineSettings
 
 
 class Engine:
-    """One event loop and one device. Create it inside the running loop; `close` ends its thread."""
+    """One event loop and its devices. Create it inside the running loop; `close` ends the threads.
+
+    Routes that name no device run on the first.
+    """
 
     def __init__(
         self,
         catalog: Catalog,
         settings: EngineSettings,
         memory: LocalCache,
-        device: Device,
-        *,
+        *devices: Device,
         remote_cache: RemoteAnswers | None = None,
         secret: bytes | None = None,  # of fingerprints; None: one of this process alone
         loop: asyncio.AbstractEventLoop | None = None,  # None: the running one
@@ -66,8 +68,8 @@ class Engine:
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
         self._idle = asyncio.Event()
-        self._scheduler = Scheduler(
-            device,
+        self.schedulers = Schedulers(
+            devices,
             self._loop,
             self._on_finished,
             reply_margin_s=settings.reply_margin_s,
@@ -76,15 +78,14 @@ class Engine:
             clock=clock,
             make_device_thread=make_device_thread,
         )
-        self._watch_at = clock()
-        self._watching: asyncio.Handle = self._loop.call_soon(self._watch)
-        self.device_s = self._scheduler.device_s  # CPU seconds inside stages so far
+        self.device_s = self.schedulers.device_s  # seconds inside stages so far
+        self.health = self.schedulers.health  # whether batches end while rows wait, for probes
         self.lookup: RemoteLookup | None = None
         if remote_cache is not None:
             self.lookup = RemoteLookup(
-                remote_cache, memory, self._scheduler, settings.reply_margin_s
+                remote_cache, memory, self.schedulers, settings.reply_margin_s
             )
-        self._enqueue = (self.lookup or self._scheduler).enqueue
+        self._enqueue = (self.lookup or self.schedulers).enqueue
 
     def admit(self, request: Request, key: Key | None = None) -> Admitted:
         """Choose the route and fingerprint the rows, unless the one row's key is given. Raises an
@@ -148,17 +149,18 @@ class Engine:
         """Release a call that is over, failed or whose client has disconnected."""
         call.done = None
         self._calls -= 1
-        self._scheduler.traced -= call.trace.is_recording
+        scheduler = self.schedulers.of(call.served.entry)
+        scheduler.traced -= call.trace.is_recording
         if self._calls == 0:
             self._idle.set()
         if call.timer is not None:
             call.timer.cancel()
         if call.claim is not None:
-            self._scheduler.shares.release(call.claim)
+            scheduler.shares.release(call.claim)
         if call.missing:
             for block in [*call.blocks, *call.joined]:
                 if not block.done:
-                    self._scheduler.leave(block, call)
+                    scheduler.leave(block, call)
         # Blocks refer to the call: without this cycle it is freed at once.
         call.blocks = [block for block in call.blocks if not block.done]
         call.joined.clear()
@@ -209,11 +211,6 @@ class Engine:
             for name, lane in served.lanes.items()
         }
 
-    @property
-    def state_bytes(self) -> int:
-        """Return the bytes that rows' states hold on the device now."""
-        return self._scheduler.states.used_bytes
-
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every call is answered; return False if some are not after `timeout_s`."""
         self.draining = True
@@ -226,25 +223,10 @@ class Engine:
             return False
         return True
 
-    def health(self) -> Health:
-        """Return whether batches end while rows wait, for probes."""
-        return self._scheduler.health()
-
     def close(self) -> None:
-        self._watching.cancel()
         if self.lookup is not None:
             self.lookup.close()
-        self._scheduler.close()
-
-    def _watch(self) -> None:
-        """Log a stall even if no probe looks for it."""
-        interval_s, now = self._settings.stalled_after_s / 4, self._clock()
-        late_s = now - self._watch_at
-        if late_s > interval_s:
-            self._scheduler.exclude_pause(late_s)
-        self._scheduler.health()
-        self._watch_at = now + interval_s
-        self._watching = self._loop.call_later(interval_s, self._watch)
+        self.schedulers.close()
 
     # Admission ------------------------------------------------------------------------------------
 
@@ -293,11 +275,12 @@ class Engine:
             missing, probes = look_up_perceptual(call, keys, missing, self._flights)
         if call.over:
             return
-        call.claim = self._scheduler.shares.claim(call.request.caller, call.served.name)
+        scheduler = self.schedulers.of(call.served.entry)
+        call.claim = scheduler.shares.claim(call.request.caller, call.served.name)
         try:
-            self._start_rows(call, call.claim, keys, missing, probes)
+            self._start_rows(call, call.claim, keys, missing, probes, scheduler)
         except BaseException:
-            self._scheduler.shares.release(call.claim)
+            scheduler.shares.release(call.claim)
             raise
 
     def _start_rows(
@@ -307,6 +290,7 @@ class Engine:
         keys: Sequence[Key | None],
         missing: Sequence[int],
         probes: Mapping[int, Probe],
+        scheduler: Scheduler,
     ) -> None:
         now = call.started
         due = now + self._settings.patience_s
@@ -315,12 +299,11 @@ class Engine:
         rows = sort_rows(keys, missing, self._flights)
         if rows.fresh:
             entry_point = choose_entry_point(
-                call, claim, len(rows.fresh), due, self._scheduler, self._settings
+                call, claim, len(rows.fresh), due, scheduler, self._settings
             )
             check_room(
-                call, entry_point.lane, claim, len(rows.fresh), due, now, self._scheduler,
-                self._settings,
-            )  # fmt: skip
+                call, entry_point.lane, claim, len(rows.fresh), due, now, scheduler, self._settings
+            )
             block = make_block(call, claim, entry_point, rows.fresh, keys, due)
             call.blocks.append(block)
             if probes:
@@ -355,18 +338,19 @@ class Engine:
 
     def _begin(self, call: Call) -> None:
         self._calls += 1
-        self._scheduler.traced += call.trace.is_recording
+        self.schedulers.of(call.served.entry).traced += call.trace.is_recording
         if call.deadline is not None:
             left_s = call.deadline - self._settings.reply_margin_s - self._clock()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)
 
     def _expire(self, call: Call) -> None:
         """At the deadline, deliver the best answers so far, or an error if there are none."""
+        scheduler = self.schedulers.of(call.served.entry)
         for block in [*call.blocks, *call.joined]:
             if call.over:
                 return
             if not block.done:
-                self._scheduler.cut_short(block, call)
+                scheduler.cut_short(block, call)
 
     def _on_finished(self, block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
         keys = block.keys
@@ -388,11 +372,12 @@ class Engine:
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
         now = self._clock()
         due = min(due, now + self._settings.patience_s)
-        claim = self._scheduler.shares.claim(caller, served.name)
+        scheduler = self.schedulers.of(served.entry)
+        claim = scheduler.shares.claim(caller, served.name)
         try:
-            return self._scheduler.predict_s(served.entry, due, now, rows, claim)
+            return scheduler.predict_s(served.entry, due, now, rows, claim)
         finally:
-            self._scheduler.shares.release(claim)
+            scheduler.shares.release(claim)
 
 
 def _settle(over: "asyncio.Future[None]") -> None:

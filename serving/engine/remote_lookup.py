@@ -25,7 +25,7 @@ from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_remote_lookup
-from serving.scheduling.scheduler import Scheduler
+from serving.scheduling.schedulers import Schedulers
 
 MAX_KEYS = 64  # for each lookup
 MAX_WAITING = 512
@@ -64,20 +64,20 @@ class _PendingLookup(NamedTuple):
 
 
 class RemoteLookup:
-    """Comes before the scheduler's lanes; lives on the event loop."""
+    """Comes before the schedulers' lanes; lives on the event loop."""
 
     def __init__(
         self,
         tier: RemoteAnswers,
         memory: LocalCache,
-        scheduler: Scheduler,
+        schedulers: Schedulers,
         reply_margin_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tier = tier
         self._memory = memory
-        self._scheduler = scheduler
+        self._schedulers = schedulers
         self._loop = asyncio.get_running_loop()
         self._margin_s = reply_margin_s
         self._clock = clock
@@ -89,11 +89,11 @@ class RemoteLookup:
         self._lookups_due = False
 
     def enqueue(self, block: Block, lane: Lane, now: float) -> None:
-        """Like the scheduler's `enqueue`: take the rows to their lane, after a lookup if that is
+        """Like the schedulers' `enqueue`: take the rows to their lane, after a lookup if that is
         worth it.
         """
         if block.keys is None or lane.cache_ttl_s is None:
-            self._scheduler.enqueue(block, lane, now)
+            self._schedulers.enqueue(block, lane, now)
             return
         state = self.tier.lookup_state()
         keys = block.keys
@@ -101,13 +101,13 @@ class RemoteLookup:
         if state == "closed" and free > 0 and self._is_worthwhile(lane):
             if len(block) > free:
                 rest, block = block, block.split_head(free)
-                self._scheduler.enqueue(rest, lane, now)
+                self._schedulers.enqueue(rest, lane, now)
             self._wait_for(block, lane, now)
             return
         is_trial = state == "half-open" and not self._waiting
         if free > 0 and (is_trial or (state == "closed" and self._measures(now))):
             self._wait(_PendingLookup(keys[:MAX_KEYS], now, None))
-        self._scheduler.enqueue(block, lane, now)
+        self._schedulers.enqueue(block, lane, now)
 
     def store_answers(
         self, keys: Sequence[Key], outcomes: Outcomes, at: Sequence[int], lane: Lane
@@ -196,7 +196,7 @@ class RemoteLookup:
         deadlines = [one.deadline for one in block.waiters() if one.deadline is not None]
         if deadlines:
             left_s = min(deadlines) - self._margin_s - now
-            if left_s < timeout_s + self._scheduler.predict_s(
+            if left_s < timeout_s + self._schedulers.of(block.lane).predict_s(
                 block.lane, block.due, now, len(block), claim=block.claim
             ):
                 self._release(block, now)
@@ -217,7 +217,7 @@ class RemoteLookup:
             if found is not None and not is_trial:
                 self._key_cost.observe(len(found), now - began)
             known = _share_out(batch, found)
-            if self._scheduler.traced:
+            if self._schedulers.traced:
                 trace_remote_lookup(_lookup_results(batch, known), now)
             for pending, answers in zip(batch, known, strict=True):
                 if pending.block is not None:
@@ -241,7 +241,7 @@ class RemoteLookup:
             if one is not None and one.outcome.confidence >= least
         ]
         if not hits:
-            self._scheduler.enqueue(block, block.lane, now)
+            self._schedulers.enqueue(block, block.lane, now)
             return
         answers = [known[place] for place in hits]
         found = block if len(hits) == len(block) else block.split(hits)
@@ -250,9 +250,9 @@ class RemoteLookup:
         except Exception:
             _log.exception("rows could not be answered from the remote cache; they are computed")
             if not found.done:
-                self._scheduler.enqueue(found, found.lane, now)
+                self._schedulers.enqueue(found, found.lane, now)
         if found is not block:
-            self._scheduler.enqueue(block, block.lane, now)
+            self._schedulers.enqueue(block, block.lane, now)
 
     def _keep(self, block: Block, answers: Sequence[StoredAnswer]) -> None:
         """Store the answers in this process too, and end the rows with them."""
@@ -264,13 +264,13 @@ class RemoteLookup:
                 if block.probes and row in block.probes:  # computed, though by another process
                     block.probes[row].complete(one.outcome, ttl_s)
         outcomes = stack_outcomes([one.outcome for one in answers])
-        self._scheduler.finish_from_cache(block, outcomes, range(len(answers)))
+        self._schedulers.of(block.lane).finish_from_cache(block, outcomes, range(len(answers)))
 
     def _release(self, block: Block, now: float) -> None:
         """Send the rows to their lane, if a client still waits for them."""
         block.lane.looked_up -= len(block)
         if not block.done:
-            self._scheduler.enqueue(block, block.lane, now)
+            self._schedulers.enqueue(block, block.lane, now)
 
 
 def _share_out(

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from core.columns import Steps, as_steps, take_rows
-from core.devices import Device
+from core.devices.interface import Device
 from core.messages import Array, Batch, StateHandle, Step
 from core.parameters import make_column
 from monitoring.log_lines import describe_error
@@ -24,7 +24,7 @@ from serving.scheduling.rows.blocks import Block
 
 FAILED = Step(0, None, None)  # neither an answer nor a next stage: the row failed
 
-# Lane, blocks, their steps, seconds inside the stage, CPU seconds of them.
+# Lane, blocks, their steps, seconds inside the stage, and those of the device's clock.
 Done = Callable[[Lane, list[Block], Steps, float, float], None]
 
 _log = logging.getLogger("sparing.stage")
@@ -49,7 +49,8 @@ class BatchThread:
         self._loop = loop
         self._done = done
         self._jobs: queue.SimpleQueue[tuple[Lane, list[Block]] | None] = queue.SimpleQueue()
-        self._progress: tuple[float, float | None] = (0.0, None)  # done; start of the running one
+        self._clock = device.make_clock()
+        self.device_s = self._clock.total_s  # seconds inside stages, including the running batch
         self._thread = threading.Thread(
             target=self._work, name=f"device-{device.name}", daemon=True
         )
@@ -57,14 +58,6 @@ class BatchThread:
 
     def submit(self, lane: Lane, blocks: list[Block]) -> None:
         self._jobs.put((lane, blocks))
-
-    def device_s(self) -> float:
-        """Return CPU seconds inside stages so far, including the running batch."""
-        done_s, began_s = self._progress
-        if began_s is None or self._thread.ident is None:
-            return done_s
-        clock = time.pthread_getcpuclockid(self._thread.ident)
-        return done_s + max(0.0, time.clock_gettime(clock) - began_s)
 
     def close(self) -> None:
         """End the thread after the running batch."""
@@ -83,19 +76,17 @@ class BatchThread:
         if job is None:
             return False
         lane, blocks = job
-        started, began_s = time.perf_counter(), time.thread_time()
-        done_s, _ = self._progress
-        self._progress = done_s, began_s
+        started, device_s = time.perf_counter(), 0.0
         try:
+            self._clock.begin()
             steps = run_batch(self._device, lane, blocks)
+            device_s = self._clock.end()
         except BaseException:  # a fault of this module must not end the thread
             _log.exception("a batch of stage %s could not be run", lane.stage.name)
             steps = as_steps([FAILED] * sum([len(block) for block in blocks]))
-        cpu_s = time.thread_time() - began_s
         seconds = time.perf_counter() - started
-        self._progress = done_s + cpu_s, None
         try:
-            self._loop.call_soon_threadsafe(self._done, lane, blocks, steps, seconds, cpu_s)
+            self._loop.call_soon_threadsafe(self._done, lane, blocks, steps, seconds, device_s)
         except RuntimeError:  # the loop is closed: no caller is left
             return False
         return True

@@ -31,9 +31,9 @@ class Lane:
     """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "is_first", "is_last",
-        "looked_up", "max_batch", "metrics", "queues", "route", "row_cost", "rows", "stage",
-        "times",
+        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "is_first",
+        "is_last", "looked_up", "max_batch", "metrics", "queues", "route", "row_cost", "rows",
+        "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -48,9 +48,11 @@ class Lane:
         cache_ttl_s: float | None,
         row_cost: UnitCost,
         route: str = "",
+        device: str = "",
     ) -> None:
         self.stage = stage
         self.route = route
+        self.device = device  # the name of the one that runs it; empty: the first
         self.row_cost = row_cost  # device time of a row over all stages of the route
         self.cache_ttl_s = cache_ttl_s  # seconds that a final answer is kept; None: not stored
         self.max_batch = max_batch

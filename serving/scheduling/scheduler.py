@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from core.columns import Steps
-from core.devices import Device
+from core.devices.interface import Device
 from core.errors import DeadlineExceeded, SparingError, StageFailed
 from core.messages import Outcomes, StoppedBy
 from serving.scheduling.batch_wait import BatchWait
@@ -227,7 +227,7 @@ class Scheduler:
         return self._worker.device_s()
 
     def _done(
-        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, cpu_s: float
+        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, device_s: float
     ) -> None:
         now = self._clock()
         self._busy_until = self._running = None
@@ -236,8 +236,8 @@ class Scheduler:
         self._batch_wait.begin(now)
         self._dispatch_due = True  # queue the survivors first, then start the next batch once
         try:
-            share(batch, steps, cpu_s)
-            self._finish_batch(lane, batch, steps, run_s, cpu_s, now)
+            share(batch, steps, device_s)
+            self._finish_batch(lane, batch, steps, run_s, device_s, now)
         except Exception:
             self._fail_all(lane, [block for block in batch if block.running])
         finally:
@@ -255,7 +255,13 @@ class Scheduler:
         return self._progress.judge(lane, self._clock())
 
     def _finish_batch(
-        self, lane: Lane, batch: list[Block], steps: Steps, run_s: float, cpu_s: float, now: float
+        self,
+        lane: Lane,
+        batch: list[Block],
+        steps: Steps,
+        run_s: float,
+        device_s: float,
+        now: float,
     ) -> None:
         rows = len(steps)
         lane.times.observe(rows, run_s)
@@ -263,7 +269,7 @@ class Scheduler:
         lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s
         if self.traced:
-            trace_batch(lane, batch, steps, cpu_s, started, now)
+            trace_batch(lane, batch, steps, device_s, started, now)
         queued_s = [(started - block.queued_at, len(block)) for block in batch]
         results = BatchResults(steps)
         start = escalated = 0

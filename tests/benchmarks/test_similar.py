@@ -10,7 +10,7 @@ from benchmarks.caching.audits import BROKEN, RATES, find_broken, find_rate
 from benchmarks.caching.near_duplicates import KINDS, make_kind, make_mixed
 from benchmarks.caching.tiers import Stream, ask_paper, ask_tier, compute, mix, open_tier
 from benchmarks.similar import MIXED, PAPER, REPORT, VARIANTS, measure_sharing
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import ROOT
 from harness.results import Results, Sample
 from harness.stage_time import open_route
@@ -54,7 +54,7 @@ def test_a_mixture_has_every_kind_and_one_picture_for_each() -> None:
 
 def test_the_route_is_computed_as_row_by_row(route: LoadedRoute) -> None:
     found = compute(route, PICTURES)
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice())
     for row, label, confidence in zip(rows, found.labels, found.confidences, strict=True):
         assert row.outcome is not None
         assert (int(row.outcome.outputs["label"]), row.outcome.confidence) == (label, confidence)

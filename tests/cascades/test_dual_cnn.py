@@ -12,13 +12,13 @@ import pytest
 from cascades.combining import RULES, first_answer
 from cascades.dual_cnn import CascadeStage, build
 from core.classifier import Classifier
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Next, Outcome, Step
 from core.scores import SCORES, Floats, log_softmax
 from harness.tiny_routes import describe_file, make_pictures, make_poison, write_route
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 Pictures = npt.NDArray[np.uint8]
 Cascade = Classifier[CascadeStage]
 

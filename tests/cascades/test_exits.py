@@ -12,7 +12,7 @@ import pytest
 
 from cascades.exits import ExitStage, build
 from core.classifier import Classifier, FinalStage
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Stage, Step
 from core.scores import SCORES, Floats, softmax
@@ -20,7 +20,7 @@ from harness.tiny_routes import make_pictures, make_poison
 from routes.offline import run_offline
 from tests.fakes.tiny_kinds import CLASSES, make_segment, write_exits
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 Exits = Classifier[ExitStage | FinalStage]
 
 

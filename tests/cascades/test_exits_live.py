@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Request, Stage, Step
 from harness.tiny_routes import make_pictures
 from harness.waiting import until
@@ -25,7 +25,7 @@ from tests.fakes.toys import (
     with_engine,
 )
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 
 
 class Watched:

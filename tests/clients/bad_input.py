@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import LiveServer
 from harness.text_route import write_text_route
 from harness.tiny_routes import make_pictures, write_route
@@ -79,8 +79,8 @@ class Victim:
 
     def __init__(self, server: LiveServer, directory: Path) -> None:
         self.server = server
-        route = load_route(directory, CpuDevice())
-        (row,) = run_offline(route.pipeline, {"image": PICTURE}, CpuDevice())
+        route = load_route(directory, OnnxDevice())
+        (row,) = run_offline(route.pipeline, {"image": PICTURE}, OnnxDevice())
         assert row.outcome is not None
         self._right = row.outcome.outputs["probabilities"]
 

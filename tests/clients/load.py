@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import LiveServer
 from harness.tiny_routes import make_pictures
 from harness.waiting import until
@@ -24,8 +24,8 @@ SLOW_WIDTH = 160  # channels that make the large stage take milliseconds
 
 def labels_of(directory: Path, **controls: float) -> list[int]:
     """What a run without a server answers."""
-    route = load_route(directory, CpuDevice())
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice(), controls=controls)
+    route = load_route(directory, OnnxDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice(), controls=controls)
     labels = []
     for row in rows:
         assert row.outcome is not None
@@ -35,8 +35,8 @@ def labels_of(directory: Path, **controls: float) -> list[int]:
 
 def first_labels_of(directory: Path) -> list[int]:
     """What the first stage answers, for rows that are cut short after it."""
-    route = load_route(directory, CpuDevice())
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    route = load_route(directory, OnnxDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice())
     answers = [row.steps[0].answer for row in rows]
     return [int(answer.outputs["label"]) for answer in answers if answer is not None]
 

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from converters.gated import Gated, build
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
 from core.scores import SCORES, Floats, softmax
@@ -25,7 +25,7 @@ from serving.engine.engine import Engine
 from tests.fakes.tiny_kinds import MAX_DISTANCE, make_converter, write_gated
 from tests.fakes.toys import with_engine
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 Pictures = np.ndarray
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.manifest import read_manifest
 from core.parameters import ParameterSpec, find_defaults, make_column
@@ -122,7 +122,7 @@ PARAMETERS: dict[str, Any] = {
 
 def test_a_route_with_parameters_is_read_and_loaded(tmp_path: Path) -> None:
     directory = write_route(tmp_path, change=lambda table: table.update(parameters=PARAMETERS))
-    manifest = load_route(directory, CpuDevice()).manifest
+    manifest = load_route(directory, OnnxDevice()).manifest
     assert find_defaults(manifest.parameters) == {"style": "plain", "top": 3, "stop": ()}
     assert manifest.parameters["stop"].schema_of() == {
         "type": "array",

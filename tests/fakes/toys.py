@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.interface import Device
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest
 from core.messages import Batch, Next, Outcome, Reply, Request, Stage, StateHandle, Step
 from monitoring.metrics.collector import Metrics
@@ -89,6 +90,7 @@ def serve_toy(
     max_batch: int = 32,
     is_cached: bool = True,
     metrics: Metrics | NoMetrics | None = None,
+    device: str = "",
 ) -> ServedRoute:
     """A route of these stages, entered at the first."""
     manifest = toy_manifest(
@@ -97,7 +99,7 @@ def serve_toy(
     digest = f"{route}/{version}".encode().ljust(32, b".")
     pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages}, digest)
     counts = (metrics or NoMetrics()).add_route(route, [stage.name for stage in stages])
-    return ServedRoute(manifest, pipeline, counts, is_cached=is_cached)
+    return ServedRoute(manifest, pipeline, counts, is_cached=is_cached, device=device)
 
 
 def ask(*values: float, route: str = "toy", **fields: Any) -> Request:  # Any: Request's own fields
@@ -107,7 +109,7 @@ def ask(*values: float, route: str = "toy", **fields: Any) -> Request:  # Any: R
 def with_engine(
     use: Callable[[Engine], Coroutine[Any, Any, T]],
     *routes: ServedRoute,
-    device: CpuDevice | None = None,
+    devices: Sequence[Device] = (),
     **settings: Any,
 ) -> T:
     """Run a coroutine against a live engine, and end the engine whatever happens."""
@@ -117,7 +119,7 @@ def with_engine(
             Catalog(routes),
             EngineSettings(**settings),
             LocalCache(1 << 20),
-            device or CpuDevice(),
+            *(devices or [OnnxDevice()]),
         )
         try:
             return await asyncio.wait_for(use(engine), 20.0)

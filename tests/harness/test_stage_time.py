@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.stage_time import open_route, run_stages
 from harness.tiny_routes import make_pictures, write_route
 from routes.offline import run_offline
@@ -17,7 +17,7 @@ def test_batches_answer_and_cost_what_single_rows_do(tmp_path: Path, batch_rows:
     write_route(tmp_path, stages=3)
     pipeline = open_route(tmp_path, "tiny").pipeline
     found = run_stages(pipeline, PICTURES, batch_rows)
-    rows = run_offline(pipeline, {"image": PICTURES}, CpuDevice())
+    rows = run_offline(pipeline, {"image": PICTURES}, OnnxDevice())
     labels = [row.outcome and int(row.outcome.outputs["label"]) for row in rows]
     assert found.labels.tolist() == labels
     assert sum(found.macs.values()) == sum(row.macs for row in rows)

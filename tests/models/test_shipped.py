@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch
 from harness.live_server import ROOT
 from routes.loading import LoadedRoute, find_routes, load_route
@@ -46,7 +46,7 @@ BESIDE = {  # route -> its data, what it must reach or has reached
 
 
 def load(name: str) -> LoadedRoute:
-    return load_route(MODELS / name / "1", CpuDevice())
+    return load_route(MODELS / name / "1", OnnxDevice())
 
 
 def make_pictures(route: LoadedRoute, count: int) -> npt.NDArray[np.uint8]:
@@ -59,7 +59,7 @@ def make_pictures(route: LoadedRoute, count: int) -> npt.NDArray[np.uint8]:
 def label(route: LoadedRoute, pictures: npt.NDArray[np.uint8]) -> list[tuple[int, str]]:
     """Labels and exits, in batches through the stages."""
     found: list[tuple[int, str]] = []
-    for row in run_offline(route.pipeline, {"image": pictures}, CpuDevice()):
+    for row in run_offline(route.pipeline, {"image": pictures}, OnnxDevice()):
         assert row.outcome is not None
         found.append((int(row.outcome.outputs["label"]), row.outcome.exit))
     return found
@@ -82,7 +82,7 @@ def test_a_route_says_where_it_comes_from_and_is_small(directory: Path) -> None:
 
 @pytest.mark.parametrize("directory", ROUTES, ids=lambda path: path.parent.name)
 def test_a_rows_answer_does_not_depend_on_its_companions_bit_for_bit(directory: Path) -> None:
-    route = load_route(directory, CpuDevice())
+    route = load_route(directory, OnnxDevice())
     stage = route.pipeline.stages[route.pipeline.first]
     pictures = make_pictures(route, 64)
     whole = stage.run(Batch({"image": pictures}, {}, [None] * 64))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.text_route import write_text_route
 from harness.tiny_routes import write_route
 from reliability.fuzz.mix import MIX, make_conversation
@@ -152,7 +152,7 @@ def test_reloads_touch_add_and_remove_whole_versions(tmp_path: Path) -> None:
     assert done == {"touched", "removed"}
     assert len(find_routes(root)) == 3
     for directory in find_routes(root):
-        assert load_route(directory, CpuDevice()).manifest.version == directory.name
+        assert load_route(directory, OnnxDevice()).manifest.version == directory.name
     assert list(spare.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Pipeline, Step
 from harness.tiny_routes import make_pictures, make_poison, write_route
@@ -18,7 +18,7 @@ from routes.table import PIPELINES, SEGMENTED
 from tests.fakes.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
 
 ROWS = 64
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 
 Inputs = dict[str, npt.NDArray[np.uint8]]
 Make = Callable[[Path, int], Path]  # root, seed

@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from harness.tiny_routes import describe_file, write_route
 from routes.loading import find_routes, load_route
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 
 
 def _change_net(path: Path, change: Callable[[onnx.ModelProto], None]) -> dict[str, Any]:

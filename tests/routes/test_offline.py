@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Next, Outcome, StateHandle, Step
 from routes.offline import run_offline
 
@@ -44,7 +44,7 @@ class Loop:
 
 def test_every_row_runs_alone_until_it_is_done_and_its_cost_adds_up() -> None:
     stage = Countdown()
-    rows = run_offline(Loop(stage), {"left": np.array([0, 2, 1])}, CpuDevice())
+    rows = run_offline(Loop(stage), {"left": np.array([0, 2, 1])}, OnnxDevice())
     assert [row.macs for row in rows] == [3, 9, 6]
     assert [len(row.stages) for row in rows] == [1, 3, 2]
     assert [row.outcome.outputs["left"] for row in rows if row.outcome] == [0, 0, 0]
@@ -53,11 +53,11 @@ def test_every_row_runs_alone_until_it_is_done_and_its_cost_adds_up() -> None:
 
 def test_every_state_is_freed() -> None:
     stage = Countdown()
-    run_offline(Loop(stage), {"left": np.array([3, 2])}, CpuDevice())
+    run_offline(Loop(stage), {"left": np.array([3, 2])}, OnnxDevice())
     assert len(stage.made) == 5
     assert all(handle.value is None for handle in stage.made)
 
 
 def test_a_failed_row_has_no_outcome_and_its_neighbours_have() -> None:
-    rows = run_offline(Loop(Countdown()), {"left": np.array([1, -1, 1])}, CpuDevice())
+    rows = run_offline(Loop(Countdown()), {"left": np.array([1, -1, 1])}, OnnxDevice())
     assert [row.outcome is None for row in rows] == [False, True, False]

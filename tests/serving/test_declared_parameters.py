@@ -16,7 +16,7 @@ import tritonclient.http.aio as triton_http
 from tritonclient.utils import InferenceServerException
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest
 from core.messages import Batch, Outcome, Step
 from core.parameters import RESERVED
@@ -136,7 +136,9 @@ def play(script: Script) -> None:
 
     async def main() -> None:
         stage = EchoStage()
-        engine = Engine(Catalog([serve(stage)]), EngineSettings(), LocalCache(1 << 20), CpuDevice())
+        engine = Engine(
+            Catalog([serve(stage)]), EngineSettings(), LocalCache(1 << 20), OnnxDevice()
+        )
         web = HttpEndpoint(engine, ServerSettings(), Metrics())
         server = HttpServer(web)
         listener = socket.create_server(("127.0.0.1", 0))
@@ -278,7 +280,7 @@ def test_what_a_route_declares_stands_in_its_metadata() -> None:
 
 def test_a_route_with_parameters_is_warmed_up_with_their_defaults() -> None:
     stage = EchoStage()
-    warm_up(serve(stage), CpuDevice())
+    warm_up(serve(stage), OnnxDevice())
     assert {answer for batch in stage.batches for answer in batch} == {"|plain|3|"}
 
 

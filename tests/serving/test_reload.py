@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import UnknownRoute
 from core.manifest import MAX_FILES
 from core.messages import Reply, Request
@@ -20,6 +20,7 @@ from harness.tiny_routes import make_pictures, write_route
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from routes import scanning
+from serving.devices import RouteDevices
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.reload import Reloader
@@ -29,7 +30,7 @@ PICTURES = make_pictures(4)
 
 
 def reloader(root: Path, catalog: Catalog) -> Reloader:
-    return Reloader([root], catalog, CpuDevice(), NoMetrics(), is_cached=True)
+    return Reloader([root], catalog, RouteDevices([OnnxDevice()]), NoMetrics(), is_cached=True)
 
 
 def versions(catalog: Catalog) -> list[str]:
@@ -152,7 +153,7 @@ def test_a_route_that_is_no_longer_served_has_no_series(tmp_path: Path) -> None:
     for route in ("kept", "gone"):
         write_route(tmp_path, route=route)
     metrics = Metrics()
-    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, is_cached=True)
+    loading = Reloader([tmp_path], Catalog(), RouteDevices([OnnxDevice()]), metrics, is_cached=True)
     loading.refresh()
     assert b'route="gone"' in metrics.render()[0]
     shutil.rmtree(tmp_path / "gone")

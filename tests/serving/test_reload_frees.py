@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import DeadlineExceeded
 from core.messages import Request
 from harness.tiny_routes import make_pictures, write_route
 from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
+from serving.devices import RouteDevices
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
 from serving.engine.perceptual_cache import PerceptualRoutes
@@ -41,7 +42,7 @@ def open_reloader(root: Path, catalog: Catalog, *, similar: bool = False) -> Rel
     return Reloader(
         [root],
         catalog,
-        CpuDevice(),
+        RouteDevices([OnnxDevice()]),
         NoMetrics(),
         is_cached=True,
         similar=PerceptualRoutes(settings),
@@ -152,7 +153,7 @@ def test_requests_under_way_end_on_the_old_route_which_is_then_freed(
 def test_series_of_a_route_do_not_grow_with_its_versions(tmp_path: Path) -> None:
     write_route(tmp_path)
     metrics = Metrics()
-    loading = Reloader([tmp_path], Catalog(), CpuDevice(), metrics, is_cached=True)
+    loading = Reloader([tmp_path], Catalog(), RouteDevices([OnnxDevice()]), metrics, is_cached=True)
     loading.refresh()
     lines = metrics.render()[0].count(b"\n")
     for number in range(5):

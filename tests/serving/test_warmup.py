@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Next, Step
 from serving.engine.catalog import ServedRoute
 from serving.warmup import warm_up
@@ -24,7 +24,7 @@ def test_every_stage_that_zeros_reach_has_a_predicted_time() -> None:
     light = ToyStage("light", lambda x: onward(x, "light", "large"))
     large = ToyStage("large", lambda x: final(x, "large"))
     served = serve_toy(light, large, max_batch=4)
-    warm_up(served, CpuDevice())
+    warm_up(served, OnnxDevice())
     assert {len(batch) for batch in large.batches} == {1, 4}
     assert all(lane.times.predict_s(4) > 0 for lane in served.lanes.values())
 
@@ -38,7 +38,7 @@ def test_states_of_warm_up_runs_are_freed_once() -> None:
         return Step(1, outcome(value, "first"), goes_on)
 
     second = ToyStage("second", lambda x: final(x, "second"))
-    warm_up(serve_toy(ToyStage("first", step), second, max_batch=4), CpuDevice())
+    warm_up(serve_toy(ToyStage("first", step), second, max_batch=4), OnnxDevice())
     assert {handle.freed for handle in handles} == {1}
 
 
@@ -58,6 +58,6 @@ def test_a_text_input_is_warmed_up_with_empty_text() -> None:
     toy = serve_toy(Reading())
     warm_up(
         ServedRoute(manifest, ToyPipeline("reading", {"reading": Reading()}), toy.metrics),
-        CpuDevice(),
+        OnnxDevice(),
     )
     assert set(seen) == {""}

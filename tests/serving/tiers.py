@@ -6,7 +6,7 @@ from typing import Any
 
 from cache.local_cache import LocalCache
 from cache.remote_cache import RemoteCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.waiting import until
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
@@ -33,7 +33,7 @@ class Process:
             Catalog(routes),
             EngineSettings(**settings),
             local or LocalCache(1 << 20),
-            CpuDevice(),
+            OnnxDevice(),
             remote_cache=self.remote,
             secret=SECRET,
         )

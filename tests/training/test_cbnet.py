@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
@@ -74,8 +74,8 @@ def route(
 def check_test_accuracy(route: Path, data: DataSet) -> Manifest:
     """The route, served, is as accurate as it says."""
     manifest = read_manifest(route)
-    pipeline = PIPELINES[manifest.pipeline](route, CpuDevice())
-    rows = run_offline(pipeline, {"image": data.test.pictures}, CpuDevice())
+    pipeline = PIPELINES[manifest.pipeline](route, OnnxDevice())
+    rows = run_offline(pipeline, {"image": data.test.pictures}, OnnxDevice())
     answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
     accuracy = float(np.mean(np.array(answers) == data.test.labels))
     assert accuracy == pytest.approx(manifest.provenance["test_accuracy"], abs=1e-9)

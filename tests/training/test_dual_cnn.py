@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
@@ -63,8 +63,8 @@ def test_two_routes_are_written_and_load(findings: Findings, tmp_path: Path) -> 
 def test_the_route_answers_as_the_replay_said(findings: Findings, tmp_path: Path) -> None:
     directory, _ = write_routes(findings, tmp_path)
     manifest = read_manifest(directory)
-    pipeline = PIPELINES[manifest.pipeline](directory, CpuDevice())
-    rows = run_offline(pipeline, {"image": findings.data.test.pictures}, CpuDevice())
+    pipeline = PIPELINES[manifest.pipeline](directory, OnnxDevice())
+    rows = run_offline(pipeline, {"image": findings.data.test.pictures}, OnnxDevice())
     names = findings.choice.chosen.members
     expected = findings.replay_test(names, findings.plan)
     served = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]

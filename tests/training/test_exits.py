@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import read_manifest
 from routes.loading import load_route
 from routes.offline import run_offline
@@ -182,8 +182,8 @@ def test_the_route_answers_as_it_was_judged(here: DataSet, tmp_path: Path) -> No
     assert directory == tmp_path / "fashion-mnist-exits" / "1"
     manifest = read_manifest(directory)
     assert [stage.name for stage in manifest.stages] == ["exit-1", "exit-2", "exit-3"]
-    pipeline = load_route(directory, CpuDevice()).pipeline
-    rows = run_offline(pipeline, {"image": here.test.pictures}, CpuDevice())
+    pipeline = load_route(directory, OnnxDevice()).pipeline
+    rows = run_offline(pipeline, {"image": here.test.pictures}, OnnxDevice())
     answers = [row.outcome for row in rows if row.outcome is not None]
     labels = [int(answer.outputs["label"]) for answer in answers]
     right = float((np.array(labels) == here.test.labels).mean())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 from torch import nn
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from training.export.onnx_graph import Floats, Graph
 from training.nets.pools import Classifier
 from training.nets.predicting import predict
@@ -48,7 +48,7 @@ def read_image(graph: Graph, scale: Sequence[float], shift: Sequence[float]) -> 
 
 def run_onnx(path: Path, pictures: npt.NDArray[np.uint8]) -> Floats:
     """Logits [N, classes] of the exported file, as a server computes them."""
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     parts = [
         session.run(["logits"], {"image": pictures[i : i + BATCH_ROWS]})[0]
         for i in range(0, len(pictures), BATCH_ROWS)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 from torch import nn
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from training.export.classifiers import BATCH_ROWS, PARITY_LIMIT
 from training.export.onnx_graph import Floats, Graph
 from training.nets.autoencoders import EncoderClassifier, Mlp
@@ -64,7 +64,7 @@ def export_converter(net: Converter, references: Floats, path: Path, size: int) 
 
 def run_stage(path: Path, pictures: Pictures, output: str = "logits") -> Floats:
     """One output of the exported file, batch after batch, as a server computes it."""
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     parts = [
         session.run([output], {"image": pictures[i : i + BATCH_ROWS]})[0]
         for i in range(0, len(pictures), BATCH_ROWS)

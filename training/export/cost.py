@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import shape_inference
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 
 MAX_BATCH_ROWS, MAX_BATCH_US = 64, 8_000.0
 
@@ -43,7 +43,7 @@ def measure_us_per_picture(
 
     The thread's own CPU time, so that other processes on the machine do not count.
     """
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     (taken,) = session.get_inputs()
     rng = np.random.default_rng(0)
     costs: dict[int, float] = {}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from onnx import TensorProto
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from training.export.classifiers import BATCH_ROWS, PARITY_LIMIT, read_image
 from training.export.onnx_graph import Floats, Graph
 from training.nets.exit_net import ExitNet
@@ -48,7 +48,7 @@ def export_segments(net: ExitNet, paths: Sequence[Path], shape: Sequence[int]) -
 
 def run_segments(paths: Sequence[Path], pictures: Pictures) -> tuple[Floats, ...]:
     """Each exit's logits [N, classes] if every row runs to the end, as a server computes them."""
-    sessions = [open_onnx(path) for path in paths]
+    sessions = [OnnxDevice().open(path) for path in paths]
     found: list[list[Floats]] = [[] for _ in paths]
     for start in range(0, len(pictures), BATCH_ROWS):
         x: npt.NDArray[np.generic] = pictures[start : start + BATCH_ROWS]

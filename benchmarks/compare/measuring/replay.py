@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from benchmarks.compare.measuring.candidates import Candidate
 from benchmarks.compare.measuring.kept import identify
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from harness.load.traffic import Labels, Pictures
 from harness.results import Sample
 from harness.stage_time import StageRun, run_stages
@@ -153,7 +153,7 @@ def measure_frozen(
 
 
 def _share_right(path: Path, pictures: Pictures, labels: Labels) -> float:
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     answers = [
         session.run(["logits"], {"image": pictures[at : at + BATCH_ROWS]})[0].argmax(axis=1)
         for at in range(0, len(pictures), BATCH_ROWS)

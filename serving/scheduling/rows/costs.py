@@ -13,19 +13,19 @@ from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.interfaces import Waiter
 
 
-def divide_cpu_s(steps: Steps, cpu_s: float) -> "float | np.ndarray":
-    """Divide a batch's CPU time among its rows in proportion to their MACs, evenly if there are
+def divide_device_s(steps: Steps, device_s: float) -> "float | np.ndarray":
+    """Divide a batch's device time among its rows in proportion to their MACs, evenly if there are
     none: an array, or one number for all.
     """
     macs = steps.macs
     if not isinstance(macs, int) and (total := int(macs.sum())) > 0:
-        return cpu_s * macs / total
-    return cpu_s / len(steps)
+        return device_s * macs / total
+    return device_s / len(steps)
 
 
-def share(batch: Sequence[Block], steps: Steps, cpu_s: float) -> None:
-    """Add each row's part of a batch's CPU time to its costs."""
-    rows_s = divide_cpu_s(steps, cpu_s)
+def share(batch: Sequence[Block], steps: Steps, device_s: float) -> None:
+    """Add each row's part of a batch's device time to its costs."""
+    rows_s = divide_device_s(steps, device_s)
     if isinstance(rows_s, float):
         for block in batch:
             block.device_s += rows_s

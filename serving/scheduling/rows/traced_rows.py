@@ -11,7 +11,7 @@ from core.explaining import StageRun
 from monitoring.tracing.traces import Trace
 from serving.scheduling.lanes import Lane
 from serving.scheduling.rows.blocks import Block
-from serving.scheduling.rows.costs import divide_cpu_s
+from serving.scheduling.rows.costs import divide_device_s
 
 
 def trace_cache_lookup(trace: Trace, rows: int, hits: int) -> None:
@@ -65,7 +65,7 @@ def _describe_run(
 ) -> StageRun:
     """Return what a batch did with the row at this position."""
     step = steps[position]
-    row_s = divide_cpu_s(steps, cpu_s)
+    row_s = divide_device_s(steps, cpu_s)
     row_cpu_s = row_s if isinstance(row_s, float) else float(row_s[position])
     onward = step.next
     return StageRun(

@@ -26,7 +26,7 @@ from benchmarks.compare.measuring.times import (
     wait_for_ledger,
 )
 from benchmarks.serving.measure import run_load
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness import servers
 from harness.results import Sample
 from harness.servers import run_sparing
@@ -115,7 +115,7 @@ def test_a_replay_tells_what_the_slow_run_tells(
     data = make_data(ROWS)
     for one in open_candidates(tmp_path, DATA, 1):
         found = by_metric(list(measure_accuracy(one, data)))
-        rows = run_offline(one.pipeline, {"image": data.test.pictures}, CpuDevice())
+        rows = run_offline(one.pipeline, {"image": data.test.pictures}, OnnxDevice())
         labels = [row.outcome and int(row.outcome.outputs["label"]) for row in rows]
         right = np.array(labels) == data.test.labels
         assert found["epochs"] == 4
@@ -135,12 +135,12 @@ def test_confidence_in_unrelated_is_told_of_all_and_of_what_the_gate_stops(
     trials = make_trials(make_data(ROWS), 40)
     lenet, _, gated = open_candidates(tmp_path, DATA, 1)
     plain = by_metric(list(measure_robustness(lenet, trials)))
-    rows = run_offline(lenet.pipeline, {"image": trials.unrelated["noise"]}, CpuDevice())
+    rows = run_offline(lenet.pipeline, {"image": trials.unrelated["noise"]}, OnnxDevice())
     sure = [row.outcome.outputs["probabilities"].max() >= 0.9 for row in rows if row.outcome]
     assert plain["strange_noise"] == pytest.approx(np.mean(sure))
     assert sum(metric.startswith("corrupt_") for metric in plain) == 15
     assert not any(metric.startswith("converted") for metric in plain)
-    rows = run_offline(gated.pipeline, {"image": trials.unrelated["noise"]}, CpuDevice())
+    rows = run_offline(gated.pipeline, {"image": trials.unrelated["noise"]}, OnnxDevice())
     stopped = [row.stages[-1] == list(gated.pipeline.stages)[1] for row in rows]
     found = by_metric(list(measure_robustness(gated, trials)))
     assert 0 < np.mean(stopped) == pytest.approx(found["converted_noise"])

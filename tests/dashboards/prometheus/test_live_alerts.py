@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import LiveServer
 from harness.services.redis_server import RedisServer
 from harness.tiny_routes import write_route
@@ -169,10 +169,10 @@ def test_an_energy_meter_that_vanishes_and_comes_back(tmp_path: Path) -> None:
 
 def split_by_hardness(directory: Path) -> tuple[list[bytes], list[bytes]]:
     """Bodies of pictures that the first stage is sure of, and of the others."""
-    route = load_route(directory, CpuDevice())
+    route = load_route(directory, OnnxDevice())
     easy: list[bytes] = []
     hard: list[bytes] = []
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice())
     for row, body in zip(rows, BODIES, strict=True):
         (easy if len(row.stages) == 1 else hard).append(body)
     return easy, hard

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.warmup import measure_cache_row, warm_up
@@ -56,6 +56,6 @@ def test_identical_cheap_rows_at_once_all_get_answers() -> None:
 
 def test_warming_up_measures_what_caching_costs() -> None:
     served, _ = serve(None, 0.0)
-    warm_up(served, CpuDevice())
+    warm_up(served, OnnxDevice())
     assert served.cache_row_s > 0.0
     assert measure_cache_row(served) > 0.0

@@ -8,7 +8,7 @@ import pytest
 
 from cascades.dual_cnn import build
 from core.classifier import find_below_requested
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Outcome, Pipeline, Request
 from harness.tiny_routes import make_pictures, write_route
 from monitoring.metrics.switched_off import NoMetrics
@@ -19,7 +19,7 @@ from serving.engine.engine import Engine
 from tests.fakes.toys import with_engine
 from tests.serving.scheduling.stepped import Stepped, count_rows
 
-DEVICE = CpuDevice()
+DEVICE = OnnxDevice()
 LAST = {"min_confidence": 1.0}
 MACS = (7840, 14896)  # of the tiny route's two stages
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import Overloaded
 from core.messages import Batch, Next, Outcome, Reply, Step
 from harness.waiting import until
@@ -73,7 +73,7 @@ def test_state_goes_from_step_to_step_and_is_freed_once() -> None:
         reply = await engine.answer(ask(4))
         assert tokens(reply) == [4, 3, 2, 1]
         assert reply.answers[0].macs == 4
-        assert engine.state_bytes == 0
+        assert engine.schedulers.state_bytes() == 0
 
     with_engine(use, serve(stage))
     assert all_freed_once(stage)
@@ -133,7 +133,7 @@ def test_states_of_an_abandoned_stream_are_freed() -> None:
         replies = engine.infer(ask(1000, stream=True))
         assert tokens(await anext(replies)) == [1000]
         await replies.aclose()  # type: ignore[attr-defined]  # an async generator
-        await until(lambda: engine.state_bytes == 0)
+        await until(lambda: engine.schedulers.state_bytes() == 0)
 
     with_engine(use, serve(stage))
     assert len(stage.batches) < 1000
@@ -149,9 +149,9 @@ def test_a_state_without_room_fails_its_row_and_holds_nothing() -> None:
         )
         assert isinstance(got[0], Reply)
         assert isinstance(got[1], Overloaded)
-        assert engine.state_bytes == 0
+        assert engine.schedulers.state_bytes() == 0
 
-    with_engine(use, serve(stage), device=CpuDevice(state_limit_bytes=150))
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
     assert all_freed_once(stage)
 
 
@@ -163,4 +163,4 @@ def test_a_streams_error_reaches_its_reader() -> None:
             async for _ in engine.infer(ask(3, stream=True)):
                 pass
 
-    with_engine(use, serve(stage), device=CpuDevice(state_limit_bytes=150))
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])

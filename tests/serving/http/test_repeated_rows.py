@@ -121,7 +121,7 @@ def test_another_source_of_energy_is_told_at_once() -> None:
 
 def test_an_output_of_another_type_than_declared_is_still_converted() -> None:
     def step(value: float) -> Step:
-        return Step(1, Outcome({"y": np.float32(value)}, 0.9, "a"), None)
+        return Step(1, Outcome({"y": np.asarray(value, np.float32)}, 0.9, "a"), None)
 
     async def script(scene: Scene) -> None:
         replies = await ask(scene, *[write(1.5)] * 4)
@@ -133,7 +133,7 @@ def test_an_output_of_another_type_than_declared_is_still_converted() -> None:
 
 def test_an_output_that_the_stage_does_not_give_fails_every_time() -> None:
     def step(value: float) -> Step:
-        return Step(1, Outcome({"z": np.float64(value)}, 0.9, "a"), None)
+        return Step(1, Outcome({"z": np.asarray(value)}, 0.9, "a"), None)
 
     async def script(scene: Scene) -> None:
         replies = await ask(scene, *[write(1.5)] * 3)

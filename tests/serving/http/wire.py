@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Stage
 from harness.waiting import until
 from monitoring.metrics.collector import Metrics
@@ -125,7 +125,7 @@ class Scene:
         )
         self.catalog = Catalog([self.route])
         self.memory = LocalCache(1 << 20)
-        self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, CpuDevice())
+        self.engine = Engine(self.catalog, EngineSettings(**engine), self.memory, OnnxDevice())
         self.endpoint = HttpEndpoint(self.engine, ServerSettings(**server), self.metrics)
         self.state = ServerState()
         self._config = None

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice, Device
+from core.devices.interface import Device
+from core.devices.onnx import OnnxDevice
 from core.errors import SparingError
 from core.messages import Reply, Request
 from serving.engine.calls import Call
@@ -111,11 +112,12 @@ class Stepped:
             Catalog(routes),
             EngineSettings(**settings),
             LocalCache(1 << 20),
-            CpuDevice(),
+            OnnxDevice(),
             loop=self.loop,  # type: ignore[arg-type]
             clock=self.clock,
             make_device_thread=self._make_thread,
         )
+        ((_, self.scheduler),) = self.engine.schedulers
         self.open: list[Call] = []
         self.ends: list[str] = []  # one for every call that was begun or refused
         self.replies: list[tuple[Request, Reply]] = []

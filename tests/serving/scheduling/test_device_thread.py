@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.errors import StageFailed
 from core.messages import Batch, Step
 from serving.engine.engine import Engine
@@ -37,7 +37,7 @@ def run_rows(*inputs: Mapping[str, float]) -> list[float | None]:
     blocks = [make_block(lane, **row) for row in inputs]
     return [
         None if step.answer is None else float(step.answer.outputs["y"])
-        for step in run_batch(CpuDevice(), lane, blocks)
+        for step in run_batch(OnnxDevice(), lane, blocks)
     ]
 
 
@@ -64,7 +64,7 @@ def test_a_stage_that_must_not_run_twice_on_a_row_fails_its_batch_at_once() -> N
     for stage, batches, failed in ((once, 1, 4), (twice, 5, 1)):
         lane = serve_toy(stage).entry
         block = Block(lane, None, range(4), {"x": np.array([1.0, 13, 2, 3])}, {}, None, 0.0, 0.0)
-        steps = run_batch(CpuDevice(), lane, [block])
+        steps = run_batch(OnnxDevice(), lane, [block])
         assert (len(stage.batches), list(steps).count(FAILED)) == (batches, failed)
 
 
@@ -101,7 +101,7 @@ def test_what_a_runtime_quotes_of_a_callers_text_is_not_logged(
 
     lane = serve_toy(ToyStage("only", step)).entry
     block = make_block(lane, x=1.0, text=value)
-    assert list(run_batch(CpuDevice(), lane, [block])) == [FAILED]
+    assert list(run_batch(OnnxDevice(), lane, [block])) == [FAILED]
     (record,) = caplog.records
     assert record.getMessage().startswith("stage only failed: ValueError")
     assert ("my words" in record.getMessage()) is is_told

@@ -302,9 +302,9 @@ def test_nothing_is_kept_of_callers_who_have_gone() -> None:
     stepped = make_stepped()
     for index in range(600):
         stepped.submit(ask(index, route="large", caller=f"caller {index}"))
-    assert len(stepped.engine._scheduler.shares.device.shares) == 600
+    assert len(stepped.scheduler.shares.device.shares) == 600
     stepped.finish()
-    assert not stepped.engine._scheduler.shares.device.shares
+    assert not stepped.scheduler.shares.device.shares
     assert not any(queues_of(stepped))
 
 
@@ -319,7 +319,7 @@ def queues_of(stepped: Stepped) -> list[Lane]:
 
 def test_the_idle_are_remembered_within_bounds() -> None:
     stepped = make_stepped()
-    shares = stepped.engine._scheduler.shares
+    shares = stepped.scheduler.shares
     shares.claim("busy", "large")
     for index in range(1500):
         claim = shares.claim(f"caller {index}", "large")

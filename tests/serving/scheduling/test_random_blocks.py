@@ -226,9 +226,9 @@ def check_end(
     assert len(stepped.ends) == len(begun) and not stepped.open
     assert not stepped.engine._flights and not ledger.unneeded
     assert not any(lane.rows or lane.queues for lane in served.lanes.values())
-    device = stepped.engine._scheduler.shares.device
+    device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)
-    assert stepped.engine.state_bytes == 0
+    assert stepped.engine.schedulers.state_bytes() == 0
     assert [state.freed for state in ledger.states] == [1] * len(ledger.states)
 
     for request, reply in stepped.replies:

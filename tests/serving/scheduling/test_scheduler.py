@@ -131,7 +131,7 @@ def test_a_row_released_when_its_batch_is_taken_leaves_no_state() -> None:
         hurried = asyncio.create_task(engine.answer(ask(0, deadline=deadline)))
         await asyncio.gather(*(engine.answer(ask(value)) for value in range(1, 20)))
         assert (await hurried).answers[0].stopped_by == "deadline"
-        assert engine.state_bytes == 0
+        assert engine.schedulers.state_bytes() == 0
 
     with_engine(use, route)
     assert [handle.freed for handle in handles] == [1] * 20
@@ -179,7 +179,7 @@ def test_a_state_that_cannot_be_freed_stops_no_lane(caplog: pytest.LogCaptureFix
             )
             assert isinstance(got[0], StageFailed)
             assert isinstance(got[1], Reply)
-        assert engine.state_bytes == 0
+        assert engine.schedulers.state_bytes() == 0
 
     with_engine(use, route)
     assert "could not be freed" in caplog.text

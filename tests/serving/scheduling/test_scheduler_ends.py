@@ -106,10 +106,14 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     stepped.clock.now += 1.0
     stepped.finish()  # the deadlines that were left
     assert len(stepped.ends) == begun
-    assert not stepped.open and not stepped.engine._flights and not stepped.engine.state_bytes
+    assert (
+        not stepped.open
+        and not stepped.engine._flights
+        and not stepped.engine.schedulers.state_bytes()
+    )
     assert all(lane.rows == 0 for route in routes for lane in route.lanes.values())
     assert not any(lane.queues for route in routes for lane in route.lanes.values())
-    device = stepped.engine._scheduler.shares.device
+    device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)
     assert all(one.waiting == one.calls == 0 for one in device.shares.values())
     assert stepped.engine.health().ready

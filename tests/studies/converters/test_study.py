@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
@@ -61,10 +61,10 @@ def test_a_route_answers_as_accurately_as_it_says(
     name: str, routes: Mapping[str, Path], experiment: Experiment
 ) -> None:
     manifest = read_manifest(routes[name])
-    pipeline = PIPELINES[manifest.pipeline](routes[name], CpuDevice())
+    pipeline = PIPELINES[manifest.pipeline](routes[name], OnnxDevice())
     for part in ("held_out", "test"):
         split: Split = getattr(experiment.data, part)
-        rows = run_offline(pipeline, {"image": split.pictures}, CpuDevice())
+        rows = run_offline(pipeline, {"image": split.pictures}, OnnxDevice())
         answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
         accuracy = float(np.mean(np.array(answers) == split.labels))
         assert accuracy == pytest.approx(manifest.provenance[f"{part}_accuracy"], abs=1e-9)

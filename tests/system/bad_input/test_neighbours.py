@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from tritonclient.grpc import service_pb2
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
@@ -52,16 +52,16 @@ BAD: Mapping[tuple[str, bytes], tuple[int, str]] = {
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> list[Floats]:
     directory = write_route(tmp_path_factory.mktemp("same"), poison=True)
-    route = load_route(directory, CpuDevice())
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    route = load_route(directory, OnnxDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice())
     outcomes = [row.outcome for row in rows if row.outcome is not None]
     assert {outcome.exit for outcome in outcomes} == {"stage0", "stage1"}
     return [outcome.outputs["probabilities"] for outcome in outcomes]
 
 
 def test_the_poison_picture_fails_offline_too(tmp_path_factory: pytest.TempPathFactory) -> None:
-    route = load_route(write_route(tmp_path_factory.mktemp("same"), poison=True), CpuDevice())
-    (row,) = run_offline(route.pipeline, {"image": make_poison()[None]}, CpuDevice())
+    route = load_route(write_route(tmp_path_factory.mktemp("same"), poison=True), OnnxDevice())
+    (row,) = run_offline(route.pipeline, {"image": make_poison()[None]}, OnnxDevice())
     assert row.outcome is None
 
 

@@ -10,7 +10,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import LiveServer
 from harness.tiny_routes import make_pictures, write_route
 from routes.loading import load_route
@@ -33,8 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    route = load_route(write_route(tmp_path_factory.mktemp("same")), CpuDevice())
-    rows = run_offline(route.pipeline, {"image": PICTURES}, CpuDevice())
+    route = load_route(write_route(tmp_path_factory.mktemp("same")), OnnxDevice())
+    rows = run_offline(route.pipeline, {"image": PICTURES}, OnnxDevice())
     outcomes = [row.outcome for row in rows if row.outcome is not None]
     return {
         "label": np.stack([one.outputs["label"] for one in outcomes]),

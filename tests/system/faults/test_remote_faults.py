@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.live_server import LiveServer
 from harness.services.redis_faults import Harm, fill, heal, kill, pause, restart, slow, spoil
 from harness.services.redis_server import RedisServer
@@ -52,9 +52,9 @@ def write_dear_route(models: Path, **options: Any) -> Path:
 
 
 def label(directory: Path, pictures: Pictures) -> list[int]:
-    route = load_route(directory, CpuDevice())
+    route = load_route(directory, OnnxDevice())
     labels = []
-    for row in run_offline(route.pipeline, {"image": pictures}, CpuDevice()):
+    for row in run_offline(route.pipeline, {"image": pictures}, OnnxDevice()):
         assert row.outcome is not None
         labels.append(int(row.outcome.outputs["label"]))
     return labels

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from training.data.sets import DataSet
 from training.export.classifiers import check_parity, export_onnx, run_onnx
 from training.export.cost import count_macs, measure_us_per_picture
@@ -46,7 +46,7 @@ def test_a_colour_nets_layers_answer_as_torch_does(
     net = settled(colour_spec, colour_data)
     parity = check_parity(net, path, colour_data.held_out.pictures)
     assert parity < 1e-4  # whitening magnifies rounding
-    assert open_onnx(path).get_inputs()[0].shape == ["N", 28, 28, 3]
+    assert OnnxDevice().open(path).get_inputs()[0].shape == ["N", 28, 28, 3]
     assert measure_us_per_picture(path, (1,), repeats=1)[1] > 0
     whitening = 27 * 27 * 24 * 4 * 3
     first = 27 * 27 * 8 * 9 * 24
@@ -74,7 +74,7 @@ def test_the_file_is_whole_and_takes_any_number_of_rows(
     model = onnx.load(path)
     assert not model.doc_string and not model.graph.doc_string
     assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)
-    (image,) = open_onnx(path).get_inputs()
+    (image,) = OnnxDevice().open(path).get_inputs()
     assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["N", 28, 28])
     alone = np.concatenate([run_onnx(path, row[None]) for row in tiny_data.test.pictures[:5]])
     assert np.array_equal(alone, run_onnx(path, tiny_data.test.pictures[:5]))

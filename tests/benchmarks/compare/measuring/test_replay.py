@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.compare.measuring.replay import gather_unrelated, make_trials, measure_frozen
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from harness.small_cnn import MACS, build_small_cnn
 from studies.converters.frozen import AS_IT_IS, frozen_file
 from tests.fakes.comparison_routes import make_data
@@ -26,7 +26,7 @@ def test_a_frozen_classifier_is_measured_on_clean_and_on_corrupted_pictures(
     data = make_data(96)
     trials = make_trials(data, 50)
     values = {s.metric: s.value for s in measure_frozen(tmp_path, data, 1, AS_IT_IS, trials)}
-    session = open_onnx(path)
+    session = OnnxDevice().open(path)
     for metric, pictures, labels in (
         ("accuracy", data.test.pictures, data.test.labels),
         ("corrupt_noise_3", trials.corrupted["noise_3"], trials.labels),

@@ -14,7 +14,7 @@ import orjson
 from PIL import Image
 
 from cache.local_cache import LocalCache
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from monitoring.metrics.collector import Metrics
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from routes.loading import LoadedRoute, load_route
@@ -69,13 +69,13 @@ def play(
     async def main() -> None:
         counts = metrics or Metrics()
         served = [serve(one, counts) if isinstance(one, LoadedRoute) else one for one in routes]
-        engine = Engine(Catalog(served), settings, LocalCache(1 << 20), CpuDevice())
+        engine = Engine(Catalog(served), settings, LocalCache(1 << 20), OnnxDevice())
         endpoint = HttpEndpoint(engine, ServerSettings(**server), counts, tracing)
         transport = httpx.ASGITransport(AsgiApplication(endpoint))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
                 await script(Scene(client, engine, counts))
-            assert engine._scheduler.traced == 0
+            assert not any(engine.schedulers.of(one.entry).traced for one in served)
         finally:
             endpoint.close()
             engine.close()
@@ -90,7 +90,7 @@ def serve(route: LoadedRoute, metrics: Metrics) -> ServedRoute:
 
 
 def load(make: Callable[[Path], Path], root: Path) -> LoadedRoute:
-    return load_route(make(root), CpuDevice())
+    return load_route(make(root), OnnxDevice())
 
 
 def encode(picture: Bytes) -> bytes:

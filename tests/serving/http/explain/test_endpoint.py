@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.messages import Step
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
@@ -47,7 +47,7 @@ KINDS: dict[str, Make] = {
 def test_the_path_is_the_one_that_the_row_takes_without_a_server(kind: str, tmp_path: Path) -> None:
     route = load(KINDS[kind], tmp_path)
     pictures = make_pictures(12, seed=5)
-    rows = run_offline(route.pipeline, {"image": pictures}, CpuDevice())
+    rows = run_offline(route.pipeline, {"image": pictures}, OnnxDevice())
 
     async def script(scene: Scene) -> None:
         for picture, row in zip(pictures, rows, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, make_poison
 from routes.offline import run_offline
 from tests.fakes.tiny_kinds import make_converter, write_cbnet, write_gated
@@ -77,7 +77,7 @@ def test_a_gated_route_draws_only_what_it_converted(tmp_path: Path) -> None:
 def test_a_picture_does_not_change_the_answers_of_others_in_its_batch(tmp_path: Path) -> None:
     route = load(lambda root: write_cbnet(root, draws=True), tmp_path)
     pictures = make_pictures(6, seed=4)
-    offline = run_offline(route.pipeline, {"image": pictures}, CpuDevice())
+    offline = run_offline(route.pipeline, {"image": pictures}, OnnxDevice())
     path = "/v1/routes/tiny/predict"
 
     async def script(scene: Scene) -> None:

@@ -1,0 +1,81 @@
+"""Opens the devices that the settings name. torch is imported only if one of them needs it."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from core.devices.interface import Device, DeviceError
+from core.devices.onnx import OnnxDevice
+from serving.settings import DEFAULT_DEVICE, DeviceSettings, Settings
+
+_log = logging.getLogger("sparing.devices")
+
+
+class RouteDevices:
+    """The devices, and which of them runs which route: by default the first."""
+
+    def __init__(
+        self, devices: Sequence[Device], routes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.devices = devices
+        by_name = {device.name: device for device in devices}
+        self._by_route = {route: by_name[name] for route, name in routes.items()}
+        self._unserved: set[str] = set()
+
+    def of(self, route: str) -> Device:
+        """Return the device of a route."""
+        return self._by_route.get(route, self.devices[0])
+
+    def report_unserved(self, routes: Iterable[str]) -> None:
+        """Log once which of the configured routes are not served."""
+        missed = self._by_route.keys() - set(routes)
+        for route in sorted(missed - self._unserved):
+            _log.warning("routes.devices.%s: no route of this name is served", route)
+        self._unserved = missed
+
+
+def open_devices(settings: Settings) -> RouteDevices:
+    """Open the default device and all others that the settings name.
+
+    Raises DeviceError, with one sentence that names the setting, if one cannot be used here or a
+    route is to run on one that is not there.
+    """
+    wanted = {DEFAULT_DEVICE: DeviceSettings(), **settings.devices}
+    for route, name in settings.routes.devices.items():
+        if name not in wanted:
+            raise DeviceError(
+                f"routes.devices.{route}: {name!r} given, the devices are {', '.join(wanted)}"
+            )
+    devices: list[Device] = []
+    for name, one in wanted.items():
+        limit_bytes = one.state_limit_bytes or settings.engine.state_limit_bytes
+        try:
+            devices.append(_open(name, one, limit_bytes))
+        except DeviceError as error:
+            raise DeviceError(f"devices.{name}: {error}") from error
+    return RouteDevices(devices, settings.routes.devices)
+
+
+def _open(name: str, settings: DeviceSettings, limit_bytes: int) -> Device:
+    if settings.runtime == "onnx":
+        return OnnxDevice(
+            limit_bytes,
+            name=name,
+            providers=settings.providers,
+            threads=settings.threads,
+            gpu=settings.gpu,
+        )
+    try:
+        from core.devices.torch import TorchDevice
+    except ImportError as error:
+        raise DeviceError(
+            f"the runtime torch needs a package that is not installed ({error}); "
+            "pip install '.[torch]' installs it"
+        ) from error
+    return TorchDevice(
+        limit_bytes,
+        name=name,
+        backend=settings.backend,
+        threads=settings.threads,
+        gpu=settings.gpu,
+    )
