@@ -42,10 +42,10 @@ class Callers:
         # Look tokens up by a keyed hash: the time of a lookup then reveals nothing about them.
         self._key = secrets.token_bytes(32)
         self._tenants: dict[bytes, str] = {}
-        if settings.bearer_token:
-            self._tenants[self._hash(settings.bearer_token.encode())] = ""
-        for tenant, token in settings.tenants.items():
-            self._tenants[self._hash(token.get_secret_value().encode())] = tenant
+        if token := settings.bearer_token.get_secret_value():
+            self._tenants[self._hash(token.encode())] = ""
+        for tenant, secret in settings.tenants.items():
+            self._tenants[self._hash(secret.get_secret_value().encode())] = tenant
         self._tenant_header = settings.tenant_header.lower().encode()
         self._addresses: dict[str, Caller] = {}
         self.needs_token = bool(self._tenants)

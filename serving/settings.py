@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -53,7 +53,7 @@ class ServerSettings(_Frozen):
     grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: never
     grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: no pings
     grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # between clients' pings
-    bearer_token: str = ""  # empty: no token is needed
+    bearer_token: SecretStr = SecretStr("")  # empty: no token is needed
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
         SecretStr,
@@ -69,7 +69,7 @@ class ServerSettings(_Frozen):
             raise PydanticCustomError(
                 "tenants", "a token is not 1 to 1024 visible ASCII characters"
             )
-        if len({*tokens, self.bearer_token}) <= len(tokens):
+        if len({*tokens, self.bearer_token.get_secret_value()}) <= len(tokens):
             raise PydanticCustomError(
                 "tenants", "two tenants, or a tenant and bearer_token, have the same token"
             )
@@ -235,16 +235,24 @@ def read_settings(path: Path) -> Settings:
     and the fault.
     """
     try:
-        given = tomllib.loads(path.read_text())
-        if fault := find_old_settings(given):
-            raise ValueError(fault)
-        return Settings.model_validate(given)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
+        return Settings.model_validate(read_table(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{path}: {place}: {first['msg']}") from error
+
+
+def read_table(path: Path) -> dict[str, Any]:  # Any: TOML values
+    """Read a settings file without checking its keys and values, except for old settings. Raises
+    ValueError, with one line that names the file and the fault.
+    """
+    try:
+        given = tomllib.loads(path.read_text())
+        if fault := find_old_settings(given):
+            raise ValueError(fault)
+        return given
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

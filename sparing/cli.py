@@ -20,12 +20,11 @@ from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
+from sparing.commands.settings import settings as print_settings
 from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
 from sparing.commands.train_options import Epochs, Out, Seed, Workers
 from sparing.failure import Failure
-
-SETTINGS = Path("settings.toml")
 
 app = typer.Typer(
     name="sparing",
@@ -39,6 +38,7 @@ app = typer.Typer(
 )
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("settings")(print_settings)
 app.add_typer(
     meter,
     name="meter",
@@ -64,7 +64,9 @@ ModelsOption = Annotated[
 SettingsOption = Annotated[
     Path | None,
     typer.Option(
-        "--settings", help="Read settings from this TOML file. [dim]Default: settings.toml.[/]"
+        "--settings",
+        help="Read settings from this TOML file. [dim]Default: SPARING_SETTINGS, else "
+        "settings.toml.[/]",
     ),
 ]
 UrlOption = Annotated[
@@ -126,8 +128,9 @@ def serve(
 ) -> None:
     """Serve routes over HTTP and gRPC until interrupted.
 
-    Options override the settings file. The server reloads a route when its
-    directory changes.
+    Options override environment variables (SPARING_SERVER__HTTP_PORT=8080), which
+    override the settings file; sparing settings shows the result. The server
+    reloads a route when its directory changes.
 
     [bold]sparing serve[/]  with settings.toml, on 127.0.0.1
 
@@ -144,7 +147,6 @@ def serve(
 
     chosen = choose_settings(
         settings,
-        SETTINGS,
         http_port=http_port,
         grpc_port=grpc_port,
         host=host,
@@ -180,7 +182,7 @@ def routes(
 
         Console().print(table_of_served(request_json(url, "/v1/routes")["routes"]))
         return
-    roots = choose_settings(settings, SETTINGS, models=models).routes.directories
+    roots = choose_settings(settings, models=models).routes.directories
     manifests, faults = read_directories(roots)
     Console().print(table_of_routes(manifests))
     for fault in faults:
@@ -219,7 +221,7 @@ def predict(
     elif timeout_ms is not None:
         raise Failure("--timeout-ms: needs --url; only a server has deadlines", exit_code=2)
     else:
-        chosen = choose_settings(settings, SETTINGS, models=models)
+        chosen = choose_settings(settings, models=models)
         max_pixels = chosen.server.max_picture_pixels
         answers = predict_here(chosen.routes.directories, route, pictures, max_pixels)
     Console().print(table_of_predictions(answers))

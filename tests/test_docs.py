@@ -17,6 +17,7 @@ from core.devices import CpuDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
+from serving.configuration.listing import write_table
 from serving.grpc.status import STATUS as RPC_STATUS
 from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
@@ -94,6 +95,10 @@ def test_every_setting_stands_in_the_table_with_its_default_and_no_other_one() -
         if key.partition(".")[0] in Settings.model_fields and "." in key
     }
     assert documented == list_settings()
+
+
+def test_the_table_of_variables_is_what_its_command_prints() -> None:
+    assert (DOCS / "configuration.md").read_text().count(write_table()) == 1
 
 
 def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() -> None:
