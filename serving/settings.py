@@ -12,13 +12,13 @@ from pydantic_core import PydanticCustomError
 from serving.old_settings import find_old_settings
 
 NO_SECRET = (
-    "url is set, but the secret that all processes share is missing; make one with `openssl rand "
-    "-hex 32` and give it as secret, or in a file that secret_file names"
+    "url or url_file is set, but the secret that all processes share is missing; make one with "
+    "`openssl rand -hex 32` and give it as secret, or in a file that secret_file names"
 )
 
 
 TENANT_PATTERN = r"[A-Za-z0-9._@:-]{1,64}"
-_TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
+TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
 
 
 class _Frozen(BaseModel):
@@ -58,16 +58,28 @@ class ServerSettings(_Frozen):
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
         SecretStr,
     ] = Field(default={}, max_length=256)  # tenant to bearer token
+    bearer_token_file: str = ""  # a file with the token, or with several, one a line
+    tenants_file: str = ""  # a TOML file of tenants and tokens
     tenant_header: str = Field(
         pattern=r"^([A-Za-z0-9-]{1,64})?$", default=""
     )  # set by a trusted proxy only; empty: no header names a tenant
 
     @model_validator(mode="after")
+    def _secrets_are_given_once(self) -> "ServerSettings":
+        if self.bearer_token_file and self.bearer_token.get_secret_value():
+            raise PydanticCustomError(
+                "token", "bearer_token and bearer_token_file are given, allowed one"
+            )
+        if self.tenants_file and self.tenants:
+            raise PydanticCustomError("tenants", "tenants and tenants_file are given, allowed one")
+        return self
+
+    @model_validator(mode="after")
     def _tokens_differ(self) -> "ServerSettings":
         tokens = [token.get_secret_value() for token in self.tenants.values()]
-        if any(not re.fullmatch(_TOKEN_PATTERN, token) for token in tokens):
+        if any(not re.fullmatch(TOKEN_PATTERN, token) for token in tokens):
             raise PydanticCustomError(
-                "tenants", "a token is not 1 to 1024 visible ASCII characters"
+                "tenants", "tenants: a token is not 1 to 1024 visible ASCII characters"
             )
         if len({*tokens, self.bearer_token.get_secret_value()}) <= len(tokens):
             raise PydanticCustomError(
@@ -101,6 +113,8 @@ class RemoteSettings(_Frozen):
     """A Redis that processes share as a remote cache. Secret values are never printed."""
 
     url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: no remote cache
+    url_file: str = ""  # a file that holds the URL, instead
+    password_file: str = ""  # a file that holds the password, which the URL then lacks
     secret: SecretStr = SecretStr("")  # the same for all processes that share the cache
     secret_file: str = ""  # a file that holds the secret, instead
     timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # longest wait for a lookup
@@ -109,7 +123,12 @@ class RemoteSettings(_Frozen):
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> "RemoteSettings":
-        if self.url.get_secret_value() and not (self.secret_file or self.secret.get_secret_value()):
+        url = self.url.get_secret_value()
+        if url and self.url_file:
+            raise PydanticCustomError("url", "url and url_file are given, allowed one")
+        if self.password_file and not (url or self.url_file):
+            raise PydanticCustomError("url", "password_file is given without url or url_file")
+        if (url or self.url_file) and not (self.secret_file or self.secret.get_secret_value()):
             raise PydanticCustomError("secret", NO_SECRET)
         return self
 

@@ -2,6 +2,7 @@
 default, in this order.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -97,6 +98,12 @@ def _describe(
         if setting.is_secret or setting.is_structured:
             return sentence
         return f"{sentence}, given {str(values[key])[:_MAX_SHOWN]!r}"
-    within = [origins[one].name for one in values if one.startswith(f"{place}.")]
+    # a fault of several settings together: name the variables that its sentence is about
+    words = set(re.findall(r"\w+", first["msg"]))
+    within = [
+        origins[one].name
+        for one in values
+        if one.startswith(f"{place}.") and one.rpartition(".")[2] in words
+    ]
     start = " and ".join(([str(file)] if file is not None else []) + within)
     return f"{start or 'settings'}: {place}: {first['msg']}"

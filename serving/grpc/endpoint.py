@@ -66,11 +66,12 @@ class GrpcEndpoint:
         tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
         max_rows: int = 256,  # in one request
+        callers: Callers | None = None,
     ) -> None:
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that set it too
-        self._callers = Callers(settings)
+        self._callers = callers or Callers(settings)
         self._messages = Messages()
         self._service = GrpcService(
             engine,

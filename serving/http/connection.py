@@ -354,6 +354,9 @@ class HttpConnection(AnsweringConnection):
         # if the client does not read
         self._loop.call_later(SHUTDOWN_GRACE_S, self._transport.abort)
 
+    def forget(self) -> None:
+        self._known = None
+
     def shutdown(self) -> None:
         """Close, after the replies to all requests whose heads have come."""
         # a request may be arriving

@@ -85,11 +85,12 @@ class HttpEndpoint:
         tracing: Tracing = NO_TRACING,
         *,
         max_rows: int = 256,  # in one request
+        callers: Callers | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
-        self._callers = Callers(settings)
+        self._callers = callers or Callers(settings)
         self._bodies = BodyBudget(
             settings.max_body_bytes,
             settings.max_body_bytes_in_flight,

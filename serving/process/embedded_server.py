@@ -23,6 +23,7 @@ from uvicorn.server import ServerState
 
 from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import Assembly, StartupError, assemble, open_engine
+from serving.configuration.tokens import read_tokens
 from serving.http.asgi import Application, AsgiApplication, Scope, Send
 from serving.http.body import Receive
 from serving.http.connection import HttpConnection
@@ -41,7 +42,9 @@ def check_routes(read_settings: Callable[[], Settings]) -> None:
     """
 
     async def try_engine() -> None:
-        async with open_engine(read_settings(), NoMetrics()):
+        settings = read_settings()
+        read_tokens(settings.server)
+        async with open_engine(settings, NoMetrics()):
             pass
 
     try:
