@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from cache.local_cache import LocalCache
 from core.devices import CpuDevice
 from core.errors import ModelDirectoryError
+from monitoring.access_log import AccessLog
 from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.labelled import Labelled
@@ -65,8 +66,15 @@ class Assembly:
         self._files = files or FileWatch()
         max_rows = settings.engine.max_rows_per_request
         callers = self._open_callers(settings.server)
+        access = AccessLog() if settings.server.access_log else None
         self.web = HttpEndpoint(
-            engine, settings.server, metrics, tracing, max_rows=max_rows, callers=callers
+            engine,
+            settings.server,
+            metrics,
+            tracing,
+            max_rows=max_rows,
+            callers=callers,
+            access=access,
         )
         self.grpc_port = 0  # until `open` sets it
         self._endpoint_settings = settings.server
@@ -78,6 +86,7 @@ class Assembly:
             shares_port=shares_ports,
             max_rows=max_rows,
             callers=callers,
+            access=access,
         )
         self._file_watcher = Watcher(self._files.look, LOOK_INTERVAL_S)
         self._watcher = Watcher(reloader.refresh, settings.routes.reload_interval_s)

@@ -53,6 +53,7 @@ class ServerSettings(_Frozen):
     grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: never
     grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: no pings
     grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # between clients' pings
+    access_log: bool = False  # one line for each request
     bearer_token: SecretStr = SecretStr("")  # empty: no token is needed
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
@@ -229,6 +230,13 @@ class TracingSettings(_Frozen):
     endpoint: str = Field(pattern=r"^https?://[^/]", default="http://127.0.0.1:4318/v1/traces")
 
 
+class LogSettings(_Frozen):
+    """The log on stderr, except inside another server, which has a log of its own."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
 class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a cache of its own."""
 
@@ -245,6 +253,7 @@ class Settings(_Frozen):
     routes: RouteSettings = RouteSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
+    log: LogSettings = LogSettings()
     workers: WorkerSettings = WorkerSettings()
     energy: EnergySettings = EnergySettings()
 

@@ -53,6 +53,11 @@ class LogLevel(StrEnum):
     error = "error"
 
 
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
 ModelsOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -124,7 +129,14 @@ def serve(
             min=1, max=256, help="Worker processes that share both ports. [dim]Default: 1.[/]"
         ),
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Log this level and above.")] = LogLevel.info,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help="Log this level and above. [dim]Default: info.[/]"),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="The log as text or as JSON, one object a line. [dim]Default: text.[/]"),
+    ] = None,
 ) -> None:
     """Serve routes over HTTP and gRPC until interrupted.
 
@@ -143,17 +155,27 @@ def serve(
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the server logs these errors itself, once
     from monitoring.log_limit import configure_logging
-    from sparing.options import choose_settings
+    from serving.process.parent_process import print_failure
+    from sparing.options import choose_settings, find_log_format
 
-    chosen = choose_settings(
-        settings,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        host=host,
-        models=models,
-        workers=workers,
-    )
-    configure_logging(log_level.upper())
+    try:
+        chosen = choose_settings(
+            settings,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            host=host,
+            models=models,
+            workers=workers,
+            log_level=log_level,
+            log_format=log_format,
+        )
+    except Failure as failure:
+        if find_log_format(log_format) != "json":
+            raise
+        configure_logging("INFO", log_format="json")
+        print_failure(str(failure), "json")
+        raise typer.Exit(failure.exit_code) from failure
+    configure_logging(chosen.log.level.upper(), log_format=chosen.log.format)
     if chosen.workers.count > 1:
         from serving.process.supervisor import supervise as host_routes
     else:

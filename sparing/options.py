@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from monitoring.log_lines import LogFormat
 from serving.configuration.effective import Effective, compose_settings
-from serving.configuration.environment import SETTINGS_FILE, GivenValue
+from serving.configuration.environment import SETTINGS_FILE, GivenValue, name_variable
 from serving.settings import Settings
 from sparing.failure import Failure
 
@@ -20,6 +21,8 @@ def choose_settings(
     host: str | None = None,
     models: Sequence[Path] | None = None,
     workers: int | None = None,
+    log_level: str | None = None,
+    log_format: str | None = None,
 ) -> Settings:
     """Return the settings in force; an option that is None is not given.
 
@@ -27,7 +30,14 @@ def choose_settings(
     if it exists. Raises Failure if the file cannot be read or a setting is wrong.
     """
     return find_settings(
-        file, http_port=http_port, grpc_port=grpc_port, host=host, models=models, workers=workers
+        file,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        host=host,
+        models=models,
+        workers=workers,
+        log_level=log_level,
+        log_format=log_format,
     ).settings
 
 
@@ -40,6 +50,8 @@ def find_settings(
     host: str | None = None,
     models: Sequence[Path] | None = None,
     workers: int | None = None,
+    log_level: str | None = None,
+    log_format: str | None = None,
 ) -> Effective:
     """Return the settings in force and where each comes from; as `choose_settings`."""
     options: Mapping[str, tuple[str, object]] = {
@@ -48,6 +60,8 @@ def find_settings(
         "server.host": ("--host", host),
         "routes.directories": ("--models", models or None),
         "workers.count": ("--workers", workers),
+        "log.level": ("--log-level", log_level),
+        "log.format": ("--log-format", log_format),
     }
     given = {key: GivenValue(*one) for key, one in options.items() if one[1] is not None}
     named = file or (Path(environment[SETTINGS_FILE]) if environment.get(SETTINGS_FILE) else None)
@@ -56,3 +70,10 @@ def find_settings(
         return compose_settings(named or default, environment, given)
     except ValueError as error:
         raise Failure(str(error), exit_code=2) from error
+
+
+def find_log_format(
+    option: str | None = None, environment: Mapping[str, str] = os.environ
+) -> LogFormat:
+    """Return the format for the line that says that the settings are wrong."""
+    return "json" if (option or environment.get(name_variable("log.format"))) == "json" else "text"

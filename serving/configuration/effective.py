@@ -74,11 +74,12 @@ def _put(table: dict[str, Any], setting: SettingKey, value: object) -> None:
     that the settings report.
     """
     *sections, last = setting.path
+    place: Any = table
     for name in sections:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
             return
-    table[last] = value
+    place[last] = value
 
 
 def _describe(

@@ -240,7 +240,7 @@ class HttpConnection(AnsweringConnection):
         fault = find_head_fault(head, header_map)
         if fault is not None:
             self._stopped = self._refused = True
-            self._endpoint.count_refused(fault.status)
+            self._endpoint.count_refused(fault.status, self._address)
             self._queue_refusal(fault.status, fault.sentence)
             raise _HeadRejected
         self._host = header_map.get(b"host", self._host)
@@ -267,7 +267,7 @@ class HttpConnection(AnsweringConnection):
 
     def _remember(self, exchange: Exchange, data: bytes) -> None:
         """Remember the head of a request that these bytes were, no more and no less."""
-        if exchange.infer is None or self._head_begun or exchange.close:
+        if exchange.infer is None or self._head_begun or exchange.close or exchange.request_id:
             return
         length = int(exchange.infer.headers[b"content-length"])
         head_bytes = data[: len(data) - length]

@@ -31,7 +31,7 @@ def run(settings: Settings, parent: ParentProcess | None = None) -> int:
 
     The parent, by default the terminal, then gets the reason in one line.
     """
-    parent = parent or Terminal()
+    parent = parent or Terminal(settings.log.format)
     endpoint_settings = settings.server
     try:
         listener = parent.listen(endpoint_settings.host, endpoint_settings.http_port)

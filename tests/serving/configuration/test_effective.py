@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
@@ -64,10 +65,20 @@ def refuse(environment: Mapping[str, str], file: Path | None = None) -> str:
     return str(caught.value)
 
 
+def find_type(key: str) -> Any:  # of any form
+    *sections, last = key.split(".")
+    section: Any = Settings
+    for name in sections:
+        section = section.model_fields[name].annotation
+    return section.model_fields[last].annotation
+
+
 def choose_text(key: str) -> str:
     default = find_value(Settings(), setting_keys()[key])
     if key in SPECIAL:
         return SPECIAL[key]
+    if get_origin(find_type(key)) is Literal:
+        return str(get_args(find_type(key))[-1])
     if isinstance(default, bool):
         return str(not default).lower()
     if isinstance(default, int):
