@@ -42,7 +42,7 @@ class ServerSettings(_Frozen):
     head_timeout_s: float = Field(gt=0, default=30.0)  # for the head of a request
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
     min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
-    idle_timeout_s: float = Field(gt=0, default=75.0)  # for a connection between two requests
+    keep_alive_s: float = Field(gt=0, default=75.0)  # for a connection between two requests
     write_timeout_s: float = Field(gt=0, default=30.0)  # for a client that does not read its answer
     max_connections: int = Field(gt=0, default=32768)  # over HTTP, in each process
     max_unread_bytes: int = Field(gt=0, default=64 * 2**20)  # of incomplete heads and bodies

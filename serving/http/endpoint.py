@@ -109,7 +109,7 @@ class HttpEndpoint:
             ConnectionLimits(
                 settings.head_timeout_s,
                 settings.body_timeout_s,
-                settings.idle_timeout_s,
+                settings.keep_alive_s,
                 settings.write_timeout_s,
                 settings.min_body_bytes_per_s,
                 settings.max_connections,
