@@ -20,6 +20,7 @@ from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.switched_off import NoMetrics
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Callers
+from serving.configuration.certificates import open_tls
 from serving.configuration.tokens import Tokens, list_token_files, open_tokens
 from serving.configuration.watched_files import LOOK_INTERVAL_S, FileWatch
 from serving.energy import open_sampler
@@ -66,6 +67,7 @@ class Assembly:
         self._files = files or FileWatch()
         max_rows = settings.engine.max_rows_per_request
         callers = self._open_callers(settings.server)
+        self.tls = open_tls(settings.server, self._files)  # for the host's HTTP socket
         access = AccessLog() if settings.server.access_log else None
         self.web = HttpEndpoint(
             engine,
@@ -87,6 +89,7 @@ class Assembly:
             max_rows=max_rows,
             callers=callers,
             access=access,
+            tls=self.tls,
         )
         self._file_watcher = Watcher(self._files.look, LOOK_INTERVAL_S)
         self._watcher = Watcher(reloader.refresh, settings.routes.reload_interval_s)

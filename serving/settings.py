@@ -53,6 +53,8 @@ class ServerSettings(_Frozen):
     grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: never
     grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: no pings
     grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # between clients' pings
+    tls_certificate_file: str = ""  # PEM, with its chain; empty: no TLS
+    tls_key_file: str = ""  # PEM, without a password
     access_log: bool = False  # one line for each request
     bearer_token: SecretStr = SecretStr("")  # empty: no token is needed
     tenants: dict[
@@ -64,6 +66,14 @@ class ServerSettings(_Frozen):
     tenant_header: str = Field(
         pattern=r"^([A-Za-z0-9-]{1,64})?$", default=""
     )  # set by a trusted proxy only; empty: no header names a tenant
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> "ServerSettings":
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise PydanticCustomError(
+                "tls", "tls_certificate_file and tls_key_file: one is given, allowed both or none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _secrets_are_given_once(self) -> "ServerSettings":

@@ -21,6 +21,7 @@ from core.errors import InvalidInput, SparingError, Unauthorized
 from monitoring.access_log import AccessLog
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
+from serving.configuration.certificates import ServerTls
 from serving.engine.byte_budget import ByteBudget
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
 from serving.grpc.messages import SERVICE, Messages, Method
@@ -71,12 +72,14 @@ class GrpcEndpoint:
         max_rows: int = 256,  # in one request
         callers: Callers | None = None,
         access: AccessLog | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that set it too
         self._callers = callers or Callers(settings)
         self._access = access
+        self._tls = tls
         self._observer = CallObserver(access, self._callers, tracing is not NO_TRACING)
         self._messages = Messages()
         self._service = GrpcService(
@@ -109,22 +112,24 @@ class GrpcEndpoint:
     async def start(self) -> int:
         """Listen and return the port. Raises OSError if the address is not available."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(is_news)
-        host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
         self._server.add_generic_rpc_handlers([self])
         try:
-            bound: int = self._server.add_insecure_port(
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            )
+            self._port = self._bind(self._settings.host, self._settings.grpc_port)
         except RuntimeError as error:
-            raise OSError(
-                errno.EADDRINUSE,
-                "the address is in use or not one of this machine",
-            ) from error
-        self._port = bound
+            why = "the address is in use or not one of this machine"
+            raise OSError(errno.EADDRINUSE, why) from error
         await self._server.start()
-        self._sweeping = asyncio.create_task(self._sweeper.run(bound))
-        return bound
+        self._sweeping = asyncio.create_task(self._sweeper.run(self._port))
+        return self._port
+
+    def _bind(self, host: str, port: int) -> int:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._tls is None:
+            return self._server.add_insecure_port(place)  # type: ignore[no-any-return]
+        first, fetch = self._tls.follow(grpc.ssl_server_certificate_configuration)
+        secure = grpc.dynamic_ssl_server_credentials(first, fetch)
+        return self._server.add_secure_port(place, secure)  # type: ignore[no-any-return]
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more; return when all accepted calls are answered or the time is over.

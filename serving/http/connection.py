@@ -135,8 +135,10 @@ class HttpConnection(AnsweringConnection):
         self._count_unread(len(data))
 
     def eof_received(self) -> bool:
-        """Return True while complete requests are still to be answered."""
-        if self._dropped_bytes is not None:
+        """Return True while complete requests are still to be answered; never with TLS, where a
+        client that sends no more cannot read either.
+        """
+        if self._dropped_bytes is not None or not self._transport.can_write_eof():
             return False
         if self._arriving is not None:
             if len(self._queue) < 2:

@@ -31,12 +31,14 @@ class Started:
     host: str
     http_port: int
     grpc_port: int
+    is_tls: bool = False
 
     def describe(self, processes: str) -> str:
         """Return the lines that the terminal shows; `processes` lists the process ids."""
+        scheme = "https" if self.is_tls else "http"
         return (
             f"Sparing serves {self.routes}\n"
-            f"  HTTP  http://{self.host}:{self.http_port}   gRPC  {self.host}:{self.grpc_port}"
+            f"  HTTP  {scheme}://{self.host}:{self.http_port}   gRPC  {self.host}:{self.grpc_port}"
             f"   ({processes})"
         )
 

@@ -164,6 +164,7 @@ class _Supervisor:
                 endpoint_settings.host,
                 endpoint_settings.http_port,
                 endpoint_settings.grpc_port,
+                is_tls=bool(endpoint_settings.tls_certificate_file),
             )
             pids = ", ".join(str(one.pid) for one in workers)
             print_start(

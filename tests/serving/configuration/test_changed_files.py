@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from harness.services.redis_server import RedisServer
@@ -14,6 +16,7 @@ from harness.waiting import until
 from serving.assembly import Assembly, StartupError, assemble
 from serving.configuration.watched_files import LOOK_INTERVAL_S
 from serving.settings import Settings
+from tests.servers.certificates import make_certificate
 
 
 def replace(path: Path, text: str) -> None:
@@ -91,6 +94,23 @@ def test_a_changed_url_of_the_redis_is_used_without_a_restart(tmp_path: Path) ->
         serve(tmp_path, use, cache={"remote": remote})
 
 
+def test_a_changed_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
+    used, other = [make_certificate(tmp_path, name) for name in ("used", "other")]
+
+    async def use(assembly: Assembly) -> None:
+        assert assembly.tls is not None
+        assert assembly.tls.certificate == used.read()
+        used.replace(other)
+        changed = assembly.tls
+        await until(lambda: changed.certificate == other.read())
+        credentials = grpc.ssl_channel_credentials(other.chain.read_bytes())
+        async with grpc.aio.secure_channel(assembly.grpc_address, credentials) as channel:
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20.0)
+
+    files = {"tls_certificate_file": str(used.chain), "tls_key_file": str(used.key)}
+    serve(tmp_path, use, server=files)
+
+
 @pytest.mark.parametrize(
     ("section", "setting"),
     [
@@ -99,6 +119,10 @@ def test_a_changed_url_of_the_redis_is_used_without_a_restart(tmp_path: Path) ->
             "server.bearer_token_file: /absent: No such",
         ),
         ({"server": {"tenants_file": "/"}}, "server.tenants_file: /: "),
+        (
+            {"server": {"tls_certificate_file": "/absent", "tls_key_file": "/absent"}},
+            "server.tls_certificate_file: /absent: No such",
+        ),
         (
             {"cache": {"remote": {"url_file": "/absent", "secret": "x" * 32}}},
             "cache.remote.url_file: /absent: No such",
