@@ -186,7 +186,7 @@ def test_a_grpc_caller_without_a_tenant_is_its_address() -> None:
 
 
 def test_other_tokens_are_accepted_from_the_change_on() -> None:
-    callers = Callers(ServerSettings(bearer_token="old"), {"old": ""})
+    callers = Callers(ServerSettings(), {"old": ""})
     assert callers.authorize([(b"authorization", b"Bearer old")]) == ""
     callers.use_tokens({"new": "shop"})
     assert callers.authorize([(b"authorization", b"Bearer new")]) == "shop"
