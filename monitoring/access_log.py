@@ -7,7 +7,7 @@ missing or wrong token, a few lines a minute.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
 from core.messages import Reply
@@ -59,13 +59,13 @@ class AccessEntry:
         _log.info("request", extra={**UNLIMITED, "fields": given})
 
 
+# Each request runs in a task of its own. So what answers it can note its facts, without having been
+# given the entry, and need not know whether there is an access log.
 _current: ContextVar[AccessEntry | None] = ContextVar("access_entry", default=None)
 
 
 class AccessLog:
-    """The access log of a process. Each request runs in a task of its own, so that what answers it
-    can note its facts without having been given the entry.
-    """
+    """The access log of a process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -73,7 +73,7 @@ class AccessLog:
     def begin(
         self, protocol: str, method: str, path: str = "", *, request_id: str = "", parent: str = ""
     ) -> AccessEntry:
-        """Begin the line of a request of the current task. `parent` is its `traceparent`."""
+        """Begin the line of the current task's request. `parent` is its `traceparent`."""
         fields: dict[str, object] = {"protocol": protocol, "method": method, "path": path}
         entry = AccessEntry(self._clock, {**fields, "request_id": request_id})
         span = read_traceparent(parent) if parent else None
@@ -82,24 +82,33 @@ class AccessLog:
         _current.set(entry)
         return entry
 
-    def note_request(self, route: str = "", caller: str = "") -> None:
-        """Note what the current task's request asks for, and its caller if it is known."""
-        entry = _current.get()
-        if entry is not None:
-            entry.route = route or entry.route
-            entry.caller = caller or entry.caller
 
-    def note_reply(self, reply: Reply, trace: Trace) -> None:
-        """Note the reply to the current task's request."""
-        entry = _current.get()
-        if entry is not None:
+def is_logged() -> bool:
+    """Return whether the current task's request will be in the access log."""
+    return _current.get() is not None
+
+
+def note_request(route: str = "", caller: str = "") -> None:
+    """Note the route and the caller of the current task's request, as far as they are known."""
+    entry = _current.get()
+    if entry is not None:
+        entry.route = route or entry.route
+        entry.caller = caller or entry.caller
+
+
+def note_replies(replies: Iterable[Reply], trace: Trace) -> None:
+    """Note what answered the current task's request; the last reply is the newest."""
+    entry = _current.get()
+    if entry is not None:
+        for reply in replies:
             entry.note_reply(reply, trace)
 
-    def note_failure(self, status: Status) -> None:
-        """Note the status of the current task's request, for `AccessEntry.status`."""
-        entry = _current.get()
-        if entry is not None:
-            entry.status = status
+
+def note_status(status: Status) -> None:
+    """Note the status of the current task's request, for `AccessEntry.status`."""
+    entry = _current.get()
+    if entry is not None:
+        entry.status = status
 
 
 def log_unauthorized(protocol: str, caller: str) -> None:

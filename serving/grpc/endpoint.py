@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from core.errors import InvalidInput, SparingError, Unauthorized
-from monitoring.access_log import AccessLog
+from monitoring.access_log import AccessLog, note_request, note_status
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
 from serving.configuration.certificates import ServerTls
@@ -78,7 +78,6 @@ class GrpcEndpoint:
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that set it too
         self._callers = callers or Callers(settings)
-        self._access = access
         self._tls = tls
         self._observer = CallObserver(access, self._callers, tracing is not NO_TRACING)
         self._messages = Messages()
@@ -88,7 +87,6 @@ class GrpcEndpoint:
             self._messages,
             max_rows=max_rows,
             max_body_bytes=settings.max_body_bytes,
-            access=access,
         )
         self._held = ByteBudget(settings.max_body_bytes_in_flight)
         self._draining = asyncio.Event()
@@ -272,8 +270,7 @@ class GrpcEndpoint:
         except Exception:
             _log.exception("a request of %s failed", method.path)
             code, sentence = "INTERNAL", FAILED
-        if self._access is not None:
-            self._access.note_failure(code)
+        note_status(code)
         failure = self._messages.stream_response(error_message=sentence)
         failure.infer_response.id = request_id
         yield failure.SerializeToString()
@@ -304,8 +301,7 @@ class GrpcEndpoint:
         else:
             headers = encode(context.invocation_metadata()) if self._callers.reads_headers else ()
             caller = self._callers.find(headers, read_address(peer))
-            if self._access is not None:
-                self._access.note_request(caller=caller.name)
+            note_request(caller=caller.name)
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
     async def _read_only(self, opened: OpenCall) -> bytes:

@@ -16,7 +16,7 @@ from core.errors import BodyTooLarge, SparingError, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from core.version import read_version
-from monitoring.access_log import AccessLog
+from monitoring.access_log import is_logged, note_request
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller
 from serving.engine.admission import Admitted
@@ -72,9 +72,7 @@ class GrpcService:
         *,
         max_rows: int = 256,  # in one request
         max_body_bytes: int = 16 * 2**20,
-        access: AccessLog | None = None,
     ) -> None:
-        self._access = access
         self._engine = engine
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
@@ -189,8 +187,6 @@ class GrpcService:
             raise
         self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, (reply,))
-        if self._access is not None:
-            self._access.note_reply(reply, trace)
         return response
 
     async def infer_stream(
@@ -208,13 +204,12 @@ class GrpcService:
             request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             written: list[Reply] = []
+            is_kept = trace.is_recording or is_logged()
             async with aclosing(self._follow(request, admitted)) as replies:
                 async for reply in replies:
-                    if trace.is_recording:
+                    if is_kept:
                         trace.begin_span()
                         written.append(reply)
-                    if self._access is not None:
-                        self._access.note_reply(reply, trace)
                     response = self._encode(parsed, self._answering(served, reply), reply)
                     response.parameters["triton_final_response"].bool_param = reply.final
                     if reply.rows is not None:
@@ -283,8 +278,7 @@ class GrpcService:
     def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.count_request(route, result)
-        if self._access is not None:
-            self._access.note_request(route)
+        note_request(route)
         trace.end(result)
 
 

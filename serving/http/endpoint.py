@@ -17,7 +17,7 @@ from typing import NamedTuple
 from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
 from core.messages import Reply
 from core.request_id import RAW_HEADER, read_request_id
-from monitoring.access_log import AccessLog, log_unauthorized
+from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller, Callers
@@ -117,7 +117,7 @@ class HttpEndpoint:
             ),
             lambda: engine.draining,
         )
-        self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies, access)
+        self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies)
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
@@ -301,7 +301,7 @@ class HttpEndpoint:
         if target is None:
             target = self._find(path)
         if self._access is not None:
-            self._access.note_request(target.route, caller.name)
+            note_request(target.route, caller.name)
         endpoint = self._endpoints[target.endpoint]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
@@ -346,8 +346,6 @@ class HttpEndpoint:
             raise
         self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, (reply,))
-        if self._access is not None:
-            self._access.note_reply(reply, admitted.trace)
         return 200, head, answer
 
     def _limit_body(self, target: Target) -> int:

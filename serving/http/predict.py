@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import orjson
 
 from core.messages import Reply
-from monitoring.access_log import AccessLog
 from monitoring.tracing.sampling import Tracing
 from monitoring.tracing.traces import Trace
 from serving.engine.admission import Admitted
@@ -34,9 +33,7 @@ class PredictEndpoint:
         metrics: Metrics,
         tracing: Tracing,
         bodies: BodyBudget,
-        access: AccessLog | None = None,
     ) -> None:
-        self._access = access
         self._engine = engine
         self._metrics = metrics
         self._tracing = tracing
@@ -73,8 +70,6 @@ class PredictEndpoint:
             raise
         self._metrics.count_request(reply.route, "ok")
         end_answered(admitted, (reply,))
-        if self._access is not None:
-            self._access.note_reply(reply, trace)
         return 200, [JSON_TYPE], answer
 
     async def _answer_pictures(

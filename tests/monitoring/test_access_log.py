@@ -1,12 +1,20 @@
 """The access log: one line for each request, with the facts that are known."""
 
+import contextvars
 import logging
 
 import numpy as np
 import pytest
 
 from core.messages import Answer, Outcome
-from monitoring.access_log import AccessLog, log_unauthorized
+from monitoring.access_log import (
+    AccessLog,
+    is_logged,
+    log_unauthorized,
+    note_replies,
+    note_request,
+    note_status,
+)
 from monitoring.tracing.traces import NO_TRACE, SampledTrace
 from tests.fakes.clock import Clock
 from tests.fakes.replies import reply_with
@@ -30,11 +38,10 @@ def log_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_line_has_the_facts_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    access = AccessLog(clock)
-    entry = access.begin("http", "POST", "/v2", request_id="r1", parent=PARENT)
-    access.note_request("auto:tiny", "shop")
+    entry = AccessLog(clock).begin("http", "POST", "/v2", request_id="r1", parent=PARENT)
+    note_request("auto:tiny", "shop")
     clock.now_s += 0.0123456
-    access.note_reply(reply_with([answer("light"), answer("large")], "tiny", "1", "d"), NO_TRACE)
+    note_replies([reply_with([answer("light"), answer("large")], "tiny", "1", "d")], NO_TRACE)
     entry.end(200)
     assert read_fields(caplog) == [
         {
@@ -63,12 +70,13 @@ def test_what_is_not_known_is_left_out(caplog: pytest.LogCaptureFixture) -> None
 def test_a_sampled_trace_gives_its_id_and_a_later_answer_of_a_row_counts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    access = AccessLog(Clock())
-    entry = access.begin("grpc", "ModelStreamInfer")
+    entry = AccessLog(Clock()).begin("grpc", "ModelStreamInfer")
     trace = SampledTrace(7, None, lambda _: None)
-    for name in ("light", "large"):
-        access.note_reply(reply_with([answer(name)], "tiny", "1", "d", rows=[0]), trace)
-    access.note_failure("INTERNAL")
+    replies = [
+        reply_with([answer(name)], "tiny", "1", "d", rows=[0]) for name in ("light", "large")
+    ]
+    note_replies(replies, trace)
+    note_status("INTERNAL")
     entry.end(entry.status)
     [fields] = read_fields(caplog)
     assert fields["exit"] == "large"
@@ -77,10 +85,15 @@ def test_a_sampled_trace_gives_its_id_and_a_later_answer_of_a_row_counts(
     assert fields["trace_id"] == f"{7:032x}"
 
 
-def test_without_a_request_under_way_nothing_is_noted() -> None:
-    access = AccessLog()
-    access.note_request("tiny", "shop")
-    access.note_failure("OK")
+def test_without_an_access_log_nothing_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    def note() -> bool:
+        note_request("tiny", "shop")
+        note_replies([reply_with([answer("light")])], NO_TRACE)
+        note_status("OK")
+        return is_logged()
+
+    assert not contextvars.Context().run(note)
+    assert caplog.records == []
 
 
 def test_lines_are_not_limited_and_refusals_for_a_token_are(
