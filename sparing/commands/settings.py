@@ -22,6 +22,8 @@ def settings(
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="As in serve.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="As in serve.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="As in serve.")] = None,
 ) -> None:
     """Print every setting in force, and where it comes from.
 
@@ -36,7 +38,14 @@ def settings(
     from sparing.options import find_settings
 
     found = find_settings(
-        file, http_port=http_port, grpc_port=grpc_port, host=host, models=models, workers=workers
+        file,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        host=host,
+        models=models,
+        workers=workers,
+        log_level=log_level,
+        log_format=log_format,
     )
     listed = list_settings(found)
     print(json.dumps(listed, indent=2) if as_json else write_toml(listed))

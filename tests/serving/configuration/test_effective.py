@@ -38,6 +38,8 @@ SPECIAL = {
     "cache.remote.secret": "x" * 64,
     "cache.perceptual.routes": "{a = {max_distance = 2}}",
     "routes.directories": '["x"]',
+    "routes.devices": '{a = "cpu"}',
+    "devices": "{other = {}}",
     "tracing.endpoint": "https://host/path",
     "energy.source": "replay",
     "energy.sysfs": "/other",
