@@ -25,6 +25,11 @@ class RedisConnection:
         self._refusal = refusal  # the exception class for a reply that is an error
         self._open = False
         self._opening: asyncio.Task[None] | None = None
+        self._next: Any = None  # the connection to use from the next exchange on
+
+    def replace(self, connection: Any) -> None:
+        """Use another connection, with other credentials, from the next exchange on."""
+        self._next = connection
 
     def open(self) -> "asyncio.Task[None]":
         """Begin to connect; a failure is raised where the task is awaited."""
@@ -52,10 +57,19 @@ class RedisConnection:
 
     async def _wait_connected(self) -> None:
         """Wait for the connection; opening continues if the caller stops waiting."""
+        if self._next is not None:
+            await self._use_next()
         if self._open and await self._connection.can_read():  # closed, or unexpected bytes
             await self._discard()
         if not self._open:
             await asyncio.shield(self.open())
+
+    async def _use_next(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])  # it discards its connection
+        await self._discard()
+        self._connection, self._next = self._next, None
 
     async def _connect(self) -> None:
         try:

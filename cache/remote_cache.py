@@ -45,6 +45,7 @@ class RemoteCache:
         url: str,
         secret: bytes,
         *,
+        password: str = "",  # if the URL has none
         timeout_s: float = 0.01,
         ttl_s: float = 3600.0,
         prefix: str = "sparing:",
@@ -64,7 +65,7 @@ class RemoteCache:
         self._lookup_breaker = CircuitBreaker(FAILURES, RETRY_S, clock)
         self._store_breaker = CircuitBreaker(FAILURES, RETRY_S, clock)
         self._connections = [
-            RedisConnection(make_connection(url), CONNECT_TIMEOUT_S, ResponseError)
+            RedisConnection(make_connection(url, password), CONNECT_TIMEOUT_S, ResponseError)
             for _ in range(max_connections)
         ]
         self._lookup_connections: asyncio.LifoQueue[RedisConnection] = asyncio.LifoQueue()
@@ -84,6 +85,14 @@ class RemoteCache:
         """Open all connections before a row needs one; failures show when one is used."""
         for link in self._connections:
             link.open()
+
+    def change_address(self, url: str, password: str = "") -> None:
+        """Use another URL or password for every exchange that begins from now on. Raises
+        ValueError for a malformed URL.
+        """
+        fresh = [make_connection(url, password) for _ in self._connections]
+        for link, connection in zip(self._connections, fresh, strict=True):
+            link.replace(connection)
 
     def lookup_state(self) -> BreakerState:
         """The breaker of lookups: closed allows them, open none, half-open a single one."""
@@ -254,8 +263,8 @@ def _take_batch(waiting: deque[tuple[Key, bytes, int]]) -> list[tuple[Key, bytes
     return batch
 
 
-def make_connection(url: str) -> AbstractConnection:
-    """Create a connection without opening it.
+def make_connection(url: str, password: str = "") -> AbstractConnection:
+    """Create a connection without opening it. `password` is for a URL without one.
 
     Raises ValueError with a sentence that does not repeat the URL, which may hold a password.
     """
@@ -270,6 +279,10 @@ def make_connection(url: str) -> AbstractConnection:
     foreign = sorted(name for name in options if name not in allowed and name[:4] != "ssl_")
     if foreign:
         raise ValueError(f"the URL sets {foreign[0]!r}, which is not an option here")
+    if password:
+        if "password" in options:
+            raise ValueError("a password is given, and the URL has one too; allowed one")
+        options["password"] = password
     kind: Any = options.pop("connection_class", Connection)  # three classes, no common signature
     try:
         connection: AbstractConnection = kind(

@@ -12,6 +12,11 @@ from harness.child_process import ChildProcess
 from harness.process_tree import read_resident_bytes
 from harness.servers import read_metrics, sum_metric
 
+# in the lines for people, and in a log of JSON
+_PORTS = re.compile(
+    r"(?:HTTP +https?://[\d.]+:|\"http_port\": )(\d+)(?: +gRPC +[\d.]+:|, \"grpc_port\": )(\d+)"
+)
+
 
 class LiveServer(ChildProcess):
     """`with LiveServer(models) as server:`; both endpoints on free ports of 127.0.0.1."""
@@ -28,7 +33,7 @@ class LiveServer(ChildProcess):
         self.grpc_port = 0
 
     def has_started(self) -> bool:
-        found = re.search(r"HTTP +http://[\d.]+:(\d+) +gRPC +[\d.]+:(\d+)", self.log.read_text())
+        found = _PORTS.search(self.log.read_text())
         if found:
             self.http_port, self.grpc_port = int(found[1]), int(found[2])
         return found is not None

@@ -8,18 +8,22 @@ it has one. Records below INFO, and those with `extra=UNLIMITED`, are always wri
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TextIO
 
-from monitoring.log_lines import LineFormatter
+from monitoring.log_lines import JsonFormatter, LineFormatter, LogFormat
 
 LINES = 5
 INTERVAL_S = 60.0
 UNLIMITED: Mapping[str, object] = {"limited": False}  # for records that an operator causes
 _MAX_CALL_SITES = 1024  # further call sites share one count
 _TEMPLATE_LIMIT = 120  # characters
+
+_log = logging.getLogger("sparing")
 
 CallSite = tuple[object, ...]
 
@@ -112,13 +116,29 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         )
 
 
-def configure_logging(level: int | str, worker: int = 0) -> None:
-    """Configure the root logger of a server process, unless it has handlers already."""
+def configure_logging(level: int | str, worker: int = 0, log_format: LogFormat = "text") -> None:
+    """Configure the root logger of a server process, unless it has handlers already. As JSON,
+    exceptions that end a thread or the process are records too.
+    """
     root = logging.getLogger()
     if root.handlers:
         return
     handler = LimitedHandler()
-    handler.setFormatter(LineFormatter(worker))
+    handler.setFormatter(JsonFormatter(worker) if log_format == "json" else LineFormatter(worker))
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
+    if log_format == "json":
+        sys.excepthook = _log_end_of_process
+        threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_process(
+    _kind: type[BaseException], error: BaseException, _trace: TracebackType | None
+) -> None:
+    _log.critical("the process ends", exc_info=error, extra=UNLIMITED)
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    name = "" if ended.thread is None else ended.thread.name
+    _log.error("the thread %s ends", name, exc_info=ended.exc_value)

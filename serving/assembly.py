@@ -13,9 +13,14 @@ from typing import TypeVar
 
 from cache.local_cache import LocalCache
 from core.errors import ModelDirectoryError
+from monitoring.access_log import AccessLog
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from monitoring.tracing.sampling import NO_TRACING, Tracing
+from serving.callers import Callers
+from serving.configuration.certificates import open_tls
+from serving.configuration.tokens import Tokens, list_token_files, open_tokens
+from serving.configuration.watched_files import LOOK_INTERVAL_S, FileWatch
 from serving.devices import open_devices
 from serving.energy import open_sampler
 from serving.engine.catalog import Catalog
@@ -27,7 +32,7 @@ from serving.grpc.endpoint import GrpcEndpoint
 from serving.http.endpoint import HttpEndpoint
 from serving.open_tracing import open_tracing
 from serving.reload import Reloader
-from serving.settings import Settings
+from serving.settings import ServerSettings, Settings
 from serving.watcher import Watcher
 
 # A thread that computes a stage hands its batch back to a busy event loop. Waiting the default 5 ms
@@ -56,11 +61,25 @@ class Assembly:
         *,
         tracing: Tracing = NO_TRACING,
         shares_ports: bool = False,
+        files: FileWatch | None = None,
     ) -> None:
+        """Raises ValueError if a file that the settings of the endpoints name cannot be used."""
         self.engine = engine
         self.metrics = metrics
+        self._files = files or FileWatch()
         max_rows = settings.engine.max_rows_per_request
-        self.web = HttpEndpoint(engine, settings.server, metrics, tracing, max_rows=max_rows)
+        callers = self._open_callers(settings.server)
+        self.tls = open_tls(settings.server, self._files)  # for the host's HTTP socket
+        access = AccessLog() if settings.server.access_log else None
+        self.web = HttpEndpoint(
+            engine,
+            settings.server,
+            metrics,
+            tracing,
+            max_rows=max_rows,
+            callers=callers,
+            access=access,
+        )
         self.grpc_port = 0  # until `open` sets it
         self._endpoint_settings = settings.server
         self._grpc = GrpcEndpoint(
@@ -70,7 +89,11 @@ class Assembly:
             tracing=tracing,
             shares_port=shares_ports,
             max_rows=max_rows,
+            callers=callers,
+            access=access,
+            tls=self.tls,
         )
+        self._file_watcher = Watcher(self._files.look, LOOK_INTERVAL_S)
         self._watcher = Watcher(reloader.refresh, settings.routes.reload_interval_s)
         self._draining: asyncio.Task[None] | None = None
 
@@ -82,6 +105,8 @@ class Assembly:
             place = f"{self._endpoint_settings.host}:{self._endpoint_settings.grpc_port}"
             raise StartupError(f"cannot listen on {place} (gRPC): {error.strerror}") from error
         self._watcher.start()
+        if self._files:
+            self._file_watcher.start()
 
     def list_routes(self) -> str:
         """Return the names and versions of all served routes, for the log."""
@@ -96,6 +121,7 @@ class Assembly:
         """Report not ready, accept no more gRPC calls, answer HTTP with `connection: close`."""
         self.engine.draining = True
         self._watcher.stop()
+        self._file_watcher.stop()
         if self._draining is None:
             self._draining = asyncio.create_task(
                 self._grpc.drain(self._endpoint_settings.drain_timeout_s)
@@ -114,6 +140,20 @@ class Assembly:
             return await self.engine.drain(self._endpoint_settings.drain_timeout_s)
         return await self.engine.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
 
+    def _open_callers(self, settings: ServerSettings) -> Callers:
+        tokens = open_tokens(settings)
+        callers = Callers(settings, tokens.value)
+
+        def use(changed: Tokens) -> None:
+            callers.use_tokens(changed)
+            self.web.connections.forget_requests()
+
+        if paths := list_token_files(settings):
+            self._files.add(tokens, use)
+        for setting, path in paths.items():
+            self._files.warn_if_public(setting, path)
+        return callers
+
 
 @asynccontextmanager
 async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Assembly]:
@@ -127,11 +167,21 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
         tracing, close_tracing = open_tracing(settings.tracing)
     except ValueError as error:
         raise StartupError(str(error)) from error
+    files = FileWatch(warns=worker <= 1)
     try:
-        async with open_engine(settings, metrics, worker) as (engine, reloader):
-            assembly = Assembly(
-                settings, engine, reloader, metrics, tracing=tracing, shares_ports=worker > 0
-            )
+        async with open_engine(settings, metrics, worker, files) as (engine, reloader):
+            try:
+                assembly = Assembly(
+                    settings,
+                    engine,
+                    reloader,
+                    metrics,
+                    tracing=tracing,
+                    shares_ports=worker > 0,
+                    files=files,
+                )
+            except ValueError as error:
+                raise StartupError(str(error)) from error
             try:
                 await assembly.open()
                 yield assembly
@@ -143,7 +193,10 @@ async def assemble(settings: Settings, *, worker: int = 0) -> AsyncIterator[Asse
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings, metrics: Metrics | NoMetrics, worker: int = 0
+    settings: Settings,
+    metrics: Metrics | NoMetrics,
+    worker: int = 0,
+    files: FileWatch | None = None,
 ) -> AsyncIterator[tuple[Engine, Reloader]]:
     """Yield an engine over all routes that can be loaded. Raises StartupError if there is none."""
     devices = _start(open_devices, settings)
@@ -163,7 +216,10 @@ async def open_engine(
     if not catalog.routes():
         folders = ", ".join(str(path) for path in settings.routes.directories)
         raise StartupError(f"no route could be loaded from {folders}")
-    tier, secret = _start(open_remote_cache, settings.cache)
+    try:
+        tier, secret = open_remote_cache(settings.cache, files)
+    except ValueError as error:
+        raise StartupError(str(error)) from error
     memory = LocalCache(settings.cache.limit_bytes)
     engine = Engine(
         catalog, settings.engine, memory, *devices.devices, remote_cache=tier, secret=secret

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from core.errors import InvalidInput, Unauthorized
+from serving.configuration.tokens import Tokens, read_tokens
 from serving.settings import TENANT_PATTERN, ServerSettings
 
 _MAX_ADDRESSES = 1024
@@ -38,18 +39,22 @@ UNKNOWN = Caller("", "")
 class Callers:
     """Identifies callers by the request's headers and the peer's address."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, tokens: Tokens | None = None) -> None:
+        """`tokens` are those of the settings and their files by default; a file that cannot be read
+        raises ValueError.
+        """
         # Look tokens up by a keyed hash: the time of a lookup then reveals nothing about them.
         self._key = secrets.token_bytes(32)
         self._tenants: dict[bytes, str] = {}
-        if settings.bearer_token:
-            self._tenants[self._hash(settings.bearer_token.encode())] = ""
-        for tenant, token in settings.tenants.items():
-            self._tenants[self._hash(token.get_secret_value().encode())] = tenant
+        self.use_tokens(read_tokens(settings) if tokens is None else tokens)
         self._tenant_header = settings.tenant_header.lower().encode()
         self._addresses: dict[str, Caller] = {}
         self.needs_token = bool(self._tenants)
         self.reads_headers = self.needs_token or bool(self._tenant_header)
+
+    def use_tokens(self, tokens: Tokens) -> None:
+        """Accept these tokens from now on, and no others."""
+        self._tenants = {self._hash(token.encode()): tenant for token, tenant in tokens.items()}
 
     def find(self, headers: Headers, address: str) -> Caller:
         """Return the request's caller. Raises Unauthorized or InvalidInput."""

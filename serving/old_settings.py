@@ -13,6 +13,7 @@ OLD_SETTINGS: Mapping[str, str] = MappingProxyType(
         "memory": "[memory] is now [cache]",
         "memory.remote": "[memory.remote] is now [cache.remote]",
         "memory.similar": "[memory.similar] is now [cache.perceptual]",
+        "server.idle_timeout_s": "server.idle_timeout_s is now server.keep_alive_s",
         "engine.gather_s": "engine.gather_s was removed: rows that waited for others to join their "
         "batch saved no CPU that could be measured; delete the line",
     }

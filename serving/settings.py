@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,15 +12,15 @@ from pydantic_core import PydanticCustomError
 from serving.old_settings import find_old_settings
 
 NO_SECRET = (
-    "url is set, but the secret that all processes share is missing; make one with `openssl rand "
-    "-hex 32` and give it as secret, or in a file that secret_file names"
+    "url or url_file is set, but the secret that all processes share is missing; make one with "
+    "`openssl rand -hex 32` and give it as secret, or in a file that secret_file names"
 )
 
 
 DEFAULT_DEVICE = "cpu"  # ONNX Runtime on the CPU with one thread, unless the settings change it
 _DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 TENANT_PATTERN = r"[A-Za-z0-9._@:-]{1,64}"
-_TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
+TOKEN_PATTERN = r"^[!-~]{1,1024}$"  # visible ASCII
 
 
 class _Frozen(BaseModel):
@@ -44,7 +44,7 @@ class ServerSettings(_Frozen):
     head_timeout_s: float = Field(gt=0, default=30.0)  # for the head of a request
     body_timeout_s: float = Field(gt=0, default=20.0)  # without a new byte of a body
     min_body_bytes_per_s: float = Field(ge=0, default=4096.0)  # mean rate from body_timeout_s on
-    idle_timeout_s: float = Field(gt=0, default=75.0)  # for a connection between two requests
+    keep_alive_s: float = Field(gt=0, default=75.0)  # for a connection between two requests
     write_timeout_s: float = Field(gt=0, default=30.0)  # for a client that does not read its answer
     max_connections: int = Field(gt=0, default=32768)  # over HTTP, in each process
     max_unread_bytes: int = Field(gt=0, default=64 * 2**20)  # of incomplete heads and bodies
@@ -55,23 +55,46 @@ class ServerSettings(_Frozen):
     grpc_max_connection_age_s: float = Field(ge=0, le=1e6, default=0.0)  # 0: never
     grpc_keepalive_s: float = Field(ge=0, le=1e6, default=60.0)  # between pings; 0: no pings
     grpc_min_ping_interval_s: float = Field(ge=0, le=1e6, default=5.0)  # between clients' pings
-    bearer_token: str = ""  # empty: no token is needed
+    tls_certificate_file: str = ""  # PEM, with its chain; empty: no TLS
+    tls_key_file: str = ""  # PEM, without a password
+    access_log: bool = False  # one line for each request
+    bearer_token: SecretStr = SecretStr("")  # empty: no token is needed
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],
         SecretStr,
     ] = Field(default={}, max_length=256)  # tenant to bearer token
+    bearer_token_file: str = ""  # a file with the token, or with several, one a line
+    tenants_file: str = ""  # a TOML file of tenants and tokens
     tenant_header: str = Field(
         pattern=r"^([A-Za-z0-9-]{1,64})?$", default=""
     )  # set by a trusted proxy only; empty: no header names a tenant
 
     @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> "ServerSettings":
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise PydanticCustomError(
+                "tls", "tls_certificate_file and tls_key_file: one is given, allowed both or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _secrets_are_given_once(self) -> "ServerSettings":
+        if self.bearer_token_file and self.bearer_token.get_secret_value():
+            raise PydanticCustomError(
+                "token", "bearer_token and bearer_token_file are given, allowed one"
+            )
+        if self.tenants_file and self.tenants:
+            raise PydanticCustomError("tenants", "tenants and tenants_file are given, allowed one")
+        return self
+
+    @model_validator(mode="after")
     def _tokens_differ(self) -> "ServerSettings":
         tokens = [token.get_secret_value() for token in self.tenants.values()]
-        if any(not re.fullmatch(_TOKEN_PATTERN, token) for token in tokens):
+        if any(not re.fullmatch(TOKEN_PATTERN, token) for token in tokens):
             raise PydanticCustomError(
-                "tenants", "a token is not 1 to 1024 visible ASCII characters"
+                "tenants", "tenants: a token is not 1 to 1024 visible ASCII characters"
             )
-        if len({*tokens, self.bearer_token}) <= len(tokens):
+        if len({*tokens, self.bearer_token.get_secret_value()}) <= len(tokens):
             raise PydanticCustomError(
                 "tenants", "two tenants, or a tenant and bearer_token, have the same token"
             )
@@ -103,6 +126,8 @@ class RemoteSettings(_Frozen):
     """A Redis that processes share as a remote cache. Secret values are never printed."""
 
     url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: no remote cache
+    url_file: str = ""  # a file that holds the URL, instead
+    password_file: str = ""  # a file that holds the password, which the URL then lacks
     secret: SecretStr = SecretStr("")  # the same for all processes that share the cache
     secret_file: str = ""  # a file that holds the secret, instead
     timeout_ms: float = Field(gt=0, le=1000, default=10.0)  # longest wait for a lookup
@@ -111,7 +136,12 @@ class RemoteSettings(_Frozen):
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> "RemoteSettings":
-        if self.url.get_secret_value() and not (self.secret_file or self.secret.get_secret_value()):
+        url = self.url.get_secret_value()
+        if url and self.url_file:
+            raise PydanticCustomError("url", "url and url_file are given, allowed one")
+        if self.password_file and not (url or self.url_file):
+            raise PydanticCustomError("url", "password_file is given without url or url_file")
+        if (url or self.url_file) and not (self.secret_file or self.secret.get_secret_value()):
             raise PydanticCustomError("secret", NO_SECRET)
         return self
 
@@ -224,6 +254,13 @@ class TracingSettings(_Frozen):
     endpoint: str = Field(pattern=r"^https?://[^/]", default="http://127.0.0.1:4318/v1/traces")
 
 
+class LogSettings(_Frozen):
+    """The log on stderr, except inside another server, which has a log of its own."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
 class WorkerSettings(_Frozen):
     """Processes that serve together, each with an engine, a device and a cache of its own."""
 
@@ -243,6 +280,7 @@ class Settings(_Frozen):
     )
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
+    log: LogSettings = LogSettings()
     workers: WorkerSettings = WorkerSettings()
     energy: EnergySettings = EnergySettings()
 
@@ -252,16 +290,24 @@ def read_settings(path: Path) -> Settings:
     and the fault.
     """
     try:
-        given = tomllib.loads(path.read_text())
-        if fault := find_old_settings(given):
-            raise ValueError(fault)
-        return Settings.model_validate(given)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
+        return Settings.model_validate(read_table(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{path}: {place}: {first['msg']}") from error
+
+
+def read_table(path: Path) -> dict[str, Any]:  # Any: TOML values
+    """Read a settings file without checking its keys and values, except for old settings. Raises
+    ValueError, with one line that names the file and the fault.
+    """
+    try:
+        given = tomllib.loads(path.read_text())
+        if fault := find_old_settings(given):
+            raise ValueError(fault)
+        return given
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

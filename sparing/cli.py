@@ -20,12 +20,11 @@ from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
+from sparing.commands.settings import settings as print_settings
 from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
 from sparing.commands.train_options import Epochs, Out, Seed, Workers
 from sparing.failure import Failure
-
-SETTINGS = Path("settings.toml")
 
 app = typer.Typer(
     name="sparing",
@@ -39,6 +38,7 @@ app = typer.Typer(
 )
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("settings")(print_settings)
 app.add_typer(
     meter,
     name="meter",
@@ -53,6 +53,11 @@ class LogLevel(StrEnum):
     error = "error"
 
 
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
 ModelsOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -64,7 +69,9 @@ ModelsOption = Annotated[
 SettingsOption = Annotated[
     Path | None,
     typer.Option(
-        "--settings", help="Read settings from this TOML file. [dim]Default: settings.toml.[/]"
+        "--settings",
+        help="Read settings from this TOML file. [dim]Default: SPARING_SETTINGS, else "
+        "settings.toml.[/]",
     ),
 ]
 UrlOption = Annotated[
@@ -122,12 +129,20 @@ def serve(
             min=1, max=256, help="Worker processes that share both ports. [dim]Default: 1.[/]"
         ),
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Log this level and above.")] = LogLevel.info,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help="Log this level and above. [dim]Default: info.[/]"),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="The log as text or as JSON, one object a line. [dim]Default: text.[/]"),
+    ] = None,
 ) -> None:
     """Serve routes over HTTP and gRPC until interrupted.
 
-    Options override the settings file. The server reloads a route when its
-    directory changes.
+    Options override environment variables (SPARING_SERVER__HTTP_PORT=8080), which
+    override the settings file; sparing settings shows the result. The server
+    reloads a route when its directory changes.
 
     [bold]sparing serve[/]  with settings.toml, on 127.0.0.1
 
@@ -140,18 +155,27 @@ def serve(
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the server logs these errors itself, once
     from monitoring.log_limit import configure_logging
-    from sparing.options import choose_settings
+    from serving.process.parent_process import print_failure
+    from sparing.options import choose_settings, find_log_format
 
-    chosen = choose_settings(
-        settings,
-        SETTINGS,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        host=host,
-        models=models,
-        workers=workers,
-    )
-    configure_logging(log_level.upper())
+    try:
+        chosen = choose_settings(
+            settings,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            host=host,
+            models=models,
+            workers=workers,
+            log_level=log_level,
+            log_format=log_format,
+        )
+    except Failure as failure:
+        if find_log_format(log_format) != "json":
+            raise
+        configure_logging("INFO", log_format="json")
+        print_failure(str(failure), "json")
+        raise typer.Exit(failure.exit_code) from failure
+    configure_logging(chosen.log.level.upper(), log_format=chosen.log.format)
     if chosen.workers.count > 1:
         from serving.process.supervisor import supervise as host_routes
     else:
@@ -180,7 +204,7 @@ def routes(
 
         Console().print(table_of_served(request_json(url, "/v1/routes")["routes"]))
         return
-    roots = choose_settings(settings, SETTINGS, models=models).routes.directories
+    roots = choose_settings(settings, models=models).routes.directories
     manifests, faults = read_directories(roots)
     Console().print(table_of_routes(manifests))
     for fault in faults:
@@ -219,7 +243,7 @@ def predict(
     elif timeout_ms is not None:
         raise Failure("--timeout-ms: needs --url; only a server has deadlines", exit_code=2)
     else:
-        chosen = choose_settings(settings, SETTINGS, models=models)
+        chosen = choose_settings(settings, models=models)
         max_pixels = chosen.server.max_picture_pixels
         answers = predict_here(chosen.routes.directories, route, pictures, max_pixels)
     Console().print(table_of_predictions(answers))

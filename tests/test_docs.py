@@ -17,6 +17,7 @@ from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
+from serving.configuration.listing import write_table
 from serving.grpc.status import STATUS as RPC_STATUS
 from serving.http.openapi import make_document
 from serving.http.status import STATUS as HTTP_STATUS
@@ -100,6 +101,10 @@ def test_every_setting_of_a_device_stands_in_its_table() -> None:
     rows = read_rows(SERVING.partition("\n## Devices\n")[2].partition("\n## ")[0])
     documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
     assert documented == json.loads(DeviceSettings().model_dump_json())
+
+
+def test_the_table_of_variables_is_what_its_command_prints() -> None:
+    assert (DOCS / "configuration.md").read_text().count(write_table()) == 1
 
 
 def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() -> None:

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from core import request_id
 from monitoring.tracing.traces import NO_TRACE, SampledTrace, Trace
 
 HEADER = "traceparent"
 _RAW_HEADER = HEADER.encode()
+_READ = frozenset({HEADER, request_id.HEADER})
 _SAMPLED = 1  # the only flag that this server uses
 # version, trace, the caller's span, flags; later versions may append fields.
 _TRACEPARENT = re.compile(
@@ -49,13 +51,17 @@ class Sampling:
 
     def start_from_headers(self, headers: Mapping[bytes, bytes], /) -> Trace:
         raw = headers.get(_RAW_HEADER)
-        return self._begin(None if raw is None else raw.decode("latin-1"))
+        trace = self._begin(None if raw is None else raw.decode("latin-1"))
+        return _describe_id(trace, headers.get(request_id.RAW_HEADER))
 
     def start_from_metadata(self, read: Callable[[], Metadata], /) -> Trace:
+        given: dict[str, str | bytes] = {}
         for name, value in read():
-            if name == HEADER:
-                return self._begin(value if isinstance(value, str) else None)
-        return self._begin(None)
+            if name in _READ:
+                given.setdefault(name, value)
+        parent = given.get(HEADER)
+        trace = self._begin(parent if isinstance(parent, str) else None)
+        return _describe_id(trace, given.get(request_id.HEADER))
 
     def _begin(self, traceparent: str | None) -> Trace:
         parent = None if traceparent is None else read_traceparent(traceparent)
@@ -66,6 +72,13 @@ class Sampling:
         if not parent.sampled:
             return NO_TRACE
         return SampledTrace(parent.trace_id, parent.span_id, self._tell)
+
+
+def _describe_id(trace: Trace, given: str | bytes | None) -> Trace:
+    """Return the trace with the id that the client gave its request, if any."""
+    if given is not None and trace.is_recording and (text := request_id.read_request_id(given)):
+        trace.describe(request_id=text)
+    return trace
 
 
 class _NoTracing:

@@ -1,8 +1,11 @@
-"""Joins a request's trace to the engine, and ends it with the facts of the reply."""
+"""Joins a request's trace to the engine, and ends it with the facts of the reply, which the access
+log notes too.
+"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from core.messages import Reply
+from monitoring.access_log import note_replies
 from monitoring.tracing.traces import Trace
 from serving.engine.admission import Admitted
 
@@ -17,9 +20,10 @@ def follow(trace: Trace, admitted: Admitted) -> Admitted:
     return admitted._replace(trace=trace)
 
 
-def end_answered(admitted: Admitted, replies: Iterable[Reply]) -> None:
+def end_answered(admitted: Admitted, replies: Sequence[Reply]) -> None:
     """End the trace after the answers are written; each answer is an example of its exit's time."""
     trace = admitted.trace
+    note_replies(replies, trace)
     if not trace.is_recording:
         return
     newest = {

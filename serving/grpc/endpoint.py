@@ -18,11 +18,14 @@ import grpc
 import grpc.aio
 
 from core.errors import InvalidInput, SparingError, Unauthorized
+from monitoring.access_log import AccessLog, note_request, note_status
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import Caller, Callers
+from serving.configuration.certificates import ServerTls
 from serving.engine.byte_budget import ByteBudget
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
 from serving.grpc.messages import SERVICE, Messages, Method
+from serving.grpc.observed_calls import CallObserver
 from serving.grpc.open_calls import (
     CHECKS,
     INFER,
@@ -52,6 +55,7 @@ _log = logging.getLogger(__name__)
 Context = Any
 Handler = Any
 StreamHandler = Callable[[object, Context], Awaitable[None]]
+_make_handler: Callable[[StreamHandler], Handler] = grpc.stream_stream_rpc_method_handler
 
 
 class GrpcEndpoint:
@@ -66,11 +70,16 @@ class GrpcEndpoint:
         tracing: Tracing = NO_TRACING,
         shares_port: bool = False,
         max_rows: int = 256,  # in one request
+        callers: Callers | None = None,
+        access: AccessLog | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that set it too
-        self._callers = Callers(settings)
+        self._callers = callers or Callers(settings)
+        self._tls = tls
+        self._observer = CallObserver(access, self._callers, tracing is not NO_TRACING)
         self._messages = Messages()
         self._service = GrpcService(
             engine,
@@ -96,29 +105,29 @@ class GrpcEndpoint:
         )
         self._sweeping: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
-        self._no_token = _refusing_handler(grpc.StatusCode.UNAUTHENTICATED, NO_TOKEN)
-        self._no_more = _refusing_handler(grpc.StatusCode.UNAVAILABLE, EndReason.DRAINING.value)
         self._handlers = self._make_handlers()
 
     async def start(self) -> int:
         """Listen and return the port. Raises OSError if the address is not available."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(is_news)
-        host, port = self._settings.host, self._settings.grpc_port
         self._server = grpc.aio.server(options=list_options(self._settings, self._shares_port))
         self._server.add_generic_rpc_handlers([self])
         try:
-            bound: int = self._server.add_insecure_port(
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            )
+            self._port = self._bind(self._settings.host, self._settings.grpc_port)
         except RuntimeError as error:
-            raise OSError(
-                errno.EADDRINUSE,
-                "the address is in use or not one of this machine",
-            ) from error
-        self._port = bound
+            why = "the address is in use or not one of this machine"
+            raise OSError(errno.EADDRINUSE, why) from error
         await self._server.start()
-        self._sweeping = asyncio.create_task(self._sweeper.run(bound))
-        return bound
+        self._sweeping = asyncio.create_task(self._sweeper.run(self._port))
+        return self._port
+
+    def _bind(self, host: str, port: int) -> int:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self._tls is None:
+            return self._server.add_insecure_port(place)  # type: ignore[no-any-return]
+        first, fetch = self._tls.follow(grpc.ssl_server_certificate_configuration)
+        secure = grpc.dynamic_ssl_server_credentials(first, fetch)
+        return self._server.add_secure_port(place, secure)  # type: ignore[no-any-return]
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more; return when all accepted calls are answered or the time is over.
@@ -146,12 +155,15 @@ class GrpcEndpoint:
         method: str = call.method
         draining = self._draining.is_set()
         if (draining or self._callers.needs_token) and not method.startswith(_HEALTH):
+            name = method.rpartition("/")[2]
             if draining:
-                return self._no_more
+                code = grpc.StatusCode.UNAVAILABLE
+                return _make_handler(self._observer.refuse(name, code, EndReason.DRAINING.value))
             try:
                 self._callers.authorize(encode(call.invocation_metadata))
             except Unauthorized:
-                return self._no_token
+                code = grpc.StatusCode.UNAUTHENTICATED
+                return _make_handler(self._observer.refuse_token(name, code, NO_TOKEN))
         return self._handlers.get(method)
 
     def _make_handlers(self) -> Mapping[str, Handler]:
@@ -161,20 +173,20 @@ class GrpcEndpoint:
         handlers: dict[str, Handler] = {}
         for method in self._messages.methods():
             if method.streams:
-                handlers[method.path] = grpc.stream_stream_rpc_method_handler(self._stream(method))
+                handlers[method.path] = _make_handler(self._stream(method))
             else:
                 work = self._service.unary[method.name]
                 handlers[method.path] = grpc.stream_unary_rpc_method_handler(
-                    self._unary(method, work)
+                    self._observer.call(method.name, self._unary(method, work))
                 )
         for name, sentence in REFUSED_METHODS.items():
-            handlers[f"/{SERVICE}/{name}"] = _refusing_handler(
-                grpc.StatusCode.UNIMPLEMENTED, sentence
-            )
+            refuse = self._observer.refuse(name, grpc.StatusCode.UNIMPLEMENTED, sentence)
+            handlers[f"/{SERVICE}/{name}"] = _make_handler(refuse)
         health = Health(self._draining, lambda: self._service.ready)
-        handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(self._check(health))
-        handlers[_HEALTH + "Watch"] = grpc.stream_stream_rpc_method_handler(self._watch(health))
-        reflect = grpc.stream_stream_rpc_method_handler(self._reflect(Reflection(self._messages)))
+        check = self._observer.call("Check", self._check(health))
+        handlers[_HEALTH + "Check"] = grpc.stream_unary_rpc_method_handler(check)
+        handlers[_HEALTH + "Watch"] = _make_handler(self._watch(health))
+        reflect = _make_handler(self._reflect(Reflection(self._messages)))
         for name in (REFLECTION, REFLECTION_ALPHA):
             handlers[f"/{name}/ServerReflectionInfo"] = reflect
         return handlers
@@ -220,7 +232,8 @@ class GrpcEndpoint:
             wire = StreamIo(opened, self._calls, self._sweeper.count_message)
 
             def respond(raw: bytes) -> AsyncGenerator[bytes, None]:
-                return self._respond(method, raw, context, caller)
+                replies = self._respond(method, raw, context, caller)
+                return self._observer.stream(method.name, context, caller.name, replies)
 
             stream = StreamCall(wire.read, wire.write, respond, wire.rest)
             try:
@@ -253,10 +266,11 @@ class GrpcEndpoint:
                 self._held.add(-len(raw))
             return
         except SparingError as error:
-            sentence = shorten(error)
+            code, sentence = describe(error)[0], shorten(error)
         except Exception:
             _log.exception("a request of %s failed", method.path)
-            sentence = FAILED
+            code, sentence = "INTERNAL", FAILED
+        note_status(code)
         failure = self._messages.stream_response(error_message=sentence)
         failure.infer_response.id = request_id
         yield failure.SerializeToString()
@@ -287,6 +301,7 @@ class GrpcEndpoint:
         else:
             headers = encode(context.invocation_metadata()) if self._callers.reads_headers else ()
             caller = self._callers.find(headers, read_address(peer))
+            note_request(caller=caller.name)
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 
     async def _read_only(self, opened: OpenCall) -> bytes:
@@ -378,17 +393,9 @@ class GrpcEndpoint:
         return self._streaming(REFLECTIONS, serve)
 
 
-def _refusing_handler(code: grpc.StatusCode, sentence: str) -> Handler:
-    """Return a handler that ends every call with this status before a message is read."""
-
-    async def call(_requests: object, context: Context) -> None:
-        await context.abort(code, sentence)
-
-    return grpc.stream_stream_rpc_method_handler(call)
-
-
 async def _refuse(context: Context, error: SparingError) -> None:
     """End the call with the error's status; always raises."""
     error.__traceback__ = None  # the library keeps the error, and its traceback keeps all frames
     code, sentence, trailing = describe(error)
-    await context.abort(grpc.StatusCode[code], sentence, trailing)
+    before = context.trailing_metadata() if trailing else None  # abort would replace it
+    await context.abort(grpc.StatusCode[code], sentence, (*(before or ()), *trailing))

@@ -16,6 +16,7 @@ from core.errors import BodyTooLarge, SparingError, UnknownRoute
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from core.version import read_version
+from monitoring.access_log import is_logged, note_request
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller
 from serving.engine.admission import Admitted
@@ -203,9 +204,10 @@ class GrpcService:
             request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             written: list[Reply] = []
+            is_kept = trace.is_recording or is_logged()
             async with aclosing(self._follow(request, admitted)) as replies:
                 async for reply in replies:
-                    if trace.is_recording:
+                    if is_kept:
                         trace.begin_span()
                         written.append(reply)
                     response = self._encode(parsed, self._answering(served, reply), reply)
@@ -276,6 +278,7 @@ class GrpcService:
     def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.count_request(route, result)
+        note_request(route)
         trace.end(result)
 
 

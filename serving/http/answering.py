@@ -24,6 +24,7 @@ from serving.http.status import (
     Refusal,
     Response,
     Stream,
+    add_request_id,
     error_body,
     write_response,
     write_stream_head,
@@ -167,6 +168,8 @@ class AnsweringConnection(asyncio.Protocol):
         data = write_response(
             status, headers, body, close=close, head_only=exchange.head.method == b"HEAD"
         )
+        if exchange.request_id:
+            data = add_request_id(data, exchange.request_id)
         if self._write_paused:
             self._unsent = data
         else:
@@ -185,7 +188,8 @@ class AnsweringConnection(asyncio.Protocol):
         async with aclosing(pieces):
             await self._wait_writable(exchange)
             exchange.streams = True
-            self._transport.write(write_stream_head(status, headers, chunked=chunked, close=close))
+            head = write_stream_head(status, headers, chunked=chunked, close=close)
+            self._transport.write(add_request_id(head, exchange.request_id))
             if exchange.head.method != b"HEAD":
                 async for piece in pieces:
                     await self._wait_writable(exchange)
@@ -243,7 +247,7 @@ class AnsweringConnection(asyncio.Protocol):
         complete one is the last.
         """
         self._stopped = self._refused = True
-        self._endpoint.count_refused(status)
+        self._endpoint.count_refused(status, self._address)
         arriving, self._arriving = self._arriving, None
         if arriving is None:
             if self._queue:

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
-from serving.http.body import ClientGone, Receive
+from core.request_id import RAW_HEADER, read_request_id
+from serving.http.body import ClientGone, HeaderPairs, Receive
 from serving.http.endpoint import HttpEndpoint
 from serving.http.routing import Incoming, Result
 from serving.http.status import CLOSE, Stream
@@ -66,6 +67,8 @@ class AsgiApplication:
         except ClientGone:
             return
         headers = [*headers]
+        if request_id := _find_request_id(scope["headers"]):
+            headers.append((RAW_HEADER, request_id.encode()))
         if isinstance(body, bytes):
             headers.append((b"content-length", b"%d" % len(body)))
         if self._endpoint.draining and CLOSE not in headers:
@@ -78,6 +81,10 @@ class AsgiApplication:
                 return
             body = b""
         await send({"type": "http.response.body", "body": body})
+
+
+def _find_request_id(headers: HeaderPairs) -> str:
+    return next((read_request_id(value) for name, value in headers if name == RAW_HEADER), "")
 
 
 async def _send_pieces(pieces: Stream, send: Send) -> None:

@@ -135,8 +135,10 @@ class HttpConnection(AnsweringConnection):
         self._count_unread(len(data))
 
     def eof_received(self) -> bool:
-        """Return True while complete requests are still to be answered."""
-        if self._dropped_bytes is not None:
+        """Return True while complete requests are still to be answered; never with TLS, where a
+        client that sends no more cannot read either.
+        """
+        if self._dropped_bytes is not None or not self._transport.can_write_eof():
             return False
         if self._arriving is not None:
             if len(self._queue) < 2:
@@ -240,7 +242,7 @@ class HttpConnection(AnsweringConnection):
         fault = find_head_fault(head, header_map)
         if fault is not None:
             self._stopped = self._refused = True
-            self._endpoint.count_refused(fault.status)
+            self._endpoint.count_refused(fault.status, self._address)
             self._queue_refusal(fault.status, fault.sentence)
             raise _HeadRejected
         self._host = header_map.get(b"host", self._host)
@@ -267,7 +269,7 @@ class HttpConnection(AnsweringConnection):
 
     def _remember(self, exchange: Exchange, data: bytes) -> None:
         """Remember the head of a request that these bytes were, no more and no less."""
-        if exchange.infer is None or self._head_begun or exchange.close:
+        if exchange.infer is None or self._head_begun or exchange.close or exchange.request_id:
             return
         length = int(exchange.infer.headers[b"content-length"])
         head_bytes = data[: len(data) - length]
@@ -353,6 +355,9 @@ class HttpConnection(AnsweringConnection):
         self._transport.close()
         # if the client does not read
         self._loop.call_later(SHUTDOWN_GRACE_S, self._transport.abort)
+
+    def forget(self) -> None:
+        self._known = None
 
     def shutdown(self) -> None:
         """Close, after the replies to all requests whose heads have come."""

@@ -105,6 +105,9 @@ class WatchedConnection(Protocol):
     def shed(self) -> None:
         """Close it in favour of others."""
 
+    def forget(self) -> None:
+        """Forget what it knows of its client's requests: tokens have changed."""
+
 
 class ConnectionEntry:
     """A connection's entry among all connections."""
@@ -178,6 +181,11 @@ class Connections:
         self._entries.add(entry)
         self.sweep.wake()
         return entry
+
+    def forget_requests(self) -> None:
+        """Let every connection check the token of its next request, however it begins."""
+        for entry in self._entries:
+            entry.connection.forget()
 
     def remove(self, entry: ConnectionEntry) -> None:
         self.count_unread(entry, 0)

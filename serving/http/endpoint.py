@@ -10,12 +10,14 @@ answers it at once, or starts a call that `finish` answers.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from core.errors import RouteUnavailable, SparingError, UnknownRoute
+from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
 from core.messages import Reply
+from core.request_id import RAW_HEADER, read_request_id
+from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import UNKNOWN, Caller, Callers
@@ -57,6 +59,7 @@ from serving.settings import ServerSettings
 
 _FAILED = "the server failed; its log has the reason"
 _OPEN = frozenset({"live", "ready"})  # endpoints that need no token
+_CLIENT_GONE = 499  # in the access log, as other servers write it
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
 _ENDED = "server: it shuts down, and the answer was not ready in time"
 _log = logging.getLogger("sparing.http")
@@ -88,11 +91,14 @@ class HttpEndpoint:
         tracing: Tracing = NO_TRACING,
         *,
         max_rows: int = 256,  # in one request
+        callers: Callers | None = None,
+        access: AccessLog | None = None,
     ) -> None:
         self._engine = engine
+        self._access = access
         self._metrics = metrics
         self._tracing = tracing
-        self._callers = Callers(settings)
+        self._callers = callers or Callers(settings)
         self._bodies = BodyBudget(
             settings.max_body_bytes,
             settings.max_body_bytes_in_flight,
@@ -106,7 +112,7 @@ class HttpEndpoint:
             ConnectionLimits(
                 settings.head_timeout_s,
                 settings.body_timeout_s,
-                settings.idle_timeout_s,
+                settings.keep_alive_s,
                 settings.write_timeout_s,
                 settings.min_body_bytes_per_s,
                 settings.max_connections,
@@ -132,12 +138,38 @@ class HttpEndpoint:
         """End the decoding threads."""
         self._predict.close()
 
-    async def answer(self, incoming: Incoming) -> Response:
+    def answer(self, incoming: Incoming) -> Awaitable[Response]:
         """Return the response to a request. Raises ClientGone if its client disconnects."""
+        if self._access is not None:
+            return self._answer_logged(incoming, self._access)
+        return self._answer(incoming)
+
+    async def _answer_logged(self, incoming: Incoming, access: AccessLog) -> Response:
+        """Answer a request, and write its line in the access log."""
+        headers = dict(incoming.headers)
+        entry = access.begin(
+            "http",
+            incoming.method,
+            incoming.path,
+            request_id=read_request_id(headers.get(RAW_HEADER)),
+            parent=headers.get(b"traceparent", b"").decode("latin-1"),
+        )
+        entry.caller = self.name_caller(incoming.address)
+        status = _CLIENT_GONE
+        try:
+            response = await self._answer(incoming)
+            status = response[0]
+            return response
+        finally:
+            entry.end(status)
+
+    async def _answer(self, incoming: Incoming) -> Response:
         try:
             endpoint, http_request = self._enter(incoming)
             return await endpoint.answer(http_request)
         except SparingError as error:
+            if isinstance(error, Unauthorized) and self._access is None:
+                log_unauthorized("http", self.name_caller(incoming.address))
             return refuse(error)
         except Refused as refused:
             return refused.response
@@ -158,6 +190,8 @@ class HttpEndpoint:
         target = self._places.get(incoming.path)
         if target is None or target.endpoint != "infer" or incoming.method != "POST":
             return None
+        if self._access is not None:
+            return None  # `answer` has its line
         headers = dict(incoming.headers)
         try:
             caller = self._callers.find(incoming.headers, incoming.address)
@@ -269,8 +303,12 @@ class HttpEndpoint:
         """Return the name of the caller at this address."""
         return self._callers.of_address(address).name
 
-    def count_refused(self, status: HTTPStatus) -> None:
+    def count_refused(self, status: HTTPStatus, address: str) -> None:
         """Count a request that its connection refused because it is not a valid HTTP request."""
+        if self._access is not None:
+            entry = self._access.begin("http", "")
+            entry.caller = self.name_caller(address)
+            entry.end(status.value)
         self._metrics.count_request("", _UNREAD.get(status, "InvalidInput"))
         self.connections.count_event(f"refused with {status.value}")
 
@@ -302,6 +340,8 @@ class HttpEndpoint:
             caller = self._callers.find(headers, address)
         if target is None:
             target = self._find(path)
+        if self._access is not None:
+            note_request(target.route, caller.name)
         endpoint = self._endpoints[target.endpoint]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from core.request_id import RAW_HEADER, read_request_id
 from serving.http.body import ClientGone, HeaderMap
 from serving.http.endpoint import BegunCall
 from serving.http.head import RequestHead
@@ -26,6 +27,7 @@ class Exchange:
 
     is_short = False  # its body is short enough to be held
     expects = False  # an interim reply before its body
+    request_id = ""  # that the client gave, to be returned
     buffered_bytes = 0
     complete = False  # the whole body has arrived
     delivered = False  # the whole body has been read
@@ -48,7 +50,10 @@ class Exchange:
         self.pieces: list[bytes] = []  # of the body, not read yet
 
     def read_framing(self, header_map: HeaderMap) -> None:
-        """Note how the head announces its body."""
+        """Note how the head announces its body, and the request's id."""
+        given = header_map.get(RAW_HEADER)
+        if given is not None:
+            self.request_id = read_request_id(given)
         expectation = header_map.get(b"expect", b"").lower()
         self.expects = expectation == b"100-continue" and self.head.version == "1.1"
         length = header_map.get(b"content-length", b"")

@@ -100,6 +100,13 @@ def write_stream_head(status: int, headers: Headers, *, chunked: bool, close: bo
     return _write_head(status, headers) + framing + (_CLOSED if close else b"\r\n")
 
 
+def add_request_id(message: bytes, request_id: str) -> bytes:
+    """Return a response, or its head, with the id that the client gave its request, if any."""
+    if not request_id:
+        return message
+    return message.replace(b"\r\n", b"\r\nx-request-id: %s\r\n" % request_id.encode(), 1)
+
+
 def refuse(error: errors.SparingError) -> Refusal:
     """Return the response for an error that the client may see."""
     status = STATUS[type(error)]

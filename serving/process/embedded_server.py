@@ -23,6 +23,9 @@ from uvicorn.server import ServerState
 
 from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import Assembly, StartupError, assemble, open_engine
+from serving.configuration.certificates import open_tls
+from serving.configuration.tokens import read_tokens
+from serving.configuration.watched_files import FileWatch
 from serving.http.asgi import Application, AsgiApplication, Scope, Send
 from serving.http.body import Receive
 from serving.http.connection import HttpConnection
@@ -41,7 +44,10 @@ def check_routes(read_settings: Callable[[], Settings]) -> None:
     """
 
     async def try_engine() -> None:
-        async with open_engine(read_settings(), NoMetrics()):
+        settings = read_settings()
+        read_tokens(settings.server)
+        open_tls(settings.server, FileWatch(warns=False))
+        async with open_engine(settings, NoMetrics()):
             pass
 
     try:

@@ -31,7 +31,7 @@ def run(settings: Settings, parent: ParentProcess | None = None) -> int:
 
     The parent, by default the terminal, then gets the reason in one line.
     """
-    parent = parent or Terminal()
+    parent = parent or Terminal(settings.log.format)
     endpoint_settings = settings.server
     try:
         listener = parent.listen(endpoint_settings.host, endpoint_settings.http_port)
@@ -67,13 +67,14 @@ async def _serve_http(
     if allowed < endpoint_settings.max_connections:
         _warn_fewer_connections(endpoint_settings.max_connections, allowed)
     web = HttpServer(assembly.web)
-    await web.open(listener)
+    await web.open(listener, None if assembly.tls is None else assembly.tls.context)
     stop = _stop_signal()
     started = Started(
         assembly.list_routes(),
         endpoint_settings.host,
         listener.getsockname()[1],
         assembly.grpc_port,
+        is_tls=assembly.tls is not None,
     )
     attending = asyncio.create_task(_attend_parent(parent, started, assembly, stop))
     trimming = asyncio.create_task(return_free_pages())

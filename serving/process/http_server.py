@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from typing import Any
 
 from serving.http.connection import HttpConnection
@@ -10,6 +11,7 @@ from serving.http.endpoint import HttpEndpoint
 from serving.process.ports import BACKLOG
 
 _POLL_S = 0.05
+_TLS_TIMEOUT_S = 10.0  # for a handshake, and for the goodbye of a client
 _log = logging.getLogger("sparing.http")
 
 
@@ -22,9 +24,15 @@ class HttpServer:
         self.connections: set[Any] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self, listener: socket.socket) -> None:
+    async def open(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections; with `tls`, after its handshake."""
         self._listening = await asyncio.get_running_loop().create_server(
-            lambda: HttpConnection(self._endpoint, self), sock=listener, backlog=BACKLOG
+            lambda: HttpConnection(self._endpoint, self),
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else _TLS_TIMEOUT_S,
+            ssl_shutdown_timeout=None if tls is None else _TLS_TIMEOUT_S,
         )
 
     async def close(self, timeout_s: float) -> None:

@@ -9,18 +9,16 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from core.one_line import one_line
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.multi_process import ScrapeSums
 from monitoring.metrics.snapshot import Snapshot
 from monitoring.metrics.switched_off import NoMetrics
 from serving.process.exit_guard import EXIT_GRACE_S
-from serving.process.parent_process import Started
+from serving.process.parent_process import Started, print_failure, print_start
 from serving.process.ports import reserve
 from serving.process.watchdog import Watchdog
 from serving.process.worker_process import WorkerProcess
@@ -50,7 +48,8 @@ def supervise(settings: Settings) -> int:
             except OSError as error:
                 name = {"http": "HTTP", "grpc": "gRPC"}[endpoint]
                 return _refuse(
-                    f"cannot listen on {endpoint_settings.host}:{port} ({name}): {error.strerror}"
+                    f"cannot listen on {endpoint_settings.host}:{port} ({name}): {error.strerror}",
+                    settings,
                 )
             ports[f"{endpoint}_port"] = reserved.getsockname()[1]
         update = {"server": endpoint_settings.model_copy(update=ports)}
@@ -104,7 +103,7 @@ class _Supervisor:
         for task in regularly:
             task.cancel()
         if self._failure:
-            return _refuse(self._failure)
+            return _refuse(self._failure, self._settings)
         return 0 if self._clean else 1
 
     async def _keep_running(self, number: int) -> None:
@@ -165,9 +164,14 @@ class _Supervisor:
                 endpoint_settings.host,
                 endpoint_settings.http_port,
                 endpoint_settings.grpc_port,
+                is_tls=bool(endpoint_settings.tls_certificate_file),
             )
             pids = ", ".join(str(one.pid) for one in workers)
-            print(started.describe(f"supervisor {os.getpid()}, workers {pids}"), flush=True)
+            print_start(
+                started,
+                f"supervisor {os.getpid()}, workers {pids}",
+                self._settings.log.format,
+            )
 
     async def _pause(self, early: int) -> None:
         """Wait before a new start: the longer, the more workers ended early in a row."""
@@ -238,6 +242,6 @@ def _describe_end(code: int) -> str:
         return f"ended by signal {-code}"
 
 
-def _refuse(why: str) -> int:
-    print(f"sparing: {one_line(why)}", file=sys.stderr, flush=True)
+def _refuse(why: str, settings: Settings) -> int:
+    print_failure(why, settings.log.format)
     return 1

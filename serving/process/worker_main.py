@@ -98,10 +98,9 @@ def main() -> None:
     if not first:
         sys.exit(1)  # the supervisor has already gone
     message = read_pipe(first)
-    configure_logging(message["log_level"], message["number"])
-    sys.exit(
-        run(Settings.model_validate_json(message["settings"]), Supervisor(line, message["number"]))
-    )
+    settings = Settings.model_validate_json(message["settings"])
+    configure_logging(message["log_level"], message["number"], settings.log.format)
+    sys.exit(run(settings, Supervisor(line, message["number"])))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The second tier's URL: passwords are used and never told, and what is no URL is refused."""
 
 import pytest
+import redis
 
 from cache.remote_cache import FAILURES, RemoteCache
 from harness.services.redis_server import RedisServer
@@ -27,6 +28,42 @@ def test_a_password_and_a_database_in_the_url_are_used() -> None:
 
     with RedisServer("--requirepass", "right:word") as own:
         with_memory(use, f"redis://default:right%3Aword@127.0.0.1:{own.port}/3")
+
+
+def test_another_password_is_used_from_the_next_exchange_on() -> None:
+    with RedisServer("--requirepass", "first") as own:
+
+        async def use(memory: RemoteCache) -> None:
+            await store(memory, [(make_key(1), make_outcome(1))])
+            with redis.Redis(port=own.port, password="first") as client:
+                client.config_set("requirepass", "second")
+                client.client_kill_filter(_type="normal", skipme=True)
+            memory.change_address(url, "second")
+            assert read((await recall(memory, [make_key(1)]))[0]) == 1
+            await store(memory, [(make_key(2), make_outcome(2))])
+            assert read((await recall(memory, [make_key(2)]))[0]) == 2
+            assert memory.counts().errors == {}
+
+        url = f"redis://127.0.0.1:{own.port}"
+        with_memory(use, url, password="first")
+
+
+def test_a_connection_that_is_being_opened_is_replaced_too() -> None:
+    with RedisServer("--requirepass", "right") as own:
+
+        async def use(memory: RemoteCache) -> None:
+            memory.connect()
+            memory.change_address(url, "right")
+            await store(memory, [(make_key(1), make_outcome(1))])
+            assert read((await recall(memory, [make_key(1)]))[0]) == 1
+
+        url = f"redis://127.0.0.1:{own.port}"
+        with_memory(use, url, password="wrong")
+
+
+def test_a_password_is_given_once() -> None:
+    with pytest.raises(ValueError, match="allowed one"):
+        RemoteCache("redis://:one@host", SECRET, password="two")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,16 @@
 """A record is one line of bounded length; a traceback after it cannot be taken for a record."""
 
+import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
-from monitoring.log_lines import LineFormatter, describe_error
+import pytest
+
+from monitoring.log_lines import JsonFormatter, LineFormatter, describe_error
+
+ROOT = Path(__file__).parents[2]
 
 
 def write(message: str, *args: object, error: BaseException | None = None) -> str:
@@ -56,3 +64,52 @@ def test_an_exception_that_cannot_be_spelt_is_named() -> None:
 
     assert describe_error(Unspeakable()) == "Unspeakable"
     assert describe_error(KeyError()) == "KeyError"
+
+
+def make_record(fields: object, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("sparing.x", logging.ERROR, "x.py", 1, "a %s", ("b\nc",), info)
+    record.created = 1700000000.25
+    record.fields = fields
+    return record
+
+
+def test_fields_follow_a_line_of_text() -> None:
+    fields = {"status": 200, "path": "/a b", "forged": 'x"\ny=1', "empty": ""}
+    line = LineFormatter().format(make_record(fields))
+    assert line.endswith(' status=200 path="/a b" forged="x\\"\\\\ny=1" empty=""')
+    assert "\n" not in line
+
+
+def test_as_json_a_record_is_one_object_on_one_line() -> None:
+    error = ValueError("first\nsecond")
+    line = JsonFormatter(2).format(make_record({"status": 200, "level": "forged"}, error))
+    assert "\n" not in line
+    found = json.loads(line)
+    exception = found.pop("exception")
+    assert "ValueError: first\\nsecond" in exception
+    assert found == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "level": "ERROR",
+        "logger": "sparing.x",
+        "message": "a b\\nc",
+        "worker": 2,
+        "status": 200,
+    }
+    plain = json.loads(JsonFormatter().format(make_record(None)))
+    assert {"worker", "exception"}.isdisjoint(plain)
+
+
+def test_a_process_that_fails_logs_json_too(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import threading, warnings; from monitoring.log_limit import configure_logging\n"
+        "configure_logging('INFO', log_format='json'); warnings.warn('old')\n"
+        "thread = threading.Thread(target=lambda: 1 / 0, name='worker'); thread.start()\n"
+        "thread.join(); raise SystemError('over')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 1
+    warned, thread, process = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert "old" in warned["message"]
+    assert "ZeroDivisionError" in thread["exception"]
+    assert "SystemError: over" in process["exception"]

@@ -183,3 +183,12 @@ def test_a_grpc_caller_without_a_tenant_is_its_address() -> None:
         }
 
     run(test)
+
+
+def test_other_tokens_are_accepted_from_the_change_on() -> None:
+    callers = Callers(ServerSettings(), {"old": ""})
+    assert callers.authorize([(b"authorization", b"Bearer old")]) == ""
+    callers.use_tokens({"new": "shop"})
+    assert callers.authorize([(b"authorization", b"Bearer new")]) == "shop"
+    with pytest.raises(Unauthorized):
+        callers.authorize([(b"authorization", b"Bearer old")])

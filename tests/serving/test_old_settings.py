@@ -40,6 +40,7 @@ def test_an_old_setting_is_found_and_its_sentence_given(key: str) -> None:
     ("text", "expected"),
     [
         ("[engine]\ngather_s = 0.0\n", OLD_SETTINGS["engine.gather_s"]),
+        ("[server]\nidle_timeout_s = 1\n", OLD_SETTINGS["server.idle_timeout_s"]),
         ("[doors]\nhttp_port = 1\n", "[doors] is now [server]"),
         ("[memory]\nenabled = false\n", "[memory] is now [cache]"),
         ("doors.http_port = 1\n", "[doors] is now [server]"),
@@ -73,8 +74,10 @@ def test_the_sections_are_these() -> None:
         "engine",
         "cache",
         "routes",
+        "devices",
         "metrics",
         "tracing",
+        "log",
         "workers",
         "energy",
     ]

@@ -111,6 +111,6 @@ def test_settings_for_another_process_come_over_whole(tmp_path: Path) -> None:
 
 def test_secrets_are_told_only_by_what_is_made_for_it(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, FULL))
-    for secret in ("p4ss", "0123456789abcdef"):
+    for secret in ("t0ken", "p4ss", "0123456789abcdef"):
         assert secret in write_settings(settings)
         assert secret not in f"{settings!r} {settings} {settings.model_dump_json()}"

@@ -24,8 +24,11 @@ COMMAND = [sys.executable, "-m", "sparing.cli"]
 ROOT = Path(__file__).parents[2]
 
 
-def sparing(*arguments: str | Path, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def sparing(
+    *arguments: str | Path, folder: Path = ROOT, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    environment |= variables
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=folder,
@@ -138,6 +141,32 @@ def test_an_unknown_key_in_settings_toml_stops_the_server_with_one_line(tmp_path
     (tmp_path / "settings.toml").write_text("[server]\nhttp_prot = 3000\n")
     done = sparing("serve", folder=tmp_path)
     assert_one_sentence(done, 2, "settings.toml", "server.http_prot")
+
+
+def test_settings_shows_what_is_in_force_and_where_it_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text("[server]\nhttp_port = 1\ngrpc_port = 2\nhost = 'a'\n")
+    given = {
+        "SPARING_SETTINGS": "other.toml",
+        "SPARING_SERVER__GRPC_PORT": "20",
+        "SPARING_SERVER__BEARER_TOKEN": "s3cret",
+    }
+    done = sparing("settings", "--json", "--http-port", "100", folder=tmp_path, **given)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)
+    found = {key: (one["value"], one["source"], one["name"]) for key, one in listed.items()}
+    assert found["server.http_port"] == (100, "option", "--http-port")
+    assert found["server.grpc_port"] == (20, "environment", "SPARING_SERVER__GRPC_PORT")
+    assert found["server.host"] == ("a", "file", "other.toml")
+    assert "s3cret" not in done.stdout
+    lines = sparing("settings", folder=tmp_path, **given).stdout.splitlines()
+    assert "server.grpc_port = 20  # environment SPARING_SERVER__GRPC_PORT" in lines
+
+
+def test_a_wrong_variable_stops_a_command_with_one_line(tmp_path: Path) -> None:
+    done = sparing("serve", folder=tmp_path, SPARING_SERVER__HTTP_PROT="3000")
+    assert_one_sentence(done, 2, "SPARING_SERVER__HTTP_PROT", "SPARING_SERVER__HTTP_PORT")
+    done = sparing("serve", folder=tmp_path, SPARING_SERVER__HTTP_PORT="soon")
+    assert_one_sentence(done, 2, "SPARING_SERVER__HTTP_PORT: ", "given 'soon'")
 
 
 def test_routes_shows_what_directories_hold(models: Path) -> None:

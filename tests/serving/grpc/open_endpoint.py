@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply, Request, Stage
 from monitoring.metrics.switched_off import NoMetrics
+from serving.configuration.certificates import ServerTls
 from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.grpc.endpoint import GrpcEndpoint
@@ -174,13 +175,16 @@ class GrpcScene:
         assert labels(service_pb2.ModelInferResponse.FromString(raw)) == [15, 51]
 
 
-def run(test: Callable[[GrpcScene], Awaitable[T]], **settings: Any) -> T:
+def run(
+    test: Callable[[GrpcScene], Awaitable[T]], tls: ServerTls | None = None, **settings: Any
+) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
         endpoint = GrpcEndpoint(
             engine,
             ServerSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}),
             counts,
+            tls=tls,
         )
         port = await endpoint.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,11 +16,14 @@ from tritonclient.grpc import service_pb2
 
 from core import errors
 from core.errors import SparingError
+from serving.configuration.certificates import ServerTls
 from serving.grpc.endpoint import GrpcEndpoint
 from serving.grpc.status import STATUS
 from serving.settings import ServerSettings
 from tests.clients.raw_http2 import RawHttp2, half_message
+from tests.servers.certificates import Pair, make_certificate
 from tests.serving.grpc.open_endpoint import (
+    OPTIONS,
     PATIENCE_S,
     SERVICE,
     GrpcScene,
@@ -299,6 +304,36 @@ def test_what_a_drain_cannot_answer_ends_as_unavailable() -> None:
         half.close()
 
     run(test)
+
+
+def test_a_changed_certificate_is_used_by_new_connections_and_breaks_no_open_one(
+    tmp_path: Path,
+) -> None:
+    first, second = [make_certificate(tmp_path, name) for name in ("first", "second")]
+    tls = ServerTls(first.read())
+
+    async def test(scene: GrpcScene) -> None:
+        def connect(trusted: Pair) -> Any:
+            credentials = grpc.ssl_channel_credentials(trusted.chain.read_bytes())
+            place = f"127.0.0.1:{scene.port}"
+            return grpc.aio.secure_channel(place, credentials, options=OPTIONS)
+
+        async def answers(channel: Any) -> bool:
+            infer = channel.unary_unary(SERVICE + "ModelInfer")
+            raw = await infer(infer_request().SerializeToString(), timeout=PATIENCE_S)
+            return labels(service_pb2.ModelInferResponse.FromString(raw)) == [15, 51]
+
+        async with connect(first) as old, connect(second) as new:
+            assert await answers(old)
+            tls.use(second.read())
+            assert await answers(new)
+            assert await answers(old)
+            async with connect(first) as late:
+                with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                    await answers(late)
+                assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    run(test, tls)
 
 
 def test_a_port_in_use_is_an_os_error() -> None:

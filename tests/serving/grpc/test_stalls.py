@@ -9,8 +9,11 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from serving.grpc.open_calls import REFLECTIONS, STREAMS, WATCHES
+from serving.grpc.options import list_options
+from serving.settings import ServerSettings
 from tests.clients.raw_http2 import FIRST_WINDOW, GOAWAY, PING, SETTINGS, RawHttp2, half_message
 from tests.serving.grpc.open_endpoint import (
+    OPTIONS,
     PATIENCE_S,
     SERVICE,
     GrpcScene,
@@ -161,6 +164,34 @@ def test_how_often_clients_may_ping_is_a_setting(interval_s: float, cut: bool) -
         raw.close()
 
     run(test, grpc_min_ping_interval_s=interval_s)
+
+
+@pytest.mark.parametrize(("interval_s", "cut"), [(0.01, False), (60.0, True)])
+def test_a_client_of_the_library_that_pings_is_answered_as_the_setting_allows(
+    interval_s: float, cut: bool
+) -> None:
+    pings = [*OPTIONS, ("grpc.keepalive_time_ms", 50), ("grpc.http2.max_pings_without_data", 0)]
+
+    async def test(scene: GrpcScene) -> None:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{scene.port}", options=pings) as channel:
+            infer = channel.unary_unary(SERVICE + "ModelInfer")
+            call = infer(infer_request("slow").SerializeToString(), timeout=PATIENCE_S)
+            if cut:
+                assert await call.code() is grpc.StatusCode.UNAVAILABLE
+                assert await call.details() == "Too many pings"
+            else:
+                _, waiting = await asyncio.wait([asyncio.ensure_future(call.code())], timeout=1.0)
+                assert waiting  # through some twenty pings
+                scene.engine.gate.set()
+                assert await call.code() is grpc.StatusCode.OK
+
+    run(test, grpc_min_ping_interval_s=interval_s)
+
+
+def test_a_client_may_ping_every_ten_seconds_by_default() -> None:
+    options = dict(list_options(ServerSettings(), shares_port=False))
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] < 10_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1
 
 
 def test_a_call_without_a_message_is_told_so() -> None:

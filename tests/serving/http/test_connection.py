@@ -156,6 +156,24 @@ def test_a_token_is_asked_for() -> None:
     play(script, bearer_token="secret")
 
 
+def test_a_token_that_is_removed_is_refused_on_open_connections_too() -> None:
+    async def script(scene: Scene) -> None:
+        request = post(write_body(1.0), b"authorization: Bearer old")
+        await scene.talk(request, answers=1)
+        protocol, wire = scene.connect()
+        assert isinstance(protocol, HttpConnection)
+        for _ in range(3):
+            protocol.data_received(request)
+        assert [status for status, _ in await read(wire, 3)] == [200] * 3
+        scene.endpoint._callers.use_tokens({"new": ""})
+        scene.endpoint.connections.forget_requests()
+        protocol.data_received(request)
+        protocol.data_received(post(write_body(1.0), b"authorization: Bearer new"))
+        assert [status for status, _ in (await read(wire, 5))[3:]] == [401, 200]
+
+    play(script, bearer_token="old")
+
+
 def make_slow() -> tuple[ToyStage, threading.Event]:
     gate = threading.Event()
     return ToyStage("a", lambda value: final(value, "a"), gate=gate), gate

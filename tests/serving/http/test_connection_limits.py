@@ -43,6 +43,9 @@ class Waiter:
     def shed(self) -> None:
         self.ended = True
 
+    def forget(self) -> None:
+        raise AssertionError("no token has changed")
+
 
 def test_the_oldest_spare_connections_of_the_caller_with_most_give_way() -> None:
     async def run() -> None:

@@ -49,9 +49,19 @@ def test_variables_win_over_the_file_and_leave_the_rest_of_it(tmp_path: Path) ->
     }
     settings = read_environment(given, tmp_path)
     assert (settings.server.host, settings.server.grpc_port) == ("0.0.0.0", 0)
-    assert settings.server.bearer_token == "t0ken"
+    assert settings.server.bearer_token.get_secret_value() == "t0ken"
     assert settings.routes.directories == (tmp_path / "models", Path("/srv/routes"))
     assert settings.routes.reload_interval_s == 7.0
+
+
+def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(FILE)
+    given = {"SPARING_SERVER__GRPC_PORT": "5", "SPARING_ROUTES__DIRECTORIES": '["a"]'}
+    settings = read_environment(given, tmp_path)
+    assert settings.server.grpc_port == 5
+    assert settings.routes.directories == (tmp_path / "a",)
+    with pytest.raises(ValueError, match="SPARING_GRPC__PORT: no such setting"):
+        read_environment({"SPARING_GRPC__PORT": "5"}, tmp_path)
 
 
 def test_an_empty_variable_is_one_that_is_not_given(tmp_path: Path) -> None:

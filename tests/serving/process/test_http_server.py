@@ -2,12 +2,18 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
 
 from harness.waiting import until
+from serving.configuration.certificates import ServerTls
 from serving.process.http_server import HttpServer
 from tests.fakes.toys import ToyStage, final
+from tests.servers.certificates import Pair, make_certificate
 from tests.serving.http.conversations import KNOWN, NEW
 from tests.serving.http.wire import Scene, count, play, post, write_body
 
@@ -41,6 +47,11 @@ class Client:
         while not count(written):
             written += await self._reader.read(65536)
         return written
+
+    async def end_after(self, request: bytes) -> bytes:
+        """What comes for a request until the server closes."""
+        self._writer.write(request)
+        return await self.end()
 
     async def end(self) -> bytes:
         """What comes until the server closes."""
@@ -103,3 +114,38 @@ def test_it_accepts_no_more_once_it_closes() -> None:
         raise AssertionError("it still accepts connections")
 
     serve(script)
+
+
+def test_a_changed_certificate_is_used_by_new_connections_and_breaks_no_open_one(
+    tmp_path: Path,
+) -> None:
+    first, second = [make_certificate(tmp_path, name) for name in ("first", "second")]
+
+    async def run(scene: Scene) -> None:
+        tls = ServerTls(first.read())
+        server, listener = HttpServer(scene.endpoint), socket.create_server(("127.0.0.1", 0))
+        await server.open(listener, tls.context)
+        port = listener.getsockname()[1]
+
+        async def connect_with_tls(trusted: Pair, **limits: ssl.TLSVersion) -> Client:
+            context = ssl.create_default_context(cafile=trusted.chain)
+            for name, version in limits.items():
+                setattr(context, name, version)
+            return Client(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+
+        old = await connect_with_tls(first, maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert b" 200 " in await old.ask(NEW)
+        tls.use(second.read())
+        new = await connect_with_tls(second)
+        for client in (new, old, new, old):
+            assert b" 200 " in await client.ask(NEW)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect_with_tls(first)
+        plain = await connect(port)
+        assert b"HTTP" not in await plain.end_after(NEW)
+        closing = asyncio.create_task(server.close(20.0))
+        assert await old.end() == await new.end() == b""
+        await closing
+        assert not server.connections
+
+    play(run)
