@@ -131,4 +131,5 @@ def note_status(status: Status) -> None:
 def log_unauthorized(protocol: str, caller: str) -> None:
     """Log that a request was refused for its token; for endpoints without an access log."""
     fields = {"protocol": protocol, "caller": caller}
-    _log.warning("refused: the token is missing or wrong", extra={"fields": fields})
+    extra = {"fields": fields, "about": protocol}
+    _log.warning("refused: the token is missing or wrong", extra=extra)
