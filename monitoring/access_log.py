@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
 from core.messages import Reply
+from core.request_id import RAW_HEADER, read_request_id
 from monitoring.log_limit import UNLIMITED
+from monitoring.tracing.sampling import HEADER as PARENT
 from monitoring.tracing.sampling import read_traceparent
 from monitoring.tracing.traces import Trace
 
@@ -82,6 +84,21 @@ class AccessLog:
         _current.set(entry)
         return entry
 
+    def begin_http(
+        self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], caller: str
+    ) -> AccessEntry:
+        """Begin the line of an HTTP request; the names of its headers are in lower case."""
+        given = dict(headers)
+        entry = self.begin(
+            "http",
+            method,
+            path,
+            request_id=read_request_id(given.get(RAW_HEADER)),
+            parent=given.get(PARENT.encode(), b"").decode("latin-1"),
+        )
+        entry.caller = caller
+        return entry
+
 
 def is_logged() -> bool:
     """Return whether the current task's request will be in the access log."""
@@ -114,4 +131,5 @@ def note_status(status: Status) -> None:
 def log_unauthorized(protocol: str, caller: str) -> None:
     """Log that a request was refused for its token; for endpoints without an access log."""
     fields = {"protocol": protocol, "caller": caller}
-    _log.warning("refused: the token is missing or wrong", extra={"fields": fields})
+    extra = {"fields": fields, "about": protocol}
+    _log.warning("refused: the token is missing or wrong", extra=extra)

@@ -66,7 +66,7 @@ class Assembly:
         """Raises ValueError if a file that the settings of the endpoints name cannot be used."""
         self.engine = engine
         self.metrics = metrics
-        self._files = files or FileWatch()
+        self._files = FileWatch() if files is None else files
         max_rows = settings.engine.max_rows_per_request
         callers = self._open_callers(settings.server)
         self.tls = open_tls(settings.server, self._files)  # for the host's HTTP socket

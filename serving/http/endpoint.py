@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
 from core.messages import Reply
-from core.request_id import RAW_HEADER, read_request_id
 from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
@@ -146,15 +145,8 @@ class HttpEndpoint:
 
     async def _answer_logged(self, incoming: Incoming, access: AccessLog) -> Response:
         """Answer a request, and write its line in the access log."""
-        headers = dict(incoming.headers)
-        entry = access.begin(
-            "http",
-            incoming.method,
-            incoming.path,
-            request_id=read_request_id(headers.get(RAW_HEADER)),
-            parent=headers.get(b"traceparent", b"").decode("latin-1"),
-        )
-        entry.caller = self.name_caller(incoming.address)
+        caller = self.name_caller(incoming.address)
+        entry = access.begin_http(incoming.method, incoming.path, incoming.headers, caller)
         status = _CLIENT_GONE
         try:
             response = await self._answer(incoming)
@@ -306,9 +298,7 @@ class HttpEndpoint:
     def count_refused(self, status: HTTPStatus, address: str) -> None:
         """Count a request that its connection refused because it is not a valid HTTP request."""
         if self._access is not None:
-            entry = self._access.begin("http", "")
-            entry.caller = self.name_caller(address)
-            entry.end(status.value)
+            self._access.begin_http("", "", (), self.name_caller(address)).end(status.value)
         self._metrics.count_request("", _UNREAD.get(status, "InvalidInput"))
         self.connections.count_event(f"refused with {status.value}")
 

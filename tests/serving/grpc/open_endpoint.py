@@ -14,7 +14,9 @@ from tritonclient.grpc import service_pb2
 
 from core.manifest import Manifest
 from core.messages import Answer, Outcome, Reply, Request, Stage
+from monitoring.access_log import AccessLog
 from monitoring.metrics.switched_off import NoMetrics
+from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.configuration.certificates import ServerTls
 from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog, ServedRoute
@@ -176,7 +178,11 @@ class GrpcScene:
 
 
 def run(
-    test: Callable[[GrpcScene], Awaitable[T]], tls: ServerTls | None = None, **settings: Any
+    test: Callable[[GrpcScene], Awaitable[T]],
+    tls: ServerTls | None = None,
+    access: AccessLog | None = None,
+    tracing: Tracing = NO_TRACING,
+    **settings: Any,
 ) -> T:
     async def main() -> T:
         engine, counts = SumEngine(), Counts()
@@ -185,6 +191,8 @@ def run(
             ServerSettings.model_validate({"grpc_port": 0, "drain_s": 0, **settings}),
             counts,
             tls=tls,
+            access=access,
+            tracing=tracing,
         )
         port = await endpoint.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:

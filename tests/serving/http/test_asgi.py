@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
 
 from serving.http.asgi import AsgiClient
 from serving.http.body import ClientGone
+from tests.serving.endpoint_client import visit
+from tests.serving.small_engine import SmallEngine
 
 
 class Connection:
@@ -52,6 +55,17 @@ def test_a_client_that_leaves_cancels_its_call_and_no_other() -> None:
         }
 
     asyncio.run(run())
+
+
+def test_the_id_of_a_request_is_returned() -> None:
+    async def script(client: httpx.AsyncClient, _: SmallEngine) -> None:
+        for path in ("/v2", "/nothing"):
+            reply = await client.get(path, headers={"X-Request-Id": "a-1"})
+            assert reply.headers["x-request-id"] == "a-1"
+            reply = await client.get(path, headers={"X-Request-Id": "x" * 129})
+            assert "x-request-id" not in reply.headers
+
+    visit(script)
 
 
 def test_a_cancellation_from_elsewhere_stays_one() -> None:

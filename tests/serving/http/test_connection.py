@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from functools import partial
@@ -154,6 +155,21 @@ def test_a_token_is_asked_for() -> None:
         assert [status for status, _ in answers] == [200, 200, 401]
 
     play(script, bearer_token="secret")
+
+
+def test_each_request_gets_its_own_id_back() -> None:
+    async def script(scene: Scene) -> None:
+        ids = [b"a", b"b", b"", b"b", b"b", b" "]
+        packets = [
+            post(write_body(1.0), *([b"x-request-id: " + one] if one else [])) for one in ids
+        ]
+        packets.append(post(b"", b"x-request-id: c", url=b"/nothing", method=b"GET"))
+        answers = await scene.talk(*packets, answers=len(packets))
+        found = [re.findall(rb"\r\nx-request-id: (.*)\r\n", answer) for _, answer in answers]
+        assert found == [[b"a"], [b"b"], [], [b"b"], [b"b"], [], [b"c"]]
+        assert [status for status, _ in answers] == [200] * 6 + [404]
+
+    play(script)
 
 
 def test_a_token_that_is_removed_is_refused_on_open_connections_too() -> None:
