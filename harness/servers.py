@@ -52,7 +52,7 @@ def run_sparing(
     command += ["--models", str(models), "--settings", str(settings)]
     command += ["--workers", str(workers)]
     environment = {} if checkout is None else {"PYTHONPATH": str(checkout)}
-    with _run(command, http_port, grpc_port, environment) as server:
+    with run_command(command, http_port, grpc_port, environment) as server:
         yield server
 
 
@@ -83,15 +83,17 @@ def run_bento(models: Path, settings: Path, home: Path) -> Iterator[Server]:
         "SPARING_MODELS": str(models),
         "SPARING_SETTINGS": str(settings),
     }
-    with _run(command, http_port, grpc_port, environment) as server:
+    with run_command(command, http_port, grpc_port, environment) as server:
         yield server
 
 
 @contextmanager
 def run_echo() -> Iterator[Server]:
-    """The bare uvicorn echoes."""
+    """The bare echo."""
     port = find_free_port()
-    with _run([sys.executable, "-m", "harness.load.echo", "--port", str(port)], port, 0) as server:
+    with run_command(
+        [sys.executable, "-m", "harness.load.echo", "--port", str(port)], port, 0
+    ) as server:
         yield server
 
 
@@ -100,7 +102,7 @@ def run_no_op(reply: Path) -> Iterator[Server]:
     """The gRPC no-op, answering with the message in the file `reply`."""
     port = find_free_port()
     command = [sys.executable, "-m", "harness.load.rpc", "--port", str(port), "--reply", str(reply)]
-    with _run(command, 0, port) as server:
+    with run_command(command, 0, port) as server:
         yield server
 
 
@@ -161,18 +163,20 @@ def count_spent(server: Server, counters: Counters) -> Iterator[dict[str, float]
 
 
 @contextmanager
-def _run(
+def run_command(
     command: Sequence[str],
     http_port: int,
     grpc_port: int,
     environment: Mapping[str, str] = MappingProxyType({}),
+    ready: str = "/readyz",
 ) -> Iterator[Server]:
+    """Run a server; without an HTTP port, it is ready when it accepts connections."""
     started = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}
     )
     try:
-        while not (_is_ready(http_port) if http_port else _listens(grpc_port)):
+        while not (_is_ready(http_port, ready) if http_port else _listens(grpc_port)):
             if process.poll() is not None:
                 raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
             if time.perf_counter() - started > START_LIMIT_S:
@@ -188,10 +192,10 @@ def _run(
             process.wait()
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

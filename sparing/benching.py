@@ -10,6 +10,7 @@ from sparing.failure import Failure
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "serving": "benchmarks.serving",
+    "peers": "benchmarks.peers",
     "dual-cnn": "benchmarks.dual_cnn",
     "duplicates": "benchmarks.duplicates",
     "similar": "benchmarks.similar",

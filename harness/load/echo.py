@@ -1,59 +1,58 @@
-"""The baseline cost of an HTTP server: bare ASGI echoes under uvicorn, configured like Sparing.
+"""The baseline cost of an HTTP server: a bare echo on uvloop and httptools.
 
 `POST /raw` returns the body unchanged; `POST /json` parses it and writes it again with orjson. Any
 cost above these is the server's own.
 """
 
 import argparse
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import asyncio
 
+import httptools
 import orjson
-import uvicorn
+import uvloop
 
-# ASGI's own shapes: its messages are dictionaries of anything
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/%s\r\ncontent-length: %d\r\n\r\n"
 
 
-async def echo(scope: Message, receive: Receive, send: Send) -> None:
-    """The ASGI application; GET returns 200 when it is ready."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts = [body]
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-        body = b"".join(parts)
-    kind = b"application/octet-stream"
-    if scope["path"] == "/json":
-        kind = b"application/json"
-        body = orjson.dumps(orjson.loads(body))
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class Echo(asyncio.Protocol):
+    """One connection; GET returns 200 when the server is ready."""
+
+    _transport: asyncio.Transport
+    _is_json = False
+    _body = b""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._is_json = url == b"/json"
+
+    def on_body(self, body: bytes) -> None:
+        self._body = self._body + body if self._body else body
+
+    def on_message_complete(self) -> None:
+        body, self._body = self._body, b""
+        kind = b"octet-stream"
+        if self._is_json:
+            kind, body = b"json", orjson.dumps(orjson.loads(body))
+        self._transport.write(_HEAD % (kind, len(body)) + body)
+
+
+async def serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)
+    await server.serve_forever()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    uvicorn.run(
-        echo,
-        host="127.0.0.1",
-        port=parser.parse_args().port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        date_header=False,
-        log_config=None,
-    )
+    uvloop.run(serve(parser.parse_args().port))
 
 
 if __name__ == "__main__":
