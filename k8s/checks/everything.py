@@ -32,6 +32,11 @@ def find_faults(objects: tuple[Object, ...]) -> Iterator[str]:
     yield from broken
     if broken:
         return
+    yield from check_together(objects)
+
+
+def check_together(objects: tuple[Object, ...]) -> Iterator[str]:
+    """Yield what is wrong with objects that follow their schemas."""
     rendered = Rendered(objects)
     for check in CHECKS:
         try:

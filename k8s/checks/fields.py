@@ -57,6 +57,7 @@ def check_fields(rendered: Rendered) -> Iterator[str]:
         yield from (f"{where}: {fault}" for fault in _check_metadata(thing, namespace))
         yield from (f"{where}: {fault}" for fault in _check_numbers(thing))
     yield from _check_namespaces(rendered)
+    yield from _check_accounts(rendered)
     yield from _check_services(rendered)
 
 
@@ -123,8 +124,9 @@ def _is_port(value: object) -> bool:
 def _check_quantities(table: dict[str, object]) -> Iterator[str]:
     for name, text in table.items():
         try:
-            if read_quantity(text) <= 0:
-                yield f"{name}: {text} is not above 0"
+            most = 2**31 if name == "sizeLimit" else 2**50
+            if not 0 < read_quantity(text) <= most:
+                yield f"{name}: {text} is out of bounds"
         except ValueError as error:
             yield f"{name}: {error}"
 
@@ -138,6 +140,12 @@ def _check_namespaces(rendered: Rendered) -> Iterator[str]:
         for name, value in POD_SECURITY.items():
             if labels.get(f"pod-security.kubernetes.io/{name}") != value:
                 yield f"pod security: {name} is not {value}"
+
+
+def _check_accounts(rendered: Rendered) -> Iterator[str]:
+    for account in rendered.of("ServiceAccount"):
+        if account.get("automountServiceAccountToken") is not False:
+            yield f"{place_of(account)}: its pods get a token of the Kubernetes API"
     for priority in rendered.of("PriorityClass"):
         if priority.get("globalDefault") or not 0 < priority["value"] <= 1_000_000:
             yield "the priority class is not between batch jobs and the cluster's own"
@@ -160,5 +168,5 @@ def _check_services(rendered: Rendered) -> Iterator[str]:
         for port in spec["ports"]:
             if port.get("appProtocol") != PROTOCOLS.get(port.get("name", "")):
                 yield f"{where}: port {port.get('name')} does not say which protocol it speaks"
-            if port.get("protocol", "TCP") != "TCP":
+            if port.get("protocol") != "TCP":
                 yield f"{where}: port {port.get('name')} is not TCP"

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from k8s.checks.objects import SERVER, Pod, Rendered, matches, name_of, place_of
+from k8s.checks.objects import REDIS, SERVER, Pod, Rendered, matches, name_of, place_of
 from k8s.rendering import Object
 
-REDIS = {**SERVER, "app.kubernetes.io/component": "redis"}
 IN_NAMESPACE = "kubernetes.io/metadata.name"
 DNS = {"to": [{"namespaceSelector": {"matchLabels": {IN_NAMESPACE: "kube-system"}},
                "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
@@ -27,6 +26,9 @@ TO_COLLECTOR = {"to": [{"namespaceSelector": {"matchLabels": {IN_NAMESPACE: "obs
                 "ports": [{"port": 4318, "protocol": "TCP"}]}  # fmt: skip
 
 
+_COMPONENT = "app.kubernetes.io/component"
+
+
 def check_network(rendered: Rendered) -> Iterator[str]:
     pods = list(rendered.pods())
     yield from _check_selectors(rendered, pods)
@@ -34,28 +36,37 @@ def check_network(rendered: Rendered) -> Iterator[str]:
     yield from _check_policies(rendered, pods)
     for pod in pods:
         yield from (f"{pod.where}: {fault}" for fault in _check_probes(pod))
-        names = [port.get("name") for one in pod.containers() for port in one.get("ports", [])]
-        if len(set(names)) != len(names) or None in names:
+        ports = [port for one in pod.containers() for port in one.get("ports", [])]
+        names = {port.get("name") for port in ports}
+        if len(names) != len(ports) or None in names:
             yield f"{pod.where}: a port has no name of its own"
+        if any(port.get("protocol") != "TCP" for port in ports):
+            yield f"{pod.where}: a port is not TCP"
 
 
 def _check_selectors(rendered: Rendered, pods: list[Pod]) -> Iterator[str]:
     for pod in pods:
         selector = pod.owner["spec"].get("selector")
-        if pod.owner["kind"] != "ServingRuntime" and not matches(selector, pod.labels):
-            yield f"{pod.where}: it does not select its own pods"
+        if pod.owner["kind"] != "ServingRuntime" and not _selects(selector, pod):
+            yield f"{pod.where}: it does not select its own pods, or others too"
         for spread in pod.spec.get("topologySpreadConstraints", []):
-            if not matches(spread.get("labelSelector"), pod.labels):
+            if not _selects(spread.get("labelSelector"), pod):
                 yield f"{pod.where}: the spread over {spread.get('topologyKey')} counts other pods"
     for thing in rendered.of("Service", "PodDisruptionBudget"):
-        selected = [pod for pod in pods if matches(thing["spec"].get("selector"), pod.labels)]
-        component = thing["metadata"].get("labels", {}).get("app.kubernetes.io/component")
-        named = [one for one in selected if one.labels.get(_COMPONENT) == component]
-        if len(selected) != 1 or selected != named:
+        component = thing["metadata"].get("labels", {}).get(_COMPONENT)
+        selected = [
+            pod
+            for pod in pods
+            if pod.labels.get(_COMPONENT) == component and _selects(thing["spec"]["selector"], pod)
+        ]
+        if len(selected) != 1:
             yield f"{place_of(thing)}: it selects {[pod.where for pod in selected]}"
 
 
-_COMPONENT = "app.kubernetes.io/component"
+def _selects(selector: Object | None, pod: Pod) -> bool:
+    """Whether the selector names these pods, and by all labels that tell them from others."""
+    labels = (selector or {}).get("matchLabels", selector or {})
+    return matches(selector, pod.labels) and labels in (SERVER, REDIS)
 
 
 def _check_target_ports(rendered: Rendered, pods: list[Pod]) -> Iterator[str]:

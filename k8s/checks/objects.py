@@ -14,6 +14,7 @@ SECRETS: Mapping[str, frozenset[str]] = {
 VOLUMES = frozenset({"sparing-models"})  # with KServe, whoever sets the cluster up makes it
 MONITORING_NAMESPACE = "monitoring"
 PROMETHEUS = f"http://prometheus-operated.{MONITORING_NAMESPACE}.svc:9090"
+REDIS = {"app.kubernetes.io/name": "sparing", "app.kubernetes.io/component": "redis"}
 SERVER = {"app.kubernetes.io/name": "sparing", "app.kubernetes.io/component": "server"}
 
 

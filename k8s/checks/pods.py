@@ -1,12 +1,17 @@
 """Pods: what they may do, how they start, report and end, and what they need of a node."""
 
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from k8s.checks.objects import Pod, Rendered, demand, read_quantity
 from k8s.rendering import Object
 
+VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+    "version"
+]
 UIDS = {"server": 10001, "redis": 10002}
 GPU = "nvidia.com/gpu"
 MAX_START_S = 600.0
@@ -55,8 +60,8 @@ def _check_pod(pod: Pod) -> Iterator[str]:
         yield "the pod gets a token of the Kubernetes API"
     if spec.get("enableServiceLinks") is not False:
         yield "services put variables into the pod"
-    if pod.owner["kind"] == "Deployment" and pod.owner["spec"].get("revisionHistoryLimit", 10) > 10:
-        yield "too many old revisions are kept"
+    if not 1 <= pod.owner["spec"].get("revisionHistoryLimit", 0) <= 10:
+        yield "no old revision to go back to, or too many"
     if pod.labels.get("app.kubernetes.io/part-of") != "sparing":
         yield "the pods are not labelled as part of sparing"
 
@@ -72,10 +77,7 @@ def _check_container(container: Object, pod: Pod) -> Iterator[str]:
     faults = demand(
         (name in CONTAINERS, "no document names this container"),
         (_TAGGED.fullmatch(image), f"the image {image!r} is not pinned"),
-        (
-            image.partition(":")[0].rpartition("/")[2] == CONTAINERS.get(str(name)),
-            f"the image is {image!r}",
-        ),
+        (_names_image(image, CONTAINERS.get(str(name), "")), f"the image is {image!r}"),
         (
             container.get("imagePullPolicy") == "IfNotPresent",
             "a pinned image is pulled again, or never",
@@ -88,6 +90,13 @@ def _check_container(container: Object, pod: Pod) -> Iterator[str]:
         if MOUNTS.get(mount.get("name")) != mount.get("mountPath"):
             yield f"{name}: {mount.get('name')} is mounted at {mount.get('mountPath')}"
     yield from (f"{name}: {fault}" for fault in _check_arguments(container))
+
+
+def _names_image(image: str, name: str) -> bool:
+    """Whether this is the image of that name; the server's has the version of this project."""
+    repository, _, tag = image.partition("@")[0].partition(":")
+    own = {f"{VERSION}{suffix}" for suffix in ("", "-torch", "-gpu")}
+    return repository.rpartition("/")[2] == name and (name != "sparing" or tag in own)
 
 
 def _check_arguments(container: Object) -> Iterator[str]:
@@ -144,10 +153,10 @@ def _check_probe_times(container: Object) -> Iterator[str]:
         ("startupProbe", 20, MAX_START_S), ("readinessProbe", 5, 30), ("livenessProbe", 25, 120)
     ):  # fmt: skip
         probe = container.get(kind, {})
-        period_s, failures = probe.get("periodSeconds", 10), probe.get("failureThreshold", 3)
+        period_s, failures = probe.get("periodSeconds", 0), probe.get("failureThreshold", 0)
         if not least_s <= period_s * failures <= most_s:
             yield f"{kind}: it fails after {period_s * failures} s"
-        if not 1 <= probe.get("timeoutSeconds", 1) <= max(2, period_s):
+        if not 1 <= probe.get("timeoutSeconds", 0) <= max(2, period_s):
             yield f"{kind}: it waits {probe.get('timeoutSeconds')} s for an answer"
         if failures < 2 or "initialDelaySeconds" in probe:
             yield f"{kind}: one lost answer is enough, or it begins late"
@@ -184,7 +193,7 @@ def _check_rollout(pod: Pod) -> Iterator[str]:
         wanted = {"maxSurge": 1, "maxUnavailable": 0}
         if spec.get("strategy") != {"type": "RollingUpdate", "rollingUpdate": wanted}:
             yield f"it rolls out by {spec.get('strategy')}"
-        if not 120 < spec.get("progressDeadlineSeconds", 600) <= 1800:
+        if not 120 < spec.get("progressDeadlineSeconds", 0) <= 1800:
             yield "a rollout is given up too early, or never"
     elif spec.get("strategy") != {"type": "Recreate"} or spec.get("replicas") != 1:
         yield "two caches would each see half of the answers"

@@ -7,6 +7,7 @@ from k8s.checks.objects import SECRETS, VOLUMES, Pod, Rendered, demand, name_of,
 from k8s.rendering import Object
 
 GATEWAY = {"name": "public", "namespace": "gateway"}  # k8s/README.md names it
+DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 CLIENT_PATHS = {"/v1", "/v2"}
 GRPC_SERVICES = {"inference.GRPCInferenceService", "grpc.health.v1.Health"}
 HOSTNAMES = {"HTTPRoute": "sparing.example.com", "GRPCRoute": "grpc.sparing.example.com"}
@@ -173,5 +174,20 @@ def _check_kserve(rendered: Rendered) -> Iterator[str]:
             yield "the runtime does not know the model's format"
         elif model.get("protocolVersion") not in runtime["spec"].get("protocolVersions", []):
             yield "the runtime does not speak the model's protocol"
+        if runtime is not None:
+            yield from _check_runtime(runtime)
+        if service["metadata"].get("annotations") != {DEPLOYMENT_MODE: "RawDeployment"}:
+            yield "KServe would make something else than a Deployment"
         if model.get("storageUri") not in {f"pvc://{name}/" for name in VOLUMES}:
             yield f"no volume {model.get('storageUri')!r}"
+
+
+def _check_runtime(runtime: Object) -> Iterator[str]:
+    spec = runtime["spec"]
+    yield from demand(
+        (spec.get("protocolVersions") == ["v2", "grpc-v2"], "it speaks two protocols"),
+        (
+            [one.get("autoSelect") for one in spec.get("supportedModelFormats", [])] == [True],
+            "KServe would not choose the runtime by the model's format",
+        ),
+    )

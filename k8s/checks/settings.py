@@ -17,6 +17,13 @@ SECRET_FILES = {
     "SPARING_CACHE__REMOTE__SECRET_FILE": "cache-secret",
 }
 SECRETS_AT = "/run/secrets/sparing"
+# What the manifests rely on is written in them.
+SAID = (
+    "SPARING_SERVER__HTTP_PORT", "SPARING_SERVER__GRPC_PORT", "SPARING_SERVER__DECODE_THREADS",
+    "SPARING_SERVER__DRAIN_S", "SPARING_SERVER__DRAIN_TIMEOUT_S", "SPARING_CACHE__LIMIT_BYTES",
+    "SPARING_SERVER__MAX_BODY_BYTES_IN_FLIGHT", "SPARING_SERVER__MAX_DECODE_BYTES",
+    "SPARING_SERVER__MAX_UNREAD_BYTES",
+)  # fmt: skip
 PROCESS_BYTES = 170 * 2**20  # resident under load, without what the settings below allow
 MEMORY_SETTINGS = (
     ("cache", "limit_bytes"),
@@ -82,8 +89,8 @@ def _check_server(pod: Pod, rendered: Rendered) -> Iterator[str]:
     yield from _check_links(variables, rendered)
     if settings.tracing.enabled and not 0 < settings.tracing.sample_ratio <= 0.1:
         yield "tracing samples too many requests"
-    if "SPARING_SERVER__DECODE_THREADS" not in variables:
-        yield "it starts a thread for each core of the node"
+    unsaid = [name for name in SAID if name not in variables]
+    yield from (f"{name} is left to its default, and the manifests rely on it" for name in unsaid)
 
 
 def nest(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -59,9 +59,9 @@ class Callers:
         self._stopping = threading.Event()
         self._path, self._bodies = path, bodies
         self._threads = [
-            threading.Thread(target=self._ask, args=(tally, sender(ports, number)), daemon=True)
+            threading.Thread(target=self._ask, args=(tally, sender(own, number)), daemon=True)
             for number in range(threads)
-            for tally, sender, ports in (
+            for tally, sender, own in (
                 (self.http, self._over_http, ports[0]),
                 (self.grpc, self._over_grpc, ports[1]),
             )
