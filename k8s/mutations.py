@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from k8s.checks.everything import check_together
@@ -137,10 +138,10 @@ def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _ways(path: Path, value: Any) -> Iterator[tuple[str, Callable[[Object], None]]]:
     for other in _change(value):
-        yield f"{value!r} becomes {other!r}", lambda thing, other=other: _set(thing, path, other)
-    yield f"{value!r} is left out", lambda thing: _delete(thing, path)
+        yield f"{value!r} becomes {other!r}", partial(_set, path=path, value=other)
+    yield f"{value!r} is left out", partial(_delete, path=path)
     if isinstance(path[-1], str) and path[-1].isidentifier():
-        yield "the key is misspelt", lambda thing: _rename(thing, path)
+        yield "the key is misspelt", partial(_rename, path=path)
 
 
 def _change(value: Any) -> Iterator[Any]:

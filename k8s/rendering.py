@@ -39,7 +39,8 @@ def parse(text: str) -> tuple[Object, ...]:
 
 
 def write(objects: Sequence[Object]) -> str:
-    return yaml.safe_dump_all(objects, sort_keys=False)
+    text: str = yaml.safe_dump_all(objects, sort_keys=False)
+    return text
 
 
 def _run(command: Sequence[str]) -> str:

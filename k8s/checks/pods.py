@@ -177,8 +177,9 @@ def _check_probe_times(container: Object) -> Iterator[str]:
 
 def _check_end(pod: Pod) -> Iterator[str]:
     if pod.main().get("name") != "sparing":
-        if pod.spec.get("terminationGracePeriodSeconds", 30) > 60:
-            yield "it may take more than a minute to end"
+        grace_s = pod.spec.get("terminationGracePeriodSeconds", 0)
+        if pod.owner["kind"] != "ServingRuntime" and not 5 <= grace_s <= 60:
+            yield f"its grace period is {grace_s} s"
         return
     stop = pod.main().get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     if not LEAST_PRE_STOP_S <= stop <= 60:

@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from k8s.checks.objects import SECRETS, VOLUMES, Pod, Rendered, demand, name_of, place_of
+from k8s.checks.objects import (
+    SECRETS,
+    VOLUMES,
+    Pod,
+    Rendered,
+    demand,
+    name_of,
+    place_of,
+    read_quantity,
+)  # fmt: skip
 from k8s.rendering import Object
 
 GATEWAY = {"name": "public", "namespace": "gateway"}  # k8s/README.md names it
@@ -19,8 +28,15 @@ def check_references(rendered: Rendered) -> Iterator[str]:
     for route in rendered.of("HTTPRoute", "GRPCRoute"):
         yield from (f"{place_of(route)}: {fault}" for fault in _check_route(route, rendered))
     for claim in rendered.of("PersistentVolumeClaim"):
-        if claim["spec"].get("accessModes") != ["ReadWriteMany"]:
-            yield f"{place_of(claim)}: pods on several nodes cannot share it"
+        size = claim["spec"].get("resources", {}).get("requests", {}).get("storage", "0")
+        faults = demand(
+            (
+                claim["spec"].get("accessModes") == ["ReadWriteMany"],
+                "pods on several nodes cannot share it",
+            ),
+            (2**20 <= read_quantity(size) < 2**40, f"its size is {size}"),
+        )
+        yield from (f"{place_of(claim)}: {fault}" for fault in faults)
     yield from _check_used(rendered)
     yield from _check_kserve(rendered)
 
@@ -66,7 +82,7 @@ def _check_volume(volume: Object, rendered: Rendered) -> Iterator[str]:
     if "emptyDir" in volume and "sizeLimit" not in (volume["emptyDir"] or {}):
         yield f"volume {volume.get('name')!r} has no size limit"
     if "secret" in volume:
-        yield from _check_secret(volume["secret"].get("secretName"), None)
+        yield from _check_secret(volume["secret"].get("secretName", ""), None)
         if volume["secret"].get("defaultMode") != 0o440:
             yield "files of secrets can be read by others"
     if "persistentVolumeClaim" in volume:
@@ -99,7 +115,7 @@ def _check_container(container: Object, pod: Pod, rendered: Rendered) -> Iterato
     names = {one.get("name") for one in pod.containers()}
     for source in (variable.get("valueFrom", {}) for variable in container.get("env", [])):
         if "secretKeyRef" in source:
-            yield from _check_secret(source["secretKeyRef"].get("name"), source["secretKeyRef"])
+            yield from _check_secret(source["secretKeyRef"].get("name", ""), source["secretKeyRef"])
         field = source.get("resourceFieldRef")
         if field is not None:
             yield from demand(
@@ -111,7 +127,7 @@ def _check_container(container: Object, pod: Pod, rendered: Rendered) -> Iterato
             )
 
 
-def _check_secret(name: str | None, key: Any) -> Iterator[str]:
+def _check_secret(name: str, key: Any) -> Iterator[str]:
     if name not in SECRETS:
         yield f"no secret {name!r}"
     elif key is not None and key.get("key") not in SECRETS[name]:

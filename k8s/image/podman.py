@@ -76,7 +76,7 @@ def measure_compressed_bytes(name: str) -> int:
     podman("push", "--quiet", "--compress", name, f"dir:{folder}")
     manifest = json.loads((folder / "manifest.json").read_text())
     files = [manifest["config"], *manifest["layers"]]
-    size = sum((folder / entry["digest"].partition(":")[2]).stat().st_size for entry in files)
+    size: int = sum((folder / entry["digest"].partition(":")[2]).stat().st_size for entry in files)
     shutil.rmtree(folder)
     return size
 
