@@ -24,11 +24,21 @@ def find_npm() -> str | None:
     return shutil.which("npm") if shutil.which("node") else None
 
 
+def find_installed() -> Path | None:
+    """Return the folder with the packages, or None if they are not installed yet."""
+    folder = _folder()
+    return folder if (folder / "node_modules" / ".package-lock.json").exists() else None
+
+
+def _folder() -> Path:
+    cache = Path(os.environ.get("SPARING_NODE", Path.home() / ".cache" / "sparing"))
+    return cache / ("kubernetes-models-" + "-".join(VERSIONS.values()))
+
+
 def install(npm: str) -> Path:
     """Return the folder with the packages, which the first call installs."""
-    cache = Path(os.environ.get("SPARING_NODE", Path.home() / ".cache" / "sparing"))
-    folder = cache / ("kubernetes-models-" + "-".join(VERSIONS.values()))
-    if not (folder / "node_modules" / ".package-lock.json").exists():
+    folder = _folder()
+    if find_installed() is None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}')
         names = [f"@kubernetes-models/{name}@{version}" for name, version in VERSIONS.items()]

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from k8s.image.pip_settings import make_options
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "runs" / "image"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # so that pip in a build trusts as we do
@@ -65,6 +67,7 @@ def build(target: str, name: str, base: str) -> None:
     options = ["--format=docker", "--pull=never", "--network=host", "--isolation=chroot"]
     if CERTIFICATES.exists():
         options.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
+    options += make_options(FOLDER)
     options += [f"--build-arg=BASE={base}", f"--target={target}", f"--tag={name}"]
     podman("build", *options, str(ROOT))
 

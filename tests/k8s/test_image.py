@@ -10,6 +10,7 @@ import pytest
 from harness.servers import find_free_port
 from k8s.image.callers import HttpSender
 from k8s.image.make import TARGETS, read_mirror
+from k8s.image.pip_settings import find_folders, parse_settings
 from k8s.image.podman import ROOT
 from serving.settings import read_settings
 
@@ -105,3 +106,17 @@ def test_a_request_without_a_reply_is_lost_and_a_refused_connection_is_not() -> 
         server.server_close()
     refused = HttpSender([find_free_port()], 0, "/", b"{}").send()
     assert refused is not None and refused.refused
+
+
+def test_a_build_takes_packages_from_where_pip_does(tmp_path: Path) -> None:
+    settings = parse_settings(
+        f"global.cert='/etc/ssl/ca.crt'\nglobal.find-links='{tmp_path}'\n"
+        f"global.extra-index-url='https://index.example/simple\\nfile://{tmp_path}/simple'\n"
+    )
+    assert settings == {
+        "find-links": str(tmp_path),
+        "extra-index-url": f"https://index.example/simple file://{tmp_path}/simple",
+    }
+    (tmp_path / "simple").mkdir()
+    assert find_folders(settings.values()) == [tmp_path]
+    assert find_folders(["https://index.example/etc"]) == []
