@@ -61,8 +61,12 @@ def check_custom_resources() -> Iterator[str]:
     npm = find_npm()
     if npm is None:
         raise Missing("npm is missing, which brings the schemas of custom resources")
+    try:
+        folder = install(npm)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise Missing("npm cannot install the schemas of custom resources") from error
     found = [one for name in OVERLAYS for one in render_overlay(name) if one["kind"] in KINDS]
-    for thing, verdict in zip(found, judge(found, install(npm)), strict=True):
+    for thing, verdict in zip(found, judge(found, folder), strict=True):
         if verdict:
             yield f"{thing['kind']}: {verdict}"
 
