@@ -11,7 +11,6 @@ from k8s.custom_resources import find_installed, find_npm, judge
 def test_a_check_is_right_wrong_or_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     def lacks() -> Iterator[str]:
         raise Missing("a program is missing")
-        yield
 
     assert run_check("one", lambda: iter(()))
     assert not run_check("two", lambda: iter(["a fault"]))
