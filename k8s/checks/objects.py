@@ -11,7 +11,7 @@ CLUSTER_WIDE = {"Namespace", "PriorityClass"}
 SECRETS: Mapping[str, frozenset[str]] = {
     "sparing-secrets": frozenset({"bearer-token", "cache-secret", "redis-password"})
 }
-VOLUMES = frozenset({"sparing-models"})  # with KServe, whoever sets the cluster up makes it
+VOLUMES = frozenset({"sparing-models"})  # with KServe, part of the cluster
 MONITORING_NAMESPACE = "monitoring"
 PROMETHEUS = f"http://prometheus-operated.{MONITORING_NAMESPACE}.svc:9090"
 REDIS = {"app.kubernetes.io/name": "sparing", "app.kubernetes.io/component": "redis"}

@@ -71,7 +71,7 @@ def _check_scaler(scaler: Object, rendered: Rendered) -> Iterator[str]:
         least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
         yield from _check_hpa(spec)
     if not 2 <= least < most <= 50:
-        yield f"between {least} and {most} replicas: no room to scale, or one pod is all there is"
+        yield f"between {least} and {most} replicas: nothing to scale, or a single pod"
 
 
 def _check_keda(spec: Object, rendered: Rendered, least: int, most: int) -> Iterator[str]:
