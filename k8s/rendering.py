@@ -27,11 +27,14 @@ def render_overlay(name: str) -> tuple[Object, ...]:
 
 @cache
 def render_chart(name: str) -> tuple[Object, ...]:
-    """Render the chart with the values of an overlay. Raises RuntimeError if helm cannot."""
+    """Render the chart with the values of an overlay, and its namespace. Raises RuntimeError if
+    helm cannot.
+    """
     chart = FOLDER / "chart"
     values = chart / f"values-{name}.yaml"
     command = [str(need_tool("helm")), "template", "sparing", str(chart), "--values", str(values)]
-    return parse(_run([*command, "--namespace", NAMESPACES.get(name, "sparing")]))
+    command += ["--namespace", NAMESPACES.get(name, "sparing"), "--set", "namespace.create=true"]
+    return parse(_run(command))
 
 
 def parse(text: str) -> tuple[Object, ...]:
