@@ -2,6 +2,7 @@
 
 import re
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def test_the_dockerfile_copies_what_the_context_has() -> None:
         for name in copied.split():
             assert (ROOT / name).exists()
             assert any(Path(name).match(pattern) for pattern in kept), name
+
+
+def test_the_dockerfile_copies_every_package_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    assert packages <= set(re.findall(r"^COPY (\w+)/ \1/$", DOCKERFILE, re.MULTILINE))
 
 
 def test_the_settings_of_the_image_are_settings() -> None:
