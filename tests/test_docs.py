@@ -27,7 +27,7 @@ from serving.settings import DeviceSettings, PerceptualRouteSettings, Settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("k8s/*.md")])
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 SERVING = (DOCS / "serving.md").read_text()
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -13,7 +13,9 @@ from tests.test_bento_requirements import find_needed
 FOLDER = Path(__file__).parents[1] / "requirements"
 DOCUMENT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
 PROJECT = DOCUMENT["project"]
-LOCKS = ("serve", "test", "tools", "torch-cpu", "torch-cuda")
+LOCKS = (
+    "serve", "image", "image-torch", "test", "tools", "k8s", "torch-cpu", "torch-cuda",
+)  # fmt: skip
 
 
 def read(name: str) -> dict[str, Pin]:

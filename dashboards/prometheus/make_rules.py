@@ -1,7 +1,8 @@
 """Write the rules: `python -m dashboards.prometheus.make_rules > dashboards/prometheus/rules.yml`.
 
 Options change the time scale, the objectives, the job's name and the address of the runbooks. The
-committed file is written without options.
+committed file is written without options. With `--kubernetes` the same rules are written as an
+object for the Prometheus operator, `k8s/components/monitoring/prometheus-rule.yaml`.
 """
 
 import argparse
@@ -32,8 +33,29 @@ def make_text(options: Options) -> str:
     return write_rules(make_groups(options), HEADING)
 
 
-def read_options(arguments: Sequence[str]) -> Options:
-    """Parse the options. Ends the program with one sentence if they are wrong."""
+def make_object(options: Options) -> str:
+    """Return the rules as a PrometheusRule, the object of the Prometheus operator."""
+    labels = {"app.kubernetes.io/name": "sparing", "app.kubernetes.io/component": "server"}
+    heading, rules = make_text(options).split("groups:\n", 1)
+    lines = [
+        heading.rstrip(),
+        "apiVersion: monitoring.coreos.com/v1",
+        "kind: PrometheusRule",
+        "metadata:",
+        "  name: sparing",
+        "  labels:",
+        *(f"    {name}: {value}" for name, value in labels.items()),
+        "spec:",
+        "  groups:",
+        *(f"  {line}".rstrip() for line in rules.splitlines()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_options(arguments: Sequence[str]) -> tuple[Options, bool]:
+    """Parse the options; the second value says whether to write an object for Kubernetes. Ends the
+    program with one sentence if they are wrong.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.prometheus.make_rules",
         description="Write Prometheus rules to standard output.",
@@ -58,16 +80,21 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--runbooks", default="", metavar="URL", help="prefix of docs/runbooks/ in links"
     )
+    parser.add_argument(
+        "--kubernetes", action="store_true", help="write an object for the Prometheus operator"
+    )
     given = parser.parse_args(arguments)
     try:
         objectives = Objectives(given.availability, given.latency, given.latency_s)
-        return Options(Windows(given.scale), objectives, given.job, given.runbooks)
+        options = Options(Windows(given.scale), objectives, given.job, given.runbooks)
+        return options, given.kubernetes
     except ValueError as error:
         parser.error(str(error))
 
 
 def main() -> None:
-    sys.stdout.write(make_text(read_options(sys.argv[1:])))
+    options, as_object = read_options(sys.argv[1:])
+    sys.stdout.write(make_object(options) if as_object else make_text(options))
 
 
 if __name__ == "__main__":

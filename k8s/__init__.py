@@ -1,0 +1,1 @@
+"""Kubernetes: manifests, a Helm chart and an image, and what renders, checks and tries them."""

@@ -1,0 +1,1 @@
+"""Checks of rendered objects against each other: each yields a sentence for each fault."""
