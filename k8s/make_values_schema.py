@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from k8s.checks.settings import known_variables
+from serving.configuration.environment import environment_names
 
 CHART = Path(__file__).parent / "chart"
 TARGET = CHART / "values.schema.json"
@@ -44,7 +44,7 @@ def make_schema() -> dict[str, Any]:
 
 def _describe(value: Any, path: str) -> dict[str, Any]:
     if path == "settings":
-        names = {name: {"type": "string"} for name in sorted(known_variables())}
+        names = {name: {"type": "string"} for name in sorted(environment_names())}
         return {"type": "object", "properties": names, "additionalProperties": False}
     if path in OPEN:
         return {"type": "object"}

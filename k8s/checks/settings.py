@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from k8s.checks.objects import SECRETS, Pod, Rendered, read_quantity
 from k8s.checks.pods import ENDS_AFTER_DRAIN_S
+from serving.configuration.environment import read_variables
 from serving.settings import Settings
 
-PREFIX = "SPARING_"
 # Settings that name a file with a secret: by variable, the key of the Secret that becomes the file.
 SECRET_FILES = {
     "SPARING_SERVER__BEARER_TOKEN_FILE": "bearer-token",
@@ -35,20 +35,6 @@ BYTES_A_PIXEL = 11  # of decoding: docs/serving.md
 BALANCER_IDLE_S = 600  # of the balancers of large clouds
 
 
-def known_variables() -> frozenset[str]:
-    """Return the names of all settings as environment variables."""
-    return frozenset({*_list(Settings, PREFIX), *SECRET_FILES})
-
-
-def _list(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _list(inner, f"{prefix}{name.upper()}__")
-        else:
-            yield prefix + name.upper()
-
-
 def check_settings(rendered: Rendered) -> Iterator[str]:
     for pod in rendered.servers():
         if pod.owner["kind"] == "Deployment":
@@ -71,14 +57,14 @@ def read_environment(pod: Pod, rendered: Rendered) -> dict[str, str]:
 
 def _check_server(pod: Pod, rendered: Rendered) -> Iterator[str]:
     variables = read_environment(pod, rendered)
-    if unknown := sorted(variables.keys() - known_variables()):
-        yield f"no settings {unknown}"
-        return
     try:
-        settings = Settings.model_validate(nest(variables))
+        settings = read_settings(variables)
     except ValidationError as error:
         first = error.errors()[0]
         yield f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return
+    except ValueError as error:
+        yield str(error)
         return
     ports = {"http": settings.server.http_port, "grpc": settings.server.grpc_port}
     if pod.ports() != ports or settings.server.host != "0.0.0.0":
@@ -87,23 +73,26 @@ def _check_server(pod: Pod, rendered: Rendered) -> Iterator[str]:
     yield from _check_memory(pod, settings)
     yield from _check_files(pod, variables)
     yield from _check_links(variables, rendered)
+    if settings.log.format != "json":
+        yield "its log is not JSON, which the cluster's collector takes apart"
     if settings.tracing.enabled and not 0 < settings.tracing.sample_ratio <= 0.1:
         yield "tracing samples too many requests"
     unsaid = [name for name in SAID if name not in variables]
     yield from (f"{name} is left to its default, and the manifests rely on it" for name in unsaid)
 
 
-def nest(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the variables as the tables of a settings file. What names a file is left out."""
+def read_settings(variables: Mapping[str, str]) -> Settings:
+    """Return the settings that the server reads from these variables. Raises ValueError, with a
+    sentence, if it refuses them.
+    """
     table: dict[str, Any] = {}
-    for name, value in variables.items():
-        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+    for key, given in read_variables(variables).items():
+        *sections, name = key.split(".")
         inner = table
         for section in sections:
             inner = inner.setdefault(section, {})
-        if name not in SECRET_FILES or name.endswith("__SECRET_FILE"):
-            inner[key] = value
-    return table
+        inner[name] = given.value
+    return Settings.model_validate(table)
 
 
 def _check_times(pod: Pod, settings: Settings) -> Iterator[str]:
@@ -115,8 +104,8 @@ def _check_times(pod: Pod, settings: Settings) -> Iterator[str]:
         yield f"its grace period is {grace_s} s, and it may need {needed_s:g} s to end"
     if not 1 <= server.drain_s <= 30 or not 10 <= server.drain_timeout_s <= 300:
         yield f"it drains for {server.drain_s:g} s and {server.drain_timeout_s:g} s"
-    if not BALANCER_IDLE_S < server.idle_timeout_s <= 2 * BALANCER_IDLE_S:
-        yield f"it closes idle connections after {server.idle_timeout_s:g} s, before the balancer"
+    if not BALANCER_IDLE_S < server.keep_alive_s <= 2 * BALANCER_IDLE_S:
+        yield f"it closes idle connections after {server.keep_alive_s:g} s, before the balancer"
     if not 60 <= server.grpc_max_connection_age_s <= 3600:
         yield "gRPC clients never look for new pods, or all the time"
 
