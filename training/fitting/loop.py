@@ -133,7 +133,8 @@ def _train_epoch(job: Job, epoch: int, on_step: OnStep | None) -> float:
     job.net.train()
     for step, batch in enumerate(job.batches(rng)):
         for group in job.optimizer.param_groups:
-            group["lr"] = job.learning_rate(epoch + step / job.steps)
+            rate = job.learning_rate(epoch + step / job.steps)
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         loss = job.loss(*batch)
         job.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from harness.tiny_routes import write_route
 from tests.tiny_training import quiet
 from tokens.vision_transformer import VitSpec
-from training import vit
 from training.data.sets import DataSet
+from training.fitting import vit
 from training.fitting.in_process import learn
 from training.fitting.loop import Job, train
 from training.fitting.route_teacher import RouteTeacher
