@@ -20,9 +20,11 @@ from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
+from sparing.commands.train_acm import train_acm
 from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
 from sparing.commands.train_options import Epochs, Out, Seed, Workers
+from sparing.commands.train_vit import train_vit
 from sparing.failure import Failure
 
 SETTINGS = Path("settings.toml")
@@ -228,6 +230,8 @@ def predict(
 train = typer.Typer(no_args_is_help=True)
 train.command("cbnet")(train_cbnet)
 train.command("exits")(train_exits)
+train.command("vit")(train_vit)
+train.command("acm")(train_acm)
 app.add_typer(train, name="train")
 
 
@@ -242,6 +246,8 @@ def _train_options() -> None:
     [bold]sparing train exits[/]  one net with early exits
 
     [bold]sparing train cbnet[/]  a converter in front of a light net
+
+    sparing train vit and sparing train acm write weights, not a route.
     """
 
 

@@ -1,5 +1,6 @@
 """The whole recipe on tiny nets: phases in order, files kept, and clear refusals."""
 
+import inspect
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+from sparing.commands.train_acm import train_acm
 from tests.tiny_training import quiet
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training import acm as recipe
@@ -93,3 +95,15 @@ def test_a_file_that_is_no_net_is_refused(tmp_path: Path, tiny_data: DataSet) ->
     for broken in (path, tmp_path / "missing.safetensors"):
         with pytest.raises(ValueError, match="cannot be read as safetensors"):
             load_teacher(broken, tiny_spec(tiny_data))
+
+
+def test_the_commands_defaults_are_the_recipes() -> None:
+    options = inspect.signature(train_acm).parameters
+    names = ("distil_epochs", "gate_epochs", "epochs")
+    assert Epochs(*(options[name].default for name in names)) == recipe.FULL
+    given = recipe.AcmSettings(
+        options["learners"].default,
+        projections=not options["dense_attention"].default,
+        shared_gate=options["shared_gate"].default,
+    )
+    assert given == recipe.STANDARD
