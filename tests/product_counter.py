@@ -12,11 +12,11 @@ aten = torch.ops.aten
 IN_PLACE = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
 
 
-class ProductCounter(TorchDispatchMode):
+class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context; `macs` of all products, convolutions and attention inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
 
     def __torch_dispatch__(
@@ -27,7 +27,7 @@ class ProductCounter(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # as torch calls it
         out = func(*args, **(kwargs or {}))
-        packet = getattr(func, "overloadpacket", None)
+        packet: Any = getattr(func, "overloadpacket", None)
         counted = flop_registry.get(IN_PLACE.get(packet, packet))
         if packet is aten._scaled_dot_product_flash_attention_for_cpu:
             self.macs += 2 * args[0].numel() * args[1].shape[-2]

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sparing.commands.train_acm import train_acm
 from tests.tiny_training import quiet
+from tokens.acm.network import AcmSettings
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training import acm as recipe
 from training.acm import Epochs, load_teacher
@@ -101,7 +102,7 @@ def test_the_commands_defaults_are_the_recipes() -> None:
     options = inspect.signature(train_acm).parameters
     names = ("distil_epochs", "gate_epochs", "epochs")
     assert Epochs(*(options[name].default for name in names)) == recipe.FULL
-    given = recipe.AcmSettings(
+    given = AcmSettings(
         options["learners"].default,
         projections=not options["dense_attention"].default,
         shared_gate=options["shared_gate"].default,

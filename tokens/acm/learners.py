@@ -61,16 +61,18 @@ class Learners(nn.Module):
 
         All learners run, as training needs; the shares' gradient reaches what chose them.
         """
-        hidden_RNW = self.hide(x_RD, 0, self.spec.learners).unflatten(-1, (self.spec.learners, -1))
-        weighed = (hidden_RNW * shares_RN.unsqueeze(-1)).flatten(-2)
+        spec = self.spec
+        hidden = self.hide(x_RD, 0, spec.learners)
+        hidden_RNW = hidden.view(len(x_RD), spec.learners, spec.hidden)
+        weighed = (hidden_RNW * shares_RN.unsqueeze(-1)).flatten(1)
         return torch.addmm(self.bias, weighed, self.second)
 
     def prefixes(self, x_RD: Tensor) -> Tensor:
         """h(z, k) for k = 0 to N: [N + 1, R, E]."""
         spec = self.spec
-        hidden_NRW = self.hide(x_RD, 0, spec.learners).unflatten(-1, (spec.learners, -1))
+        hidden_RNW = self.hide(x_RD, 0, spec.learners).view(len(x_RD), spec.learners, spec.hidden)
         second_NWE = self.second.view(spec.learners, spec.hidden, spec.outputs)
-        each_NRE = torch.bmm(hidden_NRW.transpose(0, 1), second_NWE)
+        each_NRE = torch.bmm(hidden_RNW.transpose(0, 1), second_NWE)
         none_1RE = torch.zeros_like(each_NRE[:1])
         return torch.cat([none_1RE, each_NRE]).cumsum(dim=0) + self.bias
 

@@ -29,11 +29,10 @@ def cost_fractions(choices: Sequence[Choice], learner_macs: Sequence[int], learn
 
 def budget_loss(fractions_B: Tensor, beta_B: Tensor) -> Tensor:
     """|mean cost - β|, averaged over the pictures' budgets."""
-    groups = [fractions_B[beta_B == beta] for beta in beta_B.unique()]
-    off = [
-        (group.mean() - beta).abs() * len(group)
-        for group, beta in zip(groups, beta_B.unique(), strict=True)
-    ]
+    off = []
+    for beta in sorted(set(beta_B.tolist())):
+        group = fractions_B[beta_B == beta]
+        off.append((group.mean() - beta).abs() * len(group))
     return torch.stack(off).sum() / len(beta_B)
 
 

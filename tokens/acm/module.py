@@ -33,22 +33,23 @@ class Acm(nn.Module):
         x_RD = x_BTD.flatten(0, 1)
         if self.training:
             shares_RN = choice.shares_BTN().flatten(0, 1)
-            outputs = [layer.weigh(x_RD, shares_RN) for layer in self.layers]
+            outputs = [layer.weigh(x_RD, shares_RN) for layer in self.replaced]
         else:
             order = sort_rows(choice.learners_BT.flatten(), self.learners)
-            outputs = [FORMS[form](layer, x_RD, order).outputs for layer in self.layers]
-        return [one.unflatten(0, x_BTD.shape[:2]) for one in outputs]
+            outputs = [FORMS[form](layer, x_RD, order).outputs for layer in self.replaced]
+        return [one.view(*x_BTD.shape[:2], -1) for one in outputs]
 
     @property
     def learners(self) -> int:
         """N of each layer."""
-        return self._specs[0].spec.learners
+        return self.replaced[0].spec.learners
 
     @property
     def learner_macs(self) -> int:
         """Of one learner of every layer, for one token."""
-        return sum(layer.spec.macs for layer in self._specs)
+        return sum(layer.spec.macs for layer in self.replaced)
 
     @property
-    def _specs(self) -> list[Learners]:
+    def replaced(self) -> list[Learners]:
+        """The learners of each layer that the module replaces."""
         return [layer for layer in self.layers if isinstance(layer, Learners)]

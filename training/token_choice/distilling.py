@@ -71,7 +71,6 @@ def make_job(setting: Setting, *, name: str, epochs: int) -> Job:
 def miss(acm: Acm, traced: Traced) -> Iterator[Tensor]:
     """The mean squared error of a module's prefixes, for each layer that it replaces."""
     x_RD = traced.inputs_BTD.flatten(0, 1)
-    for layer, wanted_BTE in zip(acm.layers, traced.outputs, strict=True):
-        assert isinstance(layer, Learners)
+    for layer, wanted_BTE in zip(acm.replaced, traced.outputs, strict=True):
         given_NRE = layer.prefixes(x_RD)[acm.gate.smallest :]
         yield (given_NRE - wanted_BTE.flatten(0, 1)).square().mean()

@@ -10,7 +10,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tokens.acm.learners import Learners
 from tokens.acm.module import Acm
 from training.fitting.loop import Job, learning_rate
 from training.fitting.vit import CLIP_NORM, count_steps, draw_batches
@@ -76,8 +75,7 @@ def label(acm: Acm, traced: Traced) -> Tensor:
     """How many learners each token needs: int64 [R]. Layers that share a gate add their errors."""
     x_RD = traced.inputs_BTD.flatten(0, 1)
     squares_NR = torch.zeros(())
-    for layer, wanted_BTE in zip(acm.layers, traced.outputs, strict=True):
-        assert isinstance(layer, Learners)
+    for layer, wanted_BTE in zip(acm.replaced, traced.outputs, strict=True):
         missed_NRE = layer.prefixes(x_RD) - wanted_BTE.flatten(0, 1)
         squares_NR = squares_NR + missed_NRE.square().sum(dim=-1)
     return choose_labels(squares_NR.sqrt())

@@ -88,7 +88,8 @@ def test_forms_agree(settings: AcmSettings) -> None:
 def test_the_task_loss_reaches_every_gate() -> None:
     net = make_net(AcmSettings()).train()
     logits, _ = net(make_pictures(8), torch.rand(8))
-    torch.nn.functional.cross_entropy(logits, torch.randint(0, 4, (8,))).backward()
+    loss = torch.nn.functional.cross_entropy(logits, torch.randint(0, 4, (8,)))
+    loss.backward()  # type: ignore[no-untyped-call]
     for module in net.modules_in_order():
         gradient = module.gate.last.weight.grad
         assert gradient is not None
