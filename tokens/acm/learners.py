@@ -11,6 +11,7 @@ Shapes: R rows (tokens), D inputs, E outputs, N learners, W hidden units of one 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,14 +68,15 @@ class Learners(nn.Module):
         weighed = (hidden_RNW * shares_RN.unsqueeze(-1)).flatten(1)
         return torch.addmm(self.bias, weighed, self.second)
 
-    def prefixes(self, x_RD: Tensor) -> Tensor:
-        """h(z, k) for k = 0 to N: [N + 1, R, E]."""
-        spec = self.spec
-        hidden_RNW = self.hide(x_RD, 0, spec.learners).view(len(x_RD), spec.learners, spec.hidden)
-        second_NWE = self.second.view(spec.learners, spec.hidden, spec.outputs)
-        each_NRE = torch.bmm(hidden_RNW.transpose(0, 1), second_NWE)
-        none_1RE = torch.zeros_like(each_NRE[:1])
-        return torch.cat([none_1RE, each_NRE]).cumsum(dim=0) + self.bias
+    def prefixes(self, x_RD: Tensor) -> Iterator[Tensor]:
+        """h(z, k) for k = 0 to N, each [R, E]: one learner more at a time, which caches like."""
+        y_RE = self.bias.expand(len(x_RD), -1)
+        yield y_RE
+        hidden, width = self.hide(x_RD, 0, self.spec.learners), self.spec.hidden
+        for start in range(0, len(self.second), width):
+            units = slice(start, start + width)
+            y_RE = torch.addmm(y_RE, hidden[:, units], self.second[units])
+            yield y_RE
 
     def prefix(self, x_RD: Tensor, count: int) -> Tensor:
         """h(z, count) for every row, by one pair of products: [R, E]."""

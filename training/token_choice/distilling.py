@@ -7,9 +7,10 @@ counts where a gate may choose it.
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokens.acm.learners import Learners
 from tokens.acm.module import Acm
@@ -72,5 +73,7 @@ def miss(acm: Acm, traced: Traced) -> Iterator[Tensor]:
     """The mean squared error of a module's prefixes, for each layer that it replaces."""
     x_RD = traced.inputs_BTD.flatten(0, 1)
     for layer, wanted_BTE in zip(acm.replaced, traced.outputs, strict=True):
-        given_NRE = layer.prefixes(x_RD)[acm.gate.smallest :]
-        yield (given_NRE - wanted_BTE.flatten(0, 1)).square().mean()
+        wanted_RE = wanted_BTE.flatten(0, 1)
+        prefixes = islice(layer.prefixes(x_RD), acm.gate.smallest, None)
+        errors = [nn.functional.mse_loss(given_RE, wanted_RE) for given_RE in prefixes]
+        yield torch.stack(errors).mean()

@@ -76,8 +76,9 @@ def label(acm: Acm, traced: Traced) -> Tensor:
     x_RD = traced.inputs_BTD.flatten(0, 1)
     squares_NR = torch.zeros(())
     for layer, wanted_BTE in zip(acm.replaced, traced.outputs, strict=True):
-        missed_NRE = layer.prefixes(x_RD) - wanted_BTE.flatten(0, 1)
-        squares_NR = squares_NR + missed_NRE.square().sum(dim=-1)
+        wanted_RE = wanted_BTE.flatten(0, 1)
+        missed = [(given_RE - wanted_RE).square().sum(1) for given_RE in layer.prefixes(x_RD)]
+        squares_NR = squares_NR + torch.stack(missed)
     return choose_labels(squares_NR.sqrt())
 
 
