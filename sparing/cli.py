@@ -247,7 +247,9 @@ def _train_options() -> None:
 
     [bold]sparing train cbnet[/]  a converter in front of a light net
 
-    sparing train vit and sparing train acm write weights, not a route.
+    [bold]sparing train vit[/]  a vision transformer
+
+    sparing train acm writes weights, not a route.
     """
 
 

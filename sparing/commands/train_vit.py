@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sparing.commands.train_options import Epochs, Seed
+from sparing.commands.train_options import Epochs, Out, Seed
 
 TaughtBy = Annotated[
     Path | None,
@@ -21,6 +21,7 @@ Data = Annotated[str, typer.Option(help="The data set: fashion-mnist, mnist or c
 def train_vit(
     data: Data = "fashion-mnist",
     taught_by: TaughtBy = None,
+    out: Out = Path("models"),
     runs: Annotated[
         Path, typer.Option(help="Folder for the trained net and its checkpoint, to resume from.")
     ] = Path("runs/acm"),
@@ -28,9 +29,9 @@ def train_vit(
     seed: Seed = 1,
     epochs: Epochs = None,
 ) -> None:
-    """Train a dense vision transformer, which sparing train acm converts.
+    """Train a dense vision transformer and write the route <data>-vit.
 
-    Writes weights, not a route: <runs>/<data>/vit.safetensors.
+    sparing train acm converts its weights, <runs>/<data>/vit.safetensors.
 
     To resume after an interruption, run the same command again.
 
@@ -41,12 +42,13 @@ def train_vit(
 
     with failing_with_message():
         recipe = import_recipe("training.vit")
-        recipe.train(
+        written = recipe.train(
             data,
+            out,
             runs / data,
             taught_by=taught_by,
             seed=seed,
             epochs=epochs or recipe.EPOCHS,
             threads=threads,
         )
-    print(runs / data / "vit.safetensors")
+    print(written)
