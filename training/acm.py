@@ -102,13 +102,15 @@ def run_phases(
     weights: LossWeights,
     console: Console,
 ) -> None:
-    """Train what is not yet finished in `runs`; budgets share the first two phases' files."""
+    """Train what is not yet finished in `runs`; single budgets share the first phases' files."""
     if epochs.distil:
         job = distilling.make_job(setting, name="acm-distilled", epochs=epochs.distil)
         learn(job, runs, console)
     setting = replace(setting, origin=f"{setting.origin} distil={epochs.distil}")
     if epochs.label:
-        job = labelling.make_job(setting, name="acm-gates", epochs=epochs.label)
+        name = "acm-gates" if beta is None else "acm-gates-one-budget"
+        every = beta is None
+        job = labelling.make_job(setting, name=name, epochs=epochs.label, every_budget=every)
         learn(job, runs, console)
     setting = replace(setting, origin=f"{setting.origin} label={epochs.label}")
     job = end_to_end.make_job(

@@ -51,7 +51,7 @@ def test_it_trains_the_phases_in_order_and_says_what_each_budget_costs(
     assert (tmp_path / "acm.safetensors").exists()
 
 
-def test_what_is_finished_is_kept_and_a_single_budget_shares_the_first_phases(
+def test_what_is_finished_is_kept_and_a_single_budget_shares_the_distilled_learners(
     tmp_path: Path, teacher: Path
 ) -> None:
     first = recipe.train("squares", tmp_path, teacher=teacher, epochs=SHORT, console=quiet())

@@ -115,15 +115,39 @@ def test_labels_are_where_one_more_learner_no_longer_helps() -> None:
     assert labelling.choose_labels(distance_NR[:2]).tolist() == [1, 1, 1, 1]
 
 
+def test_labels_of_a_budget_count_the_learners_of_the_largest_gains() -> None:
+    distance_NR = torch.tensor([[10.0, 4.0], [6.0, 3.0], [2.0, 2.0], [1.0, 0.0]])
+    # Gains of squares: 64, 32, 3 and 7, 5, 4.
+    for beta, labels in [
+        (0.0, [0, 0]),
+        (1 / 6, [1, 0]),
+        (1 / 3, [2, 0]),
+        (1 / 2, [2, 1]),
+        (2 / 3, [2, 2]),
+        (5 / 6, [2, 3]),
+        (1.0, [3, 3]),
+    ]:
+        beta_R = torch.full((2,), beta - 1e-4 if 0 < beta < 1 else beta)
+        assert labelling.choose_labels_by_gain(distance_NR, beta_R).tolist() == labels, beta
+
+
+def test_a_learner_never_counts_more_than_the_one_before_it() -> None:
+    distance_NR = torch.tensor([[4.0, 4.0], [3.9, 2.0], [0.0, 1.0]])  # the first row gains late
+    beta_R = torch.full((2,), 0.5)
+    assert labelling.choose_labels_by_gain(distance_NR, beta_R).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("every_budget", [True, False])
 @EVERY_SETTING
 def test_labelling_teaches_gates_and_leaves_learners_alone(
-    tmp_path: Path, tiny_data: DataSet, settings: AcmSettings
+    tmp_path: Path, tiny_data: DataSet, settings: AcmSettings, every_budget: bool
 ) -> None:
     setting = make_setting(tiny_data, settings)
-    job = labelling.make_job(setting, name="two", epochs=3)
+    job = labelling.make_job(setting, name="two", epochs=3, every_budget=every_budget)
+    before = job.judge()
     weights = copy_weights(setting)
     learn(job, tmp_path, quiet())
-    assert job.judge() > 0.4  # of five choices
+    assert job.judge() > before
     changed = find_changed(weights, setting)
     assert changed
     assert all(".gate." in name for name in changed)
