@@ -21,9 +21,11 @@ from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
 from sparing.commands.settings import settings as print_settings
+from sparing.commands.train_acm import train_acm
 from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
 from sparing.commands.train_options import Epochs, Out, Seed, Workers
+from sparing.commands.train_vit import train_vit
 from sparing.failure import Failure
 
 app = typer.Typer(
@@ -252,6 +254,8 @@ def predict(
 train = typer.Typer(no_args_is_help=True)
 train.command("cbnet")(train_cbnet)
 train.command("exits")(train_exits)
+train.command("vit")(train_vit)
+train.command("acm")(train_acm)
 app.add_typer(train, name="train")
 
 
@@ -266,6 +270,10 @@ def _train_options() -> None:
     [bold]sparing train exits[/]  one net with early exits
 
     [bold]sparing train cbnet[/]  a converter in front of a light net
+
+    [bold]sparing train vit[/]  a vision transformer
+
+    sparing train acm writes weights, not a route.
     """
 
 

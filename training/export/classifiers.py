@@ -57,7 +57,7 @@ def run_onnx(path: Path, pictures: npt.NDArray[np.uint8]) -> Floats:
     return logits
 
 
-def check_parity(net: Classifier, path: Path, pictures: npt.NDArray[np.uint8]) -> float:
+def check_parity(net: nn.Module, path: Path, pictures: npt.NDArray[np.uint8]) -> float:
     """The largest difference of any logit from torch's; ValueError above `PARITY_LIMIT`."""
     difference = float(np.abs(run_onnx(path, pictures) - predict(net, pictures)[-1]).max())
     if not difference <= PARITY_LIMIT:

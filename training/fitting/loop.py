@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 Report = Callable[[dict[str, object]], None]
+OnStep = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Job:
     batches: Callable[[np.random.Generator], Iterator[tuple[Tensor, ...]]]  # of an epoch
     loss: Callable[..., Tensor]  # of a batch's tensors
     judge: Callable[[], float]  # on held-out pictures; higher is better
+    clip_norm: float = math.inf  # the largest norm of a step's gradient
 
 
-def train(job: Job, folder: Path, report: Report) -> float:
+def train(job: Job, folder: Path, report: Report, on_step: OnStep | None = None) -> float:
     """Train to the last epoch, continuing from the folder's checkpoint where there is one, and
     write `<folder>/<name>.safetensors`, the weights, and `<name>.json`, a summary. Returns the
-    seconds that it took, of all attempts. Raises ValueError for a checkpoint of another recipe.
+    seconds that it took, of all attempts. `on_step` gets each step's epochs done, with their
+    fraction, and its loss. Raises ValueError for a checkpoint of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{job.name}.checkpoint.safetensors"
@@ -50,7 +53,7 @@ def train(job: Job, folder: Path, report: Report) -> float:
     goodness = 0.0
     for epoch in range(done, job.epochs):
         started = time.perf_counter()
-        loss = _train_epoch(job, epoch)
+        loss = _train_epoch(job, epoch, on_step)
         seconds += time.perf_counter() - started
         _save_checkpoint(checkpoint, job, epoch + 1, seconds)
         goodness = job.judge()
@@ -122,7 +125,7 @@ def precision() -> str:
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
-def _train_epoch(job: Job, epoch: int) -> float:
+def _train_epoch(job: Job, epoch: int, on_step: OnStep | None) -> float:
     """The mean loss."""
     rng = np.random.default_rng([job.seed, epoch])
     torch.manual_seed(job.seed * 1_000_003 + epoch)
@@ -130,12 +133,18 @@ def _train_epoch(job: Job, epoch: int) -> float:
     job.net.train()
     for step, batch in enumerate(job.batches(rng)):
         for group in job.optimizer.param_groups:
-            group["lr"] = job.learning_rate(epoch + step / job.steps)
+            rate = job.learning_rate(epoch + step / job.steps)
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         loss = job.loss(*batch)
         job.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if job.clip_norm < math.inf:
+            nn.utils.clip_grad_norm_(_trained(job.optimizer), job.clip_norm)
         job.optimizer.step()
-        total += float(loss.detach())
+        value = float(loss.detach())
+        total += value
+        if on_step is not None:
+            on_step(epoch + (step + 1) / job.steps, value)
     return total / job.steps
 
 

@@ -1,0 +1,58 @@
+"""The dense vision transformer: shapes, independent rows, refused sizes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tokens.vision_transformer import VisionTransformer, VitSpec, attend
+
+GREY = VitSpec(8, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
+COLOUR = replace(GREY, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1))
+
+
+def make_net(spec: VitSpec) -> VisionTransformer:
+    torch.manual_seed(0)
+    return VisionTransformer(spec).eval()
+
+
+def make_pictures(spec: VitSpec, rows: int) -> torch.Tensor:
+    shape = (rows, spec.size_px, spec.size_px) + ((3,) if len(spec.mean) == 3 else ())
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
+def test_pictures_become_a_row_of_logits_each(spec: VitSpec) -> None:
+    net = make_net(spec)
+    pictures = make_pictures(spec, 3)
+    assert net.embed(pictures).shape == (3, 4, 16)
+    assert net(pictures).shape == (3, 4)
+
+
+def test_a_picture_has_the_same_logits_in_any_batch() -> None:
+    net, pictures = make_net(GREY), make_pictures(GREY, 5)
+    alone = torch.cat([net(picture[None]) for picture in pictures])
+    torch.testing.assert_close(net(pictures), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_mixes_values_by_softmax_of_each_head() -> None:
+    q, k, v = torch.randn(3, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    heads = []
+    for start in (0, 3):
+        part = slice(start, start + 3)
+        scores = q[..., part] @ k[..., part].transpose(1, 2) / 3**0.5
+        heads.append(scores.softmax(dim=-1) @ v[..., part])
+    torch.testing.assert_close(attend(q, k, v, 2), torch.cat(heads, dim=-1))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (replace(GREY, size_px=30), "a multiple of 4"),
+        (replace(GREY, heads=3), "not a multiple of 3 heads"),
+        (replace(GREY, std=(0.1, 0.2)), "1 means and 2 deviations"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_in_a_sentence(spec: VitSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VisionTransformer(spec)

@@ -1,0 +1,154 @@
+"""The recipe of adaptive computation modules: a trained transformer that chooses work per token.
+
+After arXiv 2312.10193, in its three phases: distil the teacher's layers into learners, teach gates
+how many learners a token needs, then train the whole net on its task and its budgets. Learners
+begin with the teacher's weights unless told otherwise. An interrupted training resumes in the same
+`runs` folder.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tokens.acm.network import AcmSettings, AcmVit, count_dense
+from tokens.acm.surgery import Start, convert
+from tokens.vision_transformer import VisionTransformer, VitSpec
+from training.data.sets import DataSet, load_data
+from training.fitting.in_process import learn
+from training.fitting.route_teacher import RouteTeacher
+from training.fitting.vit import spec_for
+from training.token_choice import distilling, end_to_end, labelling
+from training.token_choice.end_to_end import Judged, LossWeights, judge
+from training.token_choice.setting import Setting
+
+BETAS = (0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """Of the three phases; the first two may be left out by 0."""
+
+    distil: int = 1
+    label: int = 1
+    end_to_end: int = 8
+
+
+STANDARD = AcmSettings()
+FULL = Epochs()
+PAPERS_WEIGHTS = LossWeights()
+
+
+def train(
+    data: str,
+    runs: Path,
+    *,
+    teacher: Path,
+    taught_by: Path | None = None,
+    beta: float | None = None,
+    settings: AcmSettings = STANDARD,
+    start: Start = "teacher",
+    epochs: Epochs = FULL,
+    weights: LossWeights = PAPERS_WEIGHTS,
+    seed: int = 1,
+    threads: int = 1,
+    console: Console | None = None,
+) -> AcmVit:
+    """Convert the net in the safetensors file `teacher`, and train it through the three phases.
+
+    `taught_by`: the directory of a single-net route that teaches the last phase. `beta`: the only
+    budget of the net, in [0, 1]; None makes a net for every budget. Files in `runs` begin with
+    `acm`. Raises ValueError in one sentence for unusable data, options, or folders of another
+    recipe.
+    """
+    if beta is not None and not 0 <= beta <= 1:
+        raise ValueError(f"budget: {beta} given, 0 to 1 allowed")
+    torch.set_num_threads(threads)
+    console = console or Console()
+    data_set = load_data(data)
+    route = None if taught_by is None else RouteTeacher(taught_by, data_set)
+    setting = prepare(data_set, spec_for(data_set), teacher, settings, start, seed)
+    run_phases(setting, runs, epochs, beta, route, weights, console)
+    betas = BETAS if beta is None else (beta,)
+    held_out = [judge(setting.net, data_set.held_out, one) for one in betas]
+    console.print(_tabulate(setting, held_out))
+    return setting.net
+
+
+def prepare(
+    data: DataSet, spec: VitSpec, teacher: Path, settings: AcmSettings, start: Start, seed: int
+) -> Setting:
+    """The converted net and its teacher."""
+    dense = load_teacher(teacher, spec)
+    torch.manual_seed(seed)
+    net = convert(dense, settings, start)
+    net.outer.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    identity = hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
+    origin = f"{spec} {settings} start={start} seed={seed} dense={identity} data={data.identity}"
+    return Setting(net, dense, data, seed, origin)
+
+
+def run_phases(
+    setting: Setting,
+    runs: Path,
+    epochs: Epochs,
+    beta: float | None,
+    teacher: RouteTeacher | None,
+    weights: LossWeights,
+    console: Console,
+) -> None:
+    """Train what is not yet finished in `runs`; single budgets share the first phases' files."""
+    if epochs.distil:
+        job = distilling.make_job(setting, name="acm-distilled", epochs=epochs.distil)
+        learn(job, runs, console)
+    setting = replace(setting, origin=f"{setting.origin} distil={epochs.distil}")
+    if epochs.label:
+        name = "acm-gates" if beta is None else "acm-gates-one-budget"
+        every = beta is None
+        job = labelling.make_job(setting, name=name, epochs=epochs.label, every_budget=every)
+        learn(job, runs, console)
+    setting = replace(setting, origin=f"{setting.origin} label={epochs.label}")
+    job = end_to_end.make_job(
+        setting,
+        name="acm" if beta is None else f"acm-beta{beta:g}",
+        epochs=epochs.end_to_end,
+        beta=beta,
+        teacher=teacher,
+        weights=weights,
+    )
+    learn(job, runs, console)
+
+
+def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
+    """The trained dense net. ValueError in one sentence when the file holds another net."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
+    net = VisionTransformer(spec)
+    for name, value in net.state_dict().items():
+        found = weights.get(name)
+        if found is None or found.shape != value.shape:
+            given = "none" if found is None else str(list(found.shape))
+            raise ValueError(
+                f"{path}: not a teacher of this architecture: {name} is {given}, "
+                f"{list(value.shape)} is needed"
+            )
+    if more := sorted(weights.keys() - net.state_dict().keys()):
+        raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def _tabulate(setting: Setting, held_out: list[Judged]) -> Table:
+    dense = count_dense(setting.net.spec)
+    table = Table("budget", "MACs", "of the dense net's", "accuracy", title="held-out pictures")
+    for one in held_out:
+        share = one.macs / dense
+        table.add_row(f"{one.beta:g}", f"{one.macs:,.0f}", f"{share:.1%}", f"{one.accuracy:.2%}")
+    return table

@@ -1,0 +1,116 @@
+"""How a dense vision transformer learns: the budget that nets with learners share.
+
+A route's net may teach it, by its answers to the same augmented pictures (DeiT, arXiv 2012.12877;
+as "consistent teaching", Beyer et al., arXiv 2106.05237).
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tokens.vision_transformer import VisionTransformer, VitSpec
+from training.choosing.replay import accuracy
+from training.data.augment import augment
+from training.data.sets import DataSet
+from training.fitting.budget import MIRRORED, distillation
+from training.fitting.loop import Job, learning_rate, shuffle
+from training.fitting.route_teacher import RouteTeacher
+from training.nets.predicting import predict
+
+NAME = "vit"
+BATCH_ROWS = 128
+PEAK_LEARNING_RATE = 1.5e-3
+WEIGHT_DECAY = 0.05
+WARM_UP_EPOCHS = 1.0
+CLIP_NORM = 1.0
+SHIFT_PX = 2
+
+
+def spec_for(data: DataSet) -> VitSpec:
+    """The standard architecture for this data set."""
+    return VitSpec(
+        size_px=data.train.pictures.shape[1],
+        classes=len(data.source.labels),
+        mean=data.source.mean,
+        std=data.source.std,
+    )
+
+
+def make_job(
+    spec: VitSpec, data: DataSet, teacher: RouteTeacher | None, *, seed: int, epochs: int
+) -> Job:
+    """How the net learns, for the loop."""
+    torch.manual_seed(seed)
+    net = VisionTransformer(spec)
+    net.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(pictures: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
+        return task_loss(net(pictures), labels, taught)
+
+    return Job(
+        name=NAME,
+        net=net,
+        recipe=_describe(spec, data, teacher, seed, epochs),
+        seed=seed,
+        epochs=epochs,
+        optimizer=torch.optim.AdamW(_groups(net), lr=PEAK_LEARNING_RATE, fused=True),
+        learning_rate=partial(
+            learning_rate, epochs=epochs, peak=PEAK_LEARNING_RATE, warm_up_epochs=WARM_UP_EPOCHS
+        ),
+        steps=count_steps(data),
+        batches=partial(draw_batches, data, teacher),
+        loss=loss,
+        judge=lambda: accuracy(predict(net, data.held_out.pictures)[-1], data.held_out.labels),
+        clip_norm=CLIP_NORM,
+    )
+
+
+def count_steps(data: DataSet) -> int:
+    """Of an epoch."""
+    return len(data.train.labels) // BATCH_ROWS
+
+
+def draw_batches(
+    data: DataSet, teacher: RouteTeacher | None, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, ...]]:
+    """An epoch's augmented pictures and labels, and a teacher's logits where there is one."""
+    mirror = data.name in MIRRORED or data.train.pictures.ndim == 4
+    for rows in shuffle(len(data.train.labels), BATCH_ROWS, rng):
+        pictures = augment(
+            data.train.pictures[rows], rng, erase=True, mirror=mirror, shift_px=SHIFT_PX
+        )
+        tensors = [torch.from_numpy(pictures), torch.from_numpy(data.train.labels[rows])]
+        if teacher is not None:
+            tensors.append(torch.from_numpy(teacher.answer(pictures)))
+        yield tuple(tensors)
+
+
+def task_loss(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+    """From the labels, and half from a teacher where there is one."""
+    if taught is None:
+        return nn.functional.cross_entropy(logits, labels)
+    return distillation(logits, labels, taught)
+
+
+def _groups(net: nn.Module) -> list[dict[str, object]]:
+    """Weights decay; biases, norms and positions do not."""
+    decayed = [p for name, p in net.named_parameters() if p.ndim > 1 and "positions" not in name]
+    others = [p for name, p in net.named_parameters() if p.ndim <= 1 or "positions" in name]
+    return [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _describe(
+    spec: VitSpec, data: DataSet, teacher: RouteTeacher | None, seed: int, epochs: int
+) -> str:
+    """All that decides the weights, as one line."""
+    return (
+        f"{spec} seed={seed} epochs={epochs} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
+        f"decay={WEIGHT_DECAY} clip={CLIP_NORM} shift={SHIFT_PX} erase "
+        f"teacher={teacher.name if teacher else 'none'} data={data.identity}"
+    )
