@@ -38,7 +38,7 @@ def _count_served(engine: Engine, limit_rows: int) -> Labelled:
     routes = engine.catalog.routes()
     waiting: dict[tuple[str, ...], float] = {}
     for one in routes:
-        rows = sum(lane.rows + lane.looked_up for lane in one.lanes.values())
+        rows = sum(lane.rows + lane.looked_up for lane in one.every_lane)
         waiting[one.name,] = waiting.get((one.name,), 0.0) + rows
     return {
         "route_info": {

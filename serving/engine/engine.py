@@ -30,6 +30,7 @@ from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
 from serving.engine.row_counts import count_rows
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
+from serving.engine.state_needs import measure_state_needs
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.rows.blocks import Block
@@ -201,7 +202,7 @@ class Engine:
         """
         return {
             name: {
-                "waiting_rows": lane.rows,
+                "waiting_rows": lane.rows + (lane.reserving.rows if lane.reserving else 0),
                 "max_batch": lane.max_batch,
                 "one_row_ms": lane.times.predict_s(1) * 1e3,
                 "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
@@ -303,6 +304,8 @@ class Engine:
                 call, entry_point.lane, claim, len(rows.fresh), due, now, scheduler, self._settings
             )
             block = make_block(call, claim, entry_point, rows.fresh, keys, due)
+            if call.served.state_needs is not None:
+                measure_state_needs(call, block, scheduler.states.limit_bytes)
             call.blocks.append(block)
             if probes:
                 block.probes = {row: probes[row] for row in rows.fresh if row in probes}

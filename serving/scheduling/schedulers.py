@@ -12,7 +12,8 @@ from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.lanes import Lane
 from serving.scheduling.progress import HEALTHY, Health
 from serving.scheduling.rows.blocks import Block
-from serving.scheduling.scheduler import OnFinished, Scheduler
+from serving.scheduling.rows.ends import OnFinished
+from serving.scheduling.scheduler import Scheduler
 
 
 class Schedulers:

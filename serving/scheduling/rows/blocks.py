@@ -30,9 +30,9 @@ class Block:
 
     __slots__ = (
         "answers", "arrived", "at", "call", "claim", "controls", "device_s", "done", "due",
-        "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "order", "owner",
-        "probes", "queued", "queued_at", "row_s", "rows", "running", "start", "start_s",
-        "state_bytes", "states", "steps", "told_macs", "told_s",
+        "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "needs", "order",
+        "owner", "probes", "queued", "queued_at", "reserved", "row_s", "rows", "running",
+        "start", "start_s", "state_bytes", "states", "steps", "told_macs", "told_s",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Block:
         self.queued = False
         self.answers: Outcomes | None = None  # the best answers so far
         self.at: Sequence[int] = ()  # the position of each row in them
+        self.needs: list[int] = []  # bytes by row, to be reserved before it enters its lane
+        self.reserved: list[int] = []  # bytes by row
         self.states: list[StateHandle | None] | None = None  # by row
         self.state_bytes: list[int] = []  # as counted when the states were taken over
         # Per row; arrays where rows differ. `told`: what an answer has reported already.
@@ -154,7 +156,7 @@ class Block:
         parts = [self._copy(places) for places in groups]
         self.done = True
         self.owner = None
-        self.states, self.state_bytes = None, []
+        self.states, self.state_bytes, self.needs, self.reserved = None, [], [], []
         return parts
 
     def divide_by_joins(self) -> "list[Block]":
@@ -200,6 +202,8 @@ _COLUMNS = (
     "rows",
     "keys",
     "at",
+    "needs",
+    "reserved",
     "states",
     "state_bytes",
     "macs",

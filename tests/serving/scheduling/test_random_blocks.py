@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.columns import Onward, Steps, as_steps
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Next, Outcome, Reply, Request, StateHandle, Step
 from serving.engine.catalog import ServedRoute
 from serving.oip.outputs import gather_output
@@ -116,18 +117,18 @@ def make_route(
     ledger: Ledger, times: Sequence[float], max_batch: int, *, even: bool
 ) -> ServedRoute:
     stages = [Stage(name, ledger, even=even) for name in STAGES]
-    served = serve_toy(*stages, max_batch=max_batch)
+    served = serve_toy(*stages, max_batch=max_batch, row_bytes=lambda _: 24)
     served.metrics.energy.source, served.metrics.energy.joules_per_s = "test", 1.0
     for lane, one_s in zip(served.lanes.values(), times, strict=True):
         lane.times.calibrate(one_s, one_s * 1.5, max_batch)
     return served
 
 
-def check_queues(lanes: Mapping[str, Lane], asked: Mapping[str, set[float]]) -> None:
+def check_queues(served: ServedRoute, asked: Mapping[str, set[float]]) -> None:
     """The counts of rows are those of the blocks that wait, each in the queues of callers that
     asked for all of its rows.
     """
-    for lane in lanes.values():
+    for lane in served.every_lane:
         waiting = {}
         for queue in lane.queues.values():
             mine = {id(entry[3]): entry[3] for entry in queue.heap if queue._waits(entry)}
@@ -172,7 +173,9 @@ def check_random_calls(random: Random, *, limits: bool) -> None:
     ledger = Ledger()
     times = [random.choice((0.0, 0.0005, 0.01)) for _ in STAGES]
     served = make_route(ledger, times, random.choice((1, 2, 3, 8, 32)), even=random.random() < 0.5)
-    stepped = Stepped(served, rebatch_stages=random.random() < 0.8)
+    limit_bytes = random.choice((24, 50, 240, 1 << 20))
+    device = OnnxDevice(limit_bytes)
+    stepped = Stepped(served, device=device, rebatch_stages=random.random() < 0.8)
     _measure(stepped, ledger)
     pool = random.sample(range(1, 25), random.randint(2, 8))  # few values: many joins
     begun: list[Request] = []
@@ -193,7 +196,9 @@ def check_random_calls(random: Random, *, limits: bool) -> None:
                 stepped.clock.now += random.random() / 50
             case "cancel" if limits and stepped.open:
                 stepped.cancel(random.choice(stepped.open))
-        check_queues(served.lanes, asked)
+        check_queues(served, asked)
+        states = stepped.scheduler.states
+        assert states.used_bytes <= states.reserved_bytes <= limit_bytes
     stepped.finish()
     stepped.clock.now += 1.0
     stepped.finish()  # the deadlines that were left
@@ -225,10 +230,11 @@ def check_end(
     plain = not limits
     assert len(stepped.ends) == len(begun) and not stepped.open
     assert not stepped.engine._flights and not ledger.unneeded
-    assert not any(lane.rows or lane.queues for lane in served.lanes.values())
+    assert not any(lane.rows or lane.queues for lane in served.every_lane)
     device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)
-    assert stepped.engine.schedulers.state_bytes() == 0
+    states = stepped.scheduler.states
+    assert (states.used_bytes, states.reserved_bytes) == (0, 0)
     assert [state.freed for state in ledger.states] == [1] * len(ledger.states)
 
     for request, reply in stepped.replies:
