@@ -55,6 +55,9 @@ def _count_devices(engine: Engine) -> Labelled:
     return {
         "device_busy_seconds": {(name,): one.device_s() for name, one in devices},
         "device_state_bytes": {(name,): float(one.states.used_bytes) for name, one in devices},
+        "device_state_reserved_bytes": {
+            (name,): float(one.states.reserved_bytes) for name, one in devices
+        },
         "device_state_limit_bytes": {
             (name,): float(one.states.limit_bytes) for name, one in devices
         },
