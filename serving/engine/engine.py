@@ -78,6 +78,7 @@ class Engine:
             clock=clock,
             make_device_thread=make_device_thread,
         )
+        self._by_device = self.schedulers.by_device
         self.device_s = self.schedulers.device_s  # seconds inside stages so far
         self.health = self.schedulers.health  # whether batches end while rows wait, for probes
         self.lookup: RemoteLookup | None = None
@@ -85,7 +86,6 @@ class Engine:
             self.lookup = RemoteLookup(
                 remote_cache, memory, self.schedulers, settings.reply_margin_s
             )
-        self._enqueue = (self.lookup or self.schedulers).enqueue
 
     def admit(self, request: Request) -> Admitted:
         """Choose the route and fingerprint the rows. Raises an error for an invalid or late
@@ -148,7 +148,7 @@ class Engine:
         """Release a call that is over, failed or whose client has disconnected."""
         call.done = None
         self._calls -= 1
-        scheduler = self.schedulers.of(call.served.entry)
+        scheduler = self._by_device[call.served.entry.device]
         scheduler.traced -= call.trace.is_recording
         if self._calls == 0:
             self._idle.set()
@@ -274,7 +274,7 @@ class Engine:
             missing, probes = look_up_perceptual(call, keys, missing, self._flights)
         if call.over:
             return
-        scheduler = self.schedulers.of(call.served.entry)
+        scheduler = self._by_device[call.served.entry.device]
         call.claim = scheduler.shares.claim(call.request.caller, call.served.name)
         try:
             self._start_rows(call, call.claim, keys, missing, probes, scheduler)
@@ -314,7 +314,7 @@ class Engine:
                 self._flights.update(zip(block.keys, owned, strict=True))
             if rows.twins:  # of rows of the same request
                 block.add_join(call, rows.twins)
-            self._enqueue(block, block.lane, now)
+            (self.lookup or scheduler).enqueue(block, block.lane, now)
         if rows.joined:
             self._join(call, claim, rows.joined, due)
 
@@ -339,7 +339,8 @@ class Engine:
 
     def _begin(self, call: Call) -> None:
         self._calls += 1
-        self.schedulers.of(call.served.entry).traced += call.trace.is_recording
+        if call.trace.is_recording:
+            self.schedulers.of(call.served.entry).traced += 1
         if call.deadline is not None:
             left_s = call.deadline - self._settings.reply_margin_s - self._clock()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)

@@ -93,7 +93,7 @@ class Scheduler:
         if block.done:
             return
         for part in block.divide_by_joins() if block.joins else (block,):
-            if part.needs:
+            if part.needs and not part.reserved:
                 self._reservations.add(part, lane, now)
                 self._admit()
             else:

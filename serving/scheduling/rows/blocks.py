@@ -69,8 +69,8 @@ class Block:
         self.queued = False
         self.answers: Outcomes | None = None  # the best answers so far
         self.at: Sequence[int] = ()  # the position of each row in them
-        self.needs: list[int] = []  # bytes by row, to be reserved before it enters its lane
-        self.reserved: list[int] = []  # bytes by row
+        self.needs: list[int] = []  # bytes by row that its states may have
+        self.reserved = False  # these bytes: before that, it may not enter its lane
         self.states: list[StateHandle | None] | None = None  # by row
         self.state_bytes: list[int] = []  # as counted when the states were taken over
         # Per row; arrays where rows differ. `told`: what an answer has reported already.
@@ -156,7 +156,7 @@ class Block:
         parts = [self._copy(places) for places in groups]
         self.done = True
         self.owner = None
-        self.states, self.state_bytes, self.needs, self.reserved = None, [], [], []
+        self.states, self.state_bytes, self.needs = None, [], []
         return parts
 
     def divide_by_joins(self) -> "list[Block]":
@@ -203,7 +203,6 @@ _COLUMNS = (
     "keys",
     "at",
     "needs",
-    "reserved",
     "states",
     "state_bytes",
     "macs",

@@ -46,7 +46,8 @@ class BlockEnds:
         """End a block with the final answers of its rows and their positions; None: without."""
         block.done = True
         block.owner = None
-        self._release(block)
+        if block.needs or block.states is not None:
+            self._release(block)
         if outcomes is None:
             spend(block, block.answers, block.at)
         else:
@@ -136,5 +137,6 @@ class BlockEnds:
         self.end(block, None, ())
 
     def _release(self, block: Block) -> None:
-        if self._states.release(block) or block.needs:
+        self._states.release(block)
+        if block.needs:
             self._on_released()

@@ -28,8 +28,8 @@ class StateMemory:
 
     def reserve(self, block: Block) -> None:
         """Reserve what the block's rows need; it must fit."""
-        block.reserved, block.needs = block.needs, []
-        self.reserved_bytes += sum(block.reserved)
+        block.reserved = True
+        self.reserved_bytes += sum(block.needs)
 
     def exchange(self, block: Block, states: Sequence[StateHandle | None]) -> list[int]:
         """Give the block's rows their new states, which may be the old ones extended, and free the
@@ -44,7 +44,7 @@ class StateMemory:
                 _free(state)
         sizes = [0] * len(new)
         exceeding = []
-        reserved = block.reserved or sizes
+        reserved = block.needs or sizes
         for place, state in enumerate(new):
             if state is None:
                 continue
@@ -59,17 +59,13 @@ class StateMemory:
         block.states, block.state_bytes = (new, sizes) if keeps else (None, [])
         return exceeding
 
-    def release(self, block: Block) -> bool:
-        """Free the states of rows that ended, and what they reserved; return whether there was
-        any.
-        """
+    def release(self, block: Block) -> None:
+        """Free the states of rows that ended, and what they reserved."""
         if block.states is not None:
             self.exchange(block, [None] * len(block))
-        if not block.reserved:
-            return False
-        self.reserved_bytes -= sum(block.reserved)
-        block.reserved = []
-        return True
+        if block.reserved:
+            block.reserved = False
+            self.reserved_bytes -= sum(block.needs)
 
 
 def _free(state: StateHandle) -> None:
