@@ -1,4 +1,4 @@
-"""The memory of states: what is reserved and counted when a row's state is given, grows and goes."""
+"""The memory of states: what is reserved and counted as a row's state is given, grows and goes."""
 
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.states import StateMemory
