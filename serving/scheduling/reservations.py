@@ -29,6 +29,10 @@ class Reservations:
         lane.reserving.push(block, now)
         self._lanes[lane.reserving] = None
 
+    def __bool__(self) -> bool:
+        """Return whether lanes may hold rows; those without any are forgotten by `take`."""
+        return bool(self._lanes)
+
     def waiting(self) -> Lane | None:
         """Return a lane whose rows wait for memory; None if none do."""
         return next((lane for lane in self._lanes if lane.rows), None)

@@ -108,7 +108,7 @@ class Scheduler:
             block.queued_at = since
 
     def _on_released(self) -> None:
-        if not self._admit_due and self._reservations.waiting():
+        if self._reservations and not self._admit_due:
             self._admit_due = True
             self._loop.call_soon(self._admit)
 

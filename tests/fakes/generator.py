@@ -89,7 +89,10 @@ class Generator:
 def build(directory: Path, device: Device) -> Generator:
     manifest = read_manifest(directory)
     prefill, decode = (device.open(directory / spec.file) for spec in manifest.stages)
-    stages = {"prefill": Prefill("prefill", prefill), "decode": Decode("decode", decode)}
+    stages: dict[str, Prefill | Decode] = {
+        "prefill": Prefill("prefill", prefill),
+        "decode": Decode("decode", decode),
+    }
     return Generator(manifest.digest, "prefill", stages)
 
 
@@ -98,7 +101,7 @@ def write_generator(root: Path, seed: int = 0, route: str = "toy-generator") -> 
     directory = root / route / "1"
     directory.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
-    weights = {
+    weights: Mapping[str, Mapping[str, Any]] = {  # arrays and numbers
         "prefill": {"weight": random.integers(1, 2**20, SIZE * SIZE)},
         "decode": {"factor": random.integers(2, 2**20), "addend": random.integers(1, 2**20)},
     }

@@ -249,6 +249,7 @@ def check_end(
     assert (device.waiting, device.calls) == (0, 0)
     states = stepped.scheduler.states
     assert (states.used_bytes, states.reserved_bytes) == (0, 0)
+    assert not stepped.scheduler._reservations  # a replaced route's lanes are let go
     assert [state.freed for state in ledger.states] == [1] * len(ledger.states)
 
     for request, reply in stepped.replies:

@@ -87,8 +87,8 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     state_limit_bytes: int,
 ) -> None:
     routes = [make_route("a", times[:2], max_batch), make_route("b", times[2:], max_batch)]
-    device = OnnxDevice(state_limit_bytes)
-    stepped = Stepped(*routes, device=device, rebatch_stages=rebatch, max_queued_rows=64)
+    small = OnnxDevice(state_limit_bytes)
+    stepped = Stepped(*routes, device=small, rebatch_stages=rebatch, max_queued_rows=64)
     begun = 0
     for move in moves:
         match move:
