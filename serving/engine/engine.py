@@ -30,9 +30,9 @@ from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
 from serving.engine.row_counts import count_rows
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
-from serving.engine.state_needs import measure_state_needs
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
+from serving.scheduling.reservations import measure_needs
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_cache_lookup
 from serving.scheduling.scheduler import Scheduler
@@ -305,7 +305,7 @@ class Engine:
             )
             block = make_block(call, claim, entry_point, rows.fresh, keys, due)
             if call.served.state_needs is not None:
-                measure_state_needs(call, block, scheduler.states.limit_bytes)
+                measure_needs(block, call.served.state_needs, scheduler.states.limit_bytes)
             call.blocks.append(block)
             if probes:
                 block.probes = {row: probes[row] for row in rows.fresh if row in probes}

@@ -5,12 +5,45 @@ for device time. The first that does not fit holds back all others, so that a ro
 not passed forever by rows that need little.
 """
 
+import logging
 from collections.abc import Iterator
 
+import numpy as np
+
+from core.errors import InvalidInput, SparingError, StageFailed
+from core.state_needs import StateNeeds
 from serving.scheduling.lane_choice import LaneChoice
 from serving.scheduling.lanes import Lane
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.states import StateMemory
+
+_log = logging.getLogger("sparing.states")
+
+
+def measure_needs(block: Block, declare: StateNeeds, limit_bytes: int) -> None:
+    """Set the bytes that each row of the block must reserve before it starts.
+
+    Raises InvalidInput for a row that can never fit into the device's memory for states, and what
+    the pipeline raises for a row that it refuses.
+    """
+    route = block.lane.route
+    try:
+        needs = np.asarray(declare(block.inputs, block.controls))
+        if needs.shape != (len(block),) or needs.dtype.kind not in "iu" or needs.min() < 0:
+            raise ValueError(f"{needs.dtype} {list(needs.shape)}: not one size for each row")
+    except SparingError:
+        raise
+    except Exception as error:  # of a pipeline
+        _log.exception("route %s cannot say what its rows need", route)
+        raise StageFailed(f"route {route!r} failed on this input") from error
+    if needs.max() > limit_bytes:
+        place = int(needs.argmax())
+        raise InvalidInput(
+            f"row {block.rows[place]} may need {needs[place]} bytes of state, the device of route "
+            f"{route!r} has {limit_bytes} for all rows together"
+        )
+    if needs.any():
+        block.needs = needs.tolist()
 
 
 class Reservations:
