@@ -5,15 +5,16 @@ middle for want of memory.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from core.messages import Array, Pipeline
 
-# For each row of inputs [N, ...], with their request's controls, the most bytes that it may hold.
-StateNeeds = Callable[[Mapping[str, Array], Mapping[str, float]], npt.NDArray[np.int64]]
+# For each row of inputs [N, ...], with its controls and parameters (Any: a parameter has the type
+# that the route declares), the most bytes that it may hold.
+StateNeeds = Callable[[Mapping[str, Array], Mapping[str, Any]], npt.NDArray[np.int64]]
 
 
 @runtime_checkable
@@ -21,7 +22,7 @@ class KeepsStates(Protocol):
     """A pipeline whose stages return `StateHandle`s."""
 
     def state_bytes(
-        self, inputs: Mapping[str, Array], controls: Mapping[str, float], /
+        self, inputs: Mapping[str, Array], controls: Mapping[str, Any], /
     ) -> npt.NDArray[np.int64]:
         """Return for each row of these inputs [N, ...] the most bytes of state that it may hold at
         a time; 0 for a row without state. Raises InvalidInput for a row that it refuses.

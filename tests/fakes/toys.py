@@ -56,7 +56,7 @@ class KeepingPipeline(ToyPipeline):
     row_bytes: Callable[[float], int] = lambda _: 0
 
     def state_bytes(
-        self, inputs: Mapping[str, Array], _controls: Mapping[str, float], /
+        self, inputs: Mapping[str, Array], _controls: Mapping[str, Any], /
     ) -> npt.NDArray[np.int64]:
         return np.array([self.row_bytes(float(value)) for value in inputs["x"]], dtype=np.int64)
 
