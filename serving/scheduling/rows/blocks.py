@@ -232,9 +232,11 @@ def _keep(block: Block, gone_rows: Sequence[int], places: Sequence[int]) -> None
 
 def _pick(values: Any, places: Sequence[int]) -> Any:
     """Return the values at these positions; a single value for all rows as it is."""
+    if values is None or isinstance(values, (int, float, np.generic)):
+        return values
     if isinstance(values, np.ndarray):
         return values[list(places)]
-    if not isinstance(values, Sequence) or not values:
+    if not values:
         return values
     if isinstance(places, range):
         return values[places.start : places.stop]
