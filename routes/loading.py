@@ -17,6 +17,7 @@ from core.errors import ModelDirectoryError
 from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import Outcome, Pipeline
 from core.parameters import find_defaults
+from core.state_needs import find_state_needs
 from routes.offline import run_offline
 from routes.scanning import scan_routes
 from routes.table import PIPELINES
@@ -62,11 +63,20 @@ def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device:
     controls = {**defaults, "min_confidence": UNREACHABLE_CONFIDENCE}
     try:
         (row,) = run_offline(pipeline, inputs, device, controls)
+        declare = find_state_needs(pipeline)
+        declared_bytes = 0 if declare is None else int(declare(inputs, controls)[0])
     except Exception as error:  # a runtime may raise anything on a broken graph
         raise ModelDirectoryError(f"{directory}: the trial run failed: {error}") from error
     if row.outcome is None:
         raise ModelDirectoryError(
             f"{directory}: stage {row.stages[-1]} returns no answer for a row of zeros"
+        )
+    following = [step.next for step in row.steps if step.next is not None]
+    state_bytes = max([one.state.size_bytes for one in following if one.state], default=0)
+    if state_bytes > declared_bytes:
+        raise ModelDirectoryError(
+            f"{directory}: the trial run keeps {state_bytes} bytes of state, its pipeline declares "
+            f"{declared_bytes}"
         )
     fault = _find_fault(manifest.outputs, row.outcome)
     if fault:

@@ -39,7 +39,7 @@ def _count_served(engine: Engine, limit_rows: int) -> Labelled:
     routes = engine.catalog.routes()
     waiting: dict[tuple[str, ...], float] = {}
     for one in routes:
-        rows = sum(lane.rows + lane.looked_up for lane in one.lanes.values())
+        rows = sum(lane.rows + lane.looked_up for lane in one.every_lane)
         waiting[one.name,] = waiting.get((one.name,), 0.0) + rows
     return {
         "route_info": {
@@ -56,6 +56,9 @@ def _count_devices(engine: Engine) -> Labelled:
     return {
         "device_busy_seconds": {(name,): one.device_s() for name, one in devices},
         "device_state_bytes": {(name,): float(one.states.used_bytes) for name, one in devices},
+        "device_state_reserved_bytes": {
+            (name,): float(one.states.reserved_bytes) for name, one in devices
+        },
         "device_state_limit_bytes": {
             (name,): float(one.states.limit_bytes) for name, one in devices
         },

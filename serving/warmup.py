@@ -6,7 +6,7 @@ that no answer reaches, so that the later stages of a cascade run too.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -33,11 +33,19 @@ def warm_up(served: ServedRoute, device: Device) -> None:
     predicted batch times of the lanes.
     """
 
-    def measure(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
-        return _measure(served.lanes[stage], inputs, state, controls, device)
-
+    path: list[Lane] = []
     served.cache_row_s = measure_cache_row(served)
     controls = {**served.defaults, "min_confidence": UNREACHABLE_CONFIDENCE}
+
+    def measure(stage: str, inputs: Mapping[str, Array], state: StateHandle | None) -> Step:
+        lane = served.lanes[stage]
+        if state is None or getattr(lane.stage, "repeatable", True):
+            _measure(lane, lambda rows: _make_batch(device, rows, inputs, controls, state))
+        else:  # each run needs states of its own
+            _measure(lane, lambda rows: _lead(served, device, path, rows, controls))
+        path.append(lane)
+        return lane.stage.run(_make_batch(device, 1, inputs, controls, state))[0]
+
     entry, inputs = served.entry.stage.name, make_zero_row(served.manifest)
     unseen = set(served.lanes)
     with closing(walk(entry, inputs, measure)) as steps:
@@ -71,33 +79,49 @@ def measure_cache_row(served: ServedRoute) -> float:
     return best_s / _CACHED_ROWS
 
 
-def _measure(
-    lane: Lane,
-    inputs: Mapping[str, Array],
-    state: StateHandle | None,
-    controls: Mapping[str, Control],
-    device: Device,
-) -> Step:
-    def run(rows: int) -> tuple[float, Step]:
-        batch = Batch(
-            {name: device.collate([array] * rows) for name, array in inputs.items()},
-            {name: make_column([value], [rows]) for name, value in controls.items()},
-            [state] * rows,
-        )
+def _measure(lane: Lane, make: Callable[[int], Batch]) -> None:
+    def time_s(rows: int) -> float:
+        batch = make(rows)
         started = time.perf_counter()
         steps = lane.stage.run(batch)
         seconds = time.perf_counter() - started
-        for step in steps[1:]:
+        for step, state in zip(steps, batch.states, strict=True):
             release(None if step.next is None else step.next.state, state)
-        return seconds, steps[0]
-
-    def time_s(rows: int) -> float:
-        seconds, step = run(rows)
-        release(None if step.next is None else step.next.state, state)
         return seconds
 
     time_s(1)
     one_s = min(time_s(1) for _ in range(_REPEATS))
     many_s = min(time_s(lane.max_batch) for _ in range(_REPEATS))
     lane.times.calibrate(one_s, many_s, lane.max_batch)
-    return run(1)[1]
+
+
+def _lead(
+    served: ServedRoute,
+    device: Device,
+    path: Sequence[Lane],
+    rows: int,
+    controls: Mapping[str, Control],
+) -> Batch:
+    """Lead rows of zeros along a path of stages; return their batch for the stage after it."""
+    batch = _make_batch(device, rows, make_zero_row(served.manifest), controls, None)
+    for lane in path:
+        onward = [step.next for step in lane.stage.run(batch) if step.next is not None]
+        inputs = {
+            name: device.collate([one.inputs[name] for one in onward]) for name in onward[0].inputs
+        }
+        batch = Batch(inputs, batch.controls, [one.state for one in onward])
+    return batch
+
+
+def _make_batch(
+    device: Device,
+    rows: int,
+    inputs: Mapping[str, Array],
+    controls: Mapping[str, Control],
+    state: StateHandle | None,
+) -> Batch:
+    return Batch(
+        {name: device.collate([array] * rows) for name, array in inputs.items()},
+        {name: make_column([value], [rows]) for name, value in controls.items()},
+        [state] * rows,
+    )

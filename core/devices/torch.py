@@ -96,20 +96,24 @@ class CudaClock:
 
     def begin(self) -> None:
         if self._began is None:
-            self._began = torch.cuda.Event(enable_timing=True)
-            self._ended = torch.cuda.Event(enable_timing=True)
+            self._began = _make_event()
+            self._ended = _make_event()
         self._began.record(torch.cuda.current_stream(self._place))
 
     def end(self) -> float:
         assert self._began is not None and self._ended is not None
         self._ended.record(torch.cuda.current_stream(self._place))
         self._ended.synchronize()
-        spent_s = self._began.elapsed_time(self._ended) / 1e3
+        spent_s = float(self._began.elapsed_time(self._ended)) / 1e3
         self._total_s += spent_s
         return spent_s
 
     def total_s(self) -> float:
         return self._total_s
+
+
+def _make_event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _is_text(array: Array) -> bool:

@@ -47,6 +47,9 @@ SERVED: Mapping[str, MetricInfo] = {
     "device_state_bytes": MetricInfo(
         "gauge", "Bytes that rows' states hold on the device.", ("device",)
     ),
+    "device_state_reserved_bytes": MetricInfo(
+        "gauge", "Bytes that rows have reserved for states on the device.", ("device",)
+    ),
     "device_state_limit_bytes": MetricInfo(
         "gauge", "Bytes that rows' states may hold on the device.", ("device",)
     ),

@@ -146,7 +146,7 @@ def check_room(
     Raises Overloaded if the queue has no place for them, DeadlineExceeded if the stage is predicted
     to end after their deadline.
     """
-    lanes = call.served.lanes.values()
+    lanes = call.served.every_lane
     waiting = sum([one.rows + one.looked_up for one in lanes])
     own: list[Queue] = []
     if waiting:

@@ -1,12 +1,13 @@
 """The versions of routes that are served, each with its lanes; replaced as a whole on a reload."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from core.errors import UnknownRoute
 from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
 from core.messages import Pipeline
 from core.parameters import find_defaults
+from core.state_needs import find_state_needs
 from monitoring.metrics.counts import RouteMetrics
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
@@ -27,6 +28,7 @@ class ServedRoute:
         "digest",
         "direct",
         "entry",
+        "every_lane",
         "failed",
         "finite_inputs",
         "full_macs",
@@ -37,6 +39,7 @@ class ServedRoute:
         "pipeline",
         "row_json_bytes",
         "similar",
+        "state_needs",
     )
 
     def __init__(
@@ -66,6 +69,11 @@ class ServedRoute:
         )
         self.entry = self.lanes[pipeline.first]
         self.direct = find_last_stage_entry(pipeline)
+        self.state_needs = find_state_needs(pipeline)
+        # Also those in which rows wait for memory.
+        self.every_lane: Sequence[Lane] = list(self.lanes.values())
+        if self.state_needs is not None:
+            self.every_lane += [lane.reserve_before() for lane in self.lanes.values()]
 
     @property
     def name(self) -> str:

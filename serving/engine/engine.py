@@ -32,6 +32,7 @@ from serving.engine.router import choose_route
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.fair_shares import Claim
+from serving.scheduling.reservations import measure_needs
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_cache_lookup
 from serving.scheduling.scheduler import Scheduler
@@ -78,6 +79,7 @@ class Engine:
             clock=clock,
             make_device_thread=make_device_thread,
         )
+        self._by_device = self.schedulers.by_device
         self.device_s = self.schedulers.device_s  # seconds inside stages so far
         self.health = self.schedulers.health  # whether batches end while rows wait, for probes
         self.lookup: RemoteLookup | None = None
@@ -85,7 +87,6 @@ class Engine:
             self.lookup = RemoteLookup(
                 remote_cache, memory, self.schedulers, settings.reply_margin_s
             )
-        self._enqueue = (self.lookup or self.schedulers).enqueue
 
     def admit(self, request: Request, key: Key | None = None) -> Admitted:
         """Choose the route and fingerprint the rows, unless the one row's key is given. Raises an
@@ -149,7 +150,7 @@ class Engine:
         """Release a call that is over, failed or whose client has disconnected."""
         call.done = None
         self._calls -= 1
-        scheduler = self.schedulers.of(call.served.entry)
+        scheduler = self._by_device[call.served.entry.device]
         scheduler.traced -= call.trace.is_recording
         if self._calls == 0:
             self._idle.set()
@@ -203,7 +204,7 @@ class Engine:
         """
         return {
             name: {
-                "waiting_rows": lane.rows,
+                "waiting_rows": lane.rows + (lane.reserving.rows if lane.reserving else 0),
                 "max_batch": lane.max_batch,
                 "one_row_ms": lane.times.predict_s(1) * 1e3,
                 "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
@@ -275,7 +276,7 @@ class Engine:
             missing, probes = look_up_perceptual(call, keys, missing, self._flights)
         if call.over:
             return
-        scheduler = self.schedulers.of(call.served.entry)
+        scheduler = self._by_device[call.served.entry.device]
         call.claim = scheduler.shares.claim(call.request.caller, call.served.name)
         try:
             self._start_rows(call, call.claim, keys, missing, probes, scheduler)
@@ -305,6 +306,8 @@ class Engine:
                 call, entry_point.lane, claim, len(rows.fresh), due, now, scheduler, self._settings
             )
             block = make_block(call, claim, entry_point, rows.fresh, keys, due)
+            if call.served.state_needs is not None:
+                measure_needs(block, call.served.state_needs, scheduler.states.limit_bytes)
             call.blocks.append(block)
             if probes:
                 block.probes = {row: probes[row] for row in rows.fresh if row in probes}
@@ -313,7 +316,7 @@ class Engine:
                 self._flights.update(zip(block.keys, owned, strict=True))
             if rows.twins:  # of rows of the same request
                 block.add_join(call, rows.twins)
-            self._enqueue(block, block.lane, now)
+            (self.lookup or scheduler).enqueue(block, block.lane, now)
         if rows.joined:
             self._join(call, claim, rows.joined, due)
 
@@ -338,7 +341,8 @@ class Engine:
 
     def _begin(self, call: Call) -> None:
         self._calls += 1
-        self.schedulers.of(call.served.entry).traced += call.trace.is_recording
+        if call.trace.is_recording:
+            self.schedulers.of(call.served.entry).traced += 1
         if call.deadline is not None:
             left_s = call.deadline - self._settings.reply_margin_s - self._clock()
             call.timer = self._loop.call_later(max(0.0, left_s), self._expire, call)

@@ -32,8 +32,8 @@ class Lane:
 
     __slots__ = (
         "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "is_first",
-        "is_last", "looked_up", "max_batch", "metrics", "queues", "route", "row_cost", "rows",
-        "stage", "times",
+        "is_last", "looked_up", "max_batch", "metrics", "queues", "reserving", "route",
+        "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,8 @@ class Lane:
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
         self.times = BatchTimes()
+        # Where rows wait for memory for their states before they enter; None: they need none.
+        self.reserving: Lane | None = None
         self.looked_up = 0  # rows that will come here unless another cache holds them
         self.rows = 0  # waiting and still needed
         self.queues: dict[Share, Queue] = {}  # by share, those with rows here
@@ -73,6 +75,23 @@ class Lane:
     def lanes(self) -> Lanes:
         """Return all lanes of the route; none once its catalog entry and rows are gone."""
         return self._lanes() or Lanes()
+
+    def reserve_before(self) -> "Lane":
+        """Make the lane in which rows wait for memory before they enter this one."""
+        self.reserving = Lane(
+            self.stage,
+            max_batch=self.max_batch,
+            is_first=self.is_first,
+            is_last=self.is_last,
+            lanes=self.lanes,
+            metrics=self.metrics,
+            cache_ttl_s=self.cache_ttl_s,
+            row_cost=self.row_cost,
+            route=self.route,
+            device=self.device,
+        )
+        self.reserving.times = self.times
+        return self.reserving
 
     @property
     def row_s(self) -> float:
@@ -151,12 +170,15 @@ class Lane:
             if block.queued:
                 self._move(block)
 
-    def take(self, first: Queue | None = None, *, one_call: bool = False) -> list[Block]:
+    def take(
+        self, first: Queue | None = None, *, one_call: bool = False, most: int = 0
+    ) -> list[Block]:
         """Take the next batch out of the lane: rows of the first queue, then of those that have
         spent least. With `one_call`, only rows of the first row's call. `charges` lists who pays.
+        `most` 0: `max_batch` rows.
         """
         taken: list[Block] = []
-        left = self.max_batch
+        left = most or self.max_batch
         self.charges = []
         self._row_s = self.row_s  # exact enough until the next batch
         for queue in self._order_queues(first):

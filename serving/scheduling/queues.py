@@ -46,6 +46,13 @@ class Queue:
             heapq.heappop(heap)
         return None
 
+    def head(self) -> tuple[Block, int]:
+        """Return the first waiting block, and how many of its rows come before the next block."""
+        entry = self.entry()
+        assert entry is not None, "a queue without rows is closed"
+        rows = len(entry[3])
+        return entry[3], self._rows_before_next(entry) if rows > 1 and len(self.heap) > 1 else rows
+
     def start_s(self) -> float:
         """Return the start of the first waiting row in seconds, 0 if none waits."""
         entry = self.entry()

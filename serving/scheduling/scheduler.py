@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 from core.columns import Steps
 from core.devices.interface import Device
-from core.errors import DeadlineExceeded, SparingError, StageFailed
-from core.messages import Outcomes, StoppedBy
+from core.errors import SparingError, StageFailed
+from core.messages import StoppedBy
 from serving.scheduling.batch_wait import BatchWait
 from serving.scheduling.billing import Billing
 from serving.scheduling.device_thread import BatchThread, DeviceThread, MakeDeviceThread
@@ -24,27 +24,23 @@ from serving.scheduling.lane_choice import LaneChoice
 from serving.scheduling.lanes import Lane
 from serving.scheduling.prediction import predict_wait_s
 from serving.scheduling.progress import Health, Progress
+from serving.scheduling.reservations import Reservations
 from serving.scheduling.rows.batch_results import (
     DONE,
+    EXCEEDING,
     FAILED,
-    REFUSED,
     BatchResults,
     divide,
     find_next,
 )
 from serving.scheduling.rows.blocks import Block
-from serving.scheduling.rows.costs import add_macs, find_over_budget, share, spend
-from serving.scheduling.rows.delivery import deliver, deliver_cached, deliver_to, stream
-from serving.scheduling.rows.interfaces import Waiter
+from serving.scheduling.rows.costs import add_macs, find_over_budget, share
+from serving.scheduling.rows.delivery import deliver, deliver_to, stream
+from serving.scheduling.rows.ends import BlockEnds, OnFinished
 from serving.scheduling.rows.states import StateMemory
 from serving.scheduling.rows.traced_rows import trace_batch
 
 _log = logging.getLogger("sparing.scheduler")
-
-
-# Called once for every block that ends: with the final answers of its rows and their positions in
-# them, or None if there are none to store.
-OnFinished = Callable[[Block, Outcomes | None, Sequence[int]], None]
 
 
 class Scheduler:
@@ -63,7 +59,6 @@ class Scheduler:
         make_device_thread: MakeDeviceThread = BatchThread,
     ) -> None:
         self._loop = loop
-        self._on_finished = on_finished
         self._margin_s = reply_margin_s
         self._rebatch = rebatch_stages
         self._clock = clock
@@ -80,6 +75,12 @@ class Scheduler:
         self.shares = Shares()
         self._billing = Billing()
         self.states = StateMemory(device.state_limit_bytes)
+        self._reservations = Reservations(self.states)
+        self._admit_due = False
+        ends = BlockEnds(self.states, on_finished, self._on_released, clock, reply_margin_s)
+        self._ends = ends
+        self.leave, self.cut_short = ends.leave, ends.cut_short
+        self.finish_from_cache = ends.finish_from_cache
         self._worker: DeviceThread = make_device_thread(device, loop, self._done)
 
     def close(self) -> None:
@@ -88,11 +89,28 @@ class Scheduler:
 
     def enqueue(self, block: Block, lane: Lane, now: float) -> None:
         """Put a block into a lane; an idle device takes it at the end of this loop iteration."""
-        self._give_up_unneeded(block)
+        self._ends.give_up_unneeded(block)
         if block.done:
             return
         for part in block.divide_by_joins() if block.joins else (block,):
-            self._push(part, lane, now)
+            if part.needs and not part.reserved:
+                self._reservations.add(part, lane, now)
+                self._admit()
+            else:
+                self._push(part, lane, now)
+
+    def _admit(self) -> None:
+        """Put the rows for whose states there is memory now into their lanes."""
+        self._admit_due = False
+        for block, lane in self._reservations.take():
+            since = block.queued_at
+            self._push(block, lane, self._clock())
+            block.queued_at = since
+
+    def _on_released(self) -> None:
+        if self._reservations and not self._admit_due:
+            self._admit_due = True
+            self._loop.call_soon(self._admit)
 
     def _push(self, block: Block, lane: Lane, now: float) -> None:
         lane.push(block, now)
@@ -105,34 +123,6 @@ class Scheduler:
             self._dispatch_due = True
             self._batch_wait.begin(now)
             self._loop.call_soon(self._dispatch)
-
-    def leave(self, block: Block, waiting: Waiter) -> None:
-        """Remove one waiting call from a block; rows for which no call waits are given up."""
-        if waiting is block.call:
-            block.call = None
-        if waiting in block.joins:
-            block.joins.pop(waiting)  # type: ignore[attr-defined]
-        if block.done or block.call is not None:
-            return
-        if not block.is_needed():
-            self._give_up(block)
-        elif block.queued and len(block) > 1:
-            self._give_up_unneeded(block)
-
-    def cut_short(self, block: Block, waiting: Waiter) -> None:
-        """Deliver the best answers so far to one waiting call, or an error if there are none."""
-        if waiting is not block.call and waiting not in block.joins:
-            return
-        if block.answers is None:
-            waiting.fail(DeadlineExceeded("no stage could answer before the request's deadline"))
-        else:
-            deliver_to(block, waiting, "deadline", self._clock())
-        self.leave(block, waiting)
-
-    def finish_from_cache(self, block: Block, outcomes: Outcomes, at: Sequence[int]) -> None:
-        """End rows that the cache holds after all: deliver the answers, compute nothing."""
-        deliver_cached(block, outcomes, at, self._clock())
-        self._end(block, None, ())
 
     def predict_s(
         self, lane: Lane, due: float, now: float, rows: int = 1, claim: Claim | None = None
@@ -172,55 +162,23 @@ class Scheduler:
             try:
                 self._begin(lane, batch)
             except Exception:
-                self._fail_all(lane, batch)
+                self._ends.fail_all(lane, batch)
 
     def _begin(self, lane: Lane, batch: list[Block]) -> None:
         """Start the rows of a batch that can still be in time, if there are any."""
         now = self._clock()
         batch_s = lane.times.predict_s(sum([len(block) for block in batch]))
-        fit = [block for block in batch if not self._release_late_waiters(block, now + batch_s)]
+        fit = [block for block in batch if not self._ends.release_late(block, now + batch_s)]
         if not fit:
             return
         for block in fit:
-            self._give_up_unneeded(block)
+            self._ends.give_up_unneeded(block)
             block.running = True
         self._billing.charge(lane.charges, batch_s)
         self._busy_until = now + batch_s
         self._running = lane
         self._progress.begin(now, batch_s)
         self._worker.submit(lane, fit)
-
-    def _give_up_unneeded(self, block: Block) -> None:
-        """Give up rows of a block, whose own call has left, for which no other call waits."""
-        if block.call is not None or block.done:
-            return
-        needed = block.find_needed()
-        gone = [place for place, row in enumerate(block.rows) if row not in needed]
-        if len(gone) == len(block):
-            self._give_up(block)
-        elif gone:
-            self._give_up(block.lane.carve(block, gone) if block.queued else block.split(gone))
-
-    def _fail_all(self, lane: Lane, batch: Sequence[Block]) -> None:
-        """Fail the rows of a batch after an internal error or an invalid result of its stage."""
-        _log.exception("a batch of stage %s failed", lane.stage.name)
-        for block in batch:
-            block.running = False
-            if block.done:  # given up while it ran
-                self.states.exchange(block, None)
-            else:
-                self._fail(block, StageFailed(f"stage {lane.stage.name} failed on this input"))
-
-    def _release_late_waiters(self, block: Block, done_at: float) -> bool:
-        """Release the calls that cannot wait until `done_at`; return True if none is left."""
-        late = [
-            one
-            for one in block.waiters()
-            if one.deadline is not None and done_at > one.deadline - self._margin_s
-        ]
-        for waiting in late:
-            self.cut_short(block, waiting)
-        return block.done
 
     def device_s(self) -> float:
         """Return CPU seconds inside stages so far."""
@@ -239,8 +197,10 @@ class Scheduler:
             share(batch, steps, device_s)
             self._finish_batch(lane, batch, steps, run_s, device_s, now)
         except Exception:
-            self._fail_all(lane, [block for block in batch if block.running])
+            self._ends.fail_all(lane, [block for block in batch if block.running])
         finally:
+            if self._admit_due:
+                self._admit()
             self._dispatch()
 
     def exclude_pause(self, seconds: float) -> None:
@@ -252,6 +212,7 @@ class Scheduler:
         logged.
         """
         lane = self._running or next((one for one in self._waiting if one.rows), None)
+        lane = lane or self._reservations.waiting()
         return self._progress.judge(lane, self._clock())
 
     def _finish_batch(
@@ -291,25 +252,24 @@ class Scheduler:
         try:
             add_macs(block, results.steps.macs, start)
             states = results.take_states(block, start)
-            refused = self.states.exchange(block, states) if states is not None else ()
+            exceeding = self.states.exchange(block, states) if states is not None else ()
         except Exception:
-            self._fail_all(lane, [block])
+            self._ends.fail_all(lane, [block])
             return 0
         if block.done:  # given up while it ran
-            self.states.exchange(block, None)
-            spend(block, block.answers, block.at)
+            self._ends.end_given_up(block)
             return 0
-        groups = results.group(start, len(block), refused)
+        groups = results.group(start, len(block), exceeding)
         escalated = 0
         for kind, part, positions in divide(block, groups, start):
             try:
                 escalated += self._settle(part, lane, results, kind, positions, now)
             except SparingError as error:
-                self._fail(part, error)
+                self._ends.fail(part, error)
             except Exception:  # an invalid step fails its rows, never the lane
                 _log.exception("stage %s returned an invalid step", lane.stage.name)
                 name = lane.stage.name
-                self._fail(part, StageFailed(f"stage {name} returned an invalid step"))
+                self._ends.fail(part, StageFailed(f"stage {name} returned an invalid step"))
         return escalated
 
     def _settle(
@@ -323,15 +283,17 @@ class Scheduler:
     ) -> int:
         """End rows of one kind, or queue them for their next stage; return how many go on."""
         answers = results.steps.answers
-        if kind == REFUSED:
-            raise self.states.overload()
+        if kind == EXCEEDING:
+            raise StageFailed(
+                f"stage {lane.stage.name} returned a larger state than its pipeline declares"
+            )
         if kind == FAILED:
             raise StageFailed(f"stage {lane.stage.name} failed on this input")
         if kind == DONE:
             assert answers is not None
             stopped_by: StoppedBy = "last_stage" if lane.is_last else "confidence"
             deliver(block, answers, positions, stopped_by, now)
-            self._end(block, answers, positions)
+            self._ends.end(block, answers, positions)
             return 0
         onward, answered = results.target(kind)
         if answered:
@@ -353,7 +315,7 @@ class Scheduler:
                 head = block.split_head(rows // 2)
                 queued = self._enqueue_in_time(head, lane, now)
                 return queued + self._enqueue_in_time(block, lane, now)
-            if self._release_late_waiters(block, done_at):
+            if self._ends.release_late(block, done_at):
                 return 0
         return self._enqueue_within_budget(block, lane, now)
 
@@ -367,39 +329,10 @@ class Scheduler:
             return sum([self._enqueue_within_budget(part, lane, now) for part in parts])
         for waiting, _ in over:
             deliver_to(block, waiting, "energy", now)
-            self.leave(block, waiting)
-        self._give_up_unneeded(block)
+            self._ends.leave(block, waiting)
+        self._ends.give_up_unneeded(block)
         if block.done:
             return 0
         rows = len(block)
         self.enqueue(block, lane, now)
         return rows
-
-    # The end of a block ---------------------------------------------------------------------------
-
-    def _fail(self, block: Block, error: SparingError) -> None:
-        for waiting in list(block.waiters()):
-            waiting.fail(error, block.rows_of(waiting))
-        if not block.done:
-            self._end(block, None, ())
-
-    def _give_up(self, block: Block) -> None:
-        if block.running:  # its batch is on the device: the steps will be discarded
-            block.done = True
-            block.owner = None
-            self._on_finished(block, None, ())
-            return
-        if block.queued:
-            block.lane.forget(block)
-        self._end(block, None, ())
-
-    def _end(self, block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
-        block.done = True
-        block.owner = None
-        if block.states is not None:
-            self.states.exchange(block, None)
-        if outcomes is None:
-            spend(block, block.answers, block.at)
-        else:
-            spend(block, outcomes, at)
-        self._on_finished(block, outcomes, at)

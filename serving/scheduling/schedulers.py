@@ -12,7 +12,8 @@ from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
 from serving.scheduling.lanes import Lane
 from serving.scheduling.progress import HEALTHY, Health
 from serving.scheduling.rows.blocks import Block
-from serving.scheduling.scheduler import OnFinished, Scheduler
+from serving.scheduling.rows.ends import OnFinished
+from serving.scheduling.scheduler import Scheduler
 
 
 class Schedulers:
@@ -30,7 +31,7 @@ class Schedulers:
         clock: Callable[[], float] = time.monotonic,
         make_device_thread: MakeDeviceThread = BatchThread,
     ) -> None:
-        self._by_device = {
+        self.by_device = {
             device.name: Scheduler(
                 device,
                 loop,
@@ -43,8 +44,8 @@ class Schedulers:
             )
             for device in devices
         }
-        self._all = dict(self._by_device)
-        self._by_device[""] = self._all[devices[0].name]
+        self._all = dict(self.by_device)
+        self.by_device[""] = self._all[devices[0].name]
         self._loop = loop
         self._clock = clock
         self._watch_interval_s = stalled_after_s / 4
@@ -57,11 +58,11 @@ class Schedulers:
 
     def of(self, lane: Lane) -> Scheduler:
         """Return the scheduler of the lane's device."""
-        return self._by_device[lane.device]
+        return self.by_device[lane.device]
 
     def enqueue(self, block: Block, lane: Lane, now: float) -> None:
         """Put a block into a lane of its device."""
-        self._by_device[lane.device].enqueue(block, lane, now)
+        self.by_device[lane.device].enqueue(block, lane, now)
 
     @property
     def traced(self) -> int:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cache.local_cache import LocalCache
 from core.devices.interface import Device
 from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest
-from core.messages import Batch, Next, Outcome, Reply, Request, Stage, StateHandle, Step
+from core.messages import Array, Batch, Next, Outcome, Reply, Request, Stage, StateHandle, Step
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import Catalog, ServedRoute
@@ -46,6 +47,18 @@ class ToyPipeline:
     first: str
     stages: Mapping[str, Stage]
     digest: bytes = b"d" * 32
+
+
+@dataclass
+class KeepingPipeline(ToyPipeline):
+    """Its rows keep states: `row_bytes` says how many bytes a row's number may need."""
+
+    row_bytes: Callable[[float], int] = lambda _: 0
+
+    def state_bytes(
+        self, inputs: Mapping[str, Array], _controls: Mapping[str, Any], /
+    ) -> npt.NDArray[np.int64]:
+        return np.array([self.row_bytes(float(value)) for value in inputs["x"]], dtype=np.int64)
 
 
 def outcome(value: float, exit: str, confidence: float = 0.9) -> Outcome:
@@ -91,13 +104,17 @@ def serve_toy(
     is_cached: bool = True,
     metrics: Metrics | NoMetrics | None = None,
     device: str = "",
+    row_bytes: Callable[[float], int] | None = None,  # of states
 ) -> ServedRoute:
     """A route of these stages, entered at the first."""
     manifest = toy_manifest(
         [stage.name for stage in stages], route=route, version=version, max_batch=max_batch
     )
     digest = f"{route}/{version}".encode().ljust(32, b".")
-    pipeline = ToyPipeline(stages[0].name, {stage.name: stage for stage in stages}, digest)
+    by_name = {stage.name: stage for stage in stages}
+    pipeline = ToyPipeline(stages[0].name, by_name, digest)
+    if row_bytes is not None:
+        pipeline = KeepingPipeline(stages[0].name, by_name, digest, row_bytes)
     counts = (metrics or NoMetrics()).add_route(route, [stage.name for stage in stages])
     return ServedRoute(manifest, pipeline, counts, is_cached=is_cached, device=device)
 

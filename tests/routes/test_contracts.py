@@ -1,4 +1,7 @@
-"""What every pipeline kind must keep. A new line in PIPELINES needs an example here and no test."""
+"""What every pipeline kind must keep. A new line in PIPELINES needs an example here and no test.
+
+A toy generator keeps it too, as a reference for pipelines with states.
+"""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,17 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from core.devices.interface import Device
 from core.devices.onnx import OnnxDevice
+from core.devices.torch import TorchDevice
 from core.errors import ModelDirectoryError
-from core.messages import Batch, Outcome, Pipeline, Step
+from core.messages import Array, Batch, Outcome, Pipeline, StateHandle, Step
 from harness.tiny_routes import make_pictures, make_poison, write_route
+from routes import loading
 from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
 from routes.table import PIPELINES, SEGMENTED
+from tests.fakes import generator
 from tests.fakes.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
 
 ROWS = 64
-DEVICE = OnnxDevice()
+ONNX, TORCH = OnnxDevice(), TorchDevice()
 
 Inputs = dict[str, npt.NDArray[np.uint8]]
 Make = Callable[[Path, int], Path]  # root, seed
@@ -32,7 +39,19 @@ EXAMPLES: Mapping[str, Make] = {
     "cbnet": lambda root, seed: write_cbnet(root, seed=seed),
     "cbnet-gated": lambda root, seed: write_gated(root, seed=seed),
     "encoder-only": lambda root, seed: write_encoder_only(root, seed=seed),
+    generator.KIND: lambda root, seed: generator.write_generator(root, seed=seed),
 }
+ON_TORCH = {generator.KIND}
+
+
+@pytest.fixture(autouse=True)
+def _with_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {**PIPELINES, generator.KIND: generator.build}
+    monkeypatch.setattr(loading, "PIPELINES", kinds)
+
+
+def _on(kind: str) -> Device:
+    return TORCH if kind in ON_TORCH else ONNX
 
 
 def _inputs(rows: int = ROWS) -> Inputs:
@@ -40,25 +59,32 @@ def _inputs(rows: int = ROWS) -> Inputs:
 
 
 def _load(kind: str, root: Path) -> LoadedRoute:
-    return load_route(EXAMPLES[kind](root, 0), DEVICE)
+    return load_route(EXAMPLES[kind](root, 0), _on(kind))
 
 
-def _run_batched(pipeline: Pipeline, inputs: Inputs, batch_rows: int) -> list[Outcome | None]:
+def _run_batched(
+    pipeline: Pipeline, inputs: Inputs, batch_rows: int, device: Device
+) -> list[Outcome | None]:
     """Every stage in batches of `batch_rows`, survivors re-batched, until all rows are done."""
     rows = len(next(iter(inputs.values())))
     outcomes: list[Outcome | None] = [None] * rows
-    lanes = {pipeline.first: [(i, {k: v[i] for k, v in inputs.items()}) for i in range(rows)]}
+    begin: list[tuple[int, dict[str, Array], StateHandle | None]] = [
+        (i, {k: v[i] for k, v in inputs.items()}, None) for i in range(rows)
+    ]
+    lanes = {pipeline.first: begin}
     while lanes:
         stage, queue = lanes.popitem()
         for start in range(0, len(queue), batch_rows):
             part = queue[start : start + batch_rows]
-            collated = {name: DEVICE.collate([row[name] for _, row in part]) for name in part[0][1]}
-            steps = pipeline.stages[stage].run(Batch(collated, {}, [None] * len(part)))
+            names = part[0][1]
+            collated = {name: device.collate([row[name] for _, row, _ in part]) for name in names}
+            steps = pipeline.stages[stage].run(Batch(collated, {}, [state for *_, state in part]))
             assert len(steps) == len(part)
-            for (index, _), step in zip(part, steps, strict=True):
+            for (index, *_), step in zip(part, steps, strict=True):
                 outcomes[index] = step.answer
-                if step.next is not None:
-                    lanes.setdefault(step.next.stage, []).append((index, dict(step.next.inputs)))
+                if (following := step.next) is not None:
+                    row = (index, dict(following.inputs), following.state)
+                    lanes.setdefault(following.stage, []).append(row)
     return outcomes
 
 
@@ -74,59 +100,61 @@ def _spell(outcome: Outcome | None) -> object:
 
 
 def test_every_kind_has_an_example() -> None:
-    assert set(EXAMPLES) == set(PIPELINES)
+    assert set(EXAMPLES) == {*PIPELINES, generator.KIND}
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_rows_are_answered_in_order_and_bit_for_bit_alike_in_every_batch_size(
     kind: str, tmp_path: Path
 ) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     inputs = _inputs()
-    alone = [_spell(row.outcome) for row in run_offline(pipeline, inputs, DEVICE)]
+    alone = [_spell(row.outcome) for row in run_offline(pipeline, inputs, _on(kind))]
     assert len({str(spelling) for spelling in alone}) == ROWS  # so that a swap would show
     for batch_rows in range(1, ROWS + 1):
-        batched = _run_batched(pipeline, inputs, batch_rows)
+        batched = _run_batched(pipeline, inputs, batch_rows, _on(kind))
         assert [_spell(outcome) for outcome in batched] == alone, f"batches of {batch_rows}"
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_row_does_not_depend_on_the_order_of_its_companions(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     inputs = _inputs()
     order = np.random.default_rng(0).permutation(ROWS)
-    straight = _run_batched(pipeline, inputs, 16)
-    shuffled = _run_batched(pipeline, {name: array[order] for name, array in inputs.items()}, 16)
+    straight = _run_batched(pipeline, inputs, 16, _on(kind))
+    shuffled = _run_batched(
+        pipeline, {name: array[order] for name, array in inputs.items()}, 16, _on(kind)
+    )
     expected = [_spell(straight[row]) for row in order.tolist()]
     assert [_spell(outcome) for outcome in shuffled] == expected
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_two_threads_may_run_one_pipeline_at_once(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     inputs = _inputs()
     flipped = {name: array[::-1].copy() for name, array in inputs.items()}
-    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)]
+    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8, _on(kind))]
 
     def use(turn: int) -> list[object]:
         given = flipped if turn % 2 else inputs
-        found = [_spell(outcome) for outcome in _run_batched(pipeline, given, 8)]
+        found = [_spell(outcome) for outcome in _run_batched(pipeline, given, 8, _on(kind))]
         return found[::-1] if turn % 2 else found
 
     with ThreadPoolExecutor(2) as threads:
         assert all(found == expected for found in threads.map(use, range(20)))
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_the_digest_changes_with_the_weights_and_only_then(kind: str, tmp_path: Path) -> None:
     digests = [
-        load_route(EXAMPLES[kind](tmp_path / str(turn), seed), DEVICE).pipeline.digest
+        load_route(EXAMPLES[kind](tmp_path / str(turn), seed), _on(kind)).pipeline.digest
         for turn, seed in enumerate((0, 0, 1))
     ]
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_stray_change_of_any_file_is_noticed(kind: str, tmp_path: Path) -> None:
     loaded = _load(kind, tmp_path)
     directory = tmp_path / loaded.manifest.route / loaded.manifest.version
@@ -134,71 +162,75 @@ def test_a_stray_change_of_any_file_is_noticed(kind: str, tmp_path: Path) -> Non
         whole = (directory / name).read_bytes()
         (directory / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(ModelDirectoryError, match="sha256"):
-            load_route(directory, DEVICE)
+            load_route(directory, _on(kind))
         (directory / name).write_bytes(whole)
     text = (directory / "route.toml").read_text()
     (directory / "route.toml").write_text(text + "# a comment\n")
-    assert load_route(directory, DEVICE).pipeline.digest != loaded.pipeline.digest
+    assert load_route(directory, _on(kind)).pipeline.digest != loaded.pipeline.digest
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_row_that_gives_nan_fails_alone(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     inputs = _inputs(8)
-    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)]
+    expected = [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8, _on(kind))]
     inputs["image"][3] = make_poison()
     expected[3] = None
-    assert [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8)] == expected
+    assert [_spell(outcome) for outcome in _run_batched(pipeline, inputs, 8, _on(kind))] == expected
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_confidence_lies_between_zero_and_one_and_the_exit_is_a_stage(
     kind: str, tmp_path: Path
 ) -> None:
     pipeline = _load(kind, tmp_path).pipeline
-    for row in run_offline(pipeline, _inputs(), DEVICE):
+    for row in run_offline(pipeline, _inputs(), _on(kind)):
         assert row.outcome is not None
         assert 0 <= row.outcome.confidence <= 1
         assert row.outcome.exit in row.stages
         assert row.macs > 0
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_higher_min_confidence_runs_no_fewer_stages(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     lengths = [
-        [len(row.stages) for row in run_offline(pipeline, _inputs(16), DEVICE, controls)]
+        [len(set(row.stages)) for row in run_offline(pipeline, _inputs(16), _on(kind), controls)]
         for controls in ({}, {"min_confidence": 0.9}, {"min_confidence": 2.0})
     ]
     assert all(a <= b <= c for a, b, c in zip(*lengths, strict=True))
     assert set(lengths[2]) == {len(pipeline.stages)}
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_kind_whose_last_stage_goes_on_from_features_says_so(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
-    (row,) = run_offline(pipeline, _inputs(1), DEVICE, {"min_confidence": 2.0})
+    (row,) = run_offline(pipeline, _inputs(1), _on(kind), {"min_confidence": 2.0})
     given = [_inputs(1), *(step.next.inputs for step in row.steps if step.next)][-1]
-    assert (kind in SEGMENTED) == ("image" not in given)  # else its savings are counted wrongly
+    assert (kind in {*SEGMENTED, generator.KIND}) == (
+        "image" not in given
+    )  # else its savings are counted wrongly
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_running_changes_nothing_it_was_given(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
     inputs = _inputs(8)
     inputs["image"].setflags(write=False)
     controls = {"min_confidence": np.full(8, 0.9)}
     controls["min_confidence"].setflags(write=False)
+    collated = {name: _on(kind).join([array]) for name, array in inputs.items()}
     steps: list[Step] = list(
-        pipeline.stages[pipeline.first].run(Batch(inputs, controls, [None] * 8))
+        pipeline.stages[pipeline.first].run(Batch(collated, controls, [None] * 8))
     )
     assert len(steps) == 8
 
 
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_row_that_goes_on_keeps_no_batch_alive(kind: str, tmp_path: Path) -> None:
     pipeline = _load(kind, tmp_path).pipeline
-    steps = pipeline.stages[pipeline.first].run(Batch(_inputs(), {}, [None] * ROWS))
+    inputs = {name: _on(kind).join([array]) for name, array in _inputs().items()}
+    steps = pipeline.stages[pipeline.first].run(Batch(inputs, {}, [None] * ROWS))
     going = [step.next for step in steps if step.next is not None]
     assert (0 < len(going) < ROWS) == (len(pipeline.stages) > 1)
     for carried in (array for following in going for array in following.inputs.values()):

@@ -1,6 +1,6 @@
 """Loading: whole directories load, damaged ones are named, a broken graph is found at loading."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from core.devices.interface import Device
 from core.devices.onnx import OnnxDevice
+from core.devices.torch import TorchDevice
 from core.errors import ModelDirectoryError
+from core.messages import Array
 from harness.tiny_routes import describe_file, write_route
+from routes import loading
 from routes.loading import find_routes, load_route
+from tests.fakes import generator
 
 DEVICE = OnnxDevice()
 
@@ -104,3 +109,19 @@ def test_a_net_that_fails_when_it_runs_is_refused(tmp_path: Path) -> None:
     directory = write_route(tmp_path, thresholds=[0.0], change=change)
     with pytest.raises(ModelDirectoryError, match="tiny/1: the trial run failed"):
         load_route(directory, DEVICE)
+
+
+def test_a_pipeline_that_keeps_more_state_than_it_declares_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sparse(generator.Generator):
+        def state_bytes(self, inputs: Mapping[str, Array], _: Mapping[str, Any], /) -> Any:
+            return np.full(len(inputs["image"]), 8)
+
+    def build(directory: Path, device: Device) -> Sparse:
+        honest = generator.build(directory, device)
+        return Sparse(honest.digest, honest.first, honest.stages)
+
+    monkeypatch.setattr(loading, "PIPELINES", {generator.KIND: build})
+    with pytest.raises(ModelDirectoryError, match=r"keeps 104 bytes of state, .* declares 8"):
+        load_route(generator.write_generator(tmp_path), TorchDevice())

@@ -1,13 +1,19 @@
 """Warming up: what stages are given, and that nothing of it stays on the device."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from core.devices.onnx import OnnxDevice
+from core.devices.torch import TorchDevice
+from core.manifest import read_manifest
 from core.messages import Batch, Next, Step
+from monitoring.metrics.switched_off import NoMetrics
 from serving.engine.catalog import ServedRoute
 from serving.warmup import warm_up
+from tests.fakes import generator
+from tests.fakes.generator import write_generator
 from tests.fakes.toys import (
     CountingHandle,
     ToyPipeline,
@@ -61,3 +67,27 @@ def test_a_text_input_is_warmed_up_with_empty_text() -> None:
         OnnxDevice(),
     )
     assert set(seen) == {""}
+
+
+def test_a_stage_that_is_not_repeatable_gets_states_of_its_own_in_each_run(tmp_path: Path) -> None:
+    device = TorchDevice()
+    directory = write_generator(tmp_path)
+    pipeline = generator.build(directory, device)
+    manifest = read_manifest(directory)
+    counts = NoMetrics().add_route("toy-generator", list(pipeline.stages))
+    served = ServedRoute(manifest, pipeline, counts)
+    lengths: list[int] = []
+    decode = pipeline.stages["decode"]
+
+    class Watched:
+        name = "decode"
+        repeatable = False
+
+        def run(self, rows: Batch) -> Sequence[Step]:
+            lengths.extend(one.value.length for one in rows.states if one and one.value)
+            return decode.run(rows)
+
+    served.lanes["decode"].stage = Watched()
+    warm_up(served, device)
+    assert set(lengths) == {1}
+    assert served.lanes["decode"].times.predict_s(32) > 0.0

@@ -13,7 +13,7 @@ from serving.scheduling.rows.blocks import Block
 MAX_STEPS = 2**16  # for one row: a pipeline that sends a row on forever fails it
 
 # Kinds of rows; any other kind stands for a target: its index, and whether the row is answered.
-REFUSED, FAILED, DONE = -3, -2, -1  # refused: its new state does not fit
+EXCEEDING, FAILED, DONE = -3, -2, -1  # exceeding: its new state is larger than it reserved
 
 
 class BatchResults:
@@ -40,14 +40,16 @@ class BatchResults:
             kinds[_find_invalid(steps)] = FAILED
         self._kinds, self._places = kinds.tolist(), places.tolist()
 
-    def group(self, start: int, rows: int, refused: Sequence[int] = ()) -> dict[int, Sequence[int]]:
+    def group(
+        self, start: int, rows: int, exceeding: Sequence[int] = ()
+    ) -> dict[int, Sequence[int]]:
         """Return the kinds of `rows` rows from the batch's row `start` on, each with the positions
-        in the batch of its rows. The states of the rows at `refused`, counted from `start`, did not
-        fit.
+        in the batch of its rows. The states of the rows at `exceeding`, counted from `start`, are
+        larger than declared.
         """
         positions = range(start, start + rows)
         kinds = self._kinds
-        if not refused:
+        if not exceeding:
             if kinds is None:
                 return {DONE: positions}
             if rows == 1:
@@ -55,8 +57,8 @@ class BatchResults:
         groups: dict[int, list[int]] = {}
         for position in positions:
             kind = DONE if kinds is None else kinds[position]
-            if refused and position - start in refused:
-                kind = REFUSED
+            if exceeding and position - start in exceeding:
+                kind = EXCEEDING
             groups.setdefault(kind, []).append(position)
         return {kind: positions if len(groups) == 1 else at for kind, at in groups.items()}
 

@@ -30,9 +30,9 @@ class Block:
 
     __slots__ = (
         "answers", "arrived", "at", "call", "claim", "controls", "device_s", "done", "due",
-        "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "order", "owner",
-        "probes", "queued", "queued_at", "row_s", "rows", "running", "start", "start_s",
-        "state_bytes", "states", "steps", "told_macs", "told_s",
+        "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "needs", "order",
+        "owner", "probes", "queued", "queued_at", "reserved", "row_s", "rows", "running",
+        "start", "start_s", "state_bytes", "states", "steps", "told_macs", "told_s",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Block:
         self.queued = False
         self.answers: Outcomes | None = None  # the best answers so far
         self.at: Sequence[int] = ()  # the position of each row in them
+        self.needs: list[int] = []  # bytes by row that its states may have
+        self.reserved = False  # these bytes: before that, it may not enter its lane
         self.states: list[StateHandle | None] | None = None  # by row
         self.state_bytes: list[int] = []  # as counted when the states were taken over
         # Per row; arrays where rows differ. `told`: what an answer has reported already.
@@ -154,7 +156,7 @@ class Block:
         parts = [self._copy(places) for places in groups]
         self.done = True
         self.owner = None
-        self.states, self.state_bytes = None, []
+        self.states, self.state_bytes, self.needs = None, [], []
         return parts
 
     def divide_by_joins(self) -> "list[Block]":
@@ -200,6 +202,7 @@ _COLUMNS = (
     "rows",
     "keys",
     "at",
+    "needs",
     "states",
     "state_bytes",
     "macs",
@@ -229,9 +232,11 @@ def _keep(block: Block, gone_rows: Sequence[int], places: Sequence[int]) -> None
 
 def _pick(values: Any, places: Sequence[int]) -> Any:
     """Return the values at these positions; a single value for all rows as it is."""
+    if values is None or isinstance(values, (int, float, np.generic)):
+        return values
     if isinstance(values, np.ndarray):
         return values[list(places)]
-    if not isinstance(values, Sequence) or not values:
+    if not values:
         return values
     if isinstance(places, range):
         return values[places.start : places.stop]

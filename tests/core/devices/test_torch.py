@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from core.devices.clocks import CpuClock
 from core.devices.interface import DeviceError
-from core.devices.torch import TorchDevice
+from core.devices.torch import CudaClock, TorchDevice
 from core.errors import ModelDirectoryError
 
 DEVICE = TorchDevice()
@@ -73,3 +73,29 @@ def test_a_backend_that_is_not_there_is_named_with_those_that_are() -> None:
 
 def test_the_cpu_is_measured_by_the_threads_time() -> None:
     assert isinstance(DEVICE.make_clock(), CpuClock)
+
+
+def test_a_gpu_is_measured_by_its_events_once_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, _stream: object) -> None:
+            told.append("record")
+
+        def synchronize(self) -> None:
+            told.append("synchronize")
+
+        def elapsed_time(self, _ended: object) -> float:
+            return 250.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _place: None)
+    clock = CudaClock(torch.device("cuda:0"))
+    for turn in range(1, 3):
+        clock.begin()
+        assert clock.end() == 0.25
+        assert clock.total_s() == 0.25 * turn
+    assert told == ["record", "record", "synchronize"] * 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.devices.onnx import OnnxDevice
-from core.errors import Overloaded
+from core.errors import InvalidInput, StageFailed
 from core.messages import Batch, Next, Outcome, Reply, Step
 from harness.waiting import until
 from serving.engine.catalog import ServedRoute
@@ -32,7 +32,7 @@ class Decode:
         self.batches: list[list[float]] = []
         self.handles: list[CountingHandle] = []
         self._gate = gate
-        self._state_bytes = state_bytes
+        self.state_bytes = state_bytes
 
     def run(self, rows: Batch) -> Sequence[Step]:
         left = [float(value) for value in rows.inputs["x"]]
@@ -49,7 +49,7 @@ class Decode:
         answer = Outcome({"y": np.array(tokens)}, 0.9, self.name)
         if left <= 1:
             return Step(1, answer, None)
-        handle = CountingHandle(tokens, self._state_bytes)
+        handle = CountingHandle(tokens, self.state_bytes)
         self.handles.append(handle)
         return Step(1, answer, Next(self.name, {"x": np.asarray(left - 1)}, handle))
 
@@ -59,7 +59,7 @@ def tokens(reply: Reply) -> list[float]:
 
 
 def serve(stage: Decode) -> ServedRoute:
-    return serve_toy(stage)
+    return serve_toy(stage, row_bytes=lambda _: stage.state_bytes)
 
 
 def all_freed_once(stage: Decode) -> bool:
@@ -140,27 +140,59 @@ def test_states_of_an_abandoned_stream_are_freed() -> None:
     assert all_freed_once(stage)
 
 
-def test_a_state_without_room_fails_its_row_and_holds_nothing() -> None:
+def test_rows_wait_for_memory_and_none_fails_in_the_middle() -> None:
     stage = Decode(state_bytes=100)
+
+    async def use(engine: Engine) -> None:
+        replies = await asyncio.gather(*[engine.answer(ask(value)) for value in (3, 4, 2)])
+        assert [tokens(reply) for reply in replies] == [[3, 2, 1], [4, 3, 2, 1], [2, 1]]
+        assert engine.schedulers.state_bytes() == 0
+
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
+    assert stage.batches == [[3], [2], [1], [4], [3], [2], [1], [2], [1]]
+    assert all_freed_once(stage)
+
+
+def test_a_row_that_can_never_fit_is_refused_before_it_costs_anything() -> None:
+    stage = Decode(state_bytes=200)
+
+    async def use(engine: Engine) -> None:
+        with pytest.raises(InvalidInput, match="row 0 may need 200 bytes of state"):
+            await engine.answer(ask(3, 4))
+        with pytest.raises(InvalidInput, match="has 150 for all rows together"):
+            async for _ in engine.infer(ask(3, stream=True)):
+                pass
+
+    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
+    assert stage.batches == []
+
+
+def test_a_stage_that_returns_more_than_declared_fails_its_row() -> None:
+    stage = Decode(state_bytes=100)
+    route = serve_toy(stage, row_bytes=lambda value: 100 if value < 4 else 99)
 
     async def use(engine: Engine) -> None:
         got = await asyncio.gather(
             engine.answer(ask(3)), engine.answer(ask(4)), return_exceptions=True
         )
         assert isinstance(got[0], Reply)
-        assert isinstance(got[1], Overloaded)
+        assert isinstance(got[1], StageFailed)
+        assert "a larger state than its pipeline declares" in str(got[1])
         assert engine.schedulers.state_bytes() == 0
 
-    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
+    with_engine(use, route)
     assert all_freed_once(stage)
 
 
-def test_a_streams_error_reaches_its_reader() -> None:
-    stage = Decode(state_bytes=200)
-
+def test_a_declaration_that_fails_fails_the_request() -> None:
     async def use(engine: Engine) -> None:
-        with pytest.raises(Overloaded, match="no memory for another 200 bytes"):
-            async for _ in engine.infer(ask(3, stream=True)):
-                pass
+        for value in (1, 2):
+            with pytest.raises(StageFailed, match="route 'toy' failed on this input"):
+                await engine.answer(ask(value))
 
-    with_engine(use, serve(stage), devices=[OnnxDevice(150)])
+    def declare(value: float) -> int:
+        if value == 1:
+            raise ValueError("a fault of the pipeline")
+        return -1
+
+    with_engine(use, serve_toy(Decode(), row_bytes=declare))

@@ -104,7 +104,9 @@ def count_rows(blocks: Sequence[Block]) -> int:
 class Stepped:
     """The engine, its calls and what became of them, in order."""
 
-    def __init__(self, *routes: ServedRoute, **settings: Any) -> None:
+    def __init__(
+        self, *routes: ServedRoute, device: OnnxDevice | None = None, **settings: Any
+    ) -> None:
         self.clock = Clock()
         self.loop = Loop(self.clock)
         self.thread: Thread
@@ -112,7 +114,7 @@ class Stepped:
             Catalog(routes),
             EngineSettings(**settings),
             LocalCache(1 << 20),
-            OnnxDevice(),
+            device or OnnxDevice(),
             loop=self.loop,  # type: ignore[arg-type]
             clock=self.clock,
             make_device_thread=self._make_thread,

@@ -3,6 +3,7 @@ caller with little work come soon. Counted in batches and in seconds of a clock 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def make_route(name: str, row_s: float, max_batch: int = 32) -> ServedRoute:
     return served
 
 
-def make_stepped(**settings: object) -> Stepped:
+def make_stepped(**settings: Any) -> Stepped:
     return Stepped(
         make_route("large", LARGE_ROW_S),
         make_route("small", SMALL_ROW_S),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.columns import Onward, Steps, as_steps
+from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Next, Outcome, Reply, Request, StateHandle, Step
 from serving.engine.catalog import ServedRoute
 from serving.oip.outputs import gather_output
@@ -21,6 +22,8 @@ from tests.serving.scheduling.stepped import Stepped
 STAGES = ("first", "second", "third")
 CONFIDENCE = {"first": 0.5, "second": 0.75, "third": 1.0}
 SEEDS = 150
+MAX_BATCHES = (1, 2, 3, 8, 32)
+MOVES = ("call", "call", "turn", "spin", "end", "end", "wait", "cancel", "reload")
 EARLY = ("deadline", "energy")
 
 
@@ -116,18 +119,18 @@ def make_route(
     ledger: Ledger, times: Sequence[float], max_batch: int, *, even: bool
 ) -> ServedRoute:
     stages = [Stage(name, ledger, even=even) for name in STAGES]
-    served = serve_toy(*stages, max_batch=max_batch)
+    served = serve_toy(*stages, max_batch=max_batch, row_bytes=lambda _: 24)
     served.metrics.energy.source, served.metrics.energy.joules_per_s = "test", 1.0
     for lane, one_s in zip(served.lanes.values(), times, strict=True):
         lane.times.calibrate(one_s, one_s * 1.5, max_batch)
     return served
 
 
-def check_queues(lanes: Mapping[str, Lane], asked: Mapping[str, set[float]]) -> None:
+def check_queues(versions: Sequence[ServedRoute], asked: Mapping[str, set[float]]) -> None:
     """The counts of rows are those of the blocks that wait, each in the queues of callers that
     asked for all of its rows.
     """
-    for lane in lanes.values():
+    for lane in [lane for served in versions for lane in served.every_lane]:
         waiting = {}
         for queue in lane.queues.values():
             mine = {id(entry[3]): entry[3] for entry in queue.heap if queue._waits(entry)}
@@ -168,36 +171,52 @@ def test_every_row_gets_its_own_answer_and_its_cost_is_reported_once(limits: boo
 
 
 def check_random_calls(random: Random, *, limits: bool) -> None:
-    """`limits`: some calls have deadlines or budgets, are cancelled or are computed anew."""
+    """`limits`: some calls have deadlines or budgets, are cancelled or are computed anew, and the
+    route is reloaded.
+    """
     ledger = Ledger()
     times = [random.choice((0.0, 0.0005, 0.01)) for _ in STAGES]
-    served = make_route(ledger, times, random.choice((1, 2, 3, 8, 32)), even=random.random() < 0.5)
-    stepped = Stepped(served, rebatch_stages=random.random() < 0.8)
+    even = random.random() < 0.5
+    versions = [make_route(ledger, times, random.choice(MAX_BATCHES), even=even)]
+    limit_bytes = random.choice((24, 50, 240, 1 << 20))
+    device = OnnxDevice(limit_bytes)
+    stepped = Stepped(*versions, device=device, rebatch_stages=random.random() < 0.8)
     _measure(stepped, ledger)
     pool = random.sample(range(1, 25), random.randint(2, 8))  # few values: many joins
     begun: list[Request] = []
     asked: defaultdict[str, set[float]] = defaultdict(set)  # values, by caller
     for _ in range(random.randint(2, 40)):
-        match random.choice(("call", "call", "turn", "spin", "end", "end", "wait", "cancel")):
+        match random.choice(MOVES):
             case "call":
                 begun.append(make_request(random, pool, stepped.clock.now, limits=limits))
                 asked[begun[-1].caller] |= {*_values(begun[-1])}
                 stepped.submit(begun[-1])
-            case "turn":
-                stepped.loop.turn()
-            case "spin":
-                stepped.spin()
-            case "end" if stepped.thread.job is not None:
-                stepped.end_batch(random.choice((None, 0.0, random.random() / 10)))
-            case "wait":
-                stepped.clock.now += random.random() / 50
             case "cancel" if limits and stepped.open:
                 stepped.cancel(random.choice(stepped.open))
-        check_queues(served.lanes, asked)
+            case "reload" if limits:  # rows under way stay in the lanes of the old one
+                versions.append(make_route(ledger, times, random.choice(MAX_BATCHES), even=even))
+                stepped.engine.catalog.replace(versions[-1:])
+            case move:
+                pass_time(random, stepped, move)
+        check_queues(versions, asked)
+        states = stepped.scheduler.states
+        assert states.used_bytes <= states.reserved_bytes <= limit_bytes
     stepped.finish()
     stepped.clock.now += 1.0
     stepped.finish()  # the deadlines that were left
-    check_end(stepped, served, ledger, begun, limits=limits)
+    check_end(stepped, versions, ledger, begun, limits=limits)
+
+
+def pass_time(random: Random, stepped: Stepped, move: str) -> None:
+    match move:
+        case "turn":
+            stepped.loop.turn()
+        case "spin":
+            stepped.spin()
+        case "end" if stepped.thread.job is not None:
+            stepped.end_batch(random.choice((None, 0.0, random.random() / 10)))
+        case "wait":
+            stepped.clock.now += random.random() / 50
 
 
 def make_request(random: Random, pool: Sequence[int], now: float, *, limits: bool) -> Request:
@@ -216,7 +235,7 @@ def make_request(random: Random, pool: Sequence[int], now: float, *, limits: boo
 
 def check_end(
     stepped: Stepped,
-    served: ServedRoute,
+    versions: Sequence[ServedRoute],
     ledger: Ledger,
     begun: Sequence[Request],
     *,
@@ -225,10 +244,12 @@ def check_end(
     plain = not limits
     assert len(stepped.ends) == len(begun) and not stepped.open
     assert not stepped.engine._flights and not ledger.unneeded
-    assert not any(lane.rows or lane.queues for lane in served.lanes.values())
+    assert not any(one.rows or one.queues for served in versions for one in served.every_lane)
     device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)
-    assert stepped.engine.schedulers.state_bytes() == 0
+    states = stepped.scheduler.states
+    assert (states.used_bytes, states.reserved_bytes) == (0, 0)
+    assert not stepped.scheduler._reservations  # a replaced route's lanes are let go
     assert [state.freed for state in ledger.states] == [1] * len(ledger.states)
 
     for request, reply in stepped.replies:

@@ -123,7 +123,8 @@ def test_a_row_released_when_its_batch_is_taken_leaves_no_state() -> None:
         goes_on = Next("second", {"x": np.asarray(value)}, handles[-1])
         return Step(1, outcome(value, "first"), goes_on)
 
-    route = serve_toy(ToyStage("first", step), ToyStage("second", lambda x: final(x, "second")))
+    second = ToyStage("second", lambda x: final(x, "second"))
+    route = serve_toy(ToyStage("first", step), second, row_bytes=lambda _: 10)
     route.lanes["second"].times.calibrate(0.05, 1.6, 32)  # in time alone, too late among twenty
 
     async def use(engine: Engine) -> None:
@@ -170,7 +171,8 @@ def test_a_state_that_cannot_be_freed_stops_no_lane(caplog: pytest.LogCaptureFix
         goes_on = Next("second", {"x": np.asarray(value)}, Stuck(value, 10))
         return Step(1, outcome(value, "first", confidence), goes_on)
 
-    route = serve_toy(ToyStage("first", step), ToyStage("second", lambda x: final(x, "second")))
+    second = ToyStage("second", lambda x: final(x, "second"))
+    route = serve_toy(ToyStage("first", step), second, row_bytes=lambda _: 10)
 
     async def use(engine: Engine) -> None:
         for _ in range(2):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.devices.onnx import OnnxDevice
 from core.messages import Next, Step
 from serving.engine.catalog import ServedRoute
 from serving.oip.outputs import gather_output
@@ -43,8 +44,9 @@ def following(value: float) -> Step:
 
 def make_route(name: str, times: Sequence[float], max_batch: int) -> ServedRoute:
     served = serve_toy(
-        ToyStage("first", first), ToyStage("next", following), route=name, max_batch=max_batch
-    )
+        ToyStage("first", first), ToyStage("next", following), route=name, max_batch=max_batch,
+        row_bytes=lambda _: 8,
+    )  # fmt: skip
     for lane, one_s in zip(served.lanes.values(), times, strict=True):
         lane.times.calibrate(one_s, one_s * 1.5, max_batch)
     return served
@@ -74,6 +76,7 @@ moves = st.one_of(
     times=st.lists(st.sampled_from(TIMES_S), min_size=4, max_size=4),
     max_batch=st.sampled_from([1, 3, 32]),
     rebatch=st.booleans(),
+    state_limit_bytes=st.sampled_from([8, 30, 1 << 20]),
 )
 @pytest.mark.filterwarnings("ignore")
 def test_every_call_ends_once_and_the_loop_comes_to_rest(
@@ -81,9 +84,11 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     times: Sequence[float],
     max_batch: int,
     rebatch: bool,
+    state_limit_bytes: int,
 ) -> None:
     routes = [make_route("a", times[:2], max_batch), make_route("b", times[2:], max_batch)]
-    stepped = Stepped(*routes, rebatch_stages=rebatch, max_queued_rows=64)
+    small = OnnxDevice(state_limit_bytes)
+    stepped = Stepped(*routes, device=small, rebatch_stages=rebatch, max_queued_rows=64)
     begun = 0
     for move in moves:
         match move:
@@ -111,8 +116,8 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
         and not stepped.engine._flights
         and not stepped.engine.schedulers.state_bytes()
     )
-    assert all(lane.rows == 0 for route in routes for lane in route.lanes.values())
-    assert not any(lane.queues for route in routes for lane in route.lanes.values())
+    assert all(lane.rows == 0 for route in routes for lane in route.every_lane)
+    assert not any(lane.queues for route in routes for lane in route.every_lane)
     device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)
     assert all(one.waiting == one.calls == 0 for one in device.shares.values())

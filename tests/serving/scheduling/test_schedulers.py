@@ -10,6 +10,7 @@ from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Step
 from harness.waiting import until
 from monitoring.energy.meter_reader import CpuTimes, Sampler
+from monitoring.energy.meters.meter import Source
 from monitoring.metrics.collector import Metrics
 from serving.engine.engine import Engine
 from tests.fakes.clock import Clock
@@ -31,7 +32,7 @@ class Meeting:
 class Meter:
     """Counts a joule at each reading."""
 
-    source = "replay"
+    source: Source = "replay"
 
     def __init__(self) -> None:
         self.joules = 0.0
