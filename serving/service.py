@@ -13,6 +13,7 @@ import bentoml
 from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLConfigException
 
+import core.devices.no_telemetry  # noqa: F401
 from serving.assembly import StartupError
 from serving.process.embedded_server import EmbeddedServer, EmbeddingApp, check_routes
 from serving.process.environment import read_environment

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+import core.devices.no_telemetry  # noqa: F401
 from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
 from sparing.commands.meter import meter

@@ -9,6 +9,7 @@ import contextlib
 import socket
 import sys
 
+import core.devices.no_telemetry  # noqa: F401
 from core.errors import Overloaded, RouteUnavailable
 from monitoring.log_limit import configure_logging
 from monitoring.metrics.collector import Metrics

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from core.devices import CpuDevice
+from core.devices.onnx import OnnxDevice
 from core.manifest import read_manifest
 from routes.loading import load_route
 from routes.offline import run_offline
@@ -32,8 +32,8 @@ def test_a_trained_transformer_becomes_a_route(
     assert "blocks.0.mlp.0.weight" in load_file(runs / "vit.safetensors")
     logits = run_onnx(route / "vit.onnx", tiny_data.test.pictures)
     assert manifest.provenance["test_accuracy"] == accuracy(logits, tiny_data.test.labels)
-    pipeline = load_route(route, CpuDevice()).pipeline
-    rows = run_offline(pipeline, {"image": tiny_data.test.pictures[:8]}, CpuDevice())
+    pipeline = load_route(route, OnnxDevice()).pipeline
+    rows = run_offline(pipeline, {"image": tiny_data.test.pictures[:8]}, OnnxDevice())
     answers = [row.outcome for row in rows if row.outcome is not None]
     labels = [answer.outputs["label"] for answer in answers]
     assert labels == list(logits[:8].argmax(axis=1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, read_manifest
 from training.data.sets import DataSet
@@ -26,7 +26,7 @@ class RouteTeacher:
             manifest = read_manifest(directory)
             _check(manifest, directory, data)
             path = directory / manifest.stages[0].file
-            self._session = open_onnx(path)
+            self._session = OnnxDevice().open(path)
         except ModelDirectoryError as error:
             raise ValueError(str(error)) from error
         self.name = f"{manifest.route}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.devices import open_onnx
+from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import make_pictures, write_route
 from training.data.sets import DataSet
 from training.fitting.route_teacher import RouteTeacher
@@ -21,7 +21,7 @@ def test_it_answers_as_its_net_does(tmp_path: Path, tiny_data: DataSet) -> None:
     route = write_route(tmp_path, pipeline="single", stages=1, classes=4)
     teacher = RouteTeacher(route, with_labels_of(tiny_data))
     pictures = make_pictures(70)
-    expected = open_onnx(route / "stage0.onnx").run(["logits"], {"image": pictures})[0]
+    expected = OnnxDevice().open(route / "stage0.onnx").run(["logits"], {"image": pictures})[0]
     np.testing.assert_array_equal(teacher.answer(pictures), expected)
     assert teacher.name.startswith("tiny:")
 
