@@ -29,7 +29,7 @@ def make_job(data: DataSet, epochs: int, teacher: RouteTeacher | None = None) ->
 
 def test_its_loss_falls(tmp_path: Path, tiny_data: DataSet) -> None:
     lines: list[dict[str, object]] = []
-    train(make_job(tiny_data, 5), tmp_path, lines.append)
+    train(make_job(tiny_data, 3), tmp_path, lines.append)
     first, last = (float(str(lines[place]["loss"])) for place in (0, -1))
     assert last < first
 
