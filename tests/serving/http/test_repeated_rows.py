@@ -135,6 +135,19 @@ def test_an_output_of_another_type_than_declared_is_still_converted() -> None:
     play(script, stage=ToyStage("a", step))
 
 
+def test_an_answer_of_zeros_does_not_hide_that_its_type_is_not_the_declared_one() -> None:
+    """A zero has the same bytes in every type."""
+
+    def step(value: float) -> Step:
+        return Step(1, Outcome({"y": np.asarray(value, np.int64)}, 0.9, "a"), None)
+
+    async def script(scene: Scene) -> None:
+        replies = await ask(scene, *[write(0.0)] * 3, *[write(3.0)] * 3)
+        assert [last_number(one) for one in replies] == [0.0] * 3 + [3.0] * 3
+
+    play(script, stage=ToyStage("a", step))
+
+
 def test_an_output_that_the_stage_does_not_give_fails_every_time() -> None:
     def step(value: float) -> Step:
         return Step(1, Outcome({"z": np.asarray(value)}, 0.9, "a"), None)
@@ -175,7 +188,7 @@ def test_an_expired_answer_is_computed_anew() -> None:
 
 @pytest.mark.parametrize("limit", [65, 500])
 def test_what_is_kept_of_tenants_is_bounded(limit: int) -> None:
-    row = RepeatedRow(0, ["y"])
+    row = RepeatedRow(0, {"y": np.dtype(np.float64)})
     for number in range(limit):
         row.keep_hasher(str(number), None)  # type: ignore[arg-type]
         assert len(row._hashers) <= 64
