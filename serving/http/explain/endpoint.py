@@ -175,7 +175,7 @@ class ExplainEndpoint:
             request,
             served.manifest,
             served.digest,
-            served.is_cached,
+            served.is_cached and key is not None,
             key is not None and self._engine.memory.holds(key),
             path,
             cache_tier,
