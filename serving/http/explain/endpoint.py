@@ -15,6 +15,7 @@ import orjson
 from core.errors import BodyTooLarge, InvalidInput, SparingError
 from core.explaining import RowPath
 from core.messages import Reply, Request
+from monitoring.access_log import note_replies
 from monitoring.tracing.sampling import Tracing
 from monitoring.tracing.traces import SampledTrace, record_path
 from serving.engine.admission import Admitted
@@ -98,6 +99,8 @@ class ExplainEndpoint:
         self._metrics.count_request(traced.found.route, "ok")
         if sampled.is_recording:
             end_answered(traced.admitted, (traced.found,))
+        else:  # the path's own trace is sent nowhere
+            note_replies((traced.found,), sampled)
         return response
 
     async def _explain(

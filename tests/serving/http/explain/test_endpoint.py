@@ -1,6 +1,7 @@
 """The explain endpoint: every kind of route, the ways in which a row stops, and what is refused."""
 
 import base64
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from core.devices.onnx import OnnxDevice
 from core.messages import Step
 from harness.tiny_routes import make_pictures, make_poison, write_route
+from monitoring.access_log import AccessLog
+from monitoring.log_lines import find_fields
 from monitoring.metrics.collector import Metrics
 from monitoring.tracing.sampling import Sampling
 from monitoring.tracing.traces import SampledTrace
@@ -247,6 +250,18 @@ def test_a_sampled_request_is_traced_and_explained_and_others_leave_no_exemplar(
     metrics = Metrics()
     tracing = Sampling(0.0, told.append)
     play(script, serve_toy(*cascade(), metrics=metrics), tracing=tracing, metrics=metrics)
+
+
+def test_the_access_log_says_what_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.explain(TOY, content=toy(3))
+
+    with caplog.at_level(logging.INFO, "sparing.access"):
+        play(script, serve_toy(ToyStage("only", lambda x: final(x, "only"))), access=AccessLog())
+    (record,) = caplog.records
+    fields = find_fields(record)
+    assert (fields["route"], fields["exit"], fields["rows"]) == ("toy", "only", 1)
+    assert "trace_id" not in fields
 
 
 def test_the_task_of_a_route_finds_it_here_too() -> None:
