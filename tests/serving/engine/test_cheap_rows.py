@@ -38,6 +38,12 @@ def test_a_row_that_costs_less_is_computed_each_time() -> None:
     assert count(*serve(1e-6, 5e-6)) == (6, 6, 0, 0)
 
 
+def test_nothing_is_skipped_where_nothing_is_cached() -> None:
+    served, stage = serve(1e-6, 5e-6)
+    served.is_cached = False
+    assert count(served, stage) == (6, 0, 0, 0)
+
+
 def test_a_row_that_costs_more_is_cached() -> None:
     assert count(*serve(9e-6, 5e-6)) == (2, 0, 4, 2)
 
