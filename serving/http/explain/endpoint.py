@@ -118,7 +118,13 @@ class ExplainEndpoint:
             request = await self._read_tensors(http_request, served, body, query)
         else:
             request = await read_picture_request(
-                body, served.manifest, http_request.target.route, query, self._pictures, caller
+                body,
+                served.manifest,
+                http_request.target.route,
+                query,
+                self._pictures,
+                caller,
+                max_pictures=1,  # others are not decoded only to be refused
             )
         _check_one_row(request)
         if path.wants_picture:  # which shows a run of its own

@@ -115,6 +115,6 @@ def write_binary(picture: Bytes, **parameters: Any) -> dict[str, Any]:
     return {"content": header + picture.tobytes(), "headers": headers}
 
 
-def toy(value: float, **parameters: Any) -> bytes:
-    tensor = {"name": "x", "datatype": "FP64", "shape": [1], "data": [value]}
+def toy(*values: float, **parameters: Any) -> bytes:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [len(values)], "data": values}
     return orjson.dumps({"inputs": [tensor], "parameters": parameters})

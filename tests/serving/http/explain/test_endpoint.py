@@ -215,12 +215,18 @@ def test_several_rows_or_pictures_and_an_unknown_route_are_refused(tmp_path: Pat
 
     async def script(scene: Scene) -> None:
         reply = await scene.client.post(TINY, json=pictures)
-        assert reply.json()["error"] == "inputs: given 2 rows, allowed 1 that is explained"
+        assert reply.json()["error"] == "pictures: given 2, allowed 1"
         assert reply.status_code == 400
+        reply = await scene.client.post(TOY, content=toy(3, 4))
+        assert reply.json()["error"] == "inputs: given 2 rows, allowed 1 that is explained"
         assert (await scene.client.post("/v1/routes/other/explain", content=b"")).status_code == 404
         assert (await scene.client.get(TINY)).status_code == 405
 
-    play(script, load(write_route, tmp_path))
+    play(
+        script,
+        load(write_route, tmp_path),
+        serve_toy(ToyStage("only", lambda x: final(x, "only"))),
+    )
 
 
 def test_a_token_is_needed_here_too() -> None:
