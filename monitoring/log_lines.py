@@ -57,7 +57,8 @@ class JsonFormatter(logging.Formatter):
             "message": one_line(record.getMessage(), MESSAGE_LIMIT),
             **self._worker,
         }
-        line = {**find_fields(record), **line}
+        fields = {name: _cut(value) for name, value in find_fields(record).items()}
+        line = {**fields, **line}
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             line["exception"] = "\n".join(_describe(error))
@@ -68,6 +69,14 @@ def find_fields(record: logging.LogRecord) -> Mapping[str, object]:
     """Return the fields that a record was given."""
     fields = getattr(record, "fields", None)
     return fields if isinstance(fields, Mapping) else {}
+
+
+def _cut(value: object) -> object:
+    """Return a field's value, of a long text only the beginning: a path may have 64 KiB, and the
+    name of a route over gRPC as much as a message.
+    """
+    is_long = isinstance(value, str) and len(value) > MESSAGE_LIMIT
+    return one_line(str(value), MESSAGE_LIMIT) if is_long else value
 
 
 def _write_fields(fields: Mapping[str, object]) -> str:

@@ -210,6 +210,18 @@ class DeviceSettings(_Frozen):
     threads: int = Field(ge=1, le=1024, default=1)  # on the CPU
     state_limit_bytes: int = Field(ge=0, default=0)  # 0: engine.state_limit_bytes
 
+    @model_validator(mode="after")
+    def _fits_its_runtime(self) -> "DeviceSettings":
+        if self.runtime == "onnx" and self.backend != "cpu":
+            raise PydanticCustomError(
+                "backend", "backend: given for the runtime onnx, which takes providers instead"
+            )
+        if self.runtime == "torch" and self.providers:
+            raise PydanticCustomError(
+                "providers", "providers: given for the runtime torch, which takes a backend instead"
+            )
+        return self
+
 
 class MetricsSettings(_Frozen):
     enabled: bool = True

@@ -24,7 +24,8 @@ from serving.scheduling.lanes import Lane
 
 _MAX_STEPS = 16
 _REPEATS = 3
-_CACHED_ROWS = 16  # in a measurement of the cache
+_CACHED_ROWS = 16  # in a measurement of the cache, unless they are large
+_CACHED_BYTES = 2**23  # of these rows together; at least one row
 _SCRATCH_BYTES = 2**20
 
 
@@ -61,22 +62,22 @@ def measure_cache_row(served: ServedRoute) -> float:
     """
     if served.failed is None:
         return 0.0
-    inputs = {
-        name: np.repeat(row[None], _CACHED_ROWS, axis=0)
-        for name, row in make_zero_row(served.manifest).items()
-    }
+    zeros = make_zero_row(served.manifest)
+    row_bytes = max(1, sum(array.nbytes for array in zeros.values()))
+    rows = max(1, min(_CACHED_ROWS, _CACHED_BYTES // row_bytes))
+    inputs = {name: np.repeat(array[None], rows, axis=0) for name, array in zeros.items()}
     maker = Fingerprinter(bytes(16))
     prefix = maker.prefix("", served.name, served.pipeline.digest, {})
     best_s = math.inf
     for _ in range(_REPEATS):
         memory = LocalCache(_SCRATCH_BYTES)
-        answers = repeat_row(served.failed, _CACHED_ROWS)
+        answers = repeat_row(served.failed, rows)
         started = time.perf_counter()
         keys = maker.row_keys(prefix, inputs)
         memory.find(keys)
-        memory.put_rows(keys, answers, range(_CACHED_ROWS))
+        memory.put_rows(keys, answers, range(rows))
         best_s = min(best_s, time.perf_counter() - started)
-    return best_s / _CACHED_ROWS
+    return best_s / rows
 
 
 def _measure(lane: Lane, make: Callable[[int], Batch]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from serving.configuration.environment import GivenValue, read_variables
-from serving.configuration.keys import SettingKey, setting_keys
+from serving.configuration.keys import SettingKey, mask, setting_keys
 from serving.settings import Settings, read_table
 
 NO_OPTIONS: Mapping[str, GivenValue] = MappingProxyType({})
@@ -91,6 +91,9 @@ def _describe(
     """Return one line for the first fault, beginning with where the faulty value was given."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
+    for one, setting in setting_keys().items():
+        if setting.is_secret and place.startswith(f"{one}."):
+            place = one  # what follows may be a secret that stands where a name should
     key = next((one for one in values if f"{place}.".startswith(f"{one}.")), None)
     if key is not None:
         inner = place[len(key) + 1 :]
@@ -98,7 +101,7 @@ def _describe(
         setting = setting_keys()[key]
         if setting.is_secret or setting.is_structured:
             return sentence
-        return f"{sentence}, given {str(values[key])[:_MAX_SHOWN]!r}"
+        return f"{sentence}, given {str(mask(setting, values[key]))[:_MAX_SHOWN]!r}"
     # a fault of several settings together: name the variables that its sentence is about
     words = set(re.findall(r"\w+", first["msg"]))
     within = [

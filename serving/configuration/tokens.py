@@ -48,6 +48,8 @@ def _list_common(settings: ServerSettings) -> list[str]:
     path = Path(settings.bearer_token_file)
     text = read_file(_TOKEN_FILE, path).decode("latin-1")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:  # else no token would be needed
+        raise ValueError(f"{_TOKEN_FILE}: {path}: no token in it")
     for line in lines:
         _check(_TOKEN_FILE, path, line)
     return lines
@@ -59,8 +61,11 @@ def _list_tenants(settings: ServerSettings) -> Mapping[str, str]:
     path = Path(settings.tenants_file)
     try:
         table = tomllib.loads(read_file(_TENANTS_FILE, path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):  # its message may hold a token
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        # its message may hold a token
         raise ValueError(f'{_TENANTS_FILE}: {path}: no TOML of lines such as shop = "…"') from None
+    if not table:  # else no token would be needed
+        raise ValueError(f"{_TENANTS_FILE}: {path}: no tenant in it")
     if len(table) > _MAX_TENANTS:
         raise ValueError(f"{_TENANTS_FILE}: {path}: more than {_MAX_TENANTS} tenants")
     for tenant, token in table.items():

@@ -70,7 +70,7 @@ class Admission:
         if request.no_cache:
             return [None] * rows
         if served.is_cheap():
-            self.skipped_rows += rows
+            self.skipped_rows += rows if served.is_cached else 0
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
 

@@ -116,6 +116,8 @@ class GrpcEndpoint:
             self._port = self._bind(self._settings.host, self._settings.grpc_port)
         except RuntimeError as error:
             why = "the address is in use or not one of this machine"
+            if self._tls is not None:
+                why += ", or gRPC cannot use a key of the certificate's kind"
             raise OSError(errno.EADDRINUSE, why) from error
         await self._server.start()
         self._sweeping = asyncio.create_task(self._sweeper.run(self._port))

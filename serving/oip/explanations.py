@@ -19,7 +19,7 @@ class Explained(NamedTuple):
     request: Request
     manifest: Manifest
     digest: str
-    is_cached: bool  # whether the route caches answers
+    is_cached: bool  # whether the cache was asked: not for a row that costs less than that
     is_stored: bool  # whether the local cache holds the row's answer now
     path: RowPath
     cache_tier: int | None  # which cache held the answer: 1 in the process, 2 the remote one

@@ -10,9 +10,10 @@ from functools import partial
 
 import numpy as np
 
+from core.errors import InvalidInput
 from core.manifest import PictureSpec
 from serving.pictures.decode_pool import DecodePool, Pause, Work
-from serving.pictures.picture_body import count_pictures, is_list, split_body
+from serving.pictures.picture_body import MAX_PICTURES, count_pictures, is_list, split_body
 from serving.pictures.picture_file import PictureFile
 from serving.pictures.pictures import (
     PictureLimits,
@@ -40,7 +41,12 @@ class PictureReader:
         self._pool = pool
 
     async def read(
-        self, body: bytes, spec: PictureSpec, caller: str, deadline: float | None
+        self,
+        body: bytes,
+        spec: PictureSpec,
+        caller: str,
+        deadline: float | None,
+        max_pictures: int = MAX_PICTURES,
     ) -> Row:
         """Return UINT8 [N,H,W], or [N,H,W,3] for colour. Raises a leaf of the error tree."""
         if len(body) <= (AT_ONCE_LIST_BYTES if is_list(body) else AT_ONCE_FILE_BYTES):
@@ -49,6 +55,8 @@ class PictureReader:
             units = len(body) + _TABLE_UNITS * count_pictures(body)
             looking = Work(partial(_open_all, body, spec), "body", units, 3 * len(body), len(body))
             (pictures,) = await self._pool.run([looking], caller, deadline)
+        if len(pictures) > max_pictures:
+            raise InvalidInput(f"pictures: given {len(pictures)}, allowed {max_pictures}")
         decode_bytes = check_room(pictures, spec, self._limits)
         if _is_small(pictures, decode_bytes):
             return _read_rows(pictures, spec, 0, None)

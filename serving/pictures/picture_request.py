@@ -8,6 +8,7 @@ from core.manifest import Manifest
 from core.messages import Request
 from serving.callers import Caller
 from serving.oip.tensors import Tensor, check_inputs, input_spec, read_parameters
+from serving.pictures.picture_body import MAX_PICTURES
 from serving.pictures.picture_reader import PictureReader
 
 
@@ -18,6 +19,7 @@ async def read_picture_request(
     query: Mapping[str, str],
     reader: PictureReader,
     caller: Caller,
+    max_pictures: int = MAX_PICTURES,
 ) -> Request:
     """Return the request; its parameters are in the query. Raises a leaf of the error tree.
 
@@ -32,7 +34,7 @@ async def read_picture_request(
     name = manifest.picture.input
     timeout_s = parameters.timeout_s
     deadline = None if timeout_s is None else arrived + timeout_s
-    rows: Tensor = await reader.read(body, manifest.picture, caller.name, deadline)
+    rows: Tensor = await reader.read(body, manifest.picture, caller.name, deadline, max_pictures)
     if rows.ndim < len(input_spec(manifest, name).shape):
         rows = rows[..., None]  # grey with a channel dimension
     check_inputs(manifest, {name: rows})

@@ -79,8 +79,10 @@ class BatchThread:
         started, device_s = time.perf_counter(), 0.0
         try:
             self._clock.begin()
-            steps = run_batch(self._device, lane, blocks)
-            device_s = self._clock.end()
+            try:
+                steps = run_batch(self._device, lane, blocks)
+            finally:
+                device_s = self._clock.end()
         except BaseException:  # a fault of this module must not end the thread
             _log.exception("a batch of stage %s could not be run", lane.stage.name)
             steps = as_steps([FAILED] * sum([len(block) for block in blocks]))
@@ -150,10 +152,19 @@ def _split_rows(block: Block) -> list[_Row]:
 def _log_failure(lane: Lane, error: BaseException, blocks: Sequence[Block | _Row]) -> None:
     """Log the error, without input texts that a runtime may quote."""
     columns = [column for block in blocks for column in block.inputs.values()]
-    has_texts = any(np.asarray(column[0]).dtype.kind in "OSU" for column in columns)
+    has_texts = any(_is_text(column[0]) for column in columns)
     what = type(error).__name__ if has_texts else describe_error(error)
     name = lane.stage.name
     _log.error("stage %s failed: %s", name, what, extra={"about": name})
+
+
+def _is_text(row: Array) -> bool:
+    """Return whether a row of an input is text. Arrays of other runtimes, which numpy may not be
+    able to read, never are.
+    """
+    if isinstance(row, np.ndarray | np.generic):
+        return row.dtype.kind in "OSU"
+    return isinstance(row, str | bytes)
 
 
 def collate(device: Device, blocks: Sequence[Block | _Row]) -> Batch:

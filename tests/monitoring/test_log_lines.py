@@ -100,6 +100,14 @@ def test_as_json_a_record_is_one_object_on_one_line() -> None:
     assert {"worker", "exception"}.isdisjoint(plain)
 
 
+def test_as_json_a_long_field_is_cut() -> None:
+    line = JsonFormatter().format(make_record({"path": "/" + "\0" * 2**20, "status": 404}))
+    assert len(line) < 2**14
+    found = json.loads(line)
+    assert found["path"].endswith("(1046577 characters more)")
+    assert found["status"] == 404
+
+
 def test_a_process_that_fails_logs_json_too(capfd: pytest.CaptureFixture[str]) -> None:
     code = (
         "import threading, warnings; from monitoring.log_limit import configure_logging\n"

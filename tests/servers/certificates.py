@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +26,19 @@ class Pair(NamedTuple):
             mine.write_bytes(its.read_bytes())
 
 
-def make_certificate(folder: Path, name: str) -> Pair:
-    """A new pair for 127.0.0.1. The test is skipped where the program openssl is missing."""
+_P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+
+def make_certificate(folder: Path, name: str, *, kind: Sequence[str] = _P256) -> Pair:
+    """A new pair for 127.0.0.1, with a key of this kind. The test is skipped where the program
+    openssl is missing.
+    """
     if shutil.which("openssl") is None:
         pytest.skip("the program openssl is missing: run apt-get install openssl as root")
     pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
     subprocess.run(
         [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+            "openssl", "req", "-x509", "-newkey", *kind,
             "-nodes", "-days", "2", "-subj", f"/CN={name}",
             "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
             "-keyout", str(pair.key), "-out", str(pair.chain),

@@ -45,6 +45,8 @@ def test_what_the_file_says_wins(tmp_path: Path) -> None:
         ("[cache.perceptual.routes.a]\naudit_rate = 0\n", "cache.perceptual.routes.a.audit_rate"),
         ("[cache.perceptual.routes.a]\nmax_wrong = 1\n", "cache.perceptual.routes.a.max_wrong"),
         ("[cache]\nenabled = false\n[cache.perceptual.routes.a]\n", "cache"),
+        ('[devices.gpu]\nbackend = "cuda"\n', "devices.gpu"),
+        ('[devices.gpu]\nruntime = "torch"\nproviders = ["A"]\n', "devices.gpu"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(tmp_path: Path, text: str, key: str) -> None:

@@ -15,6 +15,7 @@ import orjson
 from core.errors import BodyTooLarge, InvalidInput, SparingError
 from core.explaining import RowPath
 from core.messages import Reply, Request
+from monitoring.access_log import note_replies
 from monitoring.tracing.sampling import Tracing
 from monitoring.tracing.traces import SampledTrace, record_path
 from serving.engine.admission import Admitted
@@ -98,6 +99,8 @@ class ExplainEndpoint:
         self._metrics.count_request(traced.found.route, "ok")
         if sampled.is_recording:
             end_answered(traced.admitted, (traced.found,))
+        else:  # the path's own trace is sent nowhere
+            note_replies((traced.found,), sampled)
         return response
 
     async def _explain(
@@ -115,7 +118,13 @@ class ExplainEndpoint:
             request = await self._read_tensors(http_request, served, body, query)
         else:
             request = await read_picture_request(
-                body, served.manifest, http_request.target.route, query, self._pictures, caller
+                body,
+                served.manifest,
+                http_request.target.route,
+                query,
+                self._pictures,
+                caller,
+                max_pictures=1,  # others are not decoded only to be refused
             )
         _check_one_row(request)
         if path.wants_picture:  # which shows a run of its own
@@ -175,7 +184,7 @@ class ExplainEndpoint:
             request,
             served.manifest,
             served.digest,
-            served.is_cached,
+            served.is_cached and key is not None,
             key is not None and self._engine.memory.holds(key),
             path,
             cache_tier,

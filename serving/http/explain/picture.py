@@ -15,6 +15,7 @@ from serving.http.status import Refused, error_body
 
 PNG_TYPE = (b"content-type", b"image/png")
 _PNG = "image/png"
+_MAX_ACCEPT_BYTES = 4096  # the rest of a longer header is not read: that could take 0.1 s
 _JSON = frozenset({"application/json", "application/*", "*/*"})
 
 
@@ -57,7 +58,8 @@ def draw(drawer: ExplainsByPicture, inputs: Mapping[str, np.ndarray], path: RowP
 def _read_accept(headers: HeaderMap) -> set[str]:
     """Return the media types that the client accepts, without their order."""
     accepted = set()
-    for entry in headers.get(b"accept", b"").decode("latin-1").lower().split(","):
+    header = headers.get(b"accept", b"")[:_MAX_ACCEPT_BYTES]
+    for entry in header.decode("latin-1").lower().split(","):
         name, *parameters = [part.strip() for part in entry.split(";")]
         if not any(part in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for part in parameters):
             accepted.add(name)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.datatypes import DATATYPES
 from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
@@ -68,11 +69,13 @@ class RepeatedHeaders:
     ) -> ParsedRequest:
         """Like `read_request`, with the request's caller added."""
         parsed = read_request(body, length, manifest, target.route, target.version)
-        if length is not None and (known := _remember(parsed, int(length), len(body))) is not None:
-            if len(self._requests) >= _MAX_HEADERS:
-                self._requests.clear()
+        if length is not None:
             header = body[: int(length)]
-            self._requests[manifest.digest, target.route, target.version, header] = known
+            known = _remember(parsed, len(header), len(body), manifest)
+            if known is not None:
+                if len(self._requests) >= _MAX_HEADERS:
+                    self._requests.clear()
+                self._requests[manifest.digest, target.route, target.version, header] = known
         request = parsed.request._replace(tenant=caller.tenant, caller=caller.name)
         return parsed._replace(request=request)
 
@@ -131,7 +134,9 @@ def read_again(known: KnownHeader, body: bytes, caller: Caller = UNKNOWN) -> Par
     return ParsedRequest(request, parsed.id, parsed.names, parsed.binary, parsed.timeout_s)
 
 
-def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> KnownHeader | None:
+def _remember(
+    parsed: ParsedRequest, header_bytes: int, body_bytes: int, manifest: Manifest
+) -> KnownHeader | None:
     """Return a reusable header; None if offsets alone cannot read a next body, or it is too
     long.
     """
@@ -148,7 +153,10 @@ def _remember(parsed: ParsedRequest, header_bytes: int, body_bytes: int) -> Know
     if start != body_bytes:
         return None
     empty = parsed.request._replace(inputs={})  # a header must not keep its first picture
-    row = RepeatedRow(header_bytes, parsed.names) if _is_cacheable_row(parsed) else None
+    row = None
+    if _is_cacheable_row(parsed):
+        types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
+        row = RepeatedRow(header_bytes, {name: types.get(name) for name in parsed.names})
     return KnownHeader(places, body_bytes, parsed._replace(request=empty), row)
 
 

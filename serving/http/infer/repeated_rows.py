@@ -7,14 +7,19 @@ if the stored bytes, put behind its JSON, give the same reply.
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from cache.packing import Layout, Packed
 from serving.http.infer.tensor_body import Headers
 
 _MAX_TENANTS = 64  # of one header
 _MAX_REPLIES = 16  # kinds of replies to one header
+
+# The declared type of each output of a reply, in its order; None for a fact about the answer.
+OutputTypes = Mapping[str, np.dtype[Any] | None]
 
 
 class _KnownReply(NamedTuple):
@@ -29,11 +34,11 @@ class _KnownReply(NamedTuple):
 class RepeatedRow:
     """What one-row requests with the same JSON share."""
 
-    __slots__ = ("_hashers", "_replies", "names", "start")
+    __slots__ = ("_hashers", "_replies", "outputs", "start")
 
-    def __init__(self, start: int, names: Sequence[str]) -> None:
+    def __init__(self, start: int, outputs: OutputTypes) -> None:
         self.start = start  # of the row's bytes in the body
-        self.names = names  # of the outputs, all sent as bytes
+        self.outputs = outputs  # all sent as bytes
         self._hashers: dict[str, hashlib.blake2b] = {}  # by tenant
         self._replies: dict[tuple[int, str], _KnownReply] = {}
 
@@ -59,7 +64,7 @@ class RepeatedRow:
     def keep_reply(self, packed: Packed, energy_source: str, headers: Headers, body: bytes) -> None:
         """Keep a reply with this answer, unless its bytes differ from the stored ones."""
         layout = packed.layout
-        slices = _find_slices(layout, self.names)
+        slices = _find_slices(layout, self.outputs)
         if slices is None:
             return
         answer = b"".join([packed.content[one] for one in slices])
@@ -72,14 +77,18 @@ class RepeatedRow:
         self._replies[id(layout), energy_source] = known  # holds the layout, so its id stays
 
 
-def _find_slices(layout: Layout, names: Sequence[str]) -> Sequence[slice] | None:
-    """Return where the outputs are in a stored answer, neighbours together; None if one is not."""
+def _find_slices(layout: Layout, outputs: OutputTypes) -> Sequence[slice] | None:
+    """Return where the outputs are in a stored answer, neighbours together; None if one is not, or
+    has another type than the declared one: its bytes would equal the reply's by chance only.
+    """
     fields = dict(layout.outputs)
     places: list[slice] = []
-    for name in names:
+    for name, declared in outputs.items():
         if name not in fields:
             return None
         dtype, start = layout.row.fields[fields[name]][:2]  # type: ignore[index]
+        if dtype.base != declared:
+            return None
         end = start + dtype.itemsize
         if places and places[-1].stop == start:
             places[-1] = slice(places[-1].start, end)

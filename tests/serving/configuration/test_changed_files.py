@@ -111,6 +111,16 @@ def test_a_changed_certificate_is_used_without_a_restart(tmp_path: Path) -> None
     serve(tmp_path, use, server=files)
 
 
+def test_a_key_that_grpc_cannot_use_is_told_as_what_may_be_wrong(tmp_path: Path) -> None:
+    async def use(_: Assembly) -> None:
+        raise AssertionError("it started")
+
+    odd = make_certificate(tmp_path, "odd", kind=["ed448"])
+    files = {"tls_certificate_file": str(odd.chain), "tls_key_file": str(odd.key)}
+    with pytest.raises(StartupError, match="key of the certificate's kind"):
+        serve(tmp_path, use, server=files)
+
+
 @pytest.mark.parametrize(
     ("section", "setting"),
     [

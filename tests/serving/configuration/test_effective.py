@@ -136,14 +136,26 @@ def test_a_wrong_value_of_the_file_names_the_file_although_variables_are_given(f
     assert refuse({"SPARING_SERVER__GRPC_PORT": "1"}, file).startswith(f"{file}")
 
 
-def test_a_secret_is_in_no_sentence() -> None:
-    for name, text in {
-        "SPARING_SERVER__TENANTS": '{"shop" = "s3 cret"}',
-        "SPARING_CACHE__REMOTE__URL": "redis://user:s3cret@host",
-    }.items():
-        sentence = refuse({name: text})
-        assert name in sentence
-        assert "s3" not in sentence
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SPARING_SERVER__TENANTS", '{"shop" = "s3 cret"}'),
+        ("SPARING_SERVER__TENANTS", '{"s3 cret" = "shop"}'),
+        ("SPARING_CACHE__REMOTE__URL", "redis://user:s3cret@host"),
+        ("SPARING_TRACING__ENDPOINT", "ftp://user:s3cret@host"),
+    ],
+)
+def test_a_secret_is_in_no_sentence(name: str, text: str) -> None:
+    sentence = refuse({name: text})
+    assert name in sentence
+    assert "s3" not in sentence
+
+
+def test_a_secret_where_a_name_should_be_is_not_in_the_sentence_about_a_file(file: Path) -> None:
+    file.write_text('[server.tenants]\n"s3 cret" = "shop"\n')
+    sentence = refuse({}, file)
+    assert "server.tenants" in sentence
+    assert "s3" not in sentence
 
 
 def test_a_fault_inside_a_table_names_the_variable_and_the_place() -> None:

@@ -1,8 +1,10 @@
 """Rows that cost less than caching them are neither looked up nor stored."""
 
 import asyncio
+import tracemalloc
 
 from core.devices.onnx import OnnxDevice
+from core.manifest import Manifest
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.warmup import measure_cache_row, warm_up
@@ -36,6 +38,12 @@ def test_a_row_that_costs_less_is_computed_each_time() -> None:
     assert count(*serve(1e-6, 5e-6)) == (6, 6, 0, 0)
 
 
+def test_nothing_is_skipped_where_nothing_is_cached() -> None:
+    served, stage = serve(1e-6, 5e-6)
+    served.is_cached = False
+    assert count(served, stage) == (6, 0, 0, 0)
+
+
 def test_a_row_that_costs_more_is_cached() -> None:
     assert count(*serve(9e-6, 5e-6)) == (2, 0, 4, 2)
 
@@ -59,3 +67,16 @@ def test_warming_up_measures_what_caching_costs() -> None:
     warm_up(served, OnnxDevice())
     assert served.cache_row_s > 0.0
     assert measure_cache_row(served) > 0.0
+
+
+def test_measuring_what_caching_costs_needs_no_memory_for_many_large_rows() -> None:
+    served, _ = serve(None, 0.0)
+    facts = served.manifest.model_dump()
+    facts["inputs"] = [{"name": "x", "datatype": "FP64", "shape": [-1, 2**21]}]
+    served.manifest = Manifest.model_validate(facts)
+    tracemalloc.start()
+    try:
+        assert measure_cache_row(served) > 0.0
+        assert tracemalloc.get_traced_memory()[1] < 2**26  # of rows of 16 MiB
+    finally:
+        tracemalloc.stop()

@@ -50,6 +50,18 @@ def test_thresholds_times_and_joules_are_told(tmp_path: Path) -> None:
     play(script, load(write_route, tmp_path), metrics=metrics)
 
 
+def test_a_row_that_costs_less_than_caching_it_uses_no_cache() -> None:
+    served = serve_toy(ToyStage("only", lambda x: final(x, "only")))
+    served.cache_row_s = 5e-6
+    served.entry.row_cost.observe(100_000, 0.1)
+
+    async def script(scene: Scene) -> None:
+        facts = await scene.explain(TOY, content=toy(3))
+        assert facts["cache"] == {"state": "not used", "tier": None, "stored": False}
+
+    play(script, served)
+
+
 def test_a_row_that_joins_an_identical_one_is_told_so() -> None:
     gate = threading.Event()
     light, large = cascade(gate)

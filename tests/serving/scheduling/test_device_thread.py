@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from core.devices.onnx import OnnxDevice
+from core.devices.torch import TorchDevice
 from core.errors import StageFailed
 from core.messages import Batch, Step
 from serving.engine.engine import Engine
@@ -83,6 +85,21 @@ def test_a_stage_that_panics_fails_its_row_and_the_thread_goes_on() -> None:
         assert (await engine.answer(ask(2))).answers[0].outcome.exit == "only"
 
     with_engine(use, serve_toy(ToyStage("only", step)))
+
+
+def test_a_faulty_row_fails_alone_whatever_arrays_its_runtime_has() -> None:
+    """Numpy can read neither tensors of this type nor those on a GPU."""
+
+    def step(value: float) -> Step:
+        if value == 13:
+            raise ValueError("a row that no stage can run")
+        return final(value, "only")
+
+    lane = serve_toy(ToyStage("only", step)).entry
+    column = torch.tensor([1.0, 13.0, 2.0], dtype=torch.bfloat16)
+    block = Block(lane, None, range(3), {"x": column}, {}, None, 0.0, 0.0)
+    steps = list(run_batch(TorchDevice(), lane, [block]))
+    assert [step.answer is None for step in steps] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cache.local_cache import LocalCache
 from core.devices.onnx import OnnxDevice
+from monitoring.access_log import AccessLog
 from monitoring.metrics.collector import Metrics
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from routes.loading import LoadedRoute, load_route
@@ -64,13 +65,14 @@ def play(
     tracing: Tracing = NO_TRACING,
     metrics: Metrics | None = None,
     settings: EngineSettings = EngineSettings(),  # noqa: B008
+    access: AccessLog | None = None,
     **server: Any,
 ) -> None:
     async def main() -> None:
         counts = metrics or Metrics()
         served = [serve(one, counts) if isinstance(one, LoadedRoute) else one for one in routes]
         engine = Engine(Catalog(served), settings, LocalCache(1 << 20), OnnxDevice())
-        endpoint = HttpEndpoint(engine, ServerSettings(**server), counts, tracing)
+        endpoint = HttpEndpoint(engine, ServerSettings(**server), counts, tracing, access=access)
         transport = httpx.ASGITransport(AsgiApplication(endpoint))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
@@ -113,6 +115,6 @@ def write_binary(picture: Bytes, **parameters: Any) -> dict[str, Any]:
     return {"content": header + picture.tobytes(), "headers": headers}
 
 
-def toy(value: float, **parameters: Any) -> bytes:
-    tensor = {"name": "x", "datatype": "FP64", "shape": [1], "data": [value]}
+def toy(*values: float, **parameters: Any) -> bytes:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [len(values)], "data": values}
     return orjson.dumps({"inputs": [tensor], "parameters": parameters})

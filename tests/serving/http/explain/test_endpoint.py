@@ -1,6 +1,7 @@
 """The explain endpoint: every kind of route, the ways in which a row stops, and what is refused."""
 
 import base64
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from core.devices.onnx import OnnxDevice
 from core.messages import Step
 from harness.tiny_routes import make_pictures, make_poison, write_route
+from monitoring.access_log import AccessLog
+from monitoring.log_lines import find_fields
 from monitoring.metrics.collector import Metrics
 from monitoring.tracing.sampling import Sampling
 from monitoring.tracing.traces import SampledTrace
@@ -212,12 +215,18 @@ def test_several_rows_or_pictures_and_an_unknown_route_are_refused(tmp_path: Pat
 
     async def script(scene: Scene) -> None:
         reply = await scene.client.post(TINY, json=pictures)
-        assert reply.json()["error"] == "inputs: given 2 rows, allowed 1 that is explained"
+        assert reply.json()["error"] == "pictures: given 2, allowed 1"
         assert reply.status_code == 400
+        reply = await scene.client.post(TOY, content=toy(3, 4))
+        assert reply.json()["error"] == "inputs: given 2 rows, allowed 1 that is explained"
         assert (await scene.client.post("/v1/routes/other/explain", content=b"")).status_code == 404
         assert (await scene.client.get(TINY)).status_code == 405
 
-    play(script, load(write_route, tmp_path))
+    play(
+        script,
+        load(write_route, tmp_path),
+        serve_toy(ToyStage("only", lambda x: final(x, "only"))),
+    )
 
 
 def test_a_token_is_needed_here_too() -> None:
@@ -247,6 +256,18 @@ def test_a_sampled_request_is_traced_and_explained_and_others_leave_no_exemplar(
     metrics = Metrics()
     tracing = Sampling(0.0, told.append)
     play(script, serve_toy(*cascade(), metrics=metrics), tracing=tracing, metrics=metrics)
+
+
+def test_the_access_log_says_what_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(scene: Scene) -> None:
+        await scene.explain(TOY, content=toy(3))
+
+    with caplog.at_level(logging.INFO, "sparing.access"):
+        play(script, serve_toy(ToyStage("only", lambda x: final(x, "only"))), access=AccessLog())
+    (record,) = caplog.records
+    fields = find_fields(record)
+    assert (fields["route"], fields["exit"], fields["rows"]) == ("toy", "only", 1)
+    assert "trace_id" not in fields
 
 
 def test_the_task_of_a_route_finds_it_here_too() -> None:

@@ -94,6 +94,16 @@ def test_a_picture_does_not_change_the_answers_of_others_in_its_batch(tmp_path: 
     play(script, route)
 
 
+def test_of_a_long_accept_only_the_beginning_is_read(tmp_path: Path) -> None:
+    route = load(lambda root: write_cbnet(root, draws=True), tmp_path)
+
+    async def script(scene: Scene) -> None:
+        headers = {"Accept": "," * 5000 + "image/png"}
+        await scene.explain(TINY, content=encode(make_pictures(1)[0]), headers=headers)
+
+    play(script, route)
+
+
 @pytest.mark.parametrize("accept", ["image/png, */*", "image/png;q=0, application/*", "*/*", ""])
 def test_a_route_that_draws_nothing_answers_json_where_that_is_accepted(
     accept: str, tmp_path: Path
