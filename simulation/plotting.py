@@ -36,6 +36,8 @@ def plot(summary: Summary, path: Path, title: str) -> None:
     latency.plot(minutes, _list_ms(one.p99_ms for one in buckets), color=_ORANGE, label="p99")
     latency.set_ylabel("latency, ms")
     latency.set_yscale("log")
+    latency.yaxis.set_major_formatter("{x:g}")
+    latency.yaxis.set_minor_formatter("{x:g}")
     latency.legend(frameon=False)
     busy.plot(minutes, [100 * bucket.busy for bucket in buckets], color=_BLUE)
     busy.set_ylabel("busy, %")

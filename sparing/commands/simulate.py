@@ -1,6 +1,7 @@
 """Options of `sparing simulate`."""
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,12 @@ class Scaler(StrEnum):
 class Balancer(StrEnum):
     least_outstanding = "least-outstanding"
     round_robin = "round-robin"
+
+
+def _require_finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"given {value}, allowed a finite number")
+    return value
 
 
 _TRAFFIC, _COSTS, _FLEET = "Traffic", "Costs", "Fleet"
@@ -45,19 +52,23 @@ def simulate(
     speed: Annotated[
         float,
         typer.Option(
-            min=0.001, help="Replay the trace so many times faster.", rich_help_panel=_TRAFFIC
+            callback=_require_finite,
+            min=0.001,
+            help="Replay the trace so many times faster.",
+            rich_help_panel=_TRAFFIC,
         ),
     ] = 1.0,
     drift: Annotated[
         float | None,
         typer.Option(
+            callback=_require_finite,
             min=0.0,
             help="From this second on, --drift-factor times as many rows go on from every stage.",
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     drift_factor: Annotated[
-        float, typer.Option(min=0.0, max=1000.0, rich_help_panel=_TRAFFIC)
+        float, typer.Option(callback=_require_finite, min=0.0, max=1000.0, rich_help_panel=_TRAFFIC)
     ] = 2.0,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed, the same run.", rich_help_panel=_TRAFFIC)
@@ -108,6 +119,7 @@ def simulate(
     hit_rate: Annotated[
         float | None,
         typer.Option(
+            callback=_require_finite,
             min=0.0,
             max=1.0,
             help="Share of requests answered from the cache, of every route.",
@@ -117,6 +129,7 @@ def simulate(
     overhead_ms: Annotated[
         float | None,
         typer.Option(
+            callback=_require_finite,
             min=0.0,
             help="A request's time on the event loop, outside stages.",
             rich_help_panel=_COSTS,
@@ -136,12 +149,20 @@ def simulate(
     ] = None,
     start_s: Annotated[
         float,
-        typer.Option(min=0.0, help="From a pod's creation until ready.", rich_help_panel=_FLEET),
+        typer.Option(
+            callback=_require_finite,
+            min=0.0,
+            help="From a pod's creation until ready.",
+            rich_help_panel=_FLEET,
+        ),
     ] = 10.0,
     drain_s: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Shortest life of a pod that is removed.", rich_help_panel=_FLEET
+            callback=_require_finite,
+            min=0.0,
+            help="Shortest life of a pod that is removed.",
+            rich_help_panel=_FLEET,
         ),
     ] = 5.0,
     scaler: Annotated[
@@ -153,33 +174,67 @@ def simulate(
     target_busy: Annotated[
         float,
         typer.Option(
-            min=0.01, max=1.0, help="Device seconds a second and pod.", rich_help_panel=_SCALING
+            callback=_require_finite,
+            min=0.01,
+            max=1.0,
+            help="Device seconds a second and pod.",
+            rich_help_panel=_SCALING,
         ),
     ] = 0.7,
     target_delay_ms: Annotated[
         float,
-        typer.Option(min=0.001, help="Mean wait in queues, per pod.", rich_help_panel=_SCALING),
+        typer.Option(
+            callback=_require_finite,
+            min=0.001,
+            help="Mean wait in queues, per pod.",
+            rich_help_panel=_SCALING,
+        ),
     ] = 20.0,
     tolerance: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="No change within it of a target.", rich_help_panel=_SCALING
+            callback=_require_finite,
+            min=0.0,
+            max=1.0,
+            help="No change within it of a target.",
+            rich_help_panel=_SCALING,
         ),
     ] = 0.1,
     polling_s: Annotated[
         float,
-        typer.Option(min=0.1, help="Between two decisions.", rich_help_panel=_SCALING),
+        typer.Option(
+            callback=_require_finite,
+            min=0.1,
+            help="Between two decisions.",
+            rich_help_panel=_SCALING,
+        ),
     ] = 15.0,
     metric_window_s: Annotated[
-        float, typer.Option(min=0.1, help="Of the metrics' rates.", rich_help_panel=_SCALING)
+        float,
+        typer.Option(
+            callback=_require_finite,
+            min=0.1,
+            help="Of the metrics' rates.",
+            rich_help_panel=_SCALING,
+        ),
     ] = 60.0,
     up_window_s: Annotated[
         float,
-        typer.Option(min=0.0, help="Stabilisation before growing.", rich_help_panel=_SCALING),
+        typer.Option(
+            callback=_require_finite,
+            min=0.0,
+            help="Stabilisation before growing.",
+            rich_help_panel=_SCALING,
+        ),
     ] = 0.0,
     down_window_s: Annotated[
         float,
-        typer.Option(min=0.0, help="Stabilisation before shrinking.", rich_help_panel=_SCALING),
+        typer.Option(
+            callback=_require_finite,
+            min=0.0,
+            help="Stabilisation before shrinking.",
+            rich_help_panel=_SCALING,
+        ),
     ] = 300.0,
     up_policy: Annotated[
         list[str] | None,
@@ -196,15 +251,18 @@ def simulate(
         ),
     ] = None,
     price_per_pod_hour: Annotated[
-        float | None, typer.Option(min=0.0, rich_help_panel=_MONEY)
+        float | None, typer.Option(callback=_require_finite, min=0.0, rich_help_panel=_MONEY)
     ] = None,
     watts_per_pod: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Whatever the pod does.", rich_help_panel=_MONEY),
+        typer.Option(
+            callback=_require_finite, min=0.0, help="Whatever the pod does.", rich_help_panel=_MONEY
+        ),
     ] = None,
     busy_watts: Annotated[
         float,
         typer.Option(
+            callback=_require_finite,
             min=0.0,
             help="More while its device runs, as energy.model.busy_core_w of a server; needs "
             "--watts-per-pod.",

@@ -81,6 +81,7 @@ def server(models: Path) -> Iterator[LiveServer]:
         (["train", "cbnet"], ["sparing train cbnet --data mnist", "--runs", "sparing compare"]),
         (["train", "exits"], ["sparing train exits --data mnist --net lenet", "--frozen"]),
         (["bench"], ["sparing bench serving"]),
+        (["simulate"], ["sparing simulate --trace day.csv", "--drift", "--price-per-pod-hour"]),
         (
             ["compare"],
             ["sparing compare --data mnist --only measure", "--seeds", "docs/reports/cbnet.md"],
