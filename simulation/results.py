@@ -143,7 +143,8 @@ def _covered_until(events: Floats, edges: Floats) -> Floats:
     """Return for each edge the sum of the seconds since all events before it."""
     before = np.searchsorted(events, edges)
     sums = np.concatenate([[0.0], np.cumsum(events)])
-    return before * edges - sums[before]
+    covered: Floats = before * edges - sums[before]
+    return covered
 
 
 def count_most(spans: Iterable[Sequence[float]]) -> int:

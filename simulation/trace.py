@@ -35,8 +35,9 @@ def read_trace(path: Path) -> Floats:
         raise ValueError(f"{path}: not a CSV file ({error})") from error
     if not times:
         raise ValueError(f"{path}: has no arrival times")
-    found = np.array(times)
-    return found - found[0]
+    found: Floats = np.array(times)
+    found -= found[0]
+    return found
 
 
 def expand(times_s: Floats, requests_per_row: int, speed: float, seed: int) -> Floats:

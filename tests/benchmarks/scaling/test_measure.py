@@ -17,7 +17,7 @@ from benchmarks.scaling.measure import (
     predict,
     replay,
 )
-from harness.results import Results
+from harness.results import Results, Sample
 from harness.servers import run_servers
 from harness.services.haproxy_server import HaproxyServer
 from simulation.costs import Costs, RouteCosts, StageCosts
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def measured(p99: float = 1.1, replicas: int = 1) -> Results:
-    samples = []
+    samples: list[Sample] = []
     for case in CASES:
         samples += list_samples(case, 0, 100.0, Figures(1.0, 10.0, 0.5, 1.0, 1))
         ours = Figures(1.0, 10.0 * p99, 0.5, 1.0, replicas)
@@ -57,10 +57,10 @@ def test_a_process_does_what_its_device_or_its_event_loop_can() -> None:
 
 def test_the_autoscaler_judges_the_same_figures_of_both() -> None:
     found = judge(np.array([0.001, 0.003]), [0.9, 0.9], [0.001, 0.003])
-    assert found == Figures(2.0, pytest.approx(2.98), 0.9, pytest.approx(2.0), 3)
+    assert found == pytest.approx(Figures(2.0, 2.98, 0.9, 2.0, 3))
     costs = Costs((RouteCosts("a", (StageCosts("s", 10.0, 10.0, 1),)),))
     ours = predict(costs, np.arange(1, 101) / 100.0, 2, 1)
-    assert (ours.p99_ms, ours.busy) == (pytest.approx(10.0), pytest.approx(0.5))
+    assert [ours.p99_ms, ours.busy] == pytest.approx([10.0, 0.5])
 
 
 @pytest.mark.skipif(
