@@ -1,7 +1,9 @@
 """Arrival times of requests: a CSV file, and what to make of each of its rows.
 
 Rows of one timestamp, and the requests that one row stands for, are spread evenly at random up to
-the next timestamp: many traces have coarse clocks, and one recorded caller may stand for many.
+the next timestamp: many traces have coarse clocks, and one recorded caller may stand for many. That
+keeps every burst of the trace. With a time to spread over instead, requests of many independent
+callers keep only the trace's rate over that time.
 """
 
 import csv
@@ -40,9 +42,12 @@ def read_trace(path: Path) -> Floats:
     return found
 
 
-def expand(times_s: Floats, requests_per_row: int, speed: float, seed: int) -> Floats:
+def expand(
+    times_s: Floats, requests_per_row: int, speed: float, seed: int, spread_s: float | None = None
+) -> Floats:
     """Return sorted arrival times of `requests_per_row` requests for each row, `speed` times
-    faster, shape [N * requests_per_row]. Raises ValueError if there would be too many.
+    faster, shape [N * requests_per_row]; with `spread_s`, at random within so many seconds after
+    the row. Raises ValueError if there would be too many.
     """
     requests = len(times_s) * requests_per_row
     if requests > MAX_REQUESTS:
@@ -54,7 +59,10 @@ def expand(times_s: Floats, requests_per_row: int, speed: float, seed: int) -> F
     gaps = np.diff(starts)
     gaps = np.append(gaps, gaps.mean() if len(gaps) else 0.0)
     places = np.random.default_rng([seed, 0]).random(requests)
-    places[np.repeat(counts == 1, counts)] = 0.0  # alone at its time: exactly there
+    if spread_s is None:
+        places[np.repeat(counts == 1, counts)] = 0.0  # alone at its time: exactly there
+    else:
+        gaps = np.full(len(starts), spread_s)
     spread = np.repeat(starts, counts) + places * np.repeat(gaps, counts)
     return np.sort(spread)
 

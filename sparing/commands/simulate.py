@@ -49,6 +49,16 @@ def simulate(
             rich_help_panel=_TRAFFIC,
         ),
     ] = 1,
+    spread_s: Annotated[
+        float | None,
+        typer.Option(
+            callback=_require_finite,
+            min=0.0,
+            help="Spread a row's requests over so many seconds instead, as those of independent "
+            "callers: smoother than the trace.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     speed: Annotated[
         float,
         typer.Option(
@@ -290,8 +300,8 @@ def simulate(
     [bold]sparing simulate --trace day.csv --url http://127.0.0.1:3000 --route fashion-mnist
     --save-costs costs.json[/]  with the costs of a running server, kept for later
 
-    [bold]sparing simulate --trace day.csv --costs costs.json --requests-per-row 400
-    --price-per-pod-hour 0.08 --plot day.png[/]  the same callers 400 times, with a price
+    [bold]sparing simulate --trace day.csv --costs costs.json --requests-per-row 100
+    --spread-s 10 --price-per-pod-hour 0.08 --plot day.png[/]  100 times the callers, with a price
 
     [bold]sparing simulate --trace day.csv --costs costs.json --drift 1800[/]  what if
     inputs become harder after half an hour
@@ -358,7 +368,7 @@ def simulate(
             overhead_s=known.overhead_ms / 1e3,
             network_s=known.network_ms / 1e3,
         )
-        arrivals_s = expand(read_trace(trace), requests_per_row, speed, seed)
+        arrivals_s = expand(read_trace(trace), requests_per_row, speed, seed, spread_s)
         drifting = None if drift is None else Drift(drift, drift_factor)
         run = run_fleet(make_workload(known, arrivals_s, seed, drifting), plan)
         summary = summarise(run, Prices(price_per_pod_hour, watts_per_pod, busy_watts), buckets)

@@ -72,6 +72,14 @@ def test_a_row_stands_for_many_requests_in_its_gap() -> None:
     assert not np.array_equal(found, expand(times_s, 1000, 2.0, seed=2))
 
 
+def test_independent_callers_spread_over_a_time_of_their_own() -> None:
+    found = expand(np.array([0.0, 1.0, 1.5]), 1000, 1.0, seed=1, spread_s=10.0)
+    assert len(found) == 3000
+    assert 11.0 < found[-1] < 11.5
+    assert np.count_nonzero(found < 1.0) == pytest.approx(100, abs=40)
+    assert np.all((expand(np.zeros(5), 1, 1.0, seed=1, spread_s=10.0)) > 0.0)
+
+
 def test_one_single_time_is_a_burst() -> None:
     assert expand(np.zeros(1), 3, 1.0, seed=1).tolist() == [0.0, 0.0, 0.0]
 
