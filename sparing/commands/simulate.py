@@ -78,7 +78,14 @@ def simulate(
         ),
     ] = None,
     drift_factor: Annotated[
-        float, typer.Option(callback=_require_finite, min=0.0, max=1000.0, rich_help_panel=_TRAFFIC)
+        float,
+        typer.Option(
+            callback=_require_finite,
+            min=0.0,
+            max=1000.0,
+            help="How many times as many.",
+            rich_help_panel=_TRAFFIC,
+        ),
     ] = 2.0,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed, the same run.", rich_help_panel=_TRAFFIC)
@@ -146,7 +153,7 @@ def simulate(
         ),
     ] = None,
     balancer: Annotated[
-        Balancer, typer.Option(rich_help_panel=_FLEET)
+        Balancer, typer.Option(help="How a ready pod is chosen.", rich_help_panel=_FLEET)
     ] = Balancer.least_outstanding,
     replicas: Annotated[
         int | None,
@@ -179,8 +186,12 @@ def simulate(
         Scaler,
         typer.Option(help="none keeps --replicas pods.", rich_help_panel=_SCALING),
     ] = Scaler.keda,
-    min_replicas: Annotated[int, typer.Option(min=1, max=10_000, rich_help_panel=_SCALING)] = 2,
-    max_replicas: Annotated[int, typer.Option(min=1, max=10_000, rich_help_panel=_SCALING)] = 10,
+    min_replicas: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Fewest pods.", rich_help_panel=_SCALING)
+    ] = 2,
+    max_replicas: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Most pods.", rich_help_panel=_SCALING)
+    ] = 10,
     target_busy: Annotated[
         float,
         typer.Option(
@@ -261,7 +272,10 @@ def simulate(
         ),
     ] = None,
     price_per_pod_hour: Annotated[
-        float | None, typer.Option(callback=_require_finite, min=0.0, rich_help_panel=_MONEY)
+        float | None,
+        typer.Option(
+            callback=_require_finite, min=0.0, help="In any currency.", rich_help_panel=_MONEY
+        ),
     ] = None,
     watts_per_pod: Annotated[
         float | None,
