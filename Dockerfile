@@ -36,6 +36,7 @@ COPY cache/ cache/
 COPY monitoring/ monitoring/
 COPY routes/ routes/
 COPY serving/ serving/
+COPY simulation/ simulation/
 COPY training/ training/
 COPY sparing/ sparing/
 RUN /opt/sparing/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .

@@ -104,6 +104,7 @@ servers:
 	@missing=; \
 	command -v redis-server > /dev/null || missing="$$missing redis-server"; \
 	command -v prometheus > /dev/null && command -v promtool > /dev/null || missing="$$missing prometheus"; \
+	command -v haproxy > /dev/null || missing="$$missing haproxy"; \
 	command -v amtool > /dev/null || missing="$$missing prometheus-alertmanager"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "energy": "benchmarks.energy",
     "tracing": "benchmarks.tracing",
     "exits": "benchmarks.exits",
+    "scaling": "benchmarks.scaling",
 }
 
 

@@ -22,6 +22,7 @@ from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
 from sparing.commands.settings import settings as print_settings
+from sparing.commands.simulate import simulate
 from sparing.commands.train_acm import train_acm
 from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("settings")(print_settings)
+app.command("simulate")(simulate)
 app.add_typer(
     meter,
     name="meter",

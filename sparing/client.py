@@ -10,8 +10,10 @@ from sparing.failure import Failure
 REQUEST_TIMEOUT_S = 60.0  # for the reply; the server enforces the request's own deadline
 
 
-def request_json(url: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
-    """Send GET, or POST if there is a body, and return the decoded JSON.
+def request_json(
+    url: str, path: str, body: bytes | None = None, content_type: str = "", token: str = ""
+) -> Any:
+    """Send GET, or POST if there is a body, and return the decoded JSON. `token` is a bearer token.
 
     Raises Failure if the URL is wrong, the server cannot be reached, the status is not 200 or the
     reply is not JSON.
@@ -25,6 +27,7 @@ def request_json(url: str, path: str, body: bytes | None = None, content_type: s
     except ValueError as error:
         raise Failure(f"--url: given {url!r}: {error}", exit_code=2) from error
     headers = {"Content-Type": content_type} if body is not None else {}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
     try:
         connection.request(
             "GET" if body is None else "POST", server.path.rstrip("/") + path, body, headers

@@ -83,6 +83,7 @@ def server(models: Path) -> Iterator[LiveServer]:
         (["train", "vit"], ["sparing train vit --taught-by models/fashion-mnist-large/1"]),
         (["train", "acm"], ["sparing train acm --teacher runs/acm", "--beta", "--shared-gate"]),
         (["bench"], ["sparing bench serving"]),
+        (["simulate"], ["sparing simulate --trace day.csv", "--drift", "--price-per-pod-hour"]),
         (
             ["compare"],
             ["sparing compare --data mnist --only measure", "--seeds", "docs/reports/cbnet.md"],
