@@ -42,7 +42,7 @@ class RouteMetrics(Protocol):
         """Count rows that continue from this stage to another one."""
 
     def count_cost(self, exit: str, device_s: float, macs: int) -> None:
-        """Count the device time in seconds and the MACs of a row that ended."""
+        """Count the device time in seconds and the MACs of rows that ended."""
 
     def add_exemplar(self, exit: str, latency_s: float, trace: str) -> None:
         """Link a counted row to its trace, which shows where its time went."""

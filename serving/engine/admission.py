@@ -67,7 +67,7 @@ class Admission:
         """Return the rows' cache keys; all None for a request whose answers must not be cached, or
         whose rows cost less than caching them.
         """
-        if request.no_cache:
+        if request.no_cache or not served.is_cached:
             return [None] * rows
         if served.is_cheap():
             self.skipped_rows += rows if served.is_cached else 0

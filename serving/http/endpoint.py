@@ -202,9 +202,13 @@ class HttpEndpoint:
             served = self._engine.resolve(target.route, target.version)
             length = headers.get(b"inference-header-content-length")
             known = self._headers.find(body, length, served.manifest, target)
-            if known and known.row and not trace.is_recording and not served.is_cheap():
+            if known is None:
+                parsed = self._headers.read(body, length, served.manifest, target, caller)
+            elif known.row and served.is_cached and not (trace.is_recording or served.is_cheap()):
                 return self._begin_row(known, known.row, served, body, caller)
-            request = self._admit(target, headers, body, caller, trace)
+            else:
+                parsed = read_again(known, body, caller)
+            request = self._admit(parsed, trace)
         except Exception as error:
             return self._fail(target.route, error, trace)
         reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
@@ -306,16 +310,7 @@ class HttpEndpoint:
     def draining(self) -> bool:
         return self._engine.draining
 
-    def _admit(
-        self, target: Target, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
-    ) -> AdmittedRequest:
-        served = self._engine.resolve(target.route, target.version)
-        length = headers.get(b"inference-header-content-length")
-        known = self._headers.find(body, length, served.manifest, target)
-        if known is None:
-            parsed = self._headers.read(body, length, served.manifest, target, caller)
-        else:
-            parsed = read_again(known, body, caller)
+    def _admit(self, parsed: ParsedRequest, trace: Trace) -> AdmittedRequest:
         admitted = self._engine.admit(parsed.request)
         return AdmittedRequest(parsed, follow(trace, admitted) if trace.is_recording else admitted)
 
@@ -365,7 +360,11 @@ class HttpEndpoint:
                         self._answer_long(http_request, body, trace)
                     )
                 else:
-                    parsed, admitted = self._admit(target, headers, body, caller, trace)
+                    manifest = self._engine.resolve(target.route, target.version).manifest
+                    length = headers.get(b"inference-header-content-length")
+                    parsed, admitted = self._admit(
+                        self._headers.read(body, length, manifest, target, caller), trace
+                    )
                     reply = await client.attend(self._engine.answer(parsed.request, admitted))
                 trace.begin_span()
                 head, answer = self._headers.write(reply, admitted.served.manifest, parsed)

@@ -74,19 +74,23 @@ def find_over_budget(block: Block, lane: Lane) -> Sequence[tuple[Waiter, Sequenc
 
 
 def spend(block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
-    """Count the cost of rows that ended, under the exits that answered."""
+    """Count the cost of rows that ended, under the exits that answered; together those of one
+    exit.
+    """
     device_s, macs = block.device_s, block.macs
     if isinstance(device_s, float) and device_s == 0.0:
         return
     metrics, rows = block.lane.metrics, len(block)
-    uniform = isinstance(device_s, float) and isinstance(macs, int)
-    if outcomes is None or (uniform and (rows == 1 or isinstance(outcomes.exits, int))):
+    if outcomes is None or rows == 1 or isinstance(outcomes.exits, int):
         exit = FAILED if outcomes is None else outcomes.exit(at[0])
         metrics.count_cost(exit, _total(device_s, rows), int(_total(macs, rows)))
         return
-    by_row_s, by_row = np.broadcast_to(device_s, rows), np.broadcast_to(macs, rows)
-    for place, seconds, row_macs in zip(at, by_row_s.tolist(), by_row.tolist(), strict=True):
-        metrics.count_cost(outcomes.exit(place), seconds, row_macs)
+    exits = outcomes.exits[at[0] : at[0] + rows] if isinstance(at, range) else outcomes.exits[at]
+    seconds = np.bincount(exits, np.broadcast_to(device_s, rows))
+    exit_macs = np.bincount(exits, np.broadcast_to(macs, rows))  # exact up to 2**53
+    for exit_index in np.flatnonzero(np.bincount(exits)).tolist():
+        name = outcomes.names[exit_index]
+        metrics.count_cost(name, float(seconds[exit_index]), int(exit_macs[exit_index]))
 
 
 def _total(values: "float | np.ndarray", rows: int) -> float:
