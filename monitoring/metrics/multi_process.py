@@ -22,6 +22,8 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_cache_remote_breaker_open": max,  # 1 where it is open in any process
     "sparing_cache_remote_key_seconds": _largest_known,  # where lookups are slowest
     "sparing_route_info": max,
+    "sparing_rollout_info": max,
+    "sparing_rollout_share": max,
     "sparing_energy_degraded": max,
     "sparing_carbon_intensity_grams_per_kwh": max,
     "sparing_cache_perceptual_off": max,  # each has its own audits: not a version for each process

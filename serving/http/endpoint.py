@@ -15,11 +15,11 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
-from core.messages import Reply
+from core.messages import Reply, Request
 from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
-from serving.callers import UNKNOWN, Caller, Callers
+from serving.callers import ROLLOUT_KEY, UNKNOWN, Caller, Callers, use_rollout_key
 from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
@@ -62,6 +62,8 @@ _CLIENT_GONE = 499  # in the access log, as other servers write it
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
 _ENDED = "server: it shuts down, and the answer was not ready in time"
 _log = logging.getLogger("sparing.http")
+
+_Asked = tuple[str, str | None, str]  # route, version and the key by which a rollout chooses
 
 
 class AdmittedRequest(NamedTuple):
@@ -187,6 +189,7 @@ class HttpEndpoint:
         headers = dict(incoming.headers)
         try:
             caller = self._callers.find(incoming.headers, incoming.address)
+            caller = use_rollout_key(caller, headers.get(ROLLOUT_KEY))
             self._bodies.check_headers(headers, caller.name)
         except SparingError:
             return None
@@ -198,15 +201,16 @@ class HttpEndpoint:
         """
         target, headers, _, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
+        key = caller.rollout_key or caller.name
         try:
-            served = self._engine.resolve(target.route, target.version)
+            served = self._engine.resolve(target.route, target.version, key)
             length = headers.get(b"inference-header-content-length")
             known = self._headers.find(body, length, served.manifest, target)
             if known and known.row and not trace.is_recording and not served.is_cheap():
                 return self._begin_row(known, known.row, served, body, caller)
             request = self._admit(target, headers, body, caller, trace)
         except Exception as error:
-            return self._fail(target.route, error, trace)
+            return self._fail((target.route, target.version, key), error, trace)
         reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
         return request if reply is None else self._write(request, reply)
 
@@ -233,6 +237,8 @@ class HttpEndpoint:
             answer = self._headers.write(reply, served.manifest, known.parsed)
             row.keep_reply(packed, source, *answer)
         self._metrics.count_request(served.name, "ok")
+        if (catalog := self._engine.catalog).has_rollouts:
+            catalog.count_result(*_find_asked(known.parsed.request, caller), "ok")
         return 200, *answer
 
     def submit(
@@ -249,7 +255,7 @@ class HttpEndpoint:
             return BegunCall(request, body, self._engine.submit(parsed.request, admitted, done))
         except Exception as error:
             self._bodies.give_back(body, caller)
-            return self._fail(parsed.request.route, error, admitted.trace)
+            return self._fail(_find_asked(parsed.request), error, admitted.trace)
 
     def finish(self, begun: BegunCall) -> Refusal:
         """Return the response to a call that is over."""
@@ -278,14 +284,18 @@ class HttpEndpoint:
             reply = found if isinstance(found, Reply) else self._engine.result(found)
             headers, answer = self._headers.write(reply, admitted.served.manifest, parsed)
         except Exception as error:
-            return self._fail(parsed.request.route, error, admitted.trace)
+            return self._fail(_find_asked(parsed.request), error, admitted.trace)
         self._metrics.count_request(reply.route, "ok")
+        if (catalog := self._engine.catalog).has_rollouts:
+            catalog.count_result(*_find_asked(parsed.request), "ok")
         if admitted.trace.is_recording:
             end_answered(admitted, (reply,))
         return 200, headers, answer
 
-    def _fail(self, route: str, error: Exception, trace: Trace) -> Refusal:
-        count_failure(self._metrics, route, error, trace)
+    def _fail(self, asked: _Asked, error: Exception, trace: Trace) -> Refusal:
+        route = asked[0]
+        result = count_failure(self._metrics, route, error, trace)
+        self._engine.catalog.count_result(*asked, result)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
@@ -309,7 +319,8 @@ class HttpEndpoint:
     def _admit(
         self, target: Target, headers: HeaderMap, body: bytes, caller: Caller, trace: Trace
     ) -> AdmittedRequest:
-        served = self._engine.resolve(target.route, target.version)
+        key = caller.rollout_key or caller.name
+        served = self._engine.resolve(target.route, target.version, key)
         length = headers.get(b"inference-header-content-length")
         known = self._headers.find(body, length, served.manifest, target)
         if known is None:
@@ -335,7 +346,9 @@ class HttpEndpoint:
         endpoint = self._endpoints[target.endpoint]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        return endpoint, HttpRequest(target, dict(headers), client, query, caller)
+        given = dict(headers)
+        caller = use_rollout_key(caller, given.get(ROLLOUT_KEY))
+        return endpoint, HttpRequest(target, given, client, query, caller)
 
     def _find(self, path: str) -> Target:
         """Parse a path, and remember it if its route is served."""
@@ -355,6 +368,7 @@ class HttpEndpoint:
     async def _infer(self, http_request: HttpRequest) -> Response:
         target, headers, client, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
+        key = caller.rollout_key or caller.name
         try:
             body = await self._bodies.read(
                 headers, client.receive, caller.name, self._limit_body(target)
@@ -372,9 +386,11 @@ class HttpEndpoint:
             finally:
                 self._bodies.give_back(body, caller.name)
         except Exception as error:
-            count_failure(self._metrics, target.route, error, trace)
+            result = count_failure(self._metrics, target.route, error, trace)
+            self._engine.catalog.count_result(target.route, target.version, key, result)
             raise
         self._metrics.count_request(reply.route, "ok")
+        self._engine.catalog.count_result(target.route, target.version, key, "ok")
         end_answered(admitted, (reply,))
         return 200, head, answer
 
@@ -393,7 +409,8 @@ class HttpEndpoint:
     ) -> tuple[AdmittedRequest, Reply]:
         """Do what `_admit` does and answer, with the body parsed in a thread."""
         target, caller = http_request.target, http_request.caller
-        manifest = self._engine.resolve(target.route, target.version).manifest
+        key = caller.rollout_key or caller.name
+        manifest = self._engine.resolve(target.route, target.version, key).manifest
         length = http_request.headers.get(b"inference-header-content-length")
         arrived = time.monotonic()
         parsed = await self._offload.run(
@@ -404,7 +421,15 @@ class HttpEndpoint:
             deadline=None if timeout_s is None else arrived + timeout_s,
             tenant=caller.tenant,
             caller=caller.name,
+            rollout_key=caller.rollout_key,
         )
         parsed = parsed._replace(request=request)
         admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
         return admitted_request, await self._engine.answer(request, admitted_request.admitted)
+
+
+def _find_asked(request: Request, caller: Caller = UNKNOWN) -> _Asked:
+    """Return what a request asked for, as its caller if it is only an example of that request."""
+    if caller is not UNKNOWN:
+        return request.route, request.version, caller.rollout_key or caller.name
+    return request.route, request.version, request.rollout_key or request.caller
