@@ -1,14 +1,11 @@
 """Options of `sparing rollout`."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from sparing.failure import Failure
 from sparing.rollout.comparing import Check, Limits, compare, judge
@@ -20,6 +17,17 @@ UNDECIDED, WORSE = 3, 4  # exit codes
 _LIMITS, _PACE = Limits(), Pace()
 
 rollout = typer.Typer(no_args_is_help=True)
+
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--models",
+        help="A model directory; may be repeated. [dim]Default: from the settings, else models.[/]",
+    ),
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="Read settings from this TOML file.")
+]
 
 Server = Annotated[
     list[str] | None,
@@ -47,16 +55,6 @@ MaxMoreJoules = Annotated[
 def _options(
     context: typer.Context,
     route: Annotated[str, typer.Argument(help="The route, as its folder is named.")],
-    models: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--models",
-            help="A model directory; may be repeated. [dim]Default: from the settings.[/]",
-        ),
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", help="Read settings from this TOML file.")
-    ] = None,
 ) -> None:
     """Give a new version of a route to a share of the callers, and compare.
 
@@ -70,10 +68,7 @@ def _options(
     [bold]sparing rollout tiny start --watch --server http://127.0.0.1:3000[/]
     1, 5, 25 and 100 %, while the comparison holds
     """
-    from sparing.options import choose_settings
-
-    roots = choose_settings(settings, models=models).routes.directories
-    context.obj = RouteFolder(roots, route)
+    context.obj = route
 
 
 @rollout.command()
@@ -96,6 +91,8 @@ def start(
             help="The present version. [dim]Default: as before, else the second newest.[/]"
         ),
     ] = None,
+    models: Models = None,
+    settings: SettingsFile = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Raise the share while the comparison holds; else roll back."),
@@ -121,7 +118,7 @@ def start(
     Begin before the new version is copied into the folder: without a rollout, the
     newest version answers every caller at once.
     """
-    folder: RouteFolder = context.obj
+    folder = _open_folder(context, models, settings)
     look = _find_look(folder.route, server, prometheus, "1h", token) if watch else None
     plan = folder.begin(stable, canary, share)
     print(f"{folder.file}: {plan.share:.4g} of the callers get version {plan.canary}")
@@ -145,6 +142,8 @@ def start(
 @rollout.command()
 def status(
     context: typer.Context,
+    models: Models = None,
+    settings: SettingsFile = None,
     server: Server = None,
     prometheus: Prometheus = None,
     since: Since = "30m",
@@ -157,7 +156,7 @@ def status(
 
     Exit codes: 0 the comparison holds, 3 it is undecided, 4 the canary is worse.
     """
-    folder: RouteFolder = context.obj
+    folder = _open_folder(context, models, settings)
     plan = folder.read()
     if plan is None:
         print(f"{folder.route}: no rollout; the newest of {folder.versions()} answers")
@@ -178,6 +177,8 @@ def status(
 @rollout.command()
 def promote(
     context: typer.Context,
+    models: Models = None,
+    settings: SettingsFile = None,
     server: Server = None,
     prometheus: Prometheus = None,
     since: Since = "30m",
@@ -196,7 +197,7 @@ def promote(
     """
     from routes.rollouts import RolloutPlan
 
-    folder: RouteFolder = context.obj
+    folder = _open_folder(context, models, settings)
     plan = folder.running()
     if plan.canary not in folder.versions():
         raise Failure(f"{folder.path} has no version {plan.canary}")
@@ -213,14 +214,23 @@ def promote(
 
 
 @rollout.command()
-def rollback(context: typer.Context) -> None:
+def rollback(context: typer.Context, models: Models = None, settings: SettingsFile = None) -> None:
     """Give the stable version to every caller again, and keep it there."""
     from routes.rollouts import RolloutPlan
 
-    folder: RouteFolder = context.obj
+    folder = _open_folder(context, models, settings)
     plan = folder.running()
     folder.write(RolloutPlan(plan.stable))
     print(f"{folder.file}: version {plan.stable} answers every caller")
+
+
+def _open_folder(
+    context: typer.Context, models: list[Path] | None, settings: Path | None
+) -> RouteFolder:
+    from sparing.options import choose_settings
+
+    route: str = context.obj
+    return RouteFolder(choose_settings(settings, models=models).routes.directories, route)
 
 
 def _find_look(
@@ -248,10 +258,8 @@ def _show(look: Look, limits: Limits) -> str:
 
 
 def _say(sentence: str, checks: Sequence[Check]) -> None:
-    if checks:
-        table = Table("", "stable", "canary", "p (worse)", "verdict", "")
-        for one in checks:
-            table.add_row(one.name, one.stable, one.canary, f"{one.p:.2g}", one.verdict, one.why)
-        Console().print(table)
-    print(sentence)
-    sys.stdout.flush()
+    for one in checks:
+        why = f" ({one.why})" if one.why else ""
+        print(f"  {one.name}: {one.verdict}{why}; p of worse {one.p:.2g}")
+        print(f"    stable {one.stable}; canary {one.canary}")
+    print(sentence, flush=True)
