@@ -18,14 +18,14 @@ def sample(
     joules: Sequence[int] = (),
     **failed: int,
 ) -> Sample:
+    results = {"ok": ok, **failed}
+    return Sample(results, make_buckets(times), make_buckets(joules), rows=sum(times))
+
+
+def make_buckets(counts: Sequence[int]) -> Buckets:
     middles = (0.0005, 0.005, 0.05, 0.5)
-    buckets = [
-        Buckets(BOUNDS, counts, sum(a * b for a, b in zip(counts, middles, strict=True)))
-        if counts
-        else Buckets()
-        for counts in (times, joules)
-    ]
-    return Sample({"ok": ok, **failed}, *buckets, rows=sum(times), macs=0.0)
+    total = sum(a * b for a, b in zip(counts, middles, strict=False))
+    return Buckets(BOUNDS, counts, total) if counts else Buckets()
 
 
 def run(stable: Sample, canary: Sample) -> tuple[str, dict[str, Check]]:
