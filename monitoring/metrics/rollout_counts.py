@@ -14,6 +14,8 @@ from core.messages import RowAnswers
 from monitoring.metrics.counts import SECONDS, Histogram
 from monitoring.metrics.snapshot import Family
 
+PREFIX = "sparing_rollout_"
+SHARE = f"{PREFIX}share"
 JOULES = tuple(scale * 10.0**power for power in range(-6, 3) for scale in (1, 2, 5))
 
 
@@ -63,9 +65,7 @@ def make_families(rollouts: Iterable[RolloutState]) -> list[Family]:
     if not states:
         return []
     labels = ("route", "role")
-    share = Family(
-        "sparing_rollout_share", "gauge", "Share of callers that get the canary.", ("route",)
-    )
+    share = Family(SHARE, "gauge", "Share of callers that get the canary.", ("route",))
     info = Family(
         "sparing_rollout_info", "gauge", "Always 1; the version of each role.", (*labels, "version")
     )
