@@ -371,10 +371,10 @@ class HttpEndpoint:
         key = caller.rollout_key or caller.name
         try:
             body = await self._bodies.read(
-                headers, client.receive, caller.name, self._limit_body(target)
+                headers, client.receive, caller.name, self._limit_body(target, key)
             )
             try:
-                if len(body) > LARGE_BYTES and self._is_long(target, headers):
+                if len(body) > LARGE_BYTES and self._is_long(target, headers, key):
                     (parsed, admitted), reply = await client.attend(
                         self._answer_long(http_request, body, trace)
                     )
@@ -394,14 +394,14 @@ class HttpEndpoint:
         end_answered(admitted, (reply,))
         return 200, head, answer
 
-    def _limit_body(self, target: Target) -> int:
-        served = self._engine.resolve(target.route, target.version)
+    def _limit_body(self, target: Target, key: str) -> int:
+        served = self._engine.resolve(target.route, target.version, key)
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
-    def _is_long(self, target: Target, headers: HeaderMap) -> bool:
+    def _is_long(self, target: Target, headers: HeaderMap, key: str) -> bool:
         """Return whether a large body takes long to parse: not if it consists of raw numbers."""
         length = headers.get(b"inference-header-content-length")
-        manifest = self._engine.resolve(target.route, target.version).manifest
+        manifest = self._engine.resolve(target.route, target.version, key).manifest
         return length is None or len(length) > 4 or takes_text(manifest)
 
     async def _answer_long(

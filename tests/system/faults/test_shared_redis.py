@@ -160,6 +160,15 @@ def count_hits(server: LiveServer) -> float:
     return server.metric("sparing_cache_remote_hits_total")
 
 
+def wait_for_more_hits(servers: Sequence[LiveServer], before: Sequence[float]) -> None:
+    """Wait until every server has found more answers in Redis than before."""
+
+    def has_more() -> bool:
+        return all(count_hits(one) > hits for one, hits in zip(servers, before, strict=True))
+
+    wait_until(has_more, "nothing is found in Redis")
+
+
 def test_no_request_fails_while_a_replica_takes_over_and_hits_return(
     redis: ReplicatedRedis, tmp_path: Path
 ) -> None:
@@ -167,13 +176,7 @@ def test_no_request_fails_while_a_replica_takes_over_and_hits_return(
     with ExitStack() as stack:
         servers = start_servers(stack, [tmp_path, tmp_path], redis.url)
         with Load(servers, right):
-            for server in servers:
-                wait_until(lambda server=server: count_hits(server) > 0, "nothing is found")
+            wait_for_more_hits(servers, [0.0 for _ in servers])
             redis.first.kill()
             wait_until(redis.has_failed_over, "the sentinel does not promote the replica")
-            hits = [count_hits(server) for server in servers]
-            for server, before in zip(servers, hits, strict=True):
-                wait_until(
-                    lambda server=server, before=before: count_hits(server) > before,
-                    "nothing is found after the failover",
-                )
+            wait_for_more_hits(servers, [count_hits(server) for server in servers])
