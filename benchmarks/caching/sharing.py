@@ -25,11 +25,12 @@ from harness.services.redis_server import RedisServer
 PROCESSES = 4
 ROOM_SHARE = 0.1  # of the different blocks
 LOCAL_SHARE = 0.02  # of the room, in each process
-_LOCAL_BYTES = 700  # of an answer in the local cache
+_VALUES = 512  # of an answer: large beside the buffers of connections, which Redis counts too
+_LOCAL_BYTES = 8 * _VALUES + 700  # of an answer in the local cache
 _SECRET = b"s" * 32
 _TIMEOUT_S = 5.0  # so that no lookup is cut short: the hit rate is measured, not the time
 _PROBES = 2000
-_ANSWER = Outcome({"label": np.array([1], dtype=np.int64)}, 0.5, "light")
+_ANSWER = Outcome({"label": np.ones(_VALUES, dtype=np.int64)}, 0.5, "light")
 
 
 class Shared(NamedTuple):
