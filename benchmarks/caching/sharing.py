@@ -23,6 +23,7 @@ from core.messages import Key, Outcome
 from harness.services.redis_server import RedisServer
 
 PROCESSES = 4
+EVICTIONS = ("allkeys-lru", "allkeys-lfu")
 ROOM_SHARE = 0.1  # of the different blocks
 LOCAL_SHARE = 0.02  # of the room, in each process
 _VALUES = 512  # of an answer: large beside the buffers of connections, which Redis counts too
@@ -40,6 +41,7 @@ class Shared(NamedTuple):
     blocks: int
     room: int
     one_cache: float
+    one_lru: float  # of the policy that Redis approximates, without sharing
     shared: float
 
     @property
@@ -48,18 +50,23 @@ class Shared(NamedTuple):
         return 1 - self.shared / self.one_cache if self.one_cache else 0.0
 
 
-def measure(trace: Sequence[Blocks], processes: int = PROCESSES) -> Shared:
-    """Replay a trace in both ways. Raises FileNotFoundError where no redis-server is installed."""
+def measure(
+    trace: Sequence[Blocks], processes: int = PROCESSES, eviction: str = EVICTIONS[0]
+) -> Shared:
+    """Replay a trace in both ways, with a policy of Redis. Raises FileNotFoundError where no
+    redis-server is installed.
+    """
     keys = np.concatenate(trace)
     room = max(1, int(len(np.unique(keys)) * ROOM_SHARE))
-    with RedisServer("--maxmemory-policy", "allkeys-lru", "--maxmemory-samples", "10") as server:
+    with RedisServer("--maxmemory-policy", eviction, "--maxmemory-samples", "10") as server:
         _limit(server, room)
         local_bytes = max(1, int(room * LOCAL_SHARE)) * _LOCAL_BYTES
         jobs = [(server.url, trace[first::processes], local_bytes) for first in range(processes)]
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
             hits = sum(pool.starmap(replay, jobs))
     one = policies.ours(keys, room) / len(keys)
-    return Shared(len(trace), len(keys), room, one, hits / len(keys))
+    lru = policies.lru(keys, room) / len(keys)
+    return Shared(len(trace), len(keys), room, one, lru, hits / len(keys))
 
 
 def replay(url: str, requests: Sequence[Blocks], local_bytes: int) -> int:
@@ -117,14 +124,17 @@ def main() -> None:
     """Print the hit rates of both ways on the published traces."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="a twentieth of each trace")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--eviction", choices=EVICTIONS, default=EVICTIONS[0])
     options = parser.parse_args()
     for name in TRACES:
         trace = read_trace(name)
-        found = measure(trace[: len(trace) // 20] if options.quick else trace)
+        part = trace[: len(trace) // 20] if options.quick else trace
+        found = measure(part, options.processes, options.eviction)
         print(
             f"{name}: {found.requests} requests, {found.blocks} blocks, room for {found.room}: "
-            f"one cache {found.one_cache:.2%}, {PROCESSES} processes {found.shared:.2%}, "
-            f"{found.loss:.2%} lost"
+            f"one cache {found.one_cache:.2%}, with LRU {found.one_lru:.2%}, "
+            f"{options.processes} processes {found.shared:.2%}, {found.loss:.2%} lost"
         )
 
 
