@@ -10,6 +10,7 @@ import re
 import tempfile
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -45,9 +46,14 @@ def find_fraction(route: str, canary: str, key: str) -> float:
 
     Another route or canary mixes the callers anew.
     """
-    salt = blake2b(f"{route}\0{canary}".encode(), digest_size=32).digest()
+    salt = _make_salt(route, canary)
     digest = blake2b(key.encode("utf-8", "surrogateescape"), key=salt, digest_size=8).digest()
     return int.from_bytes(digest, "big") / _SCALE
+
+
+@lru_cache(maxsize=256)
+def _make_salt(route: str, canary: str) -> bytes:
+    return blake2b(f"{route}\0{canary}".encode(), digest_size=32).digest()
 
 
 def read_plan(path: Path) -> RolloutPlan:
