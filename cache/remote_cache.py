@@ -24,6 +24,8 @@ from cache.circuit_breaker import BreakerState, CircuitBreaker
 from cache.encoding import VERSION, Encoding, StoredAnswer, UnencodableAnswer
 from cache.redis_connection import Command, RedisConnection
 from cache.remote_counts import Reason, RemoteCounts
+from cache.sentinels.address import is_sentinel_url, split_url
+from cache.sentinels.connection import MasterConnection
 from core.messages import Key, Outcome
 
 MAX_KEYS = 64  # of one exchange
@@ -263,17 +265,28 @@ def _take_batch(waiting: deque[tuple[Key, bytes, int]]) -> list[tuple[Key, bytes
     return batch
 
 
-def make_connection(url: str, password: str = "") -> AbstractConnection:
+def make_connection(url: str, password: str = "") -> AbstractConnection | MasterConnection:
     """Create a connection without opening it. `password` is for a URL without one.
 
     Raises ValueError with a sentence that does not repeat the URL, which may hold a password.
     """
+    if not is_sentinel_url(url):
+        return _make_plain(url, password)
+    of = split_url(url)
+    return MasterConnection(
+        of.master,
+        _make_plain(of.redis, password),
+        [_make_plain(sentinel) for sentinel in of.sentinels],
+    )
+
+
+def _make_plain(url: str, password: str = "") -> AbstractConnection:
     try:
         options = dict(parse_url(url))
     except ValueError:
         raise ValueError(
-            "the URL must begin with redis://, rediss:// or unix://; in a password, percent-encode "
-            "all characters except letters and digits"
+            "the URL must begin with redis://, rediss://, unix:// or redis+sentinel://; in a "
+            "password, percent-encode all characters except letters and digits"
         ) from None
     allowed = {"host", "port", "path", "db", "username", "password", "connection_class"}
     foreign = sorted(name for name in options if name not in allowed and name[:4] != "ssl_")

@@ -150,6 +150,7 @@ class Request(NamedTuple):
     stream: bool = False
     tenant: str = ""  # requests share cached answers only within a tenant
     caller: str = ""  # whose share of device time, queues and cache it uses
+    rollout_key: str = ""  # decides its version during a rollout; empty: the caller does
 
 
 class Answer(NamedTuple):

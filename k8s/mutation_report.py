@@ -7,7 +7,7 @@ from k8s.mutations import Score, make_mutants, measure
 from k8s.rendering import OVERLAYS, render_overlay
 
 REPORT = Path(__file__).parents[1] / "docs" / "reports" / "kubernetes.md"
-START, END = "<!-- measured: manifests -->", "<!-- end -->"
+START, END = "<!-- checked: manifests -->", "<!-- end -->"
 TARGET = 0.95
 
 

@@ -23,6 +23,8 @@ _MAX_TOKEN_BYTES = 4096
 _IPV6_BLOCK = 64  # leading bits of an address, which a client can usually not change
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 
+ROLLOUT_KEY = b"x-rollout-key"  # an HTTP header, or metadata of a gRPC call
+
 _TENANT = re.compile(TENANT_PATTERN)
 
 
@@ -31,6 +33,7 @@ class Caller(NamedTuple):
 
     tenant: str  # whose cached answers it may get; "": those of requests without a tenant
     name: str  # whose share of time, queue and cache it uses
+    rollout_key: str = ""  # from the request's header; empty: the name decides its version
 
 
 UNKNOWN = Caller("", "")
@@ -100,6 +103,11 @@ class Callers:
 
     def _hash(self, token: bytes) -> bytes:
         return blake2b(token, key=self._key, digest_size=32).digest()
+
+
+def use_rollout_key(caller: Caller, given: bytes | None) -> Caller:
+    """Return the caller of a request whose header ROLLOUT_KEY has this value; None: has none."""
+    return caller._replace(rollout_key=given.decode("latin-1")) if given else caller
 
 
 def name_address(address: str) -> str:

@@ -16,6 +16,7 @@ def add_readers(metrics: Metrics | NoMetrics, engine: Engine, settings: Settings
     metrics.add_perceptual_reader(lambda: count_perceptual(engine.catalog.routes()))
     metrics.add_reader(lambda: _count_served(engine, settings.engine.max_queued_rows))
     metrics.add_reader(lambda: _count_devices(engine))
+    metrics.add_rollout_reader(engine.catalog.rollouts)
 
 
 def _count_memory(engine: Engine, limit_bytes: int) -> CacheCounts:

@@ -18,10 +18,12 @@ from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route
+from routes.rollouts import RolloutPlan
 from routes.scanning import scan_routes
 from serving.devices import RouteDevices
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.perceptual_cache import PerceptualRoutes
+from serving.rollout_files import RolloutFiles
 from serving.warmup import warm_up
 
 _log = logging.getLogger("sparing.routes")
@@ -55,8 +57,10 @@ class Reloader:
         self._caches = is_cached
         self._similar = similar or PerceptualRoutes({})
         self._loaded: Mapping[Path, _Loaded] = {}
+        self._rollouts = RolloutFiles()
         self._counted: set[str] = set()  # routes that have metric series
         self._faults: set[Path] = set()  # folders that could not be read
+        self._noted: dict[str, str] = {}  # plans by route, as they were logged
         self.refused: dict[Path, str] = {}
 
     def refresh(self) -> bool:
@@ -74,15 +78,18 @@ class Reloader:
         for directory, old in self._loaded.items():
             if not faults.keys().isdisjoint(directory.parents):
                 loaded.setdefault(directory, old)
-        changed = loaded != self._loaded
+        replans = self._rollouts.refresh(directory.parent for directory in loaded)
+        changed = replans or loaded != self._loaded
         if changed:
             self._loaded = loaded
             self.refused = {
                 path: why for path, why in self.refused.items() if path in loaded or path in faults
             }
             served = _one_a_version(loaded)
-            self._catalog.replace(served)
+            plans = self._rollouts.plans()
+            self._catalog.replace(served, plans)
             names = {one.name for one in served}
+            self._note_plans(plans, names)
             self._forget_others(names)
             self._similar.report_unserved(names)
             self._devices.report_unserved(names)
@@ -144,6 +151,28 @@ class Reloader:
         )
         warm_up(served, device)
         return served
+
+    def _note_plans(self, plans: Mapping[str, RolloutPlan], names: set[str]) -> None:
+        """Log which versions answer for the bare names of routes with a new plan."""
+        noted = {name: self._describe(name, plan) for name, plan in plans.items() if name in names}
+        for name, line in noted.items():
+            if self._noted.get(name) != line:
+                _log.info("rollout of %s: %s", name, line, extra=UNLIMITED)
+        for name in self._noted.keys() - noted.keys():
+            _log.info("rollout of %s: none, the newest version answers", name, extra=UNLIMITED)
+        self._noted = noted
+
+    def _describe(self, name: str, plan: RolloutPlan) -> str:
+        stable = self._catalog.resolve(name, None)
+        line = f"version {stable.version} answers"
+        if stable.version != plan.stable:
+            line = f"version {plan.stable} is not served, {line}"
+        role = self._catalog.describe_rollout(stable)
+        if role is not None:
+            return f"{line}, version {plan.canary} answers {plan.share:.4g} of the callers"
+        if plan.canary:
+            return f"{line}, version {plan.canary} is not served"
+        return line
 
     def _forget_others(self, names: set[str]) -> None:
         """Drop the metric series of routes that are no longer served."""

@@ -125,7 +125,7 @@ class EngineSettings(_Frozen):
 class RemoteSettings(_Frozen):
     """A Redis that processes share as a remote cache. Secret values are never printed."""
 
-    url: SecretStr = SecretStr("")  # redis://, rediss:// or unix://; empty: no remote cache
+    url: SecretStr = SecretStr("")  # empty: no remote cache; forms: docs/cache.md
     url_file: str = ""  # a file that holds the URL, instead
     password_file: str = ""  # a file that holds the password, which the URL then lacks
     secret: SecretStr = SecretStr("")  # the same for all processes that share the cache

@@ -21,6 +21,7 @@ from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
 from sparing.commands.meter import meter
 from sparing.commands.report import report
+from sparing.commands.rollout import rollout
 from sparing.commands.settings import settings as print_settings
 from sparing.commands.simulate import simulate
 from sparing.commands.train_acm import train_acm
@@ -49,6 +50,9 @@ app.add_typer(
     name="meter",
     help="List this machine's energy meters; calibrate the energy estimate.",
 )
+
+
+app.add_typer(rollout, name="rollout")
 
 
 class LogLevel(StrEnum):

@@ -19,6 +19,7 @@ from monitoring.metrics.cache_counts import MEMORY, CacheCounts
 from monitoring.metrics.counts import FAILED, OTHER, Counts, RouteMetrics
 from monitoring.metrics.labelled import FAMILIES, Labelled
 from monitoring.metrics.perceptual_counts import SIMILAR
+from monitoring.metrics.rollout_counts import RolloutState, make_families
 from monitoring.metrics.snapshot import Family, Snapshot
 
 OLDER_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,6 +36,7 @@ class Metrics:
         self._memory: Callable[[], CacheCounts] = dict
         self._similar: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self._watched: list[Callable[[], Labelled]] = []
+        self._rollouts: Callable[[], Sequence[RolloutState]] = list
         self.energy = EnergyRate()
         self._gather: Callable[[], Awaitable[bytes]] | None = None
         self._constant = list(_constant_families())
@@ -86,6 +88,10 @@ class Metrics:
         """Read these, too, at every scrape: of names in FAMILIES."""
         self._watched.append(read)
 
+    def add_rollout_reader(self, read: Callable[[], Sequence[RolloutState]]) -> None:
+        """Read the counts of rollouts at every scrape."""
+        self._rollouts = read
+
     def device_s_by_exit(self) -> Mapping[tuple[str, str], float]:
         """Device seconds so far of rows that ended, by route and exit; 0 where none did."""
         return {
@@ -131,6 +137,7 @@ class Metrics:
         yield from _similar_families(self._similar())
         for read in self._watched:
             yield from _labelled_families(read())
+        yield from make_families(self._rollouts())
         yield from self._process.read()
 
 

@@ -8,6 +8,7 @@ metric of a process is summed here without being listed.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from monitoring.metrics.rollout_counts import PREFIX, SHARE
 from monitoring.metrics.snapshot import Buckets, Family, Snapshot, Values
 
 
@@ -22,6 +23,8 @@ GAUGES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "sparing_cache_remote_breaker_open": max,  # 1 where it is open in any process
     "sparing_cache_remote_key_seconds": _largest_known,  # where lookups are slowest
     "sparing_route_info": max,
+    "sparing_rollout_info": max,
+    SHARE: max,
     "sparing_energy_degraded": max,
     "sparing_carbon_intensity_grams_per_kwh": max,
     "sparing_cache_perceptual_off": max,  # each has its own audits: not a version for each process
@@ -50,9 +53,13 @@ class ScrapeSums:
         return list(_merge([*living, *self._ended.values()]))
 
     def _forget_other_routes(self, living: Iterable[Family]) -> None:
-        """Drop routes that are no longer served, as each process does."""
-        kept = {"", *(_route_of(one, values) for one in living for values in _list_series(one))}
+        """Drop routes that are no longer served, and rollouts that are over, as each process
+        does.
+        """
+        served = {"", *(_route_of(one, values) for one in living for values in _list_series(one))}
+        rolled = {route for one in living if one.name == SHARE for (route,) in one.numbers}
         for family in self._ended.values():
+            kept = rolled if family.name.startswith(PREFIX) else served
             for series in (family.numbers, family.histograms):
                 for values in [one for one in series if _route_of(family, one) not in kept]:
                     del series[values]

@@ -6,6 +6,7 @@ from monitoring.energy.rate import EnergyRate
 from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.counts import RouteMetrics
 from monitoring.metrics.labelled import Labelled
+from monitoring.metrics.rollout_counts import RolloutState
 from monitoring.metrics.snapshot import Snapshot
 
 
@@ -62,6 +63,9 @@ class NoMetrics:
         pass
 
     def add_reader(self, read: Callable[[], Labelled]) -> None:
+        pass
+
+    def add_rollout_reader(self, read: Callable[[], Sequence[RolloutState]]) -> None:
         pass
 
     def device_s_by_exit(self) -> Mapping[tuple[str, str], float]:

@@ -127,6 +127,8 @@ class Call:
 
 def count_rows(served: ServedRoute, part: RowAnswers) -> None:
     """Count the rows in their route's metrics, under the stages that answered them."""
+    if served.role_counts is not None:
+        served.role_counts.count_rows(part)
     outcomes, at = part.outcomes, part.at
     count, rows = served.metrics.count_rows, len(at)
     if rows == 1 or isinstance(outcomes.exits, int):

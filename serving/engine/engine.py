@@ -190,13 +190,13 @@ class Engine:
         if call.error is not None:
             raise copy(call.error)  # a raised error holds its frames, and they hold the call
 
-    def resolve(self, route: str, version: str | None) -> ServedRoute:
+    def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute:
         """Return the served route of that name and version, or the router's choice for
-        `auto:<task>`.
+        `auto:<task>`. A rollout chooses by the key; without one, the stable version is returned.
         """
         if route.startswith(AUTO):
             return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
-        return self.catalog.resolve(route, version)
+        return self.catalog.resolve(route, version, key)
 
     def stage_loads(self, served: ServedRoute) -> dict[str, object]:
         """Return live figures of each stage: waiting rows, predicted milliseconds of one row and of
@@ -260,7 +260,8 @@ class Engine:
 
     def _choose(self, request: Request, rows: int) -> ServedRoute:
         if not request.route.startswith(AUTO):
-            return self.catalog.resolve(request.route, request.version)
+            key = request.rollout_key or request.caller
+            return self.catalog.resolve(request.route, request.version, key)
         due = request.deadline
         if due is not None:
             due -= self._settings.reply_margin_s

@@ -20,7 +20,7 @@ import grpc.aio
 from core.errors import InvalidInput, SparingError, Unauthorized
 from monitoring.access_log import AccessLog, note_request, note_status
 from monitoring.tracing.sampling import NO_TRACING, Tracing
-from serving.callers import Caller, Callers
+from serving.callers import ROLLOUT_KEY, Caller, Callers, Headers, use_rollout_key
 from serving.configuration.certificates import ServerTls
 from serving.engine.byte_budget import ByteBudget
 from serving.grpc.health import HEALTH, REFLECTION, REFLECTION_ALPHA, Health, Reflection
@@ -74,6 +74,7 @@ class GrpcEndpoint:
         access: AccessLog | None = None,
         tls: ServerTls | None = None,
     ) -> None:
+        self._engine = engine
         self._settings = settings
         self._tracing = tracing
         self._shares_port = shares_port  # with other processes that set it too
@@ -301,8 +302,13 @@ class GrpcEndpoint:
         if kind is CHECKS or kind is WATCHES:  # these need no token
             caller = self._callers.of_address(read_address(peer))
         else:
-            headers = encode(context.invocation_metadata()) if self._callers.reads_headers else ()
+            headers: Headers = ()
+            by_key = self._engine.catalog.has_rollouts
+            if by_key or self._callers.reads_headers:
+                headers = encode(context.invocation_metadata())
             caller = self._callers.find(headers, read_address(peer))
+            if by_key:
+                caller = use_rollout_key(caller, dict(headers).get(ROLLOUT_KEY))
             note_request(caller=caller.name)
         return self._calls.begin(kind, caller.name, peer, context, asyncio.current_task()), caller
 

@@ -48,7 +48,7 @@ class Engine(Protocol):
     @property
     def draining(self) -> bool: ...
     def health(self) -> Health: ...
-    def resolve(self, route: str, version: str | None) -> ServedRoute: ...
+    def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute: ...
     def admit(self, request: Request) -> Admitted: ...
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
     def infer(self, request: Request, admitted: Admitted | None = None) -> AsyncIterator[Reply]: ...
@@ -175,17 +175,20 @@ class GrpcService:
         known = self._requests.find(raw, start)
         message: Message = None if known is not None else self.parse(raw)
         route = message.model_name if known is None else known.parsed.request.route
+        version = message.model_version if known is None else known.parsed.request.version
+        key = caller.rollout_key or caller.name
         try:
-            parsed = self._read_raw(raw, start, known, message)
+            parsed = self._read_raw(raw, start, known, message, key)
             request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             reply = await self._engine.answer(request, admitted)
             trace.begin_span()
             response = self._write(parsed, admitted.served.manifest, reply)
         except Exception as error:
-            self._count_failure(route, error, trace)
+            self._count_failure(route, version, key, error, trace)
             raise
         self._metrics.count_request(reply.route, "ok")
+        self._engine.catalog.count_result(route, version or None, key, "ok")
         end_answered(admitted, (reply,))
         return response
 
@@ -199,8 +202,9 @@ class GrpcService:
         """Answer one request of ModelStreamInfer: a response for each reply. Raises
         SparingError.
         """
+        version, key = message.model_version or None, caller.rollout_key or caller.name
         try:
-            served, parsed = self._read(message, stream=True)
+            served, parsed = self._read(message, key, stream=True)
             request = _complete(parsed, remaining_s, caller)
             admitted = follow(trace, self._engine.admit(request))
             written: list[Reply] = []
@@ -216,9 +220,10 @@ class GrpcService:
                         response.parameters["rows"].string_param = ",".join(map(str, reply.rows))
                     yield response
         except Exception as error:
-            self._count_failure(message.model_name, error, trace)
+            self._count_failure(message.model_name, version, key, error, trace)
             raise
         self._metrics.count_request(served.name, "ok")
+        self._engine.catalog.count_result(message.model_name, version, key, "ok")
         end_answered(admitted, written)
 
     async def _follow(self, request: Request, admitted: Admitted) -> AsyncGenerator[Reply, None]:
@@ -232,23 +237,25 @@ class GrpcService:
                 await replies.aclose()
 
     def _read_raw(
-        self, raw: bytes, start: int, known: KnownRequest | None, message: Message
+        self, raw: bytes, start: int, known: KnownRequest | None, message: Message, key: str
     ) -> ParsedRequest:
         """Read a request from the known beginning of its message, else from the message, which is
         then remembered.
         """
         if known is not None:
             old = known.parsed.request
-            served = self._engine.resolve(old.route, old.version)
+            served = self._engine.resolve(old.route, old.version, key)
             if served.manifest.digest == known.digest:
                 return known.read(raw, start)
             message = self.parse(raw)
-        served, parsed = self._read(message, stream=False)
+        served, parsed = self._read(message, key, stream=False)
         self._requests.remember(raw, start, parsed, served.manifest)
         return parsed
 
-    def _read(self, message: Message, *, stream: bool) -> tuple[ServedRoute, ParsedRequest]:
-        served = self._engine.resolve(message.model_name, message.model_version or None)
+    def _read(
+        self, message: Message, key: str, *, stream: bool
+    ) -> tuple[ServedRoute, ParsedRequest]:
+        served = self._engine.resolve(message.model_name, message.model_version or None, key)
         return served, decode_request(message, served.manifest, stream=stream)
 
     def _write(self, parsed: ParsedRequest, manifest: Manifest, reply: Reply) -> bytes:
@@ -275,9 +282,12 @@ class GrpcService:
             served = self._engine.resolve(reply.route, reply.version)
         return served.manifest
 
-    def _count_failure(self, route: str, error: Exception, trace: Trace) -> None:
+    def _count_failure(
+        self, route: str, version: str | None, key: str, error: Exception, trace: Trace
+    ) -> None:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
         self._metrics.count_request(route, result)
+        self._engine.catalog.count_result(route, version or None, key, result)
         note_request(route)
         trace.end(result)
 
@@ -297,4 +307,9 @@ def _complete(parsed: ParsedRequest, remaining_s: float | None, caller: Caller) 
     if parsed.timeout_s is not None or remaining_s is not None:
         timeout_s = min([one for one in (parsed.timeout_s, remaining_s) if one is not None])
         deadline = time.monotonic() + timeout_s
-    return parsed.request._replace(deadline=deadline, tenant=caller.tenant, caller=caller.name)
+    return parsed.request._replace(
+        deadline=deadline,
+        tenant=caller.tenant,
+        caller=caller.name,
+        rollout_key=caller.rollout_key,
+    )

@@ -15,11 +15,11 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
-from core.messages import Reply
+from core.messages import Reply, Request
 from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
-from serving.callers import UNKNOWN, Caller, Callers
+from serving.callers import ROLLOUT_KEY, UNKNOWN, Caller, Callers, use_rollout_key
 from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
@@ -62,6 +62,8 @@ _CLIENT_GONE = 499  # in the access log, as other servers write it
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
 _ENDED = "server: it shuts down, and the answer was not ready in time"
 _log = logging.getLogger("sparing.http")
+
+_Asked = tuple[str, str | None, str]  # route, version and the key by which a rollout chooses
 
 
 class AdmittedRequest(NamedTuple):
@@ -187,6 +189,7 @@ class HttpEndpoint:
         headers = dict(incoming.headers)
         try:
             caller = self._callers.find(incoming.headers, incoming.address)
+            caller = use_rollout_key(caller, headers.get(ROLLOUT_KEY))
             self._bodies.check_headers(headers, caller.name)
         except SparingError:
             return None
@@ -198,8 +201,9 @@ class HttpEndpoint:
         """
         target, headers, _, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
+        key = caller.rollout_key or caller.name
         try:
-            served = self._engine.resolve(target.route, target.version)
+            served = self._engine.resolve(target.route, target.version, key)
             length = headers.get(b"inference-header-content-length")
             known = self._headers.find(body, length, served.manifest, target)
             if known is None:
@@ -210,7 +214,7 @@ class HttpEndpoint:
                 parsed = read_again(known, body, caller)
             request = self._admit(parsed, trace)
         except Exception as error:
-            return self._fail(target.route, error, trace)
+            return self._fail((target.route, target.version, key), error, trace)
         reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
         return request if reply is None else self._write(request, reply)
 
@@ -237,6 +241,8 @@ class HttpEndpoint:
             answer = self._headers.write(reply, served.manifest, known.parsed)
             row.keep_reply(packed, source, *answer)
         self._metrics.count_request(served.name, "ok")
+        if (catalog := self._engine.catalog).has_rollouts:
+            catalog.count_result(*_find_asked(known.parsed.request, caller), "ok")
         return 200, *answer
 
     def submit(
@@ -253,7 +259,7 @@ class HttpEndpoint:
             return BegunCall(request, body, self._engine.submit(parsed.request, admitted, done))
         except Exception as error:
             self._bodies.give_back(body, caller)
-            return self._fail(parsed.request.route, error, admitted.trace)
+            return self._fail(_find_asked(parsed.request), error, admitted.trace)
 
     def finish(self, begun: BegunCall) -> Refusal:
         """Return the response to a call that is over."""
@@ -282,14 +288,18 @@ class HttpEndpoint:
             reply = found if isinstance(found, Reply) else self._engine.result(found)
             headers, answer = self._headers.write(reply, admitted.served.manifest, parsed)
         except Exception as error:
-            return self._fail(parsed.request.route, error, admitted.trace)
+            return self._fail(_find_asked(parsed.request), error, admitted.trace)
         self._metrics.count_request(reply.route, "ok")
+        if (catalog := self._engine.catalog).has_rollouts:
+            catalog.count_result(*_find_asked(parsed.request), "ok")
         if admitted.trace.is_recording:
             end_answered(admitted, (reply,))
         return 200, headers, answer
 
-    def _fail(self, route: str, error: Exception, trace: Trace) -> Refusal:
-        count_failure(self._metrics, route, error, trace)
+    def _fail(self, asked: _Asked, error: Exception, trace: Trace) -> Refusal:
+        route = asked[0]
+        result = count_failure(self._metrics, route, error, trace)
+        self._engine.catalog.count_result(*asked, result)
         if isinstance(error, SparingError):
             return refuse(error)
         _log.error("a request for %s failed", route, exc_info=error)
@@ -330,7 +340,9 @@ class HttpEndpoint:
         endpoint = self._endpoints[target.endpoint]
         if method != endpoint.method and (method, endpoint.method) != ("HEAD", "GET"):
             raise refuse_method(method, endpoint.method)
-        return endpoint, HttpRequest(target, dict(headers), client, query, caller)
+        given = dict(headers)
+        caller = use_rollout_key(caller, given.get(ROLLOUT_KEY))
+        return endpoint, HttpRequest(target, given, client, query, caller)
 
     def _find(self, path: str) -> Target:
         """Parse a path, and remember it if its route is served."""
@@ -350,17 +362,18 @@ class HttpEndpoint:
     async def _infer(self, http_request: HttpRequest) -> Response:
         target, headers, client, _, caller = http_request
         trace = self._tracing.start_from_headers(headers)
+        key = caller.rollout_key or caller.name
         try:
             body = await self._bodies.read(
-                headers, client.receive, caller.name, self._limit_body(target)
+                headers, client.receive, caller.name, self._limit_body(target, key)
             )
             try:
-                if len(body) > LARGE_BYTES and self._is_long(target, headers):
+                if len(body) > LARGE_BYTES and self._is_long(target, headers, key):
                     (parsed, admitted), reply = await client.attend(
                         self._answer_long(http_request, body, trace)
                     )
                 else:
-                    manifest = self._engine.resolve(target.route, target.version).manifest
+                    manifest = self._engine.resolve(target.route, target.version, key).manifest
                     length = headers.get(b"inference-header-content-length")
                     parsed, admitted = self._admit(
                         self._headers.read(body, length, manifest, target, caller), trace
@@ -371,20 +384,22 @@ class HttpEndpoint:
             finally:
                 self._bodies.give_back(body, caller.name)
         except Exception as error:
-            count_failure(self._metrics, target.route, error, trace)
+            result = count_failure(self._metrics, target.route, error, trace)
+            self._engine.catalog.count_result(target.route, target.version, key, result)
             raise
         self._metrics.count_request(reply.route, "ok")
+        self._engine.catalog.count_result(target.route, target.version, key, "ok")
         end_answered(admitted, (reply,))
         return 200, head, answer
 
-    def _limit_body(self, target: Target) -> int:
-        served = self._engine.resolve(target.route, target.version)
+    def _limit_body(self, target: Target, key: str) -> int:
+        served = self._engine.resolve(target.route, target.version, key)
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
-    def _is_long(self, target: Target, headers: HeaderMap) -> bool:
+    def _is_long(self, target: Target, headers: HeaderMap, key: str) -> bool:
         """Return whether a large body takes long to parse: not if it consists of raw numbers."""
         length = headers.get(b"inference-header-content-length")
-        manifest = self._engine.resolve(target.route, target.version).manifest
+        manifest = self._engine.resolve(target.route, target.version, key).manifest
         return length is None or len(length) > 4 or takes_text(manifest)
 
     async def _answer_long(
@@ -392,7 +407,8 @@ class HttpEndpoint:
     ) -> tuple[AdmittedRequest, Reply]:
         """Do what `_admit` does and answer, with the body parsed in a thread."""
         target, caller = http_request.target, http_request.caller
-        manifest = self._engine.resolve(target.route, target.version).manifest
+        key = caller.rollout_key or caller.name
+        manifest = self._engine.resolve(target.route, target.version, key).manifest
         length = http_request.headers.get(b"inference-header-content-length")
         arrived = time.monotonic()
         parsed = await self._offload.run(
@@ -403,7 +419,15 @@ class HttpEndpoint:
             deadline=None if timeout_s is None else arrived + timeout_s,
             tenant=caller.tenant,
             caller=caller.name,
+            rollout_key=caller.rollout_key,
         )
         parsed = parsed._replace(request=request)
         admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
         return admitted_request, await self._engine.answer(request, admitted_request.admitted)
+
+
+def _find_asked(request: Request, caller: Caller = UNKNOWN) -> _Asked:
+    """Return what a request asked for, as its caller if it is only an example of that request."""
+    if caller is not UNKNOWN:
+        return request.route, request.version, caller.rollout_key or caller.name
+    return request.route, request.version, request.rollout_key or request.caller

@@ -25,7 +25,7 @@ class Engine(Protocol):
     @property
     def draining(self) -> bool: ...
     def health(self) -> Health: ...
-    def resolve(self, route: str, version: str | None) -> ServedRoute: ...
+    def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute: ...
     def stage_loads(self, served: ServedRoute) -> Mapping[str, object]: ...
     @property
     def cached_rows(self) -> CachedRows: ...
@@ -45,11 +45,12 @@ class Metrics(Protocol):
     async def scrape(self, accept: str = "", /) -> tuple[bytes, str]: ...
 
 
-def count_failure(metrics: Metrics, route: str, error: Exception, trace: Trace = NO_TRACE) -> None:
-    """Count a request that failed by its error, and end its trace."""
+def count_failure(metrics: Metrics, route: str, error: Exception, trace: Trace = NO_TRACE) -> str:
+    """Count a request that failed by its error, end its trace, and return how it was counted."""
     if isinstance(error, ClientGone):
         result = "ClientGone"
     else:
         result = type(error).__name__ if isinstance(error, SparingError) else "InternalError"
     metrics.count_request(route, result)
     trace.end(result)
+    return result

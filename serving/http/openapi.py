@@ -349,6 +349,7 @@ _SCHEMAS: Mapping[str, Node] = {
         explanations=_list(_SPEC),
         parameters={"type": "object"},
         cache=_object(enabled=_FLAG, ttl_s=_NUMBER, perceptual={"type": ["object", "null"]}),
+        rollout={"type": ["object", "null"]},
         profile={"type": "object"},
     ),
     "InferRequest": _object(

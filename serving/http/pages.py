@@ -69,6 +69,7 @@ class _InfoEndpoints:
                 served.digest,
                 self._engine.stage_loads(served),
                 None if served.similar is None else served.similar.describe(),
+                self._engine.catalog.describe_rollout(served),
             )
             for served in self._engine.catalog.routes()
         ]

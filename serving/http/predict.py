@@ -50,13 +50,15 @@ class PredictEndpoint:
         """Read the body, decode its pictures and return the response. Counts each failure."""
         route = http_request.target.route
         trace = self._tracing.start_from_headers(http_request.headers)
+        key = http_request.caller.rollout_key or http_request.caller.name
+        query: Mapping[str, str] = {}
         try:
             query = read_query(http_request.query)
             body = await self._bodies.read(
                 http_request.headers, http_request.client.receive, http_request.caller.name
             )
             try:
-                served = self._engine.resolve(route, query.get("version"))
+                served = self._engine.resolve(route, query.get("version"), key)
                 admitted, reply = await http_request.client.attend(
                     self._answer_pictures(served, body, query, http_request, trace)
                 )
@@ -66,9 +68,11 @@ class PredictEndpoint:
             facts = describe_reply(reply, admitted.served.manifest)
             answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:
-            count_failure(self._metrics, route, error, trace)
+            result = count_failure(self._metrics, route, error, trace)
+            self._engine.catalog.count_result(route, query.get("version"), key, result)
             raise
         self._metrics.count_request(reply.route, "ok")
+        self._engine.catalog.count_result(route, query.get("version"), key, "ok")
         end_answered(admitted, (reply,))
         return 200, [JSON_TYPE], answer
 

@@ -31,6 +31,7 @@ def describe_route(
     digest: str,
     profile: Mapping[str, object],
     similar: Mapping[str, object] | None = None,
+    rollout: Mapping[str, object] | None = None,
 ) -> JsonObject:
     """Return a version's kind, stages, thresholds, certificate and live profile."""
     return {
@@ -56,6 +57,7 @@ def describe_route(
         "labels": manifest.labels,
         "picture": None if manifest.picture is None else manifest.picture.model_dump(),
         "cache": {**manifest.cache.model_dump(), "perceptual": similar},
+        "rollout": rollout,
         "profile": profile,
     }
 

@@ -48,4 +48,5 @@ async def read_picture_request(
         no_cache=parameters.no_cache,
         tenant=caller.tenant,
         caller=caller.name,
+        rollout_key=caller.rollout_key,
     )

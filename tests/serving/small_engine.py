@@ -86,9 +86,9 @@ class SmallEngine:
     def health(self) -> Health:
         return self.state
 
-    def resolve(self, route: str, version: str | None) -> ServedRoute:
+    def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute:
         if not route.startswith(AUTO):
-            return self.catalog.resolve(route, version)
+            return self.catalog.resolve(route, version, key)
         for served in self.catalog.newest():
             if served.manifest.task == route.removeprefix(AUTO):
                 return served

@@ -83,7 +83,11 @@ class ExplainEndpoint:
             query = read_query(http_request.query)
             body = await self._bodies.read(headers, http_request.client.receive, caller.name)
             try:
-                served = self._engine.resolve(http_request.target.route, query.get("version"))
+                served = self._engine.resolve(
+                    http_request.target.route,
+                    query.get("version"),
+                    caller.rollout_key or caller.name,
+                )
                 path.wants_picture = choose_picture(headers, served)
                 work = self._explain(http_request, served, body, query, trace)
                 traced, response = await http_request.client.attend(work)
@@ -165,6 +169,7 @@ class ExplainEndpoint:
             deadline=None if parsed.timeout_s is None else arrived + parsed.timeout_s,
             tenant=caller.tenant,
             caller=caller.name,
+            rollout_key=caller.rollout_key,
         )
 
     async def _draw(self, traced: _Traced, path: RowPath, caller: str) -> Response:

@@ -76,7 +76,9 @@ class RepeatedHeaders:
                 if len(self._requests) >= _MAX_HEADERS:
                     self._requests.clear()
                 self._requests[manifest.digest, target.route, target.version, header] = known
-        request = parsed.request._replace(tenant=caller.tenant, caller=caller.name)
+        request = parsed.request._replace(
+            tenant=caller.tenant, caller=caller.name, rollout_key=caller.rollout_key
+        )
         return parsed._replace(request=request)
 
     def write(
@@ -129,7 +131,7 @@ def read_again(known: KnownHeader, body: bytes, caller: Caller = UNKNOWN) -> Par
     deadline = None if parsed.timeout_s is None else time.monotonic() + parsed.timeout_s
     request = Request(  # without names, which take as long again
         old.route, inputs, old.version, deadline, old.energy_mj, old.controls, old.no_cache,
-        old.partial, False, caller.tenant, caller.name,
+        old.partial, False, caller.tenant, caller.name, caller.rollout_key,
     )  # fmt: skip
     return ParsedRequest(request, parsed.id, parsed.names, parsed.binary, parsed.timeout_s)
 

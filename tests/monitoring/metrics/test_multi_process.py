@@ -14,6 +14,7 @@ from monitoring.metrics.exposition import write_scrape
 from monitoring.metrics.labelled import FAMILIES
 from monitoring.metrics.multi_process import GAUGES, ScrapeSums
 from monitoring.metrics.perceptual_counts import SIMILAR
+from monitoring.metrics.rollout_counts import RolloutState, make_families
 from monitoring.metrics.snapshot import Family, MetricInfo, Snapshot, pack, unpack
 
 
@@ -169,5 +170,17 @@ def test_every_gauge_that_is_not_summed_is_counted_somewhere() -> None:
     names = {f"sparing_cache_{name}" for name in MEMORY}
     names |= {f"sparing_cache_perceptual_{name}" for name in SIMILAR}
     names |= {f"sparing_{name}" for name in FAMILIES}
+    names |= {family.name for family in make_families([RolloutState("any", 0.5, {})])}
     names |= {"sparing_build_info", "process_start_time_seconds"}
     assert set(GAUGES) <= names
+
+
+def test_counts_of_a_rollout_go_with_the_rollout_and_outlive_a_process() -> None:
+    counted = 'counter sparing_rollout_rows{route="a",role="canary"} 5'
+    under_way = 'gauge sparing_rollout_share{route="a"} 0.5'
+    served = 'counter sparing_rows{route="a"} 1'
+    sums = ScrapeSums()
+    sums.retire(snapshot(counted))
+    living = snapshot(f"{served}\n{under_way}\n{counted}")
+    assert read(sums.add_up([living]))["sparing_rollout_rows_total a canary"] == 10
+    assert read(sums.add_up([snapshot(served)])) == {"sparing_rows_total a": 1}

@@ -87,8 +87,8 @@ class SumEngine:
     def health(self) -> Health:
         return self.state
 
-    def resolve(self, route: str, version: str | None) -> ServedRoute:
-        return self.catalog.resolve("sum" if route == "auto:sums" else route, version)
+    def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute:
+        return self.catalog.resolve("sum" if route == "auto:sums" else route, version, key)
 
     def admit(self, request: Request) -> Admitted:
         served = self.resolve(request.route, request.version)

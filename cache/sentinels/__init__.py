@@ -1,0 +1,1 @@
+"""Connections to the Redis that sentinels name as the master."""
