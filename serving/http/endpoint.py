@@ -9,7 +9,6 @@ answers it at once, or starts a call that `finish` answers.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -25,14 +24,14 @@ from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
-from serving.http.body import BodyBudget, ClientGone, HeaderMap
+from serving.http.body import BodyBudget, ClientGone
 from serving.http.connections import ConnectionLimits, Connections
 from serving.http.explain.endpoint import ExplainEndpoint
-from serving.http.infer.json_large import LARGE_BYTES, takes_text
+from serving.http.infer.long_bodies import read_in_thread, takes_long
 from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import KnownHeader, RepeatedHeaders, read_again
 from serving.http.infer.repeated_rows import RepeatedRow
-from serving.http.infer.tensor_body import JSON_TYPE, ParsedRequest, read_request
+from serving.http.infer.tensor_body import JSON_TYPE, ParsedRequest
 from serving.http.interfaces import Engine, Metrics, count_failure
 from serving.http.pages import make_info_endpoints
 from serving.http.predict import PredictEndpoint
@@ -368,13 +367,13 @@ class HttpEndpoint:
                 headers, client.receive, caller.name, self._limit_body(target, key)
             )
             try:
-                if len(body) > LARGE_BYTES and self._is_long(target, headers, key):
+                manifest = self._engine.resolve(target.route, target.version, key).manifest
+                length = headers.get(b"inference-header-content-length")
+                if takes_long(body, length, manifest):
                     (parsed, admitted), reply = await client.attend(
                         self._answer_long(http_request, body, trace)
                     )
                 else:
-                    manifest = self._engine.resolve(target.route, target.version, key).manifest
-                    length = headers.get(b"inference-header-content-length")
                     parsed, admitted = self._admit(
                         self._headers.read(body, length, manifest, target, caller), trace
                     )
@@ -396,12 +395,6 @@ class HttpEndpoint:
         served = self._engine.resolve(target.route, target.version, key)
         return limit_body(served.row_json_bytes, self._max_rows, self._max_body_bytes)
 
-    def _is_long(self, target: Target, headers: HeaderMap, key: str) -> bool:
-        """Return whether a large body takes long to parse: not if it consists of raw numbers."""
-        length = headers.get(b"inference-header-content-length")
-        manifest = self._engine.resolve(target.route, target.version, key).manifest
-        return length is None or len(length) > 4 or takes_text(manifest)
-
     async def _answer_long(
         self, http_request: HttpRequest, body: bytes, trace: Trace
     ) -> tuple[AdmittedRequest, Reply]:
@@ -409,21 +402,9 @@ class HttpEndpoint:
         target, caller = http_request.target, http_request.caller
         key = caller.rollout_key or caller.name
         manifest = self._engine.resolve(target.route, target.version, key).manifest
-        length = http_request.headers.get(b"inference-header-content-length")
-        arrived = time.monotonic()
-        parsed = await self._offload.run(
-            caller.name, read_request, body, length, manifest, target.route, target.version
-        )
-        timeout_s = parsed.timeout_s
-        request = parsed.request._replace(
-            deadline=None if timeout_s is None else arrived + timeout_s,
-            tenant=caller.tenant,
-            caller=caller.name,
-            rollout_key=caller.rollout_key,
-        )
-        parsed = parsed._replace(request=request)
-        admitted_request = AdmittedRequest(parsed, follow(trace, self._engine.admit(request)))
-        return admitted_request, await self._engine.answer(request, admitted_request.admitted)
+        parsed = await read_in_thread(self._offload, http_request, body, manifest)
+        request = self._admit(parsed, trace)
+        return request, await self._engine.answer(parsed.request, request.admitted)
 
 
 def _find_asked(request: Request, caller: Caller = UNKNOWN) -> _Asked:

@@ -120,7 +120,7 @@ def test_the_version_is_the_installed_one() -> None:
         (["predict", "a.png"], ["--route"]),
         (["serve", "--http-port", "70000"], ["--http-port", "65535"]),
         (["serve", "--log-level", "loud"], ["--log-level", "loud"]),
-        (["bench", "everything"], ["everything", "serving, dual-cnn"]),
+        (["bench", "everything"], ["everything", "serving, peers, dual-cnn"]),
         (["compare", "--data", "cifar10"], ["--data", "cifar10", "fashion-mnist"]),
         (["predict", "a.png", "--route", "a", "--timeout-ms", "5"], ["--timeout-ms", "--url"]),
         (["routes", "--url", "localhost"], ["--url", "localhost", "http://HOST:PORT"]),
