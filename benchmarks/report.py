@@ -9,6 +9,7 @@ from benchmarks.duplicates import make_report
 from benchmarks.energy import REPORT as ENERGY
 from benchmarks.eviction import REPORT as EVICTION
 from benchmarks.exits import REPORT as EXITS
+from benchmarks.peers.measure import REPORT as PEERS
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
 from benchmarks.serving.measure import REPORT as SERVING
@@ -18,7 +19,7 @@ from benchmarks.workers import REPORT as WORKERS
 from harness.results import FOLDER, find_newest
 
 REPORTS = (
-    SERVING, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
+    SERVING, PEERS, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
     ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS,
 )  # fmt: skip
 

@@ -74,29 +74,35 @@ TARGETS = (
            ratio("cascade-1-off", "cascade-1-no-metrics", "cpu_us"), 1.03, unit="×", digits=3),
     FAULTS,
 )  # fmt: skip
-SHOWN = {
-    "a small CNN, 1 row": "small-1",
-    "a small CNN, 256 rows": "small-256",
-    "a cascade, 1 row": "cascade-1",
-    "a cascade, 256 rows": "cascade-256",
-}
+SPARING = {"off": "Sparing, cache off", "on": "Sparing, cache on"}
+SHOWN = (  # title, cases, kinds
+    ("CPU of a request with 1 row, µs", 1, {**SPARING, "triton": "Triton"}),
+    (
+        "CPU of a row, 256 rows a request, µs",
+        256,
+        {**SPARING, "triton": "Triton", "floor": "ONNX Runtime and numpy"},
+    ),
+)
 
 
 def draw(results: Results) -> list[Panel]:
-    """CPU of a row on each kind of server."""
-    kinds = {"off": "Sparing, cache off", "on": "Sparing, cache on", "triton": "Triton",
-             "floor": "ONNX Runtime and numpy"}  # fmt: skip
+    """CPU of a row on each kind of server that was measured."""
     known = {sample.case for sample in results.samples}
-    bars = {
-        words: [
-            results.median(f"{case}-{kind}", "cpu_us") / int(case.rpartition("-")[2])
-            if f"{case}-{kind}" in known
-            else 0.0
-            for case in SHOWN.values()
-        ]
-        for kind, words in kinds.items()
-    }
-    return [Bars("CPU of a row, µs", list(SHOWN), bars)]
+    return [
+        Bars(
+            title,
+            ["a small CNN", "a cascade"],
+            {
+                words: [
+                    results.median(f"{name}-{rows}-{kind}", "cpu_us") / rows
+                    for name in ("small", "cascade")
+                ]
+                for kind, words in kinds.items()
+                if f"small-{rows}-{kind}" in known
+            },
+        )
+        for title, rows, kinds in SHOWN
+    ]
 
 
 REPORT = Report("peers", "serving", "Beside other servers", TARGETS, draw, [Table(LOADS)])
