@@ -23,7 +23,7 @@ MAX_CALLERS = 1024  # kept; beyond that, the oldest callers without rows are for
 class Share:
     """A node of the tree of shares: the device (root), a caller, or a caller's route."""
 
-    __slots__ = ("calls", "name", "now_s", "parent", "shares", "spent_s", "waiting")
+    __slots__ = ("calls", "name", "now_s", "parent", "shares", "spent_s", "turn", "waiting")
 
     def __init__(self, name: str = "", parent: "Share | None" = None) -> None:
         self.name = name
@@ -33,6 +33,7 @@ class Share:
         self.now_s = 0.0  # virtual time of the children
         self.waiting = 0  # children with waiting rows; of a route: lanes
         self.calls = 0  # under way
+        self.turn = 0  # of a route: batches that began with its rows
 
     def wait(self) -> None:
         """Count one more child with waiting rows."""

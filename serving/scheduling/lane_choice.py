@@ -1,6 +1,9 @@
 """Chooses the rows that run next: the caller that has spent least, within it the route that has
 spent least, within it the row with the earliest start, deadline and arrival
 (`serving.scheduling.fair_shares`).
+
+Under overload, new calls with few rows would go before a call with many rows again and again. So
+every few turns of a route belong to the rows that arrived first, if they arrived long ago.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +12,9 @@ from serving.scheduling.fair_shares import SLACK_S, Share
 from serving.scheduling.lanes import MAX_COMPARED, Lane
 from serving.scheduling.queues import Queue
 
+LONG_WAIT_S = 1.0  # since the rows arrived
+TURNS = 4  # one of so many belongs to the rows that have waited for longest
+
 
 class LaneChoice:
     """Chooses among lanes; remembers only which of very many queues it compared last."""
@@ -16,7 +22,7 @@ class LaneChoice:
     def __init__(self) -> None:
         self._turn = 0
 
-    def choose(self, lanes: Iterable[Lane]) -> Queue | None:
+    def choose(self, lanes: Iterable[Lane], now: float) -> Queue | None:
         """Return the queue whose turn it is; None if no row waits."""
         queues = [queue for lane in lanes for queue in lane.queues.values()]
         if not queues:
@@ -25,17 +31,35 @@ class LaneChoice:
             stride = 1 + len(queues) // MAX_COMPARED
             self._turn += 1
             queues = queues[self._turn % stride :: stride]
-        return queues[0] if len(queues) == 1 else _find_first(queues)
+        return _find_first(queues, now)
 
 
-def _find_first(queues: Sequence[Queue]) -> Queue:
+def _find_first(queues: Sequence[Queue], now: float) -> Queue:
     """Return the queue of the neediest route of the neediest caller. `queues` is not empty, and
     neither is any queue in it.
     """
     if any(queue.share is not queues[0].share for queue in queues):
         queues = _keep_least_served(queues, lambda queue: queue.share.parent or queue.share)
         queues = _keep_least_served(queues, lambda queue: queue.share)
-    return min(queues, key=_place)
+    first = queues[0] if len(queues) == 1 else min(queues, key=_place)
+    share = first.share
+    share.turn += 1
+    if share.turn % TURNS == 0:
+        return _prefer_oldest(queues, first, now)
+    return first
+
+
+def _prefer_oldest(queues: Sequence[Queue], first: Queue, now: float) -> Queue:
+    """Put the rows of one route that arrived first before its others, if they arrived long ago, and
+    return their queue; else `first`.
+    """
+    blocks = [(queue, block) for queue in queues if (block := queue.oldest()) is not None]
+    if blocks:
+        queue, oldest = min(blocks, key=lambda pair: pair[1].arrived)
+        if now - oldest.arrived > LONG_WAIT_S:
+            queue.lane.put_first(oldest, first.start_s())
+            return queue
+    return first
 
 
 def _keep_least_served(

@@ -170,6 +170,12 @@ class Lane:
             if block.queued:
                 self._move(block)
 
+    def put_first(self, block: Block, start_s: float) -> None:
+        """Let a waiting block start at `start_s` if that is before its own start."""
+        if start_s < block.start_s:
+            block.start_s, block.start = start_s, int(start_s * TAGS_A_SECOND)
+            self._move(block)
+
     def take(
         self, first: Queue | None = None, *, one_call: bool = False, most: int = 0
     ) -> list[Block]:

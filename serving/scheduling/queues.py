@@ -46,6 +46,12 @@ class Queue:
             heapq.heappop(heap)
         return None
 
+    def oldest(self) -> Block | None:
+        """Return the waiting block of this share that arrived first."""
+        blocks = [entry[3] for entry in self.heap if self._waits(entry)]
+        own = [block for block in blocks if block.claim.share is self.share]
+        return min(own, key=lambda block: block.arrived, default=None)
+
     def head(self) -> tuple[Block, int]:
         """Return the first waiting block, and how many of its rows come before the next block."""
         entry = self.entry()

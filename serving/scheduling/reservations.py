@@ -70,10 +70,10 @@ class Reservations:
         """Return a lane whose rows wait for memory; None if none do."""
         return next((lane for lane in self._lanes if lane.rows), None)
 
-    def take(self) -> Iterator[tuple[Block, Lane]]:
+    def take(self, now: float) -> Iterator[tuple[Block, Lane]]:
         """Yield blocks whose bytes are now reserved, and the lane that each enters."""
         while self._lanes:
-            queue = self._choice.choose(self._lanes)
+            queue = self._choice.choose(self._lanes, now)
             if queue is None:
                 self._lanes.clear()
                 return

@@ -102,9 +102,10 @@ class Scheduler:
     def _admit(self) -> None:
         """Put the rows for whose states there is memory now into their lanes."""
         self._admit_due = False
-        for block, lane in self._reservations.take():
+        now = self._clock()
+        for block, lane in self._reservations.take(now):
             since = block.queued_at
-            self._push(block, lane, self._clock())
+            self._push(block, lane, now)
             block.queued_at = since
 
     def _on_released(self) -> None:
@@ -145,7 +146,7 @@ class Scheduler:
                 self._dispatch_due = True
                 self._loop.call_soon(self._dispatch)
                 return
-            queue = self._lane_choice.choose(self._waiting)
+            queue = self._lane_choice.choose(self._waiting, self._clock())
             if queue is None:
                 self._waiting.clear()
                 return

@@ -10,6 +10,7 @@ import pytest
 from core.messages import Request
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
+from serving.scheduling.lane_choice import LONG_WAIT_S, TURNS
 from serving.scheduling.lanes import Lane
 from tests.fakes.toys import ToyStage, ask, cascade, final, serve_toy
 from tests.serving.scheduling.stepped import Stepped, count_rows
@@ -192,6 +193,18 @@ def test_small_calls_do_not_starve_a_large_one_of_the_same_caller() -> None:
     clients.run(1.0)
     call = stepped.submit(ask(*range(-16, 0), route="large", caller="one", no_cache=True))
     clients.run(16 * LARGE_ROW_S * 49 * 2)
+    assert call not in stepped.open
+
+
+@pytest.mark.parametrize("connections", [48, 480])
+def test_an_endless_stream_of_small_calls_does_not_hold_back_a_large_one(connections: int) -> None:
+    stepped = make_stepped()
+    clients = Closed(stepped)
+    clients.add("one", "large", connections=connections, rows=1)
+    clients.run(1.0)
+    call = stepped.submit(ask(*range(-64, 0), route="large", caller="one", no_cache=True))
+    work_s = 64 * LARGE_ROW_S
+    clients.run(LONG_WAIT_S + TURNS * 2 * connections * LARGE_ROW_S + 2 * TURNS * work_s)
     assert call not in stepped.open
 
 

@@ -34,7 +34,7 @@ def push(lane: Lane, rows: int, *, queued_s: float = 0.0, due_s: float = PATIENC
 
 
 def choose(lanes: Iterable[Lane]) -> Lane | None:
-    queue = LaneChoice().choose(lanes)
+    queue = LaneChoice().choose(lanes, 0.0)
     return None if queue is None else queue.lane
 
 
