@@ -28,6 +28,7 @@ from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row
 class LoadedRoute:
     manifest: Manifest
     pipeline: Pipeline
+    steady: frozenset[str] = frozenset()  # stages whose time depends on the number of rows only
 
 
 def find_routes(root: Path) -> list[Path]:
@@ -53,7 +54,14 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
     if pipeline.digest != manifest.digest:
         raise ModelDirectoryError(f"{directory}: the directory changed while it was loaded")
     _smoke_test(directory, manifest, pipeline, device)
-    return LoadedRoute(manifest, pipeline)
+    return LoadedRoute(manifest, pipeline, _find_steady(directory, manifest, device))
+
+
+def _find_steady(directory: Path, manifest: Manifest, device: Device) -> frozenset[str]:
+    if any(size < 0 for spec in manifest.inputs for size in spec.shape[1:]):
+        return frozenset()
+    steady = [one for one in manifest.stages if device.has_steady_time(directory / one.file)]
+    return frozenset(one.name for one in steady)
 
 
 def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:

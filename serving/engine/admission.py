@@ -147,13 +147,19 @@ def check_room(
     to end after their deadline.
     """
     lanes = call.served.every_lane
-    waiting = sum([one.rows + one.looked_up for one in lanes])
+    waiting = 0
+    for one in lanes:
+        waiting += one.rows + one.looked_up
+    free = settings.max_queued_rows - waiting
+    calls = claim.share.calls or 1  # small requests fit beside large ones of a caller
+    is_small = rows * calls <= free
+    if is_small and call.deadline is None:  # nearly all: what follows would find nothing
+        more_s = lane.first_s if rows == 1 else drain_s(lane, rows)
+        if more_s * calls * claim.share.turns() <= settings.max_queued_s:
+            return
     own: list[Queue] = []
     if waiting:
         own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
-    free = settings.max_queued_rows - waiting
-    calls = max(1, claim.share.calls)  # small requests fit beside large ones of a caller
-    is_small = rows * calls <= free
     own_rows = sum([queue.rows for queue in own])
     if rows > free or (own and not is_small and own_rows + rows > FREE_SHARE_DIVISOR * free):
         raise Overloaded(

@@ -1,5 +1,8 @@
 """The device's compute thread: collates blocks, runs the stage, returns steps to the event loop.
 
+A batch so short that passing it to the thread and back takes longer runs on the event loop itself,
+if nothing in its inputs but their shapes can make it longer.
+
 A batch that raises is run again in halves, so that only the faulty rows fail, unless the stage says
 that it must not run twice on the same rows; rows that cannot share a batch get their own.
 """
@@ -24,6 +27,8 @@ from serving.scheduling.rows.blocks import Block
 
 FAILED = Step(0, None, None)  # neither an answer nor a next stage: the row failed
 
+MAX_LOOP_S = 0.00025  # of a batch on the event loop, as predicted
+
 # Lane, blocks, their steps, seconds inside the stage, and those of the device's clock.
 Done = Callable[[Lane, list[Block], Steps, float, float], None]
 
@@ -42,7 +47,9 @@ MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThr
 
 
 class BatchThread:
-    """Runs one batch at a time on its own thread; calls `done` on the event loop."""
+    """Runs one batch at a time, on its own thread or a short one on the event loop; calls `done` on
+    the event loop.
+    """
 
     def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, done: Done) -> None:
         self._device = device
@@ -57,6 +64,11 @@ class BatchThread:
         self._thread.start()
 
     def submit(self, lane: Lane, blocks: list[Block]) -> None:
+        if lane.is_steady:
+            rows = sum([len(block) for block in blocks])
+            if lane.times.predict_s(rows) < MAX_LOOP_S:
+                self._loop.call_soon(self._done, lane, blocks, *self._run(lane, blocks))
+                return
         self._jobs.put((lane, blocks))
 
     def close(self) -> None:
@@ -76,6 +88,15 @@ class BatchThread:
         if job is None:
             return False
         lane, blocks = job
+        result = self._run(lane, blocks)
+        try:
+            self._loop.call_soon_threadsafe(self._done, lane, blocks, *result)
+        except RuntimeError:  # the loop is closed: no caller is left
+            return False
+        return True
+
+    def _run(self, lane: Lane, blocks: list[Block]) -> tuple[Steps, float, float]:
+        """Run a batch; return its steps, its seconds, and those of the device's clock."""
         started, device_s = time.perf_counter(), 0.0
         try:
             self._clock.begin()
@@ -86,18 +107,13 @@ class BatchThread:
         except BaseException:  # a fault of this module must not end the thread
             _log.exception("a batch of stage %s could not be run", lane.stage.name)
             steps = as_steps([FAILED] * sum([len(block) for block in blocks]))
-        seconds = time.perf_counter() - started
-        try:
-            self._loop.call_soon_threadsafe(self._done, lane, blocks, steps, seconds, device_s)
-        except RuntimeError:  # the loop is closed: no caller is left
-            return False
-        return True
+        return steps, time.perf_counter() - started, device_s
 
 
 def run_batch(device: Device, lane: Lane, blocks: Sequence[Block]) -> Steps:
     """Return the steps of the blocks' rows, in order; FAILED for the faulty ones."""
     try:
-        return _run(lane, collate(device, blocks), sum([len(block) for block in blocks]))
+        return _run_stage(lane, collate(device, blocks), sum([len(block) for block in blocks]))
     except BaseException as error:  # a model's error or a native panic: only its rows fail
         rows = [one for block in blocks for one in _split_rows(block)]
         if len(rows) == 1 or not getattr(lane.stage, "repeatable", True):
@@ -111,7 +127,7 @@ def run_batch(device: Device, lane: Lane, blocks: Sequence[Block]) -> Steps:
 def _run_rows(device: Device, lane: Lane, rows: Sequence["_Row"]) -> Sequence[Step]:
     """Run single rows as one batch, and in halves if it raises."""
     try:
-        return _run(lane, collate(device, rows), len(rows))
+        return _run_stage(lane, collate(device, rows), len(rows))
     except BaseException as error:
         if len(rows) == 1:
             _log_failure(lane, error, rows)
@@ -121,7 +137,7 @@ def _run_rows(device: Device, lane: Lane, rows: Sequence["_Row"]) -> Sequence[St
         return [step for part in parts for step in _run_rows(device, lane, part)]
 
 
-def _run(lane: Lane, batch: Batch, rows: int) -> Steps:
+def _run_stage(lane: Lane, batch: Batch, rows: int) -> Steps:
     steps = as_steps(lane.stage.run(batch))
     if len(steps) != rows:
         raise ValueError(f"{len(steps)} steps for {rows} rows")

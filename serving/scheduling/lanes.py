@@ -31,8 +31,8 @@ class Lane:
     """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "is_first",
-        "is_last", "looked_up", "max_batch", "metrics", "queues", "reserving", "route",
+        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "first_s", "is_first",
+        "is_last", "is_steady", "looked_up", "max_batch", "metrics", "queues", "reserving", "route",
         "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class Lane:
         self.is_first = is_first
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
+        self.is_steady = False  # short batches may run on the event loop
         self.times = BatchTimes()
         # Where rows wait for memory for their states before they enter; None: they need none.
         self.reserving: Lane | None = None
@@ -70,6 +71,7 @@ class Lane:
         self.claim = Claim(Share(route, Share()))  # for rows without a caller
         self._order = 0
         self._row_s = 0.0
+        self.first_s = 0.0  # predicted seconds of a row alone, as of the newest batch
 
     @property
     def lanes(self) -> Lanes:
@@ -186,7 +188,7 @@ class Lane:
         taken: list[Block] = []
         left = most or self.max_batch
         self.charges = []
-        self._row_s = self.row_s  # exact enough until the next batch
+        self._row_s, self.first_s = self.row_s, self.times.predict_s(1)  # until the next batch
         for queue in self._order_queues(first):
             start_s = queue.start_s()
             parts = queue.take(taken, left, one_call=one_call)

@@ -16,6 +16,7 @@ from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
 from serving.engine.catalog import AUTO
+from serving.http.infer.batch_replies import BatchReplies
 from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import (
     Headers,
@@ -47,6 +48,7 @@ class RepeatedHeaders:
     def __init__(self) -> None:
         self._requests: dict[tuple[bytes, str, str | None, bytes], KnownHeader] = {}
         self._replies: dict[tuple[object, ...], tuple[Headers, bytes]] = {}
+        self._batch = BatchReplies(None)
 
     def find(
         self, body: bytes, length: bytes | None, manifest: Manifest, target: Target
@@ -85,6 +87,21 @@ class RepeatedHeaders:
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
     ) -> tuple[Headers, bytes]:
         """Like `write_reply`."""
+        batch = self._batch
+        if batch.outcomes is reply.parts[0].outcomes:
+            known_row = batch.find(reply, parsed)
+            if known_row is not None:
+                return list(batch.headers), known_row
+        headers, body = self._write(reply, manifest, parsed)
+        if batch.outcomes is not reply.parts[0].outcomes:
+            self._batch = BatchReplies(reply.parts[0].outcomes)
+        elif not batch.headers:
+            batch.keep(reply, parsed, manifest, headers, body)
+        return headers, body
+
+    def _write(
+        self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
+    ) -> tuple[Headers, bytes]:
         if parsed.id or reply.errors or len(parsed.binary) != len(parsed.names):
             return write_reply(reply, manifest, parsed)
         arrays, blobs = _write_blobs(reply, manifest, parsed.names)
