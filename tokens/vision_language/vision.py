@@ -1,8 +1,8 @@
 """The vision part of a small vision-language model, and the projector to its decoder's width.
 
 Strided convolutions halve a picture's side three times, so that a visual token stands for 8 x 8
-pixels and has seen 15 x 15; each has a learnt position in the grid. The decoder reads them row by
-row.
+pixels and has seen 15 x 15. Rows and columns have learnt positions. The decoder reads the tokens
+row by row.
 """
 
 import torch
@@ -27,13 +27,16 @@ class PatchEmbedding(nn.Module):
             before = after
         self.stem = nn.Sequential(*layers)
         side = size_px // PATCH_PX
-        self.positions = nn.Parameter(torch.zeros(side * side, before))
+        self.row_positions = nn.Parameter(torch.zeros(side, 1, before))
+        self.column_positions = nn.Parameter(torch.zeros(1, side, before))
         self.projector = nn.Sequential(nn.Linear(before, width), nn.GELU(), nn.Linear(width, width))
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        nn.init.trunc_normal_(self.row_positions, std=0.2)
+        nn.init.trunc_normal_(self.column_positions, std=0.2)
 
     def forward(self, pictures: Tensor) -> Tensor:
         x_NCSS = pictures.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
         map_NCHW = self.stem(x_NCSS)
-        features = map_NCHW.flatten(2).transpose(1, 2) + self.positions
-        tokens_NTD: Tensor = self.projector(features)
+        positions_HWC = self.row_positions + self.column_positions
+        features_NHWC = map_NCHW.permute(0, 2, 3, 1) + positions_HWC
+        tokens_NTD: Tensor = self.projector(features_NHWC.flatten(1, 2))
         return tokens_NTD

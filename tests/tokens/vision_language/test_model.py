@@ -234,8 +234,8 @@ def test_nothing_of_a_request_stays_on_the_model(model: VisionLanguageModel) -> 
 def test_gradients_flow_through_the_tokens_that_stay(model: VisionLanguageModel) -> None:
     done = model.prefill(batch([0, *IMAGE, *TEXT]), pictures(1), Dropping(PYRAMID))
     done.hidden_BTD.square().mean().backward()  # type: ignore[no-untyped-call]
-    assert model.vision.positions.grad is not None
-    assert model.vision.positions.grad.abs().sum() > 0
+    assert model.vision.row_positions.grad is not None
+    assert model.vision.row_positions.grad.abs().sum() > 0
     model.zero_grad()
 
 
