@@ -47,8 +47,10 @@ def train(
     twin. `epochs`: of every stage, as a trial. Raises ValueError in one sentence for unusable data
     or options, or a folder of another recipe.
     """
-    if ratio is not None and (blind or not 0 < ratio <= 1):
-        raise ValueError(f"ratio: {ratio:g} given, more than 0 and at most 1 allowed, and no twin")
+    if ratio is not None and not 0 < ratio <= 1:
+        raise ValueError(f"ratio: {ratio:g} given, more than 0 and at most 1 allowed")
+    if ratio is not None and blind:
+        raise ValueError("ratio: the text-only twin has no visual tokens to drop")
     torch.set_num_threads(threads)
     console = console or Console()
     chosen = _shorten(_find(curriculum), epochs)

@@ -32,7 +32,8 @@ def attention(q_BHQd: Tensor, k_BGTd: Tensor, allowed_BQT: Tensor) -> Tensor:
     products = products.view(rows, heads, queries, -1)
     products = products.masked_fill(~allowed_BQT.unsqueeze(1), float("-inf"))
     # A query without any allowed token is padding; its scores are never used.
-    return products.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
+    scores_BQT: Tensor = products.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
+    return scores_BQT
 
 
 @torch.no_grad()

@@ -53,4 +53,5 @@ class Cache:
 
 def lengths(cache: Cache) -> list[list[int]]:
     """Used places, by layer and row."""
-    return torch.stack([one.length_B for one in cache.layers]).tolist()  # type: ignore[no-any-return]
+    used: list[list[int]] = torch.stack([one.length_B for one in cache.layers]).tolist()
+    return used

@@ -9,6 +9,7 @@ from torch import Tensor
 from tokens.pyramid_drop.schedule import Drop, Schedule, pyramid
 from tokens.pyramid_drop.scoring import SCORERS, Scorer
 from tokens.vision_language.cache import lengths
+from tokens.vision_language.layers import DecoderLayer
 from tokens.vision_language.model import (
     Dropping,
     Prefilled,
@@ -135,11 +136,14 @@ def test_the_papers_score_is_the_next_layers_attention(model: VisionLanguageMode
 def slow_scores(model: VisionLanguageModel, prompts: Prompts, shown: Tensor, layer: int) -> Tensor:
     """The last token's attention in a layer, head by head, from the tokens that enter it."""
     seen: list[Tensor] = []
-    target = model.layers[layer].attention_norm
-    hook = target.register_forward_hook(lambda module, given, normed: seen.append(normed))
+    chosen = model.layers[layer]
+    assert isinstance(chosen, DecoderLayer)
+    hook = chosen.attention_norm.register_forward_hook(
+        lambda module, given, normed: seen.append(normed)
+    )
     model.prefill(prompts, shown)
     hook.remove()
-    attention = model.layers[layer].attention
+    attention = chosen.attention
     normed = seen[0][0]
     total = torch.zeros(len(normed))
     for head in range(4):
