@@ -47,6 +47,22 @@ class Projected:
         return Projected(take(self.normed_BTD, order_BK), take(self.key_BTD, order_BK))
 
 
+def mix_heads(
+    q_BHTd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor, mask: Tensor | None, causal: bool
+) -> Tensor:
+    """Every query head's mixture of values, side by side: [B, T, H * d].
+
+    Groups of query heads share a key head.
+    """
+    each = q_BHTd.shape[1] // k_BGSd.shape[1]
+    if each > 1:
+        k_BGSd, v_BGSd = (x.repeat_interleave(each, dim=1) for x in (k_BGSd, v_BGSd))
+    mixed_BHTd = nn.functional.scaled_dot_product_attention(
+        q_BHTd, k_BGSd, v_BGSd, attn_mask=mask, is_causal=causal
+    )
+    return mixed_BHTd.transpose(1, 2).flatten(2)
+
+
 class RmsNorm(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,13 +92,7 @@ class Attention(nn.Module):
         self, q_BHTd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor, mask: Tensor | None, causal: bool
     ) -> Tensor:
         """The output [B, T, D] of these rotated queries and keys."""
-        if self.heads != self.key_heads:
-            each = self.heads // self.key_heads
-            k_BGSd, v_BGSd = (x.repeat_interleave(each, dim=1) for x in (k_BGSd, v_BGSd))
-        mixed_BHTd = nn.functional.scaled_dot_product_attention(
-            q_BHTd, k_BGSd, v_BGSd, attn_mask=mask, is_causal=causal
-        )
-        y_BTD: Tensor = self.o(mixed_BHTd.transpose(1, 2).flatten(2))
+        y_BTD: Tensor = self.o(mix_heads(q_BHTd, k_BGSd, v_BGSd, mask, causal))
         return y_BTD
 
 

@@ -198,7 +198,7 @@ class VisionLanguageModel(nn.Module):
         """The tokens that stay for this layer and those after it."""
         if drops_nothing(now.layout, drop.share, how.ranking):
             return now, projected
-        query_BQ = _find(prompts.query_BQ, now.kept_BT, now.layout.valid_BT)
+        query_BQ = find_places(prompts.query_BQ, now.kept_BT, now.layout.valid_BT)
         asked = Asked(query_BQ, now.kept_BT, prompts.seeds, drop.share, how.ranking)
         scores_BT = score_tokens(
             how.scorer, layer.attention, projected, now.turn, now.layout, before, asked
@@ -261,7 +261,7 @@ def _mask(layout: Layout) -> Tensor | None:
     return (allowed(layout) | own).unsqueeze(1)  # padding reads itself, or softmax has no term
 
 
-def _find(query_BQ: Tensor, kept_BT: Tensor, valid_BT: Tensor) -> Tensor:
+def find_places(query_BQ: Tensor, kept_BT: Tensor, valid_BT: Tensor) -> Tensor:
     """Where tokens of the prompt stand now; -1 stays -1. Text is never dropped."""
     is_it_BQT = (query_BQ.unsqueeze(-1) == kept_BT.unsqueeze(1)) & valid_BT.unsqueeze(1)
     return torch.where(query_BQ >= 0, is_it_BQT.long().argmax(dim=-1), -1)

@@ -7,6 +7,7 @@ Shapes: B rows, T tokens, Q queries, P pictures of a row + 1.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +15,19 @@ from torch import Tensor
 from tokens.pyramid_drop import scoring
 from tokens.pyramid_drop.dropping import Layout, Ranking, allowed_for, group_tokens, quotas
 from tokens.pyramid_drop.scoring import Scorer
-from tokens.vision_language.layers import Attention, Projected, Rotary, rotate
+from tokens.vision_language.layers import Projected, Rotary, rotate
+
+
+class Queries(Protocol):
+    """What scores need of a layer's attention."""
+
+    def q(self, x_BQD: Tensor, /) -> Tensor:
+        """Queries [B, Q, H * d] before rotation."""
+        ...
+
+    def split(self, x_BTD: Tensor, /) -> Tensor:
+        """Heads apart: [B, heads, T, d]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class Asked:
 @torch.no_grad()
 def score_tokens(
     scorer: Scorer,
-    attention: Attention,
+    attention: Queries,
     projected: Projected,
     turn: Rotary,
     layout: Layout,
@@ -54,7 +67,8 @@ def score_tokens(
         return scoring.uniform_scores(group_BT, quotas(layout, asked.share, asked.ranking))
     query_BQ = asked.query_BQ
     if scorer == "salient":
-        query_BQ = torch.arange(layout.valid_BT.shape[1]).expand(layout.valid_BT.shape)
+        tokens = layout.valid_BT.shape[1]
+        query_BQ = torch.arange(tokens, device=query_BQ.device).expand(layout.valid_BT.shape)
     counted_BQ, query_BQ = query_BQ >= 0, query_BQ.clamp(min=0)
     allowed_BQT = allowed_for(layout, query_BQ)
     if scorer == "fastv":
@@ -73,7 +87,7 @@ def score_tokens(
     return scoring.mean_over_queries(scores_BQT, counted_BQ)
 
 
-def _queries(attention: Attention, projected: Projected, turn: Rotary, query_BQ: Tensor) -> Tensor:
+def _queries(attention: Queries, projected: Projected, turn: Rotary, query_BQ: Tensor) -> Tensor:
     """Rotated queries [B, H, Q, d] of the tokens at these places."""
     places = query_BQ.unsqueeze(-1)
     normed = projected.normed_BTD
