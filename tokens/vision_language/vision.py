@@ -40,3 +40,13 @@ class PatchEmbedding(nn.Module):
         features_NHWC = map_NCHW.permute(0, 2, 3, 1) + positions_HWC
         tokens_NTD: Tensor = self.projector(features_NHWC.flatten(1, 2))
         return tokens_NTD
+
+
+def vision_macs(size_px: int, channels: tuple[int, int, int], width: int) -> int:
+    """MACs of one picture in the vision part and the projector."""
+    side, before, total = size_px, 3, 0
+    for after in channels:
+        side //= 2
+        total += side**2 * 9 * before * after
+        before = after
+    return total + side**2 * (before * width + width**2)
