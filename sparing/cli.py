@@ -29,6 +29,7 @@ from sparing.commands.train_cbnet import train_cbnet
 from sparing.commands.train_exits import train_exits
 from sparing.commands.train_options import Epochs, Out, Seed, Workers
 from sparing.commands.train_vit import train_vit
+from sparing.commands.train_vlm import train_vlm
 from sparing.failure import Failure
 
 app = typer.Typer(
@@ -263,6 +264,7 @@ train.command("cbnet")(train_cbnet)
 train.command("exits")(train_exits)
 train.command("vit")(train_vit)
 train.command("acm")(train_acm)
+train.command("vlm")(train_vlm)
 app.add_typer(train, name="train")
 
 

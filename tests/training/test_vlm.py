@@ -1,0 +1,71 @@
+"""The recipe of the small vision-language model on a tiny one."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+
+from tests.tiny_training import quiet
+from training import vlm as recipe
+from training.data.grids.scenes import Pool, Sources
+from training.data.sets import Split
+from training.vision_language.curriculum import SHORT
+from training.vision_language.learning import standard_spec
+
+
+def noise(*shape: int) -> Pool:
+    rng = np.random.default_rng(0)
+    return Pool(Split(rng.integers(0, 256, (20, *shape), dtype=np.uint8), np.arange(20) % 10))
+
+
+@pytest.fixture
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = Sources(noise(28, 28), noise(32, 32, 3), noise(28, 28), "noise", False)
+    spec = replace(
+        standard_spec(), channels=(4, 8, 8), width=16, layers=4, heads=2, key_heads=1, hidden=16
+    )
+    short = replace(SHORT, pictures=2, steps=2, judged=2)
+    monkeypatch.setattr(recipe, "load_sources", lambda: (sources, sources, sources))
+    monkeypatch.setattr(recipe, "standard_spec", lambda: spec)
+    monkeypatch.setattr(recipe, "CURRICULA", {"short": short})
+    monkeypatch.setattr(recipe, "REPORTED_PICTURES", 16)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_trained_model_leaves_its_weights_and_a_table(tmp_path: Path) -> None:
+    printed = io.StringIO()
+    model = recipe.train(
+        tmp_path, curriculum="short", epochs=1, console=Console(file=printed, width=200)
+    )
+    weights = load_file(tmp_path / "vlm-short.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert "held-out pictures" in printed.getvalue()
+    assert "count" in printed.getvalue()
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_all_variants_share_a_folder(tmp_path: Path) -> None:
+    recipe.train(tmp_path, curriculum="short", epochs=1, ratio=0.5, console=quiet())
+    recipe.train(tmp_path, curriculum="short", epochs=1, blind=True, console=quiet())
+    names = {path.name for path in tmp_path.glob("*.json")}
+    assert names == {
+        "vlm-short-drop0.5-naming.json",
+        "vlm-short-drop0.5.json",
+        "vlm-short-blind-naming.json",
+        "vlm-short-blind.json",
+    }
+
+
+def test_an_unknown_curriculum_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown curriculum 'long'"):
+        recipe.train(tmp_path, curriculum="long", console=quiet())
+
+
+@pytest.mark.parametrize(("ratio", "blind"), [(0.0, False), (1.5, False), (0.5, True)])
+def test_a_ratio_that_makes_no_sense_is_refused(tmp_path: Path, ratio: float, blind: bool) -> None:
+    with pytest.raises(ValueError, match="ratio"):
+        recipe.train(tmp_path, ratio=ratio, blind=blind, console=quiet())

@@ -1,0 +1,1 @@
+"""Vision-language models whose decoder may drop visual tokens between its layers."""

@@ -1,0 +1,104 @@
+"""The recipe of a small vision-language model, its text-only twin, and a training with PyramidDrop.
+
+The model answers questions about grids of small pictures in a few words. Its twin gets the same
+questions without pictures: what it answers right needs no eyes. An interrupted training resumes in
+the same `runs` folder.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tokens.pyramid_drop.schedule import pyramid
+from tokens.vision_language.model import Dropping, VisionLanguageModel
+from training.data.grids.scenes import load_sources
+from training.fitting.in_process import learn
+from training.vision_language.curriculum import ASKING, CURRICULA, Curriculum
+from training.vision_language.judging import accuracy_by_family, judge
+from training.vision_language.learning import (
+    Setting,
+    build_model,
+    draw_to_judge,
+    make_job,
+    standard_spec,
+)
+
+REPORTED_PICTURES = 1_000
+
+
+def train(
+    runs: Path,
+    *,
+    curriculum: str = "whole",
+    ratio: float | None = None,
+    blind: bool = False,
+    seed: int = 1,
+    epochs: int | None = None,
+    threads: int = 1,
+    console: Console | None = None,
+) -> VisionLanguageModel:
+    """Train the model, or read it from `runs`; its weights are `<runs>/<name>.safetensors`.
+
+    `curriculum`: a name in `CURRICULA`. `ratio`: drop visual tokens in training, so that every
+    quarter of the decoder reads this share of the quarter before. `blind`: train the text-only
+    twin. `epochs`: of every stage, as a trial. Raises ValueError in one sentence for unusable data
+    or options, or a folder of another recipe.
+    """
+    if ratio is not None and not 0 < ratio <= 1:
+        raise ValueError(f"ratio: {ratio:g} given, more than 0 and at most 1 allowed")
+    if ratio is not None and blind:
+        raise ValueError("ratio: the text-only twin has no visual tokens to drop")
+    torch.set_num_threads(threads)
+    console = console or Console()
+    chosen = _shorten(_find(curriculum), epochs)
+    spec = standard_spec()
+    how = Dropping() if ratio is None else Dropping(pyramid(spec.layers, ratio=ratio))
+    parts, held_out, _ = load_sources()
+    setting = Setting(build_model(spec, seed), parts, held_out, chosen, how, blind, seed)
+    run_stages(setting, runs, name_of(curriculum, ratio, blind), console)
+    console.print(_tabulate(setting))
+    return setting.model
+
+
+def name_of(curriculum: str, ratio: float | None, blind: bool) -> str:
+    """How the files of a training begin."""
+    variant = "-blind" if blind else "" if ratio is None else f"-drop{ratio:g}"
+    return f"vlm-{curriculum}{variant}"
+
+
+def run_stages(setting: Setting, runs: Path, name: str, console: Console) -> None:
+    """Train the stages that are not yet finished in `runs`; the last one's name is `name`."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    *earlier, last = setting.curriculum.stages
+    for stage in earlier:
+        learn(make_job(setting, f"{name}-{stage.name}", stage, say), runs, console)
+    learn(make_job(setting, name, last, say), runs, console)
+
+
+def _find(name: str) -> Curriculum:
+    if name not in CURRICULA:
+        raise ValueError(f"unknown curriculum {name!r}; there are {sorted(CURRICULA)}")
+    return CURRICULA[name]
+
+
+def _shorten(curriculum: Curriculum, epochs: int | None) -> Curriculum:
+    if epochs is None:
+        return curriculum
+    stages = tuple(replace(stage, epochs=epochs) for stage in curriculum.stages)
+    return replace(curriculum, stages=stages)
+
+
+def _tabulate(setting: Setting) -> Table:
+    """Of held-out pictures, with questions that training had and those it had not."""
+    asked = draw_to_judge(setting, ASKING, REPORTED_PICTURES)
+    found = accuracy_by_family(judge(setting.model, asked, setting.dropping))
+    table = Table("family", "right", title="held-out pictures")
+    for family, share in found.items():
+        table.add_row(family, f"{share:.1%}")
+    return table
