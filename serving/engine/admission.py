@@ -53,7 +53,7 @@ class Admission:
         """
         arrays = iter(inputs.values())
         rows = len(next(arrays))
-        if any(len(array) != rows for array in arrays):
+        if len(inputs) > 1 and any(len(array) != rows for array in arrays):
             raise InvalidInput(
                 "inputs: given different numbers of rows, allowed the same number for all"
             )

@@ -28,11 +28,20 @@ class ByteBudget:
         else:
             self.by_caller.pop(caller, None)
 
+    def try_take(self, new_bytes: int, caller: str = "") -> bool:
+        """Add bytes if they fit, and return whether they did."""
+        held, all_held = self.by_caller.get(caller, 0) + new_bytes, self.held_bytes + new_bytes
+        if all_held > self._limit_bytes or held > self.of_caller_bytes:
+            return False
+        self.held_bytes = all_held
+        if held:
+            self.by_caller[caller] = held
+        return True
+
     def take(self, new_bytes: int, caller: str = "") -> None:
         """Add bytes that must fit. Raises Overloaded if they do not."""
-        if self.lacks(new_bytes, caller) > 0:
+        if not self.try_take(new_bytes, caller):
             raise Overloaded(self.describe_lack(new_bytes, caller))
-        self.add(new_bytes, caller)
 
     def describe_lack(self, new_bytes: int, caller: str = "") -> str:
         """Return a sentence for the caller that says why its bytes do not fit."""

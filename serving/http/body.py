@@ -82,10 +82,7 @@ class BodyBudget:
 
     def try_take(self, body: bytes, caller: str = "") -> bool:
         """Count a body that has arrived already; return False if it does not fit."""
-        if self._held.lacks(len(body), caller) > 0:
-            return False
-        self._held.add(len(body), caller)
-        return True
+        return self._held.try_take(len(body), caller)
 
     def give_back(self, body: bytes, caller: str = "") -> None:
         """Release the bytes of a body after its answer."""
