@@ -1,0 +1,40 @@
+"""What `sparing inspect`, `import`, `compress` and `check` print on the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from sparing.tables import show_macs
+
+if TYPE_CHECKING:  # its modules need onnx, which serving does not install
+    from importing.inspection import Inspection
+
+
+def show_inspection(found: "Inspection", console: Console) -> None:
+    """Print an inspection as a table of facts and a list of needs."""
+    table = Table(
+        Column("", no_wrap=True), Column("", overflow="fold"), box=None, show_header=False
+    )
+    table.add_row("file", f"{found.path}, {found.size_bytes:,} bytes")
+    table.add_row("made by", f"{found.producer}, opset {found.opset}")
+    for tensor in found.inputs:
+        table.add_row("input", _show(tensor))
+    for guess in found.outputs:
+        table.add_row("output", f"{_show(guess.tensor)}: seems {guess.kind}, {guess.reason}")
+    answer = "yes" if found.batching.batches else "no"
+    table.add_row("batches", f"{answer}: {found.batching.reason}")
+    unknown = found.macs is None
+    macs = f"unknown: {found.macs_reason}" if unknown else show_macs(found.macs)
+    table.add_row("MACs", macs)
+    table.add_row("parameters", f"{found.parameters:,}")
+    for name, size in found.vocabulary.items():
+        table.add_row("vocabulary", f"{name}: 0 to {size - 1}")
+    for need in found.needs:
+        table.add_row("needs", need)
+    console.print(table)
+
+
+def _show(tensor: Any) -> str:
+    sizes = ["?" if size < 0 else str(size) for size in tensor.shape[1:]]
+    return f"{tensor.name} {tensor.datatype} ({' × '.join(['N', *sizes])})"
