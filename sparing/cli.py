@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 import core.devices.no_telemetry  # noqa: F401
 from sparing.benching import BENCHMARKS, bench
 from sparing.commands.compare import compare
+from sparing.commands.import_models import import_models
 from sparing.commands.inspect_model import inspect_model
 from sparing.commands.meter import meter
 from sparing.commands.report import report
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command("report")(report)
 app.command("inspect")(inspect_model)
+app.command("import")(import_models)
 app.command("compare")(compare)
 app.command("settings")(print_settings)
 app.command("simulate")(simulate)

@@ -8,7 +8,8 @@ from rich.table import Column, Table
 from sparing.tables import show_macs
 
 if TYPE_CHECKING:  # its modules need onnx, which serving does not install
-    from importing.inspection import Inspection
+    from importing.onnx_files.inspection import Inspection
+    from importing.route import Imported
 
 
 def show_inspection(found: "Inspection", console: Console) -> None:
@@ -33,6 +34,30 @@ def show_inspection(found: "Inspection", console: Console) -> None:
     for need in found.needs:
         table.add_row("needs", need)
     console.print(table)
+
+
+def show_imported(imported: "Imported", console: Console) -> None:
+    """Print the verdict: what each way costs, the sentence, and where the route is."""
+    for note in imported.notes:
+        console.print(note, highlight=False)
+    if imported.verdict is not None:
+        columns = ("", "accuracy", "µs/row", "MACs", "kB", "difference, 95 %")
+        table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
+        for row in imported.verdict.rows:
+            interval = f"{row.low * 100:+.1f} to {row.high * 100:+.1f}"
+            named = " → ".join(row.members) if len(row.members) > 1 else row.name
+            table.add_row(
+                f"{'*' if row.chosen else ' '} {named}",
+                f"{row.accuracy:.2%}",
+                f"{row.us_per_row:,.0f}",
+                show_macs(row.macs),
+                f"{row.size_bytes / 1000:,.0f}",
+                f"{row.difference * 100:+.1f} ({interval})",
+            )
+        console.print(table)
+    console.print(imported.sentence, highlight=False)
+    if imported.directory is not None:
+        console.print(str(imported.directory), highlight=False, soft_wrap=True)
 
 
 def _show(tensor: Any) -> str:

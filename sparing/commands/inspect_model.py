@@ -34,7 +34,7 @@ def inspect_model(
     from sparing.recipes import failing_on_own_models, import_importing
 
     with failing_on_own_models():
-        inspection = import_importing("importing.inspection")
+        inspection = import_importing("importing.onnx_files.inspection")
         found = inspection.inspect_model(model, _read_shapes(shape or []))
     if as_json:
         print(json.dumps(found.as_json(), indent=2))

@@ -9,11 +9,11 @@ import pytest
 
 from core.errors import ModelDirectoryError
 from core.manifest import read_manifest
+from routes.writing import to_toml
 from training.export.route_writer import (
     RouteDraft,
     StageFiles,
     describe_making,
-    to_toml,
     write_route,
 )
 

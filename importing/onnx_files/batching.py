@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from importing.faults import ImportFault
-from importing.graphs import (
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import (
     FREE,
     Array,
     Feed,
@@ -23,7 +23,7 @@ from importing.graphs import (
     list_inputs,
     open_graph,
 )
-from importing.trial_rows import find_vocabulary, make_trial_rows
+from importing.onnx_files.trial_rows import find_vocabulary, make_trial_rows
 
 PROOF_ROWS = 5
 TOLERANCE = 1e-4  # of the largest value of an output: float32 sums in another order

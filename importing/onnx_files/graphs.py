@@ -14,7 +14,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from core.datatypes import OF_ONNX
-from importing.faults import ImportFault
+from importing.onnx_files.faults import ImportFault
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from importing.faults import ImportFault
-from importing.graphs import open_graph
-from importing.reading import read_model
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import open_graph
+from importing.onnx_files.reading import read_model
 from tests.fakes.own_models import make_linear, make_model, save
 
 

@@ -8,13 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from importing.batching import PROOF_ROWS, Batchability, prove_batches
-from importing.counting import count_macs
-from importing.faults import ImportFault
-from importing.graphs import FREE, Array, Tensor, count_parameters, open_graph, read_opset
-from importing.outputs import CLASSIFIES, OutputGuess, OutputKind, choose_output, guess_output
-from importing.reading import SourceModel, read_model
-from importing.trial_rows import find_vocabulary, make_trial_rows
+from importing.onnx_files.batching import PROOF_ROWS, Batchability, prove_batches
+from importing.onnx_files.counting import count_macs
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import (
+    FREE,
+    Array,
+    Tensor,
+    count_parameters,
+    open_graph,
+    read_opset,
+)
+from importing.onnx_files.outputs import (
+    CLASSIFIES,
+    OutputGuess,
+    OutputKind,
+    choose_output,
+    guess_output,
+)
+from importing.onnx_files.reading import SourceModel, read_model
+from importing.onnx_files.trial_rows import find_vocabulary, make_trial_rows
 
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 MIN_SIDE_PX = 8  # below it, three dimensions are no picture

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from core.datatypes import DATATYPES
-from importing.graphs import FREE, Array, Tensor, list_nodes
+from importing.onnx_files.graphs import FREE, Array, Tensor, list_nodes
 
 NO_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 _TRIED_IDS = 16  # values of a whole number's input whose vocabulary is not known

@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from core.files import open_regular
-from importing.faults import ImportFault
-from importing.graphs import (
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import (
     RunnableGraph,
     list_inputs,
     list_nodes,

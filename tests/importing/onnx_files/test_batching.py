@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from importing.batching import prove_batches
-from importing.faults import ImportFault
-from importing.graphs import open_graph
+from importing.onnx_files.batching import prove_batches
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import open_graph
 from tests.fakes.own_models import make_linear, make_model, make_picture_net, make_text
 
 

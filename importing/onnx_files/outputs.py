@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
-from importing.graphs import Array, Tensor, find_producer, read_attribute
+from importing.onnx_files.graphs import Array, Tensor, find_producer, read_attribute
 
 SUM_TOLERANCE = 1e-3
 _PASS = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten"}  # values stay as they are

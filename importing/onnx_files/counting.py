@@ -13,8 +13,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, ValueInfoProto, inliner
 
-from importing.faults import ImportFault
-from importing.graphs import (
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import (
     Feed,
     copy_model,
     list_inner_nodes,

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from importing.faults import ImportFault
-from importing.graphs import Tensor
-from importing.inspection import find_layout, inspect_model
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Tensor
+from importing.onnx_files.inspection import find_layout, inspect_model
 from sparing.cli import app
 from tests.fakes.own_models import make_linear, make_picture_net, make_text, save
 

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from importing.graphs import open_graph
-from importing.outputs import OutputKind, choose_output, guess_output
-from importing.trial_rows import make_trial_rows
+from importing.onnx_files.graphs import open_graph
+from importing.onnx_files.outputs import OutputKind, choose_output, guess_output
+from importing.onnx_files.trial_rows import make_trial_rows
 from tests.fakes.own_models import make_linear, make_model
 
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from importing.counting import count_macs
-from importing.faults import ImportFault
-from importing.graphs import open_graph
-from importing.trial_rows import make_trial_rows
+from importing.onnx_files.counting import count_macs
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import open_graph
+from importing.onnx_files.trial_rows import make_trial_rows
 from tests.fakes.own_models import make_linear, make_model, make_picture_net, make_text
 
 
