@@ -38,6 +38,7 @@ from cascades.thresholds import (
 from core.scores import SCORES, Floats, fit_temperature, log_softmax
 
 Labels = npt.NDArray[np.integer]
+ROUNDING = 1e-9  # of sums of costs, so that the reference alone costs no more than itself
 BUDGETS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the allowed cost
 
 
@@ -143,7 +144,7 @@ def select_cheapest(
     Its out-of-fold loss and `margin` paired standard errors of it must be within `max_loss`; the
     reference alone always is. No chain has two members of one set of `twins`.
     """
-    pool = _evaluate_pool(members, labels, reference, 1.0, folds, max_stages, twins)
+    pool = _evaluate_pool(members, labels, reference, 1 + ROUNDING, folds, max_stages, twins)
     within = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
     eligible = [item for item in within if pool.find_loss(item, margin) <= max_loss]
     return pool.choose(min(eligible, key=_simplicity_key), _find_best(within))

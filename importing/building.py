@@ -33,6 +33,7 @@ from importing.stage_files import (
     finish_classifier,
     finish_outputs,
     make_picture_stage,
+    match_inputs,
     prepare_model,
     rename_inputs,
     run_rows,
@@ -80,6 +81,8 @@ def place_rows(
                 f"--data {samples.source} is a folder of pictures"
             )
         inputs = _merge_inputs(models)
+        for model in models:
+            match_inputs(model, inputs)
         rows = cast_rows(inputs, samples.inputs, f"--data {samples.source}")
         _check_ids(models, rows, samples)
     classes = 0

@@ -200,7 +200,7 @@ class _Import:
         table = self._describe(
             pipeline="dual-cnn" if len(members) > 1 else "single",
             task=f"classify-{self.name}",
-            description=verdict.sentence,
+            description=f"{' → '.join(chosen.members)}, imported.",
             expected_macs=verdict.chosen.macs,
             outputs=[
                 {"name": "label", "datatype": "INT64", "shape": [-1]},
@@ -274,7 +274,7 @@ class _Import:
             "recipe": "sparing import",
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "models": [model.source.path.name for model in self.models],
-            "data": self.samples.source,
+            "data": Path(self.samples.source.partition(",")[0]).name,
             "data_choosing": fingerprint(self.samples, self.parts.choose),
             "data_test": fingerprint(self.samples, self.parts.test),
             "seed": self.options.seed,

@@ -220,11 +220,12 @@ def _read_archive(path: Path) -> Samples:
 
 def _load(path: Path) -> Any:  # an array, or a dictionary of them
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _tidy(loaded)
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return _tidy(loaded)
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise ImportFault(f"--data {path}: {error.strerror or shorten(error)}") from error
     except ValueError as error:

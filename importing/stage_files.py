@@ -132,7 +132,7 @@ def make_picture_stage(
 def rename_inputs(prepared: PreparedModel, wanted: tuple[Tensor, ...]) -> onnx.ModelProto:
     """Return the model with the route's names of inputs. Raises ImportFault if they do not fit."""
     changed = raise_opset(copy_model(prepared.model))
-    pairs = _match(prepared, wanted)
+    pairs = match_inputs(prepared, wanted)
     for place, (own, _) in enumerate(pairs):
         rename_tensor(changed, own.name, f"sparing_input_{place}")
     for place, (_, given) in enumerate(pairs):
@@ -147,7 +147,10 @@ def rename_inputs(prepared: PreparedModel, wanted: tuple[Tensor, ...]) -> onnx.M
     return changed
 
 
-def _match(prepared: PreparedModel, wanted: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def match_inputs(
+    prepared: PreparedModel, wanted: tuple[Tensor, ...]
+) -> list[tuple[Tensor, Tensor]]:
+    """Pair the model's inputs with the route's. Raises ImportFault if they do not fit."""
     names = {tensor.name for tensor in wanted}
     own = {tensor.name: tensor for tensor in prepared.inputs}
     if len(own) == 1 and len(names) == 1:
