@@ -115,6 +115,24 @@ class Manifest(_Frozen):
     digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
 
     @model_validator(mode="after")
+    def _pictures_fit_their_input(self) -> "Manifest":
+        if self.picture is None:
+            return self
+        size = (self.picture.height, self.picture.width)
+        shape = (-1, *size) if self.picture.channels == 1 else (-1, *size, 3)
+        for spec in self.inputs:
+            if spec.name == self.picture.input and (spec.datatype, spec.shape) != ("UINT8", shape):
+                raise PydanticCustomError(
+                    "picture",
+                    f"picture: input {spec.name} is {spec.datatype} {list(spec.shape)}, pictures "
+                    f"are UINT8 {list(shape)}; sparing import writes the preprocessing into the "
+                    "model",
+                )
+        if all(spec.name != self.picture.input for spec in self.inputs):
+            raise PydanticCustomError("picture", f"picture.input: no input {self.picture.input}")
+        return self
+
+    @model_validator(mode="after")
     def _only_inputs_are_finite(self) -> "Manifest":
         for spec in self.outputs:
             if spec.finite:
@@ -148,13 +166,20 @@ def read_manifest(directory: Path) -> Manifest:
             raise ValueError("[memory] is now [cache]")
         manifest = Manifest.model_validate({**table, "digest": hashlib.sha256(raw).digest()})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ModelDirectoryError(f"{directory}/route.toml: {place}: {first['msg']}") from error
+        first = describe_faults(error)[0]
+        raise ModelDirectoryError(f"{directory}/route.toml: {first}") from error
     except ValueError as error:  # TOML or UTF-8
         raise ModelDirectoryError(f"{directory}/route.toml: {error}") from error
     _verify_files(directory, manifest)
     return manifest
+
+
+def describe_faults(error: ValidationError) -> list[str]:
+    """Return one clause for each fault of a manifest: the key, if it is of one, and the fault."""
+    return [
+        ": ".join(filter(None, (".".join(map(str, one["loc"])), one["msg"])))
+        for one in error.errors()
+    ]
 
 
 def _verify_files(directory: Path, manifest: Manifest) -> None:
@@ -166,10 +191,11 @@ def _verify_files(directory: Path, manifest: Manifest) -> None:
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
             raise ModelDirectoryError(f"{directory}: file name {name!r} is outside the directory")
-        _verify_file(directory / name, spec)
+        verify_file(directory / name, spec)
 
 
-def _verify_file(path: Path, spec: FileSpec) -> None:
+def verify_file(path: Path, spec: FileSpec) -> None:
+    """Compare a file with its size and SHA-256. Raises ModelDirectoryError."""
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size

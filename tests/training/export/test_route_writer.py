@@ -87,7 +87,7 @@ def test_a_draft_that_no_server_would_load_leaves_nothing_behind(tmp_path: Path)
     broken = dataclasses.replace(draft(tmp_path), expected_macs=-1.0)
     with pytest.raises(ModelDirectoryError, match="expected_macs"):
         write_route(tmp_path / "models", broken)
-    assert list((tmp_path / "models" / "squares").iterdir()) == []
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_toml_reads_back_as_it_was() -> None:
