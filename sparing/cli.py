@@ -20,6 +20,7 @@ import core.devices.no_telemetry  # noqa: F401
 from sparing.benching import BENCHMARKS, bench
 from sparing.commands.check import check
 from sparing.commands.compare import compare
+from sparing.commands.compress import compress
 from sparing.commands.import_models import import_models
 from sparing.commands.inspect_model import inspect_model
 from sparing.commands.meter import meter
@@ -48,6 +49,7 @@ app.command("report")(report)
 app.command("check")(check)
 app.command("inspect")(inspect_model)
 app.command("import")(import_models)
+app.command("compress")(compress)
 app.command("compare")(compare)
 app.command("settings")(print_settings)
 app.command("simulate")(simulate)
