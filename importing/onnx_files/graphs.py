@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
@@ -169,16 +168,13 @@ def make_unique(taken: Iterable[str], name: str) -> str:
 def name_all(model: onnx.ModelProto) -> set[str]:
     """Return every name of a tensor in the graph."""
     graph = model.graph
-    names = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+    names: set[str] = set()
+    for values in (graph.input, graph.output, graph.initializer):
+        names.update(value.name for value in values)
     for node in list_nodes(graph):
         names.update(node.input)
         names.update(node.output)
     return names
-
-
-def read_weights(tensor: Any) -> Array:
-    """Return an initializer as an array."""
-    return np.asarray(onnx.numpy_helper.to_array(tensor))
 
 
 def _describe(node: Any) -> Tensor:  # onnxruntime's NodeArg

@@ -52,11 +52,6 @@ def find_vocabulary(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def fill_shape(tensor: Tensor, rows: int, free: int = 8) -> tuple[int, ...]:
-    """Return the tensor's shape with `rows` first and `free` for every other free size."""
-    return (rows, *(free if size == FREE else size for size in tensor.shape[1:]))
-
-
 def _make(tensor: Tensor, shape: tuple[int, ...], rng: Any, ids: int) -> Array:
     shape = tuple(8 if size == FREE else size for size in shape)
     name = tensor.name.lower()

@@ -98,9 +98,9 @@ def _list_geometries(canvas: Canvas, taken: PictureInput) -> Iterator[Preprocess
         yield Preprocessing()
         return
     for kind in ("bilinear", "bicubic"):
-        yield Preprocessing(resize=size, filter=kind)  # type: ignore[arg-type]
+        yield Preprocessing(resize=size, filter=kind)
         larger = (round(size[0] / CROP_FRACTION), round(size[1] / CROP_FRACTION))
-        yield Preprocessing(resize=larger, filter=kind, crop=size)  # type: ignore[arg-type]
+        yield Preprocessing(resize=larger, filter=kind, crop=size)
 
 
 def _rank(

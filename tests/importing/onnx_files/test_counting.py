@@ -29,7 +29,8 @@ def _one(
     )
 
 
-PICTURE, SEQUENCE = ["N", 4, 8, 8], ["N", 7, 8]
+PICTURE: Sequence[int | str] = ["N", 4, 8, 8]
+SEQUENCE: Sequence[int | str] = ["N", 7, 8]
 
 
 def _convolve(kernel: Sequence[int], kind: str = "Conv", **attributes: Any) -> onnx.ModelProto:
