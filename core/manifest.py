@@ -47,6 +47,19 @@ class TensorSpec(_Frozen):
     datatype: Datatype
     shape: tuple[int, ...]
     finite: bool = False  # of an input: reject NaN and infinities
+    min: int | float | None = None  # of an input of numbers: reject smaller values
+    max: int | float | None = None  # and larger ones, as words outside a vocabulary
+
+    @model_validator(mode="after")
+    def _only_numbers_have_bounds(self) -> "TensorSpec":
+        bounds = [one for one in (self.min, self.max) if one is not None]
+        if bounds and self.datatype in {"BYTES", "BOOL"}:
+            raise PydanticCustomError(
+                "bounds", f"min and max: given for {self.datatype}, allowed for numbers"
+            )
+        if bounds != sorted(bounds):
+            raise PydanticCustomError("bounds", "min is larger than max")
+        return self
 
     @model_validator(mode="after")
     def _only_floats_are_finite(self) -> "TensorSpec":
@@ -138,6 +151,10 @@ class Manifest(_Frozen):
             if spec.finite:
                 raise PydanticCustomError(
                     "finite", f"outputs.{spec.name}.finite: given, allowed for inputs only"
+                )
+            if (spec.min, spec.max) != (None, None):
+                raise PydanticCustomError(
+                    "bounds", f"outputs.{spec.name}: min or max given, allowed for inputs only"
                 )
         return self
 

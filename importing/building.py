@@ -3,7 +3,7 @@
 Decides whether rows are pictures, which preprocessing each stage has, and what each output is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Task:
     canvas: Canvas | None  # None: rows are no pictures
     inputs: tuple[Tensor, ...]  # of the route
     rows: Feed  # of all data, under the route's names
+    vocabulary: Mapping[str, int]  # of inputs that are words: how many there are
     classes: int  # 0: no classifier
 
 
@@ -84,12 +85,13 @@ def place_rows(
         for model in models:
             match_inputs(model, inputs)
         rows = cast_rows(inputs, samples.inputs, f"--data {samples.source}")
-        _check_ids(models, rows, samples)
+        _check_ids(_merge_vocabularies(models, inputs), rows, samples)
     classes = 0
     if samples.are_classes and answers[0].kind is not OutputKind.regression:
         classes = _count_classes(models, answers, samples)
         check_classes(samples, classes)
-    return Task(canvas, inputs, rows, classes), replace(samples, inputs=rows)
+    vocabulary = _merge_vocabularies(models, inputs) if canvas is None else {}
+    return Task(canvas, inputs, rows, vocabulary, classes), replace(samples, inputs=rows)
 
 
 def _choose_answer(model: PreparedModel, stage: Stage) -> OutputGuess:
@@ -175,15 +177,27 @@ def _merge_inputs(models: Sequence[PreparedModel]) -> tuple[Tensor, ...]:
     return tuple(replace(one, shape=(FREE, *one.shape[1:])) for one in merged)
 
 
-def _check_ids(models: Sequence[PreparedModel], rows: Feed, samples: Samples) -> None:
+def _merge_vocabularies(
+    models: Sequence[PreparedModel], inputs: Sequence[Tensor]
+) -> dict[str, int]:
+    """Return how many words every stage knows, by the route's names of inputs."""
+    known: dict[str, int] = {}
     for model in models:
-        for name, size in model.vocabulary.items():
-            values = rows.get(name)
-            if values is not None and (values.min() < 0 or values.max() >= size):
-                raise ImportFault(
-                    f"--data {samples.source}: {name} holds {values.min()} to {values.max()}, "
-                    f"{model.source.path} takes 0 to {size - 1}"
-                )
+        for own, given in match_inputs(model, inputs):
+            size = model.vocabulary.get(own.name)
+            if size is not None:
+                known[given.name] = min(size, known.get(given.name, size))
+    return known
+
+
+def _check_ids(vocabulary: Mapping[str, int], rows: Feed, samples: Samples) -> None:
+    for name, size in vocabulary.items():
+        values = rows[name]
+        if values.min() < 0 or values.max() >= size:
+            raise ImportFault(
+                f"--data {samples.source}: {name} holds {values.min()} to {values.max()}, the "
+                f"models take 0 to {size - 1}"
+            )
 
 
 def _count_classes(

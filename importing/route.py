@@ -254,7 +254,7 @@ class _Import:
             "description": description,
             "certificate": "none",
             "expected_macs": round(expected_macs, 1),
-            "inputs": [_describe_tensor(tensor) for tensor in self.task.inputs],
+            "inputs": [self._describe_input(tensor) for tensor in self.task.inputs],
             "outputs": outputs,
             "stages": stages,
             "provenance": self._describe_making(),
@@ -267,6 +267,15 @@ class _Import:
                 "channels": canvas.channels,
             }
         return table
+
+    def _describe_input(self, tensor: Tensor) -> dict[str, Any]:
+        """Describe an input with the values that the models can take."""
+        limits: dict[str, Any] = {}
+        if tensor.datatype.startswith("FP"):
+            limits = {"finite": True}
+        elif tensor.name in self.task.vocabulary:
+            limits = {"min": 0, "max": self.task.vocabulary[tensor.name] - 1}
+        return _describe_tensor(tensor) | limits
 
     def _describe_making(self) -> dict[str, Any]:
         packages = ("numpy", "onnx", "onnxruntime", "sparing")

@@ -124,7 +124,9 @@ MANIFEST_TABLES: dict[str, type[BaseModel]] = {
     "Stages": StageSpec,
     "Files": FileSpec,
 }
-COMPLEX_DEFAULTS = {"cache": "enabled", "picture": "none", "threshold": "none"}
+COMPLEX_DEFAULTS = {
+    "cache": "enabled", "picture": "none", "threshold": "none", "min": "none", "max": "none",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("heading", MANIFEST_TABLES)

@@ -336,7 +336,7 @@ FAULTS: dict[str, tuple[list[onnx.ModelProto], Callable[[Rows], Rows], dict[str,
         [make_text()],
         lambda rows: (np.full((ROWS, 4), 77) + np.arange(ROWS)[:, None], rows[1]),
         {},
-        "input_ids holds 77 to 476, .* takes 0 to 49",
+        "input_ids holds 77 to 476, the models take 0 to 49",
     ),
     "several models without classes": (
         [make_linear(8, 2), make_linear(8, 2)],
