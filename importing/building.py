@@ -3,6 +3,7 @@
 Decides whether rows are pictures, which preprocessing each stage has, and what each output is.
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from importing.onnx_files.outputs import (
     choose_output,
     judge_values,
 )
-from importing.onnx_files.reading import read_model
+from importing.onnx_files.reading import SourceModel, read_model
 from importing.options import ImportOptions, Stage, find_kind
 from importing.pictures.auto_preprocessing import find_preprocessing
 from importing.pictures.picture_nodes import Canvas, put_pictures_in_front
@@ -57,9 +58,18 @@ class Task:
 def prepare_stages(stages: Sequence[Stage], names: Sequence[str]) -> list[PreparedModel]:
     """Read all models, and name the first fault. Raises ImportFault."""
     return [
-        prepare_model(name, read_model(Path(stage.model)), input_name=stage.input)
+        prepare_model(name, _read_stage(stage, name), input_name=stage.input)
         for stage, name in zip(stages, names, strict=True)
     ]
+
+
+def _read_stage(stage: Stage, name: str) -> SourceModel:
+    if stage.path is not None:
+        return read_model(stage.path)
+    from importing.torch_modules import export_module
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_model(export_module(stage.model, stage.example, Path(folder) / f"{name}.onnx"))
 
 
 def place_rows(

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.outputs import OutputKind
@@ -15,14 +16,20 @@ _STAGE_PARTS = ("name", "preprocess", "input", "output", "activation")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One trained model."""
+    """One trained model: an ONNX file, or a torch module with an example of its input."""
 
-    model: Path | str
+    model: Any  # a path, or a torch module, whose package need not be installed
     name: str | None = None  # None: the file's
     preprocess: str | None = None  # None: that of the import
     activation: str | None = None
     input: str | None = None  # a check: the model must have this input
     output: str | None = None  # the output that answers; None: the one that classifies
+    example: Any = None  # of a module: a tensor [N, ...], or a tuple of them
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or None for a module."""
+        return Path(self.model) if isinstance(self.model, str | Path) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,10 @@ def read_stage(text: str) -> Stage:
 
 def name_stages(stages: list[Stage]) -> list[str]:
     """Return a distinct name for each stage. Raises ImportFault."""
-    names = [stage.name or Path(stage.model).stem for stage in stages]
+    names = [
+        stage.name or (stage.path.stem if stage.path else type(stage.model).__name__.lower())
+        for stage in stages
+    ]
     names = [re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "stage" for name in names]
     for name in names:
         if names.count(name) > 1:

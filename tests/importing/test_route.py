@@ -252,7 +252,7 @@ def test_token_ids_with_and_without_a_mask_become_a_route(mask: bool, tmp_path: 
     arrays = {"input_ids": ids, "y": labels}
     if mask:
         arrays["attention_mask"] = np.ones_like(ids)
-    np.savez(tmp_path / "d.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "d.npz", **arrays)
     stage = Stage(save(model, tmp_path / "text.onnx"))
     options = ImportOptions(out=tmp_path / "models", compress="none")
     imported = import_route("text", [stage], str(tmp_path / "d.npz"), options)
