@@ -135,18 +135,26 @@ def select_cheapest(
     reference: str,
     max_loss: float,
     margin: float = 1.0,
+    min_saving: float = 0.0,
     folds: int = 5,
     max_stages: int = MAX_STAGES,
     twins: Sequence[frozenset[str]] = (),
 ) -> Choice:
     """Select the cheapest candidate that loses at most `max_loss` of the reference's accuracy.
 
-    Its out-of-fold loss and `margin` paired standard errors of it must be within `max_loss`; the
-    reference alone always is. No chain has two members of one set of `twins`.
+    Its out-of-fold loss and `margin` paired standard errors of it must be within `max_loss`, and
+    it must save the share `min_saving` of the reference's cost; the reference alone is always
+    eligible. No chain has two members of one set of `twins`.
     """
     pool = _evaluate_pool(members, labels, reference, 1 + ROUNDING, folds, max_stages, twins)
     within = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
-    eligible = [item for item in within if pool.find_loss(item, margin) <= max_loss]
+    most = (1 - min_saving) * pool.reference_cost
+    eligible = [
+        item
+        for item in within
+        if item.candidate.members == (reference,)
+        or (item.candidate.cost <= most and pool.find_loss(item, margin) <= max_loss)
+    ]
     return pool.choose(min(eligible, key=_simplicity_key), _find_best(within))
 
 

@@ -21,6 +21,7 @@ from importing.verdict import Verdict, VerdictRow, compare_hits, write_sentence
 FOLDS = 5
 MAX_DROP = 0.005  # of a twin's accuracy on the choosing rows; more keeps its outer operators float
 MAX_DROP_AT_ALL = 0.02  # more, and the twin is no candidate
+MIN_SAVING = 0.05  # of the reference's time; less is within the noise of the clock
 FEW_HITS = 0.15  # a permutation of the classes that gains more is a fault of the labels
 
 
@@ -113,6 +114,7 @@ def choose_route(
         labels[parts.choose],
         reference=reference,
         max_loss=max_loss,
+        min_saving=MIN_SAVING,
         folds=FOLDS,
         twins=twins,
     )

@@ -2,7 +2,7 @@
 `logits`, or its own outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -147,9 +147,7 @@ def rename_inputs(prepared: PreparedModel, wanted: tuple[Tensor, ...]) -> onnx.M
     return changed
 
 
-def match_inputs(
-    prepared: PreparedModel, wanted: tuple[Tensor, ...]
-) -> list[tuple[Tensor, Tensor]]:
+def match_inputs(prepared: PreparedModel, wanted: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Pair the model's inputs with the route's. Raises ImportFault if they do not fit."""
     names = {tensor.name for tensor in wanted}
     own = {tensor.name: tensor for tensor in prepared.inputs}

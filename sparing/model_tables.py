@@ -25,9 +25,8 @@ def show_inspection(found: "Inspection", console: Console) -> None:
         table.add_row("output", f"{_show(guess.tensor)}: seems {guess.kind}, {guess.reason}")
     answer = "yes" if found.batching.batches else "no"
     table.add_row("batches", f"{answer}: {found.batching.reason}")
-    unknown = found.macs is None
-    macs = f"unknown: {found.macs_reason}" if unknown else show_macs(found.macs)
-    table.add_row("MACs", macs)
+    counted = f"unknown: {found.macs_reason}" if found.macs is None else show_macs(found.macs)
+    table.add_row("MACs", counted)
     table.add_row("parameters", f"{found.parameters:,}")
     for name, size in found.vocabulary.items():
         table.add_row("vocabulary", f"{name}: 0 to {size - 1}")
