@@ -128,24 +128,6 @@ class Manifest(_Frozen):
     digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
 
     @model_validator(mode="after")
-    def _pictures_fit_their_input(self) -> "Manifest":
-        if self.picture is None:
-            return self
-        size = (self.picture.height, self.picture.width)
-        shape = (-1, *size) if self.picture.channels == 1 else (-1, *size, 3)
-        for spec in self.inputs:
-            if spec.name == self.picture.input and (spec.datatype, spec.shape) != ("UINT8", shape):
-                raise PydanticCustomError(
-                    "picture",
-                    f"picture: input {spec.name} is {spec.datatype} {list(spec.shape)}, pictures "
-                    f"are UINT8 {list(shape)}; sparing import writes the preprocessing into the "
-                    "model",
-                )
-        if all(spec.name != self.picture.input for spec in self.inputs):
-            raise PydanticCustomError("picture", f"picture.input: no input {self.picture.input}")
-        return self
-
-    @model_validator(mode="after")
     def _only_inputs_are_finite(self) -> "Manifest":
         for spec in self.outputs:
             if spec.finite:
