@@ -37,6 +37,7 @@ COPY monitoring/ monitoring/
 COPY routes/ routes/
 COPY serving/ serving/
 COPY simulation/ simulation/
+COPY importing/ importing/
 COPY training/ training/
 COPY sparing/ sparing/
 RUN /opt/sparing/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .

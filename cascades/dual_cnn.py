@@ -30,6 +30,7 @@ from core.columns import Onward, Steps
 from core.devices.interface import Device
 from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next
+from core.ragged import run_session, take_rows
 from core.scores import SCORES, Floats, Score, log_softmax
 
 SO_FAR = (
@@ -63,7 +64,7 @@ class CascadeStage:
 
     def run(self, rows: Batch) -> Steps:
         feed = {name: rows.inputs[name] for name in self.input_names}
-        given: Logits = self.session.run(["logits"], feed)[0]
+        given: Logits = run_session(self.session, ["logits"], feed)[0]
         logits, sound = zero_nonfinite(given)
         own = first_answer(log_softmax(logits, self.temperature), self.score, self.index)
         verdict = own
@@ -90,7 +91,7 @@ class CascadeStage:
         if not going.size:
             return ()
         # Copied, so that a waiting row does not keep the whole batch in memory.
-        inputs = {name: rows.inputs[name][going] for name in self.input_names}
+        inputs = {name: take_rows(rows.inputs[name], going) for name in self.input_names}
         inputs[SO_FAR] = _pack(verdict)[going]
         return (Onward(self.names[self.index + 1], going, inputs),)
 

@@ -38,6 +38,7 @@ from cascades.thresholds import (
 from core.scores import SCORES, Floats, fit_temperature, log_softmax
 
 Labels = npt.NDArray[np.integer]
+ROUNDING = 1e-9  # of sums of costs, so that the reference alone costs no more than itself
 BUDGETS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the allowed cost
 
 
@@ -118,6 +119,80 @@ def select(
     Tries all single members, all ordered pairs and all triples in order of cost, with every score
     and rule. Raises ValueError if no candidate is cheap enough.
     """
+    pool = _evaluate_pool(members, labels, reference, max_cost_fraction, folds, max_stages, ())
+    affordable = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
+    if not affordable:
+        raise ValueError(f"max_cost_fraction: {max_cost_fraction} given, every cascade costs more")
+    best = _find_best(affordable)
+    eligible = [item for item in affordable if _is_equivalent(item, best, tolerance)]
+    return pool.choose(min(eligible, key=_simplicity_key), best)
+
+
+def select_cheapest(
+    members: Sequence[Member],
+    labels: Labels,
+    *,
+    reference: str,
+    max_loss: float,
+    margin: float = 1.0,
+    min_saving: float = 0.0,
+    folds: int = 5,
+    max_stages: int = MAX_STAGES,
+    twins: Sequence[frozenset[str]] = (),
+) -> Choice:
+    """Select the cheapest candidate that loses at most `max_loss` of the reference's accuracy.
+
+    Its out-of-fold loss and `margin` paired standard errors of it must be within `max_loss`, and
+    it must save the share `min_saving` of the reference's cost; the reference alone is always
+    eligible. No chain has two members of one set of `twins`.
+    """
+    pool = _evaluate_pool(members, labels, reference, 1 + ROUNDING, folds, max_stages, twins)
+    within = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
+    most = (1 - min_saving) * pool.reference_cost
+    eligible = [
+        item
+        for item in within
+        if item.candidate.members == (reference,)
+        or (item.candidate.cost <= most and pool.find_loss(item, margin) <= max_loss)
+    ]
+    return pool.choose(min(eligible, key=_simplicity_key), _find_best(within))
+
+
+@dataclass(frozen=True, slots=True)
+class _EvaluatedPool:
+    """All candidates of a pool, and what they are compared with."""
+
+    items: Sequence[_EvaluatedCandidate]
+    reference_hits: npt.NDArray[np.bool_]
+    reference_cost: float
+    max_cost: float
+
+    def find_loss(self, item: _EvaluatedCandidate, margin: float) -> float:
+        """Accuracy lost against the reference, plus `margin` paired standard errors."""
+        loss = self.reference_hits.astype(np.float64) - item.hits
+        return float(loss.mean() + margin * loss.std() / len(loss) ** 0.5)
+
+    def choose(self, chosen: _EvaluatedCandidate, best: _EvaluatedCandidate) -> Choice:
+        return Choice(
+            chosen=chosen.candidate,
+            best=best.candidate,
+            front=_find_front([item.candidate for item in self.items]),
+            reference_accuracy=float(self.reference_hits.mean()),
+            reference_cost=self.reference_cost,
+            max_cost=self.max_cost,
+            candidates=len(self.items),
+        )
+
+
+def _evaluate_pool(
+    members: Sequence[Member],
+    labels: Labels,
+    reference: str,
+    max_cost_fraction: float,
+    folds: int,
+    max_stages: int,
+    twins: Sequence[frozenset[str]],
+) -> _EvaluatedPool:
     if not 1 <= max_stages <= MAX_STAGES:
         raise ValueError(f"max_stages: {max_stages} given, 1 to {MAX_STAGES} are allowed")
     by_name = {member.name: member for member in members}
@@ -130,25 +205,16 @@ def select(
     hits = {m.name: m.logits.argmax(axis=1) == labels for m in ordered}
     temperatures = {m.name: fit_temperature(m.logits, labels) for m in ordered}
     bench = _Evaluation(labels, temperatures, hits, hits[reference])
-    stage_scores = [
+    items = [
         item
-        for structure in _list_shapes(ordered, bench, max_stages, max_cost)
+        for structure in _list_shapes(ordered, bench, max_stages, max_cost, twins)
         for item in _evaluate(structure, bench, max_cost, folds)
     ]
-    affordable = [item for item in stage_scores if item.candidate.cost <= max_cost]
-    if not affordable:
-        raise ValueError(f"max_cost_fraction: {max_cost_fraction} given, every cascade costs more")
-    best = min(affordable, key=lambda item: (-item.candidate.accuracy, *_simplicity_key(item)))
-    eligible = [item for item in affordable if _is_equivalent(item, best, tolerance)]
-    return Choice(
-        chosen=min(eligible, key=_simplicity_key).candidate,
-        best=best.candidate,
-        front=_find_front([item.candidate for item in stage_scores]),
-        reference_accuracy=float(hits[reference].mean()),
-        reference_cost=by_name[reference].cost,
-        max_cost=max_cost,
-        candidates=len(stage_scores),
-    )
+    return _EvaluatedPool(items, hits[reference], by_name[reference].cost, max_cost)
+
+
+def _find_best(items: Sequence[_EvaluatedCandidate]) -> _EvaluatedCandidate:
+    return min(items, key=lambda item: (-item.candidate.accuracy, *_simplicity_key(item)))
 
 
 def _simplicity_key(
@@ -181,7 +247,11 @@ def _find_front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _list_shapes(
-    ordered: Sequence[Member], bench: _Evaluation, max_stages: int, max_cost: float
+    ordered: Sequence[Member],
+    bench: _Evaluation,
+    max_stages: int,
+    max_cost: float,
+    twins: Sequence[frozenset[str]],
 ) -> Iterator[_CascadeShape]:
     """List every structure whose first stage alone is within the cost limit."""
     chains: list[tuple[Member, ...]] = [(member,) for member in ordered]
@@ -192,11 +262,36 @@ def _list_shapes(
     logarithms = {m.name: log_softmax(m.logits, bench.temperatures[m.name]) for m in ordered}
     for score in SCORES:
         verdicts = {name: first_answer(p, SCORES[score]) for name, p in logarithms.items()}
-        for chain, rule in itertools.product(chains, RULES):
+        for chain, rule in itertools.product(_drop_twins(chains, twins), RULES):
             varied = len(chain) > 1 or (score, rule) == ("difference", "post_check")
             if varied and chain[0].cost <= max_cost:
                 trace = _trace(chain, verdicts, score, rule, bench.labels)
                 yield _CascadeShape(chain, score, rule, trace)
+
+
+def _drop_twins(
+    chains: Sequence[tuple[Member, ...]], twins: Sequence[frozenset[str]]
+) -> list[tuple[Member, ...]]:
+    return [
+        chain
+        for chain in chains
+        if all(sum(member.name in pair for member in chain) < 2 for pair in twins)
+    ]
+
+
+def trace_members(
+    chain: Sequence[Member],
+    temperatures: Sequence[float],
+    score: str,
+    rule: str,
+    labels: Labels,
+) -> Trace:
+    """Run all rows of some data through all stages of a chain, as if no row ever stopped."""
+    verdicts = {
+        member.name: first_answer(log_softmax(member.logits, temperature), SCORES[score])
+        for member, temperature in zip(chain, temperatures, strict=True)
+    }
+    return _trace(chain, verdicts, score, rule, labels)
 
 
 def _trace(
@@ -206,7 +301,6 @@ def _trace(
     rule: str,
     labels: Labels,
 ) -> Trace:
-    """Run all rows through all stages of the chain, as if no row ever stopped."""
     combined = verdicts[chain[0].name]
     hits = [combined.probabilities.argmax(axis=1) == labels]
     for index, member in enumerate(chain[1:], 1):

@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.classifier import ClassifierHead, FinalStage
-from core.datatypes import OF_ONNX
+from core.datatypes import DATATYPES, OF_ONNX
 from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
+from core.messages import Array
 from core.scores import Score
 
 Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape with -1 for any size
 Tensors = Mapping[str, Tensor]
+
+TRIAL_ROWS = 4
+PROBABILITY_TOLERANCE = 1e-3
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -96,6 +101,11 @@ class ClassifierRoute:
             raise ModelDirectoryError(
                 f"{place}: outputs are {_format(found)}; missing are {_format(lacking)}"
             )
+        if gives_probabilities(session):
+            raise ModelDirectoryError(
+                f"{place}: its output logits holds probabilities, so thresholds mean nothing; "
+                "remove its Softmax, or let sparing import do it"
+            )
         return session
 
     def open_final(
@@ -124,6 +134,33 @@ def read_classifier(directory: Path, device: Device) -> ClassifierRoute:
     if len(set(names)) < len(names):
         raise route.make_error(f"stages: names {names} are not distinct")
     return route
+
+
+def gives_probabilities(session: onnxruntime.InferenceSession) -> bool:
+    """Whether `logits` of trial rows are never negative and add up to 1, as a softmax gives."""
+    rng = np.random.default_rng(0)
+    for _ in range(TRIAL_ROWS):
+        feed = {
+            name: _make_trial_row(rng, *tensor) for name, tensor in read_inputs(session).items()
+        }
+        try:
+            logits = session.run(["logits"], feed)[0]
+        except Exception:  # the runtime's own; loading runs a row too, and names this fault
+            return False
+        near = (logits >= 0).all() and abs(float(logits.sum()) - 1) <= PROBABILITY_TOLERANCE
+        if not near:  # NaN is not near either
+            return False
+    return True
+
+
+def _make_trial_row(rng: np.random.Generator, datatype: str, shape: tuple[int, ...]) -> Array:
+    sizes = [1, *(1 if size < 0 else size for size in shape[1:])]
+    dtype = DATATYPES.get(datatype, np.dtype(np.float32))
+    if datatype == "UINT8":
+        return rng.integers(0, 256, sizes, dtype=np.uint8)
+    if datatype.startswith("FP"):
+        return rng.standard_normal(sizes).astype(dtype)
+    return np.zeros(sizes, dtype)
 
 
 def read_inputs(session: onnxruntime.InferenceSession) -> Tensors:

@@ -47,6 +47,19 @@ class TensorSpec(_Frozen):
     datatype: Datatype
     shape: tuple[int, ...]
     finite: bool = False  # of an input: reject NaN and infinities
+    min: int | float | None = None  # of an input of numbers: reject smaller values
+    max: int | float | None = None  # and larger ones, as words outside a vocabulary
+
+    @model_validator(mode="after")
+    def _only_numbers_have_bounds(self) -> "TensorSpec":
+        bounds = [one for one in (self.min, self.max) if one is not None]
+        if bounds and self.datatype in {"BYTES", "BOOL"}:
+            raise PydanticCustomError(
+                "bounds", f"min and max: given for {self.datatype}, allowed for numbers"
+            )
+        if bounds != sorted(bounds):
+            raise PydanticCustomError("bounds", "min is larger than max")
+        return self
 
     @model_validator(mode="after")
     def _only_floats_are_finite(self) -> "TensorSpec":
@@ -121,6 +134,10 @@ class Manifest(_Frozen):
                 raise PydanticCustomError(
                     "finite", f"outputs.{spec.name}.finite: given, allowed for inputs only"
                 )
+            if (spec.min, spec.max) != (None, None):
+                raise PydanticCustomError(
+                    "bounds", f"outputs.{spec.name}: min or max given, allowed for inputs only"
+                )
         return self
 
 
@@ -148,13 +165,20 @@ def read_manifest(directory: Path) -> Manifest:
             raise ValueError("[memory] is now [cache]")
         manifest = Manifest.model_validate({**table, "digest": hashlib.sha256(raw).digest()})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ModelDirectoryError(f"{directory}/route.toml: {place}: {first['msg']}") from error
+        first = describe_faults(error)[0]
+        raise ModelDirectoryError(f"{directory}/route.toml: {first}") from error
     except ValueError as error:  # TOML or UTF-8
         raise ModelDirectoryError(f"{directory}/route.toml: {error}") from error
     _verify_files(directory, manifest)
     return manifest
+
+
+def describe_faults(error: ValidationError) -> list[str]:
+    """Return one clause for each fault of a manifest: the key, if it is of one, and the fault."""
+    return [
+        ": ".join(filter(None, (".".join(map(str, one["loc"])), one["msg"])))
+        for one in error.errors()
+    ]
 
 
 def _verify_files(directory: Path, manifest: Manifest) -> None:
@@ -166,10 +190,11 @@ def _verify_files(directory: Path, manifest: Manifest) -> None:
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
             raise ModelDirectoryError(f"{directory}: file name {name!r} is outside the directory")
-        _verify_file(directory / name, spec)
+        verify_file(directory / name, spec)
 
 
-def _verify_file(path: Path, spec: FileSpec) -> None:
+def verify_file(path: Path, spec: FileSpec) -> None:
+    """Compare a file with its size and SHA-256. Raises ModelDirectoryError."""
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size

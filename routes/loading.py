@@ -45,6 +45,8 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
             f"{directory}: route.toml says route {manifest.route}, version {manifest.version}; "
             "the directory must be <route>/<version>"
         )
+    if fault := find_picture_fault(manifest):
+        raise ModelDirectoryError(f"{directory}/route.toml: {fault}")
     build = PIPELINES.get(manifest.pipeline)
     if build is None:
         raise ModelDirectoryError(
@@ -62,6 +64,24 @@ def _find_steady(directory: Path, manifest: Manifest, device: Device) -> frozens
         return frozenset()
     steady = [one for one in manifest.stages if device.has_steady_time(directory / one.file)]
     return frozenset(one.name for one in steady)
+
+
+def find_picture_fault(manifest: Manifest) -> str | None:
+    """Describe how `[picture]` does not fit its input; None if it does."""
+    picture = manifest.picture
+    if picture is None:
+        return None
+    spec = next((one for one in manifest.inputs if one.name == picture.input), None)
+    if spec is None:
+        return f"picture.input: no input {picture.input}"
+    size = (picture.height, picture.width)
+    shape = (-1, *size) if picture.channels == 1 else (-1, *size, 3)
+    if (spec.datatype, spec.shape) == ("UINT8", shape):
+        return None
+    return (
+        f"picture: input {spec.name} is {spec.datatype} {list(spec.shape)}, pictures are UINT8 "
+        f"{list(shape)}; sparing import writes the preprocessing into the model"
+    )
 
 
 def _smoke_test(directory: Path, manifest: Manifest, pipeline: Pipeline, device: Device) -> None:

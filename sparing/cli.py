@@ -18,7 +18,11 @@ from typer.exceptions import TyperException
 
 import core.devices.no_telemetry  # noqa: F401
 from sparing.benching import BENCHMARKS, bench
+from sparing.commands.check import check
 from sparing.commands.compare import compare
+from sparing.commands.compress import compress
+from sparing.commands.import_models import import_models
+from sparing.commands.inspect_model import inspect_model
 from sparing.commands.meter import meter
 from sparing.commands.report import report
 from sparing.commands.rollout import rollout
@@ -43,6 +47,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("report")(report)
+app.command("check")(check)
+app.command("inspect")(inspect_model)
+app.command("import")(import_models)
+app.command("compress")(compress)
 app.command("compare")(compare)
 app.command("settings")(print_settings)
 app.command("simulate")(simulate)
@@ -199,14 +207,15 @@ def routes(
 ) -> None:
     """List the routes in directories, or the routes that a server serves.
 
-    In directories it also verifies the size and SHA-256 of every file.
+    In directories it loads every route as a server does, and prints all faults
+    of those that a server refuses.
 
     [bold]sparing routes[/]  in the directories of settings.toml
 
     [bold]sparing routes --url http://127.0.0.1:3000[/]  of a running server
     """
     from sparing.listing import read_directories
-    from sparing.options import choose_settings
+    from sparing.options import choose_settings, open_chosen_devices
     from sparing.tables import table_of_routes, table_of_served
 
     if url is not None:
@@ -214,8 +223,8 @@ def routes(
 
         Console().print(table_of_served(request_json(url, "/v1/routes")["routes"]))
         return
-    roots = choose_settings(settings, models=models).routes.directories
-    manifests, faults = read_directories(roots)
+    chosen = choose_settings(settings, models=models)
+    manifests, faults = read_directories(chosen.routes.directories, open_chosen_devices(chosen))
     Console().print(table_of_routes(manifests))
     for fault in faults:
         _print_error(fault, 1)

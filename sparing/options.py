@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.devices.interface import DeviceError
 from monitoring.log_lines import LogFormat
 from serving.configuration.effective import Effective, compose_settings
 from serving.configuration.environment import SETTINGS_FILE, GivenValue, name_variable
+from serving.devices import RouteDevices, open_devices
 from serving.settings import Settings
 from sparing.failure import Failure
 
@@ -70,6 +72,14 @@ def find_settings(
         return compose_settings(named or default, environment, given)
     except ValueError as error:
         raise Failure(str(error), exit_code=2) from error
+
+
+def open_chosen_devices(settings: Settings) -> RouteDevices:
+    """Open the devices of the settings, as a server does. Raises Failure."""
+    try:
+        return open_devices(settings)
+    except DeviceError as error:
+        raise Failure(str(error)) from error
 
 
 def find_log_format(

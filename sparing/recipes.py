@@ -8,6 +8,7 @@ from types import ModuleType
 from sparing.failure import Failure
 from sparing.interrupting import resumable
 
+MODELS_EXTRA = "onnx"  # reads, rewrites and quantises models
 TRAIN_EXTRA = frozenset({"torch", "safetensors", "onnx", "onnxscript", "matplotlib"})
 
 
@@ -34,5 +35,26 @@ def failing_with_message() -> Iterator[None]:
     try:
         with resumable():
             yield
+    except (ValueError, OSError) as error:
+        raise Failure(str(error)) from error
+
+
+def import_importing(name: str) -> ModuleType:
+    """Import a module of `importing`. Raises Failure with the command to install what it needs."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != MODELS_EXTRA:
+            raise
+        raise Failure(
+            "this needs onnx, which is not installed: run make setup, or pip install '.[models]'"
+        ) from error
+
+
+@contextmanager
+def failing_on_own_models() -> Iterator[None]:
+    """Turn faults of models, data and options into a Failure."""
+    try:
+        yield
     except (ValueError, OSError) as error:
         raise Failure(str(error)) from error

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from core.devices.onnx import OnnxDevice
+from core.manifest import CacheSpec, FileSpec, Manifest, PictureSpec, StageSpec, TensorSpec
 from harness.tiny_routes import make_pictures, make_poison, write_route
 from monitoring.metrics.collector import Metrics
 from routes.offline import run_offline
+from routes.table import PIPELINES
 from serving.configuration.listing import write_table
 from serving.grpc.status import STATUS as RPC_STATUS
 from serving.http.openapi import make_document
@@ -111,6 +114,45 @@ def test_every_setting_of_a_route_in_the_perceptual_cache_stands_in_its_table() 
     rows = read_rows((DOCS / "perceptual_cache.md").read_text())
     documented = {key: json.loads(cells[0].strip("`")) for key, cells in rows.items()}
     assert documented == json.loads(PerceptualRouteSettings().model_dump_json())
+
+
+MANIFEST_TABLES: dict[str, type[BaseModel]] = {
+    "Top level": Manifest,
+    "Tensors": TensorSpec,
+    "Pictures": PictureSpec,
+    "Cache": CacheSpec,
+    "Stages": StageSpec,
+    "Files": FileSpec,
+}
+COMPLEX_DEFAULTS = {
+    "cache": "enabled", "picture": "none", "threshold": "none", "min": "none", "max": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("heading", MANIFEST_TABLES)
+def test_every_key_of_a_manifest_stands_in_its_table_with_its_default(heading: str) -> None:
+    page = (DOCS / "route_toml.md").read_text()
+    rows = read_rows(page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0])
+    fields = {
+        name: field
+        for name, field in MANIFEST_TABLES[heading].model_fields.items()
+        if not field.exclude
+    }
+    assert list(rows) == list(fields)
+    for name, field in fields.items():
+        shown = rows[name][0].strip("`")
+        if field.is_required():
+            assert shown == "required", name
+        elif name in COMPLEX_DEFAULTS:
+            assert shown == COMPLEX_DEFAULTS[name]
+        else:
+            default = field.get_default()
+            assert json.loads(shown) == (list(default) if default == () else default), name
+
+
+def test_every_kind_of_pipeline_stands_in_the_reference() -> None:
+    rows = read_rows((DOCS / "route_toml.md").read_text())
+    assert set(re.findall(r"`([^`]+)`", rows["pipeline"][1])) == set(PIPELINES)
 
 
 def test_every_path_of_the_openapi_document_is_named_and_no_other_one() -> None:

@@ -4,6 +4,7 @@ Every possible refusal happens here, before the request costs any work.
 """
 
 import hashlib
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 from cache.fingerprint import Fingerprinter, Prefix, encode_controls
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
+from core.manifest import TensorSpec
 from core.messages import Key, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.calls import Call
@@ -122,6 +124,26 @@ def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
                 f"inputs.{name}: row {row} has NaN or an infinity, route {served.name} allows"
                 " finite numbers only"
             )
+
+
+def check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+    """Raise InvalidInput, which names the first value outside an input's bounds."""
+    for spec in served.bounded_inputs:
+        values = inputs[spec.name]
+        low = -math.inf if spec.min is None else spec.min
+        high = math.inf if spec.max is None else spec.max
+        outside = (values < low) | (values > high)
+        if outside.any():
+            given = values[outside].flat[0]
+            raise InvalidInput(
+                f"inputs.{spec.name}: given {given}, allowed {_describe_bounds(spec)}"
+            )
+
+
+def _describe_bounds(spec: TensorSpec) -> str:
+    if spec.min is None:
+        return f"at most {spec.max}"
+    return f"at least {spec.min}" if spec.max is None else f"{spec.min} to {spec.max}"
 
 
 def check_in_time(request: Request, now: float) -> float:

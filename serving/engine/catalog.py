@@ -27,6 +27,7 @@ class ServedRoute:
     """One version of a route, loaded and ready to run."""
 
     __slots__ = (
+        "bounded_inputs",
         "cache_row_s",
         "defaults",
         "digest",
@@ -66,6 +67,9 @@ class ServedRoute:
         self.failed = make_failed_outcomes(manifest.outputs)
         self.defaults = find_defaults(manifest.parameters)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
+        self.bounded_inputs = [
+            spec for spec in manifest.inputs if (spec.min, spec.max) != (None, None)
+        ]
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()

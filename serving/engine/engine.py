@@ -17,6 +17,7 @@ from core.messages import Key, Outcomes, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,
     Admitted,
+    check_bounds,
     check_finite,
     check_in_time,
     check_room,
@@ -97,6 +98,8 @@ class Engine:
         served = self._choose(request, rows)
         if served.finite_inputs:
             check_finite(request.inputs, served)
+        if served.bounded_inputs:
+            check_bounds(request.inputs, served)
         keys = [key] if key else self._admission.fingerprint(request, served, rows)
         return Admitted(served, keys, now)
 

@@ -38,6 +38,17 @@ def write_encoder_only(root: Path, seed: int = 0, **arguments: Any) -> Path:
     return write_route(root, stages=1, seed=seed, poison=True, pipeline="encoder-only", **arguments)
 
 
+def write_model(root: Path, seed: int = 0, **arguments: Any) -> Path:
+    """A model with an output of its own."""
+
+    def declare(table: dict[str, Any]) -> None:
+        table["outputs"] = [{"name": "logits", "datatype": "FP32", "shape": [-1, CLASSES]}]
+        table["labels"] = []
+
+    arguments = {"options": {}, "change": declare, **arguments}
+    return write_route(root, stages=1, seed=seed, poison=True, pipeline="model", **arguments)
+
+
 def write_gated(
     root: Path,
     seed: int = 0,

@@ -22,7 +22,13 @@ from routes.loading import LoadedRoute, load_route
 from routes.offline import run_offline
 from routes.table import PIPELINES, SEGMENTED
 from tests.fakes import generator
-from tests.fakes.tiny_kinds import write_cbnet, write_encoder_only, write_exits, write_gated
+from tests.fakes.tiny_kinds import (
+    write_cbnet,
+    write_encoder_only,
+    write_exits,
+    write_gated,
+    write_model,
+)
 
 ROWS = 64
 ONNX, TORCH = OnnxDevice(), TorchDevice()
@@ -35,6 +41,7 @@ EXAMPLES: Mapping[str, Make] = {
     "single": lambda root, seed: write_route(
         root, stages=1, seed=seed, poison=True, pipeline="single"
     ),
+    "model": lambda root, seed: write_model(root, seed=seed),
     "exits": lambda root, seed: write_exits(root, seed=seed),
     "cbnet": lambda root, seed: write_cbnet(root, seed=seed),
     "cbnet-gated": lambda root, seed: write_gated(root, seed=seed),

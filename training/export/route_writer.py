@@ -1,28 +1,20 @@
-"""Write a route directory in one step: `<out>/<route>/<version>/` with a `route.toml`.
+"""The manifest of a picture classifier's route, and who made it; `routes.writing` writes it."""
 
-The files are written to a temporary folder beside it, read back as a server would read them, and
-renamed, so a running server never sees half a route. A version never changes: training again writes
-the next one.
-"""
-
-import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from core.manifest import FORMAT, read_manifest
+from core.manifest import FORMAT
+from routes.writing import Table, write_version
 
 REPOSITORY = Path(__file__).parents[2]
-
-Table = Mapping[str, Any]  # Any: anything that TOML can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +48,15 @@ class RouteDraft:
 
 def write_route(out: Path, draft: RouteDraft) -> Path:
     """Write the route's next version and return its directory."""
-    folder = out / draft.route
-    folder.mkdir(parents=True, exist_ok=True)
-    version = _next_version(folder)
-    partial = folder / f".{version}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+
+    def fill(folder: Path, version: str) -> Table:
         for stage in draft.stages:
-            shutil.copyfile(stage.onnx, partial / f"{stage.name}.onnx")
+            shutil.copyfile(stage.onnx, folder / f"{stage.name}.onnx")
             text = json.dumps(stage.description, indent=2) + "\n"
-            (partial / f"{stage.name}.json").write_text(text)
-        (partial / "route.toml").write_text(to_toml(_manifest(draft, version, partial)))
-        read_manifest(partial)
-        partial.rename(folder / version)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return folder / version
+            (folder / f"{stage.name}.json").write_text(text)
+        return _manifest(draft, version)
+
+    return write_version(out, draft.route, fill)
 
 
 def describe_making(repository: Path = REPOSITORY) -> dict[str, Any]:
@@ -87,12 +70,7 @@ def describe_making(repository: Path = REPOSITORY) -> dict[str, Any]:
     }
 
 
-def to_toml(table: Table) -> str:
-    """Scalars, lists of scalars, tables and lists of tables; a value of None is left out."""
-    return "\n".join(_lines(table, ())) + "\n"
-
-
-def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
+def _manifest(draft: RouteDraft, version: str) -> Table:
     height, width, *channels = draft.shape
     return {
         "format": FORMAT,
@@ -128,18 +106,7 @@ def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
         ],
         "options": draft.options,
         "provenance": draft.provenance,
-        "files": {path.name: _file_entry(path) for path in sorted(folder.iterdir())},
     }
-
-
-def _file_entry(path: Path) -> Table:
-    content = path.read_bytes()
-    return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _next_version(folder: Path) -> str:
-    taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return str(max(taken, default=0) + 1)
 
 
 def _commit(repository: Path) -> str:
@@ -158,35 +125,3 @@ def _commit(repository: Path) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+changes" if changes.stdout else "")
-
-
-def _lines(table: Table, path: tuple[str, ...]) -> list[str]:
-    lines: list[str] = []
-    nested: list[str] = []
-    for key, value in table.items():
-        here = (*path, key)
-        name = ".".join(_key(part) for part in here)
-        if isinstance(value, Mapping):
-            nested += ["", f"[{name}]", *_lines(value, here)]
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for item in value:
-                nested += ["", f"[[{name}]]", *_lines(item, here)]
-        elif value is not None:
-            lines.append(f"{_key(key)} = {_value(value)}")
-    return lines + nested
-
-
-def _key(key: str) -> str:
-    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else _value(key)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
-    raise ValueError(f"TOML has no value of type {type(value).__name__}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from routes.writing import Table
 from training.choosing.gating import (
     SCORE,
     Gate,
@@ -22,7 +23,7 @@ from training.choosing.gating import (
 )
 from training.export.converters import run_stage
 from training.export.cost import measure_us_per_picture
-from training.export.route_writer import RouteDraft, StageFiles, Table, describe_making
+from training.export.route_writer import RouteDraft, StageFiles, describe_making
 from training.gated.experiment import Experiment, identify_nets
 from training.gated.stages import Measure, ReadyStage, make_stages, measure_in_turns
 

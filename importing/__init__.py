@@ -1,0 +1,1 @@
+"""Trained models from elsewhere: what they are, what they need, and the routes made of them."""

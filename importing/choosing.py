@@ -1,0 +1,201 @@
+"""Chooses what to serve: members, order, score, combination, temperatures and thresholds.
+
+Everything is chosen out of fold on the rows that choose, in measured time; the test rows judge the
+result once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascades.selection import Candidate, Member, select_cheapest, trace_members
+from cascades.thresholds import simulate
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Array, Feed
+from importing.quantising import SUFFIX, can_quantise, find_outer_nodes, quantise_stage
+from importing.stage_files import StageFile, run_rows
+from importing.verdict import Verdict, VerdictRow, compare_hits, write_sentence
+
+FOLDS = 5
+MAX_DROP = 0.005  # of a twin's accuracy on the choosing rows; more keeps its outer operators float
+MAX_DROP_AT_ALL = 0.02  # more, and the twin is no candidate
+MIN_SAVING = 0.05  # of the reference's time; less is within the noise of the clock
+FEW_HITS = 0.15  # a permutation of the classes that gains more is a fault of the labels
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A candidate's file with its logits on all rows, and its time."""
+
+    stage: StageFile
+    logits: npt.NDArray[np.float32]  # [N, K] of all rows
+    us_per_row: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rows that choose and the rows that test."""
+
+    choose: npt.NDArray[np.intp]
+    test: npt.NDArray[np.intp]
+
+
+def run_stage(stage: StageFile, rows: Feed) -> Measured:
+    """Run all rows through a stage. Raises ImportFault if an answer is not finite."""
+    logits = run_rows(stage.open(), rows, batches=stage.batches)[0]
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise ImportFault(f"stage {stage.name}: its answer to row {row} of the data is not finite")
+    return Measured(stage, logits.astype(np.float32))
+
+
+def make_twin(float_stage: Measured, rows: Feed, labels: Array, parts: Parts) -> Measured | str:
+    """Return the int8 twin, or the clause that says why there is none."""
+    stage = float_stage.stage
+    if not can_quantise(stage):
+        return f"{stage.name}: has no operator that int8 makes faster"
+    chosen = {name: values[parts.choose] for name, values in rows.items()}
+    base = _count_hits(float_stage.logits[parts.choose], labels[parts.choose])
+    kept: Sequence[str] = ()
+    drop = 0.0
+    try:
+        for kept in ((), find_outer_nodes(stage)):
+            twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
+            drop = base - _count_hits(twin.logits[parts.choose], labels[parts.choose])
+            if drop <= MAX_DROP:
+                return twin
+    except ImportFault as fault:
+        return f"{stage.name}: no int8 file: {fault}"
+    if drop <= MAX_DROP_AT_ALL:
+        return twin
+    return f"{stage.name}: in int8 it loses {drop * 100:.1f} points, so it is no candidate"
+
+
+def check_answers(measured: Measured, labels: Array, path: str) -> None:
+    """Recognise labels in another order, and a model that only guesses. Raises ImportFault."""
+    classes = measured.logits.shape[1]
+    answers = measured.logits.argmax(axis=1)
+    accuracy = float((answers == labels).mean())
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (answers, labels), 1)
+    best = counts.argmax(axis=1)  # the data's class that each answer mostly is
+    permuted = float((best[answers] == labels).mean())
+    moved = np.flatnonzero((best != np.arange(classes)) & (counts.sum(axis=1) > 0))
+    if len(set(best.tolist())) == classes and permuted - accuracy > FEW_HITS and moved.size:
+        first = int(moved[0])
+        raise ImportFault(
+            f"{path}: the labels have another order than the model: its class {first} is mostly "
+            f"the data's class {best[first]}, and so on for {moved.size} classes; with that order "
+            f"{permuted:.1%} would be right instead of {accuracy:.1%}"
+        )
+    guess = float(np.bincount(labels, minlength=classes).max() / len(labels))
+    if accuracy <= guess + 2 * (guess * (1 - guess) / len(labels)) ** 0.5:
+        raise ImportFault(
+            f"{path}: {accuracy:.1%} of the rows are right, always naming one class gives "
+            f"{guess:.1%}; check its preprocessing, its output and the order of the labels"
+        )
+
+
+def choose_route(
+    pool: Mapping[str, Measured],
+    labels: Array,
+    parts: Parts,
+    *,
+    reference: str,
+    max_loss: float,
+) -> Candidate:
+    """Choose the cheapest cascade or single stage that loses at most `max_loss`."""
+    members = [Member(name, one.logits[parts.choose], one.us_per_row) for name, one in pool.items()]
+    twins = [frozenset({name, name + SUFFIX}) for name in pool if name + SUFFIX in pool]
+    choice = select_cheapest(
+        members,
+        labels[parts.choose],
+        reference=reference,
+        max_loss=max_loss,
+        min_saving=MIN_SAVING,
+        folds=FOLDS,
+        twins=twins,
+    )
+    return choice.chosen
+
+
+def judge(
+    pool: Mapping[str, Measured],
+    chosen: Candidate,
+    labels: Array,
+    parts: Parts,
+    *,
+    reference: str,
+    notes: Sequence[str],
+) -> Verdict:
+    """Try every model alone and the choice on the test rows, once."""
+    truth = labels[parts.test]
+    hits = {name: one.logits[parts.test].argmax(axis=1) == truth for name, one in pool.items()}
+    rows = []
+    for name, one in pool.items():
+        mean, low, high = compare_hits(hits[name], hits[reference])
+        rows.append(
+            VerdictRow(
+                name=name,
+                precision=one.stage.precision,
+                members=(name,),
+                accuracy=float(hits[name].mean()),
+                us_per_row=one.us_per_row,
+                macs=one.stage.macs,
+                size_bytes=len(one.stage.raw),
+                difference=mean,
+                low=low,
+                high=high,
+                chosen=chosen.members == (name,),
+            )
+        )
+    if len(chosen.members) > 1:
+        rows.append(_judge_cascade(pool, chosen, truth, parts, hits[reference]))
+    return Verdict(
+        tuple(rows),
+        reference,
+        len(parts.choose),
+        len(parts.test),
+        write_sentence(rows, reference),
+        tuple(notes),
+    )
+
+
+def _judge_cascade(
+    pool: Mapping[str, Measured],
+    chosen: Candidate,
+    truth: Array,
+    parts: Parts,
+    reference_hits: npt.NDArray[np.bool_],
+) -> VerdictRow:
+    stages = [pool[name] for name in chosen.members]
+    members = [Member(one.stage.name, one.logits[parts.test], one.us_per_row) for one in stages]
+    trace = trace_members(members, chosen.temperatures, chosen.score, chosen.combine, truth)
+    hits, costs = simulate(trace, chosen.thresholds)
+    reached = [1.0]
+    going = np.ones(len(truth), dtype=np.bool_)
+    for scores, threshold in zip(trace.scores, chosen.thresholds, strict=True):
+        going &= scores < threshold
+        reached.append(float(going.mean()))
+    mean, low, high = compare_hits(hits, reference_hits)
+    precisions = {one.stage.precision for one in stages}
+    return VerdictRow(
+        name="cascade",
+        precision=precisions.pop() if len(precisions) == 1 else "mixed",
+        members=chosen.members,
+        accuracy=float(hits.mean()),
+        us_per_row=float(costs.mean()),
+        macs=sum(share * one.stage.macs for share, one in zip(reached, stages, strict=True)),
+        size_bytes=sum(len(one.stage.raw) for one in stages),
+        difference=mean,
+        low=low,
+        high=high,
+        chosen=True,
+        reached=tuple(reached),
+    )
+
+
+def _count_hits(logits: Array, labels: Array) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())

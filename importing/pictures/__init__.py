@@ -1,0 +1,1 @@
+"""From a decoded picture to what a model was trained on."""

@@ -1,0 +1,144 @@
+"""Finds a picture model's preprocessing: tries the usual ones on the rows that choose.
+
+The measure is the log-likelihood of the labels at the best temperature, which tells more of a
+preprocessing than the accuracy. Where the best two lie within noise and still answer differently,
+it stops: only the owner knows.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from core.scores import fit_temperature, log_softmax
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Array
+from importing.pictures.picture_nodes import Canvas, PictureInput
+from importing.pictures.preprocessing import Preprocessing
+
+FIRST_ROWS, GEOMETRY_ROWS, LAST_ROWS = 128, 256, 1_000
+KEPT = 3  # after the first round
+NOISE = 2.0  # standard errors between the best two
+ALIKE = 0.02  # of the rows that two preprocessings may answer differently and still be one
+CROP_FRACTION = 0.875
+
+# Steps and the channel's numbers; every colour one is tried in both orders.
+_COLOR = (
+    Preprocessing(),
+    Preprocessing(mean=(0.5,), std=(0.5,)),
+    Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    Preprocessing(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616)),
+    Preprocessing(scale=1.0),
+    Preprocessing(scale=1.0, mean=(127.0,), std=(128.0,)),
+    Preprocessing(scale=1.0, mean=(103.939, 116.779, 123.68), color="BGR"),
+)
+_GREY = (
+    Preprocessing(),
+    Preprocessing(mean=(0.5,), std=(0.5,)),
+    Preprocessing(mean=(0.1307,), std=(0.3081,)),
+    Preprocessing(mean=(0.286,), std=(0.353,)),
+    Preprocessing(scale=1.0),
+)
+
+Logits = npt.NDArray[np.float32]
+Answer = Callable[[Preprocessing, int], Logits]  # logits [rows, K] of the first rows
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The preprocessing that was found, and how sure that is."""
+
+    steps: Preprocessing
+    accuracy: float
+    runner_up: Preprocessing
+    runner_up_accuracy: float
+    lead: float  # of the log-likelihood over the runner-up, in standard errors
+
+    def describe(self) -> str:
+        """Return one clause for the report."""
+        return (
+            f"{self.steps.describe()} ({self.accuracy:.1%} correct; next "
+            f"{self.runner_up.describe()}, {self.runner_up_accuracy:.1%})"
+        )
+
+
+def find_preprocessing(
+    answer: Answer, labels: Array, canvas: Canvas, taken: PictureInput, place: str
+) -> Finding:
+    """Try the usual ones. `labels` [N] are those of the rows that `answer` runs.
+
+    Raises ImportFault if none is better than guessing, or the best two cannot be told apart.
+    """
+    rows = min(FIRST_ROWS, len(labels))
+    normals = _rank(list(_list_normals(taken.channels)), answer, labels, rows)
+    shapes = list(_list_geometries(canvas, taken))
+    if len(shapes) > 1:
+        tried = [
+            replace(steps, resize=one.resize, filter=one.filter, crop=one.crop)
+            for steps, one in itertools.product(normals[:KEPT], shapes)
+        ]
+        normals = _rank(tried, answer, labels, min(GEOMETRY_ROWS, len(labels)))
+    return _decide(normals[:KEPT], answer, labels, place)
+
+
+def _list_normals(channels: int) -> Iterator[Preprocessing]:
+    for steps in _COLOR if channels == 3 else _GREY:
+        yield steps
+        if channels == 3:
+            other: Preprocessing = replace(steps, color="BGR" if steps.color == "RGB" else "RGB")
+            yield other
+
+
+def _list_geometries(canvas: Canvas, taken: PictureInput) -> Iterator[Preprocessing]:
+    """List ways from the canvas to the model's size; one where nothing has to change."""
+    size = taken.size
+    if size is None or size == (canvas.height, canvas.width):
+        yield Preprocessing()
+        return
+    for kind in ("bilinear", "bicubic"):
+        yield Preprocessing(resize=size, filter=kind)
+        larger = (round(size[0] / CROP_FRACTION), round(size[1] / CROP_FRACTION))
+        yield Preprocessing(resize=larger, filter=kind, crop=size)
+
+
+def _rank(
+    tried: Sequence[Preprocessing], answer: Answer, labels: Array, rows: int
+) -> list[Preprocessing]:
+    likelihoods = [_judge(answer(steps, rows), labels[:rows])[0].mean() for steps in tried]
+    return [tried[place] for place in np.argsort(likelihoods, kind="stable")[::-1]]
+
+
+def _judge(logits: Logits, labels: Array) -> tuple[npt.NDArray[np.float64], Array]:
+    """Return the log-likelihood of every row's label, and every row's answer."""
+    temperature = fit_temperature(logits, labels)
+    chosen = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
+    return np.asarray(chosen), logits.argmax(axis=1)
+
+
+def _decide(best: Sequence[Preprocessing], answer: Answer, labels: Array, place: str) -> Finding:
+    rows = min(LAST_ROWS, len(labels))
+    labels = labels[:rows]
+    judged = [_judge(answer(steps, rows), labels) for steps in best]
+    order = sorted(range(len(best)), key=lambda i: -float(judged[i][0].mean()))
+    first, second = order[0], order[1]
+    difference = judged[first][0] - judged[second][0]
+    spread = float(difference.std()) / len(difference) ** 0.5
+    lead = float(difference.mean()) / spread if spread else 0.0
+    hits = [float((answers == labels).mean()) for _, answers in judged]
+    finding = Finding(best[first], hits[first], best[second], hits[second], lead)
+    guess = float(np.bincount(labels).max() / len(labels))
+    if hits[first] <= guess + 2 * (guess * (1 - guess) / rows) ** 0.5:
+        raise ImportFault(
+            f"{place}: no usual preprocessing does better than guessing ({hits[first]:.1%} with "
+            f"{best[first].describe()}); give --preprocess, and check that the labels have the "
+            "model's order"
+        )
+    different = float((judged[first][1] != judged[second][1]).mean())
+    if lead < NOISE and different > ALIKE:
+        raise ImportFault(
+            f"{place}: two preprocessings cannot be told apart on {rows} rows: "
+            f"{finding.describe()}; give the right one with --preprocess"
+        )
+    return finding

@@ -1,0 +1,315 @@
+"""`import_route`: trained models and labelled data become a route directory that a server serves.
+
+Nothing is written before everything is checked, chosen and judged; what is written was loaded with
+the server's own loader.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascades.selection import Candidate
+from core.devices.onnx import OnnxDevice
+from core.manifest import FORMAT
+from importing.building import Task, build_classifier, build_outputs, place_rows, prepare_stages
+from importing.choosing import (
+    Measured,
+    Parts,
+    check_answers,
+    choose_route,
+    judge,
+    make_twin,
+    run_stage,
+)
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Array, Tensor
+from importing.options import ImportOptions, Stage, check_options, find_reference, name_stages
+from importing.quantising import SUFFIX
+from importing.samples import (
+    Samples,
+    check_samples,
+    drop_repeated,
+    fingerprint,
+    read_samples,
+    split_rows,
+    take_rows,
+)
+from importing.stage_files import IMAGE, PreparedModel, StageFile
+from importing.timing import limit_batch, measure_in_turns
+from importing.verdict import Verdict
+from routes.loading import load_route
+from routes.writing import write_version
+
+TIMED_ROWS = 64
+Data = str | tuple[Array, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import found, and where the route is."""
+
+    verdict: Verdict | None  # None: the model is no classifier, or nothing was compared
+    directory: Path | None  # None: a dry run
+    notes: tuple[str, ...]
+    sentence: str
+
+
+def import_route(
+    name: str,
+    stages: Sequence[Stage],
+    data: Data,
+    options: ImportOptions | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Imported:
+    """Import models as the next version of the route `name`, and return the verdict.
+
+    `data` is a path as in --data, or rows [N, ...] with labels [N]. `report` gets one clause when a
+    step begins. Raises ImportFault, one sentence; then nothing is written.
+    """
+    options, stages = options or ImportOptions(), list(stages)
+    check_options(name, stages, options)
+    names = name_stages(stages)
+    reference = find_reference(options, names)
+    say = report or _say_nothing
+    say("reading the models")
+    models = prepare_stages(stages, names)
+    say("reading the data")
+    samples = _read(data, options)
+    task, samples = place_rows(models, stages, samples, options)
+    samples, repeated = drop_repeated(samples)
+    task = replace(task, rows=samples.inputs)
+    parts = Parts(*split_rows(samples, options.seed))
+    made = _Import(name, stages, models, task, samples, parts, options, say)
+    notes = (f"{repeated} repeated rows were left out",) if repeated else ()
+    if task.classes == 0:
+        return made.import_outputs(notes)
+    return made.import_classifiers(reference, notes)
+
+
+def _say_nothing(clause: str) -> None:
+    """Report no progress."""
+
+
+def _read(data: Data, options: ImportOptions) -> Samples:
+    if isinstance(data, tuple):
+        rows, labels = (np.asarray(one) for one in data)
+        samples = check_samples(Samples("the given rows", {"": rows}, (), labels, ()))
+    else:
+        samples = read_samples(data)
+    return replace(samples, names=options.labels) if options.labels else samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Import:
+    """One import, after its data has the route's form."""
+
+    name: str
+    stages: list[Stage]
+    models: list[PreparedModel]
+    task: Task
+    samples: Samples
+    parts: Parts
+    options: ImportOptions
+    report: Callable[[str], None]
+
+    def import_classifiers(self, reference: str, notes: Sequence[str]) -> Imported:
+        labels, parts, options = self.samples.labels, self.parts, self.options
+        pool: dict[str, Measured] = {}
+        found = list(notes)
+        choosing = take_rows(self.samples, parts.choose)
+        for model, stage in zip(self.models, self.stages, strict=True):
+            self.report(f"trying {model.name}")
+            made, said = build_classifier(
+                model, stage, self.task, (choosing.inputs, choosing.labels), options
+            )
+            found += [*said, *(f"{model.name}: {note}" for note in made.notes)]
+            pool[model.name] = run_stage(made, self.task.rows)
+            check_answers(pool[model.name], labels, str(model.source.path))
+        if options.compress != "none":
+            found += self._add_twins(pool)
+        self.report("measuring the time of each")
+        pool = self._measure(pool)
+        self.report("choosing")
+        eligible = pool
+        if options.compress == "int8":
+            twins = {name: one for name, one in pool.items() if name.endswith(SUFFIX)}
+            eligible = {**twins, reference: pool[reference]}
+        chosen = choose_route(
+            eligible, labels, parts, reference=reference, max_loss=options.max_loss
+        )
+        verdict = judge(pool, chosen, labels, parts, reference=reference, notes=found)
+        directory = None
+        if not options.dry_run:
+            self.report("writing the route")
+            directory = self._write_classifier(pool, chosen, verdict)
+        return Imported(verdict, directory, tuple(found), verdict.sentence)
+
+    def import_outputs(self, notes: Sequence[str]) -> Imported:
+        if len(self.models) > 1:
+            raise ImportFault(
+                f"--stage: {len(self.models)} given, but {self.models[0].source.path} is no "
+                "classifier of these labels; a cascade needs classifiers, so give one stage"
+            )
+        (model,), (stage,) = self.models, self.stages
+        made = build_outputs(model, stage, self.task, self.options, self.task.rows)
+        found = (*notes, *made.notes)
+        outputs = ", ".join(str(tensor) for tensor in made.outputs)
+        sentence = f"Serve {model.name} alone: its outputs are {outputs}."
+        directory = None
+        if not self.options.dry_run:
+            rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
+            us_per_row = measure_in_turns({model.name: made}, rows)[model.name]
+            directory = self._write_outputs(made, us_per_row)
+        return Imported(None, directory, found, sentence)
+
+    def _add_twins(self, pool: dict[str, Measured]) -> list[str]:
+        """Add the int8 twins to the pool; return what stands in the way of others."""
+        said = []
+        for name in list(pool):
+            self.report(f"quantising {name}")
+            twin = make_twin(pool[name], self.task.rows, self.samples.labels, self.parts)
+            if isinstance(twin, str):
+                said.append(twin)
+            else:
+                pool[name + SUFFIX] = twin
+        return said
+
+    def _measure(self, pool: Mapping[str, Measured]) -> dict[str, Measured]:
+        rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
+        times = measure_in_turns({name: one.stage for name, one in pool.items()}, rows)
+        return {name: replace(one, us_per_row=times[name]) for name, one in pool.items()}
+
+    def _write_classifier(
+        self, pool: Mapping[str, Measured], chosen: Candidate, verdict: Verdict
+    ) -> Path:
+        members = [pool[name] for name in chosen.members]
+        thresholds = (*chosen.thresholds, None)
+        entries = [
+            _describe_stage(one.stage, one.us_per_row)
+            | {"temperature": temperature, "threshold": threshold}
+            for one, temperature, threshold in zip(
+                members, chosen.temperatures, thresholds, strict=True
+            )
+        ]
+        classes = self.task.classes
+        table = self._describe(
+            pipeline="dual-cnn" if len(members) > 1 else "single",
+            task=f"classify-{self.name}",
+            description=f"{' → '.join(chosen.members)}, imported.",
+            expected_macs=verdict.chosen.macs,
+            outputs=[
+                {"name": "label", "datatype": "INT64", "shape": [-1]},
+                {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
+            ],
+            stages=entries,
+        )
+        table["labels"] = list(self.samples.names)
+        table["options"] = {"score": chosen.score, "combine": chosen.combine}
+        table["provenance"] |= {
+            "test_accuracy": verdict.chosen.accuracy,
+            "test_rows": verdict.test_rows,
+            "choosing_rows": verdict.choosing_rows,
+            "out_of_fold_accuracy": chosen.accuracy,
+            "max_loss": self.options.max_loss,
+            "reference": verdict.reference,
+            "reached_on_test": list(verdict.chosen.reached or (1.0,)),
+            "us_per_row": [one.us_per_row for one in members],
+        }
+        return self._write(table, [one.stage for one in members])
+
+    def _write_outputs(self, made: StageFile, us_per_row: float) -> Path:
+        table = self._describe(
+            pipeline="model",
+            task=self.name,
+            description=f"{made.name}, with its own outputs.",
+            expected_macs=made.macs,
+            outputs=[_describe_tensor(tensor) for tensor in made.outputs],
+            stages=[_describe_stage(made, us_per_row)],
+        )
+        table["provenance"]["us_per_row"] = [us_per_row]
+        return self._write(table, [made])
+
+    def _describe(
+        self,
+        *,
+        pipeline: str,
+        task: str,
+        description: str,
+        expected_macs: float,
+        outputs: list[dict[str, Any]],
+        stages: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        canvas = self.task.canvas
+        table: dict[str, Any] = {
+            "format": FORMAT,
+            "route": self.name,
+            "version": "",
+            "task": task,
+            "pipeline": pipeline,
+            "description": description,
+            "certificate": "none",
+            "expected_macs": round(expected_macs, 1),
+            "inputs": [self._describe_input(tensor) for tensor in self.task.inputs],
+            "outputs": outputs,
+            "stages": stages,
+            "provenance": self._describe_making(),
+        }
+        if canvas is not None:
+            table["picture"] = {
+                "input": IMAGE,
+                "height": canvas.height,
+                "width": canvas.width,
+                "channels": canvas.channels,
+            }
+        return table
+
+    def _describe_input(self, tensor: Tensor) -> dict[str, Any]:
+        """Describe an input with the values that the models can take."""
+        limits: dict[str, Any] = {}
+        if tensor.datatype.startswith("FP"):
+            limits = {"finite": True}
+        elif tensor.name in self.task.vocabulary:
+            limits = {"min": 0, "max": self.task.vocabulary[tensor.name] - 1}
+        return _describe_tensor(tensor) | limits
+
+    def _describe_making(self) -> dict[str, Any]:
+        packages = ("numpy", "onnx", "onnxruntime", "sparing")
+        return {
+            "recipe": "sparing import",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "models": [model.source.path.name for model in self.models],
+            "data": Path(self.samples.source.partition(",")[0]).name,
+            "data_choosing": fingerprint(self.samples, self.parts.choose),
+            "data_test": fingerprint(self.samples, self.parts.test),
+            "seed": self.options.seed,
+            **{package: package_version(package) for package in packages},
+        }
+
+    def _write(self, table: dict[str, Any], made: Sequence[StageFile]) -> Path:
+        def fill(folder: Path, version: str) -> dict[str, Any]:
+            for stage in made:
+                (folder / f"{stage.name}.onnx").write_bytes(stage.raw)
+            return {**table, "version": version}
+
+        device = OnnxDevice()
+        return write_version(
+            self.options.out, self.name, fill, lambda folder: load_route(folder, device)
+        )
+
+
+def _describe_stage(stage: StageFile, us_per_row: float) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "file": f"{stage.name}.onnx",
+        "macs": stage.macs,
+        "max_batch": limit_batch(us_per_row, stage.batches),
+    }
+
+
+def _describe_tensor(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}

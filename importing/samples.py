@@ -1,0 +1,285 @@
+"""A user's data: a folder of class folders with pictures, an .npz with x and y, or two .npy files.
+
+Rows are complete and verified when they are read: a fault is one sentence, before anything runs.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Array, shorten
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+MIN_ROWS = 100
+MAX_REPEATED = 0.01  # of the rows; more is a fault
+_NAMES_OF_LABELS = ("y", "labels", "label", "targets")
+_NAMES_OF_ROWS = ("x", "images", "pictures", "data", "inputs")
+_NAMES_OF_CLASSES = ("classes", "class_names", "label_names")
+PICKLED = (
+    "holds Python objects, which need unpickling; save plain arrays with numpy.savez(x=…, y=…)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Rows and their labels. Pictures are files until `read_pictures` gives them a size."""
+
+    source: str
+    inputs: Mapping[str, Array]  # [N, ...] by name; "" where the file does not name the input
+    files: tuple[Path, ...]  # of pictures, instead of `inputs`
+    labels: Array  # [N] whole numbers of classes; [N, K] of 0 and 1; or floats
+    names: tuple[str, ...]  # of classes; empty: not known
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether each row has one class."""
+        return self.labels.ndim == 1 and np.issubdtype(self.labels.dtype, np.integer)
+
+
+def read_samples(text: str) -> Samples:
+    """Read a folder, `x.npz`, or `x.npy,y.npy`. Raises ImportFault."""
+    first, _, second = text.partition(",")
+    path = Path(first)
+    if second:
+        rows, labels = _load(path), _load(Path(second))
+        if not isinstance(rows, np.ndarray) or not isinstance(labels, np.ndarray):
+            raise ImportFault(f"--data {text}: a pair must be two .npy files, rows and labels")
+        return check_samples(Samples(text, {"": rows}, (), labels, ()))
+    if path.is_dir():
+        return check_samples(_read_folder(path))
+    if path.suffix == ".npz":
+        return check_samples(_read_archive(path))
+    raise ImportFault(
+        f"--data {text}: allowed are a folder with a folder of pictures for each class, an .npz "
+        "with x and y, or rows.npy,labels.npy"
+    )
+
+
+def read_pictures(samples: Samples, height: int, width: int, channels: int) -> Samples:
+    """Decode the files and stretch them to one size, as the server does: UINT8 [N, H, W(, 3)]."""
+    if not samples.files:
+        return samples
+    shape = (height, width) if channels == 1 else (height, width, 3)
+    rows = np.empty((len(samples.files), *shape), np.uint8)
+    for place, path in enumerate(samples.files):
+        rows[place] = _read_picture(path, (width, height), "L" if channels == 1 else "RGB")
+    return check_samples(replace(samples, inputs={"": rows}, files=()))
+
+
+def find_sizes(samples: Samples, most: int = 200) -> set[tuple[int, int]]:
+    """Return the sizes, height and width, of the first `most` pictures."""
+    sizes = set()
+    for path in samples.files[:most]:
+        try:
+            with Image.open(path) as picture:
+                width, height = picture.size
+        except OSError as error:
+            raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
+        sizes.add((height, width))
+    return sizes
+
+
+def check_samples(samples: Samples) -> Samples:
+    """Check counts, types and values. Raises ImportFault."""
+    place = f"--data {samples.source}"
+    for name, rows in samples.inputs.items():
+        what = f"rows of {name}" if name else "rows"
+        if len(rows) != len(samples.labels):
+            raise ImportFault(f"{place}: {len(rows)} {what}, but {len(samples.labels)} labels")
+        if np.issubdtype(rows.dtype, np.floating) and not np.isfinite(rows).all():
+            raise ImportFault(f"{place}: {what} hold NaN or infinities; remove these rows")
+        if rows.dtype == np.uint8 and rows.size and rows.min() == rows.max():
+            raise ImportFault(f"{place}: all {what} are the same")
+    if len(samples) < MIN_ROWS:
+        raise ImportFault(f"{place}: {len(samples)} rows, needed are at least {MIN_ROWS}")
+    labels = samples.labels
+    if np.issubdtype(labels.dtype, np.floating) and not np.isfinite(labels).all():
+        raise ImportFault(f"{place}: labels hold NaN or infinities")
+    if samples.are_classes:
+        _check_classes(samples, place)
+    return samples
+
+
+def check_classes(samples: Samples, classes: int) -> None:
+    """Check that labels are classes of a model with so many. Raises ImportFault."""
+    place = f"--data {samples.source}"
+    counts = np.bincount(samples.labels, minlength=classes)
+    if len(counts) > classes:
+        raise ImportFault(
+            f"{place}: labels reach {len(counts) - 1}, the model has {classes} classes, 0 to "
+            f"{classes - 1}"
+        )
+    if samples.names and len(samples.names) != classes:
+        raise ImportFault(f"{place}: {len(samples.names)} classes, but the model has {classes}")
+    missing = np.flatnonzero(counts == 0)
+    if missing.size:
+        raise ImportFault(f"{place}: no row of class {_name(samples, int(missing[0]))}")
+    if counts.min() < 2:
+        scarce = int(counts.argmin())
+        raise ImportFault(
+            f"{place}: one row of class {_name(samples, scarce)}; each class needs at least 2"
+        )
+
+
+def hash_rows(samples: Samples) -> list[bytes]:
+    """Return a hash of every row's inputs."""
+    columns = [np.ascontiguousarray(rows) for _, rows in sorted(samples.inputs.items())]
+    return [
+        hashlib.sha256(b"".join(rows[i].tobytes() for rows in columns)).digest()
+        for i in range(len(samples))
+    ]
+
+
+def drop_repeated(samples: Samples) -> tuple[Samples, int]:
+    """Leave out rows that stand in the data before, and return how many they were.
+
+    Raises ImportFault if they are many, or the same row has two labels.
+    """
+    first: dict[bytes, int] = {}
+    kept, dropped = [], 0
+    for place, digest in enumerate(hash_rows(samples)):
+        if digest not in first:
+            first[digest] = place
+            kept.append(place)
+            continue
+        dropped += 1
+        if not np.array_equal(samples.labels[first[digest]], samples.labels[place]):
+            raise ImportFault(
+                f"--data {samples.source}: rows {first[digest]} and {place} are the same, with "
+                f"the labels {samples.labels[first[digest]]} and {samples.labels[place]}"
+            )
+    if dropped > MAX_REPEATED * len(samples):
+        raise ImportFault(
+            f"--data {samples.source}: {dropped} of {len(samples)} rows are repeated, so the same "
+            "row would both choose and test; remove them"
+        )
+    return (take_rows(samples, np.array(kept)), dropped) if dropped else (samples, 0)
+
+
+def take_rows(samples: Samples, places: npt.NDArray[np.integer]) -> Samples:
+    """Return some of the rows."""
+    inputs = {name: rows[places] for name, rows in samples.inputs.items()}
+    return replace(samples, inputs=inputs, labels=samples.labels[places])
+
+
+def _check_classes(samples: Samples, place: str) -> None:
+    labels = samples.labels
+    if labels.min() < 0:
+        raise ImportFault(f"{place}: labels begin at {labels.min()}; classes begin at 0")
+    if labels.min() == labels.max():
+        raise ImportFault(f"{place}: all rows have the class {labels.min()}")
+
+
+def _name(samples: Samples, index: int) -> str:
+    return f"{index} ({samples.names[index]})" if samples.names else str(index)
+
+
+def _read_folder(path: Path) -> Samples:
+    folders = sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
+    if len(folders) < 2:
+        raise ImportFault(
+            f"--data {path}: {len(folders)} folders, needed is a folder of pictures for each class"
+        )
+    files: list[Path] = []
+    labels: list[int] = []
+    for index, folder in enumerate(folders):
+        found = sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+        if not found:
+            raise ImportFault(f"--data {path}: folder {folder.name} holds no pictures")
+        files += found
+        labels += [index] * len(found)
+    names = tuple(folder.name for folder in folders)
+    return Samples(str(path), {}, tuple(files), np.array(labels, np.int64), names)
+
+
+def _read_archive(path: Path) -> Samples:
+    arrays = _load(path)
+    assert isinstance(arrays, dict), "an .npz holds arrays by name"
+    label = next((name for name in _NAMES_OF_LABELS if name in arrays), None)
+    if label is None:
+        raise ImportFault(f"--data {path}: has no y, it holds {', '.join(arrays) or 'nothing'}")
+    labels = arrays.pop(label)
+    named = next((name for name in _NAMES_OF_CLASSES if name in arrays), None)
+    names = tuple(str(one) for one in arrays.pop(named)) if named else ()
+    rows = next((name for name in _NAMES_OF_ROWS if name in arrays), None)
+    inputs = {"": arrays[rows]} if rows else arrays
+    if not inputs:
+        raise ImportFault(f"--data {path}: has no x")
+    return Samples(str(path), inputs, (), _tidy(labels), names)
+
+
+def _load(path: Path) -> Any:  # an array, or a dictionary of them
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return _tidy(loaded)
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise ImportFault(f"--data {path}: {error.strerror or shorten(error)}") from error
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise ImportFault(f"--data {path}: {PICKLED}") from error
+        raise ImportFault(f"--data {path}: is damaged: {shorten(error, 100)}") from error
+    except Exception as error:  # of a damaged archive: zipfile's and zlib's own
+        raise ImportFault(f"--data {path}: is damaged: {shorten(error, 100)}") from error
+
+
+def _tidy(array: Array) -> Array:
+    """Return labels [N, 1] as [N], and unsigned ones as int64; rows as they are."""
+    if array.ndim == 2 and array.shape[1] == 1 and np.issubdtype(array.dtype, np.integer):
+        array = array[:, 0]
+    if array.ndim == 1 and (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
+        return array.astype(np.int64)
+    return array
+
+
+def _read_picture(path: Path, size: tuple[int, int], mode: str) -> Array:
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened).convert(mode)
+            if picture.size != size:
+                picture = picture.resize(size, Image.Resampling.BILINEAR)
+            return np.asarray(picture)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
+
+
+def split_rows(
+    samples: Samples, seed: int, share: float = 0.5
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the rows that choose and the rows that test, with the same mix of classes."""
+    rng = np.random.default_rng(seed)
+    if not samples.are_classes:
+        order = rng.permutation(len(samples))
+        cut = round(len(samples) * share)
+        return np.sort(order[:cut]), np.sort(order[cut:])
+    choose: list[npt.NDArray[np.intp]] = []
+    test: list[npt.NDArray[np.intp]] = []
+    for label in np.unique(samples.labels):
+        order = rng.permutation(np.flatnonzero(samples.labels == label))
+        cut = max(1, min(len(order) - 1, round(len(order) * share)))
+        choose.append(order[:cut])
+        test.append(order[cut:])
+    return np.sort(np.concatenate(choose)), np.sort(np.concatenate(test))
+
+
+def fingerprint(samples: Samples, places: Sequence[int] | npt.NDArray[np.integer]) -> str:
+    """Return the SHA-256 of some rows and their labels: the identity of the data."""
+    part = take_rows(samples, np.asarray(places))
+    total = hashlib.sha256()
+    for digest in hash_rows(part):
+        total.update(digest)
+    total.update(np.ascontiguousarray(part.labels).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,103 @@
+"""The verdict of an import: each model alone, in float and int8, and the cascade.
+
+It is measured on rows that chose nothing, and ends in one sentence that says what to serve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Hits = npt.NDArray[np.bool_]
+TWO_SIDED_95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """One way to serve: a model alone, or the cascade."""
+
+    name: str
+    precision: str  # float32, int8 or mixed
+    members: tuple[str, ...]
+    accuracy: float  # on the test rows
+    us_per_row: float  # CPU time of one thread, in full batches
+    macs: float  # per row, expected
+    size_bytes: int
+    difference: float  # of the accuracy from the reference's, paired
+    low: float  # its 95 % interval
+    high: float
+    chosen: bool = False
+    reached: tuple[float, ...] = ()  # of a cascade: the share of rows that runs each stage
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All rows, and the sentence."""
+
+    rows: tuple[VerdictRow, ...]
+    reference: str
+    choosing_rows: int
+    test_rows: int
+    sentence: str
+    notes: tuple[str, ...]
+
+    @property
+    def chosen(self) -> VerdictRow:
+        return next(row for row in self.rows if row.chosen)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the verdict as JSON's types."""
+        return {
+            "sentence": self.sentence,
+            "reference": self.reference,
+            "choosing_rows": self.choosing_rows,
+            "test_rows": self.test_rows,
+            "rows": [
+                {
+                    "name": row.name,
+                    "precision": row.precision,
+                    "members": list(row.members),
+                    "accuracy": row.accuracy,
+                    "us_per_row": row.us_per_row,
+                    "macs": row.macs,
+                    "size_bytes": row.size_bytes,
+                    "difference": row.difference,
+                    "interval": [row.low, row.high],
+                    "reached": list(row.reached),
+                    "chosen": row.chosen,
+                }
+                for row in self.rows
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def compare_hits(hits: Hits, reference: Hits) -> tuple[float, float, float]:
+    """Return the paired difference of two accuracies, and its 95 % interval."""
+    lead = hits.astype(np.float64) - reference
+    mean = float(lead.mean())
+    half = TWO_SIDED_95 * float(lead.std(ddof=1)) / len(lead) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def write_sentence(rows: Sequence[VerdictRow], reference: str) -> str:
+    """Say what to serve, and what that costs beside the reference."""
+    chosen = next(row for row in rows if row.chosen)
+    base = next(row for row in rows if row.name == reference)
+    if chosen.name == reference:
+        return (
+            f"Serve {reference} alone: no cascade and no int8 file keeps its accuracy for less "
+            "time on this CPU."
+        )
+    share = chosen.us_per_row / base.us_per_row
+    how = "the cascade " + " → ".join(chosen.members)
+    if len(chosen.members) == 1:
+        how = f"{chosen.name} alone"
+    return (
+        f"Serve {how}: {chosen.accuracy:.1%} correct at {share:.0%} of the time of {reference} "
+        f"({chosen.us_per_row:.0f} of {base.us_per_row:.0f} µs a row); the accuracy differs by "
+        f"{chosen.difference * 100:+.1f} points, 95 % interval {chosen.low * 100:+.1f} to "
+        f"{chosen.high * 100:+.1f}."
+    )

@@ -1,0 +1,56 @@
+"""Options of `sparing check`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparing.failure import Failure
+
+
+def check(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with routes as <route>/<version>/, or one such version."),
+    ],
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="Settings with the devices of routes.")
+    ] = None,
+) -> None:
+    """Check routes with the server's own loader, and print all their faults at once.
+
+    Exits with 1 if a server would refuse one of them. Where onnx is installed, it
+    also counts the MACs of each stage and warns where route.toml says otherwise.
+
+    [bold]sparing check models[/]  every route in a folder
+
+    [bold]sparing check models/pets/2[/]  one version
+    """
+    from core.errors import ModelDirectoryError
+    from core.one_line import one_line
+    from routes.checking import check_route
+    from routes.scanning import scan_routes
+    from sparing.counted_macs import find_wrong_macs
+    from sparing.options import choose_settings, open_chosen_devices
+
+    devices = open_chosen_devices(choose_settings(settings))
+    faults: list[str] = []
+    for directory in directories:
+        try:
+            found = [directory] if (directory / "route.toml").is_file() else None
+            scan = None if found else scan_routes(directory)
+        except ModelDirectoryError as error:
+            raise Failure(str(error)) from error
+        faults += scan.faults.values() if scan else ()
+        for route in found or (scan.directories if scan else ()):
+            checked = check_route(route, devices.of(route.resolve().parent.name))
+            faults += checked.faults
+            if checked.manifest is not None:
+                print(f"{route}: {checked.manifest.pipeline}, loads")
+                for warning in find_wrong_macs(route, checked.manifest):
+                    print(f"{route}: warning: {warning}", file=sys.stderr)
+    for fault in faults:
+        print(f"sparing: {one_line(fault)}", file=sys.stderr)
+    if faults:
+        raise typer.Exit(1)

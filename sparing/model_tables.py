@@ -1,0 +1,64 @@
+"""What `sparing inspect`, `import`, `compress` and `check` print on the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from sparing.tables import show_macs
+
+if TYPE_CHECKING:  # its modules need onnx, which serving does not install
+    from importing.onnx_files.inspection import Inspection
+    from importing.route import Imported
+
+
+def show_inspection(found: "Inspection", console: Console) -> None:
+    """Print an inspection as a table of facts and a list of needs."""
+    table = Table(
+        Column("", no_wrap=True), Column("", overflow="fold"), box=None, show_header=False
+    )
+    table.add_row("file", f"{found.path}, {found.size_bytes:,} bytes")
+    table.add_row("made by", f"{found.producer}, opset {found.opset}")
+    for tensor in found.inputs:
+        table.add_row("input", _show(tensor))
+    for guess in found.outputs:
+        table.add_row("output", f"{_show(guess.tensor)}: seems {guess.kind}, {guess.reason}")
+    answer = "yes" if found.batching.batches else "no"
+    table.add_row("batches", f"{answer}: {found.batching.reason}")
+    counted = f"unknown: {found.macs_reason}" if found.macs is None else show_macs(found.macs)
+    table.add_row("MACs", counted)
+    table.add_row("parameters", f"{found.parameters:,}")
+    for name, size in found.vocabulary.items():
+        table.add_row("vocabulary", f"{name}: 0 to {size - 1}")
+    for need in found.needs:
+        table.add_row("needs", need)
+    console.print(table)
+
+
+def show_imported(imported: "Imported", console: Console) -> None:
+    """Print the verdict: what each way costs, the sentence, and where the route is."""
+    for note in imported.notes:
+        console.print(note, highlight=False)
+    if imported.verdict is not None:
+        columns = ("", "accuracy", "µs/row", "MACs", "kB", "difference, 95 %")
+        table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
+        for row in imported.verdict.rows:
+            interval = f"{row.low * 100:+.1f} to {row.high * 100:+.1f}"
+            named = " → ".join(row.members) if len(row.members) > 1 else row.name
+            table.add_row(
+                f"{'*' if row.chosen else ' '} {named}",
+                f"{row.accuracy:.2%}",
+                f"{row.us_per_row:,.0f}",
+                show_macs(row.macs),
+                f"{row.size_bytes / 1000:,.0f}",
+                f"{row.difference * 100:+.1f} ({interval})",
+            )
+        console.print(table)
+    console.print(imported.sentence, highlight=False)
+    if imported.directory is not None:
+        console.print(str(imported.directory), highlight=False, soft_wrap=True)
+
+
+def _show(tensor: Any) -> str:
+    sizes = ["?" if size < 0 else str(size) for size in tensor.shape[1:]]
+    return f"{tensor.name} {tensor.datatype} ({' × '.join(['N', *sizes])})"

@@ -1,0 +1,171 @@
+"""Small ONNX models such as users bring, made with onnx's helpers, and data that they fit."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIDE = 16  # of a picture, in pixels
+CLASSES = 3
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+Weights = Mapping[str, npt.NDArray[Any]]
+Value = tuple[str, int, Sequence[int | str]]  # name, type, shape
+
+
+def make_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    weights: Weights,
+    opset: int = 17,
+) -> onnx.ModelProto:
+    """Make a model of nodes and initializers."""
+    graph = helper.make_graph(
+        list(nodes),
+        "own",
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def make_linear(
+    features: int = 8,
+    classes: int = CLASSES,
+    *,
+    batch: int | str = "N",
+    name: str = "features",
+    output: str = "logits",
+    end: str = "",
+    seed: int = 0,
+) -> onnx.ModelProto:
+    """Make a linear model of float rows; `end` is an operator after it, as Softmax."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "w": rng.normal(0, 1, (features, classes)).astype(np.float32),
+        "b": rng.normal(0, 1, classes).astype(np.float32),
+    }
+    last = "raw" if end else output
+    nodes = [helper.make_node("Gemm", [name, "w", "b"], [last])]
+    if end:
+        nodes.append(helper.make_node(end, ["raw"], [output]))
+    return make_model(
+        nodes,
+        [(name, TensorProto.FLOAT, [batch, features])],
+        [(output, TensorProto.FLOAT, [batch, classes])],
+        weights,
+    )
+
+
+def make_text(classes: int = CLASSES, words: int = 50, *, mask: bool = False) -> onnx.ModelProto:
+    """Make a bag of words: token ids [N, L] of `words` words, with or without a mask."""
+    rng = np.random.default_rng(1)
+    weights: dict[str, npt.NDArray[Any]] = {
+        "table": rng.normal(0, 1, (words, 4)).astype(np.float32),
+        "w": rng.normal(0, 1, (4, classes)).astype(np.float32),
+        "axes": np.array([1], np.int64),
+        "last": np.array([2], np.int64),
+    }
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["embedded"])]
+    inputs: list[Value] = [("input_ids", TensorProto.INT64, ["N", "L"])]
+    summed = "embedded"
+    if mask:
+        inputs.append(("attention_mask", TensorProto.INT64, ["N", "L"]))
+        nodes += [
+            helper.make_node("Cast", ["attention_mask"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["floats", "last"], ["column"]),
+            helper.make_node("Mul", ["embedded", "column"], ["masked"]),
+        ]
+        summed = "masked"
+    nodes += [
+        helper.make_node("ReduceSum", [summed, "axes"], ["bag"], keepdims=0),
+        helper.make_node("MatMul", ["bag", "w"], ["logits"]),
+    ]
+    return make_model(nodes, inputs, [("logits", TensorProto.FLOAT, ["N", classes])], weights)
+
+
+def make_picture_net(
+    *,
+    name: str = "input",
+    output: str = "output",
+    end: str = "",
+    noise: float = 0.0,
+    width: int = 0,
+    side: int = SIDE,
+    batch: int | str = "N",
+    layout: str = "NCHW",
+    opset: int = 17,
+    seed: int = 0,
+) -> onnx.ModelProto:
+    """Make a net that knows the class of `make_pictures`: its brightest channel.
+
+    It takes pictures in [0, 1], normalised with MEAN and STD. `noise` on its weights makes it
+    worse; `width` channels of a convolution that changes nothing make it slower.
+    """
+    rng = np.random.default_rng(seed)
+    gain = np.diag(STD) * 12 + rng.normal(0, 1, (3, 3)) * noise
+    weights: dict[str, npt.NDArray[Any]] = {
+        "w": gain.astype(np.float32),
+        "b": (np.array(MEAN) * 12).astype(np.float32),
+    }
+    nodes: list[onnx.NodeProto] = []
+    x = name
+    if layout == "NHWC":
+        nodes.append(helper.make_node("Transpose", [x], ["planes"], perm=[0, 3, 1, 2]))
+        x = "planes"
+    if width:
+        kernel = np.zeros((width, 3, 3, 3), np.float32)
+        kernel[[0, 1, 2], [0, 1, 2], 1, 1] = 1
+        back = np.zeros((3, width, 1, 1), np.float32)
+        back[[0, 1, 2], [0, 1, 2], 0, 0] = 1
+        weights |= {"kernel": kernel, "back": back}
+        nodes += [
+            helper.make_node("Conv", [x, "kernel"], ["wide"], pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", ["wide", "back"], ["narrow"]),
+        ]
+        x = "narrow"
+    last = "raw" if end else output
+    nodes += [
+        helper.make_node("GlobalAveragePool", [x], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], [last]),
+    ]
+    if end:
+        nodes.append(helper.make_node(end, ["raw"], [output], axis=1))
+    shape = [batch, 3, side, side] if layout == "NCHW" else [batch, side, side, 3]
+    return make_model(
+        nodes,
+        [(name, TensorProto.FLOAT, shape)],
+        [(output, TensorProto.FLOAT, [batch, 3])],
+        weights,
+        opset,
+    )
+
+
+def make_pictures(
+    rows: int, seed: int = 0, side: int = SIDE, hard: float = 0.3
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Make pictures UINT8 [N, side, side, 3] whose class is their brightest channel, and labels.
+
+    The share `hard` of them is hardly brighter there, so that a worse net gets some wrong.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, rows)
+    lead = np.where(rng.random(rows) < hard, 6.0, 60.0)
+    levels = np.full((rows, 3), 100.0) + rng.normal(0, 3, (rows, 3))
+    levels[np.arange(rows), labels] += lead
+    noise = rng.normal(0, 20, (rows, side, side, 3))
+    pictures = np.clip(levels[:, None, None, :] + noise, 0, 255).astype(np.uint8)
+    return pictures, labels.astype(np.int64)
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    """Write the model and return its path."""
+    path.write_bytes(model.SerializeToString())
+    return path

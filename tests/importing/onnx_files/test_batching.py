@@ -1,0 +1,109 @@
+"""Batches are proved by running: fixed ones are made free, dependent rows run one at a time."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from importing.onnx_files.batching import prove_batches
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import open_graph
+from tests.fakes.own_models import make_linear, make_model, make_picture_net, make_text
+
+
+def _reshaping(first: int, *rest: int) -> onnx.ModelProto:
+    """A model with a fixed batch of 1 that reshapes its rows to a constant shape."""
+    return make_model(
+        [
+            helper.make_node("Reshape", ["x", "shape"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [1, 2, 4])],
+        [("y", TensorProto.FLOAT, [1, 3])],
+        {
+            "shape": np.array([first, *rest], np.int64),
+            "w": np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32),
+        },
+    )
+
+
+def _centred(batch: int | str) -> onnx.ModelProto:
+    """A model that subtracts the batch's mean, so that rows depend on each other."""
+    return make_model(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0]),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [batch, 4])],
+        [("y", TensorProto.FLOAT, [batch, 4])],
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    "model", [make_linear(), make_text(), make_text(mask=True), make_picture_net(width=4)]
+)
+def test_a_free_batch_is_proved_and_the_model_kept(model: onnx.ModelProto) -> None:
+    found = prove_batches(model)
+    assert (found.batches, found.rewritten) == (True, False)
+    assert found.model is model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [make_linear(batch=1), make_picture_net(batch=1), _reshaping(1, 8), _reshaping(1, -1)],
+)
+def test_a_fixed_batch_of_one_is_made_free_and_answers_as_before(model: onnx.ModelProto) -> None:
+    found = prove_batches(model)
+    assert (found.batches, found.rewritten) == (True, True)
+    freed = open_graph(found.model)
+    assert freed.inputs[0].shape[0] == -1
+    rows = np.random.default_rng(0).normal(size=(7, *freed.inputs[0].shape[1:]))
+    rows = rows.astype(np.float32)
+    name, source = freed.inputs[0].name, open_graph(model)
+    alone = [source.run({name: rows[i : i + 1]})[0] for i in range(7)]
+    np.testing.assert_allclose(
+        freed.run({name: rows})[0], np.concatenate(alone), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_rows_that_depend_on_each_other_run_one_at_a_time(batch: int | str) -> None:
+    found = prove_batches(_centred(batch))
+    assert not found.batches
+    assert "depends on the rows beside it" in found.reason
+    assert open_graph(found.model).inputs[0].shape == (-1, 4)
+
+
+def test_a_batch_that_fails_runs_one_row_at_a_time() -> None:
+    model = make_model(
+        [helper.make_node("Concat", ["x", "one"], ["y"], axis=1)],
+        [("x", TensorProto.FLOAT, [1, 4])],
+        [("y", TensorProto.FLOAT, [1, 5])],
+        {"one": np.ones((1, 1), np.float32)},
+    )
+    found = prove_batches(model)
+    assert not found.batches
+    assert "a batch of 5 fails" in found.reason
+    assert open_graph(found.model).run({"x": np.ones((1, 4), np.float32)})[0].shape == (1, 5)
+
+
+def test_a_fixed_batch_of_several_rows_is_refused() -> None:
+    with pytest.raises(ImportFault, match="takes exactly 4 rows at once"):
+        prove_batches(make_linear(batch=4))
+
+
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    model = make_model(
+        [
+            helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+            helper.make_node("Add", ["x", "noise"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N", 4])],
+        [("y", TensorProto.FLOAT, ["N", 4])],
+        {},
+    )
+    with pytest.raises(ImportFault, match="answers the same row in two ways"):
+        prove_batches(model)

@@ -1,0 +1,164 @@
+"""Files that are no models are refused, each with the sentence that says what to do."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import open_graph
+from importing.onnx_files.reading import read_model
+from tests.fakes.own_models import make_linear, make_model, save
+
+
+def _edit(change: Callable[[onnx.ModelProto], None]) -> onnx.ModelProto:
+    model = make_linear()
+    change(model)
+    return model
+
+
+def _poison(model: onnx.ModelProto) -> None:
+    weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weight[0, 0] = np.nan
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+
+
+def _cut_weight(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:10]
+
+
+def _move_weights_out(model: onnx.ModelProto, place: str) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+
+
+def _own_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "my.ops"
+    model.opset_import.append(helper.make_opsetid("my.ops", 1))
+
+
+def _draw(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["r"], shape=[1]))
+
+
+def _train(model: onnx.ModelProto) -> None:
+    node = helper.make_node("BatchNormalization", ["x"], ["y"], training_mode=1)
+    model.graph.node.append(node)
+
+
+MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
+    "weights of NaN": (_edit(_poison), "weight w holds NaN; the training diverged"),
+    "weights cut short": (_edit(_cut_weight), "weight w is incomplete"),
+    "weights missing": (
+        _edit(lambda m: _move_weights_out(m, "weights.bin")),
+        "weights.bin, which is not beside it",
+    ),
+    "weights elsewhere": (
+        _edit(lambda m: _move_weights_out(m, "../weights.bin")),
+        "outside the model's folder",
+    ),
+    "opset too new": (
+        _edit(lambda m: setattr(m.opset_import[0], "version", 999)),
+        "uses opset 999, this installation knows up to",
+    ),
+    "unknown operators": (_edit(_own_operator), "the operator Gemm of 'my.ops'"),
+    "training mode": (_edit(_train), "export it in eval mode"),
+    "random numbers": (
+        _edit(
+            lambda m: m.graph.node.append(helper.make_node("RandomNormal", [], ["r"], shape=[1]))
+        ),
+        r"draws random numbers \(RandomNormal\)",
+    ),
+    "no inputs": (_edit(lambda m: m.graph.ClearField("input")), "has no inputs"),
+    "no outputs": (_edit(lambda m: m.graph.ClearField("output")), "has no outputs"),
+    "a node without its input": (
+        _edit(lambda m: m.graph.node[0].input.__setitem__(0, "nowhere")),
+        "ONNX Runtime cannot load it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_a_faulty_model_is_named_with_its_fault(case: str, tmp_path: Path) -> None:
+    model, words = MODELS[case]
+    with pytest.raises(ImportFault, match=words) as raised:
+        read_model(save(model, tmp_path / "model.onnx"))
+    assert str(raised.value).startswith(f"{tmp_path / 'model.onnx'}: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pt", b"x", r"\.pt files are not served: export it: torch\.onnx\.export"),
+        ("a.pt2", b"x", r"torch\.export\.load, then export it"),
+        ("a.joblib", b"x", r"skl2onnx\.to_onnx"),
+        ("a.pkl", b"x", r"skl2onnx\.to_onnx"),
+        ("a.safetensors", b"x", "weights without their network"),
+        ("a.h5", b"x", "tf2onnx"),
+        ("a.tflite", b"x", "--tflite"),
+        ("a.onnx", b"\x80\x04K\x01.", "a pickle, which can run any code"),
+        ("a.onnx", b"\x89HDF\r\n", "an HDF5 file"),
+        ("a.onnx", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.onnx", b"", "is empty"),
+        ("a.onnx", b"hello, world", "truncated, damaged or not an ONNX model|holds no graph"),
+    ],
+)
+def test_a_file_that_is_no_onnx_model_is_refused_with_the_call_that_exports_it(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFault, match=words):
+        read_model(tmp_path / name)
+
+
+def test_a_torch_archive_under_another_name_is_recognised(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.onnx", "w") as archive:
+        archive.writestr("data.pkl", b"")
+    with pytest.raises(ImportFault, match=r"as torch\.save writes it"):
+        read_model(tmp_path / "a.onnx")
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+    whole = make_linear().SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImportFault, match="truncated"):
+        read_model(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("name", ["nowhere.onnx", "."])
+def test_a_path_without_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ImportFault, match=r"No such file|is a directory"):
+        read_model(tmp_path / name)
+
+
+def test_a_map_as_output_is_refused_with_the_option_of_its_export(tmp_path: Path) -> None:
+    classifier = helper.make_node("ZipMap", ["p"], ["out"], domain="ai.onnx.ml")
+    model = make_model([classifier], [("p", TensorProto.FLOAT, ["N", 3])], [], {})
+    kind = onnx.helper.make_sequence_type_proto(
+        onnx.helper.make_map_type_proto(
+            TensorProto.INT64, onnx.helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+        )
+    )
+    model.graph.output.append(onnx.helper.make_value_info("out", kind))
+    with pytest.raises(ImportFault, match=r"no tensor but a sequence.*'zipmap': False"):
+        read_model(save(model, tmp_path / "a.onnx"))
+
+
+def test_weights_in_a_file_beside_the_model_are_read_in(tmp_path: Path) -> None:
+    model = make_linear()
+    onnx.save_model(
+        model, tmp_path / "a.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    found = read_model(tmp_path / "a.onnx")
+    assert found.proto.graph.initializer[0].data_location == TensorProto.DEFAULT
+    rows = np.ones((2, 8), np.float32)
+    (expected,) = open_graph(make_linear()).run({"features": rows})
+    (given,) = found.graph.run({"features": rows})
+    np.testing.assert_allclose(given, expected, rtol=1e-5)

@@ -1,0 +1,123 @@
+"""`sparing compress` on a model and on a route."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from core.devices.onnx import OnnxDevice
+from importing import compressing
+from importing.compressing import compress_model, compress_route
+from importing.onnx_files.faults import ImportFault
+from importing.onnx_files.graphs import Feed, open_bytes
+from importing.options import ImportOptions, Stage
+from importing.quantising import SUFFIX
+from importing.route import import_route
+from importing.stage_files import StageFile
+from routes.loading import load_route
+from routes.offline import run_offline
+from sparing.cli import app
+from tests.fakes.own_models import make_linear, make_picture_net, make_pictures, make_text, save
+
+ROWS = 200
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    pictures, labels = make_pictures(ROWS)
+    rows = (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    np.savez(tmp_path / "floats.npz", x=rows, y=labels)
+    return str(tmp_path / "floats.npz")
+
+
+def _measure(stages: Mapping[str, StageFile], rows: Feed) -> dict[str, float]:
+    """A CPU on which int8 is twice as fast."""
+    return {name: 50.0 if name.endswith(SUFFIX) else 100.0 for name in stages}
+
+
+def test_a_models_twin_is_smaller_and_answers_alike(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compressing, "measure_in_turns", _measure)
+    path = save(make_picture_net(width=64), tmp_path / "net.onnx")
+    found = compress_model(path, data, tmp_path / "net-int8.onnx")
+    assert found.agreement > 0.95
+    assert "2.0 times as fast (100 → 50 µs a row)" in found.describe()
+    kinds = {node.op_type for node in onnx.load(tmp_path / "net-int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+def test_weights_have_seven_bits_so_that_sums_of_two_products_fit_16_bits(
+    tmp_path: Path, data: str
+) -> None:
+    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
+    compress_model(path, data, tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1
+    ]
+    assert weights
+    assert max(int(np.abs(one.astype(int)).max()) for one in weights) <= 64
+
+
+def test_a_route_becomes_its_next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing, "measure_in_turns", _measure)
+    pictures, labels = make_pictures(ROWS)
+    np.savez(tmp_path / "d.npz", x=pictures, y=labels)
+    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
+    options = ImportOptions(
+        out=tmp_path / "models", compress="none", preprocess="mean=0.5:0.4:0.3,std=0.2:0.25:0.3"
+    )
+    imported = import_route("own", [Stage(path)], (pictures, labels), options)
+    assert imported.directory is not None
+    written, found = compress_route(imported.directory, str(tmp_path / "d.npz"), options.out)
+    assert written == tmp_path / "models" / "own" / "2"
+    assert [one.name for one in found] == ["net"]
+    device = OnnxDevice()
+    loaded = load_route(written, device)
+    assert loaded.manifest.stages[0].file == "net-int8.onnx"
+    assert loaded.manifest.provenance["compressed"] == ["net"]
+    rows = run_offline(loaded.pipeline, {"image": pictures[:50]}, device)
+    answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
+    assert np.mean(np.array(answers) == labels[:50]) > 0.8
+
+
+def test_a_model_without_products_is_refused(tmp_path: Path) -> None:
+    model = make_linear()
+    model.graph.node[0].op_type = "Identity"
+    del model.graph.node[0].input[1:]
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
+    rows = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=rows, y=np.arange(ROWS) % 3)
+    with pytest.raises(ImportFault, match="no operator that int8 makes faster"):
+        compress_model(
+            save(model, tmp_path / "a.onnx"), str(tmp_path / "d.npz"), tmp_path / "b.onnx"
+        )
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_the_command_writes_beside_the_model_and_refuses_to_overwrite(
+    tmp_path: Path, data: str
+) -> None:
+    path = save(make_picture_net(), tmp_path / "net.onnx")
+    runner = CliRunner()
+    done = runner.invoke(app, ["compress", str(path), "--data", data])
+    assert done.exit_code == 0, done.output
+    assert open_bytes((tmp_path / "net-int8.onnx").read_bytes()).outputs
+    again = runner.invoke(app, ["compress", str(path), "--data", data])
+    assert "exists already" in str(again.exception)
+    other = runner.invoke(app, ["compress", str(path), "--data", data, "--to", "int4"])
+    assert "allowed is int8" in str(other.exception)
+
+
+def test_text_is_calibrated_on_its_own_ids(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 50, (ROWS, 6))
+    np.savez(tmp_path / "d.npz", input_ids=ids, y=np.arange(ROWS) % 3)
+    path = save(make_text(), tmp_path / "text.onnx")
+    found = compress_model(path, str(tmp_path / "d.npz"), tmp_path / "b.onnx")
+    assert found.agreement > 0.9

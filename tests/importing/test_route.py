@@ -1,0 +1,408 @@
+"""An import from files to a route that the server's loader takes, and the faults that stop one."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+from core.devices.onnx import OnnxDevice
+from core.scores import softmax
+from importing.onnx_files.faults import ImportFault
+from importing.options import ImportOptions, Stage, read_stage
+from importing.route import Imported, import_route
+from routes.loading import load_route
+from routes.offline import run_offline
+from sparing.cli import app
+from tests.fakes.own_models import (
+    MEAN,
+    STD,
+    make_linear,
+    make_model,
+    make_picture_net,
+    make_pictures,
+    make_text,
+    save,
+)
+
+RUNNER = CliRunner()
+ROWS = 400
+STEPS = f"mean={':'.join(map(str, MEAN))},std={':'.join(map(str, STD))}"
+Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Rows:
+    return make_pictures(ROWS)
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> list[Stage]:
+    """A fast net that is often wrong, with a softmax, and a slow one that is right."""
+    small = make_picture_net(name="pixels", output="probs", end="Softmax", noise=0.6, seed=3)
+    large = make_picture_net(name="x", width=48)
+    return [
+        Stage(save(small, tmp_path / "small.onnx")),
+        Stage(save(large, tmp_path / "large.onnx")),
+    ]
+
+
+def _import(tmp_path: Path, stages: list[Stage], data: Rows, **changes: Any) -> Imported:
+    options = ImportOptions(out=tmp_path / "models", compress="none", preprocess=STEPS)
+    return import_route("own", stages, data, dataclasses.replace(options, **changes))
+
+
+def _make_rows(labels: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]) -> Rows:
+    rows = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
+    return rows, labels(rows)
+
+
+def _answer(model: onnx.ModelProto) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """Labels as a linear model would give them."""
+    weight, bias = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer[:2])
+    return lambda rows: (rows @ weight + bias).argmax(axis=1)
+
+
+def test_two_nets_become_a_cascade_that_the_servers_loader_takes(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    imported = _import(tmp_path, nets, pictures, max_loss=0.1)
+    assert imported.directory == tmp_path / "models" / "own" / "1"
+    assert imported.verdict is not None
+    chosen = imported.verdict.chosen
+    assert chosen.members == ("small", "large")
+    assert chosen.us_per_row < imported.verdict.rows[1].us_per_row
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    rows = run_offline(loaded.pipeline, {"image": pictures[0]}, device)
+    assert {row.stages for row in rows} == {("small",), ("small", "large")}
+    labels = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
+    assert np.mean(np.array(labels) == pictures[1]) > 0.8
+    assert "data_test" in loaded.manifest.provenance
+
+
+def test_served_logits_are_those_of_the_models_on_normalised_pictures(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    imported = _import(tmp_path, nets[:1], pictures)
+    assert imported.directory is not None
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    assert loaded.manifest.pipeline == "single"
+    source = onnx.load(nets[0].model)
+    weight, bias = (numpy_helper.to_array(tensor) for tensor in source.graph.initializer)
+    means = ((pictures[0][:20] / 255 - MEAN) / STD).mean(axis=(1, 2))
+    temperature = loaded.manifest.stages[0].temperature
+    expected = softmax((means @ weight + bias).astype(np.float32), temperature)
+    rows = run_offline(loaded.pipeline, {"image": pictures[0][:20]}, device)
+    found = [row.outcome.outputs["probabilities"] for row in rows if row.outcome]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_preprocessing_is_found_where_it_makes_a_difference(
+    tmp_path: Path, pictures: Rows
+) -> None:
+    cut = make_picture_net()
+    cut.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array((np.diag((0.229, 0.224, 0.225)) * 40).astype(np.float32), "w")
+    )
+    cut.graph.initializer[1].CopyFrom(
+        numpy_helper.from_array((np.array((0.485, 0.456, 0.406)) * 40).astype(np.float32), "b")
+    )
+    stage = Stage(save(cut, tmp_path / "net.onnx"))
+    imported = _import(tmp_path, [stage], pictures, preprocess="auto")
+    assert any("mean=0.485:0.456:0.406" in note and "RGB" in note for note in imported.notes)
+
+
+def test_a_version_follows_the_last_and_a_dry_run_writes_nothing(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    for version in ("1", "2"):
+        imported = _import(tmp_path, nets[:1], pictures)
+        assert imported.directory is not None
+        assert imported.directory.name == version
+    assert _import(tmp_path / "dry", nets[:1], pictures, dry_run=True).directory is None
+    assert not (tmp_path / "dry" / "models").exists()
+
+
+def test_int8_files_are_candidates_and_rows_of_the_verdict(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    imported = _import(tmp_path, nets[1:], pictures, compress="auto")
+    assert imported.verdict is not None
+    precisions = {row.name: row.precision for row in imported.verdict.rows}
+    assert precisions == {"large": "float32", "large-int8": "int8"}
+    by_name = {row.name: row for row in imported.verdict.rows}
+    assert by_name["large-int8"].size_bytes != by_name["large"].size_bytes
+    assert by_name["large-int8"].difference > -0.05
+
+
+def test_the_command_imports_files_and_prints_json(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    np.savez(tmp_path / "d.npz", x=pictures[0], y=pictures[1])
+    arguments = ["import", "own", "--stage", f"{nets[0].model}", "--data", str(tmp_path / "d.npz")]
+    arguments += ["--out", str(tmp_path / "models"), "--compress", "none", "--json"]
+    arguments += ["--preprocess", STEPS, "--labels", "red,green,blue"]
+    done = RUNNER.invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["directory"] == str(tmp_path / "models" / "own" / "1")
+    assert facts["verdict"]["rows"][0]["chosen"] is True
+    manifest = load_route(Path(facts["directory"]), OnnxDevice()).manifest
+    assert manifest.labels == ("red", "green", "blue")
+
+
+BINARY = make_linear(classes=1)
+TIDY = make_linear(classes=1, output="value:0")
+
+
+def _is_positive(model: onnx.ModelProto) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """Classes as a linear model with one logit gives them."""
+    weight, bias = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer[:2])
+    return lambda rows: ((rows @ weight + bias)[:, 0] > 0).astype(np.int64)
+
+
+def _sklearn() -> onnx.ModelProto:
+    model = make_linear(end="Softmax", output="probabilities")
+    model.graph.node.append(
+        helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0)
+    )
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+    return model
+
+
+def _boxes() -> onnx.ModelProto:
+    return make_model(
+        [helper.make_node("Reshape", ["features", "shape"], ["boxes"])],
+        [("features", TensorProto.FLOAT, ["N", 8])],
+        [("boxes", TensorProto.FLOAT, ["N", 2, 4])],
+        {"shape": np.array([-1, 2, 4], np.int64)},
+    )
+
+
+KINDS: dict[str, tuple[onnx.ModelProto, Rows, str, list[str]]] = {
+    "features": (make_linear(), _make_rows(_answer(make_linear())), "single", []),
+    "softmax": (make_linear(end="Softmax"), _make_rows(_answer(make_linear())), "single", []),
+    "log-softmax": (
+        make_linear(end="LogSoftmax"),
+        _make_rows(_answer(make_linear())),
+        "single",
+        [],
+    ),
+    "fixed batch": (make_linear(batch=1), _make_rows(_answer(make_linear())), "single", []),
+    "one logit": (BINARY, _make_rows(_is_positive(BINARY)), "single", []),
+    "sklearn": (_sklearn(), _make_rows(_answer(make_linear())), "single", []),
+    "regression": (
+        TIDY,
+        _make_rows(lambda rows: rows.sum(axis=1)),
+        "model",
+        ["value_0"],
+    ),
+    "embedding": (
+        make_linear(classes=5, output="embedding"),
+        _make_rows(lambda rows: rows[:, :2]),
+        "model",
+        ["embedding"],
+    ),
+    "several labels": (
+        make_linear(),
+        _make_rows(lambda rows: (rows[:, :3] > 0).astype(np.int64)),
+        "model",
+        ["logits"],
+    ),
+    "detection": (_boxes(), _make_rows(lambda rows: rows[:, :4]), "model", ["boxes"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Path) -> None:
+    model, data, pipeline, outputs = KINDS[kind]
+    stage = Stage(save(model, tmp_path / "net.onnx"))
+    imported = _import(tmp_path, [stage], data, preprocess="auto")
+    assert imported.directory is not None
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    assert loaded.manifest.pipeline == pipeline
+    names = [spec.name for spec in loaded.manifest.outputs]
+    assert names == (outputs or ["label", "probabilities"])
+    assert loaded.manifest.stages[0].macs == 0 or loaded.manifest.expected_macs > 0
+    name = loaded.manifest.inputs[0].name
+    rows = run_offline(loaded.pipeline, {name: data[0]}, device)
+    assert all(row.outcome is not None for row in rows)
+    if pipeline == "single":
+        found = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
+        assert np.mean(np.array(found) == data[1]) > 0.99
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_token_ids_with_and_without_a_mask_become_a_route(mask: bool, tmp_path: Path) -> None:
+    model = make_text(mask=mask)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 50, (ROWS, 6))
+    table, weight = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer[:2])
+    labels = (table[ids].sum(axis=1) @ weight).argmax(axis=1)
+    arrays = {"input_ids": ids, "y": labels}
+    if mask:
+        arrays["attention_mask"] = np.ones_like(ids)
+    np.savez(tmp_path / "d.npz", **arrays)
+    stage = Stage(save(model, tmp_path / "text.onnx"))
+    options = ImportOptions(out=tmp_path / "models", compress="none")
+    imported = import_route("text", [stage], str(tmp_path / "d.npz"), options)
+    assert imported.directory is not None
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    inputs = dict.fromkeys(("input_ids", "attention_mask")[: 1 + mask], ids)
+    inputs |= {"attention_mask": np.ones_like(ids)} if mask else {}
+    rows = run_offline(loaded.pipeline, inputs, device)
+    found = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
+    assert found == labels.tolist()
+
+
+def test_float_tensors_that_are_no_pictures_stay_as_they_are(
+    tmp_path: Path, pictures: Rows
+) -> None:
+    """Two nets on normalised tensors, as spectrograms are, with log-softmax outputs."""
+    slow = make_picture_net(name="spectrum", end="LogSoftmax", width=16)
+    rows = ((pictures[0] / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    stages = [
+        Stage(save(make_picture_net(end="LogSoftmax", noise=0.6, seed=3), tmp_path / "a.onnx")),
+        Stage(save(slow, tmp_path / "b.onnx")),
+    ]
+    imported = _import(tmp_path, stages, (rows, pictures[1]), preprocess="auto", max_loss=0.1)
+    assert imported.directory is not None
+    manifest = load_route(imported.directory, OnnxDevice()).manifest
+    assert manifest.picture is None
+    assert [spec.datatype for spec in manifest.inputs] == ["FP32"]
+
+
+def _shuffle(rows: Rows) -> Rows:
+    return rows[0], (rows[1] + 1) % 3
+
+
+def _guess(rows: Rows) -> Rows:
+    return rows[0], np.random.default_rng(0).permutation(rows[1])
+
+
+ONE, TWO = make_picture_net(width=8), make_picture_net(end="Softmax")
+FAULTS: dict[str, tuple[list[onnx.ModelProto], Callable[[Rows], Rows], dict[str, Any], str]] = {
+    "order of labels": ([ONE], _shuffle, {}, "the labels have another order than the model"),
+    "guessing": ([ONE], _guess, {}, "always naming one class gives"),
+    "softmax as logits": (
+        [TWO],
+        lambda rows: rows,
+        {"activation": "logits"},
+        "holds probabilities, not logits; use --activation softmax",
+    ),
+    "order of channels": (
+        [ONE],
+        lambda rows: rows,
+        {"preprocess": f"{STEPS},color=BGR"},
+        "another order than the model|always naming one class",
+    ),
+    "size": ([ONE], lambda rows: rows, {"preprocess": "crop=8"}, "makes 8×8 pixels, input input"),
+    "classes": (
+        [make_linear(768, 4, name="x")],
+        lambda rows: ((rows[0] / 255).reshape(ROWS, -1).astype(np.float32), rows[1]),
+        {"preprocess": "none"},
+        "no row of class 3",
+    ),
+    "features": (
+        [make_linear(9)],
+        lambda rows: ((rows[0] / 255).reshape(ROWS, -1).astype(np.float32), rows[1]),
+        {},
+        r"rows are \[400, 768\], the model takes features FP32 \[-1, 9\]",
+    ),
+    "two shapes": (
+        [make_linear(8), make_linear(9)],
+        lambda rows: (rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32), rows[1]),
+        {},
+        "takes features FP32",
+    ),
+    "class counts": (
+        [make_linear(8, 3), make_linear(8, 4)],
+        lambda rows: (rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32), rows[1]),
+        {},
+        "has 4 classes, .*stage0.onnx has 3",
+    ),
+    "words": (
+        [make_text()],
+        lambda rows: (np.full((ROWS, 4), 77) + np.arange(ROWS)[:, None], rows[1]),
+        {},
+        "input_ids holds 77 to 476, the models take 0 to 49",
+    ),
+    "several models without classes": (
+        [make_linear(8, 2), make_linear(8, 2)],
+        lambda rows: (
+            rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32),
+            rows[0].mean(axis=(1, 2, 3)),
+        ),
+        {},
+        "is no classifier of these labels",
+    ),
+    "reference": ([ONE], lambda rows: rows, {"reference": "big"}, "allowed are last, stage0"),
+    "compression": ([ONE], lambda rows: rows, {"compress": "int4"}, "allowed are auto, int8, none"),
+    "activation": ([ONE], lambda rows: rows, {"activation": "relu"}, "allowed are auto, logits"),
+    "loss": ([ONE], lambda rows: rows, {"max_loss": 2.0}, "0 to 1 are allowed"),
+    "names": ([ONE], lambda rows: rows, {"labels": ("a", "b")}, "2 classes, but the model has 3"),
+    "pictures of floats": (
+        [ONE],
+        lambda rows: (rows[0].astype(np.float32), rows[1]),
+        {},
+        "pictures are uint8, and tensors take --preprocess none",
+    ),
+    "repeated rows": (
+        [ONE],
+        lambda rows: (np.concatenate([rows[0][:200]] * 2), np.concatenate([rows[1][:200]] * 2)),
+        {},
+        "200 of 400 rows are repeated",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_named_in_one_sentence_and_nothing_is_written(
+    case: str, tmp_path: Path, pictures: Rows
+) -> None:
+    models, change, changes, words = FAULTS[case]
+    stages = [
+        Stage(save(model, tmp_path / f"stage{place}.onnx")) for place, model in enumerate(models)
+    ]
+    with pytest.raises(ImportFault, match=words) as raised:
+        _import(tmp_path, stages, change(pictures), **changes)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "words"),
+    [
+        ("../own", ["a.onnx"], "NAME: given '../own'"),
+        ("own", [], "0 given, 1 to 3 are allowed"),
+        ("own", ["a.onnx", "b/a.onnx"], "two stages are called 'a'"),
+        ("own", ["a.onnx,size=3"], "given 'size=3', allowed are name, preprocess"),
+        ("own", ["nowhere.onnx"], "No such file"),
+    ],
+)
+def test_wrong_names_and_stages_are_refused(
+    name: str, stages: list[str], words: str, tmp_path: Path, pictures: Rows
+) -> None:
+    with pytest.raises(ImportFault, match=words):
+        import_route(
+            name,
+            [read_stage(text) for text in stages],
+            pictures,
+            ImportOptions(out=tmp_path / "models"),
+        )
+
+
+def test_a_stage_is_read_with_its_parts() -> None:
+    stage = read_stage("a.onnx,name=small,preprocess=mean=0.5;std=0.5,output=probs")
+    assert stage == Stage(Path("a.onnx"), "small", "mean=0.5;std=0.5", output="probs")

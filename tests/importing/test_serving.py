@@ -1,0 +1,111 @@
+"""Imported routes on a real server: a picture, a regression, texts of different lengths."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from harness.live_server import LiveServer
+from importing.options import ImportOptions, Stage
+from importing.route import import_route
+from tests.fakes.own_models import make_linear, make_picture_net, make_pictures, make_text, save
+
+ROWS = 300
+PICTURES, LABELS = make_pictures(ROWS)
+IDS = np.random.default_rng(0).integers(0, 50, (ROWS, 6))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    root = tmp_path_factory.mktemp("own")
+    steps = "mean=0.5:0.4:0.3,std=0.2:0.25:0.3"
+    options = ImportOptions(out=root / "models", compress="none", preprocess=steps)
+    small = make_picture_net(name="pixels", end="Softmax", noise=0.6, seed=3)
+    stages = [
+        Stage(save(small, root / "small.onnx")),
+        Stage(save(make_picture_net(width=48), root / "large.onnx")),
+    ]
+    import_route("pets", stages, (PICTURES, LABELS), options)
+    rows = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
+    value = save(make_linear(classes=1, output="value"), root / "value.onnx")
+    import_route("price", [Stage(value)], (rows, rows.sum(axis=1)), options)
+    text = make_text()
+    np.savez(root / "text.npz", input_ids=IDS, y=_classify(IDS))
+    import_route("text", [Stage(save(text, root / "text.onnx"))], str(root / "text.npz"), options)
+    with LiveServer(options.out) as live:
+        yield live
+
+
+def _classify(ids: np.ndarray) -> np.ndarray:
+    table, weight = (numpy_helper.to_array(one) for one in make_text().graph.initializer[:2])
+    return np.asarray((table[ids].sum(axis=1) @ weight).argmax(axis=1))
+
+
+def _post(server: LiveServer, path: str, body: bytes) -> dict[str, Any]:
+    request = urllib.request.Request(server.url + path, data=body, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def _infer(server: LiveServer, route: str, name: str, datatype: str, rows: Any) -> dict[str, Any]:
+    array = np.asarray(rows)
+    tensor = {
+        "name": name,
+        "datatype": datatype,
+        "shape": list(array.shape),
+        "data": array.ravel().tolist(),
+    }
+    answer = _post(server, f"/v2/models/{route}/infer", json.dumps({"inputs": [tensor]}).encode())
+    return {one["name"]: one["data"] for one in answer["outputs"]}
+
+
+def test_a_picture_is_answered_with_its_class(server: LiveServer) -> None:
+    found = []
+    for picture in PICTURES[:20]:
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        (answer,) = _post(server, "/v1/routes/pets/predict", file.getvalue())["answers"]
+        found.append(answer["label"])
+    assert np.mean(np.array(found) == LABELS[:20]) > 0.7
+
+
+def test_a_regression_answers_with_its_own_output(server: LiveServer) -> None:
+    rows = np.arange(16, dtype=np.float32).reshape(2, 8) / 16
+    weight, bias = (numpy_helper.to_array(one) for one in make_linear(classes=1).graph.initializer)
+    found = _infer(server, "price", "features", "FP32", rows)
+    np.testing.assert_allclose(found["value"], (rows @ weight + bias).ravel(), rtol=1e-4)
+
+
+def test_texts_of_different_lengths_are_answered_at_once(server: LiveServer) -> None:
+    lengths = [3, 5, 3, 1, 7, 6, 2, 5] * 4
+    texts = [IDS[place, :length] for place, length in enumerate(np.minimum(lengths, 6))]
+    found: list[int] = [-1] * len(texts)
+
+    def ask(place: int) -> None:
+        answer = _infer(server, "text", "input_ids", "INT64", texts[place][None])
+        found[place] = answer["label"][0]
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [int(_classify(text[None])[0]) for text in texts]
+
+
+@pytest.mark.parametrize("word", [-1, 50, 10**12])
+def test_a_word_outside_the_vocabulary_is_the_callers_fault(server: LiveServer, word: int) -> None:
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        _infer(server, "text", "input_ids", "INT64", [[1, 2, word]])
+    assert raised.value.code == 400
+    sentence = json.loads(raised.value.read())["error"]
+    assert f"input_ids: given {word}, allowed 0 to 49" in sentence
