@@ -47,6 +47,7 @@ class TensorSpec(_Frozen):
     datatype: Datatype
     shape: tuple[int, ...]
     finite: bool = False  # of an input: reject NaN and infinities
+    on_request: bool = False  # of an output: sent only where a request names it
 
     @model_validator(mode="after")
     def _only_floats_are_finite(self) -> "TensorSpec":
@@ -115,7 +116,12 @@ class Manifest(_Frozen):
     digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
 
     @model_validator(mode="after")
-    def _only_inputs_are_finite(self) -> "Manifest":
+    def _flags_are_in_place(self) -> "Manifest":
+        for spec in self.inputs:
+            if spec.on_request:
+                raise PydanticCustomError(
+                    "on_request", f"inputs.{spec.name}.on_request: given, allowed for outputs only"
+                )
         for spec in self.outputs:
             if spec.finite:
                 raise PydanticCustomError(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import torch
 from onnx import TensorProto
 from torch import Tensor
@@ -45,7 +46,12 @@ from training.export.transformer_layers import (
 
 
 def export_acm(net: AcmVit, path: Path) -> None:
-    """Write the graph. Weights are stored once for both branches."""
+    """Write the graph."""
+    path.write_bytes(make_model(net).SerializeToString())
+
+
+def make_model(net: AcmVit) -> onnx.ModelProto:
+    """The graph. Weights are stored once for both branches."""
     outer, spec = Graph(), net.spec
     modules = net.modules_in_order()
     x = reshape(outer, embed(outer, net.outer), -1, spec.width)
@@ -56,13 +62,12 @@ def export_acm(net: AcmVit, path: Path) -> None:
     logits, chosen = outer.choose("sorted", *branches)
     smallest = np.array([module.gate.smallest for module in modules])
     learners = outer.add("Add", chosen, outer.constant(smallest))
-    model = outer.model(
+    return outer.model(
         inputs={"image": describe_image(spec), "beta": (TensorProto.FLOAT, ())},
         switches=("sorted",),
         outputs={"logits": (logits, (spec.classes,))},
         counts={"learners": (learners, (spec.tokens, len(modules)))},
     )
-    path.write_bytes(model.SerializeToString())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -52,6 +52,8 @@ class RouteDraft:
     stages: Sequence[StageFiles]
     options: Table
     provenance: Table
+    parameters: Table = field(default_factory=dict)  # of requests, by name
+    further_outputs: Sequence[Table] = ()
 
 
 def write_route(out: Path, draft: RouteDraft) -> Path:
@@ -108,6 +110,7 @@ def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(draft.labels)]},
+            *draft.further_outputs,
         ],
         "picture": {
             "input": "image",
@@ -126,6 +129,7 @@ def _manifest(draft: RouteDraft, version: str, folder: Path) -> Table:
             }
             for stage in draft.stages
         ],
+        "parameters": draft.parameters,
         "options": draft.options,
         "provenance": draft.provenance,
         "files": {path.name: _file_entry(path) for path in sorted(folder.iterdir())},
