@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import NamedTuple
 
+from core.budgets import find_budget_fitting
 from core.errors import UnknownRoute
 from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
@@ -35,6 +36,7 @@ class ServedRoute:
         "every_lane",
         "failed",
         "finite_inputs",
+        "fits_budgets",
         "full_macs",
         "is_cached",
         "lanes",
@@ -65,6 +67,7 @@ class ServedRoute:
         self.failed = make_failed_outcomes(manifest.outputs)
         self.defaults = find_defaults(manifest.parameters)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
+        self.fits_budgets = find_budget_fitting(pipeline)
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()

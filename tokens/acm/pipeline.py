@@ -9,6 +9,7 @@ MACs of a row are what ran: counted from the choices where tokens are sorted, al
 they are masked. The output `learners` has what was chosen, in either case.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from tokens.acm.macs import ModuleCost, NetCost
 COMPUTE = "compute"  # the request parameter
 LEARNERS = "learners"  # the output, and the note for a picture
 BETA_STEPS = 10
+FITTED_STEPS = 20  # budgets that are fitted to a request's limits
 EXITS = tuple(f"beta_{step / BETA_STEPS:.1f}" for step in range(BETA_STEPS + 1))
 
 Budgets = npt.NDArray[np.float64]
@@ -96,6 +98,24 @@ class AcmStage:
         found = next(fitting, None)
         return found is not None and len(beta_N) >= found.rows
 
+    def fit(self, share: float, rows: int) -> float:
+        """The largest budget up to the default whose predicted cost is at most `share` of the
+        default's, for a batch of so many rows; 0 if none is, and the default if none is cheaper."""
+        limit = share * self.predict_macs(self.default, rows)
+        steps = range(math.ceil(self.default * FITTED_STEPS) - 1, -1, -1)
+        for beta in (self.default, *(step / FITTED_STEPS for step in steps)):
+            if self.predict_macs(beta, rows) <= limit:
+                return beta
+        cheapest = self.predict_macs(0.0, rows)
+        return 0.0 if cheapest < self.predict_macs(self.default, rows) else self.default
+
+    def predict_macs(self, beta: float, rows: int) -> float:
+        """Of each row of a batch in which all have this budget, which they keep."""
+        if not self.sorts(np.full(rows, beta)):
+            return self.cost.most
+        learners = sum(one.learner * one.learners for one in self.cost.modules)
+        return self.cost.most - (1 - beta) * self.cost.tokens * learners
+
     def _read_budgets(self, rows: Batch, count: int) -> Budgets:
         given = rows.controls.get(COMPUTE)
         return np.full(count, self.default) if given is None else given
@@ -117,6 +137,10 @@ class AcmPipeline:
     stages: Mapping[str, AcmStage]
     draws: bool = True
     exits: Sequence[str] = EXITS
+    budget: str = COMPUTE
+
+    def fit_budget(self, share: float, rows: int) -> float:
+        return self.stages[self.first].fit(share, rows)
 
     def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
         found = [run.notes[LEARNERS] for run in path.runs if LEARNERS in run.notes]

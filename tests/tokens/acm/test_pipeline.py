@@ -112,6 +112,25 @@ def test_tokens_are_sorted_by_the_measured_table(
     assert pipeline.stages[pipeline.first].sorts(np.array(betas)) is is_sorted
 
 
+@pytest.mark.parametrize(
+    ("share", "rows", "beta"),
+    [(1.0, 8, 0.5), (0.99, 8, 0.45), (0.9, 8, 0.2), (0.0, 8, 0.0), (-1.0, 8, 0.0)],
+)
+def test_the_budget_is_fitted_to_a_share_of_the_defaults_cost(
+    pipeline: AcmPipeline, share: float, rows: int, beta: float
+) -> None:
+    stage = pipeline.stages[pipeline.first]
+    assert pipeline.fit_budget(share, rows) == beta
+    if share > 0:
+        wanted = share * stage.predict_macs(0.5, rows)
+        assert stage.predict_macs(beta, rows) <= wanted < stage.predict_macs(beta + 0.05, rows)
+
+
+def test_a_budget_falls_only_where_that_saves_work(pipeline: AcmPipeline) -> None:
+    assert pipeline.fit_budget(0.5, 1) == 0.5  # masked at any budget
+    assert pipeline.fit_budget(0.9, 2) == 0.25  # the largest at which two rows are sorted
+
+
 def test_the_exit_is_the_smallest_step_that_covers_the_budget(pipeline: AcmPipeline) -> None:
     betas = np.array([0.0, 0.05, 0.1, 0.25, 0.3, 0.1 + 0.2, 0.95, 1.0])
     exits = [EXITS[place] for place in choose_exits(betas)]
