@@ -21,6 +21,7 @@ from core.devices.onnx import OnnxDevice
 from tokens.acm.network import AcmSettings, AcmVit, count_dense
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training.export.acm_graph import export_acm
+from training.export.acm_route import count_ran
 from training.export.transformers import export_vit
 
 SPEC = VitSpec(28, 10, (0.3,), (0.3,))
@@ -99,7 +100,7 @@ def _measure_batch(
                 one()
             spent.append((time.thread_time() - started) / repeats)
     dense_s, masked_s, sorted_s = (statistics.median(spent[1:]) for spent in seconds)
-    macs = net.cost().count_sums(run(True)[1].sum(axis=1)).mean() / count_dense(SPEC)
+    macs = float(count_ran(net, run(True)[1].sum(axis=1)).mean() / count_dense(SPEC))
     return Case(rows * SPEC.tokens, dense_s * 1e3, masked_s / dense_s, sorted_s / dense_s, macs)
 
 

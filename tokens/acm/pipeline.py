@@ -57,6 +57,7 @@ class AcmOptions(Options):
     fixed_macs: int = Field(ge=0)  # of a row, whatever is chosen
     gate_macs: list[int]  # by module
     learner_macs: list[int]  # of one learner, by module
+    unsorted: list[int] = []  # modules whose learners all run even where tokens are sorted
     sorting: list[Sorting] = []  # by ascending budget, measured; none: never sorted
 
 
@@ -70,6 +71,7 @@ class AcmStage:
     head: ClassifierHead
     cost: NetCost
     blocks: int
+    unsorted: tuple[int, ...]
     sorting: tuple[Sorting, ...]
     default: float  # the budget of rows that have none
 
@@ -85,11 +87,18 @@ class AcmStage:
         outcomes.outputs = {**outcomes.outputs, LEARNERS: self._average(sums_NM)}
         return Steps(
             len(logits),
-            self.cost.count_sums(sums_NM) if is_sorted else self.cost.most,
+            self.count_macs(sums_NM) if is_sorted else self.cost.most,
             outcomes,
             None if found.finite.all() else found.finite,
             notes={LEARNERS: learners_NTM} if EXPLAIN in rows.controls else NO_NOTES,
         )
+
+    def count_macs(self, sums_NM: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What sorted rows run [N], from the learners that were chosen for all of their tokens."""
+        ran_NM = sums_NM.copy()
+        for module in self.unsorted:
+            ran_NM[:, module] = self.cost.tokens * self.cost.modules[module].learners
+        return self.cost.count_sums(ran_NM)
 
     def sorts(self, beta_N: Budgets) -> bool:
         """Whether tokens of rows with these budgets are sorted: where that is the faster way."""
@@ -113,7 +122,11 @@ class AcmStage:
         """Of each row of a batch in which all have this budget, which they keep."""
         if not self.sorts(np.full(rows, beta)):
             return self.cost.most
-        learners = sum(one.learner * one.learners for one in self.cost.modules)
+        learners = sum(
+            one.learner * one.learners
+            for place, one in enumerate(self.cost.modules)
+            if place not in self.unsorted
+        )
         return self.cost.most - (1 - beta) * self.cost.tokens * learners
 
     def _read_budgets(self, rows: Batch, count: int) -> Budgets:
@@ -125,7 +138,7 @@ class AcmStage:
         macs_M = np.array([module.learner for module in self.cost.modules])
         weighed = (sums_NM * macs_M).reshape(len(sums_NM), self.blocks, -1).sum(axis=2)
         wholes = macs_M.reshape(self.blocks, -1).sum(axis=1) * self.cost.tokens
-        return (weighed / wholes).astype(np.float32)
+        return np.asarray(weighed / wholes, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +181,10 @@ def build(directory: Path, device: Device) -> AcmPipeline:
             f"{len(options.learner_macs)} learner_macs, allowed is one of each for every module, "
             "with as many modules in every block"
         )
+    if not set(options.unsorted) <= set(range(modules)):
+        raise route.make_error(
+            f"options.unsorted: {options.unsorted}, modules are 0 to {modules - 1}"
+        )
     _check_output(route, options.blocks)
     cost = _read_cost(route, options)
     (spec,) = route.manifest.stages
@@ -180,6 +197,7 @@ def build(directory: Path, device: Device) -> AcmPipeline:
         route.make_head(spec, SCORES[options.score]),
         cost,
         options.blocks,
+        tuple(options.unsorted),
         tuple(sorted(options.sorting, key=lambda one: one.beta)),
         _read_default(route),
     )

@@ -8,7 +8,8 @@ The graph has two branches, because each is the faster one for some number of to
 tokens are put together by their choice, each group runs the product of its prefix of learners, and
 one gather puts the tokens back. Otherwise all learners run, and what was not chosen is multiplied
 by zero. Both give the same bits: a product over a prefix adds what the longer product adds before
-its zeros. So a picture's answer does not depend on how many came with it.
+its zeros. So a picture's answer does not depend on how many came with it. Projections are masked in
+both branches unless they are wide: sorting narrow ones was measured to cost more than it saves.
 
 Shapes: N pictures, T tokens, D width, M modules, K classes, R = N T rows, L layers of a module, W
 hidden units of a learner.
@@ -43,6 +44,8 @@ from training.export.transformer_layers import (
     normalise,
     reshape,
 )
+
+SORTED_PROJECTION_WIDTH = 512
 
 
 def export_acm(net: AcmVit, path: Path) -> None:
@@ -202,14 +205,7 @@ class _Masked(_Branch):
     name = "masked"
 
     def run(self, weights: _Weights, rows: str, places: str) -> list[str]:
-        spec, layers = weights.spec, len(weights.biases)
-        smallest = weights.acm.gate.smallest
-        units = np.arange(spec.learners * spec.hidden) // spec.hidden
-        mask = np.arange(smallest, spec.learners + 1)[:, None] > units
-        table = self.graph.constant(np.tile(mask, layers).astype(np.float32))
-        hidden = weights.hide(self.graph, rows, spec.learners)
-        hidden = self.graph.add("Mul", hidden, self.graph.add("Gather", table, places))
-        return weights.add_up(self.graph, hidden, spec.learners)
+        return mask(self.graph, weights, rows, places)
 
 
 class _Sorted(_Branch):
@@ -219,6 +215,8 @@ class _Sorted(_Branch):
     _every_place = ""
 
     def run(self, weights: _Weights, rows: str, places: str) -> list[str]:
+        if not sorts(weights.acm):
+            return mask(self.graph, weights, rows, places)
         graph, smallest = self.graph, weights.acm.gate.smallest
         if not self._every_place:
             self._every_place = self._number_rows(places)
@@ -252,6 +250,23 @@ class _Sorted(_Branch):
         graph = self.graph
         zero, one = graph.constant(np.int64(0)), graph.constant(np.int64(1))
         return graph.add("Range", zero, graph.add("Size", places), one)
+
+
+def sorts(acm: Acm) -> bool:
+    """Whether the sorted branch sorts the tokens of this module."""
+    spec = acm.replaced[0].spec
+    return spec.gelu or spec.inputs >= SORTED_PROJECTION_WIDTH
+
+
+def mask(graph: Graph, weights: _Weights, rows: str, places: str) -> list[str]:
+    """Every layer's output [R, E] with all learners run."""
+    spec, layers = weights.spec, len(weights.biases)
+    units = np.arange(spec.learners * spec.hidden) // spec.hidden
+    chosen = np.arange(weights.acm.gate.smallest, spec.learners + 1)[:, None] > units
+    table = graph.constant(np.tile(chosen, layers).astype(np.float32))
+    hidden = weights.hide(graph, rows, spec.learners)
+    hidden = graph.add("Mul", hidden, graph.add("Gather", table, places))
+    return weights.add_up(graph, hidden, spec.learners)
 
 
 def _with_factors(net: AcmVit) -> Iterator[tuple[Acm, Sequence[float]]]:

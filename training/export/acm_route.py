@@ -18,7 +18,7 @@ from core.scores import fit_temperature
 from tokens.acm.network import AcmVit, count_dense
 from training.choosing.replay import accuracy
 from training.data.sets import DataSet
-from training.export.acm_graph import export_acm
+from training.export.acm_graph import export_acm, sorts
 from training.export.classifiers import PARITY_LIMIT
 from training.export.onnx_graph import Floats
 from training.export.route_writer import RouteDraft, StageFiles
@@ -56,9 +56,11 @@ MeasureForms = Callable[[Path, Pictures, Sequence[float], Sequence[int]], Times]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A net's answers at one budget, and each picture's MACs if its tokens are sorted."""
+    """A net's answers at one budget; for each picture the MACs that its choices stand for, as the
+    paper counts, and those that run if its tokens are sorted."""
 
     logits: Floats
+    chosen_macs: npt.NDArray[np.int64]
     macs: npt.NDArray[np.int64]
 
 
@@ -100,6 +102,7 @@ def describe_cost(net: AcmVit) -> dict[str, Any]:
         "fixed_macs": cost.fixed,
         "gate_macs": [module.gate for module in cost.modules],
         "learner_macs": [module.learner for module in cost.modules],
+        "unsorted": list_unsorted(net),
     }
 
 
@@ -160,6 +163,7 @@ def make_route(
             "betas": BETAS,
             "test_accuracy_by_beta": [accuracy(one.logits, data.test.labels) for one in test],
             "test_macs_by_beta": [float(one.macs.mean()) for one in test],
+            "test_chosen_macs_by_beta": [float(one.chosen_macs.mean()) for one in test],
             "times_us": [
                 [beta, rows, round(one.masked_us, 1), round(one.sorted_us, 1)]
                 for (beta, rows), one in times.items()
@@ -184,14 +188,28 @@ def choose_max_batch(tokens: int) -> int:
 
 def run_acm(net: AcmVit, path: Path, pictures: Pictures, beta: float) -> Ran:
     """The exported net's answers at one budget, tokens sorted, as a server computes them."""
-    session, cost = OnnxDevice().open(path), net.cost()
-    logits, macs = [], []
+    session = OnnxDevice().open(path)
+    logits, sums = [], []
     for start in range(0, len(pictures), RUN_ROWS):
         feed = _make_feed(pictures[start : start + RUN_ROWS], beta, is_sorted=True)
         found, learners = session.run(["logits", "learners"], feed)
         logits.append(found)
-        macs.append(cost.count_sums(learners.sum(axis=1)))
-    return Ran(np.concatenate(logits), np.concatenate(macs))
+        sums.append(learners.sum(axis=1))
+    sums_NM = np.concatenate(sums)
+    return Ran(np.concatenate(logits), net.cost().count_sums(sums_NM), count_ran(net, sums_NM))
+
+
+def count_ran(net: AcmVit, sums_NM: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Each picture's MACs if its tokens are sorted, from what was chosen for all its tokens."""
+    cost, ran_NM = net.cost(), sums_NM.copy()
+    for place in list_unsorted(net):
+        ran_NM[:, place] = cost.tokens * cost.modules[place].learners
+    return cost.count_sums(ran_NM)
+
+
+def list_unsorted(net: AcmVit) -> list[int]:
+    """The modules whose learners all run in either form."""
+    return [place for place, acm in enumerate(net.modules_in_order()) if not sorts(acm)]
 
 
 def check_acm_parity(net: AcmVit, path: Path, pictures: Pictures) -> float:

@@ -41,7 +41,7 @@ def fit(served: ServedRoute, **fields: Any) -> float | None:
 
 @pytest.mark.parametrize(
     ("seconds", "lowest", "highest"),
-    [(2 * ROWS * ROW_S, None, None), (0.95 * ROWS * ROW_S, 0.2, 0.45), (ROW_S, 0.0, 0.0)],
+    [(2 * ROWS * ROW_S, None, None), (0.96 * ROWS * ROW_S, 0.1, 0.45), (ROW_S, 0.0, 0.0)],
 )
 def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
     tmp_path: Path, seconds: float, lowest: float | None, highest: float | None
@@ -55,7 +55,7 @@ def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
 
 @pytest.mark.parametrize(
     ("joules_per_s", "energy_mj", "beta"),
-    [(2.0, 2e5, None), (2.0, 1.9e5, 0.35), (2.0, 1.0, 0.0), (None, 1.0, None)],
+    [(2.0, 2e5, None), (2.0, 1.94e5, 0.3), (2.0, 1.0, 0.0), (None, 1.0, None)],
 )
 def test_an_energy_budget_lowers_it_likewise_where_joules_are_known(
     tmp_path: Path, joules_per_s: float | None, energy_mj: float, beta: float | None

@@ -13,6 +13,7 @@ import torch
 from core.devices.onnx import OnnxDevice
 from tokens.acm.network import AcmSettings, AcmVit
 from tokens.vision_transformer import VitSpec
+from training.export import acm_graph
 from training.export.acm_graph import export_acm
 
 GREY = VitSpec(12, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
@@ -28,6 +29,11 @@ EVERY_NET = pytest.mark.parametrize(
     ("spec", "settings"), list(NETS.values()), ids=list(NETS.keys())
 )
 ROWS = 9
+
+
+@pytest.fixture(params=[0, 512], ids=["projections sorted", "projections masked"], autouse=True)
+def _projections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acm_graph, "SORTED_PROJECTION_WIDTH", request.param)
 
 
 class Answered(NamedTuple):
