@@ -21,7 +21,7 @@ from tokens.vision_transformer import VisionTransformer, VitSpec
 from training import acm as recipe
 from training.acm import Epochs, load_teacher
 from training.data.sets import DataSet, Split
-from training.export.acm_route import FormTimes, Times
+from training.export.acm_route import BETAS, FormTimes, Times
 from training.fitting.vit import spec_for
 
 SHORT = Epochs(1, 1, 1)
@@ -57,7 +57,7 @@ def test_it_trains_the_phases_in_order_and_says_what_each_budget_costs(
     places = [text.index(f"{name}: epoch 1 of 1") for name in ("acm-distilled", "acm-gates", "acm")]
     assert places == sorted(places)
     assert "of the dense net's" in text
-    assert text.count("%") >= 2 * len(recipe.BETAS)
+    assert text.count("%") >= 2 * len(BETAS)
     assert (tmp_path / "acm.safetensors").exists()
 
 
@@ -131,7 +131,9 @@ def measure_by_rows(
     }
 
 
-def test_a_net_for_every_budget_becomes_a_route(tmp_path: Path, teacher: Path) -> None:
+def test_a_net_for_every_budget_becomes_a_route(
+    tmp_path: Path, teacher: Path, tiny_data: DataSet
+) -> None:
     out = tmp_path / "models"
     net = recipe.train(
         "squares",
@@ -143,14 +145,12 @@ def test_a_net_for_every_budget_becomes_a_route(tmp_path: Path, teacher: Path) -
         console=quiet(),
     )
     loaded = load_route(out / "squares-acm" / "1", OnnxDevice())
-    manifest, pictures = loaded.manifest, recipe.load_data("squares").test.pictures[:4]
+    manifest, pictures = loaded.manifest, tiny_data.test.pictures[:4]
     assert manifest.stages[0].macs == net.cost().most
-    assert manifest.options["sorting"] == [
-        {"beta": beta, "rows": 8} for beta in recipe.BETAS if beta < 1
-    ]
+    assert manifest.options["sorting"] == [{"beta": beta, "rows": 8} for beta in BETAS if beta < 1]
     assert manifest.parameters["compute"].default == 0.5
     macs = manifest.provenance["test_macs_by_beta"]
-    assert len(macs) == len(manifest.provenance["test_accuracy_by_beta"]) == len(recipe.BETAS)
+    assert len(macs) == len(manifest.provenance["test_accuracy_by_beta"]) == len(BETAS)
     assert max(macs) <= net.cost().most
     controls = {"compute": 0.35}
     rows = run_offline(loaded.pipeline, {"image": pictures}, OnnxDevice(), controls)

@@ -40,7 +40,6 @@ COMPUTE: Mapping[str, Any] = {
 }
 
 Pictures = npt.NDArray[np.uint8]
-Session = onnxruntime.InferenceSession
 
 
 class FormTimes(NamedTuple):
@@ -235,7 +234,7 @@ def _starts(pictures: Pictures) -> Iterator[int]:
 
 @torch.no_grad()
 def _compare(
-    net: AcmVit, session: Session, pictures: Pictures, start: int
+    net: AcmVit, session: onnxruntime.InferenceSession, pictures: Pictures, start: int
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Which pictures choose alike, and the largest difference of each one's logits."""
     beta = BETAS[start // RUN_ROWS % len(BETAS)]
@@ -251,7 +250,9 @@ def _make_feed(pictures: Pictures, beta: float, is_sorted: bool) -> dict[str, An
     return {"image": pictures, "beta": column, "sorted": np.array(is_sorted)}
 
 
-def _measure_pair(session: Session, pictures: Pictures, beta: float) -> Iterator[float]:
+def _measure_pair(
+    session: onnxruntime.InferenceSession, pictures: Pictures, beta: float
+) -> Iterator[float]:
     """The masked form's time, and the sorted one's, in µs a picture."""
     rows = len(pictures)
     runs = max(1, 32 // rows)  # long enough for the clock
