@@ -4,7 +4,7 @@ Every fault raises ModelDirectoryError, one sentence that names the directory. E
 defines its own options, and which stage sends rows where.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -123,13 +123,17 @@ class ClassifierRoute:
         return ModelDirectoryError(f"{self.directory}: {sentence}")
 
 
-def read_classifier(directory: Path, device: Device) -> ClassifierRoute:
-    """Read and verify the manifest of a route whose outputs are `label` and `probabilities`.
+def read_classifier(
+    directory: Path, device: Device, further: Sequence[str] = ()
+) -> ClassifierRoute:
+    """Read and verify the manifest of a route whose outputs are `label` and `probabilities`, and
+    `further` ones, which its pipeline verifies.
 
     Raises ModelDirectoryError.
     """
     manifest = read_manifest(directory)
-    route = ClassifierRoute(directory, manifest, _count_classes(directory, manifest), device)
+    classes = _count_classes(directory, manifest, further)
+    route = ClassifierRoute(directory, manifest, classes, device)
     names = [spec.name for spec in manifest.stages]
     if len(set(names)) < len(names):
         raise route.make_error(f"stages: names {names} are not distinct")
@@ -171,13 +175,14 @@ def read_outputs(session: onnxruntime.InferenceSession) -> Tensors:
     return _read(session.get_outputs())
 
 
-def _count_classes(directory: Path, manifest: Manifest) -> int:
+def _count_classes(directory: Path, manifest: Manifest, further: Sequence[str]) -> int:
     outputs = _declare(manifest.outputs)
     datatype, shape = outputs.get("probabilities", ("", ()))
-    if set(outputs) != {"label", "probabilities"} or outputs["label"] != ("INT64", (-1,)):
+    names = ["probabilities", *further]
+    if set(outputs) != {"label", *names} or outputs["label"] != ("INT64", (-1,)):
         raise ModelDirectoryError(
             f"{directory}: outputs: given {sorted(outputs)}, "
-            "needed are label INT64 [-1] and probabilities"
+            f"needed are label INT64 [-1] and {', '.join(names)}"
         )
     if datatype != "FP32" or len(shape) != 2 or shape[0] != -1 or shape[1] < 2:
         raise ModelDirectoryError(

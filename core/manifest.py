@@ -49,6 +49,7 @@ class TensorSpec(_Frozen):
     finite: bool = False  # of an input: reject NaN and infinities
     min: int | float | None = None  # of an input of numbers: reject smaller values
     max: int | float | None = None  # and larger ones, as words outside a vocabulary
+    on_request: bool = False  # of an output: sent only where a request names it
 
     @model_validator(mode="after")
     def _only_numbers_have_bounds(self) -> "TensorSpec":
@@ -128,7 +129,12 @@ class Manifest(_Frozen):
     digest: bytes = Field(default=b"", exclude=True)  # filled in by read_manifest
 
     @model_validator(mode="after")
-    def _only_inputs_are_finite(self) -> "Manifest":
+    def _flags_are_in_place(self) -> "Manifest":
+        for spec in self.inputs:
+            if spec.on_request:
+                raise PydanticCustomError(
+                    "on_request", f"inputs.{spec.name}.on_request: given, allowed for outputs only"
+                )
         for spec in self.outputs:
             if spec.finite:
                 raise PydanticCustomError(

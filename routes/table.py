@@ -9,6 +9,7 @@ from converters import cbnet, encoder_only, gated
 from core.devices.interface import Device
 from core.manifest import Manifest
 from core.messages import Pipeline
+from tokens.acm import pipeline as acm
 
 Build = Callable[[Path, Device], Pipeline]
 
@@ -21,6 +22,7 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
         "cbnet": cbnet.build,
         "cbnet-gated": gated.build,
         "encoder-only": encoder_only.build,
+        "acm": acm.build,
     }
 )
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from core.errors import ModelDirectoryError
+from core.exit_names import find_exits
 from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.collector import Metrics
@@ -137,9 +138,8 @@ class Reloader:
         device = self._devices.of(directory.resolve().parent.name)
         route = load_route(directory, device)
         name = route.manifest.route
-        counts = self._metrics.add_route(
-            name, [stage.name for stage in route.pipeline.stages.values()]
-        )
+        stages = [stage.name for stage in route.pipeline.stages.values()]
+        counts = self._metrics.add_route(name, stages, find_exits(route.pipeline))
         self._counted.add(name)
         served = ServedRoute(
             route.manifest,

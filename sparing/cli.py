@@ -291,7 +291,7 @@ def _train_options() -> None:
 
     [bold]sparing train vit[/]  a vision transformer
 
-    sparing train acm writes weights, not a route.
+    sparing train acm writes weights, and with --out a route too.
     """
 
 

@@ -20,6 +20,8 @@ from tokens.acm.network import AcmSettings, AcmVit, count_dense
 from tokens.acm.surgery import Start, convert
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training.data.sets import DataSet, load_data
+from training.export.acm_route import BETAS, MeasureForms, make_route, measure_forms
+from training.export.route_writer import describe_making, write_route
 from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher
 from training.fitting.vit import spec_for
@@ -27,7 +29,7 @@ from training.token_choice import distilling, end_to_end, labelling
 from training.token_choice.end_to_end import Judged, LossWeights, judge
 from training.token_choice.setting import Setting
 
-BETAS = (0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
+NAME = "acm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,21 @@ def train(
     weights: LossWeights = PAPERS_WEIGHTS,
     seed: int = 1,
     threads: int = 1,
+    out: Path | None = None,
+    measure: MeasureForms = measure_forms,
     console: Console | None = None,
 ) -> AcmVit:
     """Convert the net in the safetensors file `teacher`, and train it through the three phases.
 
     `taught_by`: the directory of a single-net route that teaches the last phase. `beta`: the only
-    budget of the net, in [0, 1]; None makes a net for every budget. Files in `runs` begin with
-    `acm`. Raises ValueError in one sentence for unusable data, options, or folders of another
-    recipe.
+    budget of the net, in [0, 1]; None makes a net for every budget, which may become the route
+    `<data>-acm` in `out`. Files in `runs` begin with `acm`. Raises ValueError in one sentence for
+    unusable data, options, or folders of another recipe.
     """
     if beta is not None and not 0 <= beta <= 1:
         raise ValueError(f"budget: {beta} given, 0 to 1 allowed")
+    if beta is not None and out is not None:
+        raise ValueError("a route needs a net for every budget; train without a budget of its own")
     torch.set_num_threads(threads)
     console = console or Console()
     data_set = load_data(data)
@@ -77,6 +83,11 @@ def train(
     betas = BETAS if beta is None else (beta,)
     held_out = [judge(setting.net, data_set.held_out, one) for one in betas]
     console.print(_tabulate(setting, held_out))
+    if out is not None:
+        making = {**describe_making(), "recipe": "training.acm", "taught_by": _name(route)}
+        with console.status("exporting, measuring"):
+            draft = make_route(setting.net, data_set, runs, NAME, making, measure)
+        console.print(str(write_route(out, draft)))
     return setting.net
 
 
@@ -115,7 +126,7 @@ def run_phases(
     setting = replace(setting, origin=f"{setting.origin} label={epochs.label}")
     job = end_to_end.make_job(
         setting,
-        name="acm" if beta is None else f"acm-beta{beta:g}",
+        name=NAME if beta is None else f"acm-beta{beta:g}",
         epochs=epochs.end_to_end,
         beta=beta,
         teacher=teacher,
@@ -143,6 +154,10 @@ def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
         raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
     net.load_state_dict(weights)
     return net.eval()
+
+
+def _name(route: RouteTeacher | None) -> str:
+    return "none" if route is None else route.name
 
 
 def _tabulate(setting: Setting, held_out: list[Judged]) -> Table:

@@ -37,7 +37,8 @@ STOPS = {
 def make_route() -> Dashboard:
     text = "One route: exits, stages, batches, cache, energy."
     board = new_dashboard("route", "Route", text, one_route=True)
-    lay_out(board, _first_look(), _answers(), _exits(), _stages(), _batches(), _cache(), _energy())
+    rows = (_first_look(), _answers(), _exits(), _stages(), _costs(), _batches(), _cache())
+    lay_out(board, *rows, _energy())
     return board
 
 
@@ -60,7 +61,7 @@ def _exits() -> Iterator[Lines]:
     rows = q.rate("sparing_rows_total")
     yield lines(
         "Exit mix",
-        "Share of rows by the stage that answered. More late exits mean harder inputs.",
+        "Share of rows by the stage that answered, or by budget. Late exits mean harder inputs.",
         "percentunit",
         {"{{exit}}": f"{q.rate('sparing_rows_total', by='exit')} / on() group_left {rows}"},
         SHARES,
@@ -103,6 +104,29 @@ def _stages() -> Iterator[Lines]:
         "Time that a row waits in a stage's lane.",
         "s",
         {"{{stage}}": q.quantile(0.99, "sparing_queue_seconds", "stage")},
+    )
+
+
+def _costs() -> Iterator[Lines]:
+    """Of a route with a budget for each row, exits are steps of the budget."""
+    computed = q.rate("sparing_rows_total", 'stopped_by!="cache"', by="exit")
+    yield lines(
+        "Compute per row, by exit",
+        "MACs of a computed row that stops at this exit, or that has this budget.",
+        "si: MAC",
+        {"{{exit}}": f"{q.rate('sparing_macs_total', by='exit')} / {computed}"},
+    )
+    yield lines(
+        "Device time per row, by exit",
+        "CPU seconds of a computed row that stops at this exit, or that has this budget.",
+        "s",
+        {"{{exit}}": f"{q.rate('sparing_device_seconds_total', by='exit')} / {computed}"},
+    )
+    yield lines(
+        "Latency by exit, mean",
+        "Time from a row's arrival to its answer; rows from the cache count.",
+        "s",
+        {"{{exit}}": q.mean("sparing_latency_seconds", "exit")},
     )
 
 

@@ -48,10 +48,13 @@ class Metrics:
         self._process = Process()
         self._writer = ThreadPoolExecutor(1, "scrape")  # one: scrapes wait for each other
 
-    def add_route(self, route: str, stages: Sequence[str]) -> RouteMetrics:
-        """The counts of a route, created with its first version; called when one is loaded."""
+    def add_route(
+        self, route: str, stages: Sequence[str], exits: Sequence[str] | None = None
+    ) -> RouteMetrics:
+        """The counts of a route, created with its first version; called when one is loaded.
+        `exits` None: the stages."""
         counts = self._routes.setdefault(route, Counts(self.energy))
-        counts.add(stages)
+        counts.add(stages, exits)
         self._requests.setdefault((route, "ok"), 0)
         return counts
 

@@ -5,7 +5,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, get_args
 
 from core.messages import StoppedBy
@@ -123,11 +123,12 @@ class Counts:
         self.exits: dict[str, Exit] = {OTHER: Exit(), FAILED: Exit()}
         self.full_macs = 0
 
-    def add(self, stages: Iterable[str]) -> None:
-        """Create the series of these stages, which are exits too."""
+    def add(self, stages: Sequence[str], exits: Sequence[str] | None = None) -> None:
+        """Create the series of these stages and exits; None: the stages are exits."""
         for stage in stages:
             self.stages.setdefault(stage, Stage())
-            self.exits.setdefault(stage, Exit())
+        for exit in stages if exits is None else exits:
+            self.exits.setdefault(exit, Exit())
 
     def count_rows(
         self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0

@@ -44,7 +44,9 @@ class NoMetrics:
     def __init__(self) -> None:
         self.energy = EnergyRate()
 
-    def add_route(self, route: str, stages: Sequence[str]) -> RouteMetrics:
+    def add_route(
+        self, route: str, stages: Sequence[str], exits: Sequence[str] | None = None
+    ) -> RouteMetrics:
         return _NoCounts(self.energy)
 
     def remove_route(self, route: str) -> None:

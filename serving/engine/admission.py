@@ -14,7 +14,7 @@ import numpy as np
 from cache.fingerprint import Fingerprinter, Prefix, encode_controls
 from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.manifest import TensorSpec
-from core.messages import Key, Request
+from core.messages import Control, Key, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
@@ -38,6 +38,11 @@ class Admitted(NamedTuple):
     keys: Sequence[Key | None]  # by row; None if the request wants its answers computed anew
     arrived: float
     trace: Trace = NO_TRACE
+    controls: Mapping[str, Control] | None = None  # fitted to its budgets; None: the request's own
+
+    def apply(self, request: Request) -> Request:
+        """Return the request as it runs."""
+        return request if self.controls is None else request._replace(controls=self.controls)
 
 
 class Admission:

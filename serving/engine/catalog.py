@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from typing import NamedTuple
 
+from core.budgets import find_budget_fitting
 from core.errors import UnknownRoute
 from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
@@ -36,6 +37,7 @@ class ServedRoute:
         "every_lane",
         "failed",
         "finite_inputs",
+        "fits_budgets",
         "full_macs",
         "is_cached",
         "lanes",
@@ -70,6 +72,7 @@ class ServedRoute:
         self.bounded_inputs = [
             spec for spec in manifest.inputs if (spec.min, spec.max) != (None, None)
         ]
+        self.fits_budgets = find_budget_fitting(pipeline)
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()

@@ -22,6 +22,7 @@ from serving.engine.admission import (
     check_in_time,
     check_room,
 )
+from serving.engine.budgets import fit_request
 from serving.engine.cached_rows import CachedRows
 from serving.engine.calls import Call, count_rows, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
@@ -100,8 +101,12 @@ class Engine:
             check_finite(request.inputs, served)
         if served.bounded_inputs:
             check_bounds(request.inputs, served)
-        keys = [key] if key else self._admission.fingerprint(request, served, rows)
-        return Admitted(served, keys, now)
+        fitted = self._fit(request, served, rows, now) if served.fits_budgets else request
+        if key is not None and fitted is request:
+            return Admitted(served, [key], now)
+        keys = self._admission.fingerprint(fitted, served, rows)
+        controls = None if fitted is request else fitted.controls
+        return Admitted(served, keys, now, controls=controls)
 
     def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         """Return the reply to a request of one row that the cache holds; None if `answer` must
@@ -133,6 +138,7 @@ class Engine:
         schedule something. After that, or when no client waits any more, `leave` must be called.
         """
         parts, missing = self._look_up_answers(request, admitted)
+        request = admitted.apply(request)
         call = Call(
             request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
         )
@@ -178,6 +184,7 @@ class Engine:
             return
         admitted = admitted or self.admit(request)
         parts, missing = self._look_up_answers(request, admitted)
+        request = admitted.apply(request)
         call = Call(
             request, admitted.served, parts, len(missing), admitted.arrived, None, admitted.trace
         )
@@ -238,7 +245,7 @@ class Engine:
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> tuple[list[RowAnswers], Sequence[int]]:
         """Return the answers that the cache holds, and the rows that it does not hold."""
-        served, keys, arrived, trace = admitted
+        served, keys, arrived, trace, _ = admitted
         every_row: Sequence[int] = range(len(keys))
         if not served.is_cached or keys[0] is None:
             return [], every_row
@@ -270,6 +277,12 @@ class Engine:
             due -= self._settings.reply_margin_s
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
+
+    def _fit(self, request: Request, served: ServedRoute, rows: int, now: float) -> Request:
+        due = request.deadline or now
+        left_s = due - self._settings.reply_margin_s - now
+        predict_s = partial(self._predict_s, served, due, rows, request.caller)
+        return fit_request(request, served, rows, left_s, predict_s)
 
     def _join_or_start(
         self, call: Call, keys: Sequence[Key | None], missing: Sequence[int]

@@ -54,10 +54,12 @@ EXPLANATIONS: Mapping[str, Explanation] = {
 
 
 def select_outputs(manifest: Manifest, requested: Sequence[object]) -> list[str]:
-    """Return the names of the outputs to send: those requested, or all that the route declares."""
+    """Return the names of the outputs to send: those requested, or all that the route declares but
+    those which it sends only on request.
+    """
     declared = [spec.name for spec in manifest.outputs]
     if not requested:
-        return declared
+        return [spec.name for spec in manifest.outputs if not spec.on_request]
     names: list[str] = []
     for name in requested:
         if not isinstance(name, str) or (name not in declared and name not in EXPLANATIONS):

@@ -31,9 +31,9 @@ class Lane:
     """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "first_s", "is_first",
-        "is_last", "is_steady", "looked_up", "max_batch", "metrics", "queues", "reserving", "route",
-        "row_cost", "rows", "stage", "times",
+        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "first_s",
+        "is_first", "is_last", "is_steady", "looked_up", "max_batch", "metrics", "queues",
+        "reserving", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
     def __init__(

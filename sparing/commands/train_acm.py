@@ -45,6 +45,10 @@ def train_acm(
     runs: Annotated[
         Path, typer.Option(help="Folder for trained nets and checkpoints, to resume from.")
     ] = Path("runs/acm"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the route <data>-acm into this folder. [dim]Default: none.[/]"),
+    ] = None,
     threads: Threads = 1,
     seed: Seed = 1,
 ) -> None:
@@ -56,7 +60,8 @@ def train_acm(
     --beta names its only one.
 
     Prints accuracy and MACs by budget, on held-out pictures. Writes weights,
-    not a route: <runs>/<data>/acm.safetensors.
+    <runs>/<data>/acm.safetensors, and with --out a route, for which it measures
+    both forms of execution.
 
     To resume after an interruption, run the same command again.
 
@@ -77,5 +82,6 @@ def train_acm(
             start="random" if random_start else "teacher",
             epochs=recipe.Epochs(distil_epochs, gate_epochs, epochs),
             seed=seed,
+            out=out,
             threads=threads,
         )

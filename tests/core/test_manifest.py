@@ -60,6 +60,8 @@ def _drop(*path: str | int) -> Callable[[Table], None]:
         (_set("stages", 0, "threshold", value=1.5), "stages.0.threshold"),
         (_set("stages", 0, "max_batch", value=0), "stages.0.max_batch"),
         (_set("inputs", 0, "datatype", value="FLOAT"), "inputs.0.datatype"),
+        (_set("inputs", 0, "on_request", value=True), "inputs.image.on_request"),
+        (_set("outputs", 1, "finite", value=True), "outputs.probabilities.finite"),
         (_set("picture", "channels", value=2), "picture.channels"),
         (_set("cache", "ttl_s", value=0), "cache.ttl_s"),
         (_set("cache", "ttl_s", value=1e12), "cache.ttl_s"),

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+from core.devices.onnx import OnnxDevice
+from routes.loading import load_route
+from routes.offline import run_offline
 from sparing.commands.train_acm import train_acm
 from tests.tiny_training import quiet
 from tokens.acm.network import AcmSettings
@@ -17,6 +21,7 @@ from tokens.vision_transformer import VisionTransformer, VitSpec
 from training import acm as recipe
 from training.acm import Epochs, load_teacher
 from training.data.sets import DataSet, Split
+from training.export.acm_route import BETAS, FormTimes, Times
 from training.fitting.vit import spec_for
 
 SHORT = Epochs(1, 1, 1)
@@ -52,7 +57,7 @@ def test_it_trains_the_phases_in_order_and_says_what_each_budget_costs(
     places = [text.index(f"{name}: epoch 1 of 1") for name in ("acm-distilled", "acm-gates", "acm")]
     assert places == sorted(places)
     assert "of the dense net's" in text
-    assert text.count("%") >= 2 * len(recipe.BETAS)
+    assert text.count("%") >= 2 * len(BETAS)
     assert (tmp_path / "acm.safetensors").exists()
 
 
@@ -113,3 +118,48 @@ def test_the_commands_defaults_are_the_recipes() -> None:
         shared_gate=options["shared_gate"].default,
     )
     assert given == recipe.STANDARD
+
+
+def measure_by_rows(
+    path: Path, pictures: object, betas: Sequence[float], batches: Sequence[int]
+) -> Times:
+    """Instead of measured times: sorting pays from 8 rows on, but not for all learners."""
+    return {
+        (beta, rows): FormTimes(100, 90 if rows >= 8 and beta < 1 else 110)
+        for beta in betas
+        for rows in batches
+    }
+
+
+def test_a_net_for_every_budget_becomes_a_route(
+    tmp_path: Path, teacher: Path, tiny_data: DataSet
+) -> None:
+    out = tmp_path / "models"
+    net = recipe.train(
+        "squares",
+        tmp_path,
+        teacher=teacher,
+        epochs=SHORT,
+        out=out,
+        measure=measure_by_rows,
+        console=quiet(),
+    )
+    loaded = load_route(out / "squares-acm" / "1", OnnxDevice())
+    manifest, pictures = loaded.manifest, tiny_data.test.pictures[:4]
+    assert manifest.stages[0].macs == net.cost().most
+    assert manifest.options["sorting"] == [{"beta": beta, "rows": 8} for beta in BETAS if beta < 1]
+    assert manifest.parameters["compute"].default == 0.5
+    macs = manifest.provenance["test_macs_by_beta"]
+    assert len(macs) == len(manifest.provenance["test_accuracy_by_beta"]) == len(BETAS)
+    assert max(macs) <= net.cost().most
+    controls = {"compute": 0.35}
+    rows = run_offline(loaded.pipeline, {"image": pictures}, OnnxDevice(), controls)
+    with torch.no_grad():
+        logits, _ = net(torch.from_numpy(pictures.copy()), torch.full((4,), 0.35))
+    answers = [row.outcome for row in rows if row.outcome is not None]
+    assert [one.outputs["label"] for one in answers] == logits.argmax(dim=1).tolist()
+
+
+def test_a_net_for_one_budget_becomes_no_route(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a route needs a net for every budget"):
+        recipe.train("squares", tmp_path, teacher=tmp_path / "none", beta=0.5, out=tmp_path)

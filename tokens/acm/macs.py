@@ -36,11 +36,14 @@ class NetCost:
 
     def count(self, chosen: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
         """Each picture's MACs [B] for each module's choices [B, T]."""
+        return self.count_sums(np.stack([one.sum(axis=1) for one in chosen], axis=1))
+
+    def count_sums(self, sums_BM: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same for the executed learners of all its tokens, in each of M modules [B, M]."""
         gates = self.tokens * sum(module.gate for module in self.modules)
-        macs = np.full(len(chosen[0]), self.fixed + gates, np.int64)
-        for module, one in zip(self.modules, chosen, strict=True):
-            macs += one.sum(axis=1) * module.learner
-        return macs
+        learners = np.array([module.learner for module in self.modules], np.int64)
+        macs: npt.NDArray[np.int64] = (sums_BM * learners).sum(axis=1)
+        return self.fixed + gates + macs
 
 
 def replaced_width(hidden: int, learners: int) -> int:

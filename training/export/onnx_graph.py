@@ -5,6 +5,7 @@ write the graphs and compare them with torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,20 +30,44 @@ _PLAIN: Mapping[type[nn.Module], str] = {
 
 Floats = npt.NDArray[np.float32]
 Shape = Sequence[int]  # of one row
+INT64 = TensorProto.INT64
+NONE: Mapping[str, tuple[str, Shape]] = MappingProxyType({})
 
 
 class Graph:
     """Nodes and constants in the order they are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", outer: "Graph | None" = None) -> None:
+        """A branch of `outer` has a name, and uses what was added to it; see `choose`."""
+        self._name = name
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
+        self._constants: list[onnx.TensorProto] = outer._constants if outer else []
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:  # Any: onnx's own signature
         """Add a node; the name of its output."""
-        output = f"{kind.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
+        return self.divide(kind, 1, *inputs, **attributes)[0]
+
+    def divide(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node of several outputs; their names."""
+        name = f"{self._name}{kind.lower()}_{len(self._nodes)}"
+        outputs = [name] if count == 1 else [f"{name}_{place}" for place in range(count)]
+        self._nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        return outputs
+
+    def choose(
+        self, condition: str, *branches: tuple["Graph", Sequence[tuple[str, int]]]
+    ) -> list[str]:
+        """Run the first branch where the condition holds, else the second; the names of the
+        outputs. A branch comes with what it returns: names and element types.
+        """
+        bodies = []
+        for graph, returned in branches:
+            infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in returned]
+            bodies.append(helper.make_graph(graph._nodes, graph._name or "branch", [], infos))
+        then_branch, else_branch = bodies
+        return self.divide(
+            "If", len(branches[0][1]), condition, then_branch=then_branch, else_branch=else_branch
+        )
 
     def constant(self, value: npt.NDArray[np.generic] | np.generic) -> str:
         """The name of this constant."""
@@ -89,8 +114,12 @@ class Graph:
         *,
         inputs: Mapping[str, tuple[int, Shape]],  # name -> element type, shape of a row
         outputs: Mapping[str, tuple[str, Shape]],  # name -> what was added, shape of a row, FP32
+        switches: Sequence[str] = (),  # inputs of one BOOL for all rows
+        counts: Mapping[str, tuple[str, Shape]] = NONE,  # further outputs, INT64
     ) -> onnx.ModelProto:
         """The checked model; the number of rows is free."""
+        kinds = {**dict.fromkeys(outputs, TensorProto.FLOAT), **dict.fromkeys(counts, INT64)}
+        outputs = {**outputs, **counts}
         names = {added: name for name, (added, _) in outputs.items()}
         for node in self._nodes:
             node.input[:] = [names.get(one, one) for one in node.input]
@@ -101,9 +130,10 @@ class Graph:
             [
                 helper.make_tensor_value_info(name, kind, ["N", *shape])
                 for name, (kind, shape) in inputs.items()
-            ],
+            ]
+            + [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in switches],
             [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
+                helper.make_tensor_value_info(name, kinds[name], ["N", *shape])
                 for name, (_, shape) in outputs.items()
             ],
             self._constants,

@@ -5,7 +5,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -44,6 +44,8 @@ class RouteDraft:
     stages: Sequence[StageFiles]
     options: Table
     provenance: Table
+    parameters: Table = field(default_factory=dict)  # of requests, by name
+    further_outputs: Sequence[Table] = ()
 
 
 def write_route(out: Path, draft: RouteDraft) -> Path:
@@ -86,6 +88,7 @@ def _manifest(draft: RouteDraft, version: str) -> Table:
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(draft.labels)]},
+            *draft.further_outputs,
         ],
         "picture": {
             "input": "image",
@@ -104,6 +107,7 @@ def _manifest(draft: RouteDraft, version: str) -> Table:
             }
             for stage in draft.stages
         ],
+        "parameters": draft.parameters,
         "options": draft.options,
         "provenance": draft.provenance,
     }

@@ -126,6 +126,18 @@ def test_another_version_counts_together_with_the_first() -> None:
     assert value(samples, "sparing_latency_seconds_count", route="a", exit="two") == 1
 
 
+def test_a_route_may_name_its_exits() -> None:
+    metrics = Metrics()
+    route = metrics.add_route("a", ["one"], ["cheap", "dear"])
+    route.count_rows("dear", "last_stage", 0.001)
+    route.count_cost("dear", 0.25, 7)
+    samples = read(metrics)
+    for exit, rows in [("cheap", 0), ("dear", 1)]:
+        assert value(samples, "sparing_latency_seconds_count", route="a", exit=exit) == rows
+    assert value(samples, "sparing_macs_total", route="a", exit="dear") == 7
+    assert not any(("exit", "one") in labels for _, labels in samples)
+
+
 def test_a_forgotten_route_leaves_no_series_and_its_last_rows_do_no_harm() -> None:
     metrics = Metrics()
     before = read(metrics).keys()

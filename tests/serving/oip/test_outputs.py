@@ -13,6 +13,14 @@ def test_without_names_the_declared_outputs_are_selected() -> None:
     assert select_outputs(make_manifest(), ["macs", "label"]) == ["macs", "label"]
 
 
+def test_an_output_on_request_is_sent_only_where_it_is_named() -> None:
+    outputs = [one.model_dump() for one in make_manifest().outputs]
+    further = {"name": "learners", "datatype": "FP32", "shape": [-1, 2], "on_request": True}
+    manifest = make_manifest(outputs=[*outputs, further])
+    assert select_outputs(manifest, []) == ["label", "probabilities"]
+    assert select_outputs(manifest, ["learners"]) == ["learners"]
+
+
 @pytest.mark.parametrize("names", [["nothing"], [None], [["label"]], ["label", "label"]])
 def test_unknown_and_repeated_outputs_are_refused(names: list[object]) -> None:
     with pytest.raises(InvalidInput, match="outputs: given"):

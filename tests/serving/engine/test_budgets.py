@@ -1,0 +1,96 @@
+"""Deadlines and energy budgets choose the budget of compute where a request leaves it open."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.devices.onnx import OnnxDevice
+from core.messages import Request
+from harness.tiny_routes import make_pictures
+from monitoring.metrics.collector import Metrics
+from routes.loading import load_route
+from serving.engine.catalog import ServedRoute
+from serving.engine.engine import Engine
+from tests.fakes.tiny_acm import write_acm
+from tests.fakes.toys import with_engine
+
+ROWS = 8  # are sorted at every budget up to the route's, 0.5
+ROW_S = 100.0  # predicted; nothing runs for so long
+
+
+def serve(root: Path, joules_per_s: float | None = None) -> ServedRoute:
+    loaded = load_route(write_acm(root), OnnxDevice())
+    served = ServedRoute(loaded.manifest, loaded.pipeline, Metrics().add_route("tiny", ["stage0"]))
+    served.entry.times.calibrate(ROW_S, ROWS * ROW_S, ROWS)
+    served.metrics.energy.joules_per_s = joules_per_s
+    return served
+
+
+def fit(served: ServedRoute, **fields: Any) -> float | None:
+    """The budget that is chosen for a request; None: its own, or the route's."""
+
+    async def use(engine: Engine) -> float | None:
+        admitted = engine.admit(Request("tiny", {"image": make_pictures(ROWS)}, **fields))
+        return None if admitted.controls is None else float(admitted.controls["compute"])
+
+    return with_engine(use, served)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lowest", "highest"),
+    [(2 * ROWS * ROW_S, None, None), (0.96 * ROWS * ROW_S, 0.1, 0.45), (ROW_S, 0.0, 0.0)],
+)
+def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
+    tmp_path: Path, seconds: float, lowest: float | None, highest: float | None
+) -> None:
+    found = fit(serve(tmp_path), deadline=time.monotonic() + seconds)
+    if lowest is None or highest is None:
+        assert found is None
+    else:
+        assert found is not None and lowest <= found <= highest
+
+
+@pytest.mark.parametrize(
+    ("joules_per_s", "energy_mj", "beta"),
+    [(2.0, 2e5, None), (2.0, 1.94e5, 0.3), (2.0, 1.0, 0.0), (None, 1.0, None)],
+)
+def test_an_energy_budget_lowers_it_likewise_where_joules_are_known(
+    tmp_path: Path, joules_per_s: float | None, energy_mj: float, beta: float | None
+) -> None:
+    assert fit(serve(tmp_path, joules_per_s), energy_mj=energy_mj) == beta
+
+
+def test_a_budget_that_is_given_stays(tmp_path: Path) -> None:
+    deadline = time.monotonic() + ROW_S
+    assert fit(serve(tmp_path), deadline=deadline, controls={"compute": 0.9}) is None
+
+
+def test_a_fitted_row_runs_at_its_budget_and_has_its_key(tmp_path: Path) -> None:
+    served, pictures = serve(tmp_path, 2.0), make_pictures(ROWS)
+
+    async def use(engine: Engine) -> None:
+        limited = Request("tiny", {"image": pictures}, energy_mj=1.0)
+        keys = {
+            name: engine.admit(one).keys
+            for name, one in {
+                "fitted": limited,
+                "given": limited._replace(controls={"compute": 0.0}),
+                "open": limited._replace(energy_mj=None),
+            }.items()
+        }
+        assert keys["fitted"] == keys["given"] != keys["open"]
+        answers = (await engine.answer(limited)).answers
+        assert {answer.outcome.exit for answer in answers} == {"beta_0.0"}
+        plain = await engine.answer(limited._replace(energy_mj=None))
+        assert {answer.outcome.exit for answer in plain.answers} == {"beta_0.5"}
+        assert not any(answer.cached for answer in plain.answers)
+        learners = [
+            np.mean([answer.outcome.outputs["learners"] for answer in some])
+            for some in (answers, plain.answers)
+        ]
+        assert learners[0] != learners[1]
+
+    with_engine(use, served)
