@@ -174,9 +174,7 @@ def check_room(
     to end after their deadline.
     """
     lanes = call.served.every_lane
-    waiting = 0
-    for one in lanes:
-        waiting += one.rows + one.looked_up
+    waiting = _count_waiting(lanes)
     free = settings.max_queued_rows - waiting
     calls = claim.share.calls or 1  # small requests fit beside large ones of a caller
     is_small = rows * calls <= free
@@ -184,6 +182,28 @@ def check_room(
         more_s = lane.first_s if rows == 1 else drain_s(lane, rows)
         if more_s * calls * claim.share.turns() <= settings.max_queued_s:
             return
+    _check_queue(call, lane, claim, rows, waiting, settings)
+    if call.deadline is not None:
+        _check_deadline(call.deadline, lane, claim, rows, due, now, scheduler, settings)
+
+
+def _count_waiting(lanes: Sequence[Lane]) -> int:
+    """Return how many rows wait in these lanes, or will."""
+    waiting = 0
+    for one in lanes:
+        waiting += one.rows + one.looked_up
+    return waiting
+
+
+def _check_queue(
+    call: Call, lane: Lane, claim: Claim, rows: int, waiting: int, settings: EngineSettings
+) -> None:
+    """Raise Overloaded if the queue has no place for the rows, or their caller's would wait for
+    too long.
+    """
+    lanes, free = call.served.every_lane, settings.max_queued_rows - waiting
+    calls = claim.share.calls or 1
+    is_small = rows * calls <= free
     own: list[Queue] = []
     if waiting:
         own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
@@ -198,10 +218,20 @@ def check_room(
         turns = claim.share.turns()
         if (more_s := drain_s(lane, rows)) * calls * turns > settings.max_queued_s:
             _check_wait(call, waiting_s(own), more_s, turns, settings)
-    if call.deadline is None:
-        return
+
+
+def _check_deadline(
+    deadline: float,
+    lane: Lane,
+    claim: Claim,
+    rows: int,
+    due: float,
+    now: float,
+    scheduler: Scheduler,
+    settings: EngineSettings,
+) -> None:
     needed_s = scheduler.predict_s(lane, due, now, rows, claim)
-    left_s = call.deadline - settings.reply_margin_s - now
+    left_s = deadline - settings.reply_margin_s - now
     if needed_s > left_s:
         raise DeadlineExceeded(
             f"the first stage is predicted to need {needed_s * 1e3:.1f} ms, "
