@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from core.scores import Floats, Score, log_softmax
+from core.classifiers.scores import Floats, Score, log_softmax
 
 
 @dataclass(frozen=True, slots=True)

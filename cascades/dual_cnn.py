@@ -17,7 +17,7 @@ import onnxruntime
 from pydantic import BaseModel, ConfigDict
 
 from cascades.combining import RULES, CombinedAnswer, Rule, first_answer
-from core.classifier import (
+from core.classifiers.classifier import (
     Bools,
     Classifier,
     Logits,
@@ -25,13 +25,13 @@ from core.classifier import (
     make_outcomes,
     zero_nonfinite,
 )
-from core.classifier_route import read_classifier
+from core.classifiers.last_stage_entry import LAST_STAGE_ONLY
+from core.classifiers.route import read_classifier
+from core.classifiers.scores import SCORES, Floats, Score, log_softmax
 from core.columns import Onward, Steps
 from core.devices.interface import Device
-from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next
 from core.ragged import run_session, take_rows
-from core.scores import SCORES, Floats, Score, log_softmax
 
 SO_FAR = (
     "so_far"  # [K + 2]: the earlier stages' evidence, their answer's score and its stage's index

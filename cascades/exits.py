@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from core.classifier import Classifier, ClassifierHead, FinalStage, find_below_requested
-from core.classifier_route import (
+from core.classifiers.classifier import Classifier, ClassifierHead, FinalStage, find_below_requested
+from core.classifiers.route import (
     ClassifierRoute,
     Options,
     Tensor,
@@ -24,10 +24,10 @@ from core.classifier_route import (
     read_inputs,
     read_outputs,
 )
+from core.classifiers.scores import SCORES
 from core.columns import Onward, Steps
 from core.devices.interface import Device
 from core.messages import Batch
-from core.scores import SCORES
 
 FEATURES = "features"
 

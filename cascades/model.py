@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from core.classifier_route import read_inputs, read_outputs
+from core.classifiers.route import read_inputs, read_outputs
 from core.columns import Steps
 from core.devices.interface import Device
 from core.errors import ModelDirectoryError

@@ -35,7 +35,7 @@ from cascades.thresholds import (
     simulate,
     sum_over_grid,
 )
-from core.scores import SCORES, Floats, fit_temperature, log_softmax
+from core.classifiers.scores import SCORES, Floats, fit_temperature, log_softmax
 
 Labels = npt.NDArray[np.integer]
 ROUNDING = 1e-9  # of sums of costs, so that the reference alone costs no more than itself

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.scores import Floats
+from core.classifiers.scores import Floats
 
 MAX_STAGES = 3
 ALWAYS = 1.000001  # above every score: each row continues

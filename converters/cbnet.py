@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from converters.drawing import choose_outputs, draw_conversion, make_notes, returns_converted
-from core.classifier import FinalStage
-from core.classifier_route import Options, Tensors, read_classifier
+from core.classifiers.classifier import FinalStage
+from core.classifiers.route import Options, Tensors, read_classifier
+from core.classifiers.scores import SCORES
 from core.columns import Steps
 from core.devices.interface import Device
 from core.explaining import RowPath
 from core.messages import Array, Batch
-from core.scores import SCORES
 
 DISTANCE: Tensors = {"distance": ("FP32", (-1,))}
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnxruntime
 
-from core.classifier_route import read_outputs
+from core.classifiers.route import read_outputs
 from core.columns import NO_NOTES
 from core.explaining import EXPLAIN, RowPath
 from core.messages import Array, Batch

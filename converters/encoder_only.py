@@ -6,10 +6,10 @@ net holds encoder and classifier. `training` trains them.
 
 from pathlib import Path
 
-from core.classifier import Classifier, FinalStage
-from core.classifier_route import Options, read_classifier
+from core.classifiers.classifier import Classifier, FinalStage
+from core.classifiers.route import Options, read_classifier
+from core.classifiers.scores import SCORES
 from core.devices.interface import Device
-from core.scores import SCORES
 
 
 def build(directory: Path, device: Device) -> Classifier[FinalStage]:

@@ -21,20 +21,20 @@ from pydantic import Field
 
 from converters.cbnet import DISTANCE
 from converters.drawing import choose_outputs, draw_conversion, make_notes, returns_converted
-from core.classifier import (
+from core.classifiers.classifier import (
     Bools,
     ClassifierHead,
     FinalStage,
     StageScores,
     find_below_requested,
 )
-from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
+from core.classifiers.route import ClassifierRoute, Options, Tensors, read_classifier
+from core.classifiers.scores import SCORES, Score
 from core.columns import Onward, Steps
 from core.devices.interface import Device
 from core.explaining import RowPath
 from core.manifest import StageSpec
 from core.messages import Array, Batch, Next
-from core.scores import SCORES, Score
 
 LIGHT_LABEL = "light_label"  # the light classifier's label, for the gate
 

@@ -6,8 +6,8 @@ Slow and simple: the reference for tests of the engine, and the trial run at loa
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.classifiers.last_stage_entry import find_last_stage_entry, wants_last_stage
 from core.devices.interface import Device
-from core.last_stage_entry import find_last_stage_entry, wants_last_stage
 from core.messages import (
     NO_CONTROLS,
     Array,

@@ -23,10 +23,10 @@ from serving.configuration.tokens import Tokens, list_token_files, open_tokens
 from serving.configuration.watched_files import LOOK_INTERVAL_S, FileWatch
 from serving.devices import open_devices
 from serving.energy import open_sampler
+from serving.engine.caches.perceptual_cache import PerceptualRoutes
+from serving.engine.caches.remote_cache import open_remote_cache
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
-from serving.engine.perceptual_cache import PerceptualRoutes
-from serving.engine.remote_cache import open_remote_cache
 from serving.engine_metrics import add_readers
 from serving.grpc.endpoint import GrpcEndpoint
 from serving.http.endpoint import HttpEndpoint

@@ -4,9 +4,9 @@ from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.switched_off import NoMetrics
+from serving.engine.caches.perceptual_lookup import count_perceptual
+from serving.engine.caches.remote_cache import count_remote_cache
 from serving.engine.engine import Engine
-from serving.engine.perceptual_lookup import count_perceptual
-from serving.engine.remote_cache import count_remote_cache
 from serving.settings import Settings
 
 

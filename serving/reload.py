@@ -22,8 +22,8 @@ from routes.loading import load_route
 from routes.rollouts import RolloutPlan
 from routes.scanning import scan_routes
 from serving.devices import RouteDevices
+from serving.engine.caches.perceptual_cache import PerceptualRoutes
 from serving.engine.catalog import Catalog, ServedRoute
-from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.rollout_files import RolloutFiles
 from serving.warmup import warm_up
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cascades.selection import Member, select
-from core.scores import fit_temperature
+from core.classifiers.scores import fit_temperature
 from training.choosing.replay import Plan, accuracy
 from training.data.sets import DataSet, load_data
 from training.export.classifiers import run_onnx

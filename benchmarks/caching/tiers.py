@@ -11,7 +11,7 @@ from core.messages import Outcome, Request
 from harness.load.traffic import Labels, Pictures
 from harness.stage_time import run_stages
 from routes.loading import LoadedRoute
-from serving.engine.perceptual_cache import PerceptualCounts, PerceptualRoute
+from serving.engine.caches.perceptual_cache import PerceptualCounts, PerceptualRoute
 from serving.settings import PerceptualRouteSettings
 
 INPUT = "image"

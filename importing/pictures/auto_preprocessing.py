@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from core.scores import fit_temperature, log_softmax
+from core.classifiers.scores import fit_temperature, log_softmax
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array
 from importing.pictures.picture_nodes import Canvas, PictureInput

@@ -5,8 +5,8 @@ from copy import copy
 from typing import NamedTuple
 
 from core.budgets import find_budget_fitting
+from core.classifiers.last_stage_entry import find_last_stage_entry
 from core.errors import UnknownRoute
-from core.last_stage_entry import find_last_stage_entry
 from core.manifest import Manifest
 from core.messages import Pipeline
 from core.parameters import find_defaults
@@ -16,8 +16,8 @@ from monitoring.metrics.rollout_counts import RoleCounts, RolloutState
 from routes.rollouts import Role, RolloutPlan
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
+from serving.engine.caches.perceptual_cache import PerceptualRoute
 from serving.engine.failed_rows import make_failed_outcomes
-from serving.engine.perceptual_cache import PerceptualRoute
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane, Lanes
 

@@ -23,13 +23,13 @@ from serving.engine.admission import (
     check_room,
 )
 from serving.engine.budgets import fit_request
-from serving.engine.cached_rows import CachedRows
+from serving.engine.caches.cached_rows import CachedRows
+from serving.engine.caches.perceptual_cache import Probe
+from serving.engine.caches.perceptual_lookup import NO_PROBES, look_up_perceptual
+from serving.engine.caches.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.calls import Call, count_rows, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.engine.entry_points import choose_entry_point
-from serving.engine.perceptual_cache import Probe
-from serving.engine.perceptual_lookup import NO_PROBES, look_up_perceptual
-from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.router import choose_route
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from core.last_stage_entry import wants_last_stage
+from core.classifiers.last_stage_entry import wants_last_stage
 from core.messages import Array
 from serving.engine.calls import Call
 from serving.scheduling.fair_shares import Claim

@@ -8,7 +8,7 @@ from core.errors import SparingError
 from core.messages import Key, Reply, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.engine.admission import Admitted
-from serving.engine.cached_rows import CachedRows
+from serving.engine.caches.cached_rows import CachedRows
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.http.body import ClientGone

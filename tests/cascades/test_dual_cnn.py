@@ -11,11 +11,11 @@ import pytest
 
 from cascades.combining import RULES, first_answer
 from cascades.dual_cnn import CascadeStage, build
-from core.classifier import Classifier
+from core.classifiers.classifier import Classifier
+from core.classifiers.scores import SCORES, Floats, log_softmax
 from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Next, Outcome, Step
-from core.scores import SCORES, Floats, log_softmax
 from harness.tiny_routes import describe_file, make_pictures, make_poison, write_route
 
 DEVICE = OnnxDevice()

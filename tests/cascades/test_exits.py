@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 
 from cascades.exits import ExitStage, build
-from core.classifier import Classifier, FinalStage
+from core.classifiers.classifier import Classifier, FinalStage
+from core.classifiers.scores import SCORES, Floats, softmax
 from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Outcome, Stage, Step
-from core.scores import SCORES, Floats, softmax
 from harness.tiny_routes import make_pictures, make_poison
 from routes.offline import run_offline
 from tests.fakes.tiny_kinds import CLASSES, make_segment, write_exits

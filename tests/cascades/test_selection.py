@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from cascades.selection import Candidate, Choice, Member, select
-from core.scores import SCORES, Floats
+from core.classifiers.scores import SCORES, Floats
 
 ROWS = 2000
 Ints = npt.NDArray[np.int64]

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 
 from converters import cbnet, encoder_only
+from core.classifiers.scores import SCORES, softmax
 from core.devices.interface import Device
 from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Pipeline, Step
-from core.scores import SCORES, softmax
 from harness.tiny_routes import make_net, make_pictures, make_poison, write_route
 from tests.fakes.tiny_kinds import make_converter, write_cbnet, write_encoder_only
 

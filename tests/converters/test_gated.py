@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 
 from converters.gated import Gated, build
+from core.classifiers.scores import SCORES, Floats, softmax
 from core.devices.onnx import OnnxDevice
 from core.errors import ModelDirectoryError
 from core.messages import Batch, Request, Step
-from core.scores import SCORES, Floats, softmax
 from harness.tiny_routes import make_net, make_pictures, make_poison
 from monitoring.metrics.switched_off import NoMetrics
 from routes.loading import load_route

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
-from core.classifier import Bools, find_below_requested
+from core.classifiers.classifier import Bools, find_below_requested
 from core.columns import Onward, Steps
 from core.devices.interface import Device
 from core.manifest import read_manifest

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
+from core.classifiers.scores import softmax
 from core.devices.onnx import OnnxDevice
-from core.scores import softmax
 from importing.onnx_files.faults import ImportFault
 from importing.options import ImportOptions, Stage, read_stage
 from importing.route import Imported, import_route

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from core.messages import Answer, Batch, Next, Outcome, Request, Step
 from monitoring.metrics.switched_off import NoMetrics
+from serving.engine.caches.perceptual_cache import PerceptualCounts, PerceptualRoute
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from serving.engine.perceptual_cache import PerceptualCounts, PerceptualRoute
 from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import ToyPipeline
 from tests.serving.small_engine import make_manifest

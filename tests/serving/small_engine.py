@@ -12,7 +12,7 @@ from core.manifest import Manifest
 from core.messages import Answer, Batch, Key, Outcome, Reply, Request, Step
 from monitoring.metrics.collector import Metrics
 from serving.engine.admission import Admission, Admitted
-from serving.engine.cached_rows import CachedRows
+from serving.engine.caches.cached_rows import CachedRows
 from serving.engine.calls import Call
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.scheduling.progress import HEALTHY, Health

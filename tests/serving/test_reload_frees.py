@@ -19,9 +19,9 @@ from harness.waiting import until
 from monitoring.metrics.collector import Metrics
 from monitoring.metrics.switched_off import NoMetrics
 from serving.devices import RouteDevices
+from serving.engine.caches.perceptual_cache import PerceptualRoutes
 from serving.engine.catalog import Catalog
 from serving.engine.engine import Engine
-from serving.engine.perceptual_cache import PerceptualRoutes
 from serving.reload import Reloader
 from serving.scheduling.fair_shares import Share, Shares
 from serving.settings import PerceptualRouteSettings

@@ -20,13 +20,13 @@ import numpy.typing as npt
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.classifier import ClassifierHead, make_outcomes
-from core.classifier_route import ClassifierRoute, Options, Tensors, read_classifier
+from core.classifiers.classifier import ClassifierHead, make_outcomes
+from core.classifiers.route import ClassifierRoute, Options, Tensors, read_classifier
+from core.classifiers.scores import SCORES
 from core.columns import NO_NOTES, Steps
 from core.devices.interface import Device
 from core.explaining import EXPLAIN, RowPath
 from core.messages import Array, Batch
-from core.scores import SCORES
 from tokens.acm.drawing import draw_learners
 from tokens.acm.macs import ModuleCost, NetCost
 

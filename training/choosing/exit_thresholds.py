@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cascades.thresholds import Trace, make_grid, sum_over_grid
-from core.scores import SCORES, fit_temperature, log_softmax
+from core.classifiers.scores import SCORES, fit_temperature, log_softmax
 from training.choosing.replay import Labels, Logits, Plan
 from training.nets.lenet import entropy_threshold
 

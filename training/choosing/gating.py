@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascades.thresholds import ALWAYS, Trace, make_grid, select_thresholds, simulate, sum_over_grid
-from core.scores import SCORES, Floats, softmax
+from core.classifiers.scores import SCORES, Floats, softmax
 
 SCORE = "max_probability"
 FAR_QUANTILE = 0.99  # of the distances of held-out conversions that are right

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cascades.combining import RULES, first_answer
 from cascades.complementarity import oracle_accuracy
-from core.scores import SCORES, log_softmax, max_probability, softmax
+from core.classifiers.scores import SCORES, log_softmax, max_probability, softmax
 
 Labels = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
+from core.classifiers.scores import fit_temperature
 from core.devices.onnx import OnnxDevice
-from core.scores import fit_temperature
 from tokens.acm.network import AcmVit, count_dense
 from training.choosing.replay import accuracy
 from training.data.sets import DataSet

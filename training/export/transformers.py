@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from core.scores import fit_temperature
+from core.classifiers.scores import fit_temperature
 from tokens.vision_transformer import Block, VisionTransformer
 from training.choosing.replay import accuracy
 from training.data.sets import DataSet

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from core.scores import entropy, softmax
+from core.classifiers.scores import entropy, softmax
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

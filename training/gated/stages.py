@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from core.scores import fit_temperature
+from core.classifiers.scores import fit_temperature
 from training.choosing.replay import accuracy
 from training.export.converters import check_stage, export_classifier, export_converter, run_stage
 from training.export.cost import count_macs, measure_us_per_picture

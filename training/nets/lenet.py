@@ -37,7 +37,7 @@ def truncated(branchy: ExitNet) -> ExitNet:
 
 
 def entropy_threshold(nats: float, classes: int = 10) -> float:
-    """The papers' T as a threshold of `core.scores.entropy`."""
+    """The papers' T as a threshold of `core.classifiers.scores.entropy`."""
     return 1.0 - nats / math.log(classes)
 
 

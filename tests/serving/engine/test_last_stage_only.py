@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cascades.dual_cnn import build
-from core.classifier import find_below_requested
+from core.classifiers.classifier import find_below_requested
 from core.devices.onnx import OnnxDevice
 from core.messages import Batch, Outcome, Pipeline, Request
 from harness.tiny_routes import make_pictures, write_route

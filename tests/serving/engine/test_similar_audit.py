@@ -11,8 +11,8 @@ import pytest
 from cache.perceptual import Sketch, sketch_pictures
 from core.errors import DeadlineExceeded
 from harness.waiting import until
+from serving.engine.caches.perceptual_lookup import count_perceptual
 from serving.engine.engine import Engine
-from serving.engine.perceptual_lookup import count_perceptual
 from tests.fakes.toys import with_engine
 from tests.serving.alike import (
     ALWAYS,

@@ -6,7 +6,7 @@ import numpy as np
 
 from cache.caller_audits import MAX_CALLERS
 from core.messages import Outcome, Request
-from serving.engine.perceptual_cache import PerceptualRoute
+from serving.engine.caches.perceptual_cache import PerceptualRoute
 from tests.serving.alike import CornerStage, alter, make_picture, serve_alike
 
 A = make_picture(1)

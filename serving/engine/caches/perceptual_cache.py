@@ -3,7 +3,7 @@
 It joins the cache, the audit and the counts of one version of a route. Only confident answers are
 given again. An answer from here is never stored, neither here, so that similarity cannot drift from
 picture to picture, nor in the exact cache. When it is asked is decided in
-`serving.engine.perceptual_lookup`.
+`serving.engine.caches.perceptual_lookup`.
 """
 
 import logging

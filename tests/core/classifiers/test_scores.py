@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from core.scores import SCORES, Floats, fit_temperature, log_softmax, softmax
+from core.classifiers.scores import SCORES, Floats, fit_temperature, log_softmax, softmax
 
 logits_NK = hnp.arrays(
     np.float32,

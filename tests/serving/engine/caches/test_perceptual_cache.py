@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from core.errors import ModelDirectoryError
+from serving.engine.caches.perceptual_cache import MAX_SKETCHED_VALUES, PerceptualRoutes
+from serving.engine.caches.perceptual_lookup import count_perceptual
 from serving.engine.engine import Engine
-from serving.engine.perceptual_cache import MAX_SKETCHED_VALUES, PerceptualRoutes
-from serving.engine.perceptual_lookup import count_perceptual
 from serving.settings import PerceptualRouteSettings
 from tests.fakes.toys import with_engine
 from tests.serving.alike import (

@@ -10,7 +10,7 @@ from cache.local_cache import LocalCache
 from core.errors import DeadlineExceeded, Overloaded
 from harness.services.redis_server import RedisServer
 from harness.waiting import until
-from serving.engine.remote_lookup import MAX_KEYS
+from serving.engine.caches.remote_lookup import MAX_KEYS
 from tests.fakes.clock import Clock
 from tests.fakes.toys import (
     ToyStage,

@@ -14,7 +14,7 @@ from serving.configuration.watched_files import (
     WatchedFile,
     read_secret,
 )
-from serving.engine.remote_lookup import RemoteAnswers, RemoteLookup
+from serving.engine.caches.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.settings import CacheSettings, RemoteSettings
 
 _SECTION = "cache.remote"

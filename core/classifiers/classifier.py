@@ -1,8 +1,8 @@
 """Turns a net's logits into answers, in the same way for all pipelines that classify.
 
-A stage's `ClassifierHead` calibrates the logits, scores them (`core.scores`) and makes the answers.
-A row whose logits are not finite fails alone. Each kind of pipeline decides whether and where a row
-continues. `core.classifier_route` opens the files.
+A stage's `ClassifierHead` calibrates the logits, scores them (`core.classifiers.scores`) and makes
+the answers. A row whose logits are not finite fails alone. Each kind of pipeline decides whether
+and where a row continues. `core.classifiers.route` opens the files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from core.classifiers.last_stage_entry import LAST_STAGE_ONLY
+from core.classifiers.scores import Floats, Score, softmax
 from core.columns import Onward, Steps
-from core.last_stage_entry import LAST_STAGE_ONLY
 from core.messages import Batch, Next, Outcomes, Stage
-from core.scores import Floats, Score, softmax
 
 Logits = npt.NDArray[np.float32]  # [N, K]
 Bools = npt.NDArray[np.bool_]

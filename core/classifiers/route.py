@@ -13,13 +13,13 @@ import numpy as np
 import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.classifier import ClassifierHead, FinalStage
+from core.classifiers.classifier import ClassifierHead, FinalStage
+from core.classifiers.scores import Score
 from core.datatypes import DATATYPES, OF_ONNX
 from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
 from core.messages import Array
-from core.scores import Score
 
 Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape with -1 for any size
 Tensors = Mapping[str, Tensor]

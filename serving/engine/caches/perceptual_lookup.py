@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from core.columns import stack_outcomes
 from core.messages import Key, RowAnswers
+from serving.engine.caches.perceptual_cache import PerceptualRoute, Probe
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
-from serving.engine.perceptual_cache import PerceptualRoute, Probe
 
 NO_PROBES: Mapping[int, Probe] = {}
 

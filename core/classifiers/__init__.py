@@ -1,0 +1,1 @@
+"""What classifiers share: scores of confidence, answers made of logits, checks of their routes."""
