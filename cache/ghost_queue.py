@@ -25,25 +25,25 @@ class GhostQueue:
 
     def add(self, key: Key) -> None:
         """Record that the key is evicted now."""
-        hashed = hash(key)
+        hashed, table = hash(key), self._table
         tag = hashed >> _TAG_BITS & _TAG
         slot, other = hashed % self._slots, tag % self._slots
-        self._evictions += 1
-        if self._age(other) > self._age(slot):
+        evictions = self._evictions = self._evictions + 1
+        age = (evictions - (table[slot] >> _TAG_BITS)) & _TAG
+        if (evictions - (table[other] >> _TAG_BITS)) & _TAG > age:
             slot = other
-        self._table[slot] = (self._evictions & _TAG) << _TAG_BITS | tag
+        table[slot] = (evictions & _TAG) << _TAG_BITS | tag
 
     def contains(self, key: Key, window: int) -> bool:
         """Whether the key is among the last `window` evictions; `window` is at most `slots`."""
         if not self._evictions:
             return False
-        hashed = hash(key)
+        hashed, table = hash(key), self._table
         tag = hashed >> _TAG_BITS & _TAG
         for slot in (hashed % self._slots, tag % self._slots):
-            ghost = self._table[slot]
-            if ghost and ghost & _TAG == tag and self._age(slot) < window:
-                return True
+            ghost = table[slot]
+            if ghost & _TAG == tag and ghost:
+                age = (self._evictions - (ghost >> _TAG_BITS)) & _TAG
+                if age < window:
+                    return True
         return False
-
-    def _age(self, slot: int) -> int:
-        return (self._evictions - (self._table[slot] >> _TAG_BITS)) & _TAG

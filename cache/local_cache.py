@@ -113,8 +113,17 @@ class LocalCache:
         if not outcomes.packed:  # blocks of one batch share their columns
             outcomes.packed = pack(outcomes)
         packed = outcomes.packed
+        queues, entries, capacity_bytes = self._queues, self._queues.entries, self._capacity_bytes
         for key, place in zip(keys, at, strict=True):
-            self._put(key, packed[place], expires_at, now)
+            kept = packed[place]
+            size_bytes = ENTRY_BYTES + count_kept_bytes(kept)
+            if key in entries or size_bytes > capacity_bytes:
+                self._replace(key, kept, size_bytes, expires_at, now)
+                continue
+            while queues.size_bytes + size_bytes > capacity_bytes:
+                self._count_evicted(queues.evict(now), now)
+            queues.add(key, kept, size_bytes, expires_at)
+            self._stores += 1
 
     def put(self, key: Key, outcome: Outcome, ttl_s: float | None = None) -> None:
         """Store one answer."""
@@ -129,12 +138,14 @@ class LocalCache:
             entry.hits += 1
         return True
 
-    def _put(self, key: Key, kept: Kept, expires_at: float, now: float) -> None:
+    def _replace(
+        self, key: Key, kept: Kept, size_bytes: int, expires_at: float, now: float
+    ) -> None:
+        """Store an answer in the entry that its key has, or reject one that is too large."""
         queues = self._queues
         entry = self._find(key)
         if entry is not None:
             queues.expire(entry)
-        size_bytes = ENTRY_BYTES + count_kept_bytes(kept)
         if size_bytes > self._capacity_bytes:
             self._rejected += 1
             return
@@ -172,10 +183,12 @@ class LocalCache:
             kept_bytes = ENTRY_BYTES if key in queues.entries else 0
             if queues.size_bytes - kept_bytes + size_bytes <= self._capacity_bytes:
                 return
-            gone = queues.evict(now)
-            if gone.kept is None:
-                continue
-            if now < gone.expires_at:
-                self._evictions += 1
-            else:
-                self._expirations += 1
+            self._count_evicted(queues.evict(now), now)
+
+    def _count_evicted(self, gone: Entry, now: float) -> None:
+        if gone.kept is None:
+            return
+        if now < gone.expires_at:
+            self._evictions += 1
+        else:
+            self._expirations += 1

@@ -16,6 +16,7 @@ from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.manifest import TensorSpec
 from core.messages import Control, Key, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
+from serving.engine.cache_worth import SAMPLE_BYTES
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
@@ -46,9 +47,16 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """Counts and fingerprints rows. Without a `secret`, the process makes its own."""
+    """Counts and fingerprints rows. Without a `secret`, the process makes its own.
 
-    def __init__(self, max_rows: int, secret: bytes | None = None) -> None:
+    `weighs_hits`: rows are not cached either where too few come again. Not with a second cache,
+    which may hold what the local one does not.
+    """
+
+    def __init__(
+        self, max_rows: int, secret: bytes | None = None, *, weighs_hits: bool = False
+    ) -> None:
+        self._weighs_hits = weighs_hits
         self.skipped_rows = 0  # not cached, since they cost less
         self._max_rows = max_rows
         self._fingerprinter = Fingerprinter(secret or secrets.token_bytes(32))
@@ -76,10 +84,14 @@ class Admission:
         """
         if request.no_cache or not served.is_cached:
             return [None] * rows
-        if served.is_cheap():
-            self.skipped_rows += rows if served.is_cached else 0
+        if self.skips_cache(served, _read_first_row(request.inputs)):
+            self.skipped_rows += rows
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
+
+    def skips_cache(self, served: ServedRoute, first_row: bytes) -> bool:
+        """Return whether a request is not cached; `first_row`: the beginning of its first row."""
+        return served.skips_cache(first_row, weighs_hits=self._weighs_hits)
 
     def row_hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
         """Return the hash of all that goes into the key of the request's row but its bytes."""
@@ -99,6 +111,14 @@ class Admission:
             if len(controls) <= _MAX_CONTROLS_BYTES:
                 self._prefixes[name] = prefix
         return prefix
+
+
+def _read_first_row(inputs: Mapping[str, np.ndarray]) -> bytes:
+    """Return the first bytes of the first row; of texts, those of the first text."""
+    row = next(iter(inputs.values()))[:1]
+    if row.dtype.hasobject:
+        return str(row.flat[0]).encode() if row.size else b""
+    return row.reshape(-1)[:SAMPLE_BYTES].tobytes()[:SAMPLE_BYTES]
 
 
 def _check_wait(

@@ -16,6 +16,7 @@ from monitoring.metrics.rollout_counts import RoleCounts, RolloutState
 from routes.rollouts import Role, RolloutPlan
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
+from serving.engine.cache_worth import CacheWorth, is_in_sample
 from serving.engine.caches.perceptual_cache import PerceptualRoute
 from serving.engine.failed_rows import make_failed_outcomes
 from serving.scheduling.batch_times import UnitCost
@@ -48,6 +49,7 @@ class ServedRoute:
         "row_json_bytes",
         "similar",
         "state_needs",
+        "worth",
     )
 
     def __init__(
@@ -66,6 +68,7 @@ class ServedRoute:
         self.metrics = metrics
         self.is_cached = is_cached and manifest.cache.enabled
         self.cache_row_s = 0.0  # seconds of the local cache for a row; measured at warm-up
+        self.worth = CacheWorth()
         self.failed = make_failed_outcomes(manifest.outputs)
         self.defaults = find_defaults(manifest.parameters)
         self.finite_inputs = [spec.name for spec in manifest.inputs if spec.finite]
@@ -99,10 +102,19 @@ class ServedRoute:
     def version(self) -> str:
         return self.manifest.version
 
-    def is_cheap(self) -> bool:
-        """Return whether a row is measured to cost less on the device than its caching does."""
+    def skips_cache(self, first_row: bytes, *, weighs_hits: bool) -> bool:
+        """Return whether a request is not cached, since its rows cost less on the device than their
+        caching does. With `weighs_hits` also if the cache costs more than it saves; `first_row`
+        then says whether the request is in the sample that is cached all the same.
+        """
         row_s = self.entry.row_cost.unit_s()
-        return row_s is not None and row_s < self.cache_row_s
+        if row_s is None:
+            return False
+        if row_s < self.cache_row_s:
+            return True
+        if not weighs_hits or self.similar is not None:
+            return False
+        return not (self.worth.pays(row_s, self.cache_row_s) or is_in_sample(first_row))
 
 
 class _Rollout(NamedTuple):

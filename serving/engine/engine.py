@@ -64,7 +64,9 @@ class Engine:
         self.memory = memory
         self.draining = False
         self._settings = settings
-        self._admission = Admission(settings.max_rows_per_request, secret)
+        self._admission = Admission(
+            settings.max_rows_per_request, secret, weighs_hits=remote_cache is None
+        )
         self.cached_rows = CachedRows(memory, self._admission, clock)
         self._flights: dict[Key, tuple[Call, int]] = {}  # rows under way, by key
         self._calls = 0
@@ -263,6 +265,8 @@ class Engine:
                 count_rows(served, part)
                 parts.append(part)
             missing = find_missing(len(keys), parts)
+        if count_misses or parts:
+            served.worth.observe(len(keys), len(keys) - len(missing))
         # otherwise it is looked up again
         if trace.is_recording and (count_misses or parts):
             trace_cache_lookup(trace, len(keys), len(keys) - len(missing))
@@ -335,6 +339,7 @@ class Engine:
                 block.add_join(call, rows.twins)
             (self.lookup or scheduler).enqueue(block, block.lane, now)
         if rows.joined:
+            call.served.worth.observe(0, sum([len(mine) for _, mine in rows.joined]))
             self._join(call, claim, rows.joined, due)
 
     def _join(

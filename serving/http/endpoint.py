@@ -207,7 +207,12 @@ class HttpEndpoint:
             known = self._headers.find(body, length, served.manifest, target)
             if known is None:
                 parsed = self._headers.read(body, length, served.manifest, target, caller)
-            elif known.row and served.is_cached and not (trace.is_recording or served.is_cheap()):
+            elif (
+                known.row
+                and served.is_cached
+                and not trace.is_recording
+                and not self._engine.cached_rows.skips(served, known.row.read_start(body))
+            ):
                 return self._begin_row(known, known.row, served, body, caller)
             else:
                 parsed = read_again(known, body, caller)

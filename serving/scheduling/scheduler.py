@@ -89,7 +89,8 @@ class Scheduler:
 
     def enqueue(self, block: Block, lane: Lane, now: float) -> None:
         """Put a block into a lane; an idle device takes it at the end of this loop iteration."""
-        self._ends.give_up_unneeded(block)
+        if block.call is None:
+            self._ends.give_up_unneeded(block)
         if block.done:
             return
         for part in block.divide_by_joins() if block.joins else (block,):
@@ -173,7 +174,8 @@ class Scheduler:
         if not fit:
             return
         for block in fit:
-            self._ends.give_up_unneeded(block)
+            if block.call is None:
+                self._ends.give_up_unneeded(block)
             block.running = True
         self._billing.charge(lane.charges, batch_s)
         self._busy_until = now + batch_s

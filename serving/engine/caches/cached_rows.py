@@ -33,6 +33,10 @@ class CachedRows:
         """Return how many rows were not cached because they cost less."""
         return self._admission.skipped_rows
 
+    def skips(self, served: ServedRoute, first_row: bytes) -> bool:
+        """Return whether a request whose first row begins with these bytes is not cached."""
+        return self._admission.skips_cache(served, first_row)
+
     def hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
         """Return the hash of all that goes into a row's key but its bytes; `request` is an example
         with one row.
@@ -48,6 +52,7 @@ class CachedRows:
         started = self._clock()
         packed = self._memory.find_packed(key)
         if packed is not None:
+            served.worth.observe(1, 1)
             exit = packed.layout.names[int.from_bytes(packed.content[-8:], "little")]
             latency_s = self._clock() - started
             served.metrics.count_rows(exit, "cache", latency_s, 1, served.full_macs)

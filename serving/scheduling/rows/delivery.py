@@ -20,7 +20,8 @@ def deliver(
     block: Block, outcomes: Outcomes, at: Sequence[int], stopped_by: StoppedBy, now: float
 ) -> None:
     """Deliver the final answers of all rows to all calls."""
-    for waiting in list(block.waiters()):
+    waiters = list(block.waiters()) if block.joins or block.call is None else (block.call,)
+    for waiting in waiters:
         for part in _answer(block, waiting, outcomes, at, stopped_by, now):
             waiting.deliver(part)
 

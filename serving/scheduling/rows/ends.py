@@ -84,6 +84,8 @@ class BlockEnds:
 
     def release_late(self, block: Block, done_at: float) -> bool:
         """Release the calls that cannot wait until `done_at`; return True if none is left."""
+        if not block.joins and (block.call is None or block.call.deadline is None):
+            return block.done
         late = [
             one
             for one in block.waiters()
