@@ -8,7 +8,7 @@
 #   make check   formatting, lint, types and the rules of imports
 #   make wheel   build the wheel, install it into a fresh environment, and serve with it
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
-#   make bench-long  run fuzzing, mixed load, fairness and Redis faults, about two hours: docs/reliability.md
+#   make bench-long  run fuzzing, mixed load, fairness, faults and restarts, about three hours: docs/reliability.md
 #   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
 #   make image   build the container image with podman; ARGS="--target gpu" for another target
 #   make image-test  run the image as a cluster would, under load: k8s/README.md

@@ -1,9 +1,8 @@
 """Everything that takes long, one after the other: `make bench-long`.
 
-The fuzzer, the soak, the fairness between callers, a Redis that fails, 20 restarts of a container
-under load, and where `$SPARING_CASES`
-names a folder, every case in it: a Python script that ends with 0 where the server does what is
-right.
+The fuzzer, the soak, the fairness between callers, a Redis that fails, 500 restarts of a process
+and 20 of a container under load, and where `$SPARING_CASES` names a folder, every case in it: a
+Python script that ends with 0 where the server does what is right.
 """
 
 import argparse
@@ -81,7 +80,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the fuzzer")
     parser.add_argument("--resume", action="store_true", help="resume an earlier fuzzer run")
     parser.add_argument(
-        "--only", default="fuzz,soak,fairness,redis,image,cases", help="comma-separated names"
+        "--only",
+        default="fuzz,soak,fairness,redis,restarts,image,cases",
+        help="comma-separated names",
     )
     options = parser.parse_args()
     fuzz = ["--conversations", str(options.conversations), "--seed", str(options.seed), "--write"]
@@ -91,6 +92,7 @@ def main() -> None:
         "soak": ("reliability.soak", "--minutes", str(options.minutes), "--write"),
         "fairness": ("reliability.fairness",),
         "redis": ("reliability.redis_faults", "--write"),
+        "restarts": ("reliability.restarts",),
         "image": ("k8s.image.trial", "--restarts", "20"),
     }
     names = options.only.split(",")

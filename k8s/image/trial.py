@@ -12,10 +12,11 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Protocol
 
 from harness.load.rpc import encode_grpc
 from harness.pictures import load_pictures
@@ -84,6 +85,16 @@ class Container:
             podman("rm", "--force", "--time=5", self.name, check=False)
 
 
+class Restartable(Protocol):
+    """A server that can be stopped and started again on the same ports."""
+
+    http_port: int
+    grpc_port: int
+
+    def start(self) -> None: ...
+    def stop(self) -> tuple[float, int]: ...
+
+
 @contextmanager
 def start_two(image: str) -> Iterator[list[Container]]:
     """Start two containers on free ports; they are removed at the end."""
@@ -126,8 +137,10 @@ def check_confinement(container: Container) -> list[str]:
     return faults
 
 
-def restart_under_load(containers: list[Container], restarts: int) -> tuple[Callers, list[str]]:
-    """Stop and start the containers in turn under load; return the callers and the faults."""
+def restart_under_load(
+    containers: Sequence[Restartable], restarts: int
+) -> tuple[Callers, list[str]]:
+    """Stop and start the servers in turn under load; return the callers and the faults."""
     [picture] = load_pictures()[0][:1]
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, *picture.shape]}
     body = {"inputs": [{**tensor, "data": picture.ravel().tolist()}]}
