@@ -60,7 +60,9 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
 
 
 def _find_steady(directory: Path, manifest: Manifest, device: Device) -> frozenset[str]:
-    if any(size < 0 for spec in manifest.inputs for size in spec.shape[1:]):
+    if any(
+        spec.datatype == "BYTES" or min(spec.shape[1:], default=0) < 0 for spec in manifest.inputs
+    ):
         return frozenset()
     steady = [one for one in manifest.stages if device.has_steady_time(directory / one.file)]
     return frozenset(one.name for one in steady)

@@ -16,7 +16,6 @@ from core.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded
 from core.manifest import TensorSpec
 from core.messages import Control, Key, Request
 from monitoring.tracing.traces import NO_TRACE, Trace
-from serving.engine.cache_worth import SAMPLE_BYTES
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
@@ -84,14 +83,15 @@ class Admission:
         """
         if request.no_cache or not served.is_cached:
             return [None] * rows
-        if self.skips_cache(served, _read_first_row(request.inputs)):
+        if self.skips_cache(served):
             self.skipped_rows += rows
+            served.worth.skip(rows)
             return [None] * rows
         return self._fingerprinter.row_keys(self._request_prefix(served, request), request.inputs)
 
-    def skips_cache(self, served: ServedRoute, first_row: bytes) -> bool:
-        """Return whether a request is not cached; `first_row`: the beginning of its first row."""
-        return served.skips_cache(first_row, weighs_hits=self._weighs_hits)
+    def skips_cache(self, served: ServedRoute) -> bool:
+        """Return whether requests of this route are not cached now."""
+        return served.skips_cache(weighs_hits=self._weighs_hits)
 
     def row_hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
         """Return the hash of all that goes into the key of the request's row but its bytes."""
@@ -111,14 +111,6 @@ class Admission:
             if len(controls) <= _MAX_CONTROLS_BYTES:
                 self._prefixes[name] = prefix
         return prefix
-
-
-def _read_first_row(inputs: Mapping[str, np.ndarray]) -> bytes:
-    """Return the first bytes of the first row; of texts, those of the first text."""
-    row = next(iter(inputs.values()))[:1]
-    if row.dtype.hasobject:
-        return str(row.flat[0]).encode() if row.size else b""
-    return row.reshape(-1)[:SAMPLE_BYTES].tobytes()[:SAMPLE_BYTES]
 
 
 def _check_wait(
@@ -157,7 +149,7 @@ def check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
         values = inputs[spec.name]
         low = -math.inf if spec.min is None else spec.min
         high = math.inf if spec.max is None else spec.max
-        outside = (values < low) | (values > high)
+        outside = ~((values >= low) & (values <= high))  # NaN too
         if outside.any():
             given = values[outside].flat[0]
             raise InvalidInput(

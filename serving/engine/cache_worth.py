@@ -1,47 +1,50 @@
 """Decides whether the local cache pays for a route: it must save more than it costs.
 
 A cached row costs its fingerprint, a lookup and storing its answer. It saves a row's device time,
-as often as rows come again. Where that is less, only one request in `SAMPLED` is cached from then
-on, so that the server sees when rows begin to come again. The choice depends on the row's bytes:
-the same row is always in the sample, or never.
+as often as rows come again. Where that is less, nothing is cached for a while; then some thousand
+rows are cached again, to see whether rows come again by now.
 """
 
-from zlib import crc32
+import time
+from collections.abc import Callable
 
-SAMPLED = 8
-SAMPLE_BYTES = 1024  # of a request's first row
-_EVIDENCE_ROWS = 4096  # looked up; before that, everything is cached
+TRIAL_ROWS = 4096  # looked up before a decision
+PAUSE_ROWS = 7 * TRIAL_ROWS  # not cached, at most
+PAUSE_S = 60.0  # at most
 _MARGIN = 2.0  # to stop, the cache must cost so many times what it saves
 
 
 class CacheWorth:
     """Rows of one route that were looked up, the recent ones with more weight."""
 
-    __slots__ = ("_hits", "_is_sampling", "_rows")
+    __slots__ = ("_clock", "_hits", "_paused_rows", "_paused_until", "_rows")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rows = 0.0
         self._hits = 0.0
-        self._is_sampling = False
+        self._paused_rows = 0
+        self._paused_until = 0.0  # 0: it is not paused
 
     def observe(self, rows: int, hits: int) -> None:
-        """Count rows that were looked up, and those of them that were found or under way."""
+        """Count rows that were looked up, and rows that need not be computed."""
         self._rows += rows
         self._hits += hits
-        if self._rows >= 2 * _EVIDENCE_ROWS:
+        if self._rows >= 2 * TRIAL_ROWS:
             self._rows /= 2
             self._hits /= 2
 
+    def skip(self, rows: int) -> None:
+        """Count rows that were not cached."""
+        self._paused_rows += rows
+
     def pays(self, row_s: float, cache_row_s: float) -> bool:
-        """Return whether caching pays for rows with this device time and this cost of caching."""
-        if self._rows < _EVIDENCE_ROWS:
+        """Return whether rows with this device time and this cost of caching are cached now."""
+        if self._paused_until:
+            if self._paused_rows < PAUSE_ROWS and self._clock() < self._paused_until:
+                return False
+            self._rows = self._hits = self._paused_until = 0.0
+        if self._rows < TRIAL_ROWS or row_s * self._hits * _MARGIN >= cache_row_s * self._rows:
             return True
-        saved_s = row_s * self._hits / self._rows
-        margin = 1.0 if self._is_sampling else _MARGIN
-        self._is_sampling = saved_s * margin < cache_row_s
-        return not self._is_sampling
-
-
-def is_in_sample(first_row: bytes) -> bool:
-    """Return whether a request whose first row begins with these bytes is cached in any case."""
-    return crc32(first_row[:SAMPLE_BYTES]) % SAMPLED == 0
+        self._paused_rows, self._paused_until = 0, self._clock() + PAUSE_S
+        return False

@@ -16,7 +16,7 @@ from monitoring.metrics.rollout_counts import RoleCounts, RolloutState
 from routes.rollouts import Role, RolloutPlan
 from routes.table import count_full_macs
 from serving.engine.body_limits import measure_row
-from serving.engine.cache_worth import CacheWorth, is_in_sample
+from serving.engine.cache_worth import CacheWorth
 from serving.engine.caches.perceptual_cache import PerceptualRoute
 from serving.engine.failed_rows import make_failed_outcomes
 from serving.scheduling.batch_times import UnitCost
@@ -102,10 +102,9 @@ class ServedRoute:
     def version(self) -> str:
         return self.manifest.version
 
-    def skips_cache(self, first_row: bytes, *, weighs_hits: bool) -> bool:
+    def skips_cache(self, *, weighs_hits: bool) -> bool:
         """Return whether a request is not cached, since its rows cost less on the device than their
-        caching does. With `weighs_hits` also if the cache costs more than it saves; `first_row`
-        then says whether the request is in the sample that is cached all the same.
+        caching does. With `weighs_hits` also if the cache costs more than it saves.
         """
         row_s = self.entry.row_cost.unit_s()
         if row_s is None:
@@ -114,7 +113,7 @@ class ServedRoute:
             return True
         if not weighs_hits or self.similar is not None:
             return False
-        return not (self.worth.pays(row_s, self.cache_row_s) or is_in_sample(first_row))
+        return not self.worth.pays(row_s, self.cache_row_s)
 
 
 class _Rollout(NamedTuple):

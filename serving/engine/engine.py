@@ -103,7 +103,7 @@ class Engine:
             check_finite(request.inputs, served)
         if served.bounded_inputs:
             check_bounds(request.inputs, served)
-        fitted = self._fit(request, served, rows, now) if served.fits_budgets else request
+        fitted = fit_request(request, served, rows) if served.fits_budgets else request
         if key is not None and fitted is request:
             return Admitted(served, [key], now)
         keys = self._admission.fingerprint(fitted, served, rows)
@@ -282,12 +282,6 @@ class Engine:
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
 
-    def _fit(self, request: Request, served: ServedRoute, rows: int, now: float) -> Request:
-        due = request.deadline or now
-        left_s = due - self._settings.reply_margin_s - now
-        predict_s = partial(self._predict_s, served, due, rows, request.caller)
-        return fit_request(request, served, rows, left_s, predict_s)
-
     def _join_or_start(
         self, call: Call, keys: Sequence[Key | None], missing: Sequence[int]
     ) -> None:
@@ -337,6 +331,7 @@ class Engine:
                 self._flights.update(zip(block.keys, owned, strict=True))
             if rows.twins:  # of rows of the same request
                 block.add_join(call, rows.twins)
+                call.served.worth.observe(0, len(rows.twins))
             (self.lookup or scheduler).enqueue(block, block.lane, now)
         if rows.joined:
             call.served.worth.observe(0, sum([len(mine) for _, mine in rows.joined]))

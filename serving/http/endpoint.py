@@ -211,7 +211,7 @@ class HttpEndpoint:
                 known.row
                 and served.is_cached
                 and not trace.is_recording
-                and not self._engine.cached_rows.skips(served, known.row.read_start(body))
+                and not self._engine.cached_rows.skips(served)
             ):
                 return self._begin_row(known, known.row, served, body, caller)
             else:

@@ -66,7 +66,7 @@ class BatchThread:
     def submit(self, lane: Lane, blocks: list[Block]) -> None:
         if lane.is_steady:
             rows = sum([len(block) for block in blocks])
-            if lane.times.predict_s(rows) < MAX_LOOP_S:
+            if 0.0 < lane.times.predict_s(rows) < MAX_LOOP_S:  # 0: not known
                 self._loop.call_soon(self._done, lane, blocks, *self._run(lane, blocks))
                 return
         self._jobs.put((lane, blocks))

@@ -23,7 +23,9 @@ MAX_CALLERS = 1024  # kept; beyond that, the oldest callers without rows are for
 class Share:
     """A node of the tree of shares: the device (root), a caller, or a caller's route."""
 
-    __slots__ = ("calls", "name", "now_s", "parent", "shares", "spent_s", "turn", "waiting")
+    __slots__ = (
+        "calls", "name", "now_s", "old_from", "parent", "shares", "spent_s", "turn", "waiting",
+    )  # fmt: skip
 
     def __init__(self, name: str = "", parent: "Share | None" = None) -> None:
         self.name = name
@@ -33,7 +35,8 @@ class Share:
         self.now_s = 0.0  # virtual time of the children
         self.waiting = 0  # children with waiting rows; of a route: lanes
         self.calls = 0  # under way
-        self.turn = 0  # of a route: batches that began with its rows
+        self.turn = 0  # of a route: batches with its rows
+        self.old_from = 0.0  # no row of the route has waited for long before that time
 
     def wait(self) -> None:
         """Count one more child with waiting rows."""
@@ -55,6 +58,7 @@ class Share:
 
     def charge(self, seconds: float, start_s: float) -> None:
         """Charge a route for rows that go to the device; `start_s` is the first one's start."""
+        self.turn += 1
         self.now_s = max(self.now_s, start_s) + seconds / max(self.calls, 1)
         share = self
         while (parent := share.parent) is not None:

@@ -43,8 +43,7 @@ def _find_first(queues: Sequence[Queue], now: float) -> Queue:
         queues = _keep_least_served(queues, lambda queue: queue.share)
     first = queues[0] if len(queues) == 1 else min(queues, key=_place)
     share = first.share
-    share.turn += 1
-    if share.turn % TURNS == 0:
+    if share.turn % TURNS == 0 and now >= share.old_from:
         return _prefer_oldest(queues, first, now)
     return first
 
@@ -59,6 +58,7 @@ def _prefer_oldest(queues: Sequence[Queue], first: Queue, now: float) -> Queue:
         if now - oldest.arrived > LONG_WAIT_S:
             queue.lane.put_first(oldest, first.start_s())
             return queue
+        first.share.old_from = oldest.arrived + LONG_WAIT_S
     return first
 
 

@@ -103,7 +103,7 @@ class AcmStage:
     def sorts(self, beta_N: Budgets) -> bool:
         """Whether tokens of rows with these budgets are sorted: where that is the faster way."""
         mean = float(beta_N.mean())
-        fitting = (one for one in self.sorting if mean <= one.beta)
+        fitting = (one for one in self.sorting if mean <= one.beta + 1e-9)  # a sum of floats
         found = next(fitting, None)
         return found is not None and len(beta_N) >= found.rows
 

@@ -33,9 +33,9 @@ class CachedRows:
         """Return how many rows were not cached because they cost less."""
         return self._admission.skipped_rows
 
-    def skips(self, served: ServedRoute, first_row: bytes) -> bool:
-        """Return whether a request whose first row begins with these bytes is not cached."""
-        return self._admission.skips_cache(served, first_row)
+    def skips(self, served: ServedRoute) -> bool:
+        """Return whether requests of this route are not cached now."""
+        return self._admission.skips_cache(served)
 
     def hasher(self, request: Request, served: ServedRoute) -> "hashlib.blake2b":
         """Return the hash of all that goes into a row's key but its bytes; `request` is an example

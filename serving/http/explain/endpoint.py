@@ -186,7 +186,7 @@ class ExplainEndpoint:
         request, admitted, found = traced
         served, (key,) = admitted.served, admitted.keys
         explained = Explained(
-            request,
+            admitted.apply(request),
             served.manifest,
             served.digest,
             served.is_cached and key is not None,

@@ -48,17 +48,32 @@ class BatchReplies:
     ) -> None:
         """Keep a written reply, if the others of its batch can be made from it."""
         who, outcomes = _describe(reply, parsed), reply.parts[0].outcomes
-        if who is None or len(outcomes.confidence) < _MIN_ROWS:
+        if who is None:
             return
         types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
         columns = [(outcomes.outputs.get(name), types.get(name)) for name in parsed.names]
         content = _join_rows(columns)
-        if content is None or content.shape[1] > _MAX_ROW_BYTES:
+        if content is None:
             return
         row_bytes = content.shape[1]
         self._json = body[: len(body) - row_bytes]
         self._content, self._row_bytes = content.tobytes(), row_bytes
         self._who, self.headers = who, list(headers)
+
+
+def begin_batch(reply: Reply, parsed: ParsedRequest) -> BatchReplies:
+    """Return what is known after the first reply: which batch it was, unless its replies cannot be
+    made from the first ones, or it is large.
+    """
+    outcomes = reply.parts[0].outcomes
+    rows = len(outcomes.confidence)
+    if rows < _MIN_ROWS or _describe(reply, parsed) is None:
+        return BatchReplies(None)
+    columns = [outcomes.outputs.get(name) for name in outcomes.outputs]
+    sizes = [one.nbytes for one in columns if isinstance(one, np.ndarray)]
+    if len(sizes) < len(columns) or sum(sizes) > rows * _MAX_ROW_BYTES:
+        return BatchReplies(None)
+    return BatchReplies(outcomes)
 
 
 def _describe(reply: Reply, parsed: ParsedRequest) -> tuple[object, ...] | None:

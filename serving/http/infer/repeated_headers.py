@@ -16,7 +16,7 @@ from core.manifest import Manifest
 from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
 from serving.engine.catalog import AUTO
-from serving.http.infer.batch_replies import BatchReplies
+from serving.http.infer.batch_replies import BatchReplies, begin_batch
 from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import (
     Headers,
@@ -94,7 +94,7 @@ class RepeatedHeaders:
                 return list(batch.headers), known_row
         headers, body = self._write(reply, manifest, parsed)
         if batch.outcomes is not reply.parts[0].outcomes:
-            self._batch = BatchReplies(reply.parts[0].outcomes)
+            self._batch = begin_batch(reply, parsed)
         elif not batch.headers:
             batch.keep(reply, parsed, manifest, headers, body)
         return headers, body

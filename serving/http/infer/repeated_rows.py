@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cache.packing import Layout, Packed
-from serving.engine.cache_worth import SAMPLE_BYTES
 from serving.http.infer.tensor_body import Headers
 
 _MAX_TENANTS = 64  # of one header
@@ -42,10 +41,6 @@ class RepeatedRow:
         self.outputs = outputs  # all sent as bytes
         self._hashers: dict[str, hashlib.blake2b] = {}  # by tenant
         self._replies: dict[tuple[int, str], _KnownReply] = {}
-
-    def read_start(self, body: bytes) -> bytes:
-        """Return the row's first bytes."""
-        return body[self.start : self.start + SAMPLE_BYTES]
 
     def find_hasher(self, tenant: str) -> "hashlib.blake2b | None":
         """Return the hash of what a tenant's requests share, once it is kept."""

@@ -1,6 +1,5 @@
-"""Deadlines and energy budgets choose the budget of compute where a request leaves it open."""
+"""Energy budgets choose the budget of compute where a request leaves it open."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +39,17 @@ def fit(served: ServedRoute, **fields: Any) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "lowest", "highest"),
-    [(2 * ROWS * ROW_S, None, None), (0.96 * ROWS * ROW_S, 0.1, 0.45), (ROW_S, 0.0, 0.0)],
-)
-def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
-    tmp_path: Path, seconds: float, lowest: float | None, highest: float | None
-) -> None:
-    found = fit(serve(tmp_path), deadline=time.monotonic() + seconds)
-    if lowest is None or highest is None:
-        assert found is None
-    else:
-        assert found is not None and lowest <= found <= highest
-
-
-@pytest.mark.parametrize(
     ("joules_per_s", "energy_mj", "beta"),
     [(2.0, 2e5, None), (2.0, 1.94e5, 0.3), (2.0, 1.0, 0.0), (None, 1.0, None)],
 )
-def test_an_energy_budget_lowers_it_likewise_where_joules_are_known(
+def test_an_energy_budget_lowers_it_only_as_far_as_it_must_where_joules_are_known(
     tmp_path: Path, joules_per_s: float | None, energy_mj: float, beta: float | None
 ) -> None:
     assert fit(serve(tmp_path, joules_per_s), energy_mj=energy_mj) == beta
 
 
 def test_a_budget_that_is_given_stays(tmp_path: Path) -> None:
-    deadline = time.monotonic() + ROW_S
-    assert fit(serve(tmp_path), deadline=deadline, controls={"compute": 0.9}) is None
+    assert fit(serve(tmp_path, 2.0), energy_mj=1.0, controls={"compute": 0.9}) is None
 
 
 def test_a_fitted_row_runs_at_its_budget_and_has_its_key(tmp_path: Path) -> None:
