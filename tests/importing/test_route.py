@@ -389,6 +389,7 @@ def test_a_fault_is_named_in_one_sentence_and_nothing_is_written(
         ("own", ["a.onnx", "b/a.onnx"], "two stages are called 'a'"),
         ("own", ["a.onnx,size=3"], "given 'size=3', allowed are name, preprocess"),
         ("own", ["nowhere.onnx"], "No such file"),
+        ("own", ["net.onnx", "net-int8.onnx"], "'net-int8', as the int8 file of 'net' is"),
     ],
 )
 def test_wrong_names_and_stages_are_refused(
