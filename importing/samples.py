@@ -90,8 +90,12 @@ def find_sizes(samples: Samples, most: int = 200) -> set[tuple[int, int]]:
 
 
 def check_samples(samples: Samples) -> Samples:
-    """Check counts, types and values. Raises ImportFault."""
+    """Check counts, types and values; labels that are bools or unsigned become int64.
+
+    Raises ImportFault.
+    """
     place = f"--data {samples.source}"
+    samples = replace(samples, labels=_cast_labels(samples.labels, place))
     for name, rows in samples.inputs.items():
         what = f"rows of {name}" if name else "rows"
         if len(rows) != len(samples.labels):
@@ -170,6 +174,14 @@ def take_rows(samples: Samples, places: npt.NDArray[np.integer]) -> Samples:
     """Return some of the rows."""
     inputs = {name: rows[places] for name, rows in samples.inputs.items()}
     return replace(samples, inputs=inputs, labels=samples.labels[places])
+
+
+def _cast_labels(labels: Array, place: str) -> Array:
+    if labels.dtype.kind not in "biuf":
+        raise ImportFault(
+            f"{place}: labels are {labels.dtype}, needed are numbers; write classes as 0, 1, 2 …"
+        )
+    return labels.astype(np.int64) if labels.dtype.kind in "bu" else labels
 
 
 def _check_classes(samples: Samples, place: str) -> None:
