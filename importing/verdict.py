@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from cascades.pairs import Hits, compare_pairs
 
-Hits = npt.NDArray[np.bool_]
 TWO_SIDED_95 = 1.959964
 
 
@@ -76,10 +74,9 @@ class Verdict:
 
 def compare_hits(hits: Hits, reference: Hits) -> tuple[float, float, float]:
     """Return the paired difference of two accuracies, and its 95 % interval."""
-    lead = hits.astype(np.float64) - reference
-    mean = float(lead.mean())
-    half = TWO_SIDED_95 * float(lead.std(ddof=1)) / len(lead) ** 0.5
-    return mean, mean - half, mean + half
+    mean, error = compare_pairs(hits, reference)
+    half = TWO_SIDED_95 * error
+    return float(hits.mean() - reference.mean()), mean - half, mean + half
 
 
 def write_sentence(rows: Sequence[VerdictRow], reference: str) -> str:
