@@ -142,7 +142,15 @@ class _Import:
         chosen = choose_route(
             eligible, labels, parts, reference=reference, max_loss=options.max_loss
         )
-        verdict = judge(pool, chosen, labels, parts, reference=reference, notes=found)
+        verdict = judge(
+            pool,
+            chosen,
+            labels,
+            parts,
+            reference=reference,
+            max_loss=options.max_loss,
+            notes=found,
+        )
         directory = None
         if not options.dry_run:
             self.report("writing the route")
