@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from cascades.combining import RULES, CombinedAnswer, first_answer
 from cascades.complementarity import oracle_gap
+from cascades.pairs import compare_pairs
 from cascades.thresholds import (
     MAX_STAGES,
     GridSums,
@@ -169,8 +170,8 @@ class _EvaluatedPool:
 
     def find_loss(self, item: _EvaluatedCandidate, margin: float) -> float:
         """Accuracy lost against the reference, plus `margin` paired standard errors."""
-        loss = self.reference_hits.astype(np.float64) - item.hits
-        return float(loss.mean() + margin * loss.std() / len(loss) ** 0.5)
+        gain, error = compare_pairs(item.hits, self.reference_hits)
+        return margin * error - gain
 
     def choose(self, chosen: _EvaluatedCandidate, best: _EvaluatedCandidate) -> Choice:
         return Choice(

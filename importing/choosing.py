@@ -128,6 +128,7 @@ def judge(
     parts: Parts,
     *,
     reference: str,
+    max_loss: float,
     notes: Sequence[str],
 ) -> Verdict:
     """Try every model alone and the choice on the test rows, once."""
@@ -156,9 +157,10 @@ def judge(
     return Verdict(
         tuple(rows),
         reference,
+        max_loss,
         len(parts.choose),
         len(parts.test),
-        write_sentence(rows, reference),
+        write_sentence(rows, reference, max_loss),
         tuple(notes),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.outputs import OutputKind
+from importing.quantising import SUFFIX
 
 ACTIVATIONS = ("auto", "logits", "softmax", "log-softmax", "sigmoid")
 COMPRESSIONS = ("auto", "int8", "none")
@@ -73,6 +74,11 @@ def name_stages(stages: list[Stage]) -> list[str]:
         if names.count(name) > 1:
             raise ImportFault(
                 f"--stage: two stages are called {name!r}; name them, as in small.onnx,name=small"
+            )
+        if f"{name}{SUFFIX}" in names:
+            raise ImportFault(
+                f"--stage: a stage is called '{name}{SUFFIX}', as the int8 file of {name!r} is; "
+                "name it otherwise, as in small.onnx,name=small"
             )
     return names
 

@@ -142,7 +142,15 @@ class _Import:
         chosen = choose_route(
             eligible, labels, parts, reference=reference, max_loss=options.max_loss
         )
-        verdict = judge(pool, chosen, labels, parts, reference=reference, notes=found)
+        verdict = judge(
+            pool,
+            chosen,
+            labels,
+            parts,
+            reference=reference,
+            max_loss=options.max_loss,
+            notes=found,
+        )
         directory = None
         if not options.dry_run:
             self.report("writing the route")
@@ -159,7 +167,10 @@ class _Import:
         made = build_outputs(model, stage, self.task, self.options, self.task.rows)
         found = (*notes, *made.notes)
         outputs = ", ".join(str(tensor) for tensor in made.outputs)
-        sentence = f"Serve {model.name} alone: its outputs are {outputs}."
+        sentence = (
+            f"Serve {model.name} alone: its outputs are {outputs}. Its accuracy was not measured"
+            f"{_explain_labels(self.samples)}."
+        )
         directory = None
         if not self.options.dry_run:
             rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
@@ -300,6 +311,14 @@ class _Import:
         return write_version(
             self.options.out, self.name, fill, lambda folder: load_route(folder, device)
         )
+
+
+def _explain_labels(samples: Samples) -> str:
+    """Return what to do where floats seem to be classes, else nothing."""
+    labels = samples.labels
+    if labels.dtype.kind != "f" or labels.ndim != 1 or (labels != np.round(labels)).any():
+        return ""
+    return f": labels are {labels.dtype}; if they are classes, save them as int64"
 
 
 def _describe_stage(stage: StageFile, us_per_row: float) -> dict[str, Any]:

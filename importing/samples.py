@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, shorten
+from importing.picture_files import read_picture, read_size
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 MIN_ROWS = 100
@@ -72,26 +72,29 @@ def read_pictures(samples: Samples, height: int, width: int, channels: int) -> S
     shape = (height, width) if channels == 1 else (height, width, 3)
     rows = np.empty((len(samples.files), *shape), np.uint8)
     for place, path in enumerate(samples.files):
-        rows[place] = _read_picture(path, (width, height), "L" if channels == 1 else "RGB")
+        rows[place] = read_picture(path, (width, height), "L" if channels == 1 else "RGB")
     return check_samples(replace(samples, inputs={"": rows}, files=()))
 
 
 def find_sizes(samples: Samples, most: int = 200) -> set[tuple[int, int]]:
-    """Return the sizes, height and width, of the first `most` pictures."""
+    """Return the sizes, height and width, of about `most` pictures from all classes."""
     sizes = set()
-    for path in samples.files[:most]:
-        try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-        except OSError as error:
-            raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
-        sizes.add((height, width))
+    classes = np.unique(samples.labels)
+    for label in classes:
+        places = np.flatnonzero(samples.labels == label)
+        count = min(len(places), max(2, most // len(classes)))
+        for place in places[np.linspace(0, len(places) - 1, count).astype(int)]:
+            sizes.add(read_size(samples.files[place]))
     return sizes
 
 
 def check_samples(samples: Samples) -> Samples:
-    """Check counts, types and values. Raises ImportFault."""
+    """Check counts, types and values; labels that are bools or unsigned become int64.
+
+    Raises ImportFault.
+    """
     place = f"--data {samples.source}"
+    samples = replace(samples, labels=_cast_labels(samples.labels, place))
     for name, rows in samples.inputs.items():
         what = f"rows of {name}" if name else "rows"
         if len(rows) != len(samples.labels):
@@ -172,6 +175,14 @@ def take_rows(samples: Samples, places: npt.NDArray[np.integer]) -> Samples:
     return replace(samples, inputs=inputs, labels=samples.labels[places])
 
 
+def _cast_labels(labels: Array, place: str) -> Array:
+    if labels.dtype.kind not in "biuf":
+        raise ImportFault(
+            f"{place}: labels are {labels.dtype}, needed are numbers; write classes as 0, 1, 2 …"
+        )
+    return labels.astype(np.int64) if labels.dtype.kind in "bu" else labels
+
+
 def _check_classes(samples: Samples, place: str) -> None:
     labels = samples.labels
     if labels.min() < 0:
@@ -243,17 +254,6 @@ def _tidy(array: Array) -> Array:
     if array.ndim == 1 and (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
         return array.astype(np.int64)
     return array
-
-
-def _read_picture(path: Path, size: tuple[int, int], mode: str) -> Array:
-    try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert(mode)
-            if picture.size != size:
-                picture = picture.resize(size, Image.Resampling.BILINEAR)
-            return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
 
 
 def split_rows(

@@ -35,6 +35,7 @@ from importing.pictures.preprocessing import Preprocessing
 
 IMAGE = "image"
 BATCH_ROWS = 32
+SAMPLE_PROOF_ROWS = 32  # of the user's data, from all of it: folders are sorted by class
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
@@ -202,7 +203,9 @@ def _finish(prepared: PreparedModel, model: onnx.ModelProto, sample: Feed) -> St
     one = {name: rows[:1] for name, rows in sample.items()}
     batching = prepared.batching
     if batching.batches:
-        proof = {name: rows[:PROOF_ROWS] for name, rows in sample.items()}
+        count = len(next(iter(sample.values())))
+        places = np.unique(np.linspace(0, count - 1, SAMPLE_PROOF_ROWS).astype(int))
+        proof = {name: rows[places] for name, rows in sample.items()}
         batching = replace(prove_batches(model, proof), rewritten=batching.rewritten)
     notes = (prepared.batching.reason,) if prepared.batching.rewritten else ()
     return StageFile(

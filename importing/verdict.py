@@ -5,12 +5,11 @@ It is measured on rows that chose nothing, and ends in one sentence that says wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from cascades.pairs import Hits, compare_pairs
 
-Hits = npt.NDArray[np.bool_]
 TWO_SIDED_95 = 1.959964
 
 
@@ -38,6 +37,7 @@ class Verdict:
 
     rows: tuple[VerdictRow, ...]
     reference: str
+    max_loss: float  # allowed, of accuracy
     choosing_rows: int
     test_rows: int
     sentence: str
@@ -52,6 +52,8 @@ class Verdict:
         return {
             "sentence": self.sentence,
             "reference": self.reference,
+            "max_loss": self.max_loss,
+            "max_loss_kept": judge_loss(self.chosen, self.reference, self.max_loss).value,
             "choosing_rows": self.choosing_rows,
             "test_rows": self.test_rows,
             "rows": [
@@ -76,13 +78,34 @@ class Verdict:
 
 def compare_hits(hits: Hits, reference: Hits) -> tuple[float, float, float]:
     """Return the paired difference of two accuracies, and its 95 % interval."""
-    lead = hits.astype(np.float64) - reference
-    mean = float(lead.mean())
-    half = TWO_SIDED_95 * float(lead.std(ddof=1)) / len(lead) ** 0.5
-    return mean, mean - half, mean + half
+    mean, error = compare_pairs(hits, reference)
+    half = TWO_SIDED_95 * error
+    return float(hits.mean() - reference.mean()), mean - half, mean + half
 
 
-def write_sentence(rows: Sequence[VerdictRow], reference: str) -> str:
+class LossKept(StrEnum):
+    """Whether the test rows keep the allowed loss."""
+
+    yes = "yes"
+    no = "no"
+    not_shown = "not shown"  # the difference does, the lower end of its interval does not
+
+
+def judge_loss(chosen: VerdictRow, reference: str, max_loss: float) -> LossKept:
+    """Compare the loss on the test rows with the allowed one; the reference itself loses none."""
+    if chosen.name == reference or chosen.low >= -max_loss:
+        return LossKept.yes
+    return LossKept.no if chosen.difference < -max_loss else LossKept.not_shown
+
+
+_WARNINGS = {
+    LossKept.yes: "",
+    LossKept.no: " Warning: it loses more than the {:.1f} points that --max-loss allows.",
+    LossKept.not_shown: " That it loses at most {:.1f} points (--max-loss) is not shown.",
+}
+
+
+def write_sentence(rows: Sequence[VerdictRow], reference: str, max_loss: float) -> str:
     """Say what to serve, and what that costs beside the reference."""
     chosen = next(row for row in rows if row.chosen)
     base = next(row for row in rows if row.name == reference)
@@ -100,4 +123,5 @@ def write_sentence(rows: Sequence[VerdictRow], reference: str) -> str:
         f"({chosen.us_per_row:.0f} of {base.us_per_row:.0f} µs a row); the accuracy differs by "
         f"{chosen.difference * 100:+.1f} points, 95 % interval {chosen.low * 100:+.1f} to "
         f"{chosen.high * 100:+.1f}."
+        f"{_WARNINGS[judge_loss(chosen, reference, max_loss)].format(max_loss * 100)}"
     )

@@ -62,7 +62,7 @@ def prove_batches(
     reason = _find_difference(freed, rows, alone)
     named = "a fixed batch of 1 was made free; " if fixed == 1 else ""
     if reason is None:
-        return Batchability(freed, True, fixed == 1, f"{named}{PROOF_ROWS} rows answer as alone")
+        return Batchability(freed, True, fixed == 1, f"{named}{len(alone)} rows answer as alone")
     if fixed == 1:
         freed = _free_declarations(copy_model(model))
     return Batchability(freed, False, fixed == 1, f"runs one row at a time: {reason}")

@@ -52,6 +52,15 @@ def find_vocabulary(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
+def _make_mask(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return ones; of texts [N, L], each row ends one place sooner than the one before."""
+    mask = np.ones(shape, dtype)
+    if len(shape) == 2 and shape[1] > 1:
+        for row in range(shape[0]):
+            mask[row, shape[1] - row % ((shape[1] + 1) // 2) :] = 0
+    return mask
+
+
 def _make(tensor: Tensor, shape: tuple[int, ...], rng: Any, ids: int) -> Array:
     shape = tuple(8 if size == FREE else size for size in shape)
     name = tensor.name.lower()
@@ -59,7 +68,7 @@ def _make(tensor: Tensor, shape: tuple[int, ...], rng: Any, ids: int) -> Array:
         return np.full(shape, "text", dtype=object)
     dtype = DATATYPES[tensor.datatype]
     if tensor.datatype == "BOOL" or "mask" in name:
-        return np.ones(shape, dtype)
+        return _make_mask(shape, dtype)
     if tensor.datatype == "UINT8":
         return np.asarray(rng.integers(0, 256, shape, dtype=np.uint8))
     if tensor.datatype.startswith("FP"):

@@ -27,23 +27,17 @@ def check(
 
     [bold]sparing check models/pets/2[/]  one version
     """
-    from core.errors import ModelDirectoryError
     from core.one_line import one_line
     from routes.checking import check_route
-    from routes.scanning import scan_routes
     from sparing.counted_macs import find_wrong_macs
     from sparing.options import choose_settings, open_chosen_devices
 
     devices = open_chosen_devices(choose_settings(settings))
     faults: list[str] = []
     for directory in directories:
-        try:
-            found = [directory] if (directory / "route.toml").is_file() else None
-            scan = None if found else scan_routes(directory)
-        except ModelDirectoryError as error:
-            raise Failure(str(error)) from error
-        faults += scan.faults.values() if scan else ()
-        for route in found or (scan.directories if scan else ()):
+        found, said = _list_routes(directory)
+        faults += said
+        for route in found:
             checked = check_route(route, devices.of(route.resolve().parent.name))
             faults += checked.faults
             if checked.manifest is not None:
@@ -54,3 +48,20 @@ def check(
         print(f"sparing: {one_line(fault)}", file=sys.stderr)
     if faults:
         raise typer.Exit(1)
+
+
+def _list_routes(directory: Path) -> tuple[list[Path], list[str]]:
+    """Return the versions in a folder, or the folder where it is one, and faults of the folder."""
+    from core.errors import ModelDirectoryError
+    from routes.scanning import scan_routes
+
+    if (directory / "route.toml").is_file():
+        return [directory], []
+    try:
+        scan = scan_routes(directory)
+    except ModelDirectoryError as error:
+        raise Failure(str(error)) from error
+    faults = list(scan.faults.values())
+    if not scan.directories and not faults:
+        faults.append(f"{directory}: holds no routes as <route>/<version>/")
+    return scan.directories, faults

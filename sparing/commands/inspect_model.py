@@ -49,7 +49,7 @@ def _read_shapes(given: list[str]) -> dict[str, tuple[int, ...]]:
         try:
             shapes[name] = tuple(int(size) for size in sizes.replace("x", ",").split(","))
         except ValueError:
-            shapes[""] = ()
+            shapes[name] = ()
         if not name or min(shapes[name], default=0) < 1:
             raise Failure(
                 f"--shape: given {one!r}, allowed is NAME=SIZES, as in input_ids=128", exit_code=2

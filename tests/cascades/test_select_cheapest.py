@@ -55,6 +55,15 @@ def test_the_cheapest_of_float_and_int8_is_chosen_and_no_cascade_of_twins() -> N
     assert all(len(one.members) == 1 for one in choice.front)
 
 
+@pytest.mark.parametrize(("rows", "chosen"), [(100, "large"), (200, "large-int8")])
+def test_few_rows_do_not_show_a_small_loss_even_where_the_answers_are_equal(
+    rows: int, chosen: str
+) -> None:
+    members = [Member(one.name, one.logits[:rows], one.cost) for one in (LARGE, TWIN)]
+    choice = select_cheapest(members, LABELS[:rows], reference="large", max_loss=0.01)
+    assert choice.chosen.members == (chosen,)
+
+
 @pytest.mark.parametrize(("cost", "chosen"), [(9.8, "large"), (9.0, "large-int8")])
 def test_a_saving_within_noise_is_none(cost: float, chosen: str) -> None:
     twin = Member("large-int8", LARGE.logits, cost)

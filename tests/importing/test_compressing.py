@@ -1,6 +1,7 @@
 """`sparing compress` on a model and on a route."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +83,54 @@ def test_a_route_becomes_its_next_version(tmp_path: Path, monkeypatch: pytest.Mo
     loaded = load_route(written, device)
     assert loaded.manifest.stages[0].file == "net-int8.onnx"
     assert loaded.manifest.provenance["compressed"] == ["net"]
+    measured = {"test_accuracy", "out_of_fold_accuracy", "reached_on_test", "us_per_row"}
+    assert measured <= set(load_route(imported.directory, device).manifest.provenance)
+    assert not measured & set(loaded.manifest.provenance)
+    assert loaded.manifest.certificate == "none"
     rows = run_offline(loaded.pipeline, {"image": pictures[:50]}, device)
     answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
     assert np.mean(np.array(answers) == labels[:50]) > 0.8
+
+
+def _negate(stage: StageFile, rows: Feed) -> StageFile:
+    """A twin that answers worst where the stage answers best."""
+    del rows
+    model = onnx.ModelProto.FromString(stage.raw)
+    last = model.graph.node[-1]
+    kept = last.output[0]
+    last.output[0] = "negated"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["negated"], [kept]))
+    return replace(stage, name=stage.name + SUFFIX, raw=model.SerializeToString())
+
+
+def _measure_alike(stages: Mapping[str, StageFile], rows: Feed) -> dict[str, float]:
+    """A CPU on which int8 gains less than its clock's noise."""
+    return {name: 97.0 if name.endswith(SUFFIX) else 100.0 for name in stages}
+
+
+@pytest.mark.parametrize(
+    ("changed", "by", "words"),
+    [
+        ("quantise_stage", _negate, r"in int8 net loses \d+.\d points; at most 2.0 are allowed"),
+        ("measure_in_turns", _measure_alike, "no stage is faster in int8 on this CPU"),
+    ],
+)
+def test_a_route_keeps_stages_that_lose_accuracy_or_gain_no_time(
+    changed: str, by: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compressing, "measure_in_turns", _measure)
+    monkeypatch.setattr(compressing, changed, by)
+    pictures, labels = make_pictures(ROWS)
+    np.savez(tmp_path / "d.npz", x=pictures, y=labels)
+    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
+    options = ImportOptions(
+        out=tmp_path / "models", compress="none", preprocess="mean=0.5:0.4:0.3,std=0.2:0.25:0.3"
+    )
+    imported = import_route("own", [Stage(path)], (pictures, labels), options)
+    assert imported.directory is not None
+    with pytest.raises(ImportFault, match=words):
+        compress_route(imported.directory, str(tmp_path / "d.npz"), options.out)
+    assert not (tmp_path / "models" / "own" / "2").exists()
 
 
 def test_a_model_without_products_is_refused(tmp_path: Path) -> None:

@@ -242,6 +242,20 @@ def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Pa
         assert np.mean(np.array(found) == data[1]) > 0.99
 
 
+def test_floats_instead_of_classes_are_named_where_accuracy_is_not_measured(
+    tmp_path: Path,
+) -> None:
+    rows, labels = _make_rows(_answer(make_linear()))
+    stage = Stage(save(make_linear(), tmp_path / "net.onnx"))
+    imported = _import(
+        tmp_path, [stage], (rows, labels.astype(float)), preprocess="auto", dry_run=True
+    )
+    assert imported.sentence.endswith(
+        "Its accuracy was not measured: labels are float64; if they are classes, save them as "
+        "int64."
+    )
+
+
 @pytest.mark.parametrize("mask", [False, True])
 def test_token_ids_with_and_without_a_mask_become_a_route(mask: bool, tmp_path: Path) -> None:
     model = make_text(mask=mask)
@@ -389,6 +403,7 @@ def test_a_fault_is_named_in_one_sentence_and_nothing_is_written(
         ("own", ["a.onnx", "b/a.onnx"], "two stages are called 'a'"),
         ("own", ["a.onnx,size=3"], "given 'size=3', allowed are name, preprocess"),
         ("own", ["nowhere.onnx"], "No such file"),
+        ("own", ["net.onnx", "net-int8.onnx"], "'net-int8', as the int8 file of 'net' is"),
     ],
 )
 def test_wrong_names_and_stages_are_refused(

@@ -10,7 +10,9 @@ from PIL import Image
 
 from importing.onnx_files.faults import ImportFault
 from importing.samples import (
+    Samples,
     check_classes,
+    check_samples,
     drop_repeated,
     fingerprint,
     read_pictures,
@@ -58,6 +60,14 @@ def test_an_archive_may_name_the_models_inputs(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("shape", [(240,), (120, 2)])
+def test_bools_become_whole_numbers(shape: tuple[int, ...]) -> None:
+    labels = (np.arange(240) % 2 == 0).reshape(shape)
+    rows = np.zeros((len(labels), 3), np.float32)
+    found = check_samples(Samples("rows", {"": rows}, (), labels, ()))
+    assert found.labels.dtype == np.int64
+
+
 def test_a_pair_of_files_is_read(tmp_path: Path) -> None:
     rows = _rows()
     for name, array in rows.items():
@@ -82,6 +92,7 @@ FAULTS: dict[str, tuple[Arrays, str]] = {
     "NaN": ({**_rows(), "x": np.full((120, 8), np.nan, np.float32)}, "hold NaN or infinities"),
     "labels of NaN": ({**_rows(), "y": np.full(120, np.nan)}, "labels hold NaN"),
     "labels from 1": ({**_rows(), "y": _rows()["y"] - 1}, "labels begin at -1; classes begin at 0"),
+    "names": ({**_rows(), "y": np.array(["cat", "dog"] * 60)}, "labels are <U3, needed are num"),
     "one class": ({**_rows(), "y": np.zeros(120, np.int64)}, "all rows have the class 0"),
     "black pictures": (
         {**_rows(), "x": np.zeros((120, 8, 8, 3), np.uint8)},

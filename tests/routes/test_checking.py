@@ -105,6 +105,14 @@ def test_the_commands_exit_with_1_where_a_server_would_refuse(tmp_path: Path) ->
     assert "stage0.onnx: 7 bytes" in listed.stderr
 
 
+@pytest.mark.parametrize("folder", ["", "empty"])
+def test_a_folder_without_routes_is_a_fault(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    done = RUNNER.invoke(app, ["check", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "holds no routes as <route>/<version>/" in " ".join(done.stderr.split())
+
+
 def test_macs_that_the_model_does_not_execute_are_a_warning(tmp_path: Path) -> None:
     def lie(table: dict[str, Any]) -> None:
         table["stages"][0]["macs"] = 1

@@ -77,6 +77,24 @@ def test_rows_that_depend_on_each_other_run_one_at_a_time(batch: int | str) -> N
     assert open_graph(found.model).inputs[0].shape == (-1, 4)
 
 
+def test_masks_of_different_lengths_show_rows_that_depend_on_the_longest() -> None:
+    model = make_model(
+        [
+            helper.make_node("ReduceMax", ["attention_mask"], ["longest"], axes=[0], keepdims=1),
+            helper.make_node("Mul", ["x", "longest"], ["y"]),
+        ],
+        [
+            ("x", TensorProto.FLOAT, ["N", 6]),
+            ("attention_mask", TensorProto.FLOAT, ["N", 6]),
+        ],
+        [("y", TensorProto.FLOAT, ["N", 6])],
+        {},
+    )
+    found = prove_batches(model)
+    assert not found.batches
+    assert "depends on the rows beside it" in found.reason
+
+
 def test_a_batch_that_fails_runs_one_row_at_a_time() -> None:
     model = make_model(
         [helper.make_node("Concat", ["x", "one"], ["y"], axis=1)],

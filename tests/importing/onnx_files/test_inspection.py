@@ -60,9 +60,10 @@ def test_a_shape_of_no_input_is_refused_with_the_inputs_that_there_are(tmp_path:
         inspect_model(path, {"image": (3,)})
 
 
-def test_a_wrong_option_is_wrong_usage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["features", "features=abc", "=3", "features=0"])
+def test_a_wrong_option_is_wrong_usage(given: str, tmp_path: Path) -> None:
     path = save(make_linear(), tmp_path / "a.onnx")
-    done = RUNNER.invoke(app, ["inspect", str(path), "--shape", "features"])
+    done = RUNNER.invoke(app, ["inspect", str(path), "--shape", given])
     assert "allowed is NAME=SIZES" in str(done.exception)
 
 
