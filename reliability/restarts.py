@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from harness.load.restarts import is_ready, report, restart_under_load
 from harness.servers import find_free_port
 from harness.waiting import wait_until
-from k8s.image.trial import read, report, restart_under_load
 
 RESTARTS = 500
 START_LIMIT_S = 60.0
@@ -38,8 +38,9 @@ class Process:
         sparing = str(Path(sys.executable).with_name("sparing"))
         ports = [f"--http-port={self.http_port}", f"--grpc-port={self.grpc_port}"]
         began = time.monotonic()
-        self.process = subprocess.Popen([sparing, "serve", "--log-level=error", *ports])
-        wait_until(self._is_ready, "the server is not ready", START_LIMIT_S)
+        command = [sparing, "serve", "--log-level=error", *ports]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: is_ready(self.http_port), "the server is not ready", START_LIMIT_S)
         self.ready_s.append(time.monotonic() - began)
 
     def stop(self) -> tuple[float, int]:
@@ -50,12 +51,6 @@ class Process:
         code = self.process.wait(timeout=STOP_LIMIT_S)
         self.process = None
         return time.monotonic() - began, code
-
-    def _is_ready(self) -> bool:
-        try:
-            return read(self.http_port, "/readyz")[0] == 200
-        except OSError:
-            return False
 
 
 @contextmanager
@@ -78,7 +73,7 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=RESTARTS)
     options = parser.parse_args()
     with start_two() as processes:
-        callers, faults = restart_under_load(processes, options.restarts)
+        callers, faults = restart_under_load(processes, options.restarts, STOP_LIMIT_S)
         starts = [seconds for one in processes for seconds in one.ready_s]
         print(f"start to ready: {median(starts):.1f} s (median of {len(starts)})")
     faults += [*report("HTTP", callers.http), *report("gRPC", callers.grpc)]

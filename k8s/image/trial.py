@@ -8,21 +8,16 @@ An image that is missing is built first. Where podman is missing, it says so and
 """
 
 import argparse
-import http.client
-import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Protocol
 
-from harness.load.rpc import encode_grpc
-from harness.pictures import load_pictures
+from harness.load.restarts import is_ready, report, restart_under_load
 from harness.servers import find_free_port
 from harness.waiting import wait_until
-from k8s.image.callers import Callers, Tally
 from k8s.image.make import TARGETS, find_base
 from k8s.image.podman import (
     IMAGE,
@@ -34,13 +29,11 @@ from k8s.image.podman import (
     run,
 )  # fmt: skip
 
-ROUTE = "fashion-mnist"
 MEMORY = "1g"  # the limit in base/deployment.yaml
 GRACE_S = 50  # its grace period after preStop
 MAX_COMPRESSED_BYTES = {"": 350e6, "-torch": 900e6}  # by the suffix of the tag
 MAX_READY_S = 5.0
 START_LIMIT_S = 120.0
-THREADS = 4  # callers over each endpoint
 
 
 @dataclass(slots=True)
@@ -65,10 +58,7 @@ class Container:
         self.ready_s.append(time.time() - int(started) / 1e3)
 
     def is_ready(self) -> bool:
-        try:
-            return read(self.http_port, "/readyz")[0] == 200
-        except OSError:
-            return False
+        return is_ready(self.http_port)
 
     def stop(self) -> tuple[float, int]:
         """Stop it as a cluster does; return the seconds it took and the exit code."""
@@ -85,16 +75,6 @@ class Container:
             podman("rm", "--force", "--time=5", self.name, check=False)
 
 
-class Restartable(Protocol):
-    """A server that can be stopped and started again on the same ports."""
-
-    http_port: int
-    grpc_port: int
-
-    def start(self) -> None: ...
-    def stop(self) -> tuple[float, int]: ...
-
-
 @contextmanager
 def start_two(image: str) -> Iterator[list[Container]]:
     """Start two containers on free ports; they are removed at the end."""
@@ -106,16 +86,6 @@ def start_two(image: str) -> Iterator[list[Container]]:
     finally:
         for container in containers:
             container.remove()
-
-
-def read(port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        reply = connection.getresponse()
-        return reply.status, reply.read()
-    finally:
-        connection.close()
 
 
 def check_confinement(container: Container) -> list[str]:
@@ -137,43 +107,6 @@ def check_confinement(container: Container) -> list[str]:
     return faults
 
 
-def restart_under_load(
-    containers: Sequence[Restartable], restarts: int
-) -> tuple[Callers, list[str]]:
-    """Stop and start the servers in turn under load; return the callers and the faults."""
-    [picture] = load_pictures()[0][:1]
-    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, *picture.shape]}
-    body = {"inputs": [{**tensor, "data": picture.ravel().tolist()}]}
-    body["parameters"] = {"no_cache": True}  # type: ignore[assignment]
-    ports = [one.http_port for one in containers], [one.grpc_port for one in containers]
-    bodies = json.dumps(body).encode(), encode_grpc(ROUTE, picture)
-    callers = Callers(ports, bodies, f"/v2/models/{ROUTE}/infer", THREADS)
-    faults, seconds = [], []
-    with callers:
-        for number in range(restarts):
-            container = containers[number % 2]
-            wait_for_load(callers)
-            took_s, code = container.stop()
-            seconds.append(took_s)
-            if code != 0 or took_s >= GRACE_S:
-                faults.append(f"a stop took {took_s:.1f} s and ended with exit code {code}")
-            container.start()
-    print(f"stop: {median(seconds):.1f} s (median of {restarts}, longest {max(seconds):.1f} s)")
-    return callers, faults
-
-
-def wait_for_load(callers: Callers) -> None:
-    """Wait until both endpoints have answered more than before."""
-    before = callers.http.answered, callers.grpc.answered
-    wait_until(lambda: callers.http.answered > before[0] + 50, "no answers over HTTP")
-    wait_until(lambda: callers.grpc.answered > before[1] + 50, "no answers over gRPC")
-
-
-def report(name: str, tally: Tally) -> list[str]:
-    print(f"{name}: {tally.answered} answered, {tally.retried} sent again, {tally.failed} failed")
-    return [f"{name}: {reason}" for reason in tally.failures]
-
-
 def try_image(image: str, restarts: int) -> list[str]:
     """Return a sentence for each fault. Raises RuntimeError if the image cannot be tried."""
     faults = []
@@ -185,7 +118,7 @@ def try_image(image: str, restarts: int) -> list[str]:
         faults.append("the image is too large")
     with start_two(image) as containers:
         faults += check_confinement(containers[0])
-        callers, found = restart_under_load(containers, restarts)
+        callers, found = restart_under_load(containers, restarts, GRACE_S)
         faults += found
         starts = sorted(seconds for one in containers for seconds in one.ready_s)
         print(
