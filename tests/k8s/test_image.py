@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.servers import find_free_port
 from harness.load.callers import HttpSender
+from harness.servers import find_free_port
 from k8s.image.make import TARGETS, read_mirror
 from k8s.image.pip_settings import find_folders, parse_settings
 from k8s.image.podman import ROOT
