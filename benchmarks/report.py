@@ -12,6 +12,7 @@ from benchmarks.exits import REPORT as EXITS
 from benchmarks.peers.measure import REPORT as PEERS
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
+from benchmarks.scaling.measure import REPORT as SCALING
 from benchmarks.serving.measure import REPORT as SERVING
 from benchmarks.similar import REPORT as SIMILAR
 from benchmarks.tracing import REPORT as TRACING
@@ -20,7 +21,7 @@ from harness.results import FOLDER, find_newest
 
 REPORTS = (
     SERVING, PEERS, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
-    ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS,
+    ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS, SCALING,
 )  # fmt: skip
 
 

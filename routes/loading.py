@@ -28,7 +28,6 @@ from routes.walk import UNREACHABLE_CONFIDENCE, make_zero_row
 class LoadedRoute:
     manifest: Manifest
     pipeline: Pipeline
-    steady: frozenset[str] = frozenset()  # stages whose time depends on the number of rows only
 
 
 def find_routes(root: Path) -> list[Path]:
@@ -56,16 +55,7 @@ def load_route(directory: Path, device: Device) -> LoadedRoute:
     if pipeline.digest != manifest.digest:
         raise ModelDirectoryError(f"{directory}: the directory changed while it was loaded")
     _smoke_test(directory, manifest, pipeline, device)
-    return LoadedRoute(manifest, pipeline, _find_steady(directory, manifest, device))
-
-
-def _find_steady(directory: Path, manifest: Manifest, device: Device) -> frozenset[str]:
-    if any(
-        spec.datatype == "BYTES" or min(spec.shape[1:], default=0) < 0 for spec in manifest.inputs
-    ):
-        return frozenset()
-    steady = [one for one in manifest.stages if device.has_steady_time(directory / one.file)]
-    return frozenset(one.name for one in steady)
+    return LoadedRoute(manifest, pipeline)
 
 
 def find_picture_fault(manifest: Manifest) -> str | None:

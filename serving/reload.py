@@ -148,7 +148,6 @@ class Reloader:
             is_cached=self._caches,
             similar=self._similar.open(route.manifest),
             device=device.name,
-            steady=route.steady,
         )
         warm_up(served, device)
         return served

@@ -2,8 +2,8 @@
 
 A device is one runtime on one piece of hardware: it opens the stages' files, makes batches of its
 runtime's arrays, limits the bytes of rows' states, and measures the time of its work. It runs one
-batch at a time, on a thread of its own or, if it is short, on the event loop. `core.devices.onnx`
-and `core.devices.torch` have the two runtimes; the latter alone imports torch.
+batch at a time, on a thread of its own. `core.devices.onnx` and `core.devices.torch` have the two
+runtimes; the latter alone imports torch.
 """
 
 from collections.abc import Sequence
@@ -40,11 +40,6 @@ class Device(Protocol):
     def open(self, path: Path, /) -> Any:
         """Open a stage's file: an ONNX Runtime session of a `.onnx` file, torch's tensors by name
         of a `.safetensors` file. Raises ModelDirectoryError, also for a file of another runtime.
-        """
-
-    def has_steady_time(self, path: Path, /) -> bool:
-        """Return whether a stage's file runs on the calling thread's CPU, for a time that depends
-        on its inputs' shapes only: then a short batch may run on the event loop.
         """
 
     def make_clock(self) -> WorkClock:

@@ -7,7 +7,6 @@ import numpy as np
 import onnxruntime
 
 from core.devices.clocks import CpuClock, ElapsedClock
-from core.devices.graph_operators import STEADY, find_operators
 from core.devices.interface import DeviceError, WorkClock
 from core.errors import ModelDirectoryError
 from core.files import read_regular
@@ -77,14 +76,6 @@ class OnnxDevice:
                 f"only {', '.join(found)}"
             )
         return session
-
-    def has_steady_time(self, path: Path) -> bool:
-        if self._providers[0] != CPU or self._threads != 1 or path.suffix != ".onnx":
-            return False
-        try:
-            return find_operators(read_regular(path)) <= STEADY
-        except (OSError, ValueError):
-            return False
 
     def make_clock(self) -> WorkClock:
         return CpuClock() if self._providers[0] == CPU else ElapsedClock()

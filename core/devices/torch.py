@@ -56,9 +56,6 @@ class TorchDevice:
             raise ModelDirectoryError(f"{path}: torch cannot load it: {error}") from error
         return {name: tensor.to(self.place) for name, tensor in tensors.items()}
 
-    def has_steady_time(self, path: Path) -> bool:
-        return False  # nothing limits what a stage computes with its tensors
-
     def make_clock(self) -> WorkClock:
         return CpuClock() if self.place.type == "cpu" else CudaClock(self.place)
 

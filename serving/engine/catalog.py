@@ -1,6 +1,6 @@
 """The versions of routes that are served, each with its lanes; replaced as a whole on a reload."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -61,7 +61,6 @@ class ServedRoute:
         is_cached: bool = True,
         similar: PerceptualRoute | None = None,
         device: str = "",  # the name of the one that runs it; empty: the engine's first
-        steady: Collection[str] = (),  # stages of which short batches may run on the event loop
     ) -> None:
         self.manifest = manifest
         self.pipeline = pipeline
@@ -83,8 +82,6 @@ class ServedRoute:
         self.lanes = _make_lanes(
             manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None, device
         )
-        for name in steady:
-            self.lanes[name].is_steady = True
         self.entry = self.lanes[pipeline.first]
         self.direct = find_last_stage_entry(pipeline)
         self.state_needs = find_state_needs(pipeline)

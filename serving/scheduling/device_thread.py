@@ -1,8 +1,5 @@
 """The device's compute thread: collates blocks, runs the stage, returns steps to the event loop.
 
-A batch so short that passing it to the thread and back takes longer runs on the event loop itself,
-if nothing in its inputs but their shapes can make it longer.
-
 A batch that raises is run again in halves, so that only the faulty rows fail, unless the stage says
 that it must not run twice on the same rows; rows that cannot share a batch get their own.
 """
@@ -27,8 +24,6 @@ from serving.scheduling.rows.blocks import Block
 
 FAILED = Step(0, None, None)  # neither an answer nor a next stage: the row failed
 
-MAX_LOOP_S = 0.00025  # of a batch on the event loop, as predicted
-
 # Lane, blocks, their steps, seconds inside the stage, and those of the device's clock.
 Done = Callable[[Lane, list[Block], Steps, float, float], None]
 
@@ -47,9 +42,7 @@ MakeDeviceThread = Callable[[Device, asyncio.AbstractEventLoop, Done], DeviceThr
 
 
 class BatchThread:
-    """Runs one batch at a time, on its own thread or a short one on the event loop; calls `done` on
-    the event loop.
-    """
+    """Runs one batch at a time on its own thread; calls `done` on the event loop."""
 
     def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, done: Done) -> None:
         self._device = device
@@ -64,11 +57,6 @@ class BatchThread:
         self._thread.start()
 
     def submit(self, lane: Lane, blocks: list[Block]) -> None:
-        if lane.is_steady:
-            rows = sum([len(block) for block in blocks])
-            if 0.0 < lane.times.predict_s(rows) < MAX_LOOP_S:  # 0: not known
-                self._loop.call_soon(self._done, lane, blocks, *self._run(lane, blocks))
-                return
         self._jobs.put((lane, blocks))
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class Lane:
 
     __slots__ = (
         "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "first_s",
-        "is_first", "is_last", "is_steady", "looked_up", "max_batch", "metrics", "queues",
+        "is_first", "is_last", "looked_up", "max_batch", "metrics", "queues",
         "reserving", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -60,7 +60,6 @@ class Lane:
         self.is_first = is_first
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
-        self.is_steady = False  # short batches may run on the event loop
         self.times = BatchTimes()
         # Where rows wait for memory for their states before they enter; None: they need none.
         self.reserving: Lane | None = None

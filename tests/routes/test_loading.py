@@ -14,12 +14,10 @@ from core.devices.onnx import OnnxDevice
 from core.devices.torch import TorchDevice
 from core.errors import ModelDirectoryError
 from core.messages import Array
-from harness.text_route import write_text_route
 from harness.tiny_routes import describe_file, write_route
 from routes import loading
 from routes.loading import find_routes, load_route
 from tests.fakes import generator
-from tests.fakes.stalling import write_stalling_route
 
 DEVICE = OnnxDevice()
 
@@ -127,14 +125,3 @@ def test_a_pipeline_that_keeps_more_state_than_it_declares_is_refused(
     monkeypatch.setattr(loading, "PIPELINES", {generator.KIND: build})
     with pytest.raises(ModelDirectoryError, match=r"keeps 104 bytes of state, .* declares 8"):
         load_route(generator.write_generator(tmp_path), TorchDevice())
-
-
-def test_stages_with_one_time_for_every_input_are_found(tmp_path: Path) -> None:
-    assert load_route(write_route(tmp_path, stages=2), DEVICE).steady == {"stage0", "stage1"}
-
-
-def test_a_loop_or_texts_leave_the_time_open(tmp_path: Path) -> None:
-    write_stalling_route(tmp_path)
-    assert load_route(tmp_path / "tiny" / "1", DEVICE).steady == {"stage0"}
-    write_text_route(tmp_path)
-    assert load_route(tmp_path / "text" / "1", DEVICE).steady == frozenset()

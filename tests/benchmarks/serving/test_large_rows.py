@@ -7,8 +7,7 @@ from core.devices.onnx import OnnxDevice
 from routes.loading import load_route
 
 
-def test_the_route_loads_and_its_batches_have_a_steady_time(tmp_path: Path) -> None:
+def test_the_route_loads(tmp_path: Path) -> None:
     net = write_models(tmp_path)
     loaded = load_route(net.parent, OnnxDevice())
-    assert loaded.steady == {"stage0"}
     assert loaded.manifest.stages[0].max_batch == FULL_BATCH

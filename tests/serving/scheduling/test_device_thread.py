@@ -1,7 +1,6 @@
 """The device's thread: rows that cannot share a batch, stages that raise what they should not."""
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from core.devices.torch import TorchDevice
 from core.errors import StageFailed
 from core.messages import Batch, Step
 from serving.engine.engine import Engine
-from serving.scheduling.device_thread import FAILED, MAX_LOOP_S, run_batch
+from serving.scheduling.device_thread import FAILED, run_batch
 from serving.scheduling.lanes import Lane
 from serving.scheduling.rows.blocks import Block
 from tests.fakes.toys import ToyStage, ask, final, serve_toy, with_engine
@@ -124,28 +123,3 @@ def test_what_a_runtime_quotes_of_a_callers_text_is_not_logged(
     assert record.getMessage().startswith("stage only failed: ValueError")
     assert ("my words" in record.getMessage()) is is_told
     assert "\n" not in record.getMessage()
-
-
-@pytest.mark.parametrize(
-    ("is_steady", "row_s", "on_loop"),
-    [(True, MAX_LOOP_S / 4, True), (True, MAX_LOOP_S, False), (False, MAX_LOOP_S / 4, False)],
-)
-def test_only_a_short_batch_that_nothing_can_lengthen_runs_on_the_event_loop(
-    is_steady: bool, row_s: float, on_loop: bool
-) -> None:
-    threads: list[int] = []
-
-    def step(value: float) -> Step:
-        threads.append(threading.get_ident())
-        return final(value, "only")
-
-    served = serve_toy(ToyStage("only", step))
-    served.entry.times.calibrate(row_s, row_s, 1)
-    served.entry.is_steady = is_steady
-
-    async def check(engine: Engine) -> None:
-        reply = await engine.answer(ask(1.0))
-        assert reply.row_count == 1
-        assert (threads == [threading.get_ident()]) is on_loop
-
-    with_engine(check, served)
