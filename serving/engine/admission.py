@@ -21,7 +21,6 @@ from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Lane
 from serving.scheduling.prediction import drain_s, waiting_s
-from serving.scheduling.queues import Queue
 from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
@@ -194,7 +193,7 @@ def check_room(
         more_s = lane.first_s if rows == 1 else drain_s(lane, rows)
         if more_s * calls * claim.share.turns() <= settings.max_queued_s:
             return
-    _check_queue(call, lane, claim, rows, waiting, settings)
+    _check_queue(call, lane, claim, rows, free, is_small, settings)
     if call.deadline is not None:
         _check_deadline(call.deadline, lane, claim, rows, due, now, scheduler, settings)
 
@@ -208,26 +207,29 @@ def _count_waiting(lanes: Sequence[Lane]) -> int:
 
 
 def _check_queue(
-    call: Call, lane: Lane, claim: Claim, rows: int, waiting: int, settings: EngineSettings
+    call: Call,
+    lane: Lane,
+    claim: Claim,
+    rows: int,
+    free: int,  # rows that may wait beside those that do
+    is_small: bool,
+    settings: EngineSettings,
 ) -> None:
     """Raise Overloaded if the queue has no place for the rows, or their caller's would wait for
     too long.
     """
-    lanes, free = call.served.every_lane, settings.max_queued_rows - waiting
-    calls = claim.share.calls or 1
-    is_small = rows * calls <= free
-    own: list[Queue] = []
-    if waiting:
-        own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
+    lanes = call.served.every_lane
+    own = [queue for one in lanes if (queue := one.queue_of(claim.share)) is not None]
     own_rows = sum([queue.rows for queue in own])
     if rows > free or (own and not is_small and own_rows + rows > FREE_SHARE_DIVISOR * free):
+        most = settings.max_queued_rows
         raise Overloaded(
-            f"route {call.served.name!r} has {waiting} rows waiting, at most"
-            f" {settings.max_queued_rows} may wait, and fewer of one caller",
+            f"route {call.served.name!r} has {most - free} rows waiting, at most {most} may wait,"
+            " and fewer of one caller",
             retry_after_s=max(1.0, waiting_s(own)),
         )
     if own:
-        turns = claim.share.turns()
+        turns, calls = claim.share.turns(), claim.share.calls or 1
         if (more_s := drain_s(lane, rows)) * calls * turns > settings.max_queued_s:
             _check_wait(call, waiting_s(own), more_s, turns, settings)
 

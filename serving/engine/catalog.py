@@ -99,6 +99,20 @@ class ServedRoute:
     def version(self) -> str:
         return self.manifest.version
 
+    def stage_loads(self) -> Mapping[str, object]:
+        """Return live figures of each stage: waiting rows, predicted milliseconds of one row and of
+        a full batch.
+        """
+        return {
+            name: {
+                "waiting_rows": lane.rows + (lane.reserving.rows if lane.reserving else 0),
+                "max_batch": lane.max_batch,
+                "one_row_ms": lane.times.predict_s(1) * 1e3,
+                "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
+            }
+            for name, lane in self.lanes.items()
+        }
+
     def skips_cache(self, *, weighs_hits: bool) -> bool:
         """Return whether a request is not cached, since its rows cost less on the device than their
         caching does. With `weighs_hits` also if the cache costs more than it saves.

@@ -210,20 +210,6 @@ class Engine:
             return choose_route(self.catalog, route, None, partial(self._predict_s, caller=""))
         return self.catalog.resolve(route, version, key)
 
-    def stage_loads(self, served: ServedRoute) -> dict[str, object]:
-        """Return live figures of each stage: waiting rows, predicted milliseconds of one row and of
-        a full batch.
-        """
-        return {
-            name: {
-                "waiting_rows": lane.rows + (lane.reserving.rows if lane.reserving else 0),
-                "max_batch": lane.max_batch,
-                "one_row_ms": lane.times.predict_s(1) * 1e3,
-                "full_batch_ms": lane.times.predict_s(lane.max_batch) * 1e3,
-            }
-            for name, lane in served.lanes.items()
-        }
-
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every call is answered; return False if some are not after `timeout_s`."""
         self.draining = True

@@ -14,10 +14,11 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from serving.http.body import ClientGone
-from serving.http.endpoint import AdmittedRequest, BegunCall, HttpEndpoint
+from serving.http.endpoint import HttpEndpoint
 from serving.http.exchange import MAX_BUFFERED_BYTES, Exchange
 from serving.http.head import RequestHead
 from serving.http.infer.tensor_body import JSON_TYPE, Headers
+from serving.http.interfaces import AdmittedRequest, BegunCall
 from serving.http.routing import Incoming
 from serving.http.status import (
     CLOSE,

@@ -13,7 +13,6 @@ import httptools
 
 from serving.http.answering import AnsweringConnection
 from serving.http.connections import ConnectionEntry, ConnectionState
-from serving.http.endpoint import AdmittedRequest
 from serving.http.exchange import Exchange
 from serving.http.head import (
     MAX_HEADERS,
@@ -22,6 +21,7 @@ from serving.http.head import (
     read_target,
     write_without_offers,
 )
+from serving.http.interfaces import AdmittedRequest
 from serving.http.routing import HttpRequest
 from serving.http.status import write_response
 

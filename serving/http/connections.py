@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from serving.settings import ServerSettings
+
 SWEEP_INTERVAL_S = 0.5
 _HALF_CLOSED_S = 60.0  # work on an answer for a client that sends no more
 _DRAIN_S = 1.0  # for writing, and for a client that sends no more, while the server drains
@@ -85,6 +87,18 @@ class ConnectionLimits(NamedTuple):
     min_bytes_per_s: float = 4096.0
     max_connections: int = 32768
     max_unread_bytes: int = 64 * 2**20
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> "ConnectionLimits":
+        return cls(
+            settings.head_timeout_s,
+            settings.body_timeout_s,
+            settings.keep_alive_s,
+            settings.write_timeout_s,
+            settings.min_body_bytes_per_s,
+            settings.max_connections,
+            settings.max_unread_bytes,
+        )
 
 
 class WatchedConnection(Protocol):

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
 
 from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRoute
 from core.messages import Reply, Request
@@ -19,7 +18,6 @@ from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from monitoring.tracing.traces import NO_TRACE, Trace
 from serving.callers import ROLLOUT_KEY, UNKNOWN, Caller, Callers, use_rollout_key
-from serving.engine.admission import Admitted
 from serving.engine.body_limits import limit_body
 from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
@@ -32,7 +30,7 @@ from serving.http.infer.offload import OffloadThreads
 from serving.http.infer.repeated_headers import KnownHeader, RepeatedHeaders, read_again
 from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import JSON_TYPE, ParsedRequest
-from serving.http.interfaces import Engine, Metrics, count_failure
+from serving.http.interfaces import AdmittedRequest, BegunCall, Engine, Metrics, count_failure
 from serving.http.pages import make_info_endpoints
 from serving.http.predict import PredictEndpoint
 from serving.http.routing import (
@@ -65,21 +63,6 @@ _log = logging.getLogger("sparing.http")
 _Asked = tuple[str, str | None, str]  # route, version and the key by which a rollout chooses
 
 
-class AdmittedRequest(NamedTuple):
-    """An infer request that the engine has admitted."""
-
-    parsed: ParsedRequest
-    admitted: Admitted
-
-
-class BegunCall(NamedTuple):
-    """An infer request in the engine, and its body, whose bytes it holds."""
-
-    request: AdmittedRequest
-    body: bytes
-    call: Call
-
-
 class HttpEndpoint:
     """The HTTP endpoint of one process; may be created inside or outside the event loop."""
 
@@ -108,18 +91,7 @@ class HttpEndpoint:
         self._max_body_bytes = settings.max_body_bytes
         self._max_rows = max_rows
         self._offload = OffloadThreads()
-        self.connections = Connections(
-            ConnectionLimits(
-                settings.head_timeout_s,
-                settings.body_timeout_s,
-                settings.keep_alive_s,
-                settings.write_timeout_s,
-                settings.min_body_bytes_per_s,
-                settings.max_connections,
-                settings.max_unread_bytes,
-            ),
-            lambda: engine.draining,
-        )
+        self.connections = Connections(ConnectionLimits.of(settings), lambda: engine.draining)
         self._predict = PredictEndpoint(engine, settings, metrics, tracing, self._bodies)
         explain = ExplainEndpoint(
             engine, metrics, tracing, self._bodies, self._predict.pictures, self._offload,

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from core.request_id import RAW_HEADER, read_request_id
 from serving.http.body import ClientGone, HeaderMap
-from serving.http.endpoint import BegunCall
 from serving.http.head import RequestHead
+from serving.http.interfaces import BegunCall
 from serving.http.routing import HttpRequest, Incoming, Result
 from serving.http.status import Refusal
 

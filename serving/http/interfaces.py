@@ -1,7 +1,7 @@
 """The parts of the engine and the metrics that the HTTP endpoint uses."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cache.local_cache import LocalCache
 from core.errors import SparingError
@@ -12,7 +12,23 @@ from serving.engine.caches.cached_rows import CachedRows
 from serving.engine.calls import Call
 from serving.engine.catalog import Catalog, ServedRoute
 from serving.http.body import ClientGone
+from serving.http.infer.tensor_body import ParsedRequest
 from serving.scheduling.progress import Health
+
+
+class AdmittedRequest(NamedTuple):
+    """An infer request that the engine has admitted."""
+
+    parsed: ParsedRequest
+    admitted: Admitted
+
+
+class BegunCall(NamedTuple):
+    """An infer request in the engine, and its body, whose bytes it holds."""
+
+    request: AdmittedRequest
+    body: bytes
+    call: Call
 
 
 class Engine(Protocol):
@@ -26,7 +42,6 @@ class Engine(Protocol):
     def draining(self) -> bool: ...
     def health(self) -> Health: ...
     def resolve(self, route: str, version: str | None, key: str = "") -> ServedRoute: ...
-    def stage_loads(self, served: ServedRoute) -> Mapping[str, object]: ...
     @property
     def cached_rows(self) -> CachedRows: ...
     def admit(self, request: Request, key: Key | None = None) -> Admitted: ...

@@ -67,7 +67,7 @@ class _InfoEndpoints:
             describe_route(
                 served.manifest,
                 served.digest,
-                self._engine.stage_loads(served),
+                served.stage_loads(),
                 None if served.similar is None else served.similar.describe(),
                 self._engine.catalog.describe_rollout(served),
             )

@@ -94,9 +94,6 @@ class SmallEngine:
                 return served
         raise UnknownRoute(f"no route serves {route}")
 
-    def stage_loads(self, served: ServedRoute) -> dict[str, object]:
-        return {stage: {"waiting_rows": lane.rows} for stage, lane in served.lanes.items()}
-
     def admit(self, request: Request, key: Key | None = None) -> Admitted:
         served = self.resolve(request.route, request.version)
         return Admitted(served, [None] * len(next(iter(request.inputs.values()))), 0.0)

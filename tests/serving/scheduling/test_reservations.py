@@ -89,7 +89,7 @@ def test_rows_that_wait_for_memory_count_as_waiting() -> None:
     stepped.spin()
     for value in (91.0, 92.0, 93.0):
         stepped.submit(ask(value))
-    assert stepped.engine.stage_loads(route)["only"]["waiting_rows"] == 3  # type: ignore[index]
+    assert route.stage_loads()["only"]["waiting_rows"] == 3  # type: ignore[index]
     stepped.submit(ask(94.0))
     assert stepped.ends == ["Overloaded"]
     stepped.finish()
