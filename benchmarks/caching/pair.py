@@ -13,15 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.caching.mooncake import TRACES, read_trace
-from benchmarks.caching.policies import ANSWER_BYTES
+from benchmarks.caching.policies import ANSWER, find_limit_bytes
 from cache.local_cache import LocalCache
 from cache.remote_cache import MAX_KEYS, RemoteCache
-from core.messages import Key, Outcome
+from core.messages import Key
 from harness.results import Sample
 from harness.services.redis_server import RedisServer
 
@@ -49,8 +48,8 @@ def measure_pair(traces: Mapping[str, Requests], console: Console) -> Iterator[S
     """
     for name, requests in traces.items():
         different = len({key for request in requests for key in request})
-        own_bytes = different // OWN_SHARE * ANSWER_BYTES
-        big = count_hits(requests, LocalCache(2 * different * ANSWER_BYTES))
+        own_bytes = find_limit_bytes(different // OWN_SHARE)
+        big = count_hits(requests, LocalCache(find_limit_bytes(2 * different)))
         alone = count_hits(requests[1::2], LocalCache(own_bytes))
         with RedisServer() as redis:
             shared = ask_pair(requests, own_bytes, redis.url, console, name)
@@ -72,7 +71,7 @@ def count_hits(requests: Requests, memory: LocalCache) -> list[int]:
     for request in requests:
         missing = [key for key in request if memory.get(key) is None]
         for key in missing:
-            memory.put(key, OUTCOME)
+            memory.put(key, ANSWER)
         hits.append(len(request) - len(missing))
     return hits
 
@@ -121,14 +120,9 @@ async def _recall(keys: Sequence[Key], local: LocalCache, remote: RemoteCache) -
         some = unknown[start : start + MAX_KEYS]
         found = await remote.look_up(some) or [None] * len(some)
         for key, known in zip(some, found, strict=True):
-            local.put(key, OUTCOME if known is None else known.outcome)
+            local.put(key, ANSWER if known is None else known.outcome)
             if known is None:
                 missing.append(key)
     for key in missing:
-        remote.put(key, OUTCOME)
+        remote.put(key, ANSWER)
     return len(keys) - len(missing)
-
-
-_LABEL = np.zeros(1, dtype=np.int64)
-_LABEL.setflags(write=False)  # kept as it is, as `ANSWER_BYTES` counts it
-OUTCOME = Outcome({"label": _LABEL}, 0.9, "light")

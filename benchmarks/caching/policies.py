@@ -12,28 +12,38 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from cache.ghost_queue import SLOT_BYTES
 from cache.local_cache import LocalCache
-from cache.packing import ARRAY_BYTES
+from cache.packing import count_kept_bytes, pack
 from cache.s3_fifo import ENTRY_BYTES
+from core.columns import stack_outcomes
 from core.messages import Outcome
 
 Stream = npt.NDArray[np.int64]
 Policy = Callable[[Stream, int], int]
 Queue = OrderedDict[int, None]
-ANSWER_BYTES = ENTRY_BYTES + ARRAY_BYTES + 8  # one label
+
+ANSWER = Outcome({"label": np.zeros(1, np.int64)}, 0.5, "stage0")
+
+
+def find_limit_bytes(room: int) -> int:
+    """Return the limit of a `LocalCache` that holds `room` answers like `ANSWER`, and no more."""
+    (kept,) = pack(stack_outcomes([ANSWER]))
+    answers_bytes = room * (ENTRY_BYTES + count_kept_bytes(kept))
+    limit_bytes = answers_bytes
+    while limit_bytes - SLOT_BYTES * (limit_bytes // ENTRY_BYTES + 1) < answers_bytes:
+        limit_bytes += SLOT_BYTES  # the cache's own bytes grow with its limit
+    return limit_bytes
 
 
 def ours(keys: Stream, room: int) -> int:
     """`LocalCache` of as many bytes as `room` answers take."""
-    memory = LocalCache(room * ANSWER_BYTES)
-    label = np.zeros(1, np.int64)
-    label.setflags(write=False)
-    answer = Outcome({"label": label}, 0.5, "stage0")
+    memory = LocalCache(find_limit_bytes(room))
     names = {key: key.to_bytes(16, "big") for key in np.unique(keys).tolist()}
     for key in keys.tolist():
         name = names[key]
         if memory.get(name) is None:
-            memory.put(name, answer)
+            memory.put(name, ANSWER)
     return memory.counts().hits
 
 

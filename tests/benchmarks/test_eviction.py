@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.caching.policies import Stream, belady, blind, lru, sieve
+from benchmarks.caching.policies import (
+    ANSWER,
+    Stream,
+    belady,
+    blind,
+    find_limit_bytes,
+    lru,
+    sieve,
+)
 from benchmarks.eviction import BLIND, POLICIES, REPORT, ZIPF, make_zipf
+from cache.local_cache import LocalCache
 from harness.results import Results, Sample
 
 STREAMS = st.lists(st.integers(0, 6), min_size=1, max_size=24).map(np.array)
@@ -31,6 +40,14 @@ def find_optimum(keys: list[int], room: int) -> int:
 @given(keys=STREAMS, room=st.integers(1, 4))
 def test_belady_is_the_optimum(keys: Stream, room: int) -> None:
     assert belady(keys, room) == find_optimum(keys.tolist(), room)
+
+
+@pytest.mark.parametrize("room", [1, 3, 4, 100, 10_000])
+def test_our_cache_gets_room_for_as_many_answers_as_the_others(room: int) -> None:
+    memory = LocalCache(find_limit_bytes(room))
+    for key in range(2 * room):
+        memory.put(key.to_bytes(16, "big"), ANSWER)
+    assert memory.counts().entries == room
 
 
 @pytest.mark.parametrize("name", POLICIES)

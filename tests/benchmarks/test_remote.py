@@ -6,7 +6,7 @@ from rich.console import Console
 
 from benchmarks.caching.mooncake import TRACES
 from benchmarks.caching.pair import ask_pair, count_hits, measure_pair
-from benchmarks.caching.policies import ANSWER_BYTES
+from benchmarks.caching.policies import find_limit_bytes
 from benchmarks.remote import ALONE, BIG, KEYS, REPORT, SECOND, measure_keys
 from cache.local_cache import LocalCache
 from harness.results import Results, Sample
@@ -26,7 +26,7 @@ def test_a_key_costs_cpu_of_both_processes() -> None:
 
 
 def test_one_big_memory_misses_what_it_has_not_seen() -> None:
-    hits = count_hits(make_requests("ab", "bc", "abc"), LocalCache(100 * ANSWER_BYTES))
+    hits = count_hits(make_requests("ab", "bc", "abc"), LocalCache(find_limit_bytes(100)))
     assert hits == [0, 1, 3]
 
 
