@@ -1,6 +1,7 @@
 """Small ONNX models such as users bring, made with onnx's helpers, and data that they fit."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,23 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from importing.options import ImportOptions, Stage
+from importing.route import Imported, import_route
+
 SIDE = 16  # of a picture, in pixels
 CLASSES = 3
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+STEPS = f"mean={':'.join(map(str, MEAN))},std={':'.join(map(str, STD))}"  # as --preprocess
+Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # and their labels
 
 Weights = Mapping[str, npt.NDArray[Any]]
 Value = tuple[str, int, Sequence[int | str]]  # name, type, shape
+
+
+def import_own(tmp_path: Path, stages: Sequence[Stage], data: Rows, **changes: Any) -> Imported:
+    """Import the route `own` into `models`, with the pictures' preprocessing and without int8."""
+    options = ImportOptions(out=tmp_path / "models", compress="none", preprocess=STEPS)
+    return import_route("own", stages, data, replace(options, **changes))
 
 
 def make_model(

@@ -14,14 +14,21 @@ from importing import compressing
 from importing.compressing import compress_model, compress_route
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Feed, open_bytes
-from importing.options import ImportOptions, Stage
+from importing.options import Stage
 from importing.quantising import SUFFIX
-from importing.route import import_route
 from importing.stage_files import StageFile
 from routes.loading import load_route
 from routes.offline import run_offline
 from sparing.cli import app
-from tests.fakes.own_models import make_linear, make_picture_net, make_pictures, make_text, save
+from tests.fakes.own_models import (
+    Rows,
+    import_own,
+    make_linear,
+    make_picture_net,
+    make_pictures,
+    make_text,
+    save,
+)
 
 ROWS = 200
 
@@ -66,17 +73,20 @@ def test_weights_have_seven_bits_so_that_sums_of_two_products_fit_16_bits(
     assert max(int(np.abs(one.astype(int)).max()) for one in weights) <= 64
 
 
+def _import_net(tmp_path: Path) -> tuple[Path, Rows]:
+    """The directory of a route made of one net, and its rows, which are in d.npz too."""
+    rows = make_pictures(ROWS)
+    np.savez(tmp_path / "d.npz", x=rows[0], y=rows[1])
+    net = save(make_picture_net(width=8), tmp_path / "net.onnx")
+    imported = import_own(tmp_path, [Stage(net)], rows)
+    assert imported.directory is not None
+    return imported.directory, rows
+
+
 def test_a_route_becomes_its_next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressing, "measure_in_turns", _measure)
-    pictures, labels = make_pictures(ROWS)
-    np.savez(tmp_path / "d.npz", x=pictures, y=labels)
-    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
-    options = ImportOptions(
-        out=tmp_path / "models", compress="none", preprocess="mean=0.5:0.4:0.3,std=0.2:0.25:0.3"
-    )
-    imported = import_route("own", [Stage(path)], (pictures, labels), options)
-    assert imported.directory is not None
-    written, found = compress_route(imported.directory, str(tmp_path / "d.npz"), options.out)
+    route, (pictures, labels) = _import_net(tmp_path)
+    written, found = compress_route(route, str(tmp_path / "d.npz"), tmp_path / "models")
     assert written == tmp_path / "models" / "own" / "2"
     assert [one.name for one in found] == ["net"]
     device = OnnxDevice()
@@ -84,7 +94,7 @@ def test_a_route_becomes_its_next_version(tmp_path: Path, monkeypatch: pytest.Mo
     assert loaded.manifest.stages[0].file == "net-int8.onnx"
     assert loaded.manifest.provenance["compressed"] == ["net"]
     measured = {"test_accuracy", "out_of_fold_accuracy", "reached_on_test", "us_per_row"}
-    assert measured <= set(load_route(imported.directory, device).manifest.provenance)
+    assert measured <= set(load_route(route, device).manifest.provenance)
     assert not measured & set(loaded.manifest.provenance)
     assert loaded.manifest.certificate == "none"
     rows = run_offline(loaded.pipeline, {"image": pictures[:50]}, device)
@@ -120,16 +130,9 @@ def test_a_route_keeps_stages_that_lose_accuracy_or_gain_no_time(
 ) -> None:
     monkeypatch.setattr(compressing, "measure_in_turns", _measure)
     monkeypatch.setattr(compressing, changed, by)
-    pictures, labels = make_pictures(ROWS)
-    np.savez(tmp_path / "d.npz", x=pictures, y=labels)
-    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
-    options = ImportOptions(
-        out=tmp_path / "models", compress="none", preprocess="mean=0.5:0.4:0.3,std=0.2:0.25:0.3"
-    )
-    imported = import_route("own", [Stage(path)], (pictures, labels), options)
-    assert imported.directory is not None
+    route, _ = _import_net(tmp_path)
     with pytest.raises(ImportFault, match=words):
-        compress_route(imported.directory, str(tmp_path / "d.npz"), options.out)
+        compress_route(route, str(tmp_path / "d.npz"), tmp_path / "models")
     assert not (tmp_path / "models" / "own" / "2").exists()
 
 

@@ -1,6 +1,5 @@
-"""An import from files to a route that the server's loader takes, and the faults that stop one."""
+"""An import from files to a route that the server's loader takes."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,17 @@ from typer.testing import CliRunner
 
 from core.classifiers.scores import softmax
 from core.devices.onnx import OnnxDevice
-from importing.onnx_files.faults import ImportFault
-from importing.options import ImportOptions, Stage, read_stage
-from importing.route import Imported, import_route
+from importing.options import ImportOptions, Stage
+from importing.route import import_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from sparing.cli import app
 from tests.fakes.own_models import (
     MEAN,
     STD,
+    STEPS,
+    Rows,
+    import_own,
     make_linear,
     make_model,
     make_picture_net,
@@ -34,8 +35,6 @@ from tests.fakes.own_models import (
 
 RUNNER = CliRunner()
 ROWS = 400
-STEPS = f"mean={':'.join(map(str, MEAN))},std={':'.join(map(str, STD))}"
-Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +53,6 @@ def nets(tmp_path: Path) -> list[Stage]:
     ]
 
 
-def _import(tmp_path: Path, stages: list[Stage], data: Rows, **changes: Any) -> Imported:
-    options = ImportOptions(out=tmp_path / "models", compress="none", preprocess=STEPS)
-    return import_route("own", stages, data, dataclasses.replace(options, **changes))
-
-
 def _make_rows(labels: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]) -> Rows:
     rows = np.random.default_rng(0).normal(size=(ROWS, 8)).astype(np.float32)
     return rows, labels(rows)
@@ -73,7 +67,7 @@ def _answer(model: onnx.ModelProto) -> Callable[[npt.NDArray[Any]], npt.NDArray[
 def test_two_nets_become_a_cascade_that_the_servers_loader_takes(
     tmp_path: Path, nets: list[Stage], pictures: Rows
 ) -> None:
-    imported = _import(tmp_path, nets, pictures, max_loss=0.1)
+    imported = import_own(tmp_path, nets, pictures, max_loss=0.1)
     assert imported.directory == tmp_path / "models" / "own" / "1"
     assert imported.verdict is not None
     chosen = imported.verdict.chosen
@@ -91,7 +85,7 @@ def test_two_nets_become_a_cascade_that_the_servers_loader_takes(
 def test_served_logits_are_those_of_the_models_on_normalised_pictures(
     tmp_path: Path, nets: list[Stage], pictures: Rows
 ) -> None:
-    imported = _import(tmp_path, nets[:1], pictures)
+    imported = import_own(tmp_path, nets[:1], pictures)
     assert imported.directory is not None
     device = OnnxDevice()
     loaded = load_route(imported.directory, device)
@@ -117,7 +111,7 @@ def test_the_preprocessing_is_found_where_it_makes_a_difference(
         numpy_helper.from_array((np.array((0.485, 0.456, 0.406)) * 40).astype(np.float32), "b")
     )
     stage = Stage(save(cut, tmp_path / "net.onnx"))
-    imported = _import(tmp_path, [stage], pictures, preprocess="auto")
+    imported = import_own(tmp_path, [stage], pictures, preprocess="auto")
     assert any("mean=0.485:0.456:0.406" in note and "RGB" in note for note in imported.notes)
 
 
@@ -125,17 +119,17 @@ def test_a_version_follows_the_last_and_a_dry_run_writes_nothing(
     tmp_path: Path, nets: list[Stage], pictures: Rows
 ) -> None:
     for version in ("1", "2"):
-        imported = _import(tmp_path, nets[:1], pictures)
+        imported = import_own(tmp_path, nets[:1], pictures)
         assert imported.directory is not None
         assert imported.directory.name == version
-    assert _import(tmp_path / "dry", nets[:1], pictures, dry_run=True).directory is None
+    assert import_own(tmp_path / "dry", nets[:1], pictures, dry_run=True).directory is None
     assert not (tmp_path / "dry" / "models").exists()
 
 
 def test_int8_files_are_candidates_and_rows_of_the_verdict(
     tmp_path: Path, nets: list[Stage], pictures: Rows
 ) -> None:
-    imported = _import(tmp_path, nets[1:], pictures, compress="auto")
+    imported = import_own(tmp_path, nets[1:], pictures, compress="auto")
     assert imported.verdict is not None
     precisions = {row.name: row.precision for row in imported.verdict.rows}
     assert precisions == {"large": "float32", "large-int8": "int8"}
@@ -226,7 +220,7 @@ KINDS: dict[str, tuple[onnx.ModelProto, Rows, str, list[str]]] = {
 def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Path) -> None:
     model, data, pipeline, outputs = KINDS[kind]
     stage = Stage(save(model, tmp_path / "net.onnx"))
-    imported = _import(tmp_path, [stage], data, preprocess="auto")
+    imported = import_own(tmp_path, [stage], data, preprocess="auto")
     assert imported.directory is not None
     device = OnnxDevice()
     loaded = load_route(imported.directory, device)
@@ -247,7 +241,7 @@ def test_floats_instead_of_classes_are_named_where_accuracy_is_not_measured(
 ) -> None:
     rows, labels = _make_rows(_answer(make_linear()))
     stage = Stage(save(make_linear(), tmp_path / "net.onnx"))
-    imported = _import(
+    imported = import_own(
         tmp_path, [stage], (rows, labels.astype(float)), preprocess="auto", dry_run=True
     )
     assert imported.sentence.endswith(
@@ -290,134 +284,8 @@ def test_float_tensors_that_are_no_pictures_stay_as_they_are(
         Stage(save(make_picture_net(end="LogSoftmax", noise=0.6, seed=3), tmp_path / "a.onnx")),
         Stage(save(slow, tmp_path / "b.onnx")),
     ]
-    imported = _import(tmp_path, stages, (rows, pictures[1]), preprocess="auto", max_loss=0.1)
+    imported = import_own(tmp_path, stages, (rows, pictures[1]), preprocess="auto", max_loss=0.1)
     assert imported.directory is not None
     manifest = load_route(imported.directory, OnnxDevice()).manifest
     assert manifest.picture is None
     assert [spec.datatype for spec in manifest.inputs] == ["FP32"]
-
-
-def _shuffle(rows: Rows) -> Rows:
-    return rows[0], (rows[1] + 1) % 3
-
-
-def _guess(rows: Rows) -> Rows:
-    return rows[0], np.random.default_rng(0).permutation(rows[1])
-
-
-ONE, TWO = make_picture_net(width=8), make_picture_net(end="Softmax")
-FAULTS: dict[str, tuple[list[onnx.ModelProto], Callable[[Rows], Rows], dict[str, Any], str]] = {
-    "order of labels": ([ONE], _shuffle, {}, "the labels have another order than the model"),
-    "guessing": ([ONE], _guess, {}, "always naming one class gives"),
-    "softmax as logits": (
-        [TWO],
-        lambda rows: rows,
-        {"activation": "logits"},
-        "holds probabilities, not logits; use --activation softmax",
-    ),
-    "order of channels": (
-        [ONE],
-        lambda rows: rows,
-        {"preprocess": f"{STEPS},color=BGR"},
-        "another order than the model|always naming one class",
-    ),
-    "size": ([ONE], lambda rows: rows, {"preprocess": "crop=8"}, "makes 8×8 pixels, input input"),
-    "classes": (
-        [make_linear(768, 4, name="x")],
-        lambda rows: ((rows[0] / 255).reshape(ROWS, -1).astype(np.float32), rows[1]),
-        {"preprocess": "none"},
-        "no row of class 3",
-    ),
-    "features": (
-        [make_linear(9)],
-        lambda rows: ((rows[0] / 255).reshape(ROWS, -1).astype(np.float32), rows[1]),
-        {},
-        r"rows are \[400, 768\], the model takes features FP32 \[-1, 9\]",
-    ),
-    "two shapes": (
-        [make_linear(8), make_linear(9)],
-        lambda rows: (rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32), rows[1]),
-        {},
-        "takes features FP32",
-    ),
-    "class counts": (
-        [make_linear(8, 3), make_linear(8, 4)],
-        lambda rows: (rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32), rows[1]),
-        {},
-        "has 4 classes, .*stage0.onnx has 3",
-    ),
-    "words": (
-        [make_text()],
-        lambda rows: (np.full((ROWS, 4), 77) + np.arange(ROWS)[:, None], rows[1]),
-        {},
-        "input_ids holds 77 to 476, the models take 0 to 49",
-    ),
-    "several models without classes": (
-        [make_linear(8, 2), make_linear(8, 2)],
-        lambda rows: (
-            rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32),
-            rows[0].mean(axis=(1, 2, 3)),
-        ),
-        {},
-        "is no classifier of these labels",
-    ),
-    "reference": ([ONE], lambda rows: rows, {"reference": "big"}, "allowed are last, stage0"),
-    "compression": ([ONE], lambda rows: rows, {"compress": "int4"}, "allowed are auto, int8, none"),
-    "activation": ([ONE], lambda rows: rows, {"activation": "relu"}, "allowed are auto, logits"),
-    "loss": ([ONE], lambda rows: rows, {"max_loss": 2.0}, "0 to 1 are allowed"),
-    "names": ([ONE], lambda rows: rows, {"labels": ("a", "b")}, "2 classes, but the model has 3"),
-    "pictures of floats": (
-        [ONE],
-        lambda rows: (rows[0].astype(np.float32), rows[1]),
-        {},
-        "pictures are uint8, and tensors take --preprocess none",
-    ),
-    "repeated rows": (
-        [ONE],
-        lambda rows: (np.concatenate([rows[0][:200]] * 2), np.concatenate([rows[1][:200]] * 2)),
-        {},
-        "200 of 400 rows are repeated",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", FAULTS)
-def test_a_fault_is_named_in_one_sentence_and_nothing_is_written(
-    case: str, tmp_path: Path, pictures: Rows
-) -> None:
-    models, change, changes, words = FAULTS[case]
-    stages = [
-        Stage(save(model, tmp_path / f"stage{place}.onnx")) for place, model in enumerate(models)
-    ]
-    with pytest.raises(ImportFault, match=words) as raised:
-        _import(tmp_path, stages, change(pictures), **changes)
-    assert "\n" not in str(raised.value)
-    assert not (tmp_path / "models").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "stages", "words"),
-    [
-        ("../own", ["a.onnx"], "NAME: given '../own'"),
-        ("own", [], "0 given, 1 to 3 are allowed"),
-        ("own", ["a.onnx", "b/a.onnx"], "two stages are called 'a'"),
-        ("own", ["a.onnx,size=3"], "given 'size=3', allowed are name, preprocess"),
-        ("own", ["nowhere.onnx"], "No such file"),
-        ("own", ["net.onnx", "net-int8.onnx"], "'net-int8', as the int8 file of 'net' is"),
-    ],
-)
-def test_wrong_names_and_stages_are_refused(
-    name: str, stages: list[str], words: str, tmp_path: Path, pictures: Rows
-) -> None:
-    with pytest.raises(ImportFault, match=words):
-        import_route(
-            name,
-            [read_stage(text) for text in stages],
-            pictures,
-            ImportOptions(out=tmp_path / "models"),
-        )
-
-
-def test_a_stage_is_read_with_its_parts() -> None:
-    stage = read_stage("a.onnx,name=small,preprocess=mean=0.5;std=0.5,output=probs")
-    assert stage == Stage(Path("a.onnx"), "small", "mean=0.5;std=0.5", output="probs")
