@@ -14,13 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.serving.conv_nets import make_conv_net
 from benchmarks.serving.onnx_time import measure_onnx
 from benchmarks.serving.scrape import ask
 from harness.load.traffic import encode_binary
@@ -30,55 +27,19 @@ from harness.tiny_routes import SIZE, write_route
 
 ROUTES = ("first", "second")
 CONNECTIONS = 3  # for each route
-CHANNELS, LAYERS, CLASSES = 64, 10, 10
+LAYERS = [(64, 1)] * 18  # more than 10 ms a row, with little memory
 SETTINGS = {
     "one": "[cache]\nenabled = false\n",
     "two": '[cache]\nenabled = false\n[devices.other]\n[routes.devices]\nsecond = "other"\n',
 }
 
 
-def make_slow_net(seed: int) -> onnx.ModelProto:
-    """Convolutions that take more than 10 ms a row, with little memory."""
-    rng = np.random.default_rng(seed)
-    weights: dict[str, npt.NDArray[Any]] = {
-        "scale": np.array(1 / 255, dtype=np.float32),
-        "axis": np.array([1], dtype=np.int64),
-        "weight": rng.normal(0, 1, (CLASSES, CHANNELS)).astype(np.float32),
-        "bias": np.zeros(CLASSES, dtype=np.float32),
-    }
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["float", "scale"], ["unit"]),
-        helper.make_node("Unsqueeze", ["unit", "axis"], ["maps0"]),
-    ]
-    for layer in range(LAYERS):
-        taken = CHANNELS if layer else 1
-        kernel = rng.normal(0, (2 / (9 * taken)) ** 0.5, (CHANNELS, taken, 3, 3))
-        weights[f"kernel{layer}"] = kernel.astype(np.float32)
-        names = [f"maps{layer}", f"kernel{layer}"]
-        nodes += [
-            helper.make_node("Conv", names, [f"sums{layer}"], pads=[1, 1, 1, 1]),
-            helper.make_node("Relu", [f"sums{layer}"], [f"maps{layer + 1}"]),
-        ]
-    nodes += [
-        helper.make_node("GlobalAveragePool", [f"maps{LAYERS}"], ["means"]),
-        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
-        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "slow",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
 def write_routes(models: Path) -> float:
     """Write both routes; return what a row of one takes without a server, in ms."""
     for seed, route in enumerate(ROUTES):
-        directory = write_route(models, route, pipeline="single", nets=[make_slow_net(seed)])
+        directory = write_route(
+            models, route, pipeline="single", nets=[make_conv_net((SIZE, SIZE), LAYERS, seed)]
+        )
     return measure_onnx(directory / "stage0.onnx", [1], 1.0)[1]["p50_ms"]
 
 

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.serving.conv_nets import make_conv_net
 from benchmarks.serving.onnx_time import measure_onnx
 from harness.load import loadgen
 from harness.load.loadgen import Plan
@@ -30,8 +29,9 @@ from harness.results import Sample, write_results
 from harness.servers import Server, run_sparing
 from harness.tiny_routes import write_route
 
-ROUTE, SIZE, CLASSES, FULL_BATCH, PICTURES = "large-rows", 224, 10, 8, 16
-CHANNELS = (32, 64, 128, 256)  # of layers, each with half the height and width of the one before
+ROUTE, SIZE, FULL_BATCH, PICTURES = "large-rows", 224, 8, 16
+# Two convolutions at each of four sizes, 0.6 GMACs.
+LAYERS = [(channels, stride) for channels in (32, 64, 128, 256) for stride in (2, 1)]
 LOADS = {"one": 1, "full": FULL_BATCH}  # connections
 
 # Prints the resident bytes that loading and running full batches adds.
@@ -50,44 +50,6 @@ print(read_resident_bytes(os.getpid()) - before)
 """
 
 
-def make_net() -> onnx.ModelProto:
-    """Two convolutions at each of four sizes, 0.6 GMACs."""
-    rng = np.random.default_rng(0)
-    weights: dict[str, npt.NDArray[Any]] = {"scale": np.array(1 / 255, dtype=np.float32)}
-    nodes = [
-        helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["float", "scale"], ["maps0"]),
-    ]
-    taken, layer = 3, 0
-    for channels in CHANNELS:
-        for stride in (2, 1):
-            kernel = rng.normal(0, (2 / (9 * taken)) ** 0.5, (channels, taken, 3, 3))
-            weights[f"kernel{layer}"] = kernel.astype(np.float32)
-            names = [f"maps{layer}", f"kernel{layer}"]
-            strides, pads = [stride, stride], [1, 1, 1, 1]
-            nodes += [
-                helper.make_node("Conv", names, [f"sums{layer}"], pads=pads, strides=strides),
-                helper.make_node("Relu", [f"sums{layer}"], [f"maps{layer + 1}"]),
-            ]
-            taken, layer = channels, layer + 1
-    weights["weight"] = rng.normal(0, 1, (CLASSES, taken)).astype(np.float32)
-    weights["bias"] = np.zeros(CLASSES, dtype=np.float32)
-    nodes += [
-        helper.make_node("GlobalAveragePool", [f"maps{layer}"], ["means"]),
-        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
-        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "large",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
 def write_models(models: Path) -> Path:
     """Write the route; return its net."""
 
@@ -98,7 +60,12 @@ def write_models(models: Path) -> Path:
         table.pop("picture", None)
 
     directory = write_route(
-        models, ROUTE, pipeline="single", nets=[make_net()], max_batch=FULL_BATCH, change=change
+        models,
+        ROUTE,
+        pipeline="single",
+        nets=[make_conv_net((SIZE, SIZE, 3), LAYERS)],
+        max_batch=FULL_BATCH,
+        change=change,
     )
     return directory / "stage0.onnx"
 
