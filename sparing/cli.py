@@ -207,7 +207,7 @@ def routes(
 ) -> None:
     """List the routes in directories, or the routes that a server serves.
 
-    In directories it loads every route as a server does, and prints all faults
+    In directories it loads every route as a server does, and prints the faults
     of those that a server refuses.
 
     [bold]sparing routes[/]  in the directories of settings.toml

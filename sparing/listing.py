@@ -1,4 +1,4 @@
-"""Lists the routes in directories as a server would load them, with all faults of the others."""
+"""Lists the routes in directories as a server would load them, with the faults of the others."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -18,7 +18,7 @@ def check(
         Path | None, typer.Option("--settings", help="Settings with the devices of routes.")
     ] = None,
 ) -> None:
-    """Check routes with the server's own loader, and print all their faults at once.
+    """Check routes with the server's own loader, and print their faults.
 
     Exits with 1 if a server would refuse one of them. Where onnx is installed, it
     also counts the MACs of each stage and warns where route.toml says otherwise.

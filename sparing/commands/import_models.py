@@ -47,7 +47,10 @@ def import_models(
         typer.Option(min=0, max=1, help="Held-out accuracy that may be lost, 0 to 1."),
     ] = 0.01,
     compress: Annotated[
-        str, typer.Option(help="Int8 files as candidates: auto, int8 (only them) or none.")
+        str,
+        typer.Option(
+            help="Int8 files as candidates: auto, int8 (only them and the reference) or none."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split.")] = 0,
     out: Annotated[Path, typer.Option(help="Write the route into this folder.")] = Path("models"),
