@@ -43,7 +43,11 @@ def show_imported(imported: "Imported", console: Console) -> None:
         columns = ("", "accuracy", "µs/row", "MACs", "kB", "difference, 95 %")
         table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
         for row in imported.verdict.rows:
-            interval = f"{row.low * 100:+.1f} to {row.high * 100:+.1f}"
+            difference = (
+                "reference"
+                if row.name == verdict.reference
+                else f"{row.difference * 100:+.1f} ({row.low * 100:+.1f} to {row.high * 100:+.1f})"
+            )
             named = " → ".join(row.members) if len(row.members) > 1 else row.name
             table.add_row(
                 f"{'*' if row.chosen else ' '} {named}",
@@ -51,7 +55,7 @@ def show_imported(imported: "Imported", console: Console) -> None:
                 f"{row.us_per_row:,.0f}",
                 show_macs(row.macs),
                 f"{row.size_bytes / 1000:,.0f}",
-                f"{row.difference * 100:+.1f} ({interval})",
+                difference,
             )
         console.print(table)
     console.print(imported.sentence, highlight=False)
