@@ -45,7 +45,7 @@ def show_imported(imported: "Imported", console: Console) -> None:
         for row in imported.verdict.rows:
             difference = (
                 "reference"
-                if row.name == verdict.reference
+                if row.name == imported.verdict.reference
                 else f"{row.difference * 100:+.1f} ({row.low * 100:+.1f} to {row.high * 100:+.1f})"
             )
             named = " → ".join(row.members) if len(row.members) > 1 else row.name

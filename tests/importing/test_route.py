@@ -1,6 +1,7 @@
 """An import from files to a route that the server's loader takes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def test_int8_files_are_candidates_and_rows_of_the_verdict(
     precisions = {row.name: row.precision for row in imported.verdict.rows}
     assert precisions == {"large": "float32", "large-int8": "int8"}
     by_name = {row.name: row for row in imported.verdict.rows}
-    assert by_name["large-int8"].size_bytes != by_name["large"].size_bytes
+    assert by_name["large-int8"].size_bytes < by_name["large"].size_bytes
     assert by_name["large-int8"].difference > -0.05
 
 
@@ -152,6 +153,20 @@ def test_the_command_imports_files_and_prints_json(
     assert facts["verdict"]["rows"][0]["chosen"] is True
     manifest = load_route(Path(facts["directory"]), OnnxDevice()).manifest
     assert manifest.labels == ("red", "green", "blue")
+
+
+def test_the_command_shows_the_verdict_as_a_table(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    np.savez(tmp_path / "d.npz", x=pictures[0], y=pictures[1])
+    arguments = ["import", "own", "--data", str(tmp_path / "d.npz"), "--compress", "none"]
+    arguments += [part for net in nets for part in ("--stage", str(net.model))]
+    done = RUNNER.invoke(app, [*arguments, "--preprocess", STEPS, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = {line.strip("* ").split(" ")[0]: line for line in done.output.splitlines()}
+    assert lines["large"].rstrip().endswith("reference")
+    assert re.search(r"[+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\)", lines["small"])
+    assert "Serve" in done.output
 
 
 BINARY = make_linear(classes=1)
