@@ -128,7 +128,15 @@ def _check_wait(
     )
 
 
-def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+def check_values(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+    """Raise InvalidInput for a value that the route refuses."""
+    if served.finite_inputs:
+        _check_finite(inputs, served)
+    if served.bounded_inputs:
+        _check_bounds(inputs, served)
+
+
+def _check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
     """Raise InvalidInput, which names the first row with a NaN or an infinity that the route
     refuses.
     """
@@ -142,7 +150,7 @@ def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
             )
 
 
-def check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+def _check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
     """Raise InvalidInput, which names the first value outside an input's bounds."""
     for spec in served.bounded_inputs:
         values = inputs[spec.name]

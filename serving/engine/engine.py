@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from itertools import repeat
+from typing import TypeVar
 
 from cache.local_cache import LocalCache
 from core.devices.interface import Device
@@ -17,10 +18,9 @@ from core.messages import Key, Outcomes, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,
     Admitted,
-    check_bounds,
-    check_finite,
     check_in_time,
     check_room,
+    check_values,
 )
 from serving.engine.budgets import fit_request
 from serving.engine.caches.cached_rows import CachedRows
@@ -30,6 +30,7 @@ from serving.engine.caches.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.calls import Call, count_rows, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
 from serving.engine.entry_points import choose_entry_point
+from serving.engine.group_calls import GroupCall
 from serving.engine.router import choose_route
 from serving.engine.row_sorting import find_missing, make_block, sort_rows
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
@@ -40,6 +41,8 @@ from serving.scheduling.rows.traced_rows import trace_cache_lookup
 from serving.scheduling.scheduler import Scheduler
 from serving.scheduling.schedulers import Schedulers
 from serving.settings import EngineSettings
+
+AnyCall = TypeVar("AnyCall", bound=Call)
 
 
 class Engine:
@@ -99,16 +102,24 @@ class Engine:
         now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
-        if served.finite_inputs:
-            check_finite(request.inputs, served)
-        if served.bounded_inputs:
-            check_bounds(request.inputs, served)
+        check_values(request.inputs, served)
         fitted = fit_request(request, served, rows) if served.fits_budgets else request
         if key is not None and fitted is request:
             return Admitted(served, [key], now)
         keys = self._admission.fingerprint(fitted, served, rows)
         controls = None if fitted is request else fitted.controls
         return Admitted(served, keys, now, controls=controls)
+
+    def admit_group(
+        self, request: Request, served: ServedRoute, keys: Sequence[Key | None]
+    ) -> Admitted:
+        """Admit rows that are requests of their own, without deadlines or budgets; with their keys,
+        or None for each. Raises an error if a row is invalid.
+        """
+        check_values(request.inputs, served)
+        if keys[0] is None:
+            keys = self._admission.fingerprint(request, served, len(keys))
+        return Admitted(served, keys, self._clock())
 
     def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         """Return the reply to a request of one row that the cache holds; None if `answer` must
@@ -139,17 +150,15 @@ class Engine:
         `done` is called when the call is over, in the middle of the engine's work: it may only
         schedule something. After that, or when no client waits any more, `leave` must be called.
         """
-        parts, missing = self._look_up_answers(request, admitted)
-        request = admitted.apply(request)
-        call = Call(
-            request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
-        )
-        if missing:
-            self._join_or_start(call, admitted.keys, missing)
-        else:
-            done()
-        self._begin(call)
-        return call
+        return self._submit(Call, request, admitted, done)
+
+    def submit_group(
+        self, request: Request, admitted: Admitted, done: Callable[[], object]
+    ) -> GroupCall:
+        """Begin the work on rows that are requests of their own, as `submit` does; `done` is called
+        whenever there are answers to take.
+        """
+        return self._submit(GroupCall, request, admitted, done)
 
     def result(self, call: Call) -> Reply:
         """Return the reply of a call that is over. Raises its error if it failed."""
@@ -176,6 +185,17 @@ class Engine:
         # Blocks refer to the call: without this cycle it is freed at once.
         call.blocks = [block for block in call.blocks if not block.done]
         call.joined.clear()
+
+    def release_row(self, call: GroupCall, row: int) -> None:
+        """Release one row of a call whose client has disconnected: it is given up while it waits in
+        a lane, unless another request waits for it too.
+        """
+        for block in call.blocks:
+            if block.queued and row in block.rows and call not in block.joins:
+                part = block.lane.carve(block, block.places_of([row]))
+                self._by_device[call.served.entry.device].leave(part, call)
+                call.missing -= 1
+                return
 
     async def infer(
         self, request: Request, admitted: Admitted | None = None
@@ -228,6 +248,24 @@ class Engine:
         self.schedulers.close()
 
     # Admission ------------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        make_call: type[AnyCall],
+        request: Request,
+        admitted: Admitted,
+        done: Callable[[], object] | None,
+    ) -> AnyCall:
+        parts, missing = self._look_up_answers(request, admitted)
+        request = admitted.apply(request)
+        call = make_call(
+            request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
+        )
+        call.tell()
+        if missing:
+            self._join_or_start(call, admitted.keys, missing)
+        self._begin(call)
+        return call
 
     def _look_up_answers(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from core.datatypes import DATATYPES
 from core.manifest import Manifest
-from core.messages import Outcomes, Reply
+from core.messages import Outcomes, Reply, RowAnswers
 from serving.http.infer.tensor_body import Headers, ParsedRequest
 
 _MIN_ROWS = 4  # of a batch: for fewer it does not pay
@@ -50,9 +50,7 @@ class BatchReplies:
         who, outcomes = _describe(reply, parsed), reply.parts[0].outcomes
         if who is None:
             return
-        types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
-        columns = [(outcomes.outputs.get(name), types.get(name)) for name in parsed.names]
-        content = _join_rows(columns)
+        content = _join_outputs(outcomes, manifest, parsed)
         if content is None:
             return
         row_bytes = content.shape[1]
@@ -86,6 +84,30 @@ def _describe(reply: Reply, parsed: ParsedRequest) -> tuple[object, ...] | None:
     if len(parts[0].at) != 1 or parts[0].similar:
         return None
     return reply.digest, reply.energy_source, *parsed.names
+
+
+def join_answers(
+    part: RowAnswers, manifest: Manifest, parsed: ParsedRequest, body: bytes
+) -> bytes | None:
+    """Return the answers of a part's rows, as bytes one behind the other, with which `body`, the
+    reply to the first, ends. None if they are no arrays of declared numbers.
+    """
+    content = _join_outputs(part.outcomes, manifest, parsed)
+    if content is None:
+        return None
+    at = part.at
+    if at != range(len(content)):
+        content = content[at.start : at.stop] if isinstance(at, range) else content[list(at)]
+    answers = content.tobytes()
+    return answers if body.endswith(answers[: content.shape[1]]) else None
+
+
+def _join_outputs(
+    outcomes: Outcomes, manifest: Manifest, parsed: ParsedRequest
+) -> npt.NDArray[np.uint8] | None:
+    """Return the bytes of the named outputs of all rows, [N, bytes]."""
+    types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
+    return _join_rows([(outcomes.outputs.get(name), types.get(name)) for name in parsed.names])
 
 
 def _join_rows(

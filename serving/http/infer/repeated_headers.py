@@ -13,10 +13,10 @@ import numpy as np
 
 from core.datatypes import DATATYPES
 from core.manifest import Manifest
-from core.messages import Reply, Request
+from core.messages import Reply, Request, RowAnswers
 from serving.callers import UNKNOWN, Caller
 from serving.engine.catalog import AUTO
-from serving.http.infer.batch_replies import BatchReplies, begin_batch
+from serving.http.infer.batch_replies import BatchReplies, begin_batch, join_answers
 from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import (
     Headers,
@@ -40,6 +40,7 @@ class KnownHeader(NamedTuple):
     body_bytes: int
     parsed: ParsedRequest
     row: RepeatedRow | None  # if the request has one row that the cache may answer
+    gathers: bool  # it has one row, which may be computed with those of other requests
 
 
 class RepeatedHeaders:
@@ -98,6 +99,16 @@ class RepeatedHeaders:
         elif not batch.headers:
             batch.keep(reply, parsed, manifest, headers, body)
         return headers, body
+
+    def write_rows(
+        self, part: RowAnswers, manifest: Manifest, parsed: ParsedRequest, body: bytes
+    ) -> bytes | None:
+        """Return the answers of a part's rows, as bytes one behind the other, where `body` is the
+        reply to the first: the replies differ in them only. None if they may differ in more.
+        """
+        if parsed.id or len(parsed.binary) != len(parsed.names):
+            return None
+        return join_answers(part, manifest, parsed, body)
 
     def _write(
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
@@ -176,7 +187,21 @@ def _remember(
     if _is_cacheable_row(parsed):
         types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
         row = RepeatedRow(header_bytes, {name: types.get(name) for name in parsed.names})
-    return KnownHeader(places, body_bytes, parsed._replace(request=empty), row)
+    gathers = _is_gatherable_row(parsed)
+    return KnownHeader(places, body_bytes, parsed._replace(request=empty), row, gathers)
+
+
+def _is_gatherable_row(parsed: ParsedRequest) -> bool:
+    """Return whether it is one row without a deadline, a budget or parameters of its own."""
+    request = parsed.request
+    return (
+        all(len(array) == 1 for array in request.inputs.values())
+        and not request.controls
+        and not request.partial
+        and not request.route.startswith(AUTO)  # the router chooses for each request
+        and request.energy_mj is None
+        and parsed.timeout_s is None
+    )
 
 
 def _is_cacheable_row(parsed: ParsedRequest) -> bool:

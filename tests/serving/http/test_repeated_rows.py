@@ -95,7 +95,7 @@ def test_a_cached_row_is_answered_at_once_and_its_bytes_decide() -> None:
             await until(partial(heard, wire, number)) if number == 1 else None
         assert [last_number(one) for one in split(wire.written)] == [1.0, 2.0, 1.0, 2.0]
         assert scene.memory.counts().hits == 4
-        (known,) = scene.endpoint._headers._requests.values()
+        (known,) = scene.endpoint.infer._headers._requests.values()
         assert known.row is not None
         assert known.row._replies  # the short way was taken
 
