@@ -9,8 +9,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from core.messages import Step
+from core.messages import Request, Step
 from harness.waiting import until
+from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog
 from serving.engine.group_calls import GroupCall
 from serving.http.connection import HttpConnection
@@ -40,8 +41,8 @@ class Clients:
             opened._lines.append((protocol, wire))
         begin = scene.engine.submit_group
 
-        def submit(*arguments: object) -> GroupCall:
-            call = begin(*arguments)  # type: ignore[arg-type]
+        def submit(request: Request, admitted: Admitted, done: Callable[[], object]) -> GroupCall:
+            call = begin(request, admitted, done)
             opened.groups.append(call)
             return call
 
@@ -211,11 +212,8 @@ def test_a_row_with_nan_is_refused_alone() -> None:
 def test_an_internal_fault_of_a_group_answers_each_alone() -> None:
     async def script(scene: Scene) -> None:
         clients = await Clients.open(scene, 3)
-
-        def submit(*_: object) -> GroupCall:
-            raise RuntimeError("broken")
-
-        scene.engine.submit_group = submit  # type: ignore[method-assign]
+        broken = MagicMock(side_effect=RuntimeError("broken"))
+        scene.engine.submit_group = broken  # type: ignore[method-assign]
         clients.ask(1.0, 2.0, 3.0)
         assert [last_number(one) for one in await clients.answers()] == [1.0, 2.0, 3.0]
 
@@ -251,9 +249,9 @@ def test_bodies_that_do_not_fit_together_are_answered_one_by_one() -> None:
         take = scene.endpoint._bodies.try_take
         asked: list[int] = []
 
-        def try_take(size_bytes: int, caller: str = "") -> bool:
-            asked.append(size_bytes)
-            return len(asked) > 1 and take(size_bytes, caller)
+        def try_take(body_bytes: int, caller: str = "") -> bool:
+            asked.append(body_bytes)
+            return len(asked) > 1 and take(body_bytes, caller)
 
         scene.endpoint._bodies.try_take = try_take  # type: ignore[method-assign]
         clients.ask(1.0, 2.0, 3.0)
