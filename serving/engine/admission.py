@@ -193,7 +193,7 @@ def check_room(
     to end after their deadline.
     """
     lanes = call.served.every_lane
-    waiting = _count_waiting(lanes)
+    waiting = count_waiting(lanes)
     free = settings.max_queued_rows - waiting
     calls = claim.share.calls or 1  # small requests fit beside large ones of a caller
     is_small = rows * calls <= free
@@ -206,7 +206,7 @@ def check_room(
         _check_deadline(call.deadline, lane, claim, rows, due, now, scheduler, settings)
 
 
-def _count_waiting(lanes: Sequence[Lane]) -> int:
+def count_waiting(lanes: Sequence[Lane]) -> int:
     """Return how many rows wait in these lanes, or will."""
     waiting = 0
     for one in lanes:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 
 from core.errors import DeadlineExceeded, SparingError
@@ -16,6 +16,9 @@ from serving.scheduling.rows.blocks import Block
 
 class Call:
     """Collects the answers of one request; the whole call fails if one of its rows fails."""
+
+    requests = 1  # that share the call
+    gone: Collection[int] = ()  # rows whose own client has disconnected
 
     __slots__ = (
         "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "joined",

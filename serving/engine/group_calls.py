@@ -7,9 +7,9 @@ admitting, queueing and delivering is shared.
 from collections.abc import Callable, Sequence
 
 from core.errors import SparingError
-from core.messages import Reply, Request, RowAnswers
+from core.messages import Request, RowAnswers
 from monitoring.tracing.traces import NO_TRACE, Trace
-from serving.engine.calls import Call, count_rows, make_reply
+from serving.engine.calls import Call, count_rows
 from serving.engine.catalog import ServedRoute
 
 Failure = tuple[SparingError, Sequence[int]]  # and the rows that failed
@@ -22,7 +22,7 @@ class GroupCall(Call):
     Its requests have no deadline, no energy budget and no trace, and do not stream.
     """
 
-    __slots__ = ("_failed", "_told")
+    __slots__ = ("_failed", "_told", "gone", "requests")
 
     def __init__(
         self,
@@ -35,6 +35,8 @@ class GroupCall(Call):
         trace: Trace = NO_TRACE,
     ) -> None:
         super().__init__(request, served, parts, missing, started, done, trace)
+        self.gone: set[int] = set()
+        self.requests = missing + sum([len(part.rows) for part in parts])
         self._failed: list[Failure] = []
         self._told = False
 
@@ -66,20 +68,3 @@ class GroupCall(Call):
         if not self._told and self.done is not None:
             self._told = True
             self.done()
-
-
-def pick_row(call: Call, part: RowAnswers, place: int) -> Reply:
-    """Return one row of a part as the reply to its own request."""
-    macs, energy_mj = part.macs, part.energy_mj
-    row = RowAnswers(
-        range(1),
-        part.outcomes,
-        [part.at[place]],
-        part.stopped_by,
-        part.cached,
-        macs if isinstance(macs, int) else int(macs[place]),
-        energy_mj if energy_mj is None or isinstance(energy_mj, float) else float(energy_mj[place]),
-        part.latency_s,
-        part.similar,
-    )
-    return make_reply(call.served, [row])

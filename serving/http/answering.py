@@ -163,7 +163,8 @@ class AnsweringConnection(asyncio.Protocol):
     def refuse_row(self, exchange: Exchange, response: Refusal) -> None:
         """Refuse a gathered request."""
         exchange.call = None
-        self._reply(exchange, response)
+        if not exchange.answered:
+            self._reply(exchange, response)
 
     def answer_alone(self, exchange: Exchange, body: bytes) -> None:
         """Answer a request whose group was refused."""

@@ -105,6 +105,9 @@ class SmallEngine:
     def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
         raise RouteUnavailable("this engine answers coroutines only")
 
+    def gathers(self, served: ServedRoute) -> bool:
+        return False
+
     def admit_group(
         self, request: Request, served: ServedRoute, keys: Sequence[Key | None]
     ) -> Admitted:

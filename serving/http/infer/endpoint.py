@@ -79,7 +79,7 @@ class InferEndpoint:
             elif trace.is_recording:
                 parsed = read_again(known, body, caller)
             else:
-                gathers = not alone and known.gathers and self._may_gather(served)
+                gathers = not alone and known.gathers and self._engine.gathers(served)
                 if known.row and served.is_cached and not self._engine.cached_rows.skips(served):
                     return self._begin_row(known, known.row, served, body, caller, gathers)
                 if gathers:
@@ -90,10 +90,6 @@ class InferEndpoint:
             return self._fail((target.route, target.version, key), error, trace)
         reply = self._engine.answer_from_cache(request.parsed.request, request.admitted)
         return request if reply is None else self._write(request, reply)
-
-    def _may_gather(self, served: ServedRoute) -> bool:
-        """Return whether all that is done for a request can be done for a group."""
-        return not served.fits_budgets and not self._engine.catalog.has_rollouts
 
     def _begin_row(
         self,

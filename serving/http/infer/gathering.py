@@ -16,15 +16,19 @@ import numpy as np
 
 from core.messages import Key, RowAnswers
 from serving.callers import Caller
+from serving.engine.calls import make_reply
 from serving.engine.catalog import ServedRoute
-from serving.engine.group_calls import GroupCall, pick_row
+from serving.engine.group_calls import GroupCall
 from serving.http.body import BodyBudget
+from serving.http.infer.batch_replies import join_answers
 from serving.http.infer.repeated_headers import KnownHeader, RepeatedHeaders
 from serving.http.infer.tensor_body import Headers
 from serving.http.interfaces import Engine, Metrics
 from serving.http.status import Refusal, write_response
 
 _log = logging.getLogger("sparing.http")
+
+_Written = tuple[bytes, Headers, int]  # a whole HTTP message, its headers, the bytes of its head
 
 
 class RowRequest(NamedTuple):
@@ -87,29 +91,25 @@ class Gathering:
         self._metrics = metrics
         self._fail = fail
         self._max_rows = max_rows
-        self._open: dict[tuple[object, ...], RowGroup] = {}  # not submitted yet
-        self._full: list[
-            RowGroup
-        ] = []  # not submitted yet, with as many rows as a request may have
+        self._open: dict[tuple[object, ...], RowGroup] = {}  # that still take requests
 
     def add(self, request: RowRequest, body: bytes, waiting: WaitingRow) -> GatheredRow:
-        """Add a request to the group of this pass."""
+        """Add a request to the group of this pass. `Engine.drain` knows of it after the pass only;
+        a server that drains waits for its connections first.
+        """
         known, served, caller, key = request
         name = (id(known), id(served), caller, key is None)  # the group refers to the objects
         group = self._open.get(name)
         if group is None:
-            if not self._open and not self._full:
-                asyncio.get_running_loop().call_soon(self._submit_all)
             group = self._open[name] = RowGroup(request)
+            asyncio.get_running_loop().call_soon(self._submit, name, group)
         group.bodies.append(body)
         group.keys.append(key)
         group.waiting.append(waiting)
         group.left += 1
-        row = GatheredRow(group, len(group.waiting) - 1)
         if len(group.waiting) >= self._max_rows:
             del self._open[name]
-            self._full.append(group)
-        return row
+        return GatheredRow(group, len(group.waiting) - 1)
 
     def leave(self, gathered: GatheredRow) -> None:
         """Release a request whose client has disconnected."""
@@ -123,18 +123,12 @@ class Gathering:
         else:
             self._release(group)
 
-    def _submit_all(self) -> None:
-        groups = [*self._full, *self._open.values()]
-        self._full, self._open = [], {}
-        for group in groups:
-            self._submit(group)
-
-    def _submit(self, group: RowGroup) -> None:
+    def _submit(self, name: tuple[object, ...], group: RowGroup) -> None:
         """Submit a group whose clients still wait; answer each alone if they are refused."""
+        if self._open.get(name) is group:
+            del self._open[name]
         bodies, group.bodies = group.bodies, []
-        if not group.left:
-            return
-        if self._begin_call(group, bodies):
+        if not group.left or self._begin_call(group, bodies):
             return
         rows, group.waiting, group.left = group.waiting, [], 0
         for waiting, body in zip(rows, bodies, strict=True):
@@ -143,10 +137,22 @@ class Gathering:
 
     def _begin_call(self, group: RowGroup, bodies: Sequence[bytes]) -> bool:
         """Return whether the rows are admitted."""
-        known, served, caller, _ = group.request
-        held_bytes = sum(map(len, bodies))
+        caller, held_bytes = group.request.caller, sum(map(len, bodies))
         if not self._bodies.try_take(held_bytes, caller.name):
             return False
+        try:
+            call = group.call = self._submit_call(group, bodies)
+        except Exception:  # each learns its own reason
+            self._bodies.give_back(held_bytes, caller.name)
+            return False
+        group.held_bytes = held_bytes
+        for row, waiting in enumerate(group.waiting):
+            if waiting is None:
+                self._engine.release_row(call, row)
+        return True
+
+    def _submit_call(self, group: RowGroup, bodies: Sequence[bytes]) -> GroupCall:
+        known, served, caller, _ = group.request
         request = known.parsed.request._replace(
             inputs=_join_inputs(known, bodies),
             tenant=caller.tenant,
@@ -154,17 +160,8 @@ class Gathering:
             rollout_key=caller.rollout_key,
         )
         tell = partial(asyncio.get_running_loop().call_soon, self._answer, group)
-        try:
-            admitted = self._engine.admit_group(request, served, group.keys)
-            call = self._engine.submit_group(request, admitted, tell)
-        except Exception:  # each learns its own reason
-            self._bodies.give_back(held_bytes, caller.name)
-            return False
-        group.call, group.held_bytes = call, held_bytes
-        for row, waiting in enumerate(group.waiting):
-            if waiting is None:
-                self._engine.release_row(call, row)
-        return True
+        admitted = self._engine.admit_group(request, served, group.keys)
+        return self._engine.submit_group(request, admitted, tell)
 
     def _answer_alone(self, request: RowRequest, waiting: WaitingRow, body: bytes) -> None:
         try:
@@ -173,67 +170,70 @@ class Gathering:
             waiting.refuse_row(self._fail(request, error))
 
     def _answer(self, group: RowGroup) -> None:
-        """Write the replies of the rows that ended."""
+        """Answer the rows that ended."""
         if group.call is None:  # released, or never admitted
             return
         parts, failures = group.call.take()
         for part in parts:
-            try:
-                self._write(group, group.call, part)
-            except Exception as error:
-                self._refuse(group, part.rows, error)
+            self._answer_part(group, part)
         for failure, rows in failures:
-            self._refuse(group, rows or range(len(group.waiting)), failure)
+            for row in rows or range(len(group.waiting)):
+                self._end(group, row, failure)
         if not group.left:
             self._release(group)
 
-    def _write(self, group: RowGroup, call: GroupCall, part: RowAnswers) -> None:
-        """Answer the rows of one part."""
-        known, served, _, _ = group.request
-        headers, body = self._headers.write(pick_row(call, part, 0), served.manifest, known.parsed)
-        message = write_response(200, headers, body)
-        head_bytes = len(message) - len(body)
-        content = None
-        if len(part.rows) > 1:
-            content = self._headers.write_rows(part, served.manifest, known.parsed, body)
-        left_before = group.left
-        if content is None:
-            self._send(group, part.rows[0], message, headers, head_bytes)
+    def _answer_part(self, group: RowGroup, part: RowAnswers) -> None:
+        """Answer the rows of one part. The first reply serves for all if the others differ in the
+        answers' bytes only.
+        """
+        known, served, caller, _ = group.request
+        first = self._write(group, part, 0)
+        answers = None
+        if len(part.rows) > 1 and not isinstance(first, Exception):
+            message, headers, head_bytes = first
+            answers = join_answers(part, served.manifest, known.parsed, message[head_bytes:])
+        sent = self._end(group, part.rows[0], first)
+        if answers is None:
             for place in range(1, len(part.rows)):
-                reply = pick_row(call, part, place)
-                headers, body = self._headers.write(reply, served.manifest, known.parsed)
-                message = write_response(200, headers, body)
-                self._send(group, part.rows[place], message, headers, len(message) - len(body))
+                sent += self._end(group, part.rows[place], self._write(group, part, place))
         else:
-            row_bytes = len(content) // len(part.rows)
+            row_bytes = len(answers) // len(part.rows)
             start = message[: len(message) - row_bytes]
-            at = 0
-            for row in part.rows:
-                answer = start + content[at : at + row_bytes]
-                self._send(group, row, answer, headers, head_bytes)
-                at += row_bytes
-        self._metrics.count_request(served.name, "ok", left_before - group.left)
+            for place in range(1, len(part.rows)):
+                answer = start + answers[place * row_bytes : (place + 1) * row_bytes]
+                sent += self._end(group, part.rows[place], (answer, headers, head_bytes))
+        if sent:
+            self._metrics.count_request(served.name, "ok", sent)
+        ended_bytes = known.body_bytes * len(part.rows)
+        group.held_bytes -= ended_bytes
+        self._bodies.give_back(ended_bytes, caller.name)
 
-    def _send(
-        self, group: RowGroup, row: int, message: bytes, headers: Headers, head_bytes: int
-    ) -> None:
+    def _write(self, group: RowGroup, part: RowAnswers, place: int) -> _Written | Exception:
+        """Return the reply to one row, or why there is none."""
+        known, served, _, _ = group.request
+        try:
+            reply = make_reply(served, [part.pick(place)])
+            headers, body = self._headers.write(reply, served.manifest, known.parsed)
+        except Exception as error:
+            return error
+        message = write_response(200, headers, body)
+        return message, headers, len(message) - len(body)
+
+    def _end(self, group: RowGroup, row: int, found: _Written | Exception) -> bool:
+        """Send a row's reply, or its error; return whether an answer was sent."""
         waiting = group.waiting[row]
         if waiting is None:  # its client has disconnected
-            return
+            return False
         group.waiting[row] = None
         group.left -= 1
         try:
-            waiting.answer_row(message, headers, head_bytes)
+            if isinstance(found, Exception):
+                waiting.refuse_row(self._fail(group.request, found))
+                return False
+            waiting.answer_row(*found)
         except Exception:  # the others get their answers
             _log.exception("a reply could not be sent")
-
-    def _refuse(self, group: RowGroup, rows: Sequence[int], error: Exception) -> None:
-        for row in rows:
-            waiting = group.waiting[row]
-            if waiting is not None:
-                group.waiting[row] = None
-                group.left -= 1
-                waiting.refuse_row(self._fail(group.request, error))
+        return True
 
     def _release(self, group: RowGroup) -> None:
         call, group.call = group.call, None

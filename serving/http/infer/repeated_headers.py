@@ -13,10 +13,10 @@ import numpy as np
 
 from core.datatypes import DATATYPES
 from core.manifest import Manifest
-from core.messages import Reply, Request, RowAnswers
+from core.messages import Reply, Request
 from serving.callers import UNKNOWN, Caller
 from serving.engine.catalog import AUTO
-from serving.http.infer.batch_replies import BatchReplies, begin_batch, join_answers
+from serving.http.infer.batch_replies import BatchReplies, begin_batch
 from serving.http.infer.repeated_rows import RepeatedRow
 from serving.http.infer.tensor_body import (
     Headers,
@@ -99,16 +99,6 @@ class RepeatedHeaders:
         elif not batch.headers:
             batch.keep(reply, parsed, manifest, headers, body)
         return headers, body
-
-    def write_rows(
-        self, part: RowAnswers, manifest: Manifest, parsed: ParsedRequest, body: bytes
-    ) -> bytes | None:
-        """Return the answers of a part's rows, as bytes one behind the other, where `body` is the
-        reply to the first: the replies differ in them only. None if they may differ in more.
-        """
-        if parsed.id or len(parsed.binary) != len(parsed.names):
-            return None
-        return join_answers(part, manifest, parsed, body)
 
     def _write(
         self, reply: Reply, manifest: Manifest, parsed: ParsedRequest
