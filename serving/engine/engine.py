@@ -83,11 +83,15 @@ class Engine:
         self._by_device = self.schedulers.by_device
         self.device_s = self.schedulers.device_s  # seconds inside stages so far
         self.health = self.schedulers.health  # whether batches end while rows wait, for probes
-        self.lookup: RemoteLookup | None = None
         if remote_cache is not None:
-            self.lookup = self.under_way.lookup = RemoteLookup(
+            self.under_way.lookup = RemoteLookup(
                 remote_cache, memory, self.schedulers, settings.reply_margin_s
             )
+
+    @property
+    def lookup(self) -> RemoteLookup | None:
+        """Return the lookups in the second cache; None without one."""
+        return self.under_way.lookup
 
     def admit(self, request: Request, key: Key | None = None) -> Admitted:
         """Choose the route and fingerprint the rows, unless the one row's key is given. Raises an

@@ -9,68 +9,13 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from core.messages import Request, Step
+from core.messages import Step
 from harness.waiting import until
-from serving.engine.admission import Admitted
 from serving.engine.catalog import Catalog
-from serving.engine.group_calls import GroupCall
-from serving.http.connection import HttpConnection
 from tests.fakes.toys import ToyStage, cascade, final, serve_toy
 from tests.serving.http.infer.binary_rows import last_number, write
-from tests.serving.http.wire import Scene, Wire, connect, count, heard, play, split
-
-
-class Clients:
-    """Connections that have asked once, so that what they ask next can be gathered."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self.groups: list[GroupCall] = []  # that were begun since `open`
-        self._lines: list[tuple[HttpConnection, Wire]] = []
-
-    @classmethod
-    async def open(cls, scene: Scene, clients: int, *headers: bytes) -> "Clients":
-        opened = cls(scene)
-        packet = write(1000.0, ("y",), *headers)
-        for _ in range(clients):
-            protocol, wire = connect(scene, packet)
-            await until(partial(heard, wire, 1))
-            protocol.data_received(packet)
-            await until(partial(heard, wire, 2))
-            wire.written = b""
-            opened._lines.append((protocol, wire))
-        begin = scene.engine.submit_group
-
-        def submit(request: Request, admitted: Admitted, done: Callable[[], object]) -> GroupCall:
-            call = begin(request, admitted, done)
-            opened.groups.append(call)
-            return call
-
-        scene.engine.submit_group = submit  # type: ignore[method-assign]
-        return opened
-
-    def ask(self, *values: float, headers: tuple[bytes, ...] = ()) -> None:
-        """One value from each client, all in one pass of the loop."""
-        for client, value in enumerate(values):
-            self.send(client, value, *headers)
-
-    def send(self, client: int, value: float, *headers: bytes) -> None:
-        self._lines[client][0].data_received(write(value, ("y",), *headers))
-
-    def leave(self, client: int) -> None:
-        self._lines[client][0].connection_lost(None)
-
-    def heard(self, client: int) -> int:
-        return count(self._lines[client][1].written)
-
-    def wire(self, client: int) -> Wire:
-        return self._lines[client][1]
-
-    async def answers(self, *clients: int) -> list[tuple[int, bytes]]:
-        """The one answer of each of these clients, all by default."""
-        wires = [self._lines[one][1] for one in clients or range(len(self._lines))]
-        await until(lambda: all(heard(wire, 1) for wire in wires))
-        return [split(wire.written)[0] for wire in wires]
+from tests.serving.http.infer.gathered_clients import Clients
+from tests.serving.http.wire import Scene, connect, heard, play, split
 
 
 def test_rows_of_one_pass_are_one_call_and_one_batch() -> None:
@@ -368,15 +313,15 @@ def test_a_gathered_reply_returns_its_request_id_and_waits_for_its_client() -> N
     async def script(scene: Scene) -> None:
         clients = await Clients.open(scene, 3)
         named = write(4.0, ("y",), b"x-request-id: mine")
-        clients._lines[0][0].data_received(named)
+        clients.lines[0][0].data_received(named)
         (first,) = await clients.answers(0)
         assert b"x-request-id: mine" in first[1]
-        clients._lines[1][0].pause_writing()
+        clients.lines[1][0].pause_writing()
         clients.send(1, 5.0)
         clients.send(2, 6.0)
         await clients.answers(2)
         assert clients.heard(1) == 0
-        clients._lines[1][0].resume_writing()
+        clients.lines[1][0].resume_writing()
         assert last_number((await clients.answers(1))[0]) == 5.0
 
     play(script)
