@@ -192,7 +192,7 @@ class Gathering:
         if len(part.rows) > 1 and not isinstance(first, Exception):
             message, headers, head_bytes = first
             answers = join_answers(part, served.manifest, known.parsed, message[head_bytes:])
-        sent = self._end(group, part.rows[0], first)
+        sent = int(self._end(group, part.rows[0], first))
         if answers is None:
             for place in range(1, len(part.rows)):
                 sent += self._end(group, part.rows[place], self._write(group, part, place))
