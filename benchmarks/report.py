@@ -15,13 +15,14 @@ from benchmarks.reporting.pages import DOCS, write_report
 from benchmarks.scaling.measure import REPORT as SCALING
 from benchmarks.serving.measure import REPORT as SERVING
 from benchmarks.similar import REPORT as SIMILAR
+from benchmarks.sizing import REPORT as SIZING
 from benchmarks.tracing import REPORT as TRACING
 from benchmarks.workers import REPORT as WORKERS
 from harness.results import FOLDER, find_newest
 
 REPORTS = (
     SERVING, PEERS, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
-    ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS, SCALING,
+    ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS, SCALING, SIZING,
 )  # fmt: skip
 
 

@@ -180,15 +180,35 @@ class RowAnswers(NamedTuple):
 
     def answer(self, place: int) -> Answer:
         """Return one row's answer."""
-        macs, energy_mj = self.macs, self.energy_mj
         return Answer(
             self.outcomes.row(self.at[place]),
             self.stopped_by,
             self.cached,
-            macs if isinstance(macs, int) else int(macs[place]),
-            float(energy_mj[place]) if isinstance(energy_mj, np.ndarray) else energy_mj,
+            *self._costs(place),
             self.latency_s,
             self.similar,
+        )
+
+    def pick(self, place: int) -> "RowAnswers":
+        """Return one row as the answers of a request that has only this row."""
+        outcomes, at = self.outcomes, [self.at[place]]
+        costs = self._costs(place)
+        return RowAnswers(
+            range(1),
+            outcomes,
+            at,
+            self.stopped_by,
+            self.cached,
+            *costs,
+            self.latency_s,
+            self.similar,
+        )
+
+    def _costs(self, place: int) -> tuple[int, float | None]:
+        macs, energy_mj = self.macs, self.energy_mj
+        return (
+            macs if isinstance(macs, int) else int(macs[place]),
+            float(energy_mj[place]) if isinstance(energy_mj, np.ndarray) else energy_mj,
         )
 
 

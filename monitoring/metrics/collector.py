@@ -64,10 +64,10 @@ class Metrics:
         for key in [key for key in self._requests.copy() if key[0] == route]:
             del self._requests[key]
 
-    def count_request(self, route: str | None, result: str) -> None:
-        """An endpoint answered a request: `result` is "ok" or the error's class name."""
+    def count_request(self, route: str | None, result: str, requests: int = 1) -> None:
+        """An endpoint answered requests: `result` is "ok" or the error's class name."""
         key = (route if route in self._routes else "", result)
-        self._requests[key] = self._requests.get(key, 0) + 1
+        self._requests[key] = self._requests.get(key, 0) + requests
 
     def request_results(self, route: str) -> Mapping[str, int]:
         """Requests of a route so far by their result."""

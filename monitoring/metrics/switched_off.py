@@ -52,7 +52,7 @@ class NoMetrics:
     def remove_route(self, route: str) -> None:
         pass
 
-    def count_request(self, route: str | None, result: str) -> None:
+    def count_request(self, route: str | None, result: str, requests: int = 1) -> None:
         pass
 
     def request_results(self, route: str) -> Mapping[str, int]:

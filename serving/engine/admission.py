@@ -128,7 +128,15 @@ def _check_wait(
     )
 
 
-def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+def check_values(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+    """Raise InvalidInput for a value that the route refuses."""
+    if served.finite_inputs:
+        _check_finite(inputs, served)
+    if served.bounded_inputs:
+        _check_bounds(inputs, served)
+
+
+def _check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
     """Raise InvalidInput, which names the first row with a NaN or an infinity that the route
     refuses.
     """
@@ -142,7 +150,7 @@ def check_finite(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
             )
 
 
-def check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
+def _check_bounds(inputs: Mapping[str, np.ndarray], served: ServedRoute) -> None:
     """Raise InvalidInput, which names the first value outside an input's bounds."""
     for spec in served.bounded_inputs:
         values = inputs[spec.name]
@@ -185,7 +193,7 @@ def check_room(
     to end after their deadline.
     """
     lanes = call.served.every_lane
-    waiting = _count_waiting(lanes)
+    waiting = count_waiting(lanes)
     free = settings.max_queued_rows - waiting
     calls = claim.share.calls or 1  # small requests fit beside large ones of a caller
     is_small = rows * calls <= free
@@ -198,7 +206,7 @@ def check_room(
         _check_deadline(call.deadline, lane, claim, rows, due, now, scheduler, settings)
 
 
-def _count_waiting(lanes: Sequence[Lane]) -> int:
+def count_waiting(lanes: Sequence[Lane]) -> int:
     """Return how many rows wait in these lanes, or will."""
     waiting = 0
     for one in lanes:

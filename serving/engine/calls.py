@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 
 from core.errors import DeadlineExceeded, SparingError
@@ -16,6 +16,9 @@ from serving.scheduling.rows.blocks import Block
 
 class Call:
     """Collects the answers of one request; the whole call fails if one of its rows fails."""
+
+    requests = 1  # that share the call
+    gone: Collection[int] = ()  # rows whose own client has disconnected
 
     __slots__ = (
         "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "joined",
@@ -68,6 +71,11 @@ class Call:
     @property
     def over(self) -> bool:
         return self.missing == 0 or self.error is not None
+
+    def tell(self) -> None:
+        """Say that the call is over if it is so from the start, by what the cache holds."""
+        if self.missing == 0:
+            self._wake()
 
     def find_block(self, row: int) -> Block:
         """Return the block that computes a row of this call."""

@@ -6,40 +6,37 @@ transport. The scheduler takes rows through the stages; the router chooses a tas
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from copy import copy
 from functools import partial
-from itertools import repeat
+from typing import TypeVar
 
 from cache.local_cache import LocalCache
 from core.devices.interface import Device
-from core.messages import Key, Outcomes, Reply, Request, RowAnswers
+from core.errors import Overloaded
+from core.messages import Key, Reply, Request, RowAnswers
 from serving.engine.admission import (
     Admission,
     Admitted,
-    check_bounds,
-    check_finite,
     check_in_time,
-    check_room,
+    check_values,
+    count_waiting,
 )
 from serving.engine.budgets import fit_request
 from serving.engine.caches.cached_rows import CachedRows
-from serving.engine.caches.perceptual_cache import Probe
-from serving.engine.caches.perceptual_lookup import NO_PROBES, look_up_perceptual
 from serving.engine.caches.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.calls import Call, count_rows, make_reply
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
-from serving.engine.entry_points import choose_entry_point
+from serving.engine.group_calls import GroupCall
 from serving.engine.router import choose_route
-from serving.engine.row_sorting import find_missing, make_block, sort_rows
+from serving.engine.row_sorting import find_missing
+from serving.engine.rows_under_way import RowsUnderWay
 from serving.scheduling.device_thread import BatchThread, MakeDeviceThread
-from serving.scheduling.fair_shares import Claim
-from serving.scheduling.reservations import measure_needs
-from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_cache_lookup
-from serving.scheduling.scheduler import Scheduler
 from serving.scheduling.schedulers import Schedulers
 from serving.settings import EngineSettings
+
+AnyCall = TypeVar("AnyCall", bound=Call)
 
 
 class Engine:
@@ -68,15 +65,15 @@ class Engine:
             settings.max_rows_per_request, secret, weighs_hits=remote_cache is None
         )
         self.cached_rows = CachedRows(memory, self._admission, clock)
-        self._flights: dict[Key, tuple[Call, int]] = {}  # rows under way, by key
         self._calls = 0
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
         self._idle = asyncio.Event()
-        self.schedulers = Schedulers(
+        self.under_way = RowsUnderWay(memory, settings)
+        self.schedulers = self.under_way.schedulers = Schedulers(
             devices,
             self._loop,
-            self._on_finished,
+            self.under_way.finish,
             reply_margin_s=settings.reply_margin_s,
             rebatch_stages=settings.rebatch_stages,
             stalled_after_s=settings.stalled_after_s,
@@ -86,11 +83,15 @@ class Engine:
         self._by_device = self.schedulers.by_device
         self.device_s = self.schedulers.device_s  # seconds inside stages so far
         self.health = self.schedulers.health  # whether batches end while rows wait, for probes
-        self.lookup: RemoteLookup | None = None
         if remote_cache is not None:
-            self.lookup = RemoteLookup(
+            self.under_way.lookup = RemoteLookup(
                 remote_cache, memory, self.schedulers, settings.reply_margin_s
             )
+
+    @property
+    def lookup(self) -> RemoteLookup | None:
+        """Return the lookups in the second cache; None without one."""
+        return self.under_way.lookup
 
     def admit(self, request: Request, key: Key | None = None) -> Admitted:
         """Choose the route and fingerprint the rows, unless the one row's key is given. Raises an
@@ -99,16 +100,37 @@ class Engine:
         now = check_in_time(request, self._clock())
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
-        if served.finite_inputs:
-            check_finite(request.inputs, served)
-        if served.bounded_inputs:
-            check_bounds(request.inputs, served)
+        check_values(request.inputs, served)
         fitted = fit_request(request, served, rows) if served.fits_budgets else request
         if key is not None and fitted is request:
             return Admitted(served, [key], now)
         keys = self._admission.fingerprint(fitted, served, rows)
         controls = None if fitted is request else fitted.controls
         return Admitted(served, keys, now, controls=controls)
+
+    def gathers(self, served: ServedRoute) -> bool:
+        """Return whether requests of one row may become a group: what is done for each of them must
+        be possible for all together.
+        """
+        return (
+            self._settings.rebatch_stages
+            and served.similar is None
+            and not served.fits_budgets
+            and not self.catalog.has_rollouts
+        )
+
+    def admit_group(
+        self, request: Request, served: ServedRoute, keys: Sequence[Key | None]
+    ) -> Admitted:
+        """Admit rows that are requests of their own, without deadlines or budgets; with their keys,
+        or None for each. Raises an error if a row is invalid.
+        """
+        check_values(request.inputs, served)
+        if count_waiting(served.every_lane) + len(keys) > self._settings.max_queued_rows:
+            raise Overloaded("the group does not fit")  # before its rows are looked up and counted
+        if keys[0] is None:
+            keys = self._admission.fingerprint(request, served, len(keys))
+        return Admitted(served, keys, self._clock())
 
     def answer_from_cache(self, request: Request, admitted: Admitted) -> Reply | None:
         """Return the reply to a request of one row that the cache holds; None if `answer` must
@@ -137,18 +159,18 @@ class Engine:
         """Begin the work of `answer` without a task. Raises what can be refused at once.
 
         `done` is called when the call is over, in the middle of the engine's work: it may only
-        schedule something. After that, or when no client waits any more, `leave` must be called.
+        schedule something. `release_call` must follow, then or when no client waits any more.
         """
-        parts, missing = self._look_up_answers(request, admitted)
-        request = admitted.apply(request)
-        call = Call(
-            request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
-        )
-        if missing:
-            self._join_or_start(call, admitted.keys, missing)
-        else:
-            done()
-        self._begin(call)
+        return self._submit(Call, request, admitted, done)
+
+    def submit_group(
+        self, request: Request, admitted: Admitted, done: Callable[[], object]
+    ) -> GroupCall:
+        """Begin the work on rows that are requests of their own, as `submit` does; `done` is called
+        whenever there are answers to take.
+        """
+        call = self._submit(GroupCall, request, admitted, done)
+        call.request = request._replace(inputs={})  # its blocks hold what is still needed
         return call
 
     def result(self, call: Call) -> Reply:
@@ -177,6 +199,14 @@ class Engine:
         call.blocks = [block for block in call.blocks if not block.done]
         call.joined.clear()
 
+    def release_row(self, call: GroupCall, row: int) -> None:
+        """Release one row of a call whose client has disconnected, as `release_call` does."""
+        call.gone.add(row)
+        scheduler = self._by_device[call.served.entry.device]
+        for block in [*call.blocks, *call.joined]:
+            if not block.done:
+                scheduler.leave_row(block, call, row)
+
     async def infer(
         self, request: Request, admitted: Admitted | None = None
     ) -> AsyncIterator[Reply]:
@@ -192,7 +222,7 @@ class Engine:
         )
         replies = call.stream()
         if missing:
-            self._join_or_start(call, admitted.keys, missing)
+            self.under_way.join_or_start(call, admitted.keys, missing)
         self._begin(call)
         try:
             while (reply := await replies.get()) is not None:
@@ -228,6 +258,24 @@ class Engine:
         self.schedulers.close()
 
     # Admission ------------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        make_call: type[AnyCall],
+        request: Request,
+        admitted: Admitted,
+        done: Callable[[], object] | None,
+    ) -> AnyCall:
+        parts, missing = self._look_up_answers(request, admitted)
+        request = admitted.apply(request)
+        call = make_call(
+            request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
+        )
+        call.tell()
+        if missing:
+            self.under_way.join_or_start(call, admitted.keys, missing)
+        self._begin(call)
+        return call
 
     def _look_up_answers(
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
@@ -268,78 +316,6 @@ class Engine:
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
 
-    def _join_or_start(
-        self, call: Call, keys: Sequence[Key | None], missing: Sequence[int]
-    ) -> None:
-        """Join rows under way for rows without an answer, and start the others."""
-        probes = NO_PROBES
-        if call.served.similar is not None:
-            missing, probes = look_up_perceptual(call, keys, missing, self._flights)
-        if call.over:
-            return
-        scheduler = self._by_device[call.served.entry.device]
-        call.claim = scheduler.shares.claim(call.request.caller, call.served.name)
-        try:
-            self._start_rows(call, call.claim, keys, missing, probes, scheduler)
-        except BaseException:
-            scheduler.shares.release(call.claim)
-            raise
-
-    def _start_rows(
-        self,
-        call: Call,
-        claim: Claim,
-        keys: Sequence[Key | None],
-        missing: Sequence[int],
-        probes: Mapping[int, Probe],
-        scheduler: Scheduler,
-    ) -> None:
-        now = call.started
-        due = now + self._settings.patience_s
-        if call.deadline is not None and call.deadline < due:
-            due = call.deadline
-        rows = sort_rows(keys, missing, self._flights)
-        if rows.fresh:
-            entry_point = choose_entry_point(
-                call, claim, len(rows.fresh), due, scheduler, self._settings
-            )
-            check_room(
-                call, entry_point.lane, claim, len(rows.fresh), due, now, scheduler, self._settings
-            )
-            block = make_block(call, claim, entry_point, rows.fresh, keys, due)
-            if call.served.state_needs is not None:
-                measure_needs(block, call.served.state_needs, scheduler.states.limit_bytes)
-            call.blocks.append(block)
-            if probes:
-                block.probes = {row: probes[row] for row in rows.fresh if row in probes}
-            if block.keys is not None:
-                owned = zip(repeat(call), rows.fresh, strict=False)
-                self._flights.update(zip(block.keys, owned, strict=True))
-            if rows.twins:  # of rows of the same request
-                block.add_join(call, rows.twins)
-                call.served.worth.observe(0, len(rows.twins))
-            (self.lookup or scheduler).enqueue(block, block.lane, now)
-        if rows.joined:
-            call.served.worth.observe(0, sum([len(mine) for _, mine in rows.joined]))
-            self._join(call, claim, rows.joined, due)
-
-    def _join(
-        self, call: Call, claim: Claim, joined: Sequence[tuple[Key, Sequence[int]]], due: float
-    ) -> None:
-        """Let rows of the call wait for rows under way."""
-        groups: dict[Block, list[tuple[int, int]]] = {}
-        for key, mine in joined:
-            owner, row = self._flights[key]
-            pairs = groups.setdefault(owner.find_block(row), [])
-            pairs += [(row, one) for one in mine]
-        for block, pairs in groups.items():
-            part = block
-            if block.queued:
-                places = sorted(set(block.places_of(row for row, _ in pairs)))
-                part = block.lane.carve(block, places)
-            part.lane.join(part, due, claim)
-            part.add_join(call, pairs)
-
     # Waiting --------------------------------------------------------------------------------------
 
     def _begin(self, call: Call) -> None:
@@ -358,23 +334,6 @@ class Engine:
                 return
             if not block.done:
                 scheduler.cut_short(block, call)
-
-    def _on_finished(self, block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
-        keys = block.keys
-        if keys is None:
-            return
-        flights = self._flights
-        for key in keys:
-            flights.pop(key, None)
-        ttl_s = block.lane.cache_ttl_s
-        if outcomes is None or ttl_s is None:
-            return
-        self.memory.put_rows(keys, outcomes, at, ttl_s)
-        if block.probes:
-            for row, probe in block.probes.items():
-                probe.complete(outcomes.row(at[block.rows.index(row)]), ttl_s)
-        if self.lookup is not None:
-            self.lookup.store_answers(keys, outcomes, at, block.lane)
 
     def _predict_s(self, served: ServedRoute, due: float, rows: int = 1, caller: str = "") -> float:
         now = self._clock()

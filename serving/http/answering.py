@@ -17,6 +17,7 @@ from serving.http.body import ClientGone
 from serving.http.endpoint import HttpEndpoint
 from serving.http.exchange import MAX_BUFFERED_BYTES, Exchange
 from serving.http.head import RequestHead
+from serving.http.infer.gathering import RowRequest
 from serving.http.infer.tensor_body import JSON_TYPE, Headers
 from serving.http.interfaces import AdmittedRequest, BegunCall
 from serving.http.routing import Incoming
@@ -113,15 +114,22 @@ class AnsweringConnection(asyncio.Protocol):
         assert exchange.infer is not None
         exchange.held = False
         body = exchange.take_body()
-        found = self._endpoint.begin(exchange.infer, body)
-        if isinstance(found, AdmittedRequest):
+        self._go_on(exchange, self._endpoint.infer.begin(exchange.infer, body), body)
+
+    def _go_on(
+        self, exchange: Exchange, found: Refusal | AdmittedRequest | RowRequest, body: bytes
+    ) -> None:
+        """Go on with an infer request after its beginning."""
+        if isinstance(found, RowRequest):
+            exchange.call = self._endpoint.infer.gather(found, body, exchange)
+        elif isinstance(found, AdmittedRequest):
             self._submit(exchange, found, body)
         else:
             self._reply(exchange, found)
 
     def _submit(self, exchange: Exchange, request: AdmittedRequest, body: bytes) -> None:
         done = partial(self._loop.call_soon, self._answer_call, exchange)
-        begun = self._endpoint.submit(request, body, done)
+        begun = self._endpoint.infer.submit(request, body, done)
         if begun is None:
             exchange.add(body)
             self._start_task(exchange)
@@ -132,8 +140,37 @@ class AnsweringConnection(asyncio.Protocol):
 
     def _answer_call(self, exchange: Exchange) -> None:
         call, exchange.call = exchange.call, None
-        if call is not None:  # else the client has disconnected
-            self._reply(exchange, self._endpoint.finish(call))
+        if isinstance(call, BegunCall):  # else the client has disconnected
+            self._reply(exchange, self._endpoint.infer.finish(call))
+
+    def answer_row(
+        self, exchange: Exchange, message: bytes, headers: Headers, head_bytes: int
+    ) -> None:
+        """Answer a gathered request with a whole message, whose head has so many bytes."""
+        exchange.call = None
+        if (
+            exchange.request_id
+            or exchange.close
+            or self._write_paused
+            or self._endpoint.draining
+            or self._transport.is_closing()
+        ):
+            self._reply(exchange, (200, headers, message[head_bytes:]))
+        else:
+            self._transport.write(message)
+            self._finish(exchange)
+
+    def refuse_row(self, exchange: Exchange, response: Refusal) -> None:
+        """Refuse a gathered request."""
+        exchange.call = None
+        if not exchange.answered:
+            self._reply(exchange, response)
+
+    def answer_alone(self, exchange: Exchange, body: bytes) -> None:
+        """Answer a request whose group was refused."""
+        exchange.call = None
+        assert exchange.infer is not None
+        self._go_on(exchange, self._endpoint.infer.begin(exchange.infer, body, alone=True), body)
 
     def _start_task(self, exchange: Exchange) -> None:
         exchange.held = False
@@ -297,10 +334,11 @@ class AnsweringConnection(asyncio.Protocol):
     def _abandon(self, exchange: Exchange) -> None:
         """Cancel the work on a request whose client has disconnected."""
         call, exchange.call = exchange.call, None
-        if call is not None:
-            self._endpoint.release_call(call)
-        elif exchange.held and exchange.infer is not None:
-            self._endpoint.count_gone(exchange.infer.target.route)
+        infer = exchange.infer
+        if infer is not None and call is not None:
+            self._endpoint.infer.release(call, infer.target.route)
+        elif infer is not None and exchange.held:
+            self._endpoint.infer.count_gone(infer.target.route)
         exchange.leave()
 
     def balance_reading(self) -> None:

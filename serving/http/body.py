@@ -80,13 +80,13 @@ class BodyBudget:
         finally:
             self.uploads.discard(upload)
 
-    def try_take(self, body: bytes, caller: str = "") -> bool:
-        """Count a body that has arrived already; return False if it does not fit."""
-        return self._held.try_take(len(body), caller)
+    def try_take(self, body_bytes: int, caller: str = "") -> bool:
+        """Count bodies that have arrived already; return False if they do not fit."""
+        return self._held.try_take(body_bytes, caller)
 
-    def give_back(self, body: bytes, caller: str = "") -> None:
-        """Release the bytes of a body after its answer."""
-        self._held.add(-len(body), caller)
+    def give_back(self, body_bytes: int, caller: str = "") -> None:
+        """Release the bytes of bodies after their answers."""
+        self._held.add(-body_bytes, caller)
 
     async def _read_chunks(self, upload: Upload, receive: Receive, max_bytes: int | None) -> bytes:
         chunks = bytearray()

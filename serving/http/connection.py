@@ -21,6 +21,7 @@ from serving.http.head import (
     read_target,
     write_without_offers,
 )
+from serving.http.infer.gathering import RowRequest
 from serving.http.interfaces import AdmittedRequest
 from serving.http.routing import HttpRequest
 from serving.http.status import write_response
@@ -251,9 +252,9 @@ class HttpConnection(AnsweringConnection):
         """Take a request whose head is the last one's, byte by byte."""
         self._steps += 1
         body = data[len(known.head_bytes) :]
-        found = self._endpoint.begin(known.infer, body)
-        if isinstance(found, AdmittedRequest):
-            self._submit(self._put_known(known), found, body)
+        found = self._endpoint.infer.begin(known.infer, body)
+        if isinstance(found, AdmittedRequest | RowRequest):
+            self._go_on(self._put_known(known), found, body)
         elif self._write_paused or self._endpoint.draining:
             self._reply(self._put_known(known), found)
         else:

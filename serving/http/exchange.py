@@ -8,6 +8,8 @@ from urllib.parse import unquote
 from core.request_id import RAW_HEADER, read_request_id
 from serving.http.body import ClientGone, HeaderMap
 from serving.http.head import RequestHead
+from serving.http.infer.gathering import GatheredRow
+from serving.http.infer.tensor_body import Headers
 from serving.http.interfaces import BegunCall
 from serving.http.routing import HttpRequest, Incoming, Result
 from serving.http.status import Refusal
@@ -20,6 +22,11 @@ class Connection(Protocol):
 
     def balance_reading(self) -> None: ...
     def send_continue(self) -> None: ...
+    def answer_row(
+        self, exchange: "Exchange", message: bytes, headers: Headers, head_bytes: int
+    ) -> None: ...
+    def refuse_row(self, exchange: "Exchange", response: Refusal) -> None: ...
+    def answer_alone(self, exchange: "Exchange", body: bytes) -> None: ...
 
 
 class Exchange:
@@ -38,7 +45,7 @@ class Exchange:
     streams = False  # a part of the reply is sent
     gone = False  # the client does not wait for the reply
     infer: HttpRequest | None = None  # if it needs no task
-    call: BegunCall | None = None
+    call: BegunCall | GatheredRow | None = None
     task: asyncio.Task[None] | None = None
     refusal: Refusal | None = None  # the reply, if the head is wrong
     waiter: asyncio.Future[None] | None = None
@@ -98,6 +105,16 @@ class Exchange:
     def drop_body(self) -> None:
         self.pieces = []
         self.buffered_bytes = 0
+
+    def answer_row(self, message: bytes, headers: Headers, head_bytes: int) -> None:
+        """Answer with a whole message, whose head has so many bytes."""
+        self.connection.answer_row(self, message, headers, head_bytes)
+
+    def refuse_row(self, response: Refusal) -> None:
+        self.connection.refuse_row(self, response)
+
+    def answer_alone(self, body: bytes) -> None:
+        self.connection.answer_alone(self, body)
 
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():

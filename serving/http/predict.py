@@ -63,7 +63,7 @@ class PredictEndpoint:
                     self._answer_pictures(served, body, query, http_request, trace)
                 )
             finally:
-                self._bodies.give_back(body, http_request.caller.name)
+                self._bodies.give_back(len(body), http_request.caller.name)
             trace.begin_span()
             facts = describe_reply(reply, admitted.served.manifest)
             answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)

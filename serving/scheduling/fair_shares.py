@@ -95,10 +95,11 @@ class Claim:
     ends.
     """
 
-    __slots__ = ("_end_s", "share")
+    __slots__ = ("_end_s", "calls", "share")
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, calls: int = 1) -> None:
         self.share = share
+        self.calls = calls  # requests that share the claim
         self._end_s = 0.0
 
     def start(self, rows_s: float) -> float:
@@ -119,8 +120,8 @@ class Shares:
     def __init__(self) -> None:
         self.device = Share()
 
-    def claim(self, caller: str, route: str) -> Claim:
-        """Begin a call; `release` must follow."""
+    def claim(self, caller: str, route: str, calls: int = 1) -> Claim:
+        """Begin a call, or a group of so many; `release` must follow."""
         callers = self.device.shares
         of_caller = callers.get(caller)
         if of_caller is None:
@@ -130,18 +131,18 @@ class Shares:
         share = of_caller.shares.get(route)
         if share is None:
             share = of_caller.shares[route] = Share(route, of_caller)
-        share.calls += 1
-        of_caller.calls += 1
-        self.device.calls += 1
-        return Claim(share)
+        share.calls += calls
+        of_caller.calls += calls
+        self.device.calls += calls
+        return Claim(share, calls)
 
     def release(self, claim: Claim) -> None:
         """End a call."""
         device, share, of_caller = self.device, claim.share, claim.share.parent
         assert of_caller is not None
-        share.calls -= 1
-        of_caller.calls -= 1
-        device.calls -= 1
+        share.calls -= claim.calls
+        of_caller.calls -= claim.calls
+        device.calls -= claim.calls
         if device.calls == 0 and device.waiting == 0:  # no caller has a debt
             for one in device.shares.values():
                 one.shares.clear()  # these refer back to it

@@ -109,8 +109,9 @@ class Lane:
         block.lane = self
         block.queued = True
         block.queued_at = now
-        block.row_s = self._row_s or self.row_s
-        block.start_s = claim.start(block.row_s * rows)
+        row_s = self._row_s or self.row_s
+        block.start_s = claim.start(row_s * rows / claim.calls)
+        block.row_s = row_s if claim.calls == 1 else 0.0  # requests of a group start together
         start = block.start = int(block.start_s * TAGS_A_SECOND)
         order = block.order = self._order = self._order + 1
         self.rows += rows

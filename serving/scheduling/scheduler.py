@@ -80,6 +80,7 @@ class Scheduler:
         ends = BlockEnds(self.states, on_finished, self._on_released, clock, reply_margin_s)
         self._ends = ends
         self.leave, self.cut_short = ends.leave, ends.cut_short
+        self.leave_row = ends.leave_row
         self.finish_from_cache = ends.finish_from_cache
         self._worker: DeviceThread = make_device_thread(device, loop, self._done)
 
@@ -89,8 +90,7 @@ class Scheduler:
 
     def enqueue(self, block: Block, lane: Lane, now: float) -> None:
         """Put a block into a lane; an idle device takes it at the end of this loop iteration."""
-        if block.call is None:
-            self._ends.give_up_unneeded(block)
+        self._ends.give_up_unneeded(block)
         if block.done:
             return
         for part in block.divide_by_joins() if block.joins else (block,):
@@ -174,9 +174,11 @@ class Scheduler:
         if not fit:
             return
         for block in fit:
-            if block.call is None:
-                self._ends.give_up_unneeded(block)
-            block.running = True
+            self._ends.give_up_unneeded(block)
+            block.running = not block.done
+        fit = [block for block in fit if block.running]
+        if not fit:
+            return
         self._billing.charge(lane.charges, batch_s)
         self._busy_until = now + batch_s
         self._running = lane

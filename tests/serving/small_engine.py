@@ -15,6 +15,7 @@ from serving.engine.admission import Admission, Admitted
 from serving.engine.caches.cached_rows import CachedRows
 from serving.engine.calls import Call
 from serving.engine.catalog import AUTO, Catalog, ServedRoute
+from serving.engine.group_calls import GroupCall
 from serving.scheduling.progress import HEALTHY, Health
 from tests.fakes.replies import reply_with
 
@@ -103,6 +104,22 @@ class SmallEngine:
 
     def submit(self, request: Request, admitted: Admitted, done: Callable[[], object]) -> Call:
         raise RouteUnavailable("this engine answers coroutines only")
+
+    def gathers(self, served: ServedRoute) -> bool:
+        return False
+
+    def admit_group(
+        self, request: Request, served: ServedRoute, keys: Sequence[Key | None]
+    ) -> Admitted:
+        return Admitted(served, keys, 0.0)
+
+    def submit_group(
+        self, request: Request, admitted: Admitted, done: Callable[[], object]
+    ) -> GroupCall:
+        raise RouteUnavailable("this engine answers coroutines only")
+
+    def release_row(self, call: GroupCall, row: int) -> None:
+        raise NotImplementedError
 
     def result(self, call: Call) -> Reply:
         raise NotImplementedError

@@ -92,7 +92,7 @@ class ExplainEndpoint:
                 work = self._explain(http_request, served, body, query, trace)
                 traced, response = await http_request.client.attend(work)
             finally:
-                self._bodies.give_back(body, caller.name)
+                self._bodies.give_back(len(body), caller.name)
         except Exception as error:
             refused = InvalidInput() if isinstance(error, Refused) else error
             count_failure(self._metrics, http_request.target.route, refused, trace)

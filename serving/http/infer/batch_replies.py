@@ -3,15 +3,16 @@
 From the third such reply on, the bytes of all rows are ready, behind the JSON of the second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from core.columns import take_rows
 from core.datatypes import DATATYPES
 from core.manifest import Manifest
-from core.messages import Outcomes, Reply
+from core.messages import Outcomes, Reply, RowAnswers
 from serving.http.infer.tensor_body import Headers, ParsedRequest
 
 _MIN_ROWS = 4  # of a batch: for fewer it does not pay
@@ -50,9 +51,7 @@ class BatchReplies:
         who, outcomes = _describe(reply, parsed), reply.parts[0].outcomes
         if who is None:
             return
-        types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
-        columns = [(outcomes.outputs.get(name), types.get(name)) for name in parsed.names]
-        content = _join_rows(columns)
+        content = _join_outputs(outcomes.outputs, manifest, parsed)
         if content is None:
             return
         row_bytes = content.shape[1]
@@ -88,10 +87,40 @@ def _describe(reply: Reply, parsed: ParsedRequest) -> tuple[object, ...] | None:
     return reply.digest, reply.energy_source, *parsed.names
 
 
+def join_answers(
+    part: RowAnswers, manifest: Manifest, parsed: ParsedRequest, body: bytes
+) -> bytes | None:
+    """Return the answers of a part's rows, as bytes one behind the other, where `body` is the reply
+    to the first, and the replies differ in them only. None if they may differ in more, or are
+    large.
+    """
+    if parsed.id or len(parsed.binary) != len(parsed.names):
+        return None
+    columns = part.outcomes.outputs
+    taken = {name: take_rows(columns[name], part.at) for name in parsed.names if name in columns}
+    sizes = [one.nbytes for one in taken.values() if isinstance(one, np.ndarray)]
+    if sum(sizes) > _MAX_ROW_BYTES * len(part.at):
+        return None
+    content = _join_outputs(taken, manifest, parsed)
+    if content is None:
+        return None
+    answers = content.tobytes()
+    return answers if body.endswith(answers[: content.shape[1]]) else None
+
+
+def _join_outputs(
+    outputs: Mapping[str, object], manifest: Manifest, parsed: ParsedRequest
+) -> npt.NDArray[np.uint8] | None:
+    """Return the bytes of the named outputs of all rows, [N, bytes]; None unless all are arrays of
+    declared numbers.
+    """
+    types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
+    return _join_rows([(outputs.get(name), types.get(name)) for name in parsed.names])
+
+
 def _join_rows(
     columns: Sequence[tuple[object, np.dtype[Any] | None]],
 ) -> npt.NDArray[np.uint8] | None:
-    """Return the outputs' bytes, [N, bytes]; None unless all are arrays of declared numbers."""
     blocks = []
     for column, declared in columns:
         if not isinstance(column, np.ndarray) or column.dtype.kind not in "iuf":
@@ -100,4 +129,4 @@ def _join_rows(
             return None
         rows = np.ascontiguousarray(column).reshape(len(column), -1)
         blocks.append(rows.view(np.uint8))
-    return np.concatenate(blocks, axis=1)
+    return np.concatenate(blocks, axis=1) if blocks else None

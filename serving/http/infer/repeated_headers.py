@@ -40,6 +40,7 @@ class KnownHeader(NamedTuple):
     body_bytes: int
     parsed: ParsedRequest
     row: RepeatedRow | None  # if the request has one row that the cache may answer
+    gathers: bool  # it has one row, which may be computed with those of other requests
 
 
 class RepeatedHeaders:
@@ -176,7 +177,21 @@ def _remember(
     if _is_cacheable_row(parsed):
         types = {spec.name: DATATYPES[spec.datatype] for spec in manifest.outputs}
         row = RepeatedRow(header_bytes, {name: types.get(name) for name in parsed.names})
-    return KnownHeader(places, body_bytes, parsed._replace(request=empty), row)
+    gathers = _is_gatherable_row(parsed)
+    return KnownHeader(places, body_bytes, parsed._replace(request=empty), row, gathers)
+
+
+def _is_gatherable_row(parsed: ParsedRequest) -> bool:
+    """Return whether it is one row without a deadline, a budget or parameters of its own."""
+    request = parsed.request
+    return (
+        all(len(array) == 1 for array in request.inputs.values())
+        and not request.controls
+        and not request.partial
+        and not request.route.startswith(AUTO)  # the router chooses for each request
+        and request.energy_mj is None
+        and parsed.timeout_s is None
+    )
 
 
 def _is_cacheable_row(parsed: ParsedRequest) -> bool:

@@ -2,7 +2,7 @@
 
 A body is JSON. If `Inference-Header-Content-Length` gives the length of the JSON, the bytes of the
 inputs follow it in order. `serving.oip.tensors` has the checks, `json_data` the forms of JSON data,
-`serving.http.endpoint` the connection.
+`serving.http.infer.endpoint` the requests around it.
 """
 
 import time

@@ -128,6 +128,15 @@ class Block:
             needed.update(row for row, one in self.probes.items() if one.audited is not None)
         return needed
 
+    def find_gone(self) -> list[int]:
+        """Return the positions of the rows whose own client has left and that no other needs."""
+        call = self.call
+        if self.done or (call is not None and not call.gone):
+            return []
+        gone = self.rows if call is None else call.gone
+        needed = self.find_needed()
+        return [place for place, row in enumerate(self.rows) if row in gone and row not in needed]
+
     def places_of(self, rows: Iterable[int]) -> list[int]:
         """Return the positions of these rows in the block."""
         if len(self.rows) == 1:

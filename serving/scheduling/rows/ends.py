@@ -72,6 +72,30 @@ class BlockEnds:
         elif block.queued and len(block) > 1:
             self.give_up_unneeded(block)
 
+    def leave_row(self, block: Block, waiting: Waiter, row: int) -> None:
+        """Remove one row of a waiting call, which has noted that the row's client is gone."""
+        self._leave_joined(block, waiting, row)
+        if not block.queued:  # it is dropped before the block's next stage
+            return
+        if waiting is block.call and row in block.rows and row in block.find_needed():
+            part = block.lane.carve(block, block.places_of([row]))
+            part.call = None  # from now on the first that joined it pays
+        elif 2 * len(block.find_gone()) >= len(block):  # not for each: it copies the rows that stay
+            self.give_up_unneeded(block)
+
+    def _leave_joined(self, block: Block, waiting: Waiter, row: int) -> None:
+        """Let a call's row wait no longer for a row of the block that it joined."""
+        pairs = block.joins.get(waiting, [])
+        left = [pair for pair in pairs if pair[1] != row]
+        if len(left) == len(pairs):
+            return
+        if left:
+            block.joins[waiting] = left  # type: ignore[index]
+        elif waiting is block.call:
+            block.joins.pop(waiting)  # type: ignore[attr-defined]
+        else:
+            self.leave(block, waiting)
+
     def cut_short(self, block: Block, waiting: Waiter) -> None:
         """Deliver the best answers so far to one waiting call, or an error if there are none."""
         if waiting is not block.call and waiting not in block.joins:
@@ -101,11 +125,8 @@ class BlockEnds:
         self.end(block, None, ())
 
     def give_up_unneeded(self, block: Block) -> None:
-        """Give up rows of a block, whose own call has left, for which no other call waits."""
-        if block.call is not None or block.done:
-            return
-        needed = block.find_needed()
-        gone = [place for place, row in enumerate(block.rows) if row not in needed]
+        """Give up rows of a block whose own client has left and for which no other call waits."""
+        gone = block.find_gone()
         if len(gone) == len(block):
             self._give_up(block)
         elif gone:

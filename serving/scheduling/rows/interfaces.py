@@ -1,6 +1,6 @@
 """The parts of calls and of the perceptual cache that the scheduler uses."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import SparingError
@@ -19,6 +19,10 @@ class Waiter(Protocol):
     joined: "list[Block]"  # of other calls, in which it waits for rows
 
     claim: "Claim | None"  # its position in its share
+
+    @property
+    def gone(self) -> Collection[int]:
+        """The rows whose own client has disconnected, while others of the call are waited for."""
 
     @property
     def deadline(self) -> float | None: ...

@@ -79,7 +79,7 @@ def test_an_audit_is_finished_though_its_caller_has_gone() -> None:
         assert served.entry.rows == 1  # what nobody asks for and no audit wants is not computed
         light.gate.set()
         await blocker
-        await until(lambda: not engine._flights)
+        await until(lambda: not engine.under_way.flights)
 
     with_engine(use, served)
     assert light.labels == [100, 100, 101]
@@ -109,7 +109,7 @@ def test_an_audit_is_finished_though_time_was_up(rebatch: bool) -> None:
         assert similar.counts.audits == 0
         large.gate.set()
         await asyncio.gather(*others)
-        await until(lambda: not engine._flights)
+        await until(lambda: not engine.under_way.flights)
 
     with_engine(use, served, rebatch_stages=rebatch, reply_margin_s=0.2, patience_s=0.01)
     assert large.labels == [101, 51, 103, 53]  # as they came: it waited without a caller
@@ -129,7 +129,7 @@ def test_a_caller_who_is_late_for_an_audit_is_told_so_and_the_audit_goes_on() ->
             await answer(engine, alter(A), deadline=time.monotonic() + 0.2)
         light.gate.set()
         await blocker
-        await until(lambda: not engine._flights)
+        await until(lambda: not engine.under_way.flights)
 
     with_engine(use, served)
     assert similar.counts.audits == 1

@@ -2,43 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from functools import partial
 from random import Random
 
 import numpy as np
-import orjson
 import pytest
 
 from core.messages import Outcome, Step
 from harness.waiting import until
 from serving.http.infer.repeated_rows import RepeatedRow
 from tests.fakes.toys import ToyStage, final
-from tests.serving.http.wire import Scene, heard, play, post, read, split
+from tests.serving.http.infer.binary_rows import last_number, write
+from tests.serving.http.wire import Scene, heard, play, read, split
 
 NAMES = ("y", "exit", "stopped_by", "cached", "confidence", "macs")
-
-
-def write(
-    value: float,
-    names: Sequence[str] = ("y",),
-    *headers: bytes,
-    rows: int = 1,
-    **parameters: object,
-) -> bytes:
-    tensor = {"name": "x", "datatype": "FP64", "shape": [rows]}
-    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in names]
-    json = orjson.dumps(
-        {
-            "inputs": [{**tensor, "parameters": {"binary_data_size": 8 * rows}}],
-            "outputs": outputs,
-            **({"parameters": parameters} if parameters else {}),
-        }
-    )
-    json += b" " * (-len(json) % 8)  # a header is kept only if the bytes behind it are aligned
-    content = np.full(rows, value).tobytes()
-    length = b"inference-header-content-length: %d" % len(json)
-    return post(json + content, length, *headers)
 
 
 async def ask(scene: Scene, *packets: bytes) -> list[tuple[int, bytes]]:
@@ -48,11 +25,6 @@ async def ask(scene: Scene, *packets: bytes) -> list[tuple[int, bytes]]:
         protocol.data_received(packet)
         await until(partial(heard, wire, number))
     return split(wire.written)
-
-
-def last_number(answer: tuple[int, bytes]) -> float:
-    assert answer[0] == 200, answer
-    return float(np.frombuffer(answer[1][-8:])[0])
 
 
 def test_replies_and_counts_are_those_of_the_long_way() -> None:
@@ -95,7 +67,7 @@ def test_a_cached_row_is_answered_at_once_and_its_bytes_decide() -> None:
             await until(partial(heard, wire, number)) if number == 1 else None
         assert [last_number(one) for one in split(wire.written)] == [1.0, 2.0, 1.0, 2.0]
         assert scene.memory.counts().hits == 4
-        (known,) = scene.endpoint._headers._requests.values()
+        (known,) = scene.endpoint.infer._headers._requests.values()
         assert known.row is not None
         assert known.row._replies  # the short way was taken
 

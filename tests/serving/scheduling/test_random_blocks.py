@@ -243,7 +243,7 @@ def check_end(
 ) -> None:
     plain = not limits
     assert len(stepped.ends) == len(begun) and not stepped.open
-    assert not stepped.engine._flights and not ledger.unneeded
+    assert not stepped.engine.under_way.flights and not ledger.unneeded
     assert not any(one.rows or one.queues for served in versions for one in served.every_lane)
     device = stepped.scheduler.shares.device
     assert (device.waiting, device.calls) == (0, 0)

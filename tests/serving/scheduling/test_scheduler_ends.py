@@ -113,7 +113,7 @@ def test_every_call_ends_once_and_the_loop_comes_to_rest(
     assert len(stepped.ends) == begun
     assert (
         not stepped.open
-        and not stepped.engine._flights
+        and not stepped.engine.under_way.flights
         and not stepped.engine.schedulers.state_bytes()
     )
     assert all(lane.rows == 0 for route in routes for lane in route.every_lane)

@@ -87,7 +87,7 @@ def test_a_row_nobody_waits_for_is_not_computed_after_its_look_up(redis: RedisSe
         redis.resume()
         await until(lambda: served.entry.looked_up == 0)
         assert values(await process.engine.answer(ask(5))) == [105]
-        assert process.engine._flights == {}
+        assert process.engine.under_way.flights == {}
 
     with_processes(use, lambda: Process(redis.url, served))
     assert light.batches == [[5]]
