@@ -109,4 +109,5 @@ def _rank(own: Probabilities, count: int) -> list[int]:
     if len(own) > count:
         best = np.flatnonzero(own >= np.partition(own, len(own) - count)[len(own) - count])
     order = np.argsort(-own[best], kind="stable")[:count]
-    return best[order].tolist()
+    ranked: list[int] = best[order].tolist()
+    return ranked
