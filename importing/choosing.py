@@ -174,7 +174,7 @@ def judge(
         len(parts.test),
         write_sentence(rows, reference, max_loss, measure),
         tuple(notes),
-        measure,
+        measure=measure,
     )
 
 
