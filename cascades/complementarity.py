@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cascades.thresholds import Grades
+
 Hits = npt.NDArray[np.bool_]  # [N], which samples a model answers correctly
 
 
@@ -26,11 +28,14 @@ def complementarity_matrix(pool: Sequence[Hits]) -> npt.NDArray[np.float64]:
     return np.array([[complementarity(a, b) for b in pool] for a in pool], dtype=np.float64)
 
 
-def oracle_accuracy(pool: Sequence[Hits]) -> float:
-    """The share of samples that at least one model gets right: the accuracy of a perfect choice."""
-    return float(np.logical_or.reduce(pool).mean())
+def oracle_accuracy(pool: Sequence[Grades]) -> float:
+    """The share of samples that at least one model gets right: the accuracy of a perfect choice.
+
+    Of samples that are right in part, 0 to 1, the best model of each counts.
+    """
+    return float(np.maximum.reduce(list(pool)).mean())
 
 
-def oracle_gap(pool: Sequence[Hits], achieved: float) -> float:
+def oracle_gap(pool: Sequence[Grades], achieved: float) -> float:
     """The gain of a perfect choice among the models over the `achieved` accuracy, 0 to 1."""
     return oracle_accuracy(pool) - achieved

@@ -16,18 +16,18 @@ import numpy as np
 import onnxruntime
 from pydantic import BaseModel, ConfigDict
 
-from cascades.combining import RULES, CombinedAnswer, Rule, first_answer
+from cascades.answer_kinds import ONE_LABEL, AnswerKind
+from cascades.combining import CombinedAnswer, Rule
 from core.classifiers.classifier import (
     Bools,
     Classifier,
     Logits,
     find_below_requested,
-    make_outcomes,
     zero_nonfinite,
 )
 from core.classifiers.last_stage_entry import LAST_STAGE_ONLY
-from core.classifiers.route import read_classifier
-from core.classifiers.scores import SCORES, Floats, Score, log_softmax
+from core.classifiers.route import ClassifierRoute, read_classifier
+from core.classifiers.scores import Floats, Score
 from core.columns import Onward, Steps
 from core.devices.interface import Device
 from core.messages import Batch, Next
@@ -58,6 +58,7 @@ class CascadeStage:
     macs: int
     temperature: float
     threshold: float | None
+    kind: AnswerKind
     score: Score
     rule: Rule
     names: tuple[str, ...]  # of all stages
@@ -66,15 +67,15 @@ class CascadeStage:
         feed = {name: rows.inputs[name] for name in self.input_names}
         given: Logits = run_session(self.session, ["logits"], feed)[0]
         logits, sound = zero_nonfinite(given)
-        own = first_answer(log_softmax(logits, self.temperature), self.score, self.index)
+        own = self.kind.answer(logits, self.temperature, self.score, self.index)
         verdict = own
         if self.index:
-            so_far = _unpack(np.asarray(rows.inputs[SO_FAR]))
+            so_far = _unpack(np.asarray(rows.inputs[SO_FAR]), self.kind)
             verdict = self.rule(so_far, own, self.index, self.score)
             if self.threshold is None:
                 verdict = _answer_alone(rows, own, verdict)
-        answers = make_outcomes(
-            verdict.probabilities.astype(np.float32), verdict.scores, verdict.exits, self.names
+        answers = self.kind.make_outcomes(
+            verdict.probabilities, verdict.scores, verdict.exits, self.names
         )
         answered = None if sound.all() else sound
         onward = self._send_on(rows, own, verdict, sound)
@@ -99,9 +100,18 @@ class CascadeStage:
 def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
     """Open every stage's net. Raises ModelDirectoryError, which names the directory and fault."""
     route = read_classifier(directory, device)
-    specs = route.manifest.stages
     route.check_stage_count(1, 1 if route.manifest.pipeline == "single" else None)
     options = route.read_options(Options)
+    return open_stages(route, ONE_LABEL, options.score, options.combine)
+
+
+def open_stages(
+    route: ClassifierRoute, kind: AnswerKind, score: str, combine: str
+) -> Classifier[CascadeStage]:
+    """Open every stage's net as a cascade whose logits are of this kind, with a score and a rule of
+    it. Raises ModelDirectoryError.
+    """
+    specs = route.manifest.stages
     names = tuple(spec.name for spec in specs)
     stages = {
         spec.name: CascadeStage(
@@ -112,8 +122,9 @@ def build(directory: Path, device: Device) -> Classifier[CascadeStage]:
             macs=spec.macs,
             temperature=spec.temperature,
             threshold=spec.threshold,
-            score=SCORES[options.score],
-            rule=RULES[options.combine],
+            kind=kind,
+            score=kind.scores[score],
+            rule=kind.rules[combine],
             names=names,
         )
         for index, spec in enumerate(specs)
@@ -144,6 +155,8 @@ def _pack(verdict: CombinedAnswer) -> Floats:
     )
 
 
-def _unpack(so_far: Floats) -> CombinedAnswer:
+def _unpack(so_far: Floats, kind: AnswerKind) -> CombinedAnswer:
     evidence = np.ascontiguousarray(so_far[:, :-2])
-    return CombinedAnswer(np.exp(evidence), so_far[:, -2], so_far[:, -1].astype(np.int64), evidence)
+    probabilities = kind.find_probabilities(evidence)
+    exits = so_far[:, -1].astype(np.int64)
+    return CombinedAnswer(probabilities, so_far[:, -2], exits, evidence)

@@ -7,15 +7,15 @@ Binomial Proportions Based on Paired Data, 2012).
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Hits = npt.NDArray[np.bool_]
+from cascades.thresholds import Grades
 
 
-def compare_pairs(hits: Hits, reference: Hits) -> tuple[float, float]:
+def compare_pairs(hits: Grades, reference: Grades) -> tuple[float, float]:
     """Return the difference of the accuracies, and its standard error, of [N] rows each.
 
     Both hold one more row that only `hits` has right, and one that only `reference` has right.
+    Where rows are right in part, such pairs are the extremes, so the error is rather too large.
     """
     lead = np.append(hits.astype(np.float64) - reference, [1.0, -1.0])
     return float(lead.mean()), float(lead.std() / len(lead) ** 0.5)

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cascades.combining import RULES, CombinedAnswer, first_answer
+from cascades.answer_kinds import ONE_LABEL, AnswerKind, Labels
+from cascades.combining import CombinedAnswer
 from cascades.complementarity import oracle_gap
 from cascades.pairs import compare_pairs
 from cascades.thresholds import (
     MAX_STAGES,
+    Grades,
     GridSums,
     Trace,
     make_grid,
@@ -36,9 +38,8 @@ from cascades.thresholds import (
     simulate,
     sum_over_grid,
 )
-from core.classifiers.scores import SCORES, Floats, fit_temperature, log_softmax
+from core.classifiers.scores import Floats
 
-Labels = npt.NDArray[np.integer]
 ROUNDING = 1e-9  # of sums of costs, so that the reference alone costs no more than itself
 BUDGETS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the allowed cost
 
@@ -85,10 +86,11 @@ class Choice:
 class _Evaluation:
     """The data that all candidates are evaluated with."""
 
+    kind: AnswerKind
     labels: Labels
     temperatures: dict[str, float]
-    hits: dict[str, npt.NDArray[np.bool_]]  # [N], of every member alone
-    reference_hits: npt.NDArray[np.bool_]
+    hits: dict[str, Grades]  # [N], of every member alone
+    reference_hits: Grades
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class _CascadeShape:
 @dataclass(frozen=True, slots=True)
 class _EvaluatedCandidate:
     candidate: Candidate
-    hits: npt.NDArray[np.bool_]  # [N], out of fold
+    hits: Grades  # [N], out of fold
 
 
 def select(
@@ -120,7 +122,9 @@ def select(
     Tries all single members, all ordered pairs and all triples in order of cost, with every score
     and rule. Raises ValueError if no candidate is cheap enough.
     """
-    pool = _evaluate_pool(members, labels, reference, max_cost_fraction, folds, max_stages, ())
+    pool = _evaluate_pool(
+        members, labels, ONE_LABEL, reference, max_cost_fraction, folds, max_stages, ()
+    )
     affordable = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
     if not affordable:
         raise ValueError(f"max_cost_fraction: {max_cost_fraction} given, every cascade costs more")
@@ -140,14 +144,16 @@ def select_cheapest(
     folds: int = 5,
     max_stages: int = MAX_STAGES,
     twins: Sequence[frozenset[str]] = (),
+    kind: AnswerKind = ONE_LABEL,
 ) -> Choice:
     """Select the cheapest candidate that loses at most `max_loss` of the reference's accuracy.
 
-    Its out-of-fold loss and `margin` paired standard errors of it must be within `max_loss`, and
-    it must save the share `min_saving` of the reference's cost; the reference alone is always
-    eligible. No chain has two members of one set of `twins`.
+    Accuracy is the mean of what `kind` grades rows with. The candidate's out-of-fold loss and
+    `margin` paired standard errors of it must be within `max_loss`, and it must save the share
+    `min_saving` of the reference's cost; the reference alone is always eligible. No chain
+    has two members of one set of `twins`.
     """
-    pool = _evaluate_pool(members, labels, reference, 1 + ROUNDING, folds, max_stages, twins)
+    pool = _evaluate_pool(members, labels, kind, reference, 1 + ROUNDING, folds, max_stages, twins)
     within = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
     most = (1 - min_saving) * pool.reference_cost
     eligible = [
@@ -164,7 +170,7 @@ class _EvaluatedPool:
     """All candidates of a pool, and what they are compared with."""
 
     items: Sequence[_EvaluatedCandidate]
-    reference_hits: npt.NDArray[np.bool_]
+    reference_hits: Grades
     reference_cost: float
     max_cost: float
 
@@ -188,6 +194,7 @@ class _EvaluatedPool:
 def _evaluate_pool(
     members: Sequence[Member],
     labels: Labels,
+    kind: AnswerKind,
     reference: str,
     max_cost_fraction: float,
     folds: int,
@@ -203,9 +210,9 @@ def _evaluate_pool(
         raise ValueError(f"reference: {reference!r} given, one of {sorted(by_name)} is allowed")
     max_cost = max_cost_fraction * by_name[reference].cost
     ordered = sorted(members, key=lambda member: (member.cost, member.name))
-    hits = {m.name: m.logits.argmax(axis=1) == labels for m in ordered}
-    temperatures = {m.name: fit_temperature(m.logits, labels) for m in ordered}
-    bench = _Evaluation(labels, temperatures, hits, hits[reference])
+    temperatures = {m.name: kind.fit_temperature(m.logits, labels) for m in ordered}
+    hits = {m.name: kind.grade_logits(m.logits, labels) for m in ordered}
+    bench = _Evaluation(kind, labels, temperatures, hits, hits[reference])
     items = [
         item
         for structure in _list_shapes(ordered, bench, max_stages, max_cost, twins)
@@ -260,13 +267,17 @@ def _list_shapes(
         chains += itertools.permutations(ordered, 2)
     if max_stages > 2:
         chains += itertools.combinations(ordered, 3)  # in order of cost
-    logarithms = {m.name: log_softmax(m.logits, bench.temperatures[m.name]) for m in ordered}
-    for score in SCORES:
-        verdicts = {name: first_answer(p, SCORES[score]) for name, p in logarithms.items()}
-        for chain, rule in itertools.product(_drop_twins(chains, twins), RULES):
-            varied = len(chain) > 1 or (score, rule) == ("difference", "post_check")
+    kind = bench.kind
+    usual = "difference" if "difference" in kind.scores else next(iter(kind.scores))
+    for score in kind.scores:
+        verdicts = {
+            m.name: kind.answer(m.logits, bench.temperatures[m.name], kind.scores[score])
+            for m in ordered
+        }
+        for chain, rule in itertools.product(_drop_twins(chains, twins), kind.rules):
+            varied = len(chain) > 1 or (score, rule) == (usual, "post_check")
             if varied and chain[0].cost <= max_cost:
-                trace = _trace(chain, verdicts, score, rule, bench.labels)
+                trace = _trace(chain, verdicts, score, rule, bench.labels, kind)
                 yield _CascadeShape(chain, score, rule, trace)
 
 
@@ -286,13 +297,14 @@ def trace_members(
     score: str,
     rule: str,
     labels: Labels,
+    kind: AnswerKind = ONE_LABEL,
 ) -> Trace:
     """Run all rows of some data through all stages of a chain, as if no row ever stopped."""
     verdicts = {
-        member.name: first_answer(log_softmax(member.logits, temperature), SCORES[score])
+        member.name: kind.answer(member.logits, temperature, kind.scores[score])
         for member, temperature in zip(chain, temperatures, strict=True)
     }
-    return _trace(chain, verdicts, score, rule, labels)
+    return _trace(chain, verdicts, score, rule, labels, kind)
 
 
 def _trace(
@@ -301,12 +313,13 @@ def _trace(
     score: str,
     rule: str,
     labels: Labels,
+    kind: AnswerKind,
 ) -> Trace:
     combined = verdicts[chain[0].name]
-    hits = [combined.probabilities.argmax(axis=1) == labels]
+    hits = [kind.grade(combined.probabilities, labels)]
     for index, member in enumerate(chain[1:], 1):
-        combined = RULES[rule](combined, verdicts[member.name], index, SCORES[score])
-        hits.append(combined.probabilities.argmax(axis=1) == labels)
+        combined = kind.rules[rule](combined, verdicts[member.name], index, kind.scores[score])
+        hits.append(kind.grade(combined.probabilities, labels))
     scores = [verdicts[member.name].scores for member in chain[:-1]]
     table = np.array(scores).reshape(len(chain) - 1, len(labels))
     return Trace(np.array(hits), table, tuple(member.cost for member in chain))
@@ -335,7 +348,7 @@ def _evaluate(
         ]
         if thresholds is None or len(picked) < folds:
             continue
-        hits = np.zeros(rows, dtype=np.bool_)
+        hits = np.zeros(rows, dtype=trace.hits.dtype)
         costs: Floats = np.zeros(rows)
         for part, choice in zip(parts, picked, strict=True):
             hits[part], costs[part] = simulate(trace.take(part), choice)
@@ -351,7 +364,7 @@ def _describe(
     *,
     thresholds: tuple[float, ...],
     budget: float,
-    hits: npt.NDArray[np.bool_],
+    hits: Grades,
     costs: Floats,
 ) -> Candidate:
     names = tuple(member.name for member in structure.chain)

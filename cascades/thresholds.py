@@ -7,11 +7,14 @@ matrices of escalating rows. Needs only which rows are correct after which stage
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.classifiers.scores import Floats
+
+Grades = npt.NDArray[Any]  # [N], how right an answer is: True or False, or 0 to 1
 
 MAX_STAGES = 3
 ALWAYS = 1.000001  # above every score: each row continues
@@ -24,7 +27,7 @@ FRACTIONS = (
 class Trace:
     """Results of N rows in a chain of S stages, as if no row ever stopped."""
 
-    hits: npt.NDArray[np.bool_]  # [S, N], the combined answer after stage s is right
+    hits: Grades  # [S, N], the combined answer after stage s is right
     scores: Floats  # [S - 1, N], the scores of the stages that decide
     costs: tuple[float, ...]  # per row, of each stage
 
@@ -81,7 +84,7 @@ def select_thresholds(
     return tuple(float(axis[index]) for axis, index in zip(grid, place, strict=False))
 
 
-def simulate(trace: Trace, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.bool_], Floats]:
+def simulate(trace: Trace, thresholds: Sequence[float]) -> tuple[Grades, Floats]:
     """Return per row [N] whether the answer is correct, and its cost."""
     hits = trace.hits[0].copy()
     cost: Floats = np.full(len(hits), trace.costs[0])

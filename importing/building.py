@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from importing.label_sets import check_label_sets, give_labels
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import FREE, Array, Feed, Tensor, open_graph
 from importing.onnx_files.heads import put_logits_behind
@@ -52,7 +53,8 @@ class Task:
     inputs: tuple[Tensor, ...]  # of the route
     rows: Feed  # of all data, under the route's names
     vocabulary: Mapping[str, int]  # of inputs that are words: how many there are
-    classes: int  # 0: no classifier
+    classes: int  # or labels, where several hold at once; 0: no classifier
+    several: bool = False
 
 
 def prepare_stages(stages: Sequence[Stage], names: Sequence[str]) -> list[PreparedModel]:
@@ -96,12 +98,17 @@ def place_rows(
             match_inputs(model, inputs)
         rows = cast_rows(inputs, samples.inputs, f"--data {samples.source}")
         _check_ids(_merge_vocabularies(models, inputs), rows, samples)
-    classes = 0
-    if samples.are_classes and answers[0].kind is not OutputKind.regression:
+    classes, several = 0, samples.are_label_sets and give_labels(answers, stages, options)
+    if several:
+        classes = samples.labels.shape[1]
+        paths = [str(model.source.path) for model in models]
+        check_label_sets(samples, paths, [answer.classes for answer in answers])
+    elif samples.are_classes and answers[0].kind is not OutputKind.regression:
         classes = _count_classes(models, answers, samples)
         check_classes(samples, classes)
     vocabulary = _merge_vocabularies(models, inputs) if canvas is None else {}
-    return Task(canvas, inputs, rows, vocabulary, classes), replace(samples, inputs=rows)
+    task = Task(canvas, inputs, rows, vocabulary, classes, several)
+    return task, replace(samples, inputs=rows)
 
 
 def _choose_answer(model: PreparedModel, stage: Stage) -> OutputGuess:
@@ -249,7 +256,7 @@ def build_classifier(
         steps = _find_steps(model, stage, task, (rows, labels), options, answer, kind, notes)
         changed = make_picture_stage(model, task.canvas, steps)
     made = finish_classifier(model, changed, answer, kind, task.classes, rows)
-    _check_kind(model, answer, kind, made, rows)
+    _check_kind(model, answer, kind, made, rows, several=task.several)
     return made, tuple(notes)
 
 
@@ -270,6 +277,10 @@ def _find_steps(
         return None  # it takes bytes, and so has its preprocessing inside
     if text == "none":
         return Preprocessing(scale=1.0)
+    if task.several:
+        raise ImportFault(
+            f"{model.source.path}: --preprocess auto needs one class a row; give its preprocessing"
+        )
     rows, labels = choosing
     canvas, taken = task.canvas, model.picture
     assert canvas is not None and taken is not None, "the caller checked"
@@ -288,7 +299,13 @@ def _find_steps(
 
 
 def _check_kind(
-    model: PreparedModel, answer: OutputGuess, kind: OutputKind, made: StageFile, rows: Feed
+    model: PreparedModel,
+    answer: OutputGuess,
+    kind: OutputKind,
+    made: StageFile,
+    rows: Feed,
+    *,
+    several: bool,
 ) -> None:
     """Refuse probabilities that pass for logits: a cascade of them hardly ever stops early."""
     some = {name: values[:CHECK_ROWS] for name, values in rows.items()}
@@ -298,10 +315,14 @@ def _check_kind(
             f"{model.source.path}: output {answer.tensor.name} is not finite on some rows of the "
             "data"
         )
-    if kind is OutputKind.logits and judge_values(logits) is OutputKind.softmax:
+    if several:
+        passes, activation = logits.min() >= 0 and logits.max() <= 1, "sigmoid"
+    else:
+        passes, activation = judge_values(logits) is OutputKind.softmax, "softmax"
+    if kind is OutputKind.logits and passes:
         raise ImportFault(
             f"{model.source.path}: output {answer.tensor.name} holds probabilities, not logits; "
-            "use --activation softmax"
+            f"use --activation {activation}"
         )
 
 

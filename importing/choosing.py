@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascades.answer_kinds import ONE_LABEL, AnswerKind
 from cascades.selection import Candidate, Member, select_cheapest, trace_members
-from cascades.thresholds import simulate
+from cascades.thresholds import Grades, Trace, simulate
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed
 from importing.quantising import SUFFIX, can_quantise, find_outer_nodes, quantise_stage
 from importing.stage_files import StageFile, run_rows
-from importing.verdict import Verdict, VerdictRow, compare_hits, write_sentence
+from importing.verdict import Measure, Verdict, VerdictRow, compare_hits, write_sentence
 
 FOLDS = 5
 MAX_DROP = 0.005  # of a twin's accuracy on the choosing rows; more keeps its outer operators float
@@ -51,19 +52,26 @@ def run_stage(stage: StageFile, rows: Feed) -> Measured:
     return Measured(stage, logits.astype(np.float32))
 
 
-def make_twin(float_stage: Measured, rows: Feed, labels: Array, parts: Parts) -> Measured | str:
+def make_twin(
+    float_stage: Measured,
+    rows: Feed,
+    labels: Array,
+    parts: Parts,
+    kind: AnswerKind = ONE_LABEL,
+) -> Measured | str:
     """Return the int8 twin, or the clause that says why there is none."""
     stage = float_stage.stage
     if not can_quantise(stage):
         return f"{stage.name}: has no operator that int8 makes faster"
     chosen = {name: values[parts.choose] for name, values in rows.items()}
-    base = _count_hits(float_stage.logits[parts.choose], labels[parts.choose])
+    truth = labels[parts.choose]
+    base = float(kind.grade_logits(float_stage.logits[parts.choose], truth).mean())
     kept: Sequence[str] = ()
     drop = 0.0
     try:
         for kept in ((), find_outer_nodes(stage)):
             twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
-            drop = base - _count_hits(twin.logits[parts.choose], labels[parts.choose])
+            drop = base - float(kind.grade_logits(twin.logits[parts.choose], truth).mean())
             if drop <= MAX_DROP:
                 return twin
     except ImportFault as fault:
@@ -73,10 +81,10 @@ def make_twin(float_stage: Measured, rows: Feed, labels: Array, parts: Parts) ->
     return f"{stage.name}: in int8 it loses {drop * 100:.1f} points, so it is no candidate"
 
 
-def check_answers(measured: Measured, labels: Array, path: str) -> None:
+def check_answers(logits: Array, labels: Array, path: str) -> None:
     """Recognise labels in another order, and a model that only guesses. Raises ImportFault."""
-    classes = measured.logits.shape[1]
-    answers = measured.logits.argmax(axis=1)
+    classes = logits.shape[1]
+    answers = logits.argmax(axis=1)
     accuracy = float((answers == labels).mean())
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (answers, labels), 1)
@@ -105,6 +113,7 @@ def choose_route(
     *,
     reference: str,
     max_loss: float,
+    kind: AnswerKind = ONE_LABEL,
 ) -> Candidate:
     """Choose the cheapest cascade or single stage that loses at most `max_loss`."""
     members = [Member(name, one.logits[parts.choose], one.us_per_row) for name, one in pool.items()]
@@ -117,6 +126,7 @@ def choose_route(
         min_saving=MIN_SAVING,
         folds=FOLDS,
         twins=twins,
+        kind=kind,
     )
     return choice.chosen
 
@@ -130,10 +140,11 @@ def judge(
     reference: str,
     max_loss: float,
     notes: Sequence[str],
+    kind: AnswerKind = ONE_LABEL,
 ) -> Verdict:
     """Try every model alone and the choice on the test rows, once."""
     truth = labels[parts.test]
-    hits = {name: one.logits[parts.test].argmax(axis=1) == truth for name, one in pool.items()}
+    hits = {name: kind.grade_logits(one.logits[parts.test], truth) for name, one in pool.items()}
     rows = []
     for name, one in pool.items():
         mean, low, high = compare_hits(hits[name], hits[reference])
@@ -153,15 +164,17 @@ def judge(
             )
         )
     if len(chosen.members) > 1:
-        rows.append(_judge_cascade(pool, chosen, truth, parts, hits[reference]))
+        rows.append(_judge_cascade(pool, chosen, truth, parts, hits[reference], kind))
+    measure = Measure.accuracy if kind is ONE_LABEL else Measure.row_f1
     return Verdict(
         tuple(rows),
         reference,
         max_loss,
         len(parts.choose),
         len(parts.test),
-        write_sentence(rows, reference, max_loss),
+        write_sentence(rows, reference, max_loss, measure),
         tuple(notes),
+        measure=measure,
     )
 
 
@@ -170,11 +183,11 @@ def _judge_cascade(
     chosen: Candidate,
     truth: Array,
     parts: Parts,
-    reference_hits: npt.NDArray[np.bool_],
+    reference_hits: Grades,
+    kind: AnswerKind,
 ) -> VerdictRow:
     stages = [pool[name] for name in chosen.members]
-    members = [Member(one.stage.name, one.logits[parts.test], one.us_per_row) for one in stages]
-    trace = trace_members(members, chosen.temperatures, chosen.score, chosen.combine, truth)
+    trace = _trace_choice(pool, chosen, truth, parts, kind)
     hits, costs = simulate(trace, chosen.thresholds)
     reached = [1.0]
     going = np.ones(len(truth), dtype=np.bool_)
@@ -199,5 +212,19 @@ def _judge_cascade(
     )
 
 
-def _count_hits(logits: Array, labels: Array) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
+def grade_choice(
+    pool: Mapping[str, Measured], chosen: Candidate, labels: Array, parts: Parts, kind: AnswerKind
+) -> float:
+    """Return the mean grade of the choice on the test rows."""
+    trace = _trace_choice(pool, chosen, labels[parts.test], parts, kind)
+    return float(simulate(trace, chosen.thresholds)[0].mean())
+
+
+def _trace_choice(
+    pool: Mapping[str, Measured], chosen: Candidate, truth: Array, parts: Parts, kind: AnswerKind
+) -> Trace:
+    members = [
+        Member(name, pool[name].logits[parts.test], pool[name].us_per_row)
+        for name in chosen.members
+    ]
+    return trace_members(members, chosen.temperatures, chosen.score, chosen.combine, truth, kind)

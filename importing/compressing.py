@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from core.classifiers.label_sets import grade_labels
 from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, StageSpec, read_manifest
 from importing.choosing import MAX_DROP_AT_ALL, MIN_SAVING
@@ -40,7 +41,9 @@ class Compressed:
     us_after: float
     bytes_before: int
     bytes_after: int
-    agreement: float  # the share of rows that get the same class; of other models, correlation
+    # The share of rows that get the same class, or of labels, where there are several at once; of
+    # other models, correlation.
+    agreement: float
     loss: float  # of accuracy, 0 to 1; where the labels are no classes, of agreement
 
     @property
@@ -117,6 +120,7 @@ class _Parts:
     judging: Feed
     labels: Array  # of the rows that judge
     are_classes: bool
+    are_label_sets: bool
 
 
 def _split(samples: Samples, inputs: tuple[Tensor, ...]) -> _Parts:
@@ -127,6 +131,7 @@ def _split(samples: Samples, inputs: tuple[Tensor, ...]) -> _Parts:
         {name: array[judge] for name, array in rows.items()},
         samples.labels[judge],
         samples.are_classes,
+        samples.are_label_sets,
     )
 
 
@@ -167,7 +172,12 @@ def _compare(stage: StageFile, twin: StageFile, parts: _Parts) -> Compressed:
     before, after = (run_rows(one.open(), rows, batches=one.batches)[-1] for one in (stage, twin))
     agreement = _agree(before, after)
     loss = 1 - agreement
-    if parts.are_classes and before.ndim == 2 and before.shape[1] > parts.labels.max():
+    if parts.are_label_sets and before.shape == parts.labels.shape:
+        limit = 0.5 if before.min() >= 0 and before.max() <= 1 else 0.0  # of sigmoids, of logits
+        agreement = float(((before >= limit) == (after >= limit)).mean())
+        grades = [grade_labels(one >= limit, parts.labels).mean() for one in (before, after)]
+        loss = float(grades[0] - grades[1])
+    elif parts.are_classes and before.ndim == 2 and before.shape[1] > parts.labels.max():
         right, still_right = (one.argmax(axis=1) == parts.labels for one in (before, after))
         loss = float(right.mean() - still_right.mean())
     return Compressed(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cascades.answer_kinds import ONE_LABEL
 from cascades.selection import Candidate
 from core.devices.onnx import OnnxDevice
 from core.manifest import FORMAT
@@ -22,9 +23,16 @@ from importing.choosing import (
     Parts,
     check_answers,
     choose_route,
+    grade_choice,
     judge,
     make_twin,
     run_stage,
+)
+from importing.label_sets import (
+    LABEL_SETS,
+    LABEL_SHARE,
+    check_label_answers,
+    describe_label_sets,
 )
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Tensor
@@ -120,7 +128,10 @@ class _Import:
     def import_classifiers(self, reference: str, notes: Sequence[str]) -> Imported:
         labels, parts, options = self.samples.labels, self.parts, self.options
         pool: dict[str, Measured] = {}
-        found = list(notes)
+        several = self.task.several
+        found = [*notes, *(describe_label_sets(self.samples) if several else ())]
+        kind = LABEL_SETS if several else ONE_LABEL
+        check = check_label_answers if several else check_answers
         choosing = take_rows(self.samples, parts.choose)
         for model, stage in zip(self.models, self.stages, strict=True):
             self.report(f"trying {model.name}")
@@ -129,7 +140,7 @@ class _Import:
             )
             found += [*said, *(f"{model.name}: {note}" for note in made.notes)]
             pool[model.name] = run_stage(made, self.task.rows)
-            check_answers(pool[model.name], labels, str(model.source.path))
+            check(pool[model.name].logits, labels, str(model.source.path))
         if options.compress != "none":
             found += self._add_twins(pool)
         self.report("measuring the time of each")
@@ -140,8 +151,11 @@ class _Import:
             twins = {name: one for name, one in pool.items() if name.endswith(SUFFIX)}
             eligible = {**twins, reference: pool[reference]}
         chosen = choose_route(
-            eligible, labels, parts, reference=reference, max_loss=options.max_loss
+            eligible, labels, parts, reference=reference, max_loss=options.max_loss, kind=kind
         )
+        if several:
+            share = grade_choice(pool, chosen, labels, parts, LABEL_SHARE)
+            found.append(f"on the test rows, {share:.2%} of all labels are right with the choice")
         verdict = judge(
             pool,
             chosen,
@@ -150,6 +164,7 @@ class _Import:
             reference=reference,
             max_loss=options.max_loss,
             notes=found,
+            kind=kind,
         )
         directory = None
         if not options.dry_run:
@@ -183,7 +198,8 @@ class _Import:
         said = []
         for name in list(pool):
             self.report(f"quantising {name}")
-            twin = make_twin(pool[name], self.task.rows, self.samples.labels, self.parts)
+            kind = LABEL_SETS if self.task.several else ONE_LABEL
+            twin = make_twin(pool[name], self.task.rows, self.samples.labels, self.parts, kind)
             if isinstance(twin, str):
                 said.append(twin)
             else:
@@ -207,21 +223,24 @@ class _Import:
                 members, chosen.temperatures, thresholds, strict=True
             )
         ]
-        classes = self.task.classes
+        shape = [-1, self.task.classes]
+        pipeline, verb = "dual-cnn" if len(members) > 1 else "single", "classify"
+        answer: dict[str, Any] = {"name": "label", "datatype": "INT64", "shape": [-1]}
+        if self.task.several:
+            pipeline, verb = "multi-label", "label"
+            answer = {"name": "labels", "datatype": "BOOL", "shape": shape}
         table = self._describe(
-            pipeline="dual-cnn" if len(members) > 1 else "single",
-            task=f"classify-{self.name}",
+            pipeline=pipeline,
+            task=f"{verb}-{self.name}",
             description=f"{' → '.join(chosen.members)}, imported.",
             expected_macs=verdict.chosen.macs,
-            outputs=[
-                {"name": "label", "datatype": "INT64", "shape": [-1]},
-                {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
-            ],
+            outputs=[answer, {"name": "probabilities", "datatype": "FP32", "shape": shape}],
             stages=entries,
         )
         table["labels"] = list(self.samples.names)
         table["options"] = {"score": chosen.score, "combine": chosen.combine}
         table["provenance"] |= {
+            "measure": verdict.measure.value,
             "test_accuracy": verdict.chosen.accuracy,
             "test_rows": verdict.test_rows,
             "choosing_rows": verdict.choosing_rows,

@@ -45,6 +45,16 @@ class Samples:
         """Whether each row has one class."""
         return self.labels.ndim == 1 and np.issubdtype(self.labels.dtype, np.integer)
 
+    @property
+    def are_label_sets(self) -> bool:
+        """Whether each row may have several labels: a table of 0 and 1."""
+        labels = self.labels
+        return (
+            labels.ndim == 2
+            and np.issubdtype(labels.dtype, np.integer)
+            and bool(((labels == 0) | (labels == 1)).all())
+        )
+
 
 def read_samples(text: str) -> Samples:
     """Read a folder, `x.npz`, or `x.npy,y.npy`. Raises ImportFault."""

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from cascades.pairs import Hits, compare_pairs
+from cascades.pairs import compare_pairs
+from cascades.thresholds import Grades
 
 TWO_SIDED_95 = 1.959964
+
+
+class Measure(StrEnum):
+    """What `accuracy` is the mean of, over rows."""
+
+    accuracy = "accuracy"  # one label is right
+    row_f1 = "F1"  # of several labels, the F1 of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Verdict:
     test_rows: int
     sentence: str
     notes: tuple[str, ...]
+    measure: Measure = Measure.accuracy
 
     @property
     def chosen(self) -> VerdictRow:
@@ -52,6 +61,7 @@ class Verdict:
         return {
             "sentence": self.sentence,
             "reference": self.reference,
+            "measure": self.measure.value,
             "max_loss": self.max_loss,
             "max_loss_kept": judge_loss(self.chosen, self.reference, self.max_loss).value,
             "choosing_rows": self.choosing_rows,
@@ -76,7 +86,7 @@ class Verdict:
         }
 
 
-def compare_hits(hits: Hits, reference: Hits) -> tuple[float, float, float]:
+def compare_hits(hits: Grades, reference: Grades) -> tuple[float, float, float]:
     """Return the paired difference of two accuracies, and its 95 % interval."""
     mean, error = compare_pairs(hits, reference)
     half = TWO_SIDED_95 * error
@@ -105,22 +115,30 @@ _WARNINGS = {
 }
 
 
-def write_sentence(rows: Sequence[VerdictRow], reference: str, max_loss: float) -> str:
+def write_sentence(
+    rows: Sequence[VerdictRow],
+    reference: str,
+    max_loss: float,
+    measure: Measure = Measure.accuracy,
+) -> str:
     """Say what to serve, and what that costs beside the reference."""
     chosen = next(row for row in rows if row.chosen)
     base = next(row for row in rows if row.name == reference)
     if chosen.name == reference:
         return (
-            f"Serve {reference} alone: no cascade and no int8 file keeps its accuracy for less "
+            f"Serve {reference} alone: no cascade and no int8 file keeps its {measure} for less "
             "time on this CPU."
         )
     share = chosen.us_per_row / base.us_per_row
     how = "the cascade " + " → ".join(chosen.members)
     if len(chosen.members) == 1:
         how = f"{chosen.name} alone"
+    reached = f"{chosen.accuracy:.1%} correct"
+    if measure is Measure.row_f1:
+        reached = f"a mean F1 of {chosen.accuracy:.1%} a row"
     return (
-        f"Serve {how}: {chosen.accuracy:.1%} correct at {share:.0%} of the time of {reference} "
-        f"({chosen.us_per_row:.0f} of {base.us_per_row:.0f} µs a row); the accuracy differs by "
+        f"Serve {how}: {reached} at {share:.0%} of the time of {reference} "
+        f"({chosen.us_per_row:.0f} of {base.us_per_row:.0f} µs a row); the {measure} differs by "
         f"{chosen.difference * 100:+.1f} points, 95 % interval {chosen.low * 100:+.1f} to "
         f"{chosen.high * 100:+.1f}."
         f"{_WARNINGS[judge_loss(chosen, reference, max_loss)].format(max_loss * 100)}"

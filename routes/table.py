@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from cascades import dual_cnn, exits, model
+from cascades import dual_cnn, exits, model, multi_label
 from converters import cbnet, encoder_only, gated
 from core.devices.interface import Device
 from core.manifest import Manifest
@@ -17,6 +17,7 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
     {
         "dual-cnn": dual_cnn.build,
         "single": dual_cnn.build,  # one stage, nothing to decide
+        "multi-label": multi_label.build,  # several labels at once, one stage or more
         "model": model.build,  # one stage that is no classifier
         "exits": exits.build,
         "cbnet": cbnet.build,

@@ -17,6 +17,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 import core.devices.no_telemetry  # noqa: F401
+from sparing.access import CaFileOption, TokenFileOption, TokenOption, choose_access
 from sparing.benching import BENCHMARKS, bench
 from sparing.commands.check import check
 from sparing.commands.compare import compare
@@ -203,7 +204,12 @@ def serve(
 
 @app.command()
 def routes(
-    models: ModelsOption = None, settings: SettingsOption = None, url: UrlOption = None
+    models: ModelsOption = None,
+    settings: SettingsOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
 ) -> None:
     """List the routes in directories, or the routes that a server serves.
 
@@ -221,7 +227,8 @@ def routes(
     if url is not None:
         from sparing.client import request_json
 
-        Console().print(table_of_served(request_json(url, "/v1/routes")["routes"]))
+        access = choose_access(token, token_file, ca_file)
+        Console().print(table_of_served(request_json(url, "/v1/routes", access=access)["routes"]))
         return
     chosen = choose_settings(settings, models=models)
     manifests, faults = read_directories(chosen.routes.directories, open_chosen_devices(chosen))
@@ -234,13 +241,16 @@ def routes(
 
 @app.command()
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
+    pictures: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or folders of them.")],
     route: Annotated[str, typer.Option(help="Route to use; with --url also auto:<task>.")],
     url: UrlOption = None,
     timeout_ms: Annotated[
         float | None,
         typer.Option(min=0.001, help="Deadline for the reply, in milliseconds; needs --url."),
     ] = None,
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     models: ModelsOption = None,
     settings: SettingsOption = None,
 ) -> None:
@@ -251,20 +261,27 @@ def predict(
 
     [bold]sparing predict shoe.png --route fashion-mnist[/]
 
+    [bold]sparing predict pictures/ --route fashion-mnist[/]  all PNG and JPEG files below
+
     [bold]sparing predict *.jpg --route fashion-mnist --url http://127.0.0.1:3000 --timeout-ms 20[/]
     """
     from sparing.options import choose_settings
-    from sparing.predicting import predict_here, predict_with_server
-    from sparing.tables import table_of_predictions
+    from sparing.predicting import find_pictures, predict_here, predict_with_server
+    from sparing.tables import show_progress, table_of_predictions
 
     if url is not None:
-        answers = predict_with_server(url, route, pictures, timeout_ms)
+        access = choose_access(token, token_file, ca_file)
+        files = find_pictures(pictures)
+        with show_progress(len(files)) as report:
+            answers = predict_with_server(url, route, files, timeout_ms, access, report)
     elif timeout_ms is not None:
         raise Failure("--timeout-ms: needs --url; only a server has deadlines", exit_code=2)
     else:
         chosen = choose_settings(settings, models=models)
         max_pixels = chosen.server.max_picture_pixels
-        answers = predict_here(chosen.routes.directories, route, pictures, max_pixels)
+        files = find_pictures(pictures)
+        with show_progress(len(files)) as report:
+            answers = predict_here(chosen.routes.directories, route, files, max_pixels, report)
     Console().print(table_of_predictions(answers))
 
 

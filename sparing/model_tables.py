@@ -1,15 +1,22 @@
 """What `sparing inspect`, `import`, `compress` and `check` print on the terminal."""
 
+import json
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from core.manifest import Manifest, TensorSpec, read_manifest
 from sparing.tables import show_macs
 
 if TYPE_CHECKING:  # its modules need onnx, which serving does not install
     from importing.onnx_files.inspection import Inspection
     from importing.route import Imported
+
+URL = "http://127.0.0.1:3000"
+MAX_VALUES = 64  # of all inputs; more are no command to type
 
 
 def show_inspection(found: "Inspection", console: Console) -> None:
@@ -40,7 +47,7 @@ def show_imported(imported: "Imported", console: Console) -> None:
     for note in imported.notes:
         console.print(note, highlight=False)
     if imported.verdict is not None:
-        columns = ("", "accuracy", "µs/row", "MACs", "kB", "difference, 95 %")
+        columns = ("", imported.verdict.measure.value, "µs/row", "MACs", "kB", "difference, 95 %")
         table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
         for row in imported.verdict.rows:
             difference = (
@@ -61,6 +68,52 @@ def show_imported(imported: "Imported", console: Console) -> None:
     console.print(imported.sentence, highlight=False)
     if imported.directory is not None:
         console.print(str(imported.directory), highlight=False, soft_wrap=True)
+        for command in advise(imported.directory):
+            console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def advise(directory: Path) -> list[str]:
+    """Return what to type next: how to serve the route, and a request that it answers.
+
+    Raises ModelDirectoryError.
+    """
+    manifest = read_manifest(directory)
+    models = directory.parent.parent
+    serve = "sparing serve" if models == Path("models") else f"sparing serve --models {models}"
+    request = _make_request(manifest)
+    return [serve, request] if request else [serve]
+
+
+def _make_request(manifest: Manifest) -> str:
+    """Return a request for curl; empty if one would be too long."""
+    if manifest.picture is not None:
+        return f"curl --data-binary @picture.png {URL}/v1/routes/{manifest.route}/predict"
+    shapes = {spec.name: _fix(spec) for spec in manifest.inputs}
+    if sum(math.prod(shape) for shape in shapes.values()) > MAX_VALUES:
+        return ""
+    inputs = [
+        {
+            "name": spec.name,
+            "datatype": spec.datatype,
+            "shape": shapes[spec.name],
+            "data": [_make_value(spec)] * math.prod(shapes[spec.name]),
+        }
+        for spec in manifest.inputs
+    ]
+    body = json.dumps({"inputs": inputs}, separators=(",", ":"))
+    return f"curl -d '{body}' {URL}/v2/models/{manifest.route}/infer"
+
+
+def _fix(spec: TensorSpec) -> list[int]:
+    return [1, *(4 if size < 0 else size for size in spec.shape[1:])]
+
+
+def _make_value(spec: TensorSpec) -> object:
+    if spec.datatype == "BYTES":
+        return "a text"
+    if spec.datatype == "BOOL":
+        return True
+    return 1 if spec.min is None else spec.min
 
 
 def _show(tensor: Any) -> str:

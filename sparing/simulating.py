@@ -18,6 +18,7 @@ from simulation.costs import (
     set_escalation,
 )
 from simulation.results import Bucket, Summary
+from sparing.access import NO_ACCESS, Access
 from sparing.client import request_json
 from sparing.failure import Failure
 from sparing.report.sources import ServerSource
@@ -35,7 +36,7 @@ def failing_with_sentence() -> Iterator[None]:
 def gather_costs(
     *,
     url: str | None,
-    token: str,
+    access: Access = NO_ACCESS,
     file: Path | None,
     shares: Mapping[str, float | None],
     rates: Mapping[str, float],
@@ -45,7 +46,7 @@ def gather_costs(
     """Return the costs of a server or of a file, changed by other options. Raises ValueError."""
     if (url is None) == (file is None):
         raise ValueError("costs: give one of --url URL and --costs FILE")
-    costs = read_costs(file) if file is not None else read_server(url or "", token)
+    costs = read_costs(file) if file is not None else read_server(url or "", access)
     costs = set_escalation(choose_routes(costs, shares), rates)
     if hit_rate is not None:
         routes = tuple(replace(route, hit_rate=hit_rate) for route in costs.routes)
@@ -56,11 +57,11 @@ def gather_costs(
     return costs
 
 
-def read_server(url: str, token: str) -> Costs:
+def read_server(url: str, access: Access = NO_ACCESS) -> Costs:
     """Return the costs of a running server, with what it counted since its start."""
     address = url.rstrip("/")
-    costs = parse_costs(request_json(address, "/v1/routes", token=token), f"{url}/v1/routes")
-    counters = ServerSource(address, token)
+    costs = parse_costs(request_json(address, "/v1/routes", access=access), f"{url}/v1/routes")
+    counters = ServerSource(address, access)
 
     def read(counter: str, label: str) -> dict[tuple[str, str], float]:
         grown = counters.grown(counter, ("route", label))

@@ -1,12 +1,17 @@
-"""Tables of routes and of predictions, for the terminal."""
+"""Tables of routes and of predictions, and a progress bar, for the terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from core.manifest import Manifest
 from sparing.predicting import Prediction
+
+FEW = 8  # steps; so few need no progress bar
 
 
 def table_of_routes(manifests: Iterable[Manifest]) -> Table:
@@ -85,3 +90,21 @@ def show_macs(macs: float) -> str:
         if macs >= size:
             return f"{macs / size:.2f} {unit}"
     return f"{macs:.0f}"
+
+
+@contextmanager
+def show_progress(total: int, what: str = "pictures") -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr, where that is a terminal and there is more than a little to do.
+
+    Gives a function that takes how many of `total` are done; the bar goes when all are.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn(what), MofNCompleteColumn(), TimeRemainingColumn())
+    disable = total <= FEW or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task(what, total=total)
+
+        def report(done: int) -> None:
+            bar.update(task, completed=done)
+
+        yield report

@@ -32,6 +32,8 @@ def test_the_picture_gets_the_answer_of_the_readme() -> None:
         assert answer.pop(name) > 0 and wanted.pop(name) > 0
     for name in ("probabilities", "confidence"):  # the last digits are the processor's
         assert answer.pop(name) == pytest.approx(wanted.pop(name), abs=1e-4)
+    for one, other in zip(answer["top"], wanted["top"], strict=True):
+        assert one.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-4)
     assert answer == wanted
 
 

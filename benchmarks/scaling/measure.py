@@ -144,11 +144,11 @@ def learn_costs(server: Server, port: int, route: str, seconds: float) -> Costs:
     lone = replace(lone, due_s=np.zeros(len(lone.due_s)))  # each as soon as the last is answered
     _ask(port, route, lone, 1)
     lone_s = float(np.median(_ask(port, route, lone, 1)))
-    costs = choose_routes(read_server(f"http://127.0.0.1:{server.http_port}", ""), {route: None})
+    costs = choose_routes(read_server(f"http://127.0.0.1:{server.http_port}"), {route: None})
     load = draw_arrivals(LOADS[0] / one_by_one_s(costs), seconds, 0)
     with count_spent(server, COUNTERS) as spent:
         _ask(port, route, load, CONNECTIONS)
-    costs = choose_routes(read_server(f"http://127.0.0.1:{server.http_port}", ""), {route: None})
+    costs = choose_routes(read_server(f"http://127.0.0.1:{server.http_port}"), {route: None})
     overhead_s = max(0.0, spent["cpu_s"] - spent["busy_s"]) / max(1.0, spent["rows"])
     network_s = max(0.0, lone_s - overhead_s - costs.routes[0].stages[0].one_row_ms / 1e3)
     return replace(costs, overhead_ms=overhead_s * 1e3, network_ms=network_s * 1e3)

@@ -85,7 +85,8 @@ def build_picture_cases(models: Path) -> list[Case]:
     pictures = _make_noise(DISTINCT_PICTURES // 16)
     labels = label_offline(models, small_cnn.ROUTE, pictures)
     right = Traffic(
-        [encode_png(picture) for picture in pictures], [b'"label":%d,' % label for label in labels]
+        [encode_png(picture) for picture in pictures],
+        [b'"label":%d,"top":' % label for label in labels],
     )
     path = f"/v1/routes/{small_cnn.ROUTE}/predict"
     return [Case("picture", "no-memory", BATCHED_CONNECTIONS, right, path)]

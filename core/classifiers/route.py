@@ -25,6 +25,7 @@ Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape w
 Tensors = Mapping[str, Tensor]
 
 TRIAL_ROWS = 4
+TRIAL_LABELS = 12  # fewer logits from 0 to 1 may be chance
 PROBABILITY_TOLERANCE = 1e-3
 
 M = TypeVar("M", bound=BaseModel)
@@ -44,8 +45,9 @@ class ClassifierRoute:
 
     directory: Path
     manifest: Manifest
-    classes: int
+    classes: int  # or labels, where several hold at once
     device: Device
+    several: bool = False
 
     @property
     def inputs(self) -> Tensors:
@@ -101,10 +103,11 @@ class ClassifierRoute:
             raise ModelDirectoryError(
                 f"{place}: outputs are {_format(found)}; missing are {_format(lacking)}"
             )
-        if gives_probabilities(session):
+        if gives_probabilities(session, several=self.several):
             raise ModelDirectoryError(
                 f"{place}: its output logits holds probabilities, so thresholds mean nothing; "
-                "remove its Softmax, or let sparing import do it"
+                f"remove its {'Sigmoid' if self.several else 'Softmax'}, or let sparing import do "
+                "it"
             )
         return session
 
@@ -124,25 +127,29 @@ class ClassifierRoute:
 
 
 def read_classifier(
-    directory: Path, device: Device, further: Sequence[str] = ()
+    directory: Path, device: Device, further: Sequence[str] = (), *, several: bool = False
 ) -> ClassifierRoute:
     """Read and verify the manifest of a route whose outputs are `label` and `probabilities`, and
-    `further` ones, which its pipeline verifies.
+    `further` ones, which its pipeline verifies. With `several` labels at once, the outputs are
+    `labels` BOOL [-1, labels] and `probabilities`.
 
     Raises ModelDirectoryError.
     """
     manifest = read_manifest(directory)
-    classes = _count_classes(directory, manifest, further)
-    route = ClassifierRoute(directory, manifest, classes, device)
+    classes = _count_classes(directory, manifest, further, several=several)
+    route = ClassifierRoute(directory, manifest, classes, device, several)
     names = [spec.name for spec in manifest.stages]
     if len(set(names)) < len(names):
         raise route.make_error(f"stages: names {names} are not distinct")
     return route
 
 
-def gives_probabilities(session: onnxruntime.InferenceSession) -> bool:
-    """Whether `logits` of trial rows are never negative and add up to 1, as a softmax gives."""
+def gives_probabilities(session: onnxruntime.InferenceSession, *, several: bool = False) -> bool:
+    """Whether `logits` of trial rows are never negative and add up to 1, as a softmax gives; with
+    `several` labels at once, whether all of many are from 0 to 1, as a sigmoid gives.
+    """
     rng = np.random.default_rng(0)
+    seen = 0
     for _ in range(TRIAL_ROWS):
         feed = {
             name: _make_trial_row(rng, *tensor) for name, tensor in read_inputs(session).items()
@@ -151,10 +158,15 @@ def gives_probabilities(session: onnxruntime.InferenceSession) -> bool:
             logits = session.run(["logits"], feed)[0]
         except Exception:  # the runtime's own; loading runs a row too, and names this fault
             return False
-        near = (logits >= 0).all() and abs(float(logits.sum()) - 1) <= PROBABILITY_TOLERANCE
+        seen += logits.size
+        near = (logits >= 0).all() and (
+            float(logits.max()) <= 1
+            if several
+            else abs(float(logits.sum()) - 1) <= PROBABILITY_TOLERANCE
+        )
         if not near:  # NaN is not near either
             return False
-    return True
+    return not several or seen >= TRIAL_LABELS
 
 
 def _make_trial_row(rng: np.random.Generator, datatype: str, shape: tuple[int, ...]) -> Array:
@@ -175,19 +187,24 @@ def read_outputs(session: onnxruntime.InferenceSession) -> Tensors:
     return _read(session.get_outputs())
 
 
-def _count_classes(directory: Path, manifest: Manifest, further: Sequence[str]) -> int:
+def _count_classes(
+    directory: Path, manifest: Manifest, further: Sequence[str], *, several: bool
+) -> int:
     outputs = _declare(manifest.outputs)
-    datatype, shape = outputs.get("probabilities", ("", ()))
+    datatype, shape = outputs.get("probabilities", ("", (-1, -1)))
     names = ["probabilities", *further]
-    if set(outputs) != {"label", *names} or outputs["label"] != ("INT64", (-1,)):
+    answer: Tensors = {"labels": ("BOOL", shape)} if several else {"label": ("INT64", (-1,))}
+    ((name, wanted),) = answer.items()
+    if set(outputs) != {name, *names} or outputs[name] != wanted:
         raise ModelDirectoryError(
-            f"{directory}: outputs: given {sorted(outputs)}, "
-            f"needed are label INT64 [-1] and {', '.join(names)}"
+            f"{directory}: outputs: given {_format(outputs)}, "
+            f"needed are {_format(answer)} and {', '.join(names)}"
         )
-    if datatype != "FP32" or len(shape) != 2 or shape[0] != -1 or shape[1] < 2:
+    fewest, noun = (1, "label") if several else (2, "classes")
+    if datatype != "FP32" or len(shape) != 2 or shape[0] != -1 or shape[1] < fewest:
         raise ModelDirectoryError(
             f"{directory}: outputs: probabilities is {datatype} {list(shape)}, "
-            "allowed is FP32 [-1, classes] with at least 2 classes"
+            f"allowed is FP32 [-1, classes] with at least {fewest} {noun}"
         )
     if manifest.labels and len(manifest.labels) != shape[1]:
         raise ModelDirectoryError(

@@ -63,24 +63,31 @@ def fit_temperature(
 ) -> float:
     """Find the temperature with the lowest negative log-likelihood on held-out rows.
 
-    `logits` are [N, K], `labels` [N]. Golden-section search over ln T to `tolerance`: the
-    likelihood is unimodal in T, so this finds the optimum within `TEMPERATURE_RANGE`.
+    `logits` are [N, K], `labels` [N].
     """
     rows = np.arange(len(labels))
 
-    def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits, math.exp(log_temperature))[rows, labels].mean())
+    def loss(temperature: float) -> float:
+        return float(-log_softmax(logits, temperature)[rows, labels].mean())
 
+    return find_temperature(loss, tolerance)
+
+
+def find_temperature(loss: Callable[[float], float], tolerance: float) -> float:
+    """Find the temperature with the lowest loss, by golden-section search over ln T to `tolerance`.
+
+    A likelihood is unimodal in T, so this finds the optimum within `TEMPERATURE_RANGE`.
+    """
     low, high = (math.log(edge) for edge in TEMPERATURE_RANGE)
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    loss_left, loss_right = loss(left), loss(right)
+    loss_left, loss_right = loss(math.exp(left)), loss(math.exp(right))
     while high - low > tolerance:
         if loss_left <= loss_right:
             high, right, loss_right = right, left, loss_left
             left = high - GOLDEN * (high - low)
-            loss_left = loss(left)
+            loss_left = loss(math.exp(left))
         else:
             low, left, loss_left = left, right, loss_right
             right = low + GOLDEN * (high - low)
-            loss_right = loss(right)
+            loss_right = loss(math.exp(right))
     return math.exp((low + high) / 2)

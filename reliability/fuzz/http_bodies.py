@@ -22,7 +22,7 @@ from reliability.wire.conversation import Conversation
 
 PARAMETERS = (
     "timeout_ms", "timeout", "energy_mj", "min_confidence", "no_cache", "binary_data_output",
-    "sequence_id", "priority", "x",
+    "sequence_id", "priority", "top_k", "x",
 )  # fmt: skip
 DATATYPES = ("UINT8", "INT64", "FP32", "BYTES", "BOOL", "FP16", "uint8", "", "UINT8 ")
 TIMED = frozenset(PARAMETERS[:3])

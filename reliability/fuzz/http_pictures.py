@@ -31,6 +31,19 @@ def mutate_list(rng: Random, samples: Sequence[Sample]) -> Conversation:
         items = items * rng.choice((2, 10, 257))
     elif deed == 3:
         items = []
+    elif deed == 5:
+        headers = (
+            "data:image/png;base64,",
+            "data:,",
+            "DATA:;base64,",
+            "data:",
+            "file:",
+            "http://a/",
+        )
+        items[0] = rng.choice(headers) + str(items[0])
+    elif deed == 6:
+        text, end = str(items[0]), rng.choice(("\n", "\r\n", "\r", "\t"))
+        items[0] = end.join(text[at : at + 76] for at in range(0, len(text), 76))
     body = write_json(items)
     if deed == 4:
         body = damage(rng, body)

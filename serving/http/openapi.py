@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from core.manifest import Manifest
+from serving.oip.label_lists import ALL, DEFAULT_VIEW, MAX_TOP
 
 Node = dict[str, Any]  # a part of a JSON document
 
@@ -95,7 +96,7 @@ def _routes() -> Node:
         "application/json": {
             "schema": {
                 "type": "array",
-                "items": {"type": "string", "contentEncoding": "base64"},
+                "items": {"type": "string", "description": "Base64, or a data: URL of it."},
                 "minItems": 1,
                 "maxItems": 256,
             }
@@ -105,13 +106,15 @@ def _routes() -> Node:
         _query("version", "The route's version; the newest by default.", _TEXT),
         _query("timeout_ms", "How long the answer may take, in milliseconds.", _NUMBER),
         _query("energy_mj", "The energy budget for each picture, in millijoules.", _NUMBER),
-        _query(
-            "min_confidence",
-            "The lowest confidence of an early exit's answer, from 0 to 1.",
-            _NUMBER,
-        ),
+        _query("min_confidence", "The lowest confidence of an early exit, 0 to 1.", _NUMBER),
         _query("no_cache", "Compute the answer anew, and store nothing.", _FLAG),
     ]
+    top_k = _query(
+        "top_k",
+        f"How many of the best labels `top` lists, {DEFAULT_VIEW.top} by default. With `{ALL}`, the"
+        " answer has the `probabilities` of all classes instead, in their order.",
+        {"type": "string", "pattern": f"^([1-9][0-9]?|{MAX_TOP}|{ALL})$"},
+    )
     return {
         "/v1/routes": _get(
             "The served routes, with their stages, thresholds and live figures.",
@@ -122,7 +125,7 @@ def _routes() -> Node:
             "post": {
                 "summary": "Answer one picture, or a list of pictures.",
                 "description": f"{_OWN_PARAMETERS} In a query, a list is a JSON list's text.",
-                "parameters": query,
+                "parameters": [*query, top_k],
                 "requestBody": {"required": True, "content": pictures},
                 "responses": _responses(_ref("Prediction"), *FAILURES),
             },
@@ -252,10 +255,13 @@ _COMPUTE: Node = {
 _PARAMETERS: Node = {"type": "object"}
 _OPTIONAL_NUMBER: Node = {"type": ["number", "null"]}
 _STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "cache"]}
+_BEST = _list(_object({"label_name": _TEXT}, label=_COUNT, probability=_NUMBER))
 _ANSWER = _object(
     {
         "label": {"type": "integer"},
         "label_name": _TEXT,
+        "labels": _BEST,
+        "top": _BEST,
         "probabilities": _list(_NUMBER),
         "similar": {"const": True},
     },

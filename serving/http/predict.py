@@ -16,6 +16,7 @@ from serving.http.interfaces import Engine, Metrics, count_failure
 from serving.http.routing import HttpRequest, read_query
 from serving.http.status import Response
 from serving.oip.descriptions import describe_reply
+from serving.oip.label_lists import read_label_view
 from serving.pictures.decode_pool import open_decode_pool
 from serving.pictures.picture_reader import PictureReader
 from serving.pictures.picture_request import read_picture_request
@@ -59,13 +60,14 @@ class PredictEndpoint:
             )
             try:
                 served = self._engine.resolve(route, query.get("version"), key)
+                view = read_label_view(query, served.manifest)
                 admitted, reply = await http_request.client.attend(
                     self._answer_pictures(served, body, query, http_request, trace)
                 )
             finally:
                 self._bodies.give_back(len(body), http_request.caller.name)
             trace.begin_span()
-            facts = describe_reply(reply, admitted.served.manifest)
+            facts = describe_reply(reply, admitted.served.manifest, view)
             answer = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:
             result = count_failure(self._metrics, route, error, trace)

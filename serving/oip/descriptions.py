@@ -7,6 +7,7 @@ import numpy as np
 
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply
+from serving.oip.label_lists import DEFAULT_VIEW, LabelView, describe_labels
 from serving.oip.outputs import EXPLANATIONS, response_parameters
 from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, ModelStatistics
 from serving.oip.tensors import as_bytes
@@ -62,11 +63,11 @@ def describe_route(
     }
 
 
-def describe_reply(reply: Reply, manifest: Manifest) -> JsonObject:
+def describe_reply(reply: Reply, manifest: Manifest, view: LabelView = DEFAULT_VIEW) -> JsonObject:
     """Return the reply of the picture endpoint: the facts of the tensors, one object for each
     picture.
     """
-    answers = [describe_answer(answer, manifest.labels) for answer in reply.answers]
+    answers = [describe_answer(answer, manifest.labels, view) for answer in reply.answers]
     return {**response_parameters(reply), "answers": answers}
 
 
@@ -89,8 +90,8 @@ def _describe_durations(found: InferStatistics | BatchStatistics) -> JsonObject:
     }
 
 
-def describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
-    """Return one answer with its facts and all its outputs."""
+def describe_answer(answer: Answer, labels: Sequence[str], view: LabelView) -> JsonObject:
+    """Return one answer with its facts and its outputs; of labels, what `view` shows."""
     facts: JsonObject = {
         "confidence": answer.outcome.confidence,
         "exit": answer.outcome.exit,
@@ -102,13 +103,14 @@ def describe_answer(answer: Answer, labels: Sequence[str]) -> JsonObject:
     }
     if answer.similar:
         facts["similar"] = True
-    outputs: JsonObject = {
-        name: make_plain(array) for name, array in answer.outcome.outputs.items()
-    }
+    given = answer.outcome.outputs
+    shown = describe_labels(given, labels, view)
+    replaced = ("labels", "probabilities") if shown else ()
+    outputs = {name: make_plain(array) for name, array in given.items() if name not in replaced}
     label = outputs.get("label")
     if isinstance(label, int) and 0 <= label < len(labels):
         outputs = {"label_name": labels[label], **outputs}
-    return {**facts, **outputs}
+    return {**facts, **outputs, **shown}
 
 
 def make_plain(array: Any) -> object:  # an array or a numpy scalar

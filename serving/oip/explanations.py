@@ -9,6 +9,7 @@ from core.explaining import RowPath, StageRun
 from core.manifest import Manifest
 from core.messages import Answer, Reply, Request
 from serving.oip.descriptions import JsonObject, describe_answer, make_plain
+from serving.oip.label_lists import WHOLE_VIEW
 
 MAX_VALUES = 1024  # of one output of a stage; a larger one is summed up
 
@@ -39,7 +40,7 @@ def describe_explanation(explained: Explained, reply: Reply | None) -> JsonObjec
     if reply is not None:
         (answer,) = reply.answers
         facts["energy_source"] = reply.energy_source
-        facts["answer"] = describe_answer(answer, manifest.labels)
+        facts["answer"] = describe_answer(answer, manifest.labels, WHOLE_VIEW)
         facts["why"] = reply.errors.get(0) or _describe_end(answer, explained)
     thresholds = {stage.name: stage.threshold for stage in manifest.stages}
     ran = {run.stage for run in path.runs}

@@ -1,11 +1,9 @@
 """Splits a body into picture files: one PNG or JPEG, or a JSON list of them in base64.
 
 A list is split at its quotes, never parsed as a whole: its items are counted before any object is
-built. Each step is small, so that other threads can run between.
+built. Each step is small, so that other threads can run between. `base64_text` decodes the items.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 
@@ -13,17 +11,13 @@ import orjson
 
 from core.errors import InvalidInput
 from serving.oip.tensors import shorten
+from serving.pictures.base64_text import MalformedText, decode_text
 from serving.pictures.pictures import Pause
 
 MAX_PICTURES = 256  # in one request
 
 _BLANKS = re.compile(rb"[ \t\n\r]*")
-_ESCAPES = [
-    (b"\\/", b"/"), (b"\\u002f", b"/"), (b"\\u002F", b"/"), (b"\\u002b", b"+"), (b"\\u002B", b"+"),
-    (b"\\u003d", b"="), (b"\\u003D", b"="),
-]  # fmt: skip
 _WINDOW_BYTES = 2**20  # of blanks, skipped at once
-_PIECE_BYTES = 2**18  # of base64, decoded at once; a multiple of 4
 _EXPLAINED_BYTES = 2**18  # longer invalid lists are not parsed to find the fault
 
 
@@ -55,8 +49,8 @@ def split_body(body: bytes, pause: Pause | None = None) -> list[bytes]:
         for text in _split_list(body, start + 1):
             if len(files) == MAX_PICTURES:
                 raise _MalformedList
-            files.append(_decode(text, pause))
-    except _MalformedList:
+            files.append(decode_text(text, len(files), pause))
+    except (_MalformedList, MalformedText):
         raise _explain(body, len(files)) from None
     return files
 
@@ -88,32 +82,6 @@ def _skip_blanks(body: bytes, at: int) -> int:
         at = found.end()
 
 
-def _decode(text: memoryview, pause: Pause | None) -> bytes:
-    """Decode a file from base64, without its quotes; JSON escapes are undone first."""
-    escaped = bytes(text)
-    if b"\\" in escaped:
-        text = memoryview(_unescape(escaped))
-    pieces: list[bytes] = []
-    for at in range(0, len(text), _PIECE_BYTES):
-        if pause is not None:
-            pause()
-        try:
-            piece = base64.b64decode(text[at : at + _PIECE_BYTES], validate=True)
-        except (binascii.Error, ValueError):
-            raise _MalformedList from None
-        if at + _PIECE_BYTES < len(text) and len(piece) < _PIECE_BYTES // 4 * 3:
-            raise _MalformedList  # padding in the middle
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _unescape(text: bytes) -> bytes:
-    """Undo JSON escapes; encoders escape neither letters nor digits."""
-    for escape, character in _ESCAPES:
-        text = text.replace(escape, character)
-    return text
-
-
 def _explain(body: bytes, place: int) -> InvalidInput:
     """Return the error of an invalid list whose first `place` pictures were valid."""
     if len(body) > _EXPLAINED_BYTES:
@@ -128,6 +96,8 @@ def _explain(body: bytes, place: int) -> InvalidInput:
         return InvalidInput(f"pictures: given {len(items)}, allowed 1 to {MAX_PICTURES}")
     for number, item in enumerate(items):
         if not isinstance(item, str):
-            return InvalidInput(f"pictures[{number}]: given {shorten(item)}, allowed base64 text")
+            return InvalidInput(
+                f"pictures[{number}]: given {shorten(item)}, allowed base64 text or a data: URL"
+            )
     place = min(place, len(items) - 1)
     return InvalidInput(f"pictures[{place}]: given {shorten(items[place])}, not base64")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sparing.access import CaFileOption, TokenFileOption, TokenOption, choose_access
 from sparing.failure import Failure
 
 
@@ -28,10 +29,9 @@ def report(
             "start."
         ),
     ] = "http://127.0.0.1:3000",
-    token: Annotated[
-        str,
-        typer.Option(envvar="SPARING_TOKEN", help="The server's bearer token, if it needs one."),
-    ] = "",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
 ) -> None:
     """Report what each route served, and the compute that it saved and used.
@@ -54,7 +54,7 @@ def report(
     elif since is not None:
         raise Failure("--since: needs --prometheus; a server only counts since its start", 2)
     else:
-        figures = ServerSource(url.rstrip("/"), token)
+        figures = ServerSource(url.rstrip("/"), choose_access(token, token_file, ca_file))
     routes = gather(figures)
     if not routes:
         raise Failure(f"no route answered a request ({figures.span})")

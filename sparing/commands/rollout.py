@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+from sparing.access import (
+    Access,
+    CaFileOption,
+    TokenFileOption,
+    TokenOption,
+    choose_access,
+)
 from sparing.failure import Failure
 from sparing.rollout.comparing import Check, Limits, compare, judge
 from sparing.rollout.folders import RouteFolder
@@ -37,9 +44,6 @@ Prometheus = Annotated[
     str | None, typer.Option(help="Compare by what the Prometheus at this URL has recorded.")
 ]
 Since = Annotated[str, typer.Option(help="The period that Prometheus is asked for, as in 30m.")]
-Token = Annotated[
-    str, typer.Option(envvar="SPARING_TOKEN", help="The servers' bearer token, if they need one.")
-]
 MinRequests = Annotated[
     int, typer.Option(min=1, help="Decide nothing with fewer requests of each version.")
 ]
@@ -99,7 +103,9 @@ def start(
     ] = False,
     server: Server = None,
     prometheus: Prometheus = None,
-    token: Token = "",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     step_s: Annotated[
         float, typer.Option(min=0, help="With --watch: seconds of each step, at least.")
     ] = _PACE.step_s,
@@ -119,7 +125,8 @@ def start(
     newest version answers every caller at once.
     """
     folder = _open_folder(context, models, settings)
-    look = _find_look(folder.route, server, prometheus, "1h", token) if watch else None
+    access = choose_access(token, token_file, ca_file)
+    look = _find_look(folder.route, server, prometheus, "1h", access) if watch else None
     plan = folder.begin(stable, canary, share)
     print(f"{folder.file}: {plan.share:.4g} of the callers get version {plan.canary}")
     if plan.canary not in folder.versions():
@@ -147,7 +154,9 @@ def status(
     server: Server = None,
     prometheus: Prometheus = None,
     since: Since = "30m",
-    token: Token = "",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     min_requests: MinRequests = _LIMITS.min_requests,
     max_more_failures: MaxMoreFailures = _LIMITS.more_failures,
     max_more_joules: MaxMoreJoules = _LIMITS.more_joules,
@@ -169,7 +178,8 @@ def status(
         limits = Limits(
             min_requests=min_requests, more_failures=max_more_failures, more_joules=max_more_joules
         )
-        look = _find_look(folder.route, server, prometheus, since, token)
+        access = choose_access(token, token_file, ca_file)
+        look = _find_look(folder.route, server, prometheus, since, access)
         verdict = _show(look, limits)
         raise typer.Exit({"holds": 0, "undecided": UNDECIDED, "worse": WORSE}[verdict])
 
@@ -182,7 +192,9 @@ def promote(
     server: Server = None,
     prometheus: Prometheus = None,
     since: Since = "30m",
-    token: Token = "",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Promote whatever the comparison says.")
     ] = False,
@@ -205,7 +217,8 @@ def promote(
         limits = Limits(
             min_requests=min_requests, more_failures=max_more_failures, more_joules=max_more_joules
         )
-        verdict = _show(_find_look(folder.route, server, prometheus, since, token), limits)
+        access = choose_access(token, token_file, ca_file)
+        verdict = _show(_find_look(folder.route, server, prometheus, since, access), limits)
         if verdict != "holds":
             code = WORSE if verdict == "worse" else UNDECIDED
             raise Failure(f"not promoted: the comparison is {verdict}; --force promotes", code)
@@ -234,7 +247,11 @@ def _open_folder(
 
 
 def _find_look(
-    route: str, servers: Sequence[str] | None, prometheus: str | None, since: str, token: str
+    route: str,
+    servers: Sequence[str] | None,
+    prometheus: str | None,
+    since: str,
+    access: Access,
 ) -> Look:
     from sparing.report.sources import PrometheusSource, ReportSource, ServerSource, read_span
 
@@ -245,7 +262,7 @@ def _find_look(
     def open_sources() -> list[ReportSource]:
         if prometheus:
             return [PrometheusSource(prometheus.rstrip("/"), span_s)]
-        return [ServerSource(url.rstrip("/"), token) for url in servers or ()]
+        return [ServerSource(url.rstrip("/"), access) for url in servers or ()]
 
     return lambda: read_samples(open_sources(), route)
 

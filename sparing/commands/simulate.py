@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sparing.access import CaFileOption, TokenFileOption, TokenOption, choose_access
+
 
 class Scaler(StrEnum):
     keda = "keda"
@@ -98,14 +100,9 @@ def simulate(
             rich_help_panel=_COSTS,
         ),
     ] = None,
-    token: Annotated[
-        str,
-        typer.Option(
-            envvar="SPARING_TOKEN",
-            help="The server's bearer token, if it needs one.",
-            rich_help_panel=_COSTS,
-        ),
-    ] = "",
+    token: TokenOption = None,
+    token_file: TokenFileOption = None,
+    ca_file: CaFileOption = None,
     costs: Annotated[
         Path | None,
         typer.Option(
@@ -345,7 +342,7 @@ def simulate(
             require_matplotlib()
         known = gather_costs(
             url=url,
-            token=token,
+            access=choose_access(token, token_file, ca_file),
             file=costs,
             shares=read_shares(route or ()),
             rates=read_rates(escalation or ()),

@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from sparing.access import NO_ACCESS, Access
+from sparing.client import fetch
 from sparing.failure import Failure
 
 Sums = Mapping[tuple[str, ...], float]
@@ -35,8 +37,8 @@ class ReportSource(Protocol):
 class ServerSource:
     """The counters of a server since its start. Raises Failure if it does not answer."""
 
-    def __init__(self, url: str, token: str = "") -> None:
-        text = _get(f"{url}/metrics", token).decode()
+    def __init__(self, url: str, access: Access = NO_ACCESS) -> None:
+        text = fetch(url, "/metrics", access).decode()
         self._samples = [
             (name, dict(_LABEL.findall(labels)), float(value))
             for name, labels, value in _SAMPLE.findall(text)
@@ -119,13 +121,12 @@ def show_span(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def _get(url: str, token: str = "") -> bytes:
+def _get(url: str) -> bytes:
+    """Fetch from a Prometheus, which gets no token."""
     if not url.startswith(("http://", "https://")):
         raise Failure(f"{url}: must begin with http:// or https://", 2)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+        with urllib.request.urlopen(url, timeout=LIMIT_S) as answer:
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:

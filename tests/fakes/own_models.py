@@ -17,6 +17,7 @@ SIDE = 16  # of a picture, in pixels
 CLASSES = 3
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 STEPS = f"mean={':'.join(map(str, MEAN))},std={':'.join(map(str, STD))}"  # as --preprocess
+LEVEL = 110 / 255  # a channel of `make_label_pictures` with a higher mean has its label
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # and their labels
 
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -175,6 +176,30 @@ def make_pictures(
     noise = rng.normal(0, 20, (rows, side, side, 3))
     pictures = np.clip(levels[:, None, None, :] + noise, 0, 255).astype(np.uint8)
     return pictures, labels.astype(np.int64)
+
+
+def make_label_net(*, noise: float = 0.0, width: int = 0, seed: int = 0) -> onnx.ModelProto:
+    """Make a net that knows the labels of `make_label_pictures`, with a sigmoid for each; as
+    `make_picture_net`.
+    """
+    model = make_picture_net(output="raw", noise=noise, width=width, seed=seed)
+    weight, bias = (numpy_helper.to_array(one) for one in model.graph.initializer[:2])
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight * 10, "w"))
+    bias = (bias * 10 - 120 * LEVEL).astype(np.float32)
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(bias, "b"))
+    model.graph.node.append(helper.make_node("Sigmoid", ["raw"], ["tags"]))
+    model.graph.output[0].name = "tags"
+    return model
+
+
+def make_label_pictures(
+    rows: int, seed: int = 0
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Make pictures UINT8 [N, SIDE, SIDE, 3], and which of their channels are bright [N, 3]."""
+    rng = np.random.default_rng(seed)
+    levels = rng.uniform(50, 170, (rows, 1, 1, 3)) + rng.normal(0, 20, (rows, SIDE, SIDE, 3))
+    pictures = np.clip(levels, 0, 255).astype(np.uint8)
+    return pictures, (pictures.mean(axis=(1, 2)) > LEVEL * 255).astype(np.int64)
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:

@@ -49,6 +49,22 @@ def write_model(root: Path, seed: int = 0, **arguments: Any) -> Path:
     return write_route(root, stages=1, seed=seed, poison=True, pipeline="model", **arguments)
 
 
+def write_multi_label(root: Path, stages: int = 3, seed: int = 0, **arguments: Any) -> Path:
+    """A cascade whose nets give `CLASSES` labels each a probability of its own."""
+
+    def declare(table: dict[str, Any]) -> None:
+        table["outputs"][0] = {"name": "labels", "datatype": "BOOL", "shape": [-1, CLASSES]}
+        for one in change:
+            one(table)
+
+    change = [arguments.pop("change")] if "change" in arguments else []
+    thresholds = [0.25] * (stages - 1)
+    arguments = {"options": {}, "thresholds": thresholds, "change": declare, **arguments}
+    return write_route(
+        root, stages=stages, seed=seed, poison=True, pipeline="multi-label", **arguments
+    )
+
+
 def write_gated(
     root: Path,
     seed: int = 0,

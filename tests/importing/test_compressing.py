@@ -23,6 +23,8 @@ from sparing.cli import app
 from tests.fakes.own_models import (
     Rows,
     import_own,
+    make_label_net,
+    make_label_pictures,
     make_linear,
     make_picture_net,
     make_pictures,
@@ -100,6 +102,26 @@ def test_a_route_becomes_its_next_version(tmp_path: Path, monkeypatch: pytest.Mo
     rows = run_offline(loaded.pipeline, {"image": pictures[:50]}, device)
     answers = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
     assert np.mean(np.array(answers) == labels[:50]) > 0.8
+
+
+def test_a_route_of_several_labels_loses_what_its_labels_lose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compressing, "measure_in_turns", _measure)
+    rows = make_label_pictures(ROWS)
+    np.savez(tmp_path / "d.npz", x=rows[0], y=rows[1])
+    net = save(make_label_net(width=8), tmp_path / "net.onnx")
+    imported = import_own(tmp_path, [Stage(net)], rows)
+    assert imported.directory is not None
+    written, (found,) = compress_route(
+        imported.directory, str(tmp_path / "d.npz"), tmp_path / "models"
+    )
+    assert load_route(written, OnnxDevice()).manifest.pipeline == "multi-label"
+    assert found.agreement > 0.95
+    assert -0.02 <= found.loss <= 0.02
+    monkeypatch.setattr(compressing, "quantise_stage", _negate)
+    with pytest.raises(ImportFault, match=r"in int8 net loses \d+\.\d points"):
+        compress_route(imported.directory, str(tmp_path / "d.npz"), tmp_path / "models")
 
 
 def _negate(stage: StageFile, rows: Feed) -> StageFile:

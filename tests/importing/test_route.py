@@ -179,6 +179,12 @@ def _is_positive(model: onnx.ModelProto) -> Callable[[npt.NDArray[Any]], npt.NDA
     return lambda rows: ((rows @ weight + bias)[:, 0] > 0).astype(np.int64)
 
 
+def _find_labels(model: onnx.ModelProto) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """Labels as a linear model gives them, several at once."""
+    weight, bias = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer[:2])
+    return lambda rows: (rows @ weight + bias > 0).astype(np.int64)
+
+
 def _sklearn() -> onnx.ModelProto:
     model = make_linear(end="Softmax", output="probabilities")
     model.graph.node.append(
@@ -222,7 +228,13 @@ KINDS: dict[str, tuple[onnx.ModelProto, Rows, str, list[str]]] = {
         ["embedding"],
     ),
     "several labels": (
-        make_linear(),
+        make_linear(end="Sigmoid"),
+        _make_rows(_find_labels(make_linear())),
+        "multi-label",
+        ["labels", "probabilities"],
+    ),
+    "a table that is no answer": (
+        make_linear(end="Softmax"),
         _make_rows(lambda rows: (rows[:, :3] > 0).astype(np.int64)),
         "model",
         ["logits"],
@@ -249,6 +261,9 @@ def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Pa
     if pipeline == "single":
         found = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
         assert np.mean(np.array(found) == data[1]) > 0.99
+    if pipeline == "multi-label":
+        sets = np.array([row.outcome.outputs["labels"] for row in rows if row.outcome])
+        np.testing.assert_array_equal(sets, data[1])
 
 
 def test_floats_instead_of_classes_are_named_where_accuracy_is_not_measured(

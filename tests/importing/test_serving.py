@@ -1,25 +1,40 @@
 """Imported routes on a real server: a picture, a regression, texts of different lengths."""
 
 import json
+import shlex
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from onnx import numpy_helper
 from PIL import Image
 
 from harness.live_server import LiveServer
 from importing.options import ImportOptions, Stage
 from importing.route import import_route
-from tests.fakes.own_models import make_linear, make_picture_net, make_pictures, make_text, save
+from sparing.model_tables import advise
+from tests.fakes.own_models import (
+    make_label_net,
+    make_label_pictures,
+    make_linear,
+    make_picture_net,
+    make_pictures,
+    make_text,
+    save,
+)
 
 ROWS = 300
 PICTURES, LABELS = make_pictures(ROWS)
+TAGGED, TAGS = make_label_pictures(ROWS)
 IDS = np.random.default_rng(0).integers(0, 50, (ROWS, 6))
 
 
@@ -40,6 +55,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     text = make_text()
     np.savez(root / "text.npz", input_ids=IDS, y=_classify(IDS))
     import_route("text", [Stage(save(text, root / "text.onnx"))], str(root / "text.npz"), options)
+    tags = [
+        Stage(save(make_label_net(noise=0.6, seed=3), root / "few.onnx")),
+        Stage(save(make_label_net(width=48), root / "many.onnx")),
+    ]
+    named = replace(options, labels=("red", "green", "blue"), max_loss=0.1)
+    import_route("tags", tags, (TAGGED, TAGS), named)
     with LiveServer(options.out) as live:
         yield live
 
@@ -76,6 +97,57 @@ def test_a_picture_is_answered_with_its_class(server: LiveServer) -> None:
         (answer,) = _post(server, "/v1/routes/pets/predict", file.getvalue())["answers"]
         found.append(answer["label"])
     assert np.mean(np.array(found) == LABELS[:20]) > 0.7
+
+
+def test_a_picture_is_answered_with_all_labels_that_hold_and_the_best_others(
+    server: LiveServer,
+) -> None:
+    for picture, truth in zip(TAGGED[:20], TAGS[:20], strict=True):
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        path = "/v1/routes/tags/predict?min_confidence=1&top_k="
+        (answer,) = _post(server, f"{path}1", file.getvalue())["answers"]
+        assert {one["label"] for one in answer["labels"]} == set(np.flatnonzero(truth))
+        assert all(one["probability"] >= 0.5 for one in answer["labels"])
+        others = np.flatnonzero(truth == 0)
+        assert len(answer["top"]) == min(1, len(others))
+        assert {one["label"] for one in answer["top"]} <= set(others)
+        (whole,) = _post(server, f"{path}all", file.getvalue())["answers"]
+        assert ("label" in whole, len(whole["probabilities"])) == (False, 3)
+        assert {one["label_name"] for one in whole["labels"]} <= {"red", "green", "blue"}
+
+
+def test_both_endpoints_answer_several_labels_alike(server: LiveServer) -> None:
+    given = {one: np.array(values) for one, values in
+             _infer(server, "tags", "image", "UINT8", TAGGED[:30]).items()}  # fmt: skip
+    tensor = triton.InferInput("image", [30, *TAGGED.shape[1:]], "UINT8")
+    tensor.set_data_from_numpy(TAGGED[:30])
+    with triton.InferenceServerClient(server.grpc_address) as client:
+        names = ["labels", "probabilities", "exit"]
+        outputs = [triton.InferRequestedOutput(name) for name in names]
+        answer = client.infer("tags", [tensor], outputs=outputs)
+    labels, probabilities, exits = (answer.as_numpy(name) for name in names)
+    assert labels.dtype == np.bool_
+    np.testing.assert_array_equal(given["labels"].reshape(30, 3), labels)
+    np.testing.assert_array_equal(labels, probabilities >= 0.5)
+    np.testing.assert_allclose(given["probabilities"].reshape(30, 3), probabilities, atol=1e-6)
+    assert set(exits.tolist()) == {b"few", b"many"}
+    assert (labels == TAGS[:30]).mean() > 0.9
+
+
+def test_the_request_that_an_import_advises_is_answered(server: LiveServer) -> None:
+    models = Path(server.command[server.command.index("--models") + 1])
+    for route, outputs in (("price", ["value"]), ("text", ["label", "probabilities"])):
+        serve, request = advise(models / route / "1")
+        assert serve == f"sparing serve --models {models}"
+        curl, option, body, url = shlex.split(request)
+        assert (curl, option, urlsplit(url).port) == ("curl", "-d", 3000)
+        answer = _post(server, urlsplit(url).path, body.encode())
+        assert [one["name"] for one in answer["outputs"]] == outputs
+    _, request = advise(models / "pets" / "1")
+    assert request.endswith(
+        "--data-binary @picture.png http://127.0.0.1:3000/v1/routes/pets/predict"
+    )
 
 
 def test_a_regression_answers_with_its_own_output(server: LiveServer) -> None:

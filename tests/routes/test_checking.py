@@ -13,6 +13,7 @@ from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import describe_file, write_manifest, write_route
 from routes.checking import check_route
 from sparing.cli import app
+from tests.fakes.tiny_kinds import write_multi_label
 
 DEVICE = OnnxDevice()
 RUNNER = CliRunner()
@@ -74,6 +75,13 @@ def test_probabilities_that_pass_for_logits_are_refused_with_the_stage(tmp_path:
     (fault,) = check_route(directory, DEVICE).faults
     assert "stage stage1: its output logits holds probabilities" in fault
     assert "remove its Softmax" in fault
+
+
+def test_a_route_of_several_labels_is_checked(tmp_path: Path) -> None:
+    assert check_route(write_multi_label(tmp_path), DEVICE).faults == ()
+    wrong = {"label_thresholds": [0.5, 2.0]}
+    (fault,) = check_route(write_multi_label(tmp_path, route="odd", options=wrong), DEVICE).faults
+    assert "options.label_thresholds.1" in fault
 
 
 @pytest.mark.parametrize(

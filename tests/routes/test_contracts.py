@@ -30,6 +30,7 @@ from tests.fakes.tiny_kinds import (
     write_exits,
     write_gated,
     write_model,
+    write_multi_label,
 )
 
 ROWS = 64
@@ -43,6 +44,7 @@ EXAMPLES: Mapping[str, Make] = {
     "single": lambda root, seed: write_route(
         root, stages=1, seed=seed, poison=True, pipeline="single"
     ),
+    "multi-label": lambda root, seed: write_multi_label(root, seed=seed),
     "model": lambda root, seed: write_model(root, seed=seed),
     "exits": lambda root, seed: write_exits(root, seed=seed),
     "cbnet": lambda root, seed: write_cbnet(root, seed=seed),

@@ -110,7 +110,8 @@ def test_costs_of_a_server_hold_what_it_counted(
     assert [stage.escalation for stage in route.stages] == [0.25, None]
     capsys.readouterr()
     assert run(["simulate", *given]) == 1
-    assert capsys.readouterr().err == "sparing: no token\n"
+    refused = capsys.readouterr().err
+    assert "needs a bearer token; set SPARING_TOKEN to it, or give --token-file" in refused
 
 
 @pytest.mark.parametrize(

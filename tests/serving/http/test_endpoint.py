@@ -66,6 +66,9 @@ def test_a_picture_is_answered_with_its_facts(route: str) -> None:
         "certificate": "none",
     }
     assert one.pop("probabilities") == pytest.approx([0.2, 0.8])
+    top = one.pop("top")
+    assert [label.pop("probability") for label in top] == pytest.approx([0.8, 0.2])
+    assert top == [{"label_name": "bright", "label": 1}, {"label_name": "dark", "label": 0}]
     assert one == {
         "label": 1,
         "label_name": "bright",
@@ -83,6 +86,27 @@ def test_a_list_of_pictures_is_answered_in_its_order() -> None:
     pictures = [base64.b64encode(make_png(shade)).decode() for shade in (0, 255, 0)]
     answer = ask("POST", "/v1/routes/small/predict", json=pictures)
     assert [one["label"] for one in answer.json()["answers"]] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed", "whole"), [("1", [1], False), ("100", [1, 0], False), ("all", [], True)]
+)
+def test_a_picture_gets_as_many_labels_as_it_asks_for(
+    asked: str, listed: list[int], whole: bool
+) -> None:
+    answer = ask("POST", f"/v1/routes/small/predict?top_k={asked}", content=make_png())
+    (one,) = answer.json()["answers"]
+    assert [label["label"] for label in one.get("top", [])] == listed
+    assert ("probabilities" in one) == whole
+
+
+@pytest.mark.parametrize("asked", ["0", "101", "-1", "1.5", "", "ALL", "9" * 99])
+def test_another_number_of_labels_is_refused_in_one_sentence(asked: str) -> None:
+    answer = ask("POST", f"/v1/routes/small/predict?top_k={asked}", content=make_png())
+    assert answer.status_code == 400
+    sentence = answer.json()["error"]
+    assert sentence.startswith("parameters.top_k: given ")
+    assert sentence.endswith("allowed 1 to 100 or 'all'")
 
 
 def test_query_parameters_reach_the_engine() -> None:

@@ -147,6 +147,50 @@ def test_base64_in_a_list_may_be_escaped_and_spaced(place: int) -> None:
     assert split_body(body) == [file[: len(file) - place]] * 2
 
 
+BREAKS = (b"\n", b"\r\n", b"\\n", b"\\r\\n", b"\\u000d\\u000A")
+
+
+@pytest.mark.parametrize("line_break", BREAKS)
+@pytest.mark.parametrize("place", range(3))
+def test_base64_in_a_list_may_have_line_breaks_and_be_a_data_url(
+    line_break: bytes, place: int
+) -> None:
+    file = np.random.default_rng(place).integers(0, 256, 400_000, dtype=np.uint8).tobytes()
+    file = file[: len(file) - place]
+    text = base64.b64encode(file)
+    broken = line_break.join(text[at : at + 76] for at in range(0, len(text), 76))
+    urls = (b"data:image\\/png;base64,", b"DATA:image/png;name=a;BASE64,", b"data:;base64,")
+    body = b",".join(b'"%s%s%s"' % (url, broken, line_break) for url in (*urls, b""))
+    assert split_body(b"[%s]" % body) == [file] * 4
+
+
+def test_base64_ends_with_its_padding_wherever_pieces_end() -> None:
+    text = base64.b64encode(bytes(2**18 // 4 * 3 - 1))
+    assert len(text) == 2**18
+    end = b"\n" * 2**19
+    assert split_body(b'["%s%s"]' % (text, end)) == [bytes(2**18 // 4 * 3 - 1)]
+    for more in (b"AAAA", b"="):
+        with pytest.raises(InvalidInput, match="pictures"):
+            split_body(b'["%s%s%s"]' % (text, end, more))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("https://example.org/cat.png", "scheme 'https', allowed base64 text or a data: URL"),
+        ("file:///etc/passwd", "scheme 'file'"),
+        ("data:image/png,AAAA", r"pictures\[1\]: given a data: URL that is not base64"),
+        ("data:image/png;base64", "not base64"),
+        (f"data:{'a' * 300};base64,AAAA", "not base64"),
+        ("data:image/png;base64,AA A", "not base64"),
+    ],
+)
+def test_what_the_server_would_have_to_fetch_is_refused(text: str, words: str) -> None:
+    body = orjson.dumps([base64.b64encode(SMALL).decode(), text])
+    with pytest.raises(InvalidInput, match=words):
+        split_body(body)
+
+
 MILLIONS = 2**20
 WRONG = {
     "objects": b"[" + b"{}," * MILLIONS + b"{}]",
@@ -158,6 +202,8 @@ WRONG = {
     "padding": b'["' + b"A" * 2**18 + b"=" * MILLIONS + b'"]',
     "padding between": b'["' + b"A" * (2**18 - 4) + b"AAA=" + b"A" * MILLIONS + b'"]',
     "backslashes": b'["' + b"\\\\" * MILLIONS + b'"]',
+    "line breaks": b'["' + b"\\n" * MILLIONS + b'!"]',
+    "URLs": b'["' + b"data:" * MILLIONS + b'"]',
 }
 
 

@@ -108,7 +108,7 @@ def test_a_server_that_speaks_another_protocol_is_one_sentence() -> None:
 
         thread = threading.Thread(target=speak)
         thread.start()
-        with pytest.raises(Failure, match="cannot be reached"):
+        with pytest.raises(Failure, match="is `sparing serve` running there"):
             ServerSource(url)
         thread.join()
 
