@@ -24,7 +24,8 @@ from importing.onnx_files.reading import SourceModel, read_model
 from importing.options import ImportOptions, Stage, find_kind
 from importing.pictures.auto_preprocessing import find_preprocessing
 from importing.pictures.picture_nodes import Canvas, put_pictures_in_front
-from importing.pictures.preprocessing import Preprocessing, read_preprocessing
+from importing.pictures.preprocessing import Preprocessing
+from importing.pictures.reading import read_preprocessing
 from importing.samples import Samples, check_classes, find_sizes, read_pictures
 from importing.stage_files import (
     IMAGE,
