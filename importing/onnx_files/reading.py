@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from core.files import open_regular
+from importing.onnx_files.exports import EXPORTS, KERAS, SAVED_MODEL, SKLEARN, TORCH
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import (
     RunnableGraph,
@@ -25,34 +26,10 @@ from importing.onnx_files.graphs import (
 
 MAX_BYTES = 2**31 - 1  # of one protocol buffer
 
-_TORCH = (
-    "export it: torch.onnx.export(model.eval(), (example,), 'model.onnx', dynamo=True, "
-    "dynamic_shapes=({0: 'N'},))"
-)
-_SKLEARN = "export it: skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})"
-_KERAS = "export it with tf2onnx: python -m tf2onnx.convert --saved-model DIR --output model.onnx"
-_EXPORTS = {
-    ".pt": _TORCH,
-    ".pth": _TORCH,
-    ".ckpt": _TORCH,
-    ".bin": _TORCH,
-    ".pt2": "load it with torch.export.load, then " + _TORCH,
-    ".pkl": _SKLEARN,
-    ".pickle": _SKLEARN,
-    ".joblib": _SKLEARN,
-    ".h5": _KERAS,
-    ".hdf5": _KERAS,
-    ".keras": _KERAS,
-    ".pb": _KERAS,
-    ".tflite": "export it with tf2onnx: python -m tf2onnx.convert --tflite MODEL "
-    "--output model.onnx",
-    ".safetensors": "it holds weights without their network; build the network, load them, and "
-    + _TORCH,
-}
 _MAGIC = (
-    (b"PK\x03\x04", "a zip archive, as torch.save writes it", _TORCH),
-    (b"\x80", "a pickle, which can run any code when it is read", f"{_TORCH}, or {_SKLEARN}"),
-    (b"\x89HDF", "an HDF5 file", _KERAS),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes it", TORCH),
+    (b"\x80", "a pickle, which can run any code when it is read", f"{TORCH}, or {SKLEARN}"),
+    (b"\x89HDF", "an HDF5 file", KERAS),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
 )
@@ -81,10 +58,10 @@ def read_model(path: Path) -> SourceModel:
 
 
 def _read(path: Path) -> SourceModel:
-    if path.is_dir():
-        raise ImportFault(f"is a directory; give the file of an ONNX model, or {_KERAS}")
-    if mend := _EXPORTS.get(path.suffix.lower()):
+    if mend := EXPORTS.get(path.suffix.lower()):
         raise ImportFault(f"{path.suffix} files are not served: {mend}")
+    if path.is_dir():
+        raise ImportFault(f"is a directory; give the file of an ONNX model, or {SAVED_MODEL}")
     with open_regular(path) as file:
         raw = file.read(MAX_BYTES + 1)
     if not raw:
@@ -174,7 +151,7 @@ def _check_values(proto: onnx.ModelProto) -> None:
     for value in (*list_inputs(proto), *proto.graph.output):
         kind = value.type.WhichOneof("value")
         if kind not in {"tensor_type", None}:
-            mend = _SKLEARN if kind in {"sequence_type", "map_type"} else "return plain tensors"
+            mend = SKLEARN if kind in {"sequence_type", "map_type"} else "return plain tensors"
             raise ImportFault(
                 f"{value.name} is no tensor but a {kind.removesuffix('_type')}: {mend}"
             )
