@@ -18,6 +18,7 @@ from importing.onnx_files.graphs import (
     RunnableGraph,
     list_inputs,
     list_nodes,
+    list_tensors,
     open_graph,
     read_attribute,
     read_opset,
@@ -102,7 +103,7 @@ def _parse(raw: bytes) -> onnx.ModelProto:
 def _read_external_data(proto: onnx.ModelProto, folder: Path) -> int:
     """Read weights that stand in files beside the model; return their bytes."""
     read_bytes = 0
-    for tensor in proto.graph.initializer:
+    for _, tensor in list_tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         facts = {entry.key: entry.value for entry in tensor.external_data}
@@ -135,7 +136,8 @@ def _check_operators(proto: onnx.ModelProto) -> None:
             f"opset_version={min(known, 20)}"
         )
     local = {function.domain for function in proto.functions}
-    for node in list_nodes(proto.graph):
+    graphs = (proto.graph, *proto.functions)  # a function has nodes as a graph has
+    for node in (node for graph in graphs for node in list_nodes(graph)):
         if node.domain not in _DOMAINS | local:
             raise ImportFault(
                 f"uses the operator {node.op_type} of {node.domain!r}, which ONNX Runtime does "
@@ -158,13 +160,13 @@ def _check_values(proto: onnx.ModelProto) -> None:
 
 
 def _check_weights(proto: onnx.ModelProto) -> None:
-    for tensor in proto.graph.initializer:
+    for name, tensor in list_tensors(proto):
         if tensor.data_type not in {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}:
             continue
         try:
             values: Any = numpy_helper.to_array(tensor)
         except Exception as error:  # onnx raises ValueError or its own classes
-            raise ImportFault(f"weight {tensor.name} is incomplete: {shorten(error)}") from error
+            raise ImportFault(f"weight {name} is incomplete: {shorten(error)}") from error
         # Infinities stand in masks of attention, so only NaN is wrong for sure.
         if np.isnan(values).any():
-            raise ImportFault(f"weight {tensor.name} holds NaN; the training diverged")
+            raise ImportFault(f"weight {name} holds NaN; the training diverged")

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from importing.onnx_files.faults import ImportFault
-from importing.onnx_files.graphs import open_graph
+from importing.onnx_files.graphs import copy_model, open_graph
 from importing.onnx_files.reading import read_model
 from tests.fakes.own_models import make_linear, make_model, save
 
@@ -168,3 +168,74 @@ def test_weights_in_a_file_beside_the_model_are_read_in(tmp_path: Path) -> None:
     (expected,) = open_graph(make_linear()).run({"features": rows})
     (given,) = found.graph.run({"features": rows})
     np.testing.assert_allclose(given, expected, rtol=1e-5)
+
+
+def _branching() -> onnx.ModelProto:
+    """A linear model whose bias is a Constant inside both branches of an If."""
+    model = make_linear()
+    bias = model.graph.initializer[1]
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Constant", [], [name], value=bias)],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])],
+        )
+        for name in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("Constant", [], ["way"], value=numpy_helper.from_array(np.array(True))),
+        helper.make_node("If", ["way"], ["bias"], **branches),
+        helper.make_node("Gemm", ["features", "w", "bias"], ["logits"]),
+    ]
+    del model.graph.node[:], model.graph.initializer[1:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _constant() -> onnx.ModelProto:
+    """A linear model whose bias is a Constant."""
+    model = make_linear()
+    bias = model.graph.initializer.pop()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["b"], value=bias))
+    return model
+
+
+@pytest.mark.parametrize("model", [_constant(), _branching()], ids=["constant", "branch"])
+@pytest.mark.parametrize("fault", ["", "missing", "cut", "elsewhere"])
+def test_constants_in_files_beside_the_model_are_read_in_or_named(
+    model: onnx.ModelProto, fault: str, tmp_path: Path
+) -> None:
+    rows = np.ones((2, 8), np.float32)
+    (expected,) = open_graph(make_linear()).run({"features": rows})
+    place = tmp_path / "a.onnx"
+    onnx.save_model(
+        copy_model(model),  # saving empties the weights
+        place,
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    assert b"w.bin" in place.read_bytes()
+    if not fault:
+        (given,) = read_model(place).graph.run({"features": rows})
+        np.testing.assert_allclose(given, expected, rtol=1e-5)
+        return
+    if fault == "missing":
+        (tmp_path / "w.bin").unlink()
+    elif fault == "cut":
+        (tmp_path / "w.bin").write_bytes(b"")
+    else:
+        place.write_bytes(place.read_bytes().replace(b"w.bin", b"/w.bi"))
+    words = {"missing": "not beside it", "cut": "incomplete", "elsewhere": "outside the model's"}
+    with pytest.raises(ImportFault, match=words[fault]):
+        read_model(place)
+
+
+def test_a_constant_of_nan_is_named(tmp_path: Path) -> None:
+    model = _constant()
+    poison = numpy_helper.from_array(np.full(3, np.nan, np.float32), "b")
+    model.graph.node[0].attribute[0].t.CopyFrom(poison)
+    with pytest.raises(ImportFault, match="weight b holds NaN"):
+        read_model(save(model, tmp_path / "a.onnx"))
