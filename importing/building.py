@@ -83,7 +83,7 @@ def place_rows(
     answers = [_choose_answer(model, stage) for model, stage in zip(models, stages, strict=True)]
     canvas = _find_canvas(models, stages, samples, options)
     if canvas is not None:
-        samples = read_pictures(samples, canvas.height, canvas.width, canvas.channels)
+        samples = read_pictures(samples, canvas.height, canvas.width, canvas.channels, options.seed)
         rows = {IMAGE: _to_canvas(next(iter(samples.inputs.values())), canvas)}
         inputs: tuple[Tensor, ...] = (Tensor(IMAGE, "UINT8", (FREE, *canvas.shape)),)
     else:

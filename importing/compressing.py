@@ -6,7 +6,7 @@ it, so these entries are left out.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from importing.timing import measure_in_turns
 from routes.loading import load_route
 from routes.writing import write_version
 
+Say = Callable[[str], object]
 MIN_SPEEDUP = 1 / (1 - MIN_SAVING)  # less is within the noise of the clock
 _MEASURED = re.compile(r"accuracy|^(reached|out_of_fold|us_per)_")  # of the float stages
 
@@ -69,22 +70,29 @@ class Compressed:
         )
 
 
-def compress_model(path: Path, data: str, out: Path) -> Compressed:
-    """Write the int8 twin of a model to `out`. Raises ImportFault; then nothing is written."""
+def compress_model(path: Path, data: str, out: Path, say: Say = print) -> Compressed:
+    """Write the int8 twin of a model to `out`; `say` gets a clause where not all rows are read.
+
+    Raises ImportFault; then nothing is written.
+    """
     if out.exists():
         raise ImportFault(f"--out {out}: exists already")
     source = read_model(path)
     stage = _make_stage(path.stem, source.proto)
-    parts = _split(_read_rows(read_samples(data), stage.inputs), stage.inputs)
+    parts = _split(_read_rows(read_samples(data), stage.inputs), stage.inputs, say)
     twin = _make_twin(stage, parts.calibrating)
     found = _compare(stage, twin, parts)
     out.write_bytes(twin.raw)
     return found
 
 
-def compress_route(directory: Path, data: str, out: Path) -> tuple[Path, list[Compressed]]:
+def compress_route(
+    directory: Path, data: str, out: Path, say: Say = print
+) -> tuple[Path, list[Compressed]]:
     """Write the next version of a route with int8 stages where they are faster, and return its
-    directory. Raises ImportFault if no stage gains time without losing accuracy.
+    directory; `say` gets a clause where not all rows are read.
+
+    Raises ImportFault if no stage gains time without losing accuracy.
     """
     manifest = read_manifest(directory)
     samples = read_samples(data)
@@ -92,7 +100,7 @@ def compress_route(directory: Path, data: str, out: Path) -> tuple[Path, list[Co
         size = manifest.picture
         samples = read_pictures(samples, size.height, size.width, size.channels)
     inputs = tuple(Tensor(one.name, one.datatype, one.shape) for one in manifest.inputs)
-    parts = _split(_read_rows(samples, inputs), inputs)
+    parts = _split(_read_rows(samples, inputs), inputs, say)
     twins: dict[str, StageFile] = {}
     found: list[Compressed] = []
     for spec in manifest.stages:
@@ -119,7 +127,9 @@ class _Parts:
     are_classes: bool
 
 
-def _split(samples: Samples, inputs: tuple[Tensor, ...]) -> _Parts:
+def _split(samples: Samples, inputs: tuple[Tensor, ...], say: Say) -> _Parts:
+    for note in samples.notes:
+        say(note)
     rows = cast_rows(inputs, samples.inputs, f"--data {samples.source}")
     calibrate, judge = split_rows(samples, seed=0)
     return _Parts(

@@ -85,7 +85,8 @@ def import_route(
     task = replace(task, rows=samples.inputs)
     parts = Parts(*split_rows(samples, options.seed))
     made = _Import(name, stages, models, task, samples, parts, options, say)
-    notes = (f"{repeated} repeated rows were left out",) if repeated else ()
+    dropped = (f"{repeated} repeated rows were left out",) if repeated else ()
+    notes = (*samples.notes, *dropped)
     if task.classes == 0:
         return made.import_outputs(notes)
     return made.import_classifiers(reference, notes)
@@ -100,7 +101,7 @@ def _read(data: Data, options: ImportOptions) -> Samples:
         rows, labels = (np.asarray(one) for one in data)
         samples = check_samples(Samples("the given rows", {"": rows}, (), labels, ()))
     else:
-        samples = read_samples(data)
+        samples = read_samples(data, options.seed)
     return replace(samples, names=options.labels) if options.labels else samples
 
 
