@@ -5,6 +5,7 @@ result once.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,16 +59,15 @@ def make_twin(float_stage: Measured, rows: Feed, labels: Array, parts: Parts) ->
         return f"{stage.name}: has no operator that int8 makes faster"
     chosen = {name: values[parts.choose] for name, values in rows.items()}
     base = _count_hits(float_stage.logits[parts.choose], labels[parts.choose])
-    kept: Sequence[str] = ()
-    drop = 0.0
     try:
-        for kept in ((), find_outer_nodes(stage)):
-            twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
-            drop = base - _count_hits(twin.logits[parts.choose], labels[parts.choose])
-            if drop <= MAX_DROP:
-                return twin
+        twin = run_stage(quantise_stage(stage, chosen), rows)
     except ImportFault as fault:
         return f"{stage.name}: no int8 file: {fault}"
+    drop = base - _count_hits(twin.logits[parts.choose], labels[parts.choose])
+    if drop > MAX_DROP and (kept := find_outer_nodes(twin.stage)):
+        with suppress(ImportFault):  # then the twin without it is judged
+            twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
+            drop = base - _count_hits(twin.logits[parts.choose], labels[parts.choose])
     if drop <= MAX_DROP_AT_ALL:
         return twin
     return f"{stage.name}: in int8 it loses {drop * 100:.1f} points, so it is no candidate"
