@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from core.classifiers.scores import softmax
 from core.devices.onnx import OnnxDevice
+from importing.onnx_files.graphs import open_graph
 from importing.options import ImportOptions, Stage
 from importing.route import import_route
 from routes.loading import load_route
@@ -31,6 +32,7 @@ from tests.fakes.own_models import (
     make_picture_net,
     make_pictures,
     make_text,
+    make_transformer,
     save,
 )
 
@@ -249,6 +251,22 @@ def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Pa
     if pipeline == "single":
         found = [int(row.outcome.outputs["label"]) for row in rows if row.outcome]
         assert np.mean(np.array(found) == data[1]) > 0.99
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_transformer_with_its_batch_in_all_shapes_is_served(merged: bool, tmp_path: Path) -> None:
+    model = make_transformer(merged=merged)
+    rows = np.random.default_rng(0).normal(size=(ROWS, 3, 8, 8)).astype(np.float32)
+    alone = open_graph(model)
+    labels = np.array([alone.run({"x": row[None]})[0].argmax() for row in rows])
+    stage = Stage(save(model, tmp_path / "vit.onnx"))
+    imported = import_own(tmp_path, [stage], (rows, labels), preprocess="none")
+    assert imported.directory is not None
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    assert (loaded.manifest.stages[0].max_batch == 1) == merged
+    found = run_offline(loaded.pipeline, {"x": rows[:20]}, device)
+    assert [int(row.outcome.outputs["label"]) for row in found if row.outcome] == list(labels[:20])
 
 
 def test_floats_instead_of_classes_are_named_where_accuracy_is_not_measured(

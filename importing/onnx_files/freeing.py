@@ -1,0 +1,137 @@
+"""Makes a batch that is fixed at 1 free, or declares it free where the graph cannot batch.
+
+Nothing here is sure to be right: the caller proves it by running both models.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from importing.onnx_files.editing import GraphEditor, rename_tensor
+from importing.onnx_files.graphs import (
+    Array,
+    copy_model,
+    list_inputs,
+    make_unique,
+    name_all,
+    read_attribute,
+)
+
+ROWS = "N"
+_PREFIX = "sparing_rows"
+Constants = Mapping[str, Array]
+
+
+def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Make a batch that is fixed at 1 free: in the declarations, in the constant shapes of Reshape
+    and Expand, and in constants that are joined to rows, as the class token of a transformer is.
+    """
+    freed = _free_declarations(copy_model(model))
+    constants = dict(_list_constants(freed))
+    graph = GraphEditor(freed, _PREFIX)
+    rows = _count_rows(freed, graph)
+    added = len(graph.nodes)
+    for node in freed.graph.node:
+        if node.op_type == "Reshape":
+            _free_reshape(node, constants, graph)
+        elif node.op_type == "Expand":
+            _free_expand(node, constants, graph, rows)
+        elif node.op_type == "Concat":
+            _repeat_constants(node, constants, graph, rows)
+    if len(graph.nodes) > added:
+        graph.put_first()
+    return freed
+
+
+def declare_free_rows(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare the batch free, though the graph runs only one row.
+
+    An Expand behind each output, which changes no row, gives it the input's number of rows. Else the
+    runtime would infer a batch of 1 from the graph's constants, which a route does not declare.
+    """
+    freed = _free_declarations(copy_model(model))
+    graph = GraphEditor(freed, _PREFIX)
+    rows = _count_rows(freed, graph)
+    for value in freed.graph.output:
+        rank = len(value.type.tensor_type.shape.dim)
+        if rank == 0:
+            continue
+        name = value.name
+        inner = make_unique(name_all(freed), f"{name}_fixed")
+        rename_tensor(freed, name, inner)
+        value.name = name
+        sizes = _join_sizes(graph, rows, np.ones(rank - 1, np.int64))
+        graph.add("Expand", inner, sizes, output=name)
+    graph.put_last()
+    return freed
+
+
+def _free_declarations(model: onnx.ModelProto) -> onnx.ModelProto:
+    for value in (*list_inputs(model), *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) and dims[0].dim_value == 1:
+            dims[0].Clear()
+            dims[0].dim_param = ROWS
+    del model.graph.value_info[:]
+    return model
+
+
+def _list_constants(model: onnx.ModelProto) -> Iterator[tuple[str, Array]]:
+    for tensor in model.graph.initializer:
+        yield tensor.name, numpy_helper.to_array(tensor)
+    for node in model.graph.node:
+        value = read_attribute(node, "value", None) if node.op_type == "Constant" else None
+        if value is not None:
+            yield node.output[0], numpy_helper.to_array(value)
+
+
+def _count_rows(model: onnx.ModelProto, graph: GraphEditor) -> str:
+    """Return a tensor [1] with the number of rows of the input."""
+    given = next(one for one in list_inputs(model) if len(one.type.tensor_type.shape.dim))
+    shape = graph.add("Shape", given.name)
+    return graph.add("Gather", shape, graph.constant(np.array([0], np.int64)), axis=0)
+
+
+def _join_sizes(graph: GraphEditor, rows: str, rest: Any) -> str:
+    sizes = graph.constant(np.asarray(rest, np.int64))
+    return graph.add("Concat", rows, sizes, axis=0)
+
+
+def _read_fixed(node: Any, constants: Constants) -> Array | None:
+    """Return the constant shape [1, ...] that a node gives its rows; None if there is none."""
+    sizes = constants.get(node.input[1])
+    if sizes is None or node.input[0] in constants:
+        return None
+    return sizes if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1 else None
+
+
+def _free_reshape(node: Any, constants: Constants, graph: GraphEditor) -> None:
+    """Let a Reshape to [1, ...] keep the rows: -1 where no other size is inferred, else 0."""
+    sizes = _read_fixed(node, constants)
+    if sizes is not None:
+        first = 0 if -1 in sizes else -1
+        node.input[1] = graph.constant(np.array([first, *sizes[1:]], np.int64))
+
+
+def _free_expand(node: Any, constants: Constants, graph: GraphEditor, rows: str) -> None:
+    """Let an Expand to [1, ...] expand to the rows, also of a constant."""
+    sizes = constants.get(node.input[1])
+    if sizes is not None and sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1:
+        if node.input[0] in constants:  # it may be made after the nodes that are added
+            node.input[0] = graph.constant(constants[node.input[0]])
+        node.input[1] = _join_sizes(graph, rows, sizes[1:])
+
+
+def _repeat_constants(node: Any, constants: Constants, graph: GraphEditor, rows: str) -> None:
+    """Repeat constants [1, ...] for every row where they are joined to rows."""
+    known = [name in constants for name in node.input]
+    if all(known) or read_attribute(node, "axis", 0) == 0:
+        return
+    for place, name in enumerate(node.input):
+        value = constants.get(name)
+        if value is not None and value.ndim > 1 and value.shape[0] == 1:
+            sizes = _join_sizes(graph, rows, value.shape[1:])
+            node.input[place] = graph.add("Expand", graph.constant(value), sizes)
