@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, StageSpec, read_manifest
-from importing.choosing import MAX_DROP_AT_ALL, MIN_SAVING
+from importing.choosing import MAX_DROP_AT_ALL, MIN_SAVING, correlate
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed, Tensor, open_graph
 from importing.onnx_files.reading import read_model
@@ -194,7 +193,7 @@ def _compare(stage: StageFile, twin: StageFile, parts: _Parts) -> Compressed:
 def _agree(before: Array, after: Array) -> float:
     if before.ndim == 2 and before.shape[1] > 1:
         return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-    return float(np.corrcoef(before.ravel(), after.ravel())[0, 1])
+    return correlate(before, after)
 
 
 def _read_rows(samples: Samples, inputs: tuple[Tensor, ...]) -> Samples:

@@ -26,7 +26,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from importing.onnx_files.editing import raise_opset
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed, copy_model, make_unique, open_graph, shorten
-from importing.stage_files import StageFile
+from importing.stage_files import INT8, QUANTISED, StageFile
 
 CALIBRATION_ROWS = 320
 CALIBRATION_BATCH = 16
@@ -52,7 +52,7 @@ def can_quantise(stage: StageFile) -> bool:
     """Whether the stage has operators that int8 makes faster."""
     model = onnx.ModelProto.FromString(stage.raw)
     kinds = {node.op_type for node in model.graph.node}
-    return bool(kinds & set(OPERATORS)) and "QuantizeLinear" not in kinds
+    return bool(kinds & set(OPERATORS)) and not kinds & QUANTISED
 
 
 def quantise_stage(stage: StageFile, rows: Feed, *, kept: Sequence[str] = ()) -> StageFile:
@@ -84,7 +84,7 @@ def quantise_stage(stage: StageFile, rows: Feed, *, kept: Sequence[str] = ()) ->
         name=stage.name + SUFFIX,
         raw=quantised.SerializeToString(),
         outputs=graph.outputs,
-        precision="int8",
+        precision=INT8,
     )
 
 

@@ -24,6 +24,7 @@ from importing.choosing import (
     choose_route,
     judge,
     make_twin,
+    quantise_outputs,
     run_stage,
 )
 from importing.onnx_files.faults import ImportFault
@@ -39,7 +40,7 @@ from importing.samples import (
     split_rows,
     take_rows,
 )
-from importing.stage_files import IMAGE, PreparedModel, StageFile
+from importing.stage_files import IMAGE, INT8, PreparedModel, StageFile
 from importing.timing import limit_batch, measure_in_turns
 from importing.verdict import Verdict
 from routes.loading import load_route
@@ -136,12 +137,13 @@ class _Import:
         self.report("measuring the time of each")
         pool = self._measure(pool)
         self.report("choosing")
-        eligible = pool
-        if options.compress == "int8":
-            twins = {name: one for name, one in pool.items() if name.endswith(SUFFIX)}
-            eligible = {**twins, reference: pool[reference]}
         chosen = choose_route(
-            eligible, labels, parts, reference=reference, max_loss=options.max_loss
+            pool,
+            labels,
+            parts,
+            reference=reference,
+            max_loss=options.max_loss,
+            only_int8=options.compress == "int8",
         )
         verdict = judge(
             pool,
@@ -166,16 +168,18 @@ class _Import:
             )
         (model,), (stage,) = self.models, self.stages
         made = build_outputs(model, stage, self.task, self.options, self.task.rows)
+        if self.options.compress == "int8":
+            made = quantise_outputs(made, self.task.rows, self.parts)
         found = (*notes, *made.notes)
         outputs = ", ".join(str(tensor) for tensor in made.outputs)
         sentence = (
-            f"Serve {model.name} alone: its outputs are {outputs}. Its accuracy was not measured"
+            f"Serve {made.name} alone: its outputs are {outputs}. Its accuracy was not measured"
             f"{_explain_labels(self.samples)}."
         )
         directory = None
         if not self.options.dry_run:
             rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
-            us_per_row = measure_in_turns({model.name: made}, rows)[model.name]
+            us_per_row = measure_in_turns({made.name: made}, rows)[made.name]
             directory = self._write_outputs(made, us_per_row)
         return Imported(None, directory, found, sentence)
 
@@ -189,6 +193,12 @@ class _Import:
                 said.append(twin)
             else:
                 pool[name + SUFFIX] = twin
+        if self.options.compress == "int8" and not any(
+            one.stage.precision == INT8 for one in pool.values()
+        ):
+            raise ImportFault(
+                f"--compress int8: there is no int8 file ({'; '.join(said)}); use --compress auto"
+            )
         return said
 
     def _measure(self, pool: Mapping[str, Measured]) -> dict[str, Measured]:

@@ -34,6 +34,10 @@ from importing.pictures.picture_nodes import Canvas, PictureInput, put_pictures_
 from importing.pictures.preprocessing import Preprocessing
 
 IMAGE = "image"
+FLOAT32, INT8 = "float32", "int8"  # precisions
+QUANTISED = frozenset(  # operators of models that are int8 already
+    {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
+)
 BATCH_ROWS = 32
 SAMPLE_PROOF_ROWS = 32  # of the user's data, from all of it: folders are sorted by class
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
@@ -52,7 +56,7 @@ class StageFile:
     batches: bool
     batching: str
     notes: tuple[str, ...]
-    precision: str = "float32"
+    precision: str = FLOAT32
 
     def open(self) -> RunnableGraph:
         return open_bytes(self.raw)
@@ -218,6 +222,7 @@ def _finish(prepared: PreparedModel, model: onnx.ModelProto, sample: Feed) -> St
         batches=batching.batches,
         batching=batching.reason,
         notes=notes,
+        precision=INT8 if any(node.op_type in QUANTISED for node in model.graph.node) else FLOAT32,
     )
 
 

@@ -49,7 +49,8 @@ def import_models(
     compress: Annotated[
         str,
         typer.Option(
-            help="Int8 files as candidates: auto, int8 (only them and the reference) or none."
+            help="Int8 files as candidates: auto, int8 (the route has only them, or none is made) "
+            "or none."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split.")] = 0,

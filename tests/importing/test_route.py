@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from typer.testing import CliRunner
 
 from core.classifiers.scores import softmax
 from core.devices.onnx import OnnxDevice
-from importing.onnx_files.graphs import open_graph
+from importing import route
+from importing.onnx_files.graphs import Feed, open_graph
 from importing.options import ImportOptions, Stage
+from importing.quantising import SUFFIX
 from importing.route import import_route
+from importing.stage_files import StageFile
 from routes.loading import load_route
 from routes.offline import run_offline
 from sparing.cli import app
@@ -139,6 +142,46 @@ def test_int8_files_are_candidates_and_rows_of_the_verdict(
     by_name = {row.name: row for row in imported.verdict.rows}
     assert by_name["large-int8"].size_bytes < by_name["large"].size_bytes
     assert by_name["large-int8"].difference > -0.05
+
+
+def _measure(stages: Mapping[str, StageFile], rows: Feed) -> dict[str, float]:
+    """A CPU on which int8 is twice as slow."""
+    return {name: 100.0 * (1 + name.endswith(SUFFIX)) for name in stages}
+
+
+def test_int8_files_are_served_where_they_are_asked_for_even_if_they_are_slow(
+    tmp_path: Path, nets: list[Stage], pictures: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "measure_in_turns", _measure)
+    imported = import_own(tmp_path, nets[1:], pictures, compress="int8", max_loss=0.05)
+    assert imported.directory is not None
+    stages = load_route(imported.directory, OnnxDevice()).manifest.stages
+    assert [stage.name for stage in stages] == ["large-int8"]
+    kinds = {node.op_type for node in onnx.load(imported.directory / stages[0].file).graph.node}
+    assert "QuantizeLinear" in kinds
+
+
+def test_a_model_with_its_own_outputs_is_served_in_int8_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    rows, labels = _make_rows(lambda rows: rows.sum(axis=1))
+    stage = Stage(save(make_linear(classes=1, output="value"), tmp_path / "net.onnx"))
+    imported = import_own(tmp_path, [stage], (rows, labels), compress="int8")
+    assert imported.directory is not None
+    (spec,) = load_route(imported.directory, OnnxDevice()).manifest.stages
+    assert spec.name == "net-int8"
+    assert imported.sentence.startswith("Serve net-int8 alone")
+
+
+def test_an_int8_model_counts_as_one(tmp_path: Path) -> None:
+    data = _make_rows(_answer(make_linear()))
+    stage = Stage(save(make_linear(), tmp_path / "a.onnx"))
+    first = import_own(tmp_path, [stage], data, compress="int8", max_loss=0.05)
+    assert first.directory is not None
+    made = Stage(first.directory / "a-int8.onnx", name="made")
+    imported = import_own(tmp_path, [made], data, compress="int8")
+    assert imported.verdict is not None
+    assert [row.precision for row in imported.verdict.rows] == ["int8"]
 
 
 def test_the_command_imports_files_and_prints_json(
