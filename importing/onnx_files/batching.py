@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
+from importing.onnx_files.content_sizes import find_content_sized
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.freeing import declare_free_rows, free_batch
 from importing.onnx_files.graphs import FREE, Array, Feed, RunnableGraph, open_graph
@@ -94,11 +95,15 @@ def _find_difference(model: onnx.ModelProto, rows: Feed, alone: list[list[Array]
         together = graph.run(rows)
     except ImportFault as fault:
         return f"a batch of {len(alone)} fails ({str(fault)[:120]})"
+    sized = find_content_sized(model)
     for place, tensor in enumerate(graph.outputs):
         parts = [one[place] for one in alone]
         whole = together[place]
         if any(part.shape[:1] != (1,) for part in parts):
             return f"output {tensor.name} has no dimension for rows"
+        differs = len({part.shape for part in parts}) > 1
+        if differs or (tensor.name in sized and FREE in tensor.shape[1:]):
+            return f"the size of output {tensor.name} depends on what a row holds"
         if whole.shape != (len(parts), *parts[0].shape[1:]):
             return f"output {tensor.name} has the shape {list(whole.shape)}"
         if not _alike(whole, np.concatenate(parts)):

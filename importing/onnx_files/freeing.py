@@ -102,6 +102,8 @@ def _join_sizes(graph: GraphEditor, rows: str, rest: Any) -> str:
 
 def _read_fixed(node: Any, constants: Constants) -> Array | None:
     """Return the constant shape [1, ...] that a node gives its rows; None if there is none."""
+    if len(node.input) < 2:  # of old opsets, which have it as an attribute
+        return None
     sizes = constants.get(node.input[1])
     if sizes is None or node.input[0] in constants:
         return None
