@@ -49,8 +49,8 @@ def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 def declare_free_rows(model: onnx.ModelProto) -> onnx.ModelProto:
     """Declare the batch free, though the graph runs only one row.
 
-    An Expand behind each output, which changes no row, gives it the input's number of rows. Else the
-    runtime would infer a batch of 1 from the graph's constants, which a route does not declare.
+    An Expand behind each output, which changes no row, gives it the input's number of rows. Else
+    the runtime would infer a batch of 1 from constants of the graph, which no route declares.
     """
     freed = _free_declarations(copy_model(model))
     graph = GraphEditor(freed, _PREFIX)
