@@ -33,6 +33,7 @@ class Measured:
     stage: StageFile
     logits: npt.NDArray[np.float32]  # [N, K] of all rows
     us_per_row: float = 0.0
+    mj_per_row: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,7 @@ def judge(
                 low=low,
                 high=high,
                 chosen=chosen.members == (name,),
+                mj_per_row=one.mj_per_row,
             )
         )
     if len(chosen.members) > 1:
@@ -242,6 +244,7 @@ def judge(
         len(parts.test),
         write_sentence(rows, reference, max_loss),
         tuple(notes),
+        energy,
     )
 
 
@@ -263,6 +266,7 @@ def _judge_cascade(
         reached.append(float(going.mean()))
     mean, low, high = compare_hits(hits, reference_hits)
     precisions = {one.stage.precision for one in stages}
+    spent_mj = [one.mj_per_row for one in stages if one.mj_per_row is not None]
     return VerdictRow(
         name="cascade",
         precision=precisions.pop() if len(precisions) == 1 else "mixed",
@@ -276,6 +280,7 @@ def _judge_cascade(
         high=high,
         chosen=True,
         reached=tuple(reached),
+        mj_per_row=float(np.dot(reached, spent_mj)) if len(spent_mj) == len(stages) else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cascades.selection import Candidate
+from cascades.thresholds import MAX_STAGES
 from core.devices.onnx import OnnxDevice
 from core.manifest import FORMAT
 from importing.building import Task, build_classifier, build_outputs, place_rows, prepare_stages
@@ -27,6 +28,7 @@ from importing.choosing import (
     quantise_outputs,
     run_stage,
 )
+from importing.energy import EnergySource, find_energy
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Tensor
 from importing.options import ImportOptions, Stage, check_options, find_reference, name_stages
@@ -41,7 +43,7 @@ from importing.samples import (
     take_rows,
 )
 from importing.stage_files import IMAGE, INT8, PreparedModel, StageFile
-from importing.timing import limit_batch, measure_in_turns
+from importing.timing import ROUNDS, Deadline, limit_batch, measure_costs, measure_in_turns
 from importing.verdict import Verdict
 from routes.loading import load_route
 from routes.writing import write_version
@@ -73,6 +75,7 @@ def import_route(
     step begins. Raises ImportFault, one sentence; then nothing is written.
     """
     options, stages = options or ImportOptions(), list(stages)
+    deadline = Deadline.after(options.minutes)
     check_options(name, stages, options)
     names = name_stages(stages)
     reference = find_reference(options, names)
@@ -85,7 +88,7 @@ def import_route(
     samples, repeated = drop_repeated(samples)
     task = replace(task, rows=samples.inputs)
     parts = Parts(*split_rows(samples, options.seed))
-    made = _Import(name, stages, models, task, samples, parts, options, say)
+    made = _Import(name, stages, models, task, samples, parts, options, say, deadline)
     dropped = (f"{repeated} repeated rows were left out",) if repeated else ()
     notes = (*samples.notes, *dropped)
     if task.classes == 0:
@@ -118,6 +121,7 @@ class _Import:
     parts: Parts
     options: ImportOptions
     report: Callable[[str], None]
+    deadline: Deadline
 
     def import_classifiers(self, reference: str, notes: Sequence[str]) -> Imported:
         labels, parts, options = self.samples.labels, self.parts, self.options
@@ -135,7 +139,13 @@ class _Import:
         if options.compress != "none":
             found += self._add_twins(pool)
         self.report("measuring the time of each")
-        pool = self._measure(pool)
+        energy = find_energy()
+        pool, said = self._measure(pool, energy)
+        found += said
+        max_stages = MAX_STAGES
+        if self.deadline.passed and len(self.models) == MAX_STAGES:
+            max_stages = MAX_STAGES - 1
+            found.append(f"--minutes {options.minutes:g} have passed: no cascade of 3 was tried")
         self.report("choosing")
         chosen = choose_route(
             pool,
@@ -144,6 +154,7 @@ class _Import:
             reference=reference,
             max_loss=options.max_loss,
             only_int8=options.compress == "int8",
+            max_stages=max_stages,
         )
         verdict = judge(
             pool,
@@ -153,6 +164,7 @@ class _Import:
             reference=reference,
             max_loss=options.max_loss,
             notes=found,
+            energy=energy.basis,
         )
         directory = None
         if not options.dry_run:
@@ -201,10 +213,29 @@ class _Import:
             )
         return said
 
-    def _measure(self, pool: Mapping[str, Measured]) -> dict[str, Measured]:
+    def _measure(
+        self, pool: Mapping[str, Measured], energy: EnergySource
+    ) -> tuple[dict[str, Measured], list[str]]:
+        """Return the pool with the cost of each, and what to say where time was short."""
         rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
-        times = measure_in_turns({name: one.stage for name, one in pool.items()}, rows)
-        return {name: replace(one, us_per_row=times[name]) for name, one in pool.items()}
+        costs = measure_costs(
+            {name: one.stage for name, one in pool.items()},
+            rows,
+            read_j=energy.read_j,
+            deadline=self.deadline,
+        )
+        measured = {}
+        for name, one in pool.items():
+            us, mj = costs[name].us, costs[name].mj
+            mj = energy.estimate_mj(us) if mj is None else mj
+            measured[name] = replace(one, us_per_row=us, mj_per_row=mj)
+        rounds = min(cost.rounds for cost in costs.values())
+        if rounds == ROUNDS:
+            return measured, []
+        minutes = self.options.minutes
+        return measured, [
+            f"--minutes {minutes:g} have passed: times are of {rounds} of {ROUNDS} rounds"
+        ]
 
     def _write_classifier(
         self, pool: Mapping[str, Measured], chosen: Candidate, verdict: Verdict

@@ -29,6 +29,7 @@ class VerdictRow:
     high: float
     chosen: bool = False
     reached: tuple[float, ...] = ()  # of a cascade: the share of rows that runs each stage
+    mj_per_row: float | None = None  # None: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Verdict:
     test_rows: int
     sentence: str
     notes: tuple[str, ...]
+    energy: str = ""  # where the joules come from, one clause
 
     @property
     def chosen(self) -> VerdictRow:
@@ -63,6 +65,7 @@ class Verdict:
                     "members": list(row.members),
                     "accuracy": row.accuracy,
                     "us_per_row": row.us_per_row,
+                    "mj_per_row": row.mj_per_row,
                     "macs": row.macs,
                     "size_bytes": row.size_bytes,
                     "difference": row.difference,
@@ -72,6 +75,7 @@ class Verdict:
                 }
                 for row in self.rows
             ],
+            "energy": self.energy,
             "notes": list(self.notes),
         }
 

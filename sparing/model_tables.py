@@ -40,7 +40,7 @@ def show_imported(imported: "Imported", console: Console) -> None:
     for note in imported.notes:
         console.print(note, highlight=False)
     if imported.verdict is not None:
-        columns = ("", "accuracy", "µs/row", "MACs", "kB", "difference, 95 %")
+        columns = ("", "accuracy", "µs/row", "mJ/row", "MACs", "kB", "difference, 95 %")
         table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
         for row in imported.verdict.rows:
             difference = (
@@ -53,11 +53,13 @@ def show_imported(imported: "Imported", console: Console) -> None:
                 f"{'*' if row.chosen else ' '} {named}",
                 f"{row.accuracy:.2%}",
                 f"{row.us_per_row:,.0f}",
+                "" if row.mj_per_row is None else f"{row.mj_per_row:.3g}",
                 show_macs(row.macs),
                 f"{row.size_bytes / 1000:,.0f}",
                 difference,
             )
         console.print(table)
+        console.print(f"Energy: {imported.verdict.energy}.", highlight=False)
     console.print(imported.sentence, highlight=False)
     if imported.directory is not None:
         console.print(str(imported.directory), highlight=False, soft_wrap=True)

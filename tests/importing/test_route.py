@@ -21,6 +21,7 @@ from importing.options import ImportOptions, Stage
 from importing.quantising import SUFFIX
 from importing.route import import_route
 from importing.stage_files import StageFile
+from importing.timing import Cost
 from routes.loading import load_route
 from routes.offline import run_offline
 from sparing.cli import app
@@ -144,15 +145,15 @@ def test_int8_files_are_candidates_and_rows_of_the_verdict(
     assert by_name["large-int8"].difference > -0.05
 
 
-def _measure(stages: Mapping[str, StageFile], rows: Feed) -> dict[str, float]:
+def _measure(stages: Mapping[str, StageFile], rows: Feed, **options: Any) -> dict[str, Cost]:
     """A CPU on which int8 is twice as slow."""
-    return {name: 100.0 * (1 + name.endswith(SUFFIX)) for name in stages}
+    return {name: Cost(100.0 * (1 + name.endswith(SUFFIX))) for name in stages}
 
 
 def test_int8_files_are_served_where_they_are_asked_for_even_if_they_are_slow(
     tmp_path: Path, nets: list[Stage], pictures: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(route, "measure_in_turns", _measure)
+    monkeypatch.setattr(route, "measure_costs", _measure)
     imported = import_own(tmp_path, nets[1:], pictures, compress="int8", max_loss=0.05)
     assert imported.directory is not None
     stages = load_route(imported.directory, OnnxDevice()).manifest.stages
@@ -198,6 +199,20 @@ def test_the_command_imports_files_and_prints_json(
     assert facts["verdict"]["rows"][0]["chosen"] is True
     manifest = load_route(Path(facts["directory"]), OnnxDevice()).manifest
     assert manifest.labels == ("red", "green", "blue")
+
+
+def test_minutes_that_have_passed_are_named_and_a_page_is_written(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    np.savez(tmp_path / "d.npz", x=pictures[0], y=pictures[1])
+    arguments = ["import", "own", "--data", str(tmp_path / "d.npz"), "--compress", "none"]
+    arguments += ["--stage", str(nets[0].model), "--preprocess", STEPS, "--dry-run"]
+    page = tmp_path / "verdict.html"
+    done = RUNNER.invoke(app, [*arguments, "--minutes", "0.0001", "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "--minutes 0.0001 have passed: times are of 1 of 5 rounds" in words
+    assert "Import of own" in page.read_text()
 
 
 def test_the_command_shows_the_verdict_as_a_table(
