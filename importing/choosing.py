@@ -15,8 +15,8 @@ from cascades.selection import Candidate, Member, select_cheapest, trace_members
 from cascades.thresholds import MAX_STAGES, simulate
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed
-from importing.quantising import INT8, SUFFIX, can_quantise, find_outer_nodes, quantise_stage
-from importing.stage_files import StageFile, run_rows
+from importing.quantising import SUFFIX, can_quantise, find_outer_nodes, quantise_stage
+from importing.stage_files import INT8, StageFile, run_rows
 from importing.verdict import Verdict, VerdictRow, compare_hits, write_sentence
 
 FOLDS = 5

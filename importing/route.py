@@ -140,8 +140,8 @@ class _Import:
             found += self._add_twins(pool)
         self.report("measuring the time of each")
         energy = find_energy()
-        pool, said = self._measure(pool, energy)
-        found += said
+        pool, hurried = self._measure(pool, energy)
+        found += hurried
         max_stages = MAX_STAGES
         if self.deadline.passed and len(self.models) == MAX_STAGES:
             max_stages = MAX_STAGES - 1

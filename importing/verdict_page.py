@@ -115,12 +115,12 @@ def _draw_axes(x: _Axis, y: _Axis) -> Iterator[str]:
         yield f'<line x1="{place}" y1="{TOP}" x2="{place}" y2="{bottom}" stroke="#eaeef2"/>'
         yield f'<text x="{place}" y="{bottom + 18}" text-anchor="middle">{value:,.4g}</text>'
     for value in y.ticks():
-        place = y.place(value)
+        height = y.place(value)
         yield (
-            f'<line x1="{left}" y1="{place:.1f}" x2="{WIDTH - RIGHT}" y2="{place:.1f}" '
+            f'<line x1="{left}" y1="{height:.1f}" x2="{WIDTH - RIGHT}" y2="{height:.1f}" '
             'stroke="#eaeef2"/>'
         )
-        yield f'<text x="{left - 8}" y="{place + 4:.1f}" text-anchor="end">{value:.4g}</text>'
+        yield f'<text x="{left - 8}" y="{height + 4:.1f}" text-anchor="end">{value:.4g}</text>'
     yield (
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">CPU time a '
         "row, µs</text>"

@@ -136,7 +136,7 @@ def _check_operators(proto: onnx.ModelProto) -> None:
             f"opset_version={min(known, 20)}"
         )
     local = {function.domain for function in proto.functions}
-    graphs = (proto.graph, *proto.functions)  # a function has nodes as a graph has
+    graphs: list[Any] = [proto.graph, *proto.functions]  # a function has nodes as a graph has
     for node in (node for graph in graphs for node in list_nodes(graph)):
         if node.domain not in _DOMAINS | local:
             raise ImportFault(

@@ -184,10 +184,11 @@ class _Reader:
     def channels(self, key: str) -> tuple[float, ...]:
         """Return one number, or one for each channel."""
         value = self.table.get(key)
-        numbers = value if isinstance(value, list) else [value]
-        if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+        given = value if isinstance(value, list) else [value]
+        numbers = [float(n) for n in given if isinstance(n, int | float) and type(n) is not bool]
+        if len(numbers) != len(given):
             raise self.fault(f"needs {key}, given is {_show(value)}")
-        return tuple(float(number) for number in numbers)
+        return tuple(numbers)
 
 
 def _read_timm(reader: _Reader) -> Preprocessing:
@@ -202,16 +203,14 @@ def _read_timm(reader: _Reader) -> Preprocessing:
     mode = reader.table.get("crop_mode", "center")
     if mode not in ("center", "squash"):
         raise reader.fault(f"crop_mode = {_show(mode)} is not understood (center and squash are)")
-    resize: int | Size = (math.floor(height / fraction), math.floor(width / fraction))
-    if mode == "center":
-        if height != width:
-            raise reader.fault(f"input_size = {_show(size)} with crop_mode = 'center' is no square")
-        resize = resize[0]
+    sides = (math.floor(height / fraction), math.floor(width / fraction))
+    if mode == "center" and height != width:
+        raise reader.fault(f"input_size = {_show(size)} with crop_mode = 'center' is no square")
     name = reader.table.get("interpolation", "bicubic")
-    if name not in FILTERS:
+    if not isinstance(name, str) or name not in FILTERS:
         raise reader.fault(f"interpolation = {_show(name)} is none of {', '.join(FILTERS)}")
     return Preprocessing(
-        resize=resize,
+        resize=sides if mode == "squash" else sides[0],
         filter=FILTERS[name],
         crop=(height, width),
         mean=reader.channels("mean"),
@@ -307,7 +306,7 @@ def _read_hf_size(reader: _Reader, key: str, kind: str) -> int | Size:
 
 def _read_hf_filter(reader: _Reader) -> Filter:
     number = reader.table.get("resample")
-    if isinstance(number, bool) or number not in _OF_PILLOW:
+    if type(number) is not int or number not in _OF_PILLOW:
         raise reader.fault(
             f"resample = {_show(number)} is none of 0 (nearest), 2 (bilinear), 3 (bicubic)"
         )

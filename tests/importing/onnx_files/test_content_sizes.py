@@ -1,5 +1,7 @@
 """Outputs whose size depends on what a row holds, by the graph alone."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -51,7 +53,7 @@ def _cut_at_a_value() -> onnx.ModelProto:
 
 def _branching(on_values: bool) -> onnx.ModelProto:
     """Branches that depend on the rows' values, or on their shape."""
-    branches = {
+    branches: dict[str, Any] = {
         f"{name}_branch": helper.make_graph(
             [helper.make_node("Identity", ["x"], [name])],
             name,
@@ -60,7 +62,7 @@ def _branching(on_values: bool) -> onnx.ModelProto:
         )
         for name in ("then", "else")
     }
-    axes = {"keepdims": 0} if on_values else {}
+    axes: dict[str, Any] = {"keepdims": 0} if on_values else {}
     return _make_shaped(
         helper.make_node("ReduceMax" if on_values else "Size", ["x"], ["largest"], **axes),
         helper.make_node("Greater", ["largest", "zero"], ["is"]),

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -174,7 +175,7 @@ def _branching() -> onnx.ModelProto:
     """A linear model whose bias is a Constant inside both branches of an If."""
     model = make_linear()
     bias = model.graph.initializer[1]
-    branches = {
+    branches: dict[str, Any] = {
         f"{name}_branch": helper.make_graph(
             [helper.make_node("Constant", [], [name], value=bias)],
             name,
