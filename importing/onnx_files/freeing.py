@@ -11,12 +11,15 @@ import onnx
 from onnx import numpy_helper
 
 from importing.onnx_files.editing import GraphEditor, rename_tensor
+from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import (
     Array,
     copy_model,
+    list_inner_nodes,
     list_inputs,
     make_unique,
     name_all,
+    open_graph,
     read_attribute,
 )
 
@@ -30,7 +33,7 @@ def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     and Expand, and in constants that are joined to rows, as the class token of a transformer is.
     """
     freed = _free_declarations(copy_model(model))
-    constants = dict(_list_constants(freed))
+    constants = {**_evaluate_constants(freed), **dict(_list_constants(freed))}
     graph = GraphEditor(freed, _PREFIX)
     rows = _count_rows(freed, graph)
     added = len(graph.nodes)
@@ -86,6 +89,50 @@ def _list_constants(model: onnx.ModelProto) -> Iterator[tuple[str, Array]]:
         value = read_attribute(node, "value", None) if node.op_type == "Constant" else None
         if value is not None:
             yield node.output[0], numpy_helper.to_array(value)
+
+
+def _evaluate_constants(model: onnx.ModelProto) -> dict[str, Array]:
+    """Return the sizes and joined tensors that nodes compute from constants alone, of which torch's
+    tracing exporter leaves many.
+    """
+    changing = {value.name for value in list_inputs(model)}
+    makers: dict[str, Any] = {}
+    wanted: set[str] = set()
+    for node in model.graph.node:
+        taken = {*node.input, *(name for one in list_inner_nodes(node) for name in one.input)}
+        if taken & changing:
+            changing.update(node.output)
+        else:
+            makers |= dict.fromkeys(node.output, node)
+        if node.op_type in {"Concat", "Expand", "Reshape"}:
+            wanted.update(node.input)
+    wanted &= makers.keys()
+    if not wanted:
+        return {}
+    part = _cut_out(model, wanted, makers)
+    try:
+        return dict(zip(sorted(wanted), open_graph(part).run({}, sorted(wanted)), strict=True))
+    except ImportFault:
+        return {}  # then these sizes stay as they are
+
+
+def _cut_out(
+    model: onnx.ModelProto, wanted: set[str], makers: Mapping[str, Any]
+) -> onnx.ModelProto:
+    """Return the model of these tensors alone, which has no inputs."""
+    needed: set[str] = set()
+    following = list(wanted)
+    while following:
+        name = following.pop()
+        if name not in needed:
+            needed.add(name)
+            following += makers[name].input if name in makers else ()
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = "constants"
+    part.graph.node.extend(node for node in model.graph.node if set(node.output) & needed)
+    part.graph.initializer.extend(one for one in model.graph.initializer if one.name in needed)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted))
+    return part
 
 
 def _count_rows(model: onnx.ModelProto, graph: GraphEditor) -> str:

@@ -48,16 +48,18 @@ def _centred(batch: int | str) -> onnx.ModelProto:
     )
 
 
-def _expanding() -> onnx.ModelProto:
-    """A model with a fixed batch of 1 that expands a constant to it."""
+def _expanding(computed: bool) -> onnx.ModelProto:
+    """A model with a fixed batch of 1 that expands a constant to it, maybe to computed sizes."""
+    first = helper.make_node("Mul", ["shape", "shape"], ["sizes"])
     return make_model(
         [
-            helper.make_node("Expand", ["token", "shape"], ["tokens"]),
+            *([first] if computed else []),
+            helper.make_node("Expand", ["token", "sizes" if computed else "shape"], ["tokens"]),
             helper.make_node("Concat", ["tokens", "x"], ["y"], axis=1),
         ],
         [("x", TensorProto.FLOAT, [1, 2, 4])],
         [("y", TensorProto.FLOAT, [1, 3, 4])],
-        {"token": np.ones((1, 1, 4), np.float32), "shape": np.array([1, 1, 4], np.int64)},
+        {"token": np.ones((1, 1, 4), np.float32), "shape": np.array([1, 1, 1], np.int64)},
     )
 
 
@@ -77,7 +79,8 @@ def test_a_free_batch_is_proved_and_the_model_kept(model: onnx.ModelProto) -> No
         make_picture_net(batch=1),
         _reshaping(1, 8),
         _reshaping(1, -1),
-        _expanding(),
+        _expanding(computed=False),
+        _expanding(computed=True),
         make_transformer(merged=False),
     ],
 )
