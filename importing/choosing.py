@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cascades.selection import Candidate, Member, select_cheapest, trace_members
 from cascades.thresholds import MAX_STAGES, simulate
+from importing.energy import EnergySource
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed
 from importing.quantising import SUFFIX, can_quantise, find_outer_nodes, quantise_stage
@@ -210,7 +211,7 @@ def judge(
     reference: str,
     max_loss: float,
     notes: Sequence[str],
-    energy: str = "",
+    energy: EnergySource,
 ) -> Verdict:
     """Try every model alone and the choice on the test rows, once."""
     truth = labels[parts.test]
@@ -244,7 +245,8 @@ def judge(
         len(parts.test),
         write_sentence(rows, reference, max_loss),
         tuple(notes),
-        energy,
+        energy.basis,
+        energy.read_j is not None,
     )
 
 

@@ -164,7 +164,7 @@ class _Import:
             reference=reference,
             max_loss=options.max_loss,
             notes=found,
-            energy=energy.basis,
+            energy=energy,
         )
         directory = None
         if not options.dry_run:

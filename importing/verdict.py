@@ -44,6 +44,7 @@ class Verdict:
     sentence: str
     notes: tuple[str, ...]
     energy: str = ""  # where the joules come from, one clause
+    has_meter: bool = False  # else joules are proportional to time
 
     @property
     def chosen(self) -> VerdictRow:
@@ -76,6 +77,7 @@ class Verdict:
                 for row in self.rows
             ],
             "energy": self.energy,
+            "energy_measured": self.has_meter,
             "notes": list(self.notes),
         }
 

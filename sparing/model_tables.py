@@ -40,9 +40,11 @@ def show_imported(imported: "Imported", console: Console) -> None:
     for note in imported.notes:
         console.print(note, highlight=False)
     if imported.verdict is not None:
-        columns = ("", "accuracy", "µs/row", "mJ/row", "MACs", "kB", "difference, 95 %")
+        joules = ["mJ/row"] if imported.verdict.has_meter else []  # else they tell what µs tell
+        columns = ["", "accuracy", "µs/row", *joules, "MACs", "kB", "difference, 95 %"]
         table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
         for row in imported.verdict.rows:
+            spent = "unknown" if row.mj_per_row is None else f"{row.mj_per_row:.3g}"
             difference = (
                 "reference"
                 if row.name == imported.verdict.reference
@@ -53,7 +55,7 @@ def show_imported(imported: "Imported", console: Console) -> None:
                 f"{'*' if row.chosen else ' '} {named}",
                 f"{row.accuracy:.2%}",
                 f"{row.us_per_row:,.0f}",
-                "" if row.mj_per_row is None else f"{row.mj_per_row:.3g}",
+                *([spent] if joules else []),
                 show_macs(row.macs),
                 f"{row.size_bytes / 1000:,.0f}",
                 difference,
