@@ -147,22 +147,28 @@ def _join_sizes(graph: GraphEditor, rows: str, rest: Any) -> str:
     return graph.add("Concat", rows, sizes, axis=0)
 
 
-def _read_fixed(node: Any, constants: Constants) -> Array | None:
-    """Return the constant shape [1, ...] that a node gives its rows; None if there is none."""
-    if len(node.input) < 2:  # of old opsets, which have it as an attribute
-        return None
-    sizes = constants.get(node.input[1])
-    if sizes is None or node.input[0] in constants:
-        return None
-    return sizes if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1 else None
-
-
 def _free_reshape(node: Any, constants: Constants, graph: GraphEditor) -> None:
-    """Let a Reshape to [1, ...] keep the rows: -1 where no other size is inferred, else 0."""
-    sizes = _read_fixed(node, constants)
-    if sizes is not None:
-        first = 0 if -1 in sizes else -1
-        node.input[1] = graph.constant(np.array([first, *sizes[1:]], np.int64))
+    """Let a Reshape to a constant shape keep the rows."""
+    if len(node.input) < 2 or node.input[0] in constants:  # 1: of old opsets
+        return
+    sizes = constants.get(node.input[1])
+    if sizes is None or sizes.ndim != 1 or len(sizes) < 2:
+        return
+    freed = np.array(sizes, np.int64)
+    if sizes[0] == 1:
+        freed[0] = 0 if -1 in sizes else -1
+    elif -1 not in sizes:
+        freed[_find_rows(sizes)] = -1
+    node.input[1] = graph.constant(freed)
+
+
+def _find_rows(sizes: Array) -> int:
+    """Return where the rows seem to be in a shape whose first size is not 1: at a 1, else where
+    torch's MultiheadAttention has them, which goes from [L, N, E] to [L, N * heads, E / heads], and
+    to [L * N, E].
+    """
+    single = np.flatnonzero(sizes == 1)
+    return int(single[0]) if single.size else int(len(sizes) > 2)
 
 
 def _free_expand(node: Any, constants: Constants, graph: GraphEditor, rows: str) -> None:

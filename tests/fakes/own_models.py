@@ -131,11 +131,13 @@ def make_finder(*, rows: bool = True, features: int = 8) -> onnx.ModelProto:
     )
 
 
-def make_transformer(*, merged: bool) -> onnx.ModelProto:
+def make_transformer(heads: str) -> onnx.ModelProto:
     """Make a block of a transformer, with a class token and two heads and its batch of 1 fixed.
 
-    `merged`: as torch's MultiheadAttention, which folds the batch into the heads.
+    `heads`: split, with the batch apart; folded, as torch's MultiheadAttention does, which has the
+    rows between words and heads; or lost, where no other batch than 1 gives the same words.
     """
+    merged = heads != "split"
     rng = np.random.default_rng(0)
     weights: dict[str, npt.NDArray[Any]] = {
         "patch": rng.normal(0, 1, (8, 3, 4, 4)).astype(np.float32),
@@ -143,26 +145,39 @@ def make_transformer(*, merged: bool) -> onnx.ModelProto:
         "token": rng.normal(0, 1, (1, 1, 8)).astype(np.float32),
         "places": rng.normal(0, 1, (1, 5, 8)).astype(np.float32),
         "split": np.array([5, 2, 4] if merged else [1, 5, 2, 4], np.int64),
+        "flat": np.array([5, 8], np.int64),
+        "rows": np.array([5, 1, 8], np.int64),
+        "mix": rng.normal(0, 1, (8, 8)).astype(np.float32),
         "whole": np.array([1, 5, 8], np.int64),
         "first": np.array(0, np.int64),
         "w": rng.normal(0, 1, (8, 3)).astype(np.float32),
     }
     perm = [1, 0, 2] if merged else [0, 2, 1, 3]
     turned = [0, 2, 1] if merged else [0, 1, 3, 2]
+    given = "by_word" if heads == "folded" else "placed"
+    joining = [helper.make_node("Reshape", ["back", "whole"], ["joined"])]
+    if heads == "folded":
+        joining = [
+            helper.make_node("Reshape", ["back", "flat"], ["words_of_rows"]),
+            helper.make_node("MatMul", ["words_of_rows", "mix"], ["projected"]),
+            helper.make_node("Reshape", ["projected", "rows"], ["unfolded"]),
+            helper.make_node("Transpose", ["unfolded"], ["joined"], perm=[1, 0, 2]),
+        ]
     nodes = [
         helper.make_node("Conv", ["x", "patch"], ["patches"], strides=[4, 4]),
         helper.make_node("Reshape", ["patches", "grid"], ["columns"]),
         helper.make_node("Transpose", ["columns"], ["words"], perm=[0, 2, 1]),
         helper.make_node("Concat", ["token", "words"], ["all"], axis=1),
         helper.make_node("Add", ["all", "places"], ["placed"]),
-        helper.make_node("Reshape", ["placed", "split"], ["heads"]),
+        helper.make_node("Transpose", ["placed"], ["by_word"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", [given, "split"], ["heads"]),
         helper.make_node("Transpose", ["heads"], ["q"], perm=perm),
         helper.make_node("Transpose", ["q"], ["k"], perm=turned),
         helper.make_node("MatMul", ["q", "k"], ["scores"]),
         helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
         helper.make_node("MatMul", ["weights", "q"], ["mixed"]),
         helper.make_node("Transpose", ["mixed"], ["back"], perm=perm),
-        helper.make_node("Reshape", ["back", "whole"], ["joined"]),
+        *joining,
         helper.make_node("Gather", ["joined", "first"], ["class"], axis=1),
         helper.make_node("MatMul", ["class", "w"], ["logits"]),
     ]
