@@ -1,7 +1,8 @@
 """A single model with outputs of its own: regression, embeddings, several labels at once, boxes.
 
-Its answers are the model's outputs as they are; there is no confidence, so it is 1. A row with an
-output that is not finite fails alone. Classifiers are `single`, which calibrates and names classes.
+Its answers are the model's outputs as they are; there is no confidence, so it is 1. Outputs may
+differ in size from row to row. A row with an output that is not finite fails alone. Classifiers are
+`single`, which calibrates and names classes.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from core.classifiers.route import read_inputs, read_outputs
@@ -16,7 +18,7 @@ from core.columns import Steps
 from core.devices.interface import Device
 from core.errors import ModelDirectoryError
 from core.manifest import read_manifest
-from core.messages import Batch, Outcomes
+from core.messages import Array, Batch, Outcomes
 from core.ragged import run_session
 
 
@@ -36,8 +38,7 @@ class ModelStage:
         count = len(found[0])
         sound = np.ones(count, dtype=np.bool_)
         for values in found:
-            if np.issubdtype(values.dtype, np.floating):
-                sound &= np.isfinite(values.reshape(count, -1)).all(axis=1)
+            sound &= _find_finite(values)
         outputs = dict(zip(self.output_names, found, strict=True))
         answers = Outcomes(outputs, np.ones(count), 0, (self.name,))
         return Steps(count, self.macs, answers, None if sound.all() else sound)
@@ -50,6 +51,15 @@ class Model:
     digest: bytes
     first: str
     stages: Mapping[str, ModelStage]
+
+
+def _find_finite(values: Array) -> npt.NDArray[np.bool_]:
+    """Return whether each row of an output [N, ...], or of a list of N rows, is finite."""
+    if isinstance(values, np.ndarray):
+        if not np.issubdtype(values.dtype, np.floating):
+            return np.ones(len(values), dtype=np.bool_)
+        return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    return np.array([bool(_find_finite(row[None])[0]) for row in values], dtype=np.bool_)
 
 
 def build(directory: Path, device: Device) -> Model:

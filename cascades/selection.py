@@ -18,7 +18,7 @@ Folds are strided and orders are fixed, so the same input gives the same choice.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,15 +145,34 @@ def select_cheapest(
     max_stages: int = MAX_STAGES,
     twins: Sequence[frozenset[str]] = (),
     kind: AnswerKind = ONE_LABEL,
+    served: Collection[str] | None = None,
 ) -> Choice:
     """Select the cheapest candidate that loses at most `max_loss` of the reference's accuracy.
 
     Accuracy is the mean of what `kind` grades rows with. The candidate's out-of-fold loss and
     `margin` paired standard errors of it must be within `max_loss`, and it must save the share
-    `min_saving` of the reference's cost; the reference alone is always eligible. No chain
-    has two members of one set of `twins`.
+    `min_saving` of the reference's cost; the reference alone is always eligible. No chain has two
+    members of one set of `twins`.
+
+    With `served`, candidates have only these members and may cost any amount; the reference only
+    compares. Raises ValueError if all of them lose more than `max_loss`.
     """
-    pool = _evaluate_pool(members, labels, kind, reference, 1 + ROUNDING, folds, max_stages, twins)
+    fraction = 1 + ROUNDING
+    if served is not None:
+        costs = {member.name: member.cost for member in members}
+        fraction *= max(costs[name] for name in served) / costs[reference]
+    pool = _evaluate_pool(
+        members, labels, kind, reference, fraction, folds, max_stages, twins, served=served
+    )
+    if served is not None:
+        losses = [pool.find_loss(item, margin) for item in pool.items]
+        if min(losses) > max_loss:
+            raise ValueError(
+                f"at least {min(losses) * 100:.1f} points may be lost, with their standard error, "
+                f"{max_loss * 100:.1f} are allowed"
+            )
+        kept = [item for item, loss in zip(pool.items, losses, strict=True) if loss <= max_loss]
+        return pool.choose(min(kept, key=_simplicity_key), _find_best(pool.items))
     within = [item for item in pool.items if item.candidate.cost <= pool.max_cost]
     most = (1 - min_saving) * pool.reference_cost
     eligible = [
@@ -200,6 +219,7 @@ def _evaluate_pool(
     folds: int,
     max_stages: int,
     twins: Sequence[frozenset[str]],
+    served: Collection[str] | None = None,
 ) -> _EvaluatedPool:
     if not 1 <= max_stages <= MAX_STAGES:
         raise ValueError(f"max_stages: {max_stages} given, 1 to {MAX_STAGES} are allowed")
@@ -213,9 +233,10 @@ def _evaluate_pool(
     temperatures = {m.name: kind.fit_temperature(m.logits, labels) for m in ordered}
     hits = {m.name: kind.grade_logits(m.logits, labels) for m in ordered}
     bench = _Evaluation(kind, labels, temperatures, hits, hits[reference])
+    tried = [m for m in ordered if served is None or m.name in served]
     items = [
         item
-        for structure in _list_shapes(ordered, bench, max_stages, max_cost, twins)
+        for structure in _list_shapes(tried, bench, max_stages, max_cost, twins)
         for item in _evaluate(structure, bench, max_cost, folds)
     ]
     return _EvaluatedPool(items, hits[reference], by_name[reference].cost, max_cost)

@@ -25,7 +25,8 @@ from importing.onnx_files.reading import SourceModel, read_model
 from importing.options import ImportOptions, Stage, find_kind
 from importing.pictures.auto_preprocessing import find_preprocessing
 from importing.pictures.picture_nodes import Canvas, put_pictures_in_front
-from importing.pictures.preprocessing import Preprocessing, read_preprocessing
+from importing.pictures.preprocessing import Preprocessing
+from importing.pictures.reading import read_preprocessing
 from importing.samples import Samples, check_classes, find_sizes, read_pictures
 from importing.stage_files import (
     IMAGE,
@@ -84,7 +85,7 @@ def place_rows(
     answers = [_choose_answer(model, stage) for model, stage in zip(models, stages, strict=True)]
     canvas = _find_canvas(models, stages, samples, options)
     if canvas is not None:
-        samples = read_pictures(samples, canvas.height, canvas.width, canvas.channels)
+        samples = read_pictures(samples, canvas.height, canvas.width, canvas.channels, options.seed)
         rows = {IMAGE: _to_canvas(next(iter(samples.inputs.values())), canvas)}
         inputs: tuple[Tensor, ...] = (Tensor(IMAGE, "UINT8", (FREE, *canvas.shape)),)
     else:

@@ -5,6 +5,7 @@ result once.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy.typing as npt
 
 from cascades.answer_kinds import ONE_LABEL, AnswerKind
 from cascades.selection import Candidate, Member, select_cheapest, trace_members
-from cascades.thresholds import Grades, Trace, simulate
+from cascades.thresholds import MAX_STAGES, Grades, Trace, simulate
+from importing.energy import EnergySource
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed
 from importing.quantising import SUFFIX, can_quantise, find_outer_nodes, quantise_stage
-from importing.stage_files import StageFile, run_rows
+from importing.stage_files import INT8, StageFile, run_rows
 from importing.verdict import Measure, Verdict, VerdictRow, compare_hits, write_sentence
 
 FOLDS = 5
@@ -33,6 +35,7 @@ class Measured:
     stage: StageFile
     logits: npt.NDArray[np.float32]  # [N, K] of all rows
     us_per_row: float = 0.0
+    mj_per_row: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +64,62 @@ def make_twin(
 ) -> Measured | str:
     """Return the int8 twin, or the clause that says why there is none."""
     stage = float_stage.stage
+    if stage.precision == INT8:
+        return f"{stage.name}: is int8 already"
     if not can_quantise(stage):
         return f"{stage.name}: has no operator that int8 makes faster"
     chosen = {name: values[parts.choose] for name, values in rows.items()}
     truth = labels[parts.choose]
     base = float(kind.grade_logits(float_stage.logits[parts.choose], truth).mean())
-    kept: Sequence[str] = ()
-    drop = 0.0
     try:
-        for kept in ((), find_outer_nodes(stage)):
-            twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
-            drop = base - float(kind.grade_logits(twin.logits[parts.choose], truth).mean())
-            if drop <= MAX_DROP:
-                return twin
+        twin = run_stage(quantise_stage(stage, chosen), rows)
     except ImportFault as fault:
         return f"{stage.name}: no int8 file: {fault}"
+    drop = base - float(kind.grade_logits(twin.logits[parts.choose], truth).mean())
+    if drop > MAX_DROP and (kept := find_outer_nodes(twin.stage)):
+        with suppress(ImportFault):  # then the twin without it is judged
+            twin = run_stage(quantise_stage(stage, chosen, kept=kept), rows)
+            drop = base - float(kind.grade_logits(twin.logits[parts.choose], truth).mean())
     if drop <= MAX_DROP_AT_ALL:
         return twin
     return f"{stage.name}: in int8 it loses {drop * 100:.1f} points, so it is no candidate"
+
+
+def quantise_outputs(stage: StageFile, rows: Feed, parts: Parts) -> StageFile:
+    """Return the int8 file of a model with outputs of its own, compared with it on the test rows.
+
+    Raises ImportFault if there is none, or an output's correlation with its float one is small.
+    """
+    place = f"--compress int8: {stage.name}"
+    if stage.precision == INT8:
+        return stage
+    if not can_quantise(stage):
+        raise ImportFault(f"{place} has no operator that int8 makes faster; use --compress auto")
+    chosen, judged = (
+        {name: values[places] for name, values in rows.items()}
+        for places in (parts.choose, parts.test)
+    )
+    twin = quantise_stage(stage, chosen)
+    before, after = (run_rows(one.open(), judged, batches=one.batches) for one in (stage, twin))
+    for tensor, left, right in zip(stage.outputs, before, after, strict=True):
+        alike = correlate(left, right)
+        if not alike >= 1 - MAX_DROP_AT_ALL:  # NaN is not
+            raise ImportFault(
+                f"{place} in int8 gives other values of {tensor.name} (correlation {alike:.3f}, "
+                f"at least {1 - MAX_DROP_AT_ALL} is needed); use --compress auto"
+            )
+    return twin
+
+
+def correlate(before: Array, after: Array) -> float:
+    """Return the correlation of two arrays' values; 1 where both are constant and equal."""
+    left, right = (np.asarray(one, np.float64).ravel() for one in (before, after))
+    if left.shape != right.shape:
+        return 0.0
+    if np.array_equal(left, right):
+        return 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.corrcoef(left, right)[0, 1])
 
 
 def check_answers(logits: Array, labels: Array, path: str) -> None:
@@ -114,8 +155,16 @@ def choose_route(
     reference: str,
     max_loss: float,
     kind: AnswerKind = ONE_LABEL,
+    only_int8: bool = False,
+    max_stages: int = MAX_STAGES,
 ) -> Candidate:
-    """Choose the cheapest cascade or single stage that loses at most `max_loss`."""
+    """Choose the cheapest cascade or single stage that loses at most `max_loss`.
+
+    With `only_int8`, all of its members are int8 files, and ImportFault is raised where all of
+    these lose more.
+    """
+    if only_int8:
+        return _choose_int8(pool, labels, parts, reference, max_loss, max_stages, kind)
     members = [Member(name, one.logits[parts.choose], one.us_per_row) for name, one in pool.items()]
     twins = [frozenset({name, name + SUFFIX}) for name in pool if name + SUFFIX in pool]
     choice = select_cheapest(
@@ -125,9 +174,43 @@ def choose_route(
         max_loss=max_loss,
         min_saving=MIN_SAVING,
         folds=FOLDS,
+        max_stages=max_stages,
         twins=twins,
         kind=kind,
     )
+    return choice.chosen
+
+
+def _choose_int8(
+    pool: Mapping[str, Measured],
+    labels: Array,
+    parts: Parts,
+    reference: str,
+    max_loss: float,
+    max_stages: int,
+    kind: AnswerKind,
+) -> Candidate:
+    served = [name for name, one in pool.items() if one.stage.precision == INT8]
+    members = [
+        Member(name, pool[name].logits[parts.choose], pool[name].us_per_row)
+        for name in dict.fromkeys((*served, reference))
+    ]
+    try:
+        choice = select_cheapest(
+            members,
+            labels[parts.choose],
+            reference=reference,
+            max_loss=max_loss,
+            folds=FOLDS,
+            max_stages=max_stages,
+            kind=kind,
+            served=served,
+        )
+    except ValueError as error:
+        raise ImportFault(
+            f"--compress int8: {error}; give more rows, allow more with --max-loss, or use "
+            "--compress auto"
+        ) from error
     return choice.chosen
 
 
@@ -141,6 +224,7 @@ def judge(
     max_loss: float,
     notes: Sequence[str],
     kind: AnswerKind = ONE_LABEL,
+    energy: EnergySource,
 ) -> Verdict:
     """Try every model alone and the choice on the test rows, once."""
     truth = labels[parts.test]
@@ -161,6 +245,7 @@ def judge(
                 low=low,
                 high=high,
                 chosen=chosen.members == (name,),
+                mj_per_row=one.mj_per_row,
             )
         )
     if len(chosen.members) > 1:
@@ -175,6 +260,8 @@ def judge(
         write_sentence(rows, reference, max_loss, measure),
         tuple(notes),
         measure=measure,
+        energy=energy.basis,
+        has_meter=energy.read_j is not None,
     )
 
 
@@ -196,6 +283,7 @@ def _judge_cascade(
         reached.append(float(going.mean()))
     mean, low, high = compare_hits(hits, reference_hits)
     precisions = {one.stage.precision for one in stages}
+    spent_mj = [one.mj_per_row for one in stages if one.mj_per_row is not None]
     return VerdictRow(
         name="cascade",
         precision=precisions.pop() if len(precisions) == 1 else "mixed",
@@ -209,6 +297,7 @@ def _judge_cascade(
         high=high,
         chosen=True,
         reached=tuple(reached),
+        mj_per_row=float(np.dot(reached, spent_mj)) if len(spent_mj) == len(stages) else None,
     )
 
 

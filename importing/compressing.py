@@ -6,18 +6,17 @@ it, so these entries are left out.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from core.classifiers.label_sets import grade_labels
 from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, StageSpec, read_manifest
-from importing.choosing import MAX_DROP_AT_ALL, MIN_SAVING
+from importing.choosing import MAX_DROP_AT_ALL, MIN_SAVING, correlate
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed, Tensor, open_graph
 from importing.onnx_files.reading import read_model
@@ -28,6 +27,7 @@ from importing.timing import measure_in_turns
 from routes.loading import load_route
 from routes.writing import write_version
 
+Say = Callable[[str], object]
 MIN_SPEEDUP = 1 / (1 - MIN_SAVING)  # less is within the noise of the clock
 _MEASURED = re.compile(r"accuracy|^(reached|out_of_fold|us_per)_")  # of the float stages
 
@@ -72,22 +72,29 @@ class Compressed:
         )
 
 
-def compress_model(path: Path, data: str, out: Path) -> Compressed:
-    """Write the int8 twin of a model to `out`. Raises ImportFault; then nothing is written."""
+def compress_model(path: Path, data: str, out: Path, say: Say = print) -> Compressed:
+    """Write the int8 twin of a model to `out`; `say` gets a clause where not all rows are read.
+
+    Raises ImportFault; then nothing is written.
+    """
     if out.exists():
         raise ImportFault(f"--out {out}: exists already")
     source = read_model(path)
     stage = _make_stage(path.stem, source.proto)
-    parts = _split(_read_rows(read_samples(data), stage.inputs), stage.inputs)
+    parts = _split(_read_rows(read_samples(data), stage.inputs), stage.inputs, say)
     twin = _make_twin(stage, parts.calibrating)
     found = _compare(stage, twin, parts)
     out.write_bytes(twin.raw)
     return found
 
 
-def compress_route(directory: Path, data: str, out: Path) -> tuple[Path, list[Compressed]]:
+def compress_route(
+    directory: Path, data: str, out: Path, say: Say = print
+) -> tuple[Path, list[Compressed]]:
     """Write the next version of a route with int8 stages where they are faster, and return its
-    directory. Raises ImportFault if no stage gains time without losing accuracy.
+    directory; `say` gets a clause where not all rows are read.
+
+    Raises ImportFault if no stage gains time without losing accuracy.
     """
     manifest = read_manifest(directory)
     samples = read_samples(data)
@@ -95,7 +102,7 @@ def compress_route(directory: Path, data: str, out: Path) -> tuple[Path, list[Co
         size = manifest.picture
         samples = read_pictures(samples, size.height, size.width, size.channels)
     inputs = tuple(Tensor(one.name, one.datatype, one.shape) for one in manifest.inputs)
-    parts = _split(_read_rows(samples, inputs), inputs)
+    parts = _split(_read_rows(samples, inputs), inputs, say)
     twins: dict[str, StageFile] = {}
     found: list[Compressed] = []
     for spec in manifest.stages:
@@ -123,7 +130,9 @@ class _Parts:
     are_label_sets: bool
 
 
-def _split(samples: Samples, inputs: tuple[Tensor, ...]) -> _Parts:
+def _split(samples: Samples, inputs: tuple[Tensor, ...], say: Say) -> _Parts:
+    for note in samples.notes:
+        say(note)
     rows = cast_rows(inputs, samples.inputs, f"--data {samples.source}")
     calibrate, judge = split_rows(samples, seed=0)
     return _Parts(
@@ -194,7 +203,7 @@ def _compare(stage: StageFile, twin: StageFile, parts: _Parts) -> Compressed:
 def _agree(before: Array, after: Array) -> float:
     if before.ndim == 2 and before.shape[1] > 1:
         return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
-    return float(np.corrcoef(before.ravel(), after.ravel())[0, 1])
+    return correlate(before, after)
 
 
 def _read_rows(samples: Samples, inputs: tuple[Tensor, ...]) -> Samples:

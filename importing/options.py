@@ -43,6 +43,7 @@ class ImportOptions:
     reference: str = "last"
     max_loss: float = 0.01  # accuracy, 0 to 1
     compress: str = "auto"
+    minutes: float | None = None  # after which it measures and tries less; None: no bound
     seed: int = 0
     out: Path = field(default_factory=lambda: Path("models"))
     dry_run: bool = False
@@ -97,6 +98,8 @@ def check_options(name: str, stages: list[Stage], options: ImportOptions) -> Non
         )
     if not 0 <= options.max_loss <= 1:
         raise ImportFault(f"--max-loss: given {options.max_loss}, 0 to 1 are allowed")
+    if options.minutes is not None and not options.minutes > 0:
+        raise ImportFault(f"--minutes: given {options.minutes}, more than 0 is needed")
     for activation in (options.activation, *(stage.activation for stage in stages)):
         if activation is not None and activation not in ACTIVATIONS:
             raise ImportFault(

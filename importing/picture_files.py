@@ -1,6 +1,7 @@
 """Picture files, decoded as the server decodes them: upright, without transparency, in 8 bits."""
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -12,22 +13,26 @@ from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, shorten
 
 BACKGROUND: int = PictureSpec.model_fields["background"].default  # of the routes that are written
+MAX_PIXELS = 64_000_000  # of one file; decoding takes up to 10 bytes a pixel
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")  # Pillow runs programs for others
 _SIDEWAYS = range(5, 9)  # orientations that swap height and width
 # All errors that Pillow is known to raise on damaged or huge files.
 _FAULTS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    AttributeError, struct.error, zlib.error, Image.DecompressionBombError,
+    AttributeError, struct.error, zlib.error,
 )  # fmt: skip
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """Return height and width of the upright picture. Raises ImportFault."""
     try:
-        with Image.open(path) as opened:
+        with _open(path) as opened:
             width, height = opened.size
             sideways = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    except ImportFault:
+        raise
     except _FAULTS as error:
-        raise _name_fault(path, error) from error
+        raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
     return (width, height) if sideways else (height, width)
 
 
@@ -37,19 +42,33 @@ def read_picture(path: Path, size: tuple[int, int], mode: str) -> Array:
     `mode` is Pillow's, L or RGB. Raises ImportFault.
     """
     try:
-        with Image.open(path) as opened:
+        with _open(path) as opened:
             picture = _flatten(ImageOps.exif_transpose(opened)).convert(mode)
             if picture.size != size:
                 picture = picture.resize(size, Image.Resampling.BILINEAR)
             return np.asarray(picture)
+    except ImportFault:
+        raise
     except _FAULTS as error:
-        raise _name_fault(path, error) from error
+        raise ImportFault(f"{path}: is no picture: {shorten(error, 100)}") from error
 
 
-def _name_fault(path: Path, error: Exception) -> ImportFault:
-    if isinstance(error, Image.DecompressionBombError):
-        return ImportFault(f"{path}: is too large: {shorten(error, 100)}")
-    return ImportFault(f"{path}: is no picture: {shorten(error, 100)}")
+def _open(path: Path) -> Image.Image:
+    """Read the file's header. Raises ImportFault if it declares too many pixels to decode."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+        try:
+            opened = Image.open(path, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise ImportFault(f"{path}: is too large: {shorten(error, 100)}") from error
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        opened.close()
+        raise ImportFault(
+            f"{path}: is too large: {width}×{height} pixels, allowed are {MAX_PIXELS:,}; make it "
+            "smaller, or leave it out"
+        )
+    return opened
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ import numpy as np
 
 from cascades.answer_kinds import ONE_LABEL
 from cascades.selection import Candidate
+from cascades.thresholds import MAX_STAGES
 from core.devices.onnx import OnnxDevice
 from core.manifest import FORMAT
 from importing.building import Task, build_classifier, build_outputs, place_rows, prepare_stages
@@ -26,8 +27,10 @@ from importing.choosing import (
     grade_choice,
     judge,
     make_twin,
+    quantise_outputs,
     run_stage,
 )
+from importing.energy import EnergySource, find_energy
 from importing.label_sets import (
     LABEL_SETS,
     LABEL_SHARE,
@@ -47,8 +50,8 @@ from importing.samples import (
     split_rows,
     take_rows,
 )
-from importing.stage_files import IMAGE, PreparedModel, StageFile
-from importing.timing import limit_batch, measure_in_turns
+from importing.stage_files import IMAGE, INT8, PreparedModel, StageFile
+from importing.timing import ROUNDS, Deadline, limit_batch, measure_costs, measure_in_turns
 from importing.verdict import Verdict
 from routes.loading import load_route
 from routes.writing import write_version
@@ -80,6 +83,7 @@ def import_route(
     step begins. Raises ImportFault, one sentence; then nothing is written.
     """
     options, stages = options or ImportOptions(), list(stages)
+    deadline = Deadline.after(options.minutes)
     check_options(name, stages, options)
     names = name_stages(stages)
     reference = find_reference(options, names)
@@ -92,8 +96,9 @@ def import_route(
     samples, repeated = drop_repeated(samples)
     task = replace(task, rows=samples.inputs)
     parts = Parts(*split_rows(samples, options.seed))
-    made = _Import(name, stages, models, task, samples, parts, options, say)
-    notes = (f"{repeated} repeated rows were left out",) if repeated else ()
+    made = _Import(name, stages, models, task, samples, parts, options, say, deadline)
+    dropped = (f"{repeated} repeated rows were left out",) if repeated else ()
+    notes = (*samples.notes, *dropped)
     if task.classes == 0:
         return made.import_outputs(notes)
     return made.import_classifiers(reference, notes)
@@ -108,7 +113,7 @@ def _read(data: Data, options: ImportOptions) -> Samples:
         rows, labels = (np.asarray(one) for one in data)
         samples = check_samples(Samples("the given rows", {"": rows}, (), labels, ()))
     else:
-        samples = read_samples(data)
+        samples = read_samples(data, options.seed)
     return replace(samples, names=options.labels) if options.labels else samples
 
 
@@ -124,6 +129,7 @@ class _Import:
     parts: Parts
     options: ImportOptions
     report: Callable[[str], None]
+    deadline: Deadline
 
     def import_classifiers(self, reference: str, notes: Sequence[str]) -> Imported:
         labels, parts, options = self.samples.labels, self.parts, self.options
@@ -144,14 +150,23 @@ class _Import:
         if options.compress != "none":
             found += self._add_twins(pool)
         self.report("measuring the time of each")
-        pool = self._measure(pool)
+        energy = find_energy()
+        pool, hurried = self._measure(pool, energy)
+        found += hurried
+        max_stages = MAX_STAGES
+        if self.deadline.passed and len(self.models) == MAX_STAGES:
+            max_stages = MAX_STAGES - 1
+            found.append(f"--minutes {options.minutes:g} have passed: no cascade of 3 was tried")
         self.report("choosing")
-        eligible = pool
-        if options.compress == "int8":
-            twins = {name: one for name, one in pool.items() if name.endswith(SUFFIX)}
-            eligible = {**twins, reference: pool[reference]}
         chosen = choose_route(
-            eligible, labels, parts, reference=reference, max_loss=options.max_loss, kind=kind
+            pool,
+            labels,
+            parts,
+            reference=reference,
+            max_loss=options.max_loss,
+            only_int8=options.compress == "int8",
+            max_stages=max_stages,
+            kind=kind,
         )
         if several:
             share = grade_choice(pool, chosen, labels, parts, LABEL_SHARE)
@@ -165,6 +180,7 @@ class _Import:
             max_loss=options.max_loss,
             notes=found,
             kind=kind,
+            energy=energy,
         )
         directory = None
         if not options.dry_run:
@@ -180,16 +196,18 @@ class _Import:
             )
         (model,), (stage,) = self.models, self.stages
         made = build_outputs(model, stage, self.task, self.options, self.task.rows)
+        if self.options.compress == "int8":
+            made = quantise_outputs(made, self.task.rows, self.parts)
         found = (*notes, *made.notes)
         outputs = ", ".join(str(tensor) for tensor in made.outputs)
         sentence = (
-            f"Serve {model.name} alone: its outputs are {outputs}. Its accuracy was not measured"
+            f"Serve {made.name} alone: its outputs are {outputs}. Its accuracy was not measured"
             f"{_explain_labels(self.samples)}."
         )
         directory = None
         if not self.options.dry_run:
             rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
-            us_per_row = measure_in_turns({model.name: made}, rows)[model.name]
+            us_per_row = measure_in_turns({made.name: made}, rows)[made.name]
             directory = self._write_outputs(made, us_per_row)
         return Imported(None, directory, found, sentence)
 
@@ -204,12 +222,37 @@ class _Import:
                 said.append(twin)
             else:
                 pool[name + SUFFIX] = twin
+        if self.options.compress == "int8" and not any(
+            one.stage.precision == INT8 for one in pool.values()
+        ):
+            raise ImportFault(
+                f"--compress int8: there is no int8 file ({'; '.join(said)}); use --compress auto"
+            )
         return said
 
-    def _measure(self, pool: Mapping[str, Measured]) -> dict[str, Measured]:
+    def _measure(
+        self, pool: Mapping[str, Measured], energy: EnergySource
+    ) -> tuple[dict[str, Measured], list[str]]:
+        """Return the pool with the cost of each, and what to say where time was short."""
         rows = {name: values[:TIMED_ROWS] for name, values in self.task.rows.items()}
-        times = measure_in_turns({name: one.stage for name, one in pool.items()}, rows)
-        return {name: replace(one, us_per_row=times[name]) for name, one in pool.items()}
+        costs = measure_costs(
+            {name: one.stage for name, one in pool.items()},
+            rows,
+            read_j=energy.read_j,
+            deadline=self.deadline,
+        )
+        measured = {}
+        for name, one in pool.items():
+            us, mj = costs[name].us, costs[name].mj
+            mj = energy.estimate_mj(us) if mj is None else mj
+            measured[name] = replace(one, us_per_row=us, mj_per_row=mj)
+        rounds = min(cost.rounds for cost in costs.values())
+        if rounds == ROUNDS:
+            return measured, []
+        minutes = self.options.minutes
+        return measured, [
+            f"--minutes {minutes:g} have passed: times are of {rounds} of {ROUNDS} rounds"
+        ]
 
     def _write_classifier(
         self, pool: Mapping[str, Measured], chosen: Candidate, verdict: Verdict

@@ -1,19 +1,20 @@
 """A user's data: a folder of class folders with pictures, an .npz with x and y, or two .npy files.
 
-Rows are complete and verified when they are read: a fault is one sentence, before anything runs.
+Rows are complete and verified when they are read: a fault is one sentence, before anything runs. Of
+more rows than fit into memory a sample is read, with the same mix of classes.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from importing.data_files import StoredArray, open_archive, open_array
 from importing.onnx_files.faults import ImportFault
-from importing.onnx_files.graphs import Array, shorten
+from importing.onnx_files.graphs import Array
 from importing.picture_files import read_picture, read_size
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -22,9 +23,7 @@ MAX_REPEATED = 0.01  # of the rows; more is a fault
 _NAMES_OF_LABELS = ("y", "labels", "label", "targets")
 _NAMES_OF_ROWS = ("x", "images", "pictures", "data", "inputs")
 _NAMES_OF_CLASSES = ("classes", "class_names", "label_names")
-PICKLED = (
-    "holds Python objects, which need unpickling; save plain arrays with numpy.savez(x=…, y=…)"
-)
+MAX_BYTES = 2**30  # of rows in memory, of which an import makes up to two copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Samples:
     files: tuple[Path, ...]  # of pictures, instead of `inputs`
     labels: Array  # [N] whole numbers of classes; [N, K] of 0 and 1; or floats
     names: tuple[str, ...]  # of classes; empty: not known
+    notes: tuple[str, ...] = ()  # of what was left out, one clause each
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,29 +56,42 @@ class Samples:
         )
 
 
-def read_samples(text: str) -> Samples:
-    """Read a folder, `x.npz`, or `x.npy,y.npy`. Raises ImportFault."""
+def read_samples(text: str, seed: int = 0) -> Samples:
+    """Read a folder, `x.npz`, or `x.npy,y.npy`; `seed` chooses rows where not all of them fit into
+    memory. Raises ImportFault.
+    """
     first, _, second = text.partition(",")
     path = Path(first)
     if second:
-        rows, labels = _load(path), _load(Path(second))
-        if not isinstance(rows, np.ndarray) or not isinstance(labels, np.ndarray):
-            raise ImportFault(f"--data {text}: a pair must be two .npy files, rows and labels")
-        return check_samples(Samples(text, {"": rows}, (), labels, ()))
+        rows, labels = open_array(path), open_array(Path(second))
+        return _read_arrays(text, {"": rows}, labels, (), seed)
     if path.is_dir():
         return check_samples(_read_folder(path))
     if path.suffix == ".npz":
-        return check_samples(_read_archive(path))
+        return _read_archive(path, seed)
     raise ImportFault(
         f"--data {text}: allowed are a folder with a folder of pictures for each class, an .npz "
         "with x and y, or rows.npy,labels.npy"
     )
 
 
-def read_pictures(samples: Samples, height: int, width: int, channels: int) -> Samples:
-    """Decode the files and stretch them to one size, as the server does: UINT8 [N, H, W(, 3)]."""
+def read_pictures(
+    samples: Samples, height: int, width: int, channels: int, seed: int = 0
+) -> Samples:
+    """Decode the files and stretch them to one size, as the server does: UINT8 [N, H, W(, 3)].
+
+    `seed` chooses files where not all of them fit into memory.
+    """
     if not samples.files:
         return samples
+    places, notes = choose_places(samples, height * width * channels, seed)
+    if notes:
+        samples = replace(
+            samples,
+            files=tuple(samples.files[place] for place in places),
+            labels=samples.labels[places],
+            notes=samples.notes + notes,
+        )
     shape = (height, width) if channels == 1 else (height, width, 3)
     rows = np.empty((len(samples.files), *shape), np.uint8)
     for place, path in enumerate(samples.files):
@@ -107,8 +120,7 @@ def check_samples(samples: Samples) -> Samples:
     samples = replace(samples, labels=_cast_labels(samples.labels, place))
     for name, rows in samples.inputs.items():
         what = f"rows of {name}" if name else "rows"
-        if len(rows) != len(samples.labels):
-            raise ImportFault(f"{place}: {len(rows)} {what}, but {len(samples.labels)} labels")
+        _check_count(what, len(rows), samples)
         if np.issubdtype(rows.dtype, np.floating) and not np.isfinite(rows).all():
             raise ImportFault(f"{place}: {what} hold NaN or infinities; remove these rows")
         if rows.dtype == np.uint8 and rows.size and rows.min() == rows.max():
@@ -121,6 +133,11 @@ def check_samples(samples: Samples) -> Samples:
     if samples.are_classes:
         _check_classes(samples, place)
     return samples
+
+
+def _check_count(what: str, rows: int, samples: Samples) -> None:
+    if rows != len(samples):
+        raise ImportFault(f"--data {samples.source}: {rows} {what}, but {len(samples)} labels")
 
 
 def check_classes(samples: Samples, classes: int) -> None:
@@ -223,38 +240,79 @@ def _read_folder(path: Path) -> Samples:
     return Samples(str(path), {}, tuple(files), np.array(labels, np.int64), names)
 
 
-def _read_archive(path: Path) -> Samples:
-    arrays = _load(path)
-    assert isinstance(arrays, dict), "an .npz holds arrays by name"
+def _read_archive(path: Path, seed: int) -> Samples:
+    arrays = open_archive(path)
     label = next((name for name in _NAMES_OF_LABELS if name in arrays), None)
     if label is None:
         raise ImportFault(f"--data {path}: has no y, it holds {', '.join(arrays) or 'nothing'}")
     labels = arrays.pop(label)
     named = next((name for name in _NAMES_OF_CLASSES if name in arrays), None)
-    names = tuple(str(one) for one in arrays.pop(named)) if named else ()
+    names = tuple(str(one) for one in _read_whole(arrays.pop(named))) if named else ()
     rows = next((name for name in _NAMES_OF_ROWS if name in arrays), None)
     inputs = {"": arrays[rows]} if rows else arrays
     if not inputs:
         raise ImportFault(f"--data {path}: has no x")
-    return Samples(str(path), inputs, (), _tidy(labels), names)
+    return _read_arrays(str(path), inputs, labels, names, seed)
 
 
-def _load(path: Path) -> Any:  # an array, or a dictionary of them
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return _tidy(loaded)
-            with loaded:
-                return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise ImportFault(f"--data {path}: {error.strerror or shorten(error)}") from error
-    except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise ImportFault(f"--data {path}: {PICKLED}") from error
-        raise ImportFault(f"--data {path}: is damaged: {shorten(error, 100)}") from error
-    except Exception as error:  # of a damaged archive: zipfile's and zlib's own
-        raise ImportFault(f"--data {path}: is damaged: {shorten(error, 100)}") from error
+def _read_arrays(
+    source: str,
+    inputs: Mapping[str, StoredArray],
+    stored: StoredArray,
+    names: tuple[str, ...],
+    seed: int,
+) -> Samples:
+    """Read the rows, or as many of them as fit into memory."""
+    labels = _tidy(_read_whole(stored))
+    whole = Samples(source, {}, (), labels, names)
+    for name, rows in inputs.items():
+        _check_count(f"rows of {name}" if name else "rows", rows.rows, whole)
+    row_bytes = sum(rows.row_bytes for rows in inputs.values())
+    places, notes = choose_places(whole, row_bytes, seed)
+    chosen = places if notes else None
+    read = {name: rows.read(chosen) for name, rows in inputs.items()}
+    return check_samples(replace(whole, inputs=read, labels=labels[places], notes=notes))
+
+
+def _read_whole(stored: StoredArray) -> Array:
+    if stored.rows * stored.row_bytes > MAX_BYTES:
+        raise ImportFault(
+            f"--data {stored.path}: {stored.member or 'labels'} alone needs "
+            f"{stored.rows * stored.row_bytes / 1e9:.1f} GB, allowed are {MAX_BYTES / 1e9:.1f}"
+        )
+    return stored.read()
+
+
+def choose_places(
+    samples: Samples, row_bytes: int, seed: int
+) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
+    """Return the places of the rows that fit into memory, and what to say where these are not all.
+
+    The sample has the same mix of classes, and at least two rows of each.
+    """
+    rows, most = len(samples), MAX_BYTES // max(1, row_bytes)
+    if most < MIN_ROWS:
+        raise ImportFault(
+            f"--data {samples.source}: a row needs {row_bytes / 1e6:,.0f} MB of memory, and at "
+            f"least {MIN_ROWS} rows must fit into {MAX_BYTES / 1e6:,.0f} MB"
+        )
+    if rows <= most:
+        return np.arange(rows), ()
+    rng = np.random.default_rng(seed)
+    if samples.are_classes:
+        parts = []
+        for label in np.unique(samples.labels):
+            own = np.flatnonzero(samples.labels == label)
+            parts.append(rng.permutation(own)[: max(2, len(own) * most // rows)])
+        places = np.sort(np.concatenate(parts))
+    else:
+        places = np.sort(rng.permutation(rows)[:most])
+    mix = ", with the same mix of classes" if samples.are_classes else ""
+    note = (
+        f"{len(places):,} of {rows:,} rows were taken{mix}: all of them need "
+        f"{rows * row_bytes / 1e9:.1f} GB of memory, allowed are {MAX_BYTES / 1e9:.1f}"
+    )
+    return places, (note,)
 
 
 def _tidy(array: Array) -> Array:

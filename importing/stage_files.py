@@ -27,13 +27,17 @@ from importing.onnx_files.graphs import (
 )
 from importing.onnx_files.heads import put_logits_behind
 from importing.onnx_files.inspection import find_layout
-from importing.onnx_files.outputs import OutputGuess, OutputKind, guess_output
+from importing.onnx_files.outputs import OutputGuess, OutputKind, guess_from_parts
 from importing.onnx_files.reading import SourceModel
 from importing.onnx_files.trial_rows import find_vocabulary, make_trial_rows
 from importing.pictures.picture_nodes import Canvas, PictureInput, put_pictures_in_front
 from importing.pictures.preprocessing import Preprocessing
 
 IMAGE = "image"
+FLOAT32, INT8 = "float32", "int8"  # precisions
+QUANTISED = frozenset(  # operators of models that are int8 already
+    {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
+)
 BATCH_ROWS = 32
 SAMPLE_PROOF_ROWS = 32  # of the user's data, from all of it: folders are sorted by class
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
@@ -52,7 +56,7 @@ class StageFile:
     batches: bool
     batching: str
     notes: tuple[str, ...]
-    precision: str = "float32"
+    precision: str = FLOAT32
 
     def open(self) -> RunnableGraph:
         return open_bytes(self.raw)
@@ -103,10 +107,10 @@ def _prepare(
         raise ImportFault(f"input={input_name}: the model takes {', '.join(names)}")
     vocabulary = find_vocabulary(source.proto)
     rows = make_trial_rows(graph.inputs, PROOF_ROWS, shapes=shapes, vocabulary=vocabulary)
-    values = run_rows(graph, rows, batches=batching.batches)
+    values = _run_parts(graph, rows, BATCH_ROWS if batching.batches else 1)
     outputs = tuple(
-        guess_output(source.proto, tensor, array)
-        for tensor, array in zip(graph.outputs, values, strict=True)
+        guess_from_parts(source.proto, tensor, parts)
+        for tensor, parts in zip(graph.outputs, values, strict=True)
     )
     picture = None
     if len(graph.inputs) == 1 and (layout := find_layout(graph.inputs[0])):
@@ -202,12 +206,16 @@ def _finish(prepared: PreparedModel, model: onnx.ModelProto, sample: Feed) -> St
     graph = open_graph(model)
     one = {name: rows[:1] for name, rows in sample.items()}
     batching = prepared.batching
+    count = len(next(iter(sample.values())))
+    places = np.unique(np.linspace(0, count - 1, SAMPLE_PROOF_ROWS).astype(int))
+    proof = {name: rows[places] for name, rows in sample.items()}
     if batching.batches:
-        count = len(next(iter(sample.values())))
-        places = np.unique(np.linspace(0, count - 1, SAMPLE_PROOF_ROWS).astype(int))
-        proof = {name: rows[places] for name, rows in sample.items()}
         batching = replace(prove_batches(model, proof), rewritten=batching.rewritten)
-    notes = (prepared.batching.reason,) if prepared.batching.rewritten else ()
+    if not batching.batches:
+        _check_rows(graph, proof)
+    notes: tuple[str, ...] = ()
+    if batching.rewritten or not batching.batches:
+        notes = ((prepared.batching if batching.batches else batching).reason,)
     return StageFile(
         name=prepared.name,
         raw=model.SerializeToString(),
@@ -218,7 +226,19 @@ def _finish(prepared: PreparedModel, model: onnx.ModelProto, sample: Feed) -> St
         batches=batching.batches,
         batching=batching.reason,
         notes=notes,
+        precision=INT8 if any(node.op_type in QUANTISED for node in model.graph.node) else FLOAT32,
     )
+
+
+def _check_rows(graph: RunnableGraph, rows: Feed) -> None:
+    """Check that every output of a row alone is one row."""
+    for tensor, parts in zip(graph.outputs, _run_parts(graph, rows, 1), strict=True):
+        for part in parts:
+            if part.shape[:1] != (1,):
+                raise ImportFault(
+                    f"output {tensor.name} of one row is {list(part.shape)}, and its first "
+                    "dimension must count rows; export it with a row in front, as boxes[None]"
+                )
 
 
 def tidy_name(name: str) -> str:
@@ -232,14 +252,28 @@ def tidy_name(name: str) -> str:
 def run_rows(
     graph: RunnableGraph, rows: Feed, *, batches: bool, batch_rows: int = BATCH_ROWS
 ) -> list[Array]:
-    """Run all rows in batches and return every output [N, ...]."""
+    """Run all rows in batches and return every output [N, ...].
+
+    Raises ImportFault if an output differs in size from row to row.
+    """
+    joined = []
+    for tensor, parts in zip(
+        graph.outputs, _run_parts(graph, rows, batch_rows if batches else 1), strict=True
+    ):
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise ImportFault(f"output {tensor.name} differs in size from row to row")
+        joined.append(np.concatenate(parts))
+    return joined
+
+
+def _run_parts(graph: RunnableGraph, rows: Feed, step: int) -> list[tuple[Array, ...]]:
+    """Run `step` rows at once and return the parts of every output."""
     count = len(next(iter(rows.values())))
-    step = batch_rows if batches else 1
-    parts = [
+    runs = [
         graph.run({name: array[i : i + step] for name, array in rows.items()})
         for i in range(0, count, step)
     ]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return list(zip(*runs, strict=True))
 
 
 def cast_rows(

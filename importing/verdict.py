@@ -37,6 +37,7 @@ class VerdictRow:
     high: float
     chosen: bool = False
     reached: tuple[float, ...] = ()  # of a cascade: the share of rows that runs each stage
+    mj_per_row: float | None = None  # None: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Verdict:
     sentence: str
     notes: tuple[str, ...]
     measure: Measure = Measure.accuracy
+    energy: str = ""  # where the joules come from, one clause
+    has_meter: bool = False  # else joules are proportional to time
 
     @property
     def chosen(self) -> VerdictRow:
@@ -73,6 +76,7 @@ class Verdict:
                     "members": list(row.members),
                     "accuracy": row.accuracy,
                     "us_per_row": row.us_per_row,
+                    "mj_per_row": row.mj_per_row,
                     "macs": row.macs,
                     "size_bytes": row.size_bytes,
                     "difference": row.difference,
@@ -82,6 +86,8 @@ class Verdict:
                 }
                 for row in self.rows
             ],
+            "energy": self.energy,
+            "energy_measured": self.has_meter,
             "notes": list(self.notes),
         }
 

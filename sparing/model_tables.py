@@ -47,9 +47,12 @@ def show_imported(imported: "Imported", console: Console) -> None:
     for note in imported.notes:
         console.print(note, highlight=False)
     if imported.verdict is not None:
-        columns = ("", imported.verdict.measure.value, "µs/row", "MACs", "kB", "difference, 95 %")
+        joules = ["mJ/row"] if imported.verdict.has_meter else []  # else they tell what µs tell
+        measure = imported.verdict.measure.value
+        columns = ["", measure, "µs/row", *joules, "MACs", "kB", "difference, 95 %"]
         table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
         for row in imported.verdict.rows:
+            spent = "unknown" if row.mj_per_row is None else f"{row.mj_per_row:.3g}"
             difference = (
                 "reference"
                 if row.name == imported.verdict.reference
@@ -60,11 +63,13 @@ def show_imported(imported: "Imported", console: Console) -> None:
                 f"{'*' if row.chosen else ' '} {named}",
                 f"{row.accuracy:.2%}",
                 f"{row.us_per_row:,.0f}",
+                *([spent] if joules else []),
                 show_macs(row.macs),
                 f"{row.size_bytes / 1000:,.0f}",
                 difference,
             )
         console.print(table)
+        console.print(f"Energy: {imported.verdict.energy}.", highlight=False)
     console.print(imported.sentence, highlight=False)
     if imported.directory is not None:
         console.print(str(imported.directory), highlight=False, soft_wrap=True)

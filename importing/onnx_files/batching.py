@@ -7,22 +7,14 @@ at a time.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
+from importing.onnx_files.content_sizes import find_content_sized
 from importing.onnx_files.faults import ImportFault
-from importing.onnx_files.graphs import (
-    FREE,
-    Array,
-    Feed,
-    RunnableGraph,
-    copy_model,
-    list_inputs,
-    open_graph,
-)
+from importing.onnx_files.freeing import declare_free_rows, free_batch
+from importing.onnx_files.graphs import FREE, Array, Feed, RunnableGraph, open_graph
 from importing.onnx_files.trial_rows import find_vocabulary, make_trial_rows
 
 PROOF_ROWS = 5
@@ -63,42 +55,8 @@ def prove_batches(
     named = "a fixed batch of 1 was made free; " if fixed == 1 else ""
     if reason is None:
         return Batchability(freed, True, fixed == 1, f"{named}{len(alone)} rows answer as alone")
-    if fixed == 1:
-        freed = _free_declarations(copy_model(model))
-    return Batchability(freed, False, fixed == 1, f"runs one row at a time: {reason}")
-
-
-def free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Make a batch that is fixed at 1 free, in the declarations and in constant shapes."""
-    freed = _free_declarations(copy_model(model))
-    del freed.graph.value_info[:]
-    targets = {node.input[1] for node in freed.graph.node if node.op_type == "Reshape"}
-    for tensor in freed.graph.initializer:
-        if tensor.name in targets:
-            _free_reshape(tensor)
-    for node in freed.graph.node:
-        if node.op_type == "Constant" and node.output[0] in targets:
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    _free_reshape(attribute.t)
-    return freed
-
-
-def _free_reshape(tensor: Any) -> None:
-    """Let a Reshape to [1, ...] keep the rows: -1 where no other size is inferred, else 0."""
-    sizes = numpy_helper.to_array(tensor).copy()
-    if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1:
-        sizes[0] = 0 if -1 in sizes else -1
-        tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
-
-
-def _free_declarations(model: onnx.ModelProto) -> onnx.ModelProto:
-    for value in (*list_inputs(model), *model.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if len(dims) and dims[0].dim_value == 1:
-            dims[0].Clear()
-            dims[0].dim_param = "N"
-    return model
+    kept = declare_free_rows(model) if fixed == 1 else model
+    return Batchability(kept, False, fixed == 1, f"runs one row at a time: {reason}")
 
 
 def _find_fixed_batch(graph: RunnableGraph) -> int:
@@ -137,11 +95,15 @@ def _find_difference(model: onnx.ModelProto, rows: Feed, alone: list[list[Array]
         together = graph.run(rows)
     except ImportFault as fault:
         return f"a batch of {len(alone)} fails ({str(fault)[:120]})"
+    sized = find_content_sized(model)
     for place, tensor in enumerate(graph.outputs):
         parts = [one[place] for one in alone]
         whole = together[place]
         if any(part.shape[:1] != (1,) for part in parts):
             return f"output {tensor.name} has no dimension for rows"
+        differs = len({part.shape for part in parts}) > 1
+        if differs or (tensor.name in sized and FREE in tensor.shape[1:]):
+            return f"the size of output {tensor.name} depends on what a row holds"
         if whole.shape != (len(parts), *parts[0].shape[1:]):
             return f"output {tensor.name} has the shape {list(whole.shape)}"
         if not _alike(whole, np.concatenate(parts)):

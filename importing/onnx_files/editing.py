@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import (
     Array,
+    list_graphs,
     list_inputs,
     make_unique,
     name_all,
@@ -66,7 +67,7 @@ def rename_tensor(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    for graph in _list_graphs(model.graph):
+    for graph in list_graphs(model.graph):
         for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
             if value.name == old:
                 value.name = new
@@ -75,16 +76,6 @@ def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
                 for place, name in enumerate(names):
                     if name == old:
                         names[place] = new
-
-
-def _list_graphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _list_graphs(attribute.g)
-            for one in attribute.graphs:
-                yield from _list_graphs(one)
 
 
 def replace_input(
@@ -174,7 +165,7 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def _list_outside_names(graph: Any) -> Iterator[str]:
-    for one in _list_graphs(graph):
+    for one in list_graphs(graph):
         for node in one.node:
             yield from node.input
         yield from (value.name for value in one.output)

@@ -97,6 +97,44 @@ def list_inner_nodes(node: Any) -> Iterator[Any]:
             yield from list_nodes(graph)
 
 
+def list_graphs(graph: Any) -> Iterator[Any]:
+    """List the graph and all subgraphs of its nodes (If, Loop, Scan)."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from list_graphs(attribute.g)
+            for one in attribute.graphs:
+                yield from list_graphs(one)
+
+
+def list_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, Any]]:
+    """List every tensor that the model holds, with a name for messages: initializers, dense and
+    sparse, and attributes of nodes such as Constant, in subgraphs and local functions too.
+    """
+    for graph in list_graphs(model.graph):
+        yield from ((tensor.name, tensor) for tensor in graph.initializer)
+        for sparse in graph.sparse_initializer:
+            yield from ((sparse.values.name, part) for part in (sparse.values, sparse.indices))
+        yield from _list_attributes(graph.node)
+    for function in model.functions:
+        for graph in list_graphs(function):
+            yield from _list_attributes(graph.node)
+
+
+def _list_attributes(nodes: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    for node in nodes:
+        name = node.output[0] if node.output else node.op_type
+        for attribute in node.attribute:
+            kinds = onnx.AttributeProto
+            if attribute.type == kinds.TENSOR:
+                yield name, attribute.t
+            elif attribute.type == kinds.SPARSE_TENSOR:
+                yield name, attribute.sparse_tensor.values
+                yield name, attribute.sparse_tensor.indices
+            yield from ((name, tensor) for tensor in attribute.tensors)
+
+
 def find_producer(model: onnx.ModelProto, name: str) -> Any | None:
     """Return the node that makes this tensor; None for an input or initializer."""
     for node in model.graph.node:

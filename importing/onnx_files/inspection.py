@@ -6,8 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from importing.onnx_files.batching import PROOF_ROWS, Batchability, prove_batches
 from importing.onnx_files.counting import count_macs
 from importing.onnx_files.faults import ImportFault
@@ -24,7 +22,7 @@ from importing.onnx_files.outputs import (
     OutputGuess,
     OutputKind,
     choose_output,
-    guess_output,
+    guess_from_parts,
 )
 from importing.onnx_files.reading import SourceModel, read_model
 from importing.onnx_files.trial_rows import find_vocabulary, make_trial_rows
@@ -125,10 +123,9 @@ def _inspect(source: SourceModel, shapes: Mapping[str, tuple[int, ...]]) -> Insp
         graph.run({name: array[i : i + 1] for name, array in rows.items()})
         for i in range(PROOF_ROWS)
     ]
-    values: list[Array] = [np.concatenate(part) for part in zip(*parts, strict=True)]
     outputs = tuple(
-        guess_output(source.proto, tensor, array)
-        for tensor, array in zip(graph.outputs, values, strict=True)
+        guess_from_parts(source.proto, tensor, values)
+        for tensor, values in zip(graph.outputs, zip(*parts, strict=True), strict=True)
     )
     macs, reason = _count(batching, graph.inputs, rows, shapes)
     return Inspection(

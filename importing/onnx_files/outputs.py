@@ -64,6 +64,14 @@ def guess_output(model: onnx.ModelProto, tensor: Tensor, values: Array) -> Outpu
     return OutputGuess(tensor, kind, reason, 2 if kind is OutputKind.margin else classes)
 
 
+def guess_from_parts(model: onnx.ModelProto, tensor: Tensor, parts: Sequence[Array]) -> OutputGuess:
+    """Guess from parts [n, ...] of the rows' values, which may differ in size."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return guess_output(model, tensor, np.concatenate(parts))
+    reason = "its size depends on what a row holds"
+    return OutputGuess(tensor, OutputKind.detection, reason, 0)
+
+
 def choose_output(guesses: Sequence[OutputGuess], name: str | None = None) -> OutputGuess:
     """Choose the output that answers: the named one, else the first that classifies, else the
     first. Raises ValueError if no output has the name.

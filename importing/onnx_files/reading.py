@@ -12,11 +12,13 @@ import onnx
 from onnx import TensorProto, external_data_helper, numpy_helper
 
 from core.files import open_regular
+from importing.onnx_files.exports import EXPORTS, KERAS, SAVED_MODEL, SKLEARN, TORCH
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import (
     RunnableGraph,
     list_inputs,
     list_nodes,
+    list_tensors,
     open_graph,
     read_attribute,
     read_opset,
@@ -25,34 +27,10 @@ from importing.onnx_files.graphs import (
 
 MAX_BYTES = 2**31 - 1  # of one protocol buffer
 
-_TORCH = (
-    "export it: torch.onnx.export(model.eval(), (example,), 'model.onnx', dynamo=True, "
-    "dynamic_shapes=({0: 'N'},))"
-)
-_SKLEARN = "export it: skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})"
-_KERAS = "export it with tf2onnx: python -m tf2onnx.convert --saved-model DIR --output model.onnx"
-_EXPORTS = {
-    ".pt": _TORCH,
-    ".pth": _TORCH,
-    ".ckpt": _TORCH,
-    ".bin": _TORCH,
-    ".pt2": "load it with torch.export.load, then " + _TORCH,
-    ".pkl": _SKLEARN,
-    ".pickle": _SKLEARN,
-    ".joblib": _SKLEARN,
-    ".h5": _KERAS,
-    ".hdf5": _KERAS,
-    ".keras": _KERAS,
-    ".pb": _KERAS,
-    ".tflite": "export it with tf2onnx: python -m tf2onnx.convert --tflite MODEL "
-    "--output model.onnx",
-    ".safetensors": "it holds weights without their network; build the network, load them, and "
-    + _TORCH,
-}
 _MAGIC = (
-    (b"PK\x03\x04", "a zip archive, as torch.save writes it", _TORCH),
-    (b"\x80", "a pickle, which can run any code when it is read", f"{_TORCH}, or {_SKLEARN}"),
-    (b"\x89HDF", "an HDF5 file", _KERAS),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes it", TORCH),
+    (b"\x80", "a pickle, which can run any code when it is read", f"{TORCH}, or {SKLEARN}"),
+    (b"\x89HDF", "an HDF5 file", KERAS),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
 )
@@ -81,10 +59,10 @@ def read_model(path: Path) -> SourceModel:
 
 
 def _read(path: Path) -> SourceModel:
-    if path.is_dir():
-        raise ImportFault(f"is a directory; give the file of an ONNX model, or {_KERAS}")
-    if mend := _EXPORTS.get(path.suffix.lower()):
+    if mend := EXPORTS.get(path.suffix.lower()):
         raise ImportFault(f"{path.suffix} files are not served: {mend}")
+    if path.is_dir():
+        raise ImportFault(f"is a directory; give the file of an ONNX model, or {SAVED_MODEL}")
     with open_regular(path) as file:
         raw = file.read(MAX_BYTES + 1)
     if not raw:
@@ -125,7 +103,7 @@ def _parse(raw: bytes) -> onnx.ModelProto:
 def _read_external_data(proto: onnx.ModelProto, folder: Path) -> int:
     """Read weights that stand in files beside the model; return their bytes."""
     read_bytes = 0
-    for tensor in proto.graph.initializer:
+    for _, tensor in list_tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         facts = {entry.key: entry.value for entry in tensor.external_data}
@@ -158,7 +136,8 @@ def _check_operators(proto: onnx.ModelProto) -> None:
             f"opset_version={min(known, 20)}"
         )
     local = {function.domain for function in proto.functions}
-    for node in list_nodes(proto.graph):
+    graphs: list[Any] = [proto.graph, *proto.functions]  # a function has nodes as a graph has
+    for node in (node for graph in graphs for node in list_nodes(graph)):
         if node.domain not in _DOMAINS | local:
             raise ImportFault(
                 f"uses the operator {node.op_type} of {node.domain!r}, which ONNX Runtime does "
@@ -174,20 +153,20 @@ def _check_values(proto: onnx.ModelProto) -> None:
     for value in (*list_inputs(proto), *proto.graph.output):
         kind = value.type.WhichOneof("value")
         if kind not in {"tensor_type", None}:
-            mend = _SKLEARN if kind in {"sequence_type", "map_type"} else "return plain tensors"
+            mend = SKLEARN if kind in {"sequence_type", "map_type"} else "return plain tensors"
             raise ImportFault(
                 f"{value.name} is no tensor but a {kind.removesuffix('_type')}: {mend}"
             )
 
 
 def _check_weights(proto: onnx.ModelProto) -> None:
-    for tensor in proto.graph.initializer:
+    for name, tensor in list_tensors(proto):
         if tensor.data_type not in {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}:
             continue
         try:
             values: Any = numpy_helper.to_array(tensor)
         except Exception as error:  # onnx raises ValueError or its own classes
-            raise ImportFault(f"weight {tensor.name} is incomplete: {shorten(error)}") from error
+            raise ImportFault(f"weight {name} is incomplete: {shorten(error)}") from error
         # Infinities stand in masks of attention, so only NaN is wrong for sure.
         if np.isnan(values).any():
-            raise ImportFault(f"weight {tensor.name} holds NaN; the training diverged")
+            raise ImportFault(f"weight {name} holds NaN; the training diverged")

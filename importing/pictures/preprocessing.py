@@ -1,15 +1,13 @@
-"""How a decoded picture becomes what a model was trained on, and the forms in which users have it.
+"""How a decoded picture becomes what a model was trained on.
 
-`resize`, `crop`, `scale`, `mean`, `std` and `color` in a text; the config.json of timm; the
-preprocessor_config.json of Hugging Face. `picture_nodes` writes it as ONNX nodes.
+As text it is `resize`, `crop`, `scale`, `mean`, `std` and `color`; `reading` has the other forms.
+`picture_nodes` writes it as ONNX nodes.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from importing.onnx_files.faults import ImportFault
@@ -27,7 +25,6 @@ FILTERS: Mapping[str, Filter] = {
     "bicubic": "bicubic",
     "nearest": "nearest",
 }
-_OF_PILLOW: Mapping[int, Filter] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 MAX_SIDE_PX = 4096
 
 
@@ -44,7 +41,7 @@ class Preprocessing:
     color: Color = "RGB"
 
     def describe(self) -> str:
-        """Return the text that `read_preprocessing` reads."""
+        """Return the text that `read_text` reads."""
         parts = []
         if self.resize is not None:
             parts.append(f"resize={_show_size(self.resize)}:{self.filter}")
@@ -58,12 +55,8 @@ class Preprocessing:
         return ",".join([*parts, f"color={self.color}"])
 
 
-def read_preprocessing(text: str) -> Preprocessing:
-    """Read one of the forms. Raises ImportFault, which names the part and what is allowed."""
-    kind, _, rest = text.partition(":")
-    if kind in {"timm", "hf"} and rest:
-        table = _read_json(Path(rest), text)
-        return _read_timm(table, rest) if kind == "timm" else _read_hf(table, rest)
+def read_text(text: str) -> Preprocessing:
+    """Read the form of text. Raises ImportFault, which names the part and what is allowed."""
     facts: dict[str, Any] = {}
     for part in re.split(r"[,;]", text):
         key, sign, value = part.strip().partition("=")
@@ -73,17 +66,18 @@ def read_preprocessing(text: str) -> Preprocessing:
             facts |= _PARTS[key](value)
         except ValueError as error:
             raise ImportFault(f"--preprocess: given {part!r}; {error or FORMS}") from error
-    return _check(Preprocessing(**facts), text)
+    return check_steps(Preprocessing(**facts), f"--preprocess {text}")
 
 
-def _check(given: Preprocessing, place: str) -> Preprocessing:
+def check_steps(given: Preprocessing, place: str) -> Preprocessing:
+    """Return the steps, whose numbers are checked. Raises ImportFault, which names the place."""
     if given.scale <= 0 or any(value <= 0 for value in given.std):
-        raise ImportFault(f"--preprocess: {place}: scale and std must be larger than 0")
+        raise ImportFault(f"{place}: scale and std must be larger than 0")
     if {len(given.mean), len(given.std)} - {1, 3}:
-        raise ImportFault(f"--preprocess: {place}: mean and std need one number, or three")
+        raise ImportFault(f"{place}: mean and std need one number, or three")
     numbers = (given.scale, *given.mean, *given.std)
     if not all(math.isfinite(value) for value in numbers):
-        raise ImportFault(f"--preprocess: {place}: mean, std and scale must be finite")
+        raise ImportFault(f"{place}: mean, std and scale must be finite")
     return given
 
 
@@ -125,83 +119,6 @@ _PARTS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "std": _read_numbers("std"),
     "color": _read_color,
 }
-
-
-def _read_json(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        table = json.loads(path.read_text())
-    except OSError as error:
-        raise ImportFault(f"--preprocess: {text}: {error.strerror}") from error
-    except ValueError as error:
-        raise ImportFault(f"--preprocess: {text}: is no JSON") from error
-    if not isinstance(table, dict):
-        raise ImportFault(f"--preprocess: {text}: is no JSON object")
-    return table
-
-
-def _read_timm(table: Mapping[str, Any], place: str) -> Preprocessing:
-    """Read timm's config: resize the shorter side to size / crop_pct, then crop the centre."""
-    config = table.get("pretrained_cfg", table)
-    try:
-        _, height, width = config["input_size"]
-        fraction = float(config.get("crop_pct") or 1.0)
-        resize: int | Size = math.floor(height / fraction)
-        if height != width or config.get("crop_mode") == "squash":
-            resize = (math.floor(height / fraction), math.floor(width / fraction))
-        return _check(
-            Preprocessing(
-                resize=resize,
-                filter=FILTERS[config.get("interpolation", "bicubic")],
-                crop=(height, width),
-                mean=tuple(config["mean"]),
-                std=tuple(config["std"]),
-            ),
-            place,
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        if isinstance(error, ImportFault):
-            raise
-        raise ImportFault(
-            f"--preprocess: {place}: needs input_size, mean and std as timm writes them"
-        ) from error
-
-
-def _read_hf(table: Mapping[str, Any], place: str) -> Preprocessing:
-    try:
-        resize = _read_hf_size(table.get("size")) if table.get("do_resize", True) else None
-        crop = None
-        if table.get("do_center_crop"):
-            crop = _square(_read_hf_size(table.get("crop_size")) or 0)
-        factor = float(table.get("rescale_factor", 1 / 255)) if table.get("do_rescale", True) else 1
-        normalised = table.get("do_normalize", True)
-        return _check(
-            Preprocessing(
-                resize=resize,
-                filter=_OF_PILLOW[int(table.get("resample", 2))],
-                crop=crop,
-                scale=round(1 / factor, 6),
-                mean=tuple(table["image_mean"]) if normalised else (0.0,),
-                std=tuple(table["image_std"]) if normalised else (1.0,),
-            ),
-            place,
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        if isinstance(error, ImportFault):
-            raise
-        raise ImportFault(
-            f"--preprocess: {place}: needs size, image_mean and image_std as Hugging Face writes "
-            "them"
-        ) from error
-
-
-def _read_hf_size(size: Any) -> int | Size | None:  # of JSON
-    if size is None:
-        return None
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return int(size["shortest_edge"])
-    return int(size["height"]), int(size["width"])
 
 
 def _square(size: int | Size) -> Size:

@@ -3,10 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:  # its module needs onnx, which serving does not install
+    from importing.verdict import Verdict
 
 
 def import_models(
@@ -49,14 +52,25 @@ def import_models(
     compress: Annotated[
         str,
         typer.Option(
-            help="Int8 files as candidates: auto, int8 (only them and the reference) or none."
+            help="Int8 files as candidates: auto, int8 (the route has only them, or none is made) "
+            "or none."
         ),
     ] = "auto",
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="After so many minutes, times are measured in fewer rounds and cascades of three "
+            "are left out. [dim]Default: no bound.[/]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split.")] = 0,
     out: Annotated[Path, typer.Option(help="Write the route into this folder.")] = Path("models"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the verdict and write nothing.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the verdict into this HTML file too.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Make a route of trained models: from their files to a directory that sparing serve loads.
@@ -81,6 +95,7 @@ def import_models(
             reference=reference,
             max_loss=max_loss,
             compress=compress,
+            minutes=minutes,
             seed=seed,
             out=out,
             dry_run=dry_run,
@@ -88,6 +103,8 @@ def import_models(
         stages = [choices.read_stage(text) for text in stage]
         report = Console(file=sys.stderr).print if sys.stderr.isatty() else _say_nothing
         imported = route.import_route(name, stages, data, options, report)
+        if html is not None:
+            _write_page(html, name, imported.verdict)
     if as_json:
         directory = imported.directory
         verdict = imported.verdict.as_json() if imported.verdict else None
@@ -108,6 +125,15 @@ def _read_labels(text: str | None) -> tuple[str, ...]:
     path = Path(text)
     lines = path.read_text().splitlines() if path.is_file() else text.split(",")
     return tuple(line.strip() for line in lines if line.strip())
+
+
+def _write_page(path: Path, name: str, verdict: "Verdict | None") -> None:
+    from sparing.recipes import import_importing
+
+    if verdict is None:
+        print(f"--html {path}: a model with its own outputs has no verdict", file=sys.stderr)
+        return
+    path.write_text(import_importing("importing.verdict_page").make_page(name, verdict))
 
 
 def _say_nothing(clause: str) -> None:

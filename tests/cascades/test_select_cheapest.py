@@ -1,5 +1,7 @@
 """The cheapest cascade within an allowed loss of accuracy."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -25,14 +27,14 @@ SMALL, LARGE = _make_member("small", 1, 0.3, 0), _make_member("large", 10, 0.02,
 TWIN = Member("large-int8", LARGE.logits, 4)
 
 
-def _select(members: list[Member], max_loss: float = 0.01, **options: float) -> Choice:
+def _select(members: list[Member], max_loss: float = 0.01, **options: Any) -> Choice:
     return select_cheapest(
         members,
         LABELS,
         reference="large",
         max_loss=max_loss,
         twins=[frozenset({"large", "large-int8"})],
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -68,6 +70,18 @@ def test_few_rows_do_not_show_a_small_loss_even_where_the_answers_are_equal(
 def test_a_saving_within_noise_is_none(cost: float, chosen: str) -> None:
     twin = Member("large-int8", LARGE.logits, cost)
     assert _select([LARGE, twin], min_saving=0.05).chosen.members == (chosen,)
+
+
+def test_only_served_members_are_chosen_whatever_they_cost() -> None:
+    slow = Member("large-int8", LARGE.logits, 40)
+    choice = _select([SMALL, LARGE, slow], served=["small", "large-int8"])
+    assert set(choice.chosen.members) <= {"small", "large-int8"}
+    assert _select([LARGE, slow], served=["large-int8"]).chosen.members == ("large-int8",)
+
+
+def test_served_members_that_all_lose_too_much_are_a_fault() -> None:
+    with pytest.raises(ValueError, match=r"points may be lost, .*, 1\.0 are allowed"):
+        _select([SMALL, LARGE], served=["small"])
 
 
 def test_a_reference_costs_no_more_than_itself_whatever_its_cost() -> None:

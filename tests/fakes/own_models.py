@@ -103,6 +103,93 @@ def make_text(classes: int = CLASSES, words: int = 50, *, mask: bool = False) ->
     return make_model(nodes, inputs, [("logits", TensorProto.FLOAT, ["N", classes])], weights)
 
 
+def make_tagger(tags: int = 2, words: int = 50) -> onnx.ModelProto:
+    """Make a model of token ids [N, L] whose output is as long as its row: [N, L, tags]."""
+    table = np.random.default_rng(1).normal(0, 1, (words, tags)).astype(np.float32)
+    return make_model(
+        [helper.make_node("Gather", ["table", "input_ids"], ["tags"])],
+        [("input_ids", TensorProto.INT64, ["N", "L"])],
+        [("tags", TensorProto.FLOAT, ["N", "L", tags])],
+        {"table": table},
+    )
+
+
+def make_finder(*, rows: bool = True, features: int = 8) -> onnx.ModelProto:
+    """Make a model that returns the places of the positive features of its one row: [1, any].
+
+    Without `rows` there is no dimension for rows: [any].
+    """
+    nodes = [
+        helper.make_node("Greater", ["features", "zero"], ["positive"]),
+        helper.make_node("NonZero", ["positive"], ["places"]),
+        helper.make_node("Gather", ["places", "column"], ["found"], axis=0),
+    ]
+    return make_model(
+        nodes,
+        [("features", TensorProto.FLOAT, [1 if rows else "N", features])],
+        [("found", TensorProto.INT64, [1, "found"] if rows else ["found"])],
+        {"zero": np.array(0, np.float32), "column": np.array([1] if rows else 1, np.int64)},
+    )
+
+
+def make_transformer(heads: str) -> onnx.ModelProto:
+    """Make a block of a transformer, with a class token and two heads and its batch of 1 fixed.
+
+    `heads`: split, with the batch apart; folded, as torch's MultiheadAttention does, which has the
+    rows between words and heads; or lost, where no other batch than 1 gives the same words.
+    """
+    merged = heads != "split"
+    rng = np.random.default_rng(0)
+    weights: dict[str, npt.NDArray[Any]] = {
+        "patch": rng.normal(0, 1, (8, 3, 4, 4)).astype(np.float32),
+        "grid": np.array([1, 8, 4], np.int64),
+        "token": rng.normal(0, 1, (1, 1, 8)).astype(np.float32),
+        "places": rng.normal(0, 1, (1, 5, 8)).astype(np.float32),
+        "split": np.array([5, 2, 4] if merged else [1, 5, 2, 4], np.int64),
+        "flat": np.array([5, 8], np.int64),
+        "rows": np.array([5, 1, 8], np.int64),
+        "mix": rng.normal(0, 1, (8, 8)).astype(np.float32),
+        "whole": np.array([1, 5, 8], np.int64),
+        "first": np.array(0, np.int64),
+        "w": rng.normal(0, 1, (8, 3)).astype(np.float32),
+    }
+    perm = [1, 0, 2] if merged else [0, 2, 1, 3]
+    turned = [0, 2, 1] if merged else [0, 1, 3, 2]
+    given = "by_word" if heads == "folded" else "placed"
+    joining = [helper.make_node("Reshape", ["back", "whole"], ["joined"])]
+    if heads == "folded":
+        joining = [
+            helper.make_node("Reshape", ["back", "flat"], ["words_of_rows"]),
+            helper.make_node("MatMul", ["words_of_rows", "mix"], ["projected"]),
+            helper.make_node("Reshape", ["projected", "rows"], ["unfolded"]),
+            helper.make_node("Transpose", ["unfolded"], ["joined"], perm=[1, 0, 2]),
+        ]
+    nodes = [
+        helper.make_node("Conv", ["x", "patch"], ["patches"], strides=[4, 4]),
+        helper.make_node("Reshape", ["patches", "grid"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["words"], perm=[0, 2, 1]),
+        helper.make_node("Concat", ["token", "words"], ["all"], axis=1),
+        helper.make_node("Add", ["all", "places"], ["placed"]),
+        helper.make_node("Transpose", ["placed"], ["by_word"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", [given, "split"], ["heads"]),
+        helper.make_node("Transpose", ["heads"], ["q"], perm=perm),
+        helper.make_node("Transpose", ["q"], ["k"], perm=turned),
+        helper.make_node("MatMul", ["q", "k"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
+        helper.make_node("MatMul", ["weights", "q"], ["mixed"]),
+        helper.make_node("Transpose", ["mixed"], ["back"], perm=perm),
+        *joining,
+        helper.make_node("Gather", ["joined", "first"], ["class"], axis=1),
+        helper.make_node("MatMul", ["class", "w"], ["logits"]),
+    ]
+    return make_model(
+        nodes,
+        [("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [("logits", TensorProto.FLOAT, [1, 3])],
+        weights,
+    )
+
+
 def make_picture_net(
     *,
     name: str = "input",

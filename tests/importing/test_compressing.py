@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.devices.onnx import OnnxDevice
-from importing import compressing
+from importing import compressing, samples
 from importing.compressing import compress_model, compress_route
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Feed, open_bytes
@@ -184,6 +184,17 @@ def test_the_command_writes_beside_the_model_and_refuses_to_overwrite(
     assert "exists already" in str(again.exception)
     other = runner.invoke(app, ["compress", str(path), "--data", data, "--to", "int4"])
     assert "allowed is int8" in str(other.exception)
+
+
+def test_rows_that_do_not_fit_into_memory_are_left_out_and_named(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "MAX_BYTES", 120 * 3 * 16 * 16 * 4)
+    path = save(make_picture_net(width=8), tmp_path / "net.onnx")
+    said: list[str] = []
+    compress_model(path, data, tmp_path / "int8.onnx", said.append)
+    assert len(said) == 1
+    assert "of 200 rows were taken" in said[0]
 
 
 def test_text_is_calibrated_on_its_own_ids(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core.manifest import PictureSpec
+from importing import picture_files
 from importing.onnx_files.faults import ImportFault
 from importing.picture_files import read_picture, read_size
 from importing.samples import find_sizes, read_samples
@@ -63,13 +64,35 @@ def test_sizes_are_those_of_all_classes(tmp_path: Path) -> None:
     assert found == {(5, 8), (5, 9), (5, 7)}
 
 
-def test_a_huge_picture_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_picture_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.new("L", (40, 40)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(picture_files, "MAX_PIXELS", 40 * 39)
+    words = r"a\.png: is too large: 40×40 pixels, allowed are 1,560"
+    with pytest.raises(ImportFault, match=words):
+        read_size(tmp_path / "a.png")
+    with pytest.raises(ImportFault, match=words):
+        read_picture(tmp_path / "a.png", (8, 8), "L")
+
+
+@pytest.mark.parametrize("limit", [100, 1000])  # Pillow raises above twice its limit, else warns
+def test_a_picture_above_pillows_limit_is_a_sentence(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (40, 40)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    if limit == 1000:
+        assert read_size(tmp_path / "a.png") == (40, 40)
+        return
     with pytest.raises(ImportFault, match="is too large"):
         read_size(tmp_path / "a.png")
-    with pytest.raises(ImportFault, match="is too large"):
-        read_picture(tmp_path / "a.png", (8, 8), "L")
+
+
+def test_a_file_of_another_format_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    with pytest.raises(ImportFault, match="is no picture"):
+        read_size(tmp_path / "a.png")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of the damage

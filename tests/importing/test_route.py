@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,13 @@ from typer.testing import CliRunner
 
 from core.classifiers.scores import softmax
 from core.devices.onnx import OnnxDevice
+from importing import route
+from importing.onnx_files.graphs import Feed, open_graph
 from importing.options import ImportOptions, Stage
+from importing.quantising import SUFFIX
 from importing.route import import_route
+from importing.stage_files import StageFile
+from importing.timing import Cost
 from routes.loading import load_route
 from routes.offline import run_offline
 from sparing.cli import app
@@ -31,6 +36,7 @@ from tests.fakes.own_models import (
     make_picture_net,
     make_pictures,
     make_text,
+    make_transformer,
     save,
 )
 
@@ -139,6 +145,46 @@ def test_int8_files_are_candidates_and_rows_of_the_verdict(
     assert by_name["large-int8"].difference > -0.05
 
 
+def _measure(stages: Mapping[str, StageFile], rows: Feed, **options: Any) -> dict[str, Cost]:
+    """A CPU on which int8 is twice as slow."""
+    return {name: Cost(100.0 * (1 + name.endswith(SUFFIX))) for name in stages}
+
+
+def test_int8_files_are_served_where_they_are_asked_for_even_if_they_are_slow(
+    tmp_path: Path, nets: list[Stage], pictures: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "measure_costs", _measure)
+    imported = import_own(tmp_path, nets[1:], pictures, compress="int8", max_loss=0.05)
+    assert imported.directory is not None
+    stages = load_route(imported.directory, OnnxDevice()).manifest.stages
+    assert [stage.name for stage in stages] == ["large-int8"]
+    kinds = {node.op_type for node in onnx.load(imported.directory / stages[0].file).graph.node}
+    assert "QuantizeLinear" in kinds
+
+
+def test_a_model_with_its_own_outputs_is_served_in_int8_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    rows, labels = _make_rows(lambda rows: rows.sum(axis=1))
+    stage = Stage(save(make_linear(classes=1, output="value"), tmp_path / "net.onnx"))
+    imported = import_own(tmp_path, [stage], (rows, labels), compress="int8")
+    assert imported.directory is not None
+    (spec,) = load_route(imported.directory, OnnxDevice()).manifest.stages
+    assert spec.name == "net-int8"
+    assert imported.sentence.startswith("Serve net-int8 alone")
+
+
+def test_an_int8_model_counts_as_one(tmp_path: Path) -> None:
+    data = _make_rows(_answer(make_linear()))
+    stage = Stage(save(make_linear(), tmp_path / "a.onnx"))
+    first = import_own(tmp_path, [stage], data, compress="int8", max_loss=0.05)
+    assert first.directory is not None
+    made = Stage(first.directory / "a-int8.onnx", name="made")
+    imported = import_own(tmp_path, [made], data, compress="int8")
+    assert imported.verdict is not None
+    assert [row.precision for row in imported.verdict.rows] == ["int8"]
+
+
 def test_the_command_imports_files_and_prints_json(
     tmp_path: Path, nets: list[Stage], pictures: Rows
 ) -> None:
@@ -153,6 +199,20 @@ def test_the_command_imports_files_and_prints_json(
     assert facts["verdict"]["rows"][0]["chosen"] is True
     manifest = load_route(Path(facts["directory"]), OnnxDevice()).manifest
     assert manifest.labels == ("red", "green", "blue")
+
+
+def test_minutes_that_have_passed_are_named_and_a_page_is_written(
+    tmp_path: Path, nets: list[Stage], pictures: Rows
+) -> None:
+    np.savez(tmp_path / "d.npz", x=pictures[0], y=pictures[1])
+    arguments = ["import", "own", "--data", str(tmp_path / "d.npz"), "--compress", "none"]
+    arguments += ["--stage", str(nets[0].model), "--preprocess", STEPS, "--dry-run"]
+    page = tmp_path / "verdict.html"
+    done = RUNNER.invoke(app, [*arguments, "--minutes", "0.0001", "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "--minutes 0.0001 have passed: times are of 1 of 5 rounds" in words
+    assert "Import of own" in page.read_text()
 
 
 def test_the_command_shows_the_verdict_as_a_table(
@@ -264,6 +324,24 @@ def test_each_kind_of_model_becomes_a_route_that_answers(kind: str, tmp_path: Pa
     if pipeline == "multi-label":
         sets = np.array([row.outcome.outputs["labels"] for row in rows if row.outcome])
         np.testing.assert_array_equal(sets, data[1])
+
+
+@pytest.mark.parametrize(("heads", "batches"), [("split", True), ("folded", True), ("lost", False)])
+def test_a_transformer_with_its_batch_in_all_shapes_is_served(
+    heads: str, batches: bool, tmp_path: Path
+) -> None:
+    model = make_transformer(heads)
+    rows = np.random.default_rng(0).normal(size=(ROWS, 3, 8, 8)).astype(np.float32)
+    alone = open_graph(model)
+    labels = np.array([alone.run({"x": row[None]})[0].argmax() for row in rows])
+    stage = Stage(save(model, tmp_path / "vit.onnx"))
+    imported = import_own(tmp_path, [stage], (rows, labels), preprocess="none")
+    assert imported.directory is not None
+    device = OnnxDevice()
+    loaded = load_route(imported.directory, device)
+    assert (loaded.manifest.stages[0].max_batch > 1) == batches
+    found = run_offline(loaded.pipeline, {"x": rows[:20]}, device)
+    assert [int(row.outcome.outputs["label"]) for row in found if row.outcome] == list(labels[:20])
 
 
 def test_floats_instead_of_classes_are_named_where_accuracy_is_not_measured(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from importing.onnx_files.faults import ImportFault
 from importing.options import ImportOptions, Stage, read_stage
@@ -15,7 +16,9 @@ from tests.fakes.own_models import (
     STEPS,
     Rows,
     import_own,
+    make_finder,
     make_linear,
+    make_model,
     make_picture_net,
     make_pictures,
     make_text,
@@ -96,6 +99,33 @@ FAULTS: dict[str, tuple[list[onnx.ModelProto], Callable[[Rows], Rows], dict[str,
     ),
     "reference": ([ONE], lambda rows: rows, {"reference": "big"}, "allowed are last, stage0"),
     "compression": ([ONE], lambda rows: rows, {"compress": "int4"}, "allowed are auto, int8, none"),
+    "int8 of a model without products": (
+        [make_model(
+            [helper.make_node("Identity", ["features"], ["logits"])],
+            [("features", TensorProto.FLOAT, ["N", 3])],
+            [("logits", TensorProto.FLOAT, ["N", 3])],
+            {},
+        )],
+        lambda rows: (rows[0].mean(axis=(1, 2)).astype(np.float32), rows[1]),
+        {"compress": "int8"},
+        r"there is no int8 file \(stage0: has no operator that int8 makes faster\); use --compress "
+        "auto",
+    ),
+    "int8 that may lose more": (
+        [ONE],
+        lambda rows: rows,
+        {"compress": "int8", "max_loss": 0.0},
+        "--compress int8: at least .* points may be lost, .* allow more with --max-loss, or use",
+    ),
+    "outputs without rows": (
+        [make_finder(rows=False)],
+        lambda rows: (
+            rows[0].reshape(ROWS, -1)[:, :8].astype(np.float32) - 100,
+            rows[0].mean(axis=(1, 2, 3)),
+        ),
+        {},
+        r"output found of one row is \[\d+\], and its first dimension must count rows; export",
+    ),
     "activation": ([ONE], lambda rows: rows, {"activation": "relu"}, "allowed are auto, logits"),
     "loss": ([ONE], lambda rows: rows, {"max_loss": 2.0}, "0 to 1 are allowed"),
     "names": ([ONE], lambda rows: rows, {"labels": ("a", "b")}, "2 classes, but the model has 3"),

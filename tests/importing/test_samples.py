@@ -1,5 +1,7 @@
 """Data in its three forms, and the faults of data, each one sentence."""
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from importing import data_files
+from importing import samples as samples_module
 from importing.onnx_files.faults import ImportFault
 from importing.samples import (
     Samples,
@@ -156,6 +160,85 @@ def test_labels_that_do_not_fit_the_model_are_named(
     samples = read_samples(_save(tmp_path / "d.npz", {**_rows(), "y": labels}))
     with pytest.raises(ImportFault, match=words):
         check_classes(samples, classes)
+
+
+def _limit(monkeypatch: pytest.MonkeyPatch, rows: int, row_bytes: int) -> None:
+    monkeypatch.setattr(samples_module, "MAX_BYTES", rows * row_bytes)
+    monkeypatch.setattr(data_files, "PIECE_BYTES", 7 * row_bytes)
+
+
+def _save_pair(path: Path, arrays: Arrays) -> str:
+    for name, array in arrays.items():
+        np.save(path.with_name(f"{name}.npy"), array)
+    return f"{path.with_name('x.npy')},{path.with_name('y.npy')}"
+
+
+@pytest.mark.parametrize("write", [_save, _save_pair])
+def test_of_more_rows_than_fit_into_memory_a_sample_of_all_classes_is_read(
+    write: Callable[[Path, Arrays], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = _rows(900)
+    arrays["y"] = np.repeat([0, 1, 2], [600, 290, 10])
+    text = write(tmp_path / "d.npz", arrays)
+    _limit(monkeypatch, 300, 8 * 4)
+    found = read_samples(text, seed=1)
+    assert np.bincount(found.labels).tolist() == [200, 96, 3]
+    rows = {row.tobytes(): label for row, label in zip(arrays["x"], arrays["y"], strict=True)}
+    assert [rows[row.tobytes()] for row in found.inputs[""]] == found.labels.tolist()
+    (note,) = found.notes
+    assert note.startswith("299 of 900 rows were taken, with the same mix of classes: all of them")
+    np.testing.assert_array_equal(read_samples(text, seed=1).inputs[""], found.inputs[""])
+    assert not np.array_equal(read_samples(text, seed=2).inputs[""], found.inputs[""])
+
+
+def test_of_more_pictures_than_fit_into_memory_a_sample_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = read_samples(str(_write_folder(tmp_path / "pets", 240)))
+    _limit(monkeypatch, 120, 8 * 8 * 3)
+    found = read_pictures(samples, 8, 8, 3, seed=0)
+    assert 110 <= len(found) <= 120
+    assert len(found.inputs[""]) == len(found)
+    assert "of 240 rows were taken" in found.notes[0]
+
+
+def test_rows_that_cannot_be_taken_singly_are_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = _rows(900) | {"x": np.asfortranarray(_rows(900)["x"])}
+    text = _save(tmp_path / "d.npz", arrays)
+    read_samples(text)
+    _limit(monkeypatch, 300, 8 * 4)
+    with pytest.raises(ImportFault, match=r"in Fortran's order.* numpy\.ascontiguousarray"):
+        read_samples(text)
+
+
+def test_labels_that_alone_need_too_much_are_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _save(tmp_path / "d.npz", _rows(900))
+    monkeypatch.setattr(samples_module, "MAX_BYTES", 1000)
+    with pytest.raises(ImportFault, match=r"y\.npy alone needs 0\.0 GB"):
+        read_samples(text)
+
+
+def test_rows_of_which_too_few_fit_are_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _save(tmp_path / "d.npz", _rows(150))
+    _limit(monkeypatch, 99, 8 * 4)
+    with pytest.raises(ImportFault, match="at least 100 rows must fit into 0 MB"):
+        read_samples(text)
+
+
+def test_a_header_that_promises_terabytes_reserves_none(tmp_path: Path) -> None:
+    header = BytesIO()
+    facts = {"descr": "|u1", "fortran_order": False, "shape": (10**5, 1000, 1000, 3)}
+    np.lib.format.write_array_header_1_0(header, facts)
+    (tmp_path / "x.npy").write_bytes(header.getvalue() + bytes(100))
+    np.save(tmp_path / "y.npy", np.arange(10**5) % 3)
+    with pytest.raises(ImportFault, match="is damaged"):
+        read_samples(f"{tmp_path / 'x.npy'},{tmp_path / 'y.npy'}")
 
 
 def test_a_few_repeated_rows_are_left_out_and_many_are_a_fault(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import shlex
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -23,11 +23,13 @@ from importing.options import ImportOptions, Stage
 from importing.route import import_route
 from sparing.model_tables import advise
 from tests.fakes.own_models import (
+    make_finder,
     make_label_net,
     make_label_pictures,
     make_linear,
     make_picture_net,
     make_pictures,
+    make_tagger,
     make_text,
     save,
 )
@@ -61,6 +63,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     ]
     named = replace(options, labels=("red", "green", "blue"), max_loss=0.1)
     import_route("tags", tags, (TAGGED, TAGS), named)
+    signs = np.where(np.arange(8) <= np.arange(ROWS)[:, None] % 9, -1, 1) * np.abs(rows)
+    finder = save(make_finder(), root / "finder.onnx")
+    import_route("finder", [Stage(finder)], (signs.astype(np.float32), rows.sum(axis=1)), options)
+    tagger = save(make_tagger(), root / "tagger.onnx")
+    import_route("words", [Stage(tagger)], (IDS, rows.sum(axis=1)), options)
     with LiveServer(options.out) as live:
         yield live
 
@@ -166,12 +173,62 @@ def test_texts_of_different_lengths_are_answered_at_once(server: LiveServer) -> 
         answer = _infer(server, "text", "input_ids", "INT64", texts[place][None])
         found[place] = answer["label"][0]
 
-    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(texts))]
+    _ask_at_once(len(texts), ask)
+    assert found == [int(_classify(text[None])[0]) for text in texts]
+
+
+def _ask_at_once(count: int, ask: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [int(_classify(text[None])[0]) for text in texts]
+
+
+def test_rows_whose_outputs_differ_in_size_are_answered_at_once(server: LiveServer) -> None:
+    rows = np.where(np.arange(8) < np.arange(9)[:, None], 1.0, -1.0)
+    found: list[list[int]] = [[-1] for _ in range(27)]
+
+    def ask(place: int) -> None:
+        answer = _infer(server, "finder", "features", "FP32", rows[place % 9][None])
+        found[place] = answer["found"]
+
+    _ask_at_once(len(found), ask)
+    assert found == [list(range(place % 9)) for place in range(27)]
+    alike = _infer(server, "finder", "features", "FP32", rows[[3, 3]])
+    assert alike["found"] == [0, 1, 2] * 2
+
+
+def test_only_a_request_whose_own_rows_differ_in_size_is_refused(server: LiveServer) -> None:
+    rows = np.where(np.arange(8) < np.arange(9)[:, None], 1.0, -1.0)
+    codes: list[int] = [0] * 12
+    sentences: set[bytes] = set()
+
+    def ask(place: int) -> None:
+        asked = rows[[2, 5]] if place % 3 == 0 else rows[[place % 9]]
+        try:
+            _infer(server, "finder", "features", "FP32", asked)
+            codes[place] = 200
+        except urllib.error.HTTPError as error:
+            codes[place] = error.code
+            sentences.add(error.read())
+
+    _ask_at_once(len(codes), ask)
+    assert codes == [400, 200, 200] * 4
+    assert all(b"send one row in each request" in sentence for sentence in sentences)
+
+
+def test_outputs_as_long_as_their_texts_are_answered_at_once(server: LiveServer) -> None:
+    table = numpy_helper.to_array(make_tagger().graph.initializer[0])
+    found: list[Any] = [None] * 24
+
+    def ask(place: int) -> None:
+        text = IDS[place, : 1 + place % 6]
+        found[place] = _infer(server, "words", "input_ids", "INT64", text[None])["tags"]
+
+    _ask_at_once(len(found), ask)
+    for place, answer in enumerate(found):
+        np.testing.assert_allclose(answer, table[IDS[place, : 1 + place % 6]].ravel(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("word", [-1, 50, 10**12])

@@ -10,7 +10,13 @@ from onnx import TensorProto, helper
 from importing.onnx_files.batching import prove_batches
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import open_graph
-from tests.fakes.own_models import make_linear, make_model, make_picture_net, make_text
+from tests.fakes.own_models import (
+    make_linear,
+    make_model,
+    make_picture_net,
+    make_text,
+    make_transformer,
+)
 
 
 def _reshaping(first: int, *rest: int) -> onnx.ModelProto:
@@ -42,6 +48,21 @@ def _centred(batch: int | str) -> onnx.ModelProto:
     )
 
 
+def _expanding(computed: bool) -> onnx.ModelProto:
+    """A model with a fixed batch of 1 that expands a constant to it, maybe to computed sizes."""
+    first = helper.make_node("Mul", ["shape", "shape"], ["sizes"])
+    return make_model(
+        [
+            *([first] if computed else []),
+            helper.make_node("Expand", ["token", "sizes" if computed else "shape"], ["tokens"]),
+            helper.make_node("Concat", ["tokens", "x"], ["y"], axis=1),
+        ],
+        [("x", TensorProto.FLOAT, [1, 2, 4])],
+        [("y", TensorProto.FLOAT, [1, 3, 4])],
+        {"token": np.ones((1, 1, 4), np.float32), "shape": np.array([1, 1, 1], np.int64)},
+    )
+
+
 @pytest.mark.parametrize(
     "model", [make_linear(), make_text(), make_text(mask=True), make_picture_net(width=4)]
 )
@@ -53,7 +74,16 @@ def test_a_free_batch_is_proved_and_the_model_kept(model: onnx.ModelProto) -> No
 
 @pytest.mark.parametrize(
     "model",
-    [make_linear(batch=1), make_picture_net(batch=1), _reshaping(1, 8), _reshaping(1, -1)],
+    [
+        make_linear(batch=1),
+        make_picture_net(batch=1),
+        _reshaping(1, 8),
+        _reshaping(1, -1),
+        _expanding(computed=False),
+        _expanding(computed=True),
+        make_transformer("split"),
+        make_transformer("folded"),
+    ],
 )
 def test_a_fixed_batch_of_one_is_made_free_and_answers_as_before(model: onnx.ModelProto) -> None:
     found = prove_batches(model)
@@ -97,15 +127,27 @@ def test_masks_of_different_lengths_show_rows_that_depend_on_the_longest() -> No
 
 def test_a_batch_that_fails_runs_one_row_at_a_time() -> None:
     model = make_model(
-        [helper.make_node("Concat", ["x", "one"], ["y"], axis=1)],
+        [helper.make_node("MatMul", ["one", "x"], ["y"])],
         [("x", TensorProto.FLOAT, [1, 4])],
-        [("y", TensorProto.FLOAT, [1, 5])],
+        [("y", TensorProto.FLOAT, [1, 4])],
         {"one": np.ones((1, 1), np.float32)},
     )
     found = prove_batches(model)
     assert not found.batches
     assert "a batch of 5 fails" in found.reason
-    assert open_graph(found.model).run({"x": np.ones((1, 4), np.float32)})[0].shape == (1, 5)
+    assert open_graph(found.model).run({"x": np.ones((1, 4), np.float32)})[0].shape == (1, 4)
+
+
+def test_a_batch_in_all_shapes_that_cannot_be_made_free_runs_one_row_with_free_declarations() -> (
+    None
+):
+    model = make_transformer("lost")
+    found = prove_batches(model)
+    assert (found.batches, found.rewritten) == (False, True)
+    kept = open_graph(found.model)
+    assert (kept.inputs[0].shape, kept.outputs[0].shape) == ((-1, 3, 8, 8), (-1, 3))
+    row = np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(kept.run({"x": row})[0], open_graph(model).run({"x": row})[0])
 
 
 def test_a_fixed_batch_of_several_rows_is_refused() -> None:
