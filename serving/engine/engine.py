@@ -103,7 +103,7 @@ class Engine:
             check_finite(request.inputs, served)
         if served.bounded_inputs:
             check_bounds(request.inputs, served)
-        fitted = fit_request(request, served, rows) if served.fits_budgets else request
+        fitted = fit_request(request, served, rows, now) if served.fits_budgets else request
         if key is not None and fitted is request:
             return Admitted(served, [key], now)
         keys = self._admission.fingerprint(fitted, served, rows)
