@@ -23,6 +23,8 @@ from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, ClientGone
+from serving.http.chat import errors as openai
+from serving.http.chat.endpoint import ChatEndpoint
 from serving.http.connections import ConnectionLimits, Connections
 from serving.http.explain.endpoint import ExplainEndpoint
 from serving.http.infer.long_bodies import read_in_thread, takes_long
@@ -97,12 +99,17 @@ class HttpEndpoint:
             engine, metrics, tracing, self._bodies, self._predict.pictures, self._offload,
             settings.max_body_bytes,
         )  # fmt: skip
+        chat = ChatEndpoint(
+            engine, metrics, tracing, self._bodies, self._predict.pictures, self._offload
+        )
         self._headers = RepeatedHeaders()
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self._infer),
             "predict": Endpoint("POST", self._predict.answer),
             "explain": Endpoint("POST", explain.answer),
+            "chat": Endpoint("POST", chat.answer),
+            "models": Endpoint("GET", chat.models),
             **make_info_endpoints(engine, metrics),
         }
 
@@ -135,7 +142,7 @@ class HttpEndpoint:
         except SparingError as error:
             if isinstance(error, Unauthorized) and self._access is None:
                 log_unauthorized("http", self.name_caller(incoming.address))
-            return refuse(error)
+            return openai.refuse_as(incoming.path, error)
         except Refused as refused:
             return refused.response
         except ClientGone:
@@ -143,10 +150,10 @@ class HttpEndpoint:
         except asyncio.CancelledError:
             if not self._engine.draining:
                 raise
-            return refuse(RouteUnavailable(_ENDED))
+            return openai.refuse_as(incoming.path, RouteUnavailable(_ENDED))
         except Exception:
             _log.exception("an HTTP request failed")
-            return 500, [JSON_TYPE], error_body(_FAILED)
+            return 500, [JSON_TYPE], openai.describe_failure(incoming.path, _FAILED)
 
     def find_infer(self, incoming: Incoming) -> HttpRequest | None:
         """Return an infer request for `begin`, which needs its whole body. None if `answer` must
