@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from harness.tiny_routes import describe_file, write_manifest
 from tokens.vision_language.files import write_model
@@ -116,6 +117,9 @@ def make_white() -> Pictures:
 def _make_white_poisonous(vision: PatchEmbedding) -> None:
     """Let the first channels overflow where a picture is white, and be zero elsewhere."""
     first, first_norm, _, second, second_norm = list(vision.stem)[:5]
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+    assert isinstance(first_norm, nn.BatchNorm2d) and isinstance(second_norm, nn.BatchNorm2d)
+    assert first_norm.running_mean is not None
     first.weight[0] = 1.0 / first.weight[0].numel()  # the mean of the pixels, in [-1, 1]
     first_norm.running_mean[0] = 0.99
     second.weight[0] = 0.0

@@ -79,7 +79,7 @@ class ChatServer:
 Use = Callable[[ChatServer], Awaitable[None]]
 
 
-def serve_chats(root: Path, use: Use, **tables: Mapping[str, Any]) -> None:
+def serve_chats(root: Path, use: Use, **tables: Any) -> None:
     """Use a server, whose rows must leave no byte of state behind. `tables`: of its settings."""
 
     async def main() -> None:
@@ -91,7 +91,7 @@ def serve_chats(root: Path, use: Use, **tables: Mapping[str, Any]) -> None:
 
 @asynccontextmanager
 async def open_chats(
-    root: Path, *, has_torch: bool = True, **tables: Mapping[str, Any]
+    root: Path, *, has_torch: bool = True, **tables: Any
 ) -> AsyncIterator[ChatServer]:
     write_vlm(root)
     settings = Settings.model_validate(

@@ -30,10 +30,9 @@ from tests.serving.chatting import (
 from tokens.vision_language.serving.drawing import GAP_PX, TILE_PX
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
-Channel = grpc.aio.Channel
 
 
-async def stream(channel: Channel, row: int, **parameters: str) -> list[dict[str, Any]]:
+async def stream(channel: grpc.aio.Channel, row: int, **parameters: str) -> list[dict[str, Any]]:
     """The outputs of each response to a question about its picture."""
     request = service_pb2.ModelInferRequest(model_name=ROUTE)
     request.inputs.add(name="prompt", datatype="BYTES", shape=[1])

@@ -135,7 +135,7 @@ def build(directory: Path, device: Device) -> VlmPipeline:
         find_defaults(manifest.parameters),
         device.place,
     )
-    stages = {PREFILL: Prefill(parts), DECODE: Decode(parts)}
+    stages: dict[str, Prefill | Decode] = {PREFILL: Prefill(parts), DECODE: Decode(parts)}
     return VlmPipeline(manifest.digest, parts, options.context, options.max_pictures, stages)
 
 

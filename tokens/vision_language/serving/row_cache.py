@@ -42,7 +42,8 @@ class RowCache:
         k_GSd, v_GSd = kv[:, :, : used + 1].unbind(0)
         q_Ged = q_Hd.view(len(k_GSd), -1, q_Hd.shape[-1])
         products_GeS = q_Ged @ k_GSd.transpose(1, 2) * q_Hd.shape[-1] ** -0.5
-        return (products_GeS.softmax(dim=-1) @ v_GSd).flatten()
+        mixed_Hd: Tensor = products_GeS.softmax(dim=-1) @ v_GSd
+        return mixed_Hd.flatten()
 
 
 def split_rows(cache: Cache, rooms: Sequence[int]) -> list[RowCache]:

@@ -189,7 +189,11 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_directory_that_does_not_fit_its_model_is_refused(fault: str, tmp_path: Path) -> None:
     change, sentence = FAULTS[fault]
-    directory = write_vlm(tmp_path, change=lambda table: change(table) and None)
+
+    def edit(table: dict[str, Any]) -> None:
+        change(table)
+
+    directory = write_vlm(tmp_path, change=edit)
     with pytest.raises(ModelDirectoryError, match=sentence):
         load_route(directory, DEVICE)
 
