@@ -1,7 +1,8 @@
 # Each target works as the first command on a fresh clone, on bare Debian 12 with python3.11 and make.
 #
 #   make serve   install what serving needs (no torch) and serve models/ on http://127.0.0.1:3000
-#                and gRPC 127.0.0.1:3001; options through ARGS, e.g. make serve ARGS="--http-port 8080"
+#                and gRPC 127.0.0.1:3001; options through ARGS, e.g. make serve ARGS="--http-port 8080";
+#                EXTRAS=vlm also installs what vision-language routes need: docs/tokens.md
 #   make test    install everything and run the tests, e.g. make test ARGS="tests/core -x"; two at a
 #                time, WORKERS=4 for four: docs/decisions/0037-tests-on-two-cores.md
 #   make bento   build the Bento: docs/bentoml.md
@@ -26,6 +27,7 @@ VENV := .venv
 K8S_VENV := .venv-k8s
 BIN := $(VENV)/bin
 ARGS ?=
+EXTRAS ?=
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Install third-party packages by the hashes in the lock file: pip resolves nothing, and runs no build
@@ -35,7 +37,7 @@ LOCKED := $(INSTALL) --require-hashes -r
 
 setup: $(VENV)/.everything
 
-serve: $(VENV)/.serving
+serve: $(VENV)/.serving $(EXTRAS:%=$(VENV)/.serving-%)
 	@exec $(BIN)/sparing serve $(ARGS)
 
 check: $(VENV)/.everything
@@ -136,13 +138,19 @@ $(VENV)/.serving: pyproject.toml requirements/serve.txt $(VENV)/.tools
 # torch: the CPU build if the index has one, else the build with CUDA's libraries.
 TORCH := requirements/torch-cpu.txt requirements/torch-cuda.txt
 
+$(VENV)/.serving-vlm: requirements/vlm.txt $(TORCH) $(VENV)/.serving
+	@echo "Installing what vision-language routes need into $(VENV); this may take some minutes ..."
+	@$(LOCKED) requirements/vlm.txt
+	@$(LOCKED) requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) requirements/torch-cuda.txt
+	@touch $@
+
 $(VENV)/.everything: pyproject.toml requirements/test.txt $(TORCH) $(VENV)/.tools
 	@echo "Installing everything into $(VENV); this may take some minutes ..."
 	@$(LOCKED) requirements/test.txt
 	@$(LOCKED) requirements/torch-cpu.txt 2> /dev/null || $(LOCKED) requirements/torch-cuda.txt
 	@$(INSTALL) --no-build-isolation -e .
 	@$(BIN)/python -m pip check -q || { $(BIN)/python -m pip check; exit 1; }
-	@touch $@ $(VENV)/.serving
+	@touch $@ $(VENV)/.serving $(VENV)/.serving-vlm
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11" >&2; exit 1; }

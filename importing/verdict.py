@@ -51,9 +51,9 @@ class Verdict:
     test_rows: int
     sentence: str
     notes: tuple[str, ...]
-    measure: Measure = Measure.accuracy
     energy: str = ""  # where the joules come from, one clause
     has_meter: bool = False  # else joules are proportional to time
+    measure: Measure = Measure.accuracy
 
     @property
     def chosen(self) -> VerdictRow:

@@ -77,6 +77,8 @@ def main() -> None:
     write(FOLDER / "image.txt", resolve(image, known))
     with_torch = resolve(torch, known, cuda)
     write(FOLDER / "image-torch.txt", [pin for pin in with_torch if not is_of_cuda_build(pin.name)])
+    chats = resolve([*serving, *_of_torch(extras), *_of_chats(extras)], known, cuda)
+    write(FOLDER / "vlm.txt", [pin for pin in chats if not is_of_cuda_build(pin.name)])
     write(FOLDER / "k8s.txt", resolve_cluster_tools(() if upgrade else (FOLDER / "k8s.txt",)))
     write(tools, resolve([*TOOLS, *_of_build()], *(() if upgrade else (tools,)), known))
     host = [line for line in extras["bento"] if line.startswith("bentoml")]
@@ -153,7 +155,11 @@ def find_cpu_build(requirement: str) -> list[Pin]:
 
 
 def _of_torch(extras: Mapping[str, Sequence[str]]) -> list[str]:
-    return [line for line in extras["train"] if line.startswith(("torch=", "safetensors"))]
+    return list(extras["torch"])
+
+
+def _of_chats(extras: Mapping[str, Sequence[str]]) -> list[str]:
+    return [line for line in extras["vlm"] if not line.startswith("sparing[")]
 
 
 def _of_build() -> list[str]:

@@ -68,7 +68,8 @@ def find_picture_fault(manifest: Manifest) -> str | None:
         return f"picture.input: no input {picture.input}"
     size = (picture.height, picture.width)
     shape = (-1, *size) if picture.channels == 1 else (-1, *size, 3)
-    if (spec.datatype, spec.shape) == ("UINT8", shape):
+    several = (-1, *shape)  # pictures in a row
+    if spec.datatype == "UINT8" and spec.shape in (shape, several):
         return None
     return (
         f"picture: input {spec.name} is {spec.datatype} {list(spec.shape)}, pictures are UINT8 "

@@ -10,6 +10,7 @@ from core.devices.interface import Device
 from core.manifest import Manifest
 from core.messages import Pipeline
 from tokens.acm import pipeline as acm
+from tokens.vision_language.serving import route as vlm
 
 Build = Callable[[Path, Device], Pipeline]
 
@@ -24,11 +25,15 @@ PIPELINES: Mapping[str, Build] = MappingProxyType(
         "cbnet-gated": gated.build,
         "encoder-only": encoder_only.build,
         "acm": acm.build,
+        "vlm": vlm.build,
     }
 )
 
 # Kinds whose stages are parts of one net, so that the last one cannot answer alone.
-SEGMENTED = frozenset({"exits"})
+SEGMENTED = frozenset({"exits", "vlm"})
+
+# Kinds that run on a device with torch, unless the settings name another one.
+ON_TORCH = frozenset({"vlm"})
 
 
 def count_full_macs(manifest: Manifest) -> int:

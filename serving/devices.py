@@ -1,12 +1,17 @@
 """Opens the devices that the settings name. torch is imported only if one of them needs it."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from core.devices.interface import Device, DeviceError
 from core.devices.onnx import OnnxDevice
+from routes.kinds import find_kinds
+from routes.table import ON_TORCH
 from serving.settings import DEFAULT_DEVICE, DeviceSettings, Settings
+
+OWN_TORCH = "torch"  # the device of routes that need torch, where the settings name none
 
 _log = logging.getLogger("sparing.devices")
 
@@ -15,9 +20,13 @@ class RouteDevices:
     """The devices, and which of them runs which route: by default the first."""
 
     def __init__(
-        self, devices: Sequence[Device], routes: Mapping[str, str] = MappingProxyType({})
+        self,
+        devices: Sequence[Device],
+        routes: Mapping[str, str] = MappingProxyType({}),
+        unnamed: Collection[str] = (),  # of these, routes that the settings do not name
     ) -> None:
         self.devices = devices
+        self._unnamed = frozenset(unnamed)
         by_name = {device.name: device for device in devices}
         self._by_route = {route: by_name[name] for route, name in routes.items()}
         self._unserved: set[str] = set()
@@ -28,7 +37,7 @@ class RouteDevices:
 
     def report_unserved(self, routes: Iterable[str]) -> None:
         """Log once which of the configured routes are not served."""
-        missed = self._by_route.keys() - set(routes)
+        missed = self._by_route.keys() - set(routes) - self._unnamed
         for route in sorted(missed - self._unserved):
             _log.warning("routes.devices.%s: no route of this name is served", route)
         self._unserved = missed
@@ -53,7 +62,23 @@ def open_devices(settings: Settings) -> RouteDevices:
             devices.append(_open(name, one, limit_bytes))
         except DeviceError as error:
             raise DeviceError(f"devices.{name}: {error}") from error
-    return RouteDevices(devices, settings.routes.devices)
+    assigned = dict(settings.routes.devices)
+    own = sorted(_find_needing_torch(settings) - assigned.keys())
+    if own and OWN_TORCH not in wanted and find_spec("torch") is not None:
+        one = DeviceSettings(runtime="torch")
+        devices.append(_open(OWN_TORCH, one, settings.engine.state_limit_bytes))
+        assigned |= dict.fromkeys(own, OWN_TORCH)
+    return RouteDevices(devices, assigned, own)
+
+
+def _find_needing_torch(settings: Settings) -> set[str]:
+    """Return the names of routes whose kind needs torch; of those that cannot be read, none."""
+    return {
+        route
+        for root in settings.routes.directories
+        for route, kind in find_kinds(root)
+        if kind in ON_TORCH
+    }
 
 
 def _open(name: str, settings: DeviceSettings, limit_bytes: int) -> Device:

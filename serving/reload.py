@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.errors import ModelDirectoryError
 from core.exit_names import find_exits
+from core.generation import find_generation
 from core.manifest import MAX_FILES
 from monitoring.log_limit import UNLIMITED
 from monitoring.metrics.collector import Metrics
@@ -139,7 +140,9 @@ class Reloader:
         route = load_route(directory, device)
         name = route.manifest.route
         stages = [stage.name for stage in route.pipeline.stages.values()]
-        counts = self._metrics.add_route(name, stages, find_exits(route.pipeline))
+        generates = find_generation(route.pipeline) is not None
+        exits = find_exits(route.pipeline)
+        counts = self._metrics.add_route(name, stages, exits, generates=generates)
         self._counted.add(name)
         served = ServedRoute(
             route.manifest,

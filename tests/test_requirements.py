@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[1] / "requirements"
 DOCUMENT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
 PROJECT = DOCUMENT["project"]
 LOCKS = (
-    "serve", "image", "image-torch", "test", "tools", "k8s", "torch-cpu", "torch-cuda",
+    "serve", "vlm", "image", "image-torch", "test", "tools", "k8s", "torch-cpu", "torch-cuda",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The dashboard Route: exits, stages, batches, cache and energy of one route."""
+"""The dashboard Route: exits, stages, batches, cache, energy and tokens of one route."""
 
 from collections.abc import Iterator
 
@@ -35,10 +35,10 @@ STOPS = {
 
 
 def make_route() -> Dashboard:
-    text = "One route: exits, stages, batches, cache, energy."
+    text = "One route: exits, stages, batches, cache, energy, tokens."
     board = new_dashboard("route", "Route", text, one_route=True)
     rows = (_first_look(), _answers(), _exits(), _stages(), _costs(), _batches(), _cache())
-    lay_out(board, *rows, _energy())
+    lay_out(board, *rows, _energy(), _tokens(), _generation())
     return board
 
 
@@ -236,4 +236,59 @@ def _energy() -> Iterator[Lines]:
         "percentunit",
         {"{{exit}}": q.rate("sparing_device_seconds_total", by="exit")},
         STACKED,
+    )
+
+
+def _tokens() -> Iterator[Lines]:
+    """Of a route that answers in tokens."""
+    shares = {"p50": 0.5, "p95": 0.95}
+    yield lines(
+        "Time to first token",
+        "From a row's arrival in the engine. Only routes that answer in tokens have this.",
+        "s",
+        {name: q.quantile(share, "sparing_first_token_seconds") for name, share in shares.items()},
+    )
+    yield lines(
+        "Time per token",
+        "For each token of an answer after the first.",
+        "s",
+        {name: q.quantile(share, "sparing_token_seconds") for name, share in shares.items()},
+    )
+    yield lines(
+        "Tokens",
+        "Tokens per second, of prompts and of answers.",
+        "short",
+        {
+            "prompts": q.rate("sparing_prompt_tokens_total"),
+            "answers": q.rate("sparing_generated_tokens_total"),
+        },
+    )
+
+
+def _generation() -> Iterator[Lines]:
+    seen = q.rate("sparing_visual_tokens_total")
+    yield lines(
+        "Visual tokens kept",
+        "Share of the pictures' tokens that a layer reads, on average over layers.",
+        "percentunit",
+        {"kept": f"{q.rate('sparing_visual_tokens_kept_total')} / {seen}"},
+        Look(colours={"kept": GREEN}, maximum=1.0),
+    )
+    yield lines(
+        "Prefill and decode",
+        "Device seconds per second, by stage and by share of visual tokens.",
+        "percentunit",
+        {"{{stage}} {{exit}}": q.rate("sparing_generation_device_seconds_total", by="stage, exit")},
+        STACKED,
+    )
+    yield lines(
+        "Memory for states",
+        "Bytes of keys and values of answers under way, all routes of the device.",
+        "bytes",
+        {
+            "used": "sum(sparing_device_state_bytes)",
+            "reserved": "sum(sparing_device_state_reserved_bytes)",
+            "limit": "sum(sparing_device_state_limit_bytes)",
+        },
+        Look(colours={"used": PURPLE, "reserved": YELLOW}, bound="limit"),
     )

@@ -73,6 +73,17 @@ def _watch_parts(options: Options) -> list[Alert]:
     served = f'{{job="{options.job}"}}'
     return [
         options.alert(
+            "SparingStateMemoryFull",
+            "max by (job, instance, device) (sparing_device_state_reserved_bytes)\n"
+            "  / on (job, instance, device)\n"
+            "max by (job, instance, device) (sparing_device_state_limit_bytes) > 0.9",
+            "5m",
+            "ticket",
+            "Rows on {{ $labels.instance }} wait for memory of device {{ $labels.device }}",
+            "{{ $value | humanizePercentage }} of its memory for rows' states is reserved, as for "
+            "keys and values of answers under way.",
+        ),
+        options.alert(
             "SparingEnergySourceDegraded",
             "max by (job, instance) (sparing_energy_degraded) > 0",
             "5m",

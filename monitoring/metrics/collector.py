@@ -15,8 +15,10 @@ from importlib.metadata import version
 
 from core.version import read_version
 from monitoring.energy.rate import EnergyRate
+from monitoring.metrics import generation_counts
 from monitoring.metrics.cache_counts import MEMORY, CacheCounts
 from monitoring.metrics.counts import FAILED, OTHER, Counts, RouteMetrics
+from monitoring.metrics.generation_counts import GenerationCounts
 from monitoring.metrics.labelled import FAMILIES, Labelled
 from monitoring.metrics.perceptual_counts import SIMILAR
 from monitoring.metrics.rollout_counts import RolloutState, make_families
@@ -49,12 +51,19 @@ class Metrics:
         self._writer = ThreadPoolExecutor(1, "scrape")  # one: scrapes wait for each other
 
     def add_route(
-        self, route: str, stages: Sequence[str], exits: Sequence[str] | None = None
+        self,
+        route: str,
+        stages: Sequence[str],
+        exits: Sequence[str] | None = None,
+        *,
+        generates: bool = False,
     ) -> RouteMetrics:
         """The counts of a route, created with its first version; called when one is loaded.
-        `exits` None: the stages."""
+        `exits` None: the stages. `generates`: it answers in tokens."""
         counts = self._routes.setdefault(route, Counts(self.energy))
         counts.add(stages, exits)
+        if generates and counts.generation is None:
+            counts.generation = GenerationCounts()
         self._requests.setdefault((route, "ok"), 0)
         return counts
 
@@ -136,6 +145,13 @@ class Metrics:
         yield from _row_families(self._routes)
         yield from _cost_families(self._routes)
         yield from _stage_families(self._routes)
+        yield from generation_counts.make_families(
+            {
+                route: counts.generation
+                for route, counts in self._routes.copy().items()
+                if counts.generation is not None
+            }
+        )
         yield from _memory_families(self._memory())
         yield from _similar_families(self._similar())
         for read in self._watched:

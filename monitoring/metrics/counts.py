@@ -6,10 +6,13 @@
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, NamedTuple, Protocol, get_args
 
 from core.messages import StoppedBy
 from monitoring.energy.rate import EnergyRate
+
+if TYPE_CHECKING:
+    from monitoring.metrics.generation_counts import GenerationCounts
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -25,6 +28,8 @@ class RouteMetrics(Protocol):
 
     @property
     def energy(self) -> EnergyRate: ...
+    @property
+    def generation(self) -> "GenerationCounts | None": ...  # of a route that answers in tokens
 
     def count_rows(
         self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0
@@ -115,13 +120,14 @@ class Stage:
 class Counts:
     """RouteMetrics that count."""
 
-    __slots__ = ("energy", "exits", "full_macs", "stages")
+    __slots__ = ("energy", "exits", "full_macs", "generation", "stages")
 
     def __init__(self, energy: EnergyRate | None = None) -> None:
         self.energy = energy or EnergyRate()
         self.stages: dict[str, Stage] = {}
         self.exits: dict[str, Exit] = {OTHER: Exit(), FAILED: Exit()}
         self.full_macs = 0
+        self.generation: GenerationCounts | None = None
 
     def add(self, stages: Sequence[str], exits: Sequence[str] | None = None) -> None:
         """Create the series of these stages and exits; None: the stages are exits."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from monitoring.energy.rate import EnergyRate
 from monitoring.metrics.cache_counts import CacheCounts
 from monitoring.metrics.counts import RouteMetrics
+from monitoring.metrics.generation_counts import GenerationCounts
 from monitoring.metrics.labelled import Labelled
 from monitoring.metrics.rollout_counts import RolloutState
 from monitoring.metrics.snapshot import Snapshot
@@ -15,6 +16,7 @@ class _NoCounts:
 
     def __init__(self, energy: EnergyRate) -> None:
         self.energy = energy
+        self.generation: GenerationCounts | None = None
 
     def count_rows(
         self, exit: str, stopped_by: str, latency_s: float, rows: int = 1, full_macs: int = 0
@@ -45,7 +47,12 @@ class NoMetrics:
         self.energy = EnergyRate()
 
     def add_route(
-        self, route: str, stages: Sequence[str], exits: Sequence[str] | None = None
+        self,
+        route: str,
+        stages: Sequence[str],
+        exits: Sequence[str] | None = None,
+        *,
+        generates: bool = False,
     ) -> RouteMetrics:
         return _NoCounts(self.energy)
 

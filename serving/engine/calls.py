@@ -21,8 +21,8 @@ class Call:
     gone: Collection[int] = ()  # rows whose own client has disconnected
 
     __slots__ = (
-        "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "joined",
-        "missing", "parts", "replies", "request", "served", "started", "timer", "trace",
+        "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "first_s",
+        "joined", "missing", "parts", "replies", "request", "served", "started", "timer", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,7 @@ class Call:
         self.joined: list[Block] = []  # of other calls, in which it waits for rows
         self.error: SparingError | None = None
         self.failures = NO_ERRORS  # of rows, with `partial`
+        self.first_s: float | None = None  # seconds until a row's first answer
         self.done = done
         self.trace = trace
         self.timer: asyncio.TimerHandle | None = None
@@ -91,11 +92,18 @@ class Call:
         self.parts.append(part)
         self.missing -= len(part.rows)
         count_rows(self.served, part)
+        if self.served.generation is not None and not part.cached:
+            count_generation(self.served, part, self.first_s)
         if self.replies is not None:
             final = self.missing == 0
             self.replies.put_nowait(make_reply(self.served, [part], rows=part.rows, final=final))
         if self.missing == 0:
             self._wake()
+
+    def note_progress(self, now: float) -> None:
+        """Note that a row has an answer, which may not be its last."""
+        if self.first_s is None:
+            self.first_s = now - self.started
 
     def progress(self, part: RowAnswers) -> None:
         """Deliver an earlier stage's answers to a stream; better ones may follow."""
@@ -145,6 +153,18 @@ def count_rows(served: ServedRoute, part: RowAnswers) -> None:
     for exit, exit_rows in Counter(outcomes.exits[list(at)].tolist()).items():
         name = outcomes.names[exit]
         count(name, part.stopped_by, part.latency_s, exit_rows, served.full_macs)
+
+
+def count_generation(served: ServedRoute, part: RowAnswers, first_s: float | None) -> None:
+    """Count the tokens of computed answers, and their times."""
+    counts = served.metrics.generation
+    assert served.generation is not None
+    if counts is None:
+        return
+    for at in part.at:
+        tokens = served.generation.count_tokens(part.outcomes.row(at))
+        until_first_s = part.latency_s if first_s is None else first_s
+        counts.count_answer(tokens, until_first_s, part.latency_s)
 
 
 def make_reply(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from core.budgets import find_budget_fitting
 from core.classifiers.last_stage_entry import find_last_stage_entry
 from core.errors import UnknownRoute
+from core.generation import find_generation
 from core.manifest import Manifest
 from core.messages import Pipeline
 from core.parameters import find_defaults
@@ -40,6 +41,7 @@ class ServedRoute:
         "finite_inputs",
         "fits_budgets",
         "full_macs",
+        "generation",
         "is_cached",
         "lanes",
         "manifest",
@@ -75,6 +77,7 @@ class ServedRoute:
             spec for spec in manifest.inputs if (spec.min, spec.max) != (None, None)
         ]
         self.fits_budgets = find_budget_fitting(pipeline)
+        self.generation = find_generation(pipeline)
         self.row_json_bytes = measure_row(manifest)
         self.similar = similar
         self.digest = pipeline.digest.hex()

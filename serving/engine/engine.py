@@ -101,7 +101,7 @@ class Engine:
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
         check_values(request.inputs, served)
-        fitted = fit_request(request, served, rows) if served.fits_budgets else request
+        fitted = fit_request(request, served, rows, now) if served.fits_budgets else request
         if key is not None and fitted is request:
             return Admitted(served, [key], now)
         keys = self._admission.fingerprint(fitted, served, rows)

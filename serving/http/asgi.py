@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 from core.request_id import RAW_HEADER, read_request_id
@@ -88,8 +89,9 @@ def _find_request_id(headers: HeaderPairs) -> str:
 
 
 async def _send_pieces(pieces: Stream, send: Send) -> None:
-    async for piece in pieces:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _refuse_protocol(kind: str, receive: Receive, send: Send) -> None:

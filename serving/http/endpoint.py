@@ -17,6 +17,8 @@ from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import ROLLOUT_KEY, UNKNOWN, Callers, use_rollout_key
 from serving.http.body import BodyBudget, ClientGone
+from serving.http.chat import errors as openai
+from serving.http.chat.endpoint import ChatEndpoint
 from serving.http.connections import ConnectionLimits, Connections
 from serving.http.explain.endpoint import ExplainEndpoint
 from serving.http.infer.endpoint import FAILED, InferEndpoint
@@ -36,8 +38,6 @@ from serving.http.routing import (
 from serving.http.status import (
     Refused,
     Response,
-    error_body,
-    refuse,
     refuse_method,
     refuse_path,
 )
@@ -86,11 +86,14 @@ class HttpEndpoint:
         self.infer = InferEndpoint(
             engine, metrics, tracing, self._bodies, offload, settings.max_body_bytes, max_rows
         )
+        chat = ChatEndpoint(engine, metrics, tracing, self._bodies, self._predict.pictures, offload)
         self._places = PathTable()
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self.infer.answer),
             "predict": Endpoint("POST", self._predict.answer),
             "explain": Endpoint("POST", explain.answer),
+            "chat": Endpoint("POST", chat.answer),
+            "models": Endpoint("GET", chat.models),
             **make_info_endpoints(engine, metrics),
         }
 
@@ -123,7 +126,7 @@ class HttpEndpoint:
         except SparingError as error:
             if isinstance(error, Unauthorized) and self._access is None:
                 log_unauthorized("http", self.name_caller(incoming.address))
-            return refuse(error)
+            return openai.refuse_as(incoming.path, error)
         except Refused as refused:
             return refused.response
         except ClientGone:
@@ -131,10 +134,10 @@ class HttpEndpoint:
         except asyncio.CancelledError:
             if not self._engine.draining:
                 raise
-            return refuse(RouteUnavailable(_ENDED))
+            return openai.refuse_as(incoming.path, RouteUnavailable(_ENDED))
         except Exception:
             _log.exception("an HTTP request failed")
-            return 500, [JSON_TYPE], error_body(FAILED)
+            return 500, [JSON_TYPE], openai.describe_failure(incoming.path, FAILED)
 
     def find_infer(self, incoming: Incoming) -> HttpRequest | None:
         """Return an infer request for `infer.begin`, which needs its whole body. None if `answer`

@@ -1,6 +1,6 @@
 """The parts of the engine and the metrics that the HTTP endpoint uses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from cache.local_cache import LocalCache
@@ -59,6 +59,7 @@ class Engine(Protocol):
     def result(self, call: Call) -> Reply: ...
     def release_call(self, call: Call) -> None: ...
     async def answer(self, request: Request, admitted: Admitted | None = None) -> Reply: ...
+    def infer(self, request: Request, admitted: Admitted | None = None) -> AsyncIterator[Reply]: ...
 
 
 class Metrics(Protocol):

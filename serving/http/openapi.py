@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from core.manifest import Manifest
+from serving.http.chat import openapi as chat
 from serving.oip.label_lists import ALL, DEFAULT_VIEW, MAX_TOP
 
 Node = dict[str, Any]  # a part of a JSON document
@@ -46,8 +47,8 @@ def make_document(version: str, manifests: Iterable[Manifest] = ()) -> Node:
             "version": version,
             "description": "Adaptive inference over the Open Inference Protocol v2.",
         },
-        "paths": {**_operations(), **_routes(), **_models()},
-        "components": {"schemas": {**_SCHEMAS, **_describe_parameters(manifests)}},
+        "paths": {**_operations(), **_routes(), **chat.describe_paths(FAILURES), **_models()},
+        "components": {"schemas": {**_SCHEMAS, **chat.SCHEMAS, **_describe_parameters(manifests)}},
     }
 
 

@@ -73,6 +73,8 @@ FIXED: Mapping[str, Target] = {
     "/metrics": Target("metrics"),
     "/openapi.json": Target("openapi"),
     "/v1/routes": Target("routes"),
+    "/v1/chat/completions": Target("chat"),
+    "/v1/models": Target("models"),
     "/v2": Target("server"),
     "/v2/models/stats": Target("statistics"),
     "/v2/repository/index": Target("index"),

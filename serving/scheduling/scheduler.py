@@ -34,7 +34,12 @@ from serving.scheduling.rows.batch_results import (
     find_next,
 )
 from serving.scheduling.rows.blocks import Block
-from serving.scheduling.rows.costs import add_macs, find_over_budget, share
+from serving.scheduling.rows.costs import (
+    add_macs,
+    count_generation,
+    find_over_budget,
+    share,
+)
 from serving.scheduling.rows.delivery import deliver, deliver_to, stream
 from serving.scheduling.rows.ends import BlockEnds, OnFinished
 from serving.scheduling.rows.states import StateMemory
@@ -234,6 +239,8 @@ class Scheduler:
         begun = sum([len(block) for block in batch if not block.steps])
         lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s
+        if lane.metrics.generation is not None:
+            count_generation(lane, steps, device_s)
         if self.traced:
             trace_batch(lane, batch, steps, device_s, started, now)
         queued_s = [(started - block.queued_at, len(block)) for block in batch]

@@ -32,7 +32,10 @@ def check(
     from sparing.counted_macs import find_wrong_macs
     from sparing.options import choose_settings, open_chosen_devices
 
-    devices = open_chosen_devices(choose_settings(settings))
+    chosen = choose_settings(settings)
+    roots = tuple(_find_root(directory) for directory in directories)
+    routes = chosen.routes.model_copy(update={"directories": (*chosen.routes.directories, *roots)})
+    devices = open_chosen_devices(chosen.model_copy(update={"routes": routes}))
     faults: list[str] = []
     for directory in directories:
         found, said = _list_routes(directory)
@@ -48,6 +51,13 @@ def check(
         print(f"sparing: {one_line(fault)}", file=sys.stderr)
     if faults:
         raise typer.Exit(1)
+
+
+def _find_root(directory: Path) -> Path:
+    """Return the folder of routes that an argument means."""
+    if (directory / "route.toml").is_file():
+        return directory.resolve().parent.parent
+    return directory
 
 
 def _list_routes(directory: Path) -> tuple[list[Path], list[str]]:

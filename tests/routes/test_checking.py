@@ -14,6 +14,7 @@ from harness.tiny_routes import describe_file, write_manifest, write_route
 from routes.checking import check_route
 from sparing.cli import app
 from tests.fakes.tiny_kinds import write_multi_label
+from tests.fakes.tiny_vlm import write_vlm
 
 DEVICE = OnnxDevice()
 RUNNER = CliRunner()
@@ -129,3 +130,10 @@ def test_macs_that_the_model_does_not_execute_are_a_warning(tmp_path: Path) -> N
     done = RUNNER.invoke(app, ["check", str(directory)])
     assert done.exit_code == 0
     assert "stage stage0: route.toml says 1 MACs, its model executes 7.84 k" in done.stderr
+
+
+def test_a_route_that_needs_torch_is_checked_on_a_device_of_its_own(tmp_path: Path) -> None:
+    directory = write_vlm(tmp_path)
+    for argument in (tmp_path, directory):
+        done = RUNNER.invoke(app, ["check", str(argument)])
+        assert (done.exit_code, "vlm, loads" in done.output) == (0, True), done.output

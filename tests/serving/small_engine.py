@@ -1,7 +1,7 @@
 """A real, tiny engine for tests of the endpoints: it answers from the pixels, without models."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,11 @@ class SmallEngine:
         served = self.resolve(request.route, request.version)
         answers = [_answer(row) for row in next(iter(request.inputs.values()))]
         return reply_with(answers, served.name, served.version)
+
+    async def infer(
+        self, request: Request, admitted: Admitted | None = None
+    ) -> AsyncIterator[Reply]:
+        yield await self.answer(request, admitted)
 
 
 def _answer(row: np.ndarray) -> Answer:

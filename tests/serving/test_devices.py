@@ -17,6 +17,7 @@ from monitoring.metrics.switched_off import NoMetrics
 from serving.assembly import StartupError, open_engine
 from serving.devices import open_devices
 from serving.settings import Settings
+from tests.fakes.tiny_vlm import write_vlm
 
 
 def read(**tables: object) -> Settings:
@@ -50,6 +51,28 @@ def test_routes_run_on_the_devices_that_the_settings_name() -> None:
     ]
     assert [one.state_limit_bytes for one in devices.devices[:2]] == [3, 5]
     assert isinstance(devices.of("words"), TorchDevice)
+
+
+def test_a_route_that_needs_torch_gets_a_device_of_its_own(tmp_path: Path) -> None:
+    write_vlm(tmp_path)
+    write_route(tmp_path)
+    devices = open_devices(read(routes={"directories": [tmp_path]}))
+    assert [one.name for one in devices.devices] == ["cpu", "torch"]
+    assert isinstance(devices.of("tiny-vlm"), TorchDevice)
+    assert devices.of("tiny").name == "cpu"
+
+
+def test_a_route_that_needs_torch_runs_where_the_settings_put_it(tmp_path: Path) -> None:
+    write_vlm(tmp_path)
+    nets = {"runtime": "torch", "state_limit_bytes": 5}
+    devices = open_devices(
+        read(
+            devices={"nets": nets},
+            routes={"directories": [tmp_path], "devices": {"tiny-vlm": "nets"}},
+        )
+    )
+    assert [one.name for one in devices.devices] == ["cpu", "nets"]
+    assert devices.of("tiny-vlm").name == "nets"
 
 
 @pytest.mark.parametrize(

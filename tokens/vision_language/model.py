@@ -91,6 +91,8 @@ class Prefilled:
     kept_BT: Tensor  # places in the prompts of the tokens that the last layer reads
     cache: Cache | None
     counts: tuple[Tensor, ...]  # by layer, the visual tokens [B] that it read
+    # By layer, of the tokens that it read [B, T]: the picture (0: text), the place in the prompt.
+    reads: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class VisionLanguageModel(nn.Module):
@@ -113,22 +115,28 @@ class VisionLanguageModel(nn.Module):
         """Scores [..., V] of the next word; the embedding is tied."""
         return nn.functional.linear(hidden, self.words.weight)
 
-    def embed(self, prompts: Prompts, pictures: Tensor | None) -> Tensor:
+    def embed(
+        self, prompts: Prompts, pictures: Tensor | None, features: Tensor | None = None
+    ) -> Tensor:
         """The tokens [B, T, D] that enter the first layer.
 
-        `pictures` are uint8 [N, S, S, 3], in the order in which the prompts name them.
+        `pictures` are uint8 [N, S, S, 3], in the order in which the prompts name them. Where the
+        vision part has run already, `features` are its results [N, V, D] instead.
         """
         x_BTD: Tensor = self.words(prompts.id_BT)
         visual_BT = prompts.id_BT == self.spec.image_id
         needed = int(visual_BT.sum())
-        given = 0 if pictures is None else len(pictures) * self.spec.visual_tokens
+        shown = pictures if features is None else features
+        given = 0 if shown is None else len(shown) * self.spec.visual_tokens
         if needed != given:
             raise ValueError(
                 f"prompts have places for {needed} visual tokens, their pictures make {given}"
             )
-        if pictures is None or not needed:
+        if shown is None or not needed:
             return x_BTD
-        features: Tensor = self.vision(pictures)
+        if features is None:
+            features = self.vision(shown)
+        assert features is not None
         return x_BTD.masked_scatter(visual_BT.unsqueeze(-1), features.to(x_BTD.dtype))
 
     def prefill(
@@ -137,17 +145,20 @@ class VisionLanguageModel(nn.Module):
         pictures: Tensor | None,
         how: Dropping | None = None,
         room: int | None = None,
+        features: Tensor | None = None,
     ) -> Prefilled:
         """Run the prompts through the decoder. With `room`, keep a cache for that many tokens.
+        `features` replace pictures that the vision part has seen.
 
         Raises ValueError in one sentence for a schedule that this decoder cannot run.
         """
         how = how or Dropping()
         how.schedule.check(self.spec.layers)
-        now = self._begin(prompts, self.embed(prompts, pictures))
+        now = self._begin(prompts, self.embed(prompts, pictures, features))
         cache = None if room is None else Cache(room, now.layout.position_BT.amax(1) + 1)
         before: Attended | None = None
         counts: list[Tensor] = []
+        reads: list[tuple[Tensor, Tensor]] = []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             projected = layer.project(now.x_BTD)
@@ -157,9 +168,12 @@ class VisionLanguageModel(nn.Module):
             x_BTD, q, k, v = layer.prefill(now.x_BTD, projected, now.turn, now.mask)
             now, before = replace(now, x_BTD=x_BTD), Attended(q, k)
             counts.append((now.layout.picture_BT > 0).sum(dim=1))
+            reads.append((now.layout.picture_BT, now.kept_BT))
             if cache is not None:
                 cache.add(k, v, now.layout.lengths_B)
-        return Prefilled(self.norm(now.x_BTD), now.layout, now.kept_BT, cache, tuple(counts))
+        return Prefilled(
+            self.norm(now.x_BTD), now.layout, now.kept_BT, cache, tuple(counts), tuple(reads)
+        )
 
     def decode(self, id_B: Tensor, cache: Cache, positions: Positions = "compacted") -> Tensor:
         """Feed one more token a row; the logits [B, V] of the next. The cache grows by it.

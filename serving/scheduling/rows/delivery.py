@@ -60,11 +60,12 @@ def deliver_cached(block: Block, outcomes: Outcomes, at: Sequence[int], now: flo
 
 
 def stream(block: Block, now: float) -> None:
-    """Deliver the answers so far to the calls that stream."""
+    """Deliver the answers so far to the calls that stream; the others note that there are some."""
     outcomes, at = block.answers, block.at
     if outcomes is None:
         return
     for waiting in block.waiters():
+        waiting.note_progress(now)
         if waiting.streams:
             for part in _answer(block, waiting, outcomes, at, "", now):
                 waiting.progress(part)

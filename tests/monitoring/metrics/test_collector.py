@@ -261,8 +261,10 @@ def test_a_scrape_is_written_in_another_thread_while_the_loop_goes_on() -> None:
 
 def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics()
-    route = metrics.add_route("a", ["one"])
+    route = metrics.add_route("a", ["one"], generates=True)
     route.count_rows("one", "confidence", 0.001)
+    assert route.generation is not None
+    route.generation.count_device_s("one", "one", 1.0)
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
     metrics.add_cache_reader(lambda: counts)
     metrics.add_perceptual_reader(lambda: {"a": dict.fromkeys(SIMILAR, 0)})

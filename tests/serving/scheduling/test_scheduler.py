@@ -34,6 +34,7 @@ class Counts:
     """Route metrics that keep escalations, and whose counting of batches can break."""
 
     energy = EnergyRate()
+    generation = None
 
     def __init__(self, broken: bool = False) -> None:
         self.escalated: list[int] = []

@@ -1,0 +1,85 @@
+"""Counts of routes that answer in tokens: tokens, their times, and device time by stage and exit.
+
+An exit is the share of visual tokens that a row's layers read. Answers from a cache do not count.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from core.generation import TokenCounts
+from monitoring.metrics.counts import SECONDS, Histogram
+from monitoring.metrics.snapshot import Family, MetricInfo
+
+TOKENS: Mapping[str, MetricInfo] = {
+    "prompt_tokens": MetricInfo(
+        "counter", "Tokens of prompts, visual tokens included.", ("route",)
+    ),
+    "visual_tokens": MetricInfo("counter", "Visual tokens of prompts.", ("route",)),
+    "visual_tokens_kept": MetricInfo(
+        "counter", "Visual tokens of prompts that a layer read, on average over layers.", ("route",)
+    ),
+    "generated_tokens": MetricInfo("counter", "Tokens of answers.", ("route",)),
+}
+
+
+class GenerationCounts:
+    """Counts of one route; only the event loop's thread changes them."""
+
+    __slots__ = ("device_s", "first", "token", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = dict.fromkeys(TOKENS, 0.0)
+        self.first = Histogram(SECONDS)
+        self.token = Histogram(SECONDS)
+        self.device_s: dict[tuple[str, str], float] = {}  # by stage and exit
+
+    def count_answer(self, counts: TokenCounts, first_s: float, latency_s: float) -> None:
+        """Count a computed answer: its tokens, and its seconds to the first token and the last."""
+        tokens = self.tokens
+        tokens["prompt_tokens"] += counts.prompt
+        tokens["visual_tokens"] += counts.visual
+        tokens["visual_tokens_kept"] += counts.kept
+        tokens["generated_tokens"] += counts.generated
+        self.first.observe(first_s)
+        if counts.generated > 1:
+            further = counts.generated - 1
+            self.token.observe((latency_s - first_s) / further, further)
+
+    def count_device_s(self, stage: str, exit: str, device_s: float) -> None:
+        """Count device seconds of a stage for rows of one exit."""
+        key = (stage, exit)
+        self.device_s[key] = self.device_s.get(key, 0.0) + device_s
+
+
+def make_families(routes: Mapping[str, GenerationCounts]) -> Iterator[Family]:
+    """Yield the metrics of these routes; without any, none."""
+    if not routes:
+        return
+    for name, info in TOKENS.items():
+        family = Family(f"sparing_{name}", *info)
+        for route, counts in routes.items():
+            family.add((route,), counts.tokens[name])
+        yield family
+    first = Family(
+        "sparing_first_token_seconds",
+        "histogram",
+        "Time from a row's arrival in the engine to its first token.",
+        ("route",),
+    )
+    token = Family(
+        "sparing_token_seconds",
+        "histogram",
+        "Time for each token of an answer after the first.",
+        ("route",),
+    )
+    device = Family(
+        "sparing_generation_device_seconds",
+        "counter",
+        "Device time of rows, by stage and share of visual tokens.",
+        ("route", "stage", "exit"),
+    )
+    for route, counts in routes.items():
+        first.add_histogram((route,), counts.first)
+        token.add_histogram((route,), counts.token)
+        for (stage, exit), device_s in counts.device_s.copy().items():
+            device.add((route, stage, exit), device_s)
+    yield from (first, token, device)

@@ -1,0 +1,129 @@
+"""What a `vlm` route declares in `route.toml`: inputs, outputs, parameters, stages and options.
+
+`describe` writes these tables for a model, and loading compares a route with them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tokens.pyramid_drop.dropping import Positions, Ranking
+from tokens.pyramid_drop.flops import decoder_macs
+from tokens.pyramid_drop.scoring import Scorer
+from tokens.vision_language.model import VlmSpec
+from tokens.vision_language.serving.generation import MAX_TOKENS, SEED, STOP, TEMPERATURE, TOP_P
+from tokens.vision_language.serving.schedules import (
+    DROP_LAYERS,
+    DROP_SHARES,
+    NO_DROPS,
+    TYPICAL_TEXT,
+    VISUAL_TOKENS,
+    Schedules,
+)
+from tokens.vision_language.serving.stages import DECODE, IMAGE, PREFILL, PROMPT, TOKENS
+from tokens.vision_language.vision import vision_macs
+
+KIND = "vlm"
+
+
+class VlmOptions(BaseModel):
+    """`[options]` of the route."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    drops: list[int] = []  # layers before which `visual_tokens` drops; none: it cannot
+    scorer: Scorer = "last"
+    ranking: Ranking = "joint"
+    positions: Positions = "compacted"
+    context: int = Field(ge=1)  # tokens of a prompt and its answer
+    max_pictures: int = Field(ge=0, le=64, default=1)  # of a prompt
+    features_limit_bytes: int = Field(ge=0, default=16 * 2**20)  # of pictures shown before
+
+
+def list_inputs(spec: VlmSpec) -> list[dict[str, Any]]:
+    size = spec.size_px
+    return [
+        {"name": PROMPT, "datatype": "BYTES", "shape": [-1]},
+        {"name": IMAGE, "datatype": "UINT8", "shape": [-1, -1, size, size, 3]},
+    ]
+
+
+def list_outputs(spec: VlmSpec) -> list[dict[str, Any]]:
+    return [
+        {"name": "text", "datatype": "BYTES", "shape": [-1]},
+        {"name": "finish", "datatype": "BYTES", "shape": [-1]},
+        {"name": TOKENS, "datatype": "INT64", "shape": [-1, -1]},
+        {"name": "prompt_tokens", "datatype": "INT64", "shape": [-1]},
+        {"name": "visual_tokens", "datatype": "INT64", "shape": [-1, spec.layers]},
+    ]
+
+
+def list_parameters(
+    spec: VlmSpec, drops: Sequence[int], max_tokens: int, default_tokens: int
+) -> dict[str, dict[str, Any]]:
+    """`max_tokens`: the most that a request may ask for; `default_tokens`: without asking."""
+    least = Schedules(spec.decoder, spec.visual_tokens, tuple(drops)).least
+    return {
+        MAX_TOKENS: {
+            "type": "integer", "default": default_tokens, "min": 1, "max": max_tokens,
+            "description": "the longest answer, in tokens",
+        },
+        TEMPERATURE: {
+            "type": "number", "default": 0.0, "min": 0.0, "max": 2.0,
+            "description": "0 takes the most probable token",
+        },
+        TOP_P: {
+            "type": "number", "default": 1.0, "min": 0.0, "max": 1.0,
+            "description": "the share of probability from which a token is drawn",
+        },
+        SEED: {"type": "integer", "default": 0, "description": "of the tokens that are drawn"},
+        STOP: {
+            "type": "strings", "default": [], "max_items": 4,
+            "description": "texts before which an answer ends",
+        },
+        VISUAL_TOKENS: {
+            "type": "number", "default": float(spec.visual_tokens), "min": float(least),
+            "max": float(spec.visual_tokens),
+            "description": "mean number that a layer reads of each picture",
+        },
+        DROP_LAYERS: {
+            "type": "integers", "default": [], "max_items": 64,
+            "description": "a schedule of its own: layers before which visual tokens are dropped",
+        },
+        DROP_SHARES: {
+            "type": "numbers", "default": [], "max_items": 64, "min": 0.0, "max": 1.0,
+            "description": "the share of visual tokens that is kept from each of these layers on",
+        },
+    }  # fmt: skip
+
+
+def describe(
+    spec: VlmSpec,
+    name: str,  # of its files
+    *,
+    drops: Sequence[int],
+    context: int,
+    max_pictures: int = 1,
+    max_tokens: int = 64,
+    default_tokens: int = 16,
+    max_batch: int = 32,
+) -> dict[str, Any]:
+    """Return these tables of `route.toml`; its other keys are the caller's."""
+    token = decoder_macs(spec.decoder, 0, 1, NO_DROPS) + spec.words * spec.width
+    prefill = decoder_macs(spec.decoder, spec.visual_tokens, TYPICAL_TEXT, NO_DROPS)
+    prefill += vision_macs(spec.size_px, spec.channels, spec.width)
+    macs = {PREFILL: prefill, DECODE: token}
+    return {
+        "pipeline": KIND,
+        "expected_macs": float(prefill),
+        "inputs": list_inputs(spec),
+        "outputs": list_outputs(spec),
+        "parameters": list_parameters(spec, drops, max_tokens, default_tokens),
+        "picture": {"input": IMAGE, "height": spec.size_px, "width": spec.size_px, "channels": 3},
+        "stages": [
+            {"name": stage, "file": f"{name}.safetensors", "macs": count, "max_batch": max_batch}
+            for stage, count in macs.items()
+        ],
+        "options": {"drops": list(drops), "context": context, "max_pictures": max_pictures},
+    }

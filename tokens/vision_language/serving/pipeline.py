@@ -1,0 +1,183 @@
+"""The pipeline: opens a model's files, says what rows need, fits budgets, draws what was read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from core.devices.interface import Device
+from core.devices.torch import TorchDevice
+from core.errors import InvalidInput, ModelDirectoryError
+from core.explaining import RowPath
+from core.generation import TokenCounts
+from core.manifest import Manifest, TensorSpec, describe_faults, read_manifest
+from core.messages import Array, Outcome
+from core.parameters import find_defaults
+from tokens.vision_language.files import read_model
+from tokens.vision_language.model import Dropping, VisionLanguageModel
+from tokens.vision_language.serving.declarations import (
+    VlmOptions,
+    list_inputs,
+    list_outputs,
+    list_parameters,
+)
+from tokens.vision_language.serving.drawing import draw_reads
+from tokens.vision_language.serving.features import FeatureMemory
+from tokens.vision_language.serving.prompts import Template
+from tokens.vision_language.serving.row_cache import count_bytes
+from tokens.vision_language.serving.schedules import EXITS, VISUAL_TOKENS, Schedules
+from tokens.vision_language.serving.stages import (
+    DECODE,
+    IMAGE,
+    PREFILL,
+    PROMPT,
+    READS,
+    Decode,
+    Parts,
+    Prefill,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VlmPipeline:
+    """Prefill, then decode until each row's answer ends."""
+
+    digest: bytes
+    parts: Parts
+    context: int  # tokens of a prompt and its answer
+    max_pictures: int  # of a prompt
+    stages: Mapping[str, Prefill | Decode]
+    first: str = PREFILL
+    exits: Sequence[str] = EXITS
+    draws: bool = True
+    budget: str = VISUAL_TOKENS
+    fits_deadlines: bool = True
+
+    def state_bytes(
+        self, inputs: Mapping[str, Array], controls: Mapping[str, Any]
+    ) -> npt.NDArray[np.int64]:
+        prompts, images = inputs[PROMPT], inputs[IMAGE]
+        given = {**self.parts.defaults, **controls}
+        needs = [
+            self._need(str(prompt), len(image), given)
+            for prompt, image in zip(prompts, images, strict=True)
+        ]
+        return np.array(needs, np.int64)
+
+    def _need(self, prompt: str, pictures: int, controls: Mapping[str, Any]) -> int:
+        """The bytes of a row's keys and values. Raises InvalidInput for a row that cannot run."""
+        if pictures > self.max_pictures:
+            raise InvalidInput(
+                f"image: given {pictures} pictures, allowed {self.max_pictures} in a prompt"
+            )
+        asked = self.parts.read(prompt, pictures, controls)
+        size = len(asked.prompt.ids)
+        if size + asked.max_tokens > self.context:
+            raise InvalidInput(
+                f"prompt: given {size} tokens, and an answer of up to {asked.max_tokens}, allowed"
+                f" {self.context} together"
+            )
+        model = self.parts.model
+        lengths = self.parts.count_lengths(asked)
+        item_bytes = model.words.weight.element_size()
+        return count_bytes(model.spec, lengths, asked.room, item_bytes)
+
+    def fit_budget(self, share: float, rows: int) -> float:
+        return self.parts.schedules.fit(share, float(self.parts.defaults[VISUAL_TOKENS]))
+
+    def count_tokens(self, outcome: Outcome) -> TokenCounts:
+        kept_L = outcome.outputs["visual_tokens"]
+        return TokenCounts(
+            int(outcome.outputs["prompt_tokens"]),
+            int(kept_L[0]),
+            float(kept_L.mean()),
+            len(outcome.outputs["tokens"]),
+        )
+
+    def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
+        found = [run.notes[READS] for run in path.runs if READS in run.notes]
+        if not found:
+            return None
+        return draw_reads(
+            np.asarray(inputs[IMAGE]), np.asarray(found[-1]), self.parts.template.visual_tokens
+        )
+
+
+def build(directory: Path, device: Device) -> VlmPipeline:
+    """Open the model. Raises ModelDirectoryError, which names the directory and the fault."""
+    manifest = read_manifest(directory)
+    if not isinstance(device, TorchDevice):
+        raise ModelDirectoryError(
+            f"{directory}: pipeline {manifest.pipeline} runs on a device with the runtime torch, "
+            f"{device.name} has another; the settings assign one (routes.devices)"
+        )
+    try:
+        options = VlmOptions.model_validate(manifest.options)
+        model, vocabulary = read_model(directory, _find_name(manifest))
+        _check_declarations(manifest, model, options)
+    except ValidationError as error:
+        fault = describe_faults(error)[0]
+        raise ModelDirectoryError(f"{directory}: options.{fault}") from error
+    except (ValueError, OSError) as error:
+        raise ModelDirectoryError(f"{directory}: {error}") from error
+    model = model.to(device.place)
+    spec = model.spec
+    parts = Parts(
+        model,
+        Template(vocabulary, spec.visual_tokens),
+        Schedules(spec.decoder, spec.visual_tokens, tuple(options.drops)),
+        Dropping(scorer=options.scorer, ranking=options.ranking, positions=options.positions),
+        FeatureMemory(options.features_limit_bytes, model.vision),
+        find_defaults(manifest.parameters),
+        device.place,
+    )
+    stages: dict[str, Prefill | Decode] = {PREFILL: Prefill(parts), DECODE: Decode(parts)}
+    return VlmPipeline(manifest.digest, parts, options.context, options.max_pictures, stages)
+
+
+def _find_name(manifest: Manifest) -> str:
+    """The common name of the model's two files. Raises ValueError."""
+    names = [stage.name for stage in manifest.stages]
+    files = {stage.file for stage in manifest.stages}
+    name = manifest.stages[0].file.removesuffix(".safetensors")
+    if names != [PREFILL, DECODE] or len(files) > 1 or f"{name}.safetensors" not in files:
+        raise ValueError(
+            f"stages: needed are {PREFILL} and {DECODE}, both with the same .safetensors file"
+        )
+    if f"{name}.json" not in manifest.files:
+        raise ValueError(f"{name}.json is not in [files]")
+    return name
+
+
+def _check_declarations(
+    manifest: Manifest, model: VisionLanguageModel, options: VlmOptions
+) -> None:
+    """Raise ValueError, with one sentence, where the manifest does not fit the model."""
+    spec = model.spec
+    for kind, given, needed in (
+        ("inputs", manifest.inputs, list_inputs(spec)),
+        ("outputs", manifest.outputs, list_outputs(spec)),
+    ):
+        wanted = {one["name"]: _describe(TensorSpec.model_validate(one)) for one in needed}
+        found = {one.name: _describe(one) for one in given}
+        if found != wanted:
+            raise ValueError(f"{kind}: given {found}, this model needs {wanted}")
+    if manifest.picture is None or manifest.picture.channels != 3:
+        raise ValueError("picture: needed is one with 3 channels")
+    if options.drops != sorted(set(options.drops)) or not all(
+        0 < layer < spec.layers for layer in options.drops
+    ):
+        raise ValueError(f"options.drops: given {options.drops}, allowed rising layers from 1 to "
+                         f"{spec.layers - 1}")  # fmt: skip
+    for name, wanted_parameter in list_parameters(spec, options.drops, 1, 1).items():
+        spec_given = manifest.parameters.get(name)
+        if spec_given is None or spec_given.type != wanted_parameter["type"]:
+            raise ValueError(f"parameters.{name}: needed is one of type {wanted_parameter['type']}")
+
+
+def _describe(spec: TensorSpec) -> str:
+    return f"{spec.datatype} {list(spec.shape)}"
