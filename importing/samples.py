@@ -23,6 +23,7 @@ MAX_REPEATED = 0.01  # of the rows; more is a fault
 _NAMES_OF_LABELS = ("y", "labels", "label", "targets")
 _NAMES_OF_ROWS = ("x", "images", "pictures", "data", "inputs")
 _NAMES_OF_CLASSES = ("classes", "class_names", "label_names")
+MAX_ROWS = 100_000  # each also has its logits of every model in memory
 MAX_BYTES = 2**30  # of rows in memory, of which an import makes up to two copies
 
 
@@ -296,21 +297,20 @@ def choose_places(
             f"--data {samples.source}: a row needs {row_bytes / 1e6:,.0f} MB of memory, and at "
             f"least {MIN_ROWS} rows must fit into {MAX_BYTES / 1e6:,.0f} MB"
         )
+    most = min(most, MAX_ROWS)
     if rows <= most:
         return np.arange(rows), ()
-    rng = np.random.default_rng(seed)
+    order = np.random.default_rng(seed).permutation(rows)
     if samples.are_classes:
-        parts = []
-        for label in np.unique(samples.labels):
-            own = np.flatnonzero(samples.labels == label)
-            parts.append(rng.permutation(own)[: max(2, len(own) * most // rows)])
-        places = np.sort(np.concatenate(parts))
-    else:
-        places = np.sort(rng.permutation(rows)[:most])
+        order = order[np.argsort(samples.labels[order], kind="stable")]
+        _, starts, counts = np.unique(samples.labels[order], return_index=True, return_counts=True)
+        ranks = np.arange(rows) - np.repeat(starts, counts)  # of each row in its class
+        order = order[ranks < np.repeat(np.maximum(2, counts * most // rows), counts)]
+    places = np.sort(order[: 2 * most] if samples.are_classes else order[:most])
     mix = ", with the same mix of classes" if samples.are_classes else ""
     note = (
-        f"{len(places):,} of {rows:,} rows were taken{mix}: all of them need "
-        f"{rows * row_bytes / 1e9:.1f} GB of memory, allowed are {MAX_BYTES / 1e9:.1f}"
+        f"{len(places):,} of {rows:,} rows were taken{mix}: more than {MAX_ROWS:,} rows, or "
+        f"{MAX_BYTES / 1e9:.1f} GB of them, are not read; all need {rows * row_bytes / 1e9:.1f} GB"
     )
     return places, (note,)
 

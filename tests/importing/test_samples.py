@@ -186,7 +186,7 @@ def test_of_more_rows_than_fit_into_memory_a_sample_of_all_classes_is_read(
     rows = {row.tobytes(): label for row, label in zip(arrays["x"], arrays["y"], strict=True)}
     assert [rows[row.tobytes()] for row in found.inputs[""]] == found.labels.tolist()
     (note,) = found.notes
-    assert note.startswith("299 of 900 rows were taken, with the same mix of classes: all of them")
+    assert note.startswith("299 of 900 rows were taken, with the same mix of classes: more than")
     np.testing.assert_array_equal(read_samples(text, seed=1).inputs[""], found.inputs[""])
     assert not np.array_equal(read_samples(text, seed=2).inputs[""], found.inputs[""])
 
@@ -200,6 +200,14 @@ def test_of_more_pictures_than_fit_into_memory_a_sample_is_decoded(
     assert 110 <= len(found) <= 120
     assert len(found.inputs[""]) == len(found)
     assert "of 240 rows were taken" in found.notes[0]
+
+
+def test_of_too_many_small_rows_a_sample_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples_module, "MAX_ROWS", 150)
+    found = read_samples(_save(tmp_path / "d.npz", _rows(300)))
+    assert np.bincount(found.labels).tolist() == [50, 50, 50]
 
 
 def test_rows_that_cannot_be_taken_singly_are_a_fault(
