@@ -264,7 +264,8 @@ def predict(
     else:
         chosen = choose_settings(settings, models=models)
         max_pixels = chosen.server.max_picture_pixels
-        answers = predict_here(chosen.routes.directories, route, pictures, max_pixels)
+        precision = chosen.routes.precisions.get(route, chosen.routes.precision)
+        answers = predict_here(chosen.routes.directories, route, pictures, max_pixels, precision)
     Console().print(table_of_predictions(answers))
 
 

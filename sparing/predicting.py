@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from core.devices.interface import Precision
 from core.devices.onnx import OnnxDevice
 from core.errors import SparingError, StageFailed, UnknownRoute
 from core.manifest import Manifest, PictureSpec
@@ -54,14 +55,18 @@ def predict_with_server(
 
 
 def predict_here(
-    roots: Sequence[Path], route: str, pictures: Sequence[Path], max_pixels: int
+    roots: Sequence[Path],
+    route: str,
+    pictures: Sequence[Path],
+    max_pixels: int,
+    precision: Precision = "auto",
 ) -> list[Prediction]:
     """Classify the pictures one by one with the newest version of the route in the directories.
 
     Raises Failure if the route takes no pictures or a picture cannot be read, UnknownRoute if no
     directory holds the route.
     """
-    device = OnnxDevice()
+    device = OnnxDevice(precision=precision)
     loaded = load_route(find_newest(roots, route), device)
     spec = loaded.manifest.picture
     if spec is None:

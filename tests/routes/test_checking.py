@@ -1,6 +1,7 @@
 """All faults of a directory at once, found with the server's own loader."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.devices.onnx import OnnxDevice
 from harness.tiny_routes import describe_file, write_manifest, write_route
 from routes.checking import check_route
 from sparing.cli import app
+from tests.fakes.two_files import write_two_files
 
 DEVICE = OnnxDevice()
 RUNNER = CliRunner()
@@ -121,3 +123,17 @@ def test_macs_that_the_model_does_not_execute_are_a_warning(tmp_path: Path) -> N
     done = RUNNER.invoke(app, ["check", str(directory)])
     assert done.exit_code == 0
     assert "stage stage0: route.toml says 1 MACs, its model executes 7.84 k" in done.stderr
+
+
+def test_the_file_that_does_not_run_here_is_checked_too(tmp_path: Path) -> None:
+    directory = write_two_files(tmp_path)
+    device = OnnxDevice(precision="float32")
+    assert check_route(directory, device).faults == ()
+    twin = directory / "stage1-int8.onnx"
+    twin.write_bytes((directory / "stage0.onnx").read_bytes()[:-9])
+    text = (directory / "route.toml").read_text()
+    table = tomllib.loads(text)
+    table["files"][twin.name] = describe_file(twin)
+    write_manifest(directory, table)
+    (fault,) = check_route(directory, device).faults
+    assert "stage1-int8.onnx: ONNX Runtime cannot load it" in fault
