@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 
 from core.datatypes import DATATYPES, OF_ONNX
 from core.devices.interface import FilePair, WorkClock
@@ -33,8 +32,14 @@ CPU_FACTS = ("model name", "flags", "CPU part", "Features")  # of /proc/cpuinfo
 
 _log = logging.getLogger("sparing.devices")
 
-Session = onnxruntime.InferenceSession
 Feed = dict[str, Array]
+
+
+class Session(Protocol):
+    """What is used of ONNX Runtime's session."""
+
+    def get_inputs(self) -> list[Any]: ...  # NodeArg, which has no types
+    def run(self, outputs: None, feed: Feed, /) -> Any: ...
 
 
 def find_ratio(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cascades.pairs import Hits
 from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, StageSpec, read_manifest
 from core.parameters import find_defaults
@@ -30,8 +30,6 @@ from importing.verdict import compare_hits
 from routes.loading import load_route
 from routes.offline import run_offline
 from routes.writing import write_version
-
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +128,9 @@ def _explain_none(found: list[Compressed]) -> str:
 def _judge(folder: Path, halves: Halves) -> str:
     """Answer the rows that judge with the float files and with the int8 files."""
     devices = [OnnxDevice(precision="float32"), OnnxDevice(precision="int8")]
-    answers = [_label(folder, device, halves.judging) for device in devices]
-    if not halves.are_classes or answers[0] is None or answers[1] is None:
+    before, after = (_find_hits(folder, device, halves) for device in devices)
+    if before is None or after is None:
         return "The whole route was not judged: its answers or the labels are no classes."
-    before, after = (one == halves.labels for one in answers)
     difference, low, high = compare_hits(after, before)
     if difference < -MAX_DROP_AT_ALL:
         raise ImportFault(
@@ -147,14 +144,20 @@ def _judge(folder: Path, halves: Halves) -> str:
     )
 
 
-def _label(folder: Path, device: OnnxDevice, rows: Feed) -> Labels | None:
-    """Return the labels of all rows; None if an answer has none."""
+def _find_hits(folder: Path, device: OnnxDevice, halves: Halves) -> Hits | None:
+    """Return which rows are right; None if answers or labels are no classes."""
+    if not halves.are_classes:
+        return None
     loaded = load_route(folder, device)
     defaults = find_defaults(loaded.manifest.parameters)
-    outcomes = [row.outcome for row in run_offline(loaded.pipeline, rows, device, defaults)]
+    outcomes = [
+        row.outcome for row in run_offline(loaded.pipeline, halves.judging, device, defaults)
+    ]
     if any(one is None or "label" not in one.outputs for one in outcomes):
         return None
-    return np.array([int(one.outputs["label"]) for one in outcomes if one is not None])
+    labels = np.array([int(one.outputs["label"]) for one in outcomes if one is not None])
+    hits: Hits = labels == halves.labels
+    return hits
 
 
 def _write(

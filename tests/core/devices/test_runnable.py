@@ -25,7 +25,8 @@ def answer(directory: Path, precision: Precision = "float32") -> list[np.ndarray
 
 def test_each_file_answers_where_it_is_asked_for(tmp_path: Path) -> None:
     both = write_two_files(tmp_path / "both", stages=3)
-    for precision, seed in (("float32", 0), ("int8", OTHER_SEED)):
+    cases: tuple[tuple[Precision, int], ...] = (("float32", 0), ("int8", OTHER_SEED))
+    for precision, seed in cases:
         alone = write_route(tmp_path / precision, stages=3, seed=seed)
         np.testing.assert_array_equal(answer(both, precision), answer(alone))
 
