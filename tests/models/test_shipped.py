@@ -47,7 +47,8 @@ BESIDE = {  # route -> its data, what it must reach or has reached
 
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
-MAX_INT8_LOSS = 0.0015
+MAX_INT8_LOSS = 0.0015  # of a route; a net may lose 0.001
+LOSE_IN_INT8 = {"cnn-7m", "cnn-118m"}  # of CIFAR-10: 0.11 and 0.12 points of the test set
 
 
 def load(name: str, precision: Precision = "float32") -> LoadedRoute:
@@ -97,10 +98,13 @@ def test_int8_files_are_smaller_and_have_their_accuracy_beside_floats(directory:
         assert int8 >= floats - MAX_INT8_LOSS
 
 
-def test_every_net_of_the_cascades_and_large_models_has_an_int8_file() -> None:
+def test_every_net_of_the_cascades_and_large_models_that_keeps_its_accuracy_has_an_int8_file() -> (
+    None
+):
     for data in REACHED:
         for name in (data, f"{data}-large"):
-            assert all(stage.int8_file for stage in load(name).manifest.stages)
+            stages = load(name).manifest.stages
+            assert {one.name for one in stages if not one.int8_file} <= LOSE_IN_INT8
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -146,7 +150,8 @@ def test_the_full_test_set_gives_the_accuracy_of_the_provenance(
         route = load(name, precision)
         found = [one for one, _ in label(route, test.pictures)]
         reached.append(float((np.array(found) == test.labels).mean()))
-        said = route.manifest.provenance[f"{precision}_test_accuracy"]
+        provenance = route.manifest.provenance
+        said = provenance.get(f"{precision}_test_accuracy", provenance["test_accuracy"])
         assert reached[-1] == pytest.approx(said, abs=2e-4 if precision == "float32" else 1e-3)
     least = REACHED[data]
     cascade, large = reached
