@@ -74,6 +74,8 @@ def _list_int8_targets(results: Results) -> Sequence[Target]:
     if f"{cascade} int8" not in others:
         return []
     twins = [case for case in others if case.endswith("int8")]
+    int8_large = _find_int8_large(results, f"{large} int8")
+    faster_large = min(large, int8_large, key=lambda case: results.median(case, TIMED))
     fast = [
         Target(f"Speed of {case}, of float32's", value(case, "speedup"), at_least=VNNI_SPEEDUP,
                unit="times")
@@ -88,10 +90,19 @@ def _list_int8_targets(results: Results) -> Sequence[Target]:
         ),
         *fast,
         Target("Mean device time of the int8 cascade, of the int8 large model's",
-               ratio(f"{cascade} int8", f"{large} int8", TIMED, 100), 50, unit="%"),
+               ratio(f"{cascade} int8", int8_large, TIMED, 100), 50, unit="%"),
         Target("Mean device time of the mixed cascade, of the large model's faster file",
-               ratio(f"{cascade} mixed", f"{large} mixed", TIMED, 100), 50, unit="%"),
+               ratio(f"{cascade} mixed", faster_large, TIMED, 100), 50, unit="%"),
     ]  # fmt: skip
+
+
+def _find_int8_large(results: Results, shipped: str) -> str:
+    """The large model in int8: the route's own file, else the most accurate one of the pool."""
+    cases = results.cases()
+    pool = [case for case in cases if case.endswith("-int8")]
+    if shipped in cases or not pool:
+        return shipped
+    return max(pool, key=lambda case: results.median(case, "accuracy"))
 
 
 def _list_float_targets(results: Results) -> Sequence[Target]:
