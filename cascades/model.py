@@ -16,8 +16,8 @@ import onnxruntime
 from core.classifiers.route import read_inputs, read_outputs
 from core.columns import Steps
 from core.devices.interface import Device
+from core.devices.runnable import read_runnable
 from core.errors import ModelDirectoryError
-from core.manifest import read_manifest
 from core.messages import Array, Batch, Outcomes
 from core.ragged import run_session
 
@@ -64,7 +64,7 @@ def _find_finite(values: Array) -> npt.NDArray[np.bool_]:
 
 def build(directory: Path, device: Device) -> Model:
     """Open the model, and compare its tensors with the route's. Raises ModelDirectoryError."""
-    manifest = read_manifest(directory)
+    manifest = read_runnable(directory, device)
     if len(manifest.stages) != 1:
         raise ModelDirectoryError(
             f"{directory}: pipeline model needs exactly 1 stage; it has {len(manifest.stages)}"

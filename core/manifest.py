@@ -1,13 +1,14 @@
 """A route directory's manifest, `route.toml`, read and verified before any model is loaded.
 
 `models/<route>/<version>/route.toml` names its files with size and SHA-256. The digest is the
-SHA-256 of `route.toml` itself, so it covers weights, thresholds and preprocessing. Each pipeline
-validates its own `options`; `routes.loading` builds it.
+SHA-256 of `route.toml` itself, so it covers weights, thresholds and preprocessing; where int8 files
+run, it also covers which. Each pipeline validates its own `options`; `routes.loading` builds it.
 """
 
 import hashlib
 import os
 import tomllib
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,14 +86,36 @@ class PictureSpec(_Frozen):
 
 
 class StageSpec(_Frozen):
-    """One stage: its file, its MACs per row (counted at export) and its largest batch."""
+    """One stage: its file, its MACs per row (counted at export) and its largest batch.
+
+    A stage with an `int8_file` has two files; `file` is the one that runs after `use_int8`.
+    """
 
     name: Name
     file: str
+    int8_file: str | None = None  # the int8 twin of `file`
     macs: int = Field(ge=0)
     max_batch: int = Field(gt=0, le=1024, default=32)
     temperature: float = Field(ge=0.001, le=1000, default=1.0)
     threshold: float | None = Field(ge=0, le=1.000001, default=None)  # None: the last stage
+
+    @model_validator(mode="after")
+    def _has_two_files(self) -> "StageSpec":
+        if self.int8_file == self.file:
+            raise PydanticCustomError("int8_file", "int8_file: is the same as file")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The float file and, if there is one, its int8 twin."""
+        return (self.file,) if self.int8_file is None else (self.file, self.int8_file)
+
+    @property
+    def precision(self) -> Literal["float32", "int8"] | None:
+        """Which of two files runs; None where there is only one."""
+        if self.int8_file is None:
+            return None
+        return "int8" if self.file == self.int8_file else "float32"
 
 
 class FileSpec(_Frozen):
@@ -179,6 +202,33 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
+def use_int8(manifest: Manifest, stages: Collection[str]) -> Manifest:
+    """Return the manifest with the int8 file as the `file` of these stages.
+
+    Its digest covers the choice, so that answers of a float file and of its twin are never shared.
+    """
+    if not stages:
+        return manifest
+    hasher = hashlib.sha256(manifest.digest)
+    specs = []
+    for spec in manifest.stages:
+        if spec.name in stages and spec.int8_file is not None:
+            hasher.update(f"{spec.name}\0{manifest.files[spec.int8_file].sha256}\0".encode())
+            spec = spec.model_copy(update={"file": spec.int8_file})
+        specs.append(spec)
+    return manifest.model_copy(update={"stages": tuple(specs), "digest": hasher.digest()})
+
+
+def find_unlisted_files(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the stage and the file of every file that is not in `[files]`."""
+    return [
+        (stage.name, file)
+        for stage in manifest.stages
+        for file in stage.files
+        if file not in manifest.files
+    ]
+
+
 def describe_faults(error: ValidationError) -> list[str]:
     """Return one clause for each fault of a manifest: the key, if it is of one, and the fault."""
     return [
@@ -188,11 +238,8 @@ def describe_faults(error: ValidationError) -> list[str]:
 
 
 def _verify_files(directory: Path, manifest: Manifest) -> None:
-    for stage in manifest.stages:
-        if stage.file not in manifest.files:
-            raise ModelDirectoryError(
-                f"{directory}: stage {stage.name}: {stage.file} is not in [files]"
-            )
+    for name, file in find_unlisted_files(manifest):
+        raise ModelDirectoryError(f"{directory}: stage {name}: {file} is not in [files]")
     for name, spec in manifest.files.items():
         if Path(name).name != name or name in {".", ".."}:
             raise ModelDirectoryError(f"{directory}: file name {name!r} is outside the directory")

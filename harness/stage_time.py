@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from core.devices.interface import Precision
 from core.devices.onnx import OnnxDevice
 from core.messages import Array, Batch, Outcome, Pipeline, Step
 from harness.load.traffic import Labels, Pictures
@@ -32,13 +33,14 @@ class StageRun:
     ends: list[str] = field(default_factory=list)  # the last stage that a row ran
 
 
-def open_route(models: Path, route: str) -> LoadedRoute:
-    """Load a route's newest version. Raises FileNotFoundError without such a route."""
+def open_route(models: Path, route: str, precision: Precision = "auto") -> LoadedRoute:
+    """Load a route's newest version; stages with two files run as a server runs them, or in this
+    precision. Raises FileNotFoundError without such a route."""
     versions = [path for path in (models / route).glob("*") if path.name.isdigit()]
     if not versions:
         raise FileNotFoundError(f"{models} has no route {route}")
     directory = max(versions, key=lambda path: int(path.name))
-    return load_route(directory, OnnxDevice())
+    return load_route(directory, OnnxDevice(precision=precision))
 
 
 def run_stages(pipeline: Pipeline, pictures: Pictures, batch_rows: int) -> StageRun:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from core.devices.interface import Device
 from core.errors import ModelDirectoryError
-from core.manifest import FileSpec, Manifest, describe_faults, verify_file
+from core.manifest import FileSpec, Manifest, describe_faults, find_unlisted_files, verify_file
 from routes.loading import find_picture_fault, load_route
 
 
@@ -28,9 +28,16 @@ class CheckedRoute:
 
 
 def check_route(directory: Path, device: Device) -> CheckedRoute:
-    """Load the route as a server does; if that fails, find its other faults too."""
+    """Load the route as a server does; if that fails, find its other faults too.
+
+    Stages with two files are loaded with either, since servers on other CPUs may run the other one.
+    """
     try:
-        return CheckedRoute(directory, load_route(directory, device).manifest, ())
+        manifest = load_route(directory, device).manifest
+        if any(stage.int8_file for stage in manifest.stages):
+            for precision in ("float32", "int8"):
+                load_route(directory, device.with_precision(precision))
+        return CheckedRoute(directory, manifest, ())
     except ModelDirectoryError as error:
         first = str(error)
     faults = [first, *_find_faults(directory, device)]
@@ -64,9 +71,10 @@ def _find_manifest_faults(directory: Path, table: dict[str, Any]) -> list[str]:
         )
     if fault := find_picture_fault(manifest):
         faults.append(f"{directory}/route.toml: {fault}")
-    for stage in manifest.stages:
-        if stage.file not in manifest.files:
-            faults.append(f"{directory}: stage {stage.name}: {stage.file} is not in [files]")
+    faults += [
+        f"{directory}: stage {name}: {file} is not in [files]"
+        for name, file in find_unlisted_files(manifest)
+    ]
     return faults
 
 
@@ -90,8 +98,8 @@ def _find_model_faults(
     """Open every stage's model by itself, but those whose file is damaged."""
     faults = []
     stages = table.get("stages")
-    for stage in stages if isinstance(stages, list) else ():
-        file = stage.get("file") if isinstance(stage, dict) else None
+    tables = [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
+    for file in [one.get(key) for one in tables for key in ("file", "int8_file")]:
         if not isinstance(file, str) or Path(file).name != file or file in damaged:
             continue
         try:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from core.datatypes import DATATYPES
 from core.devices.interface import Device
+from core.devices.runnable import read_runnable
 from core.errors import ModelDirectoryError
-from core.manifest import Manifest, TensorSpec, read_manifest
+from core.manifest import Manifest, TensorSpec
 from core.messages import Outcome, Pipeline
 from core.parameters import find_defaults
 from core.state_needs import find_state_needs
@@ -37,7 +38,7 @@ def find_routes(root: Path) -> list[Path]:
 
 def load_route(directory: Path, device: Device) -> LoadedRoute:
     """Verify, build and try the route. Raises ModelDirectoryError."""
-    manifest = read_manifest(directory)
+    manifest = read_runnable(directory, device)
     place = directory.resolve()
     if (place.parent.name, place.name) != (manifest.route, manifest.version):
         raise ModelDirectoryError(

@@ -1,11 +1,14 @@
-"""Opens the devices that the settings name. torch is imported only if one of them needs it."""
+"""Opens the devices that the settings name, and says which runs which route.
+
+torch is imported only if one of them needs it.
+"""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from types import MappingProxyType
 
-from core.devices.interface import Device, DeviceError
+from core.devices.interface import Device, DeviceError, Precision
 from core.devices.onnx import OnnxDevice
 from routes.kinds import find_kinds
 from routes.table import ON_TORCH
@@ -17,18 +20,26 @@ _log = logging.getLogger("sparing.devices")
 
 
 class RouteDevices:
-    """The devices, and which of them runs which route: by default the first."""
+    """The devices, and which of them runs which route: by default the first.
+
+    `precisions` are rules for stages with two files, by route, in place of the devices' own.
+    """
 
     def __init__(
         self,
         devices: Sequence[Device],
         routes: Mapping[str, str] = MappingProxyType({}),
         unnamed: Collection[str] = (),  # of these, routes that the settings do not name
+        precisions: Mapping[str, Precision] = MappingProxyType({}),
     ) -> None:
         self.devices = devices
         self._unnamed = frozenset(unnamed)
         by_name = {device.name: device for device in devices}
         self._by_route = {route: by_name[name] for route, name in routes.items()}
+        for route, precision in precisions.items():
+            self._by_route[route] = self.of(route).with_precision(precision)
+        self._named = {f"routes.devices.{route}": route for route in routes}
+        self._named |= {f"routes.precisions.{route}": route for route in precisions}
         self._unserved: set[str] = set()
 
     def of(self, route: str) -> Device:
@@ -36,10 +47,15 @@ class RouteDevices:
         return self._by_route.get(route, self.devices[0])
 
     def report_unserved(self, routes: Iterable[str]) -> None:
-        """Log once which of the configured routes are not served."""
-        missed = self._by_route.keys() - set(routes) - self._unnamed
-        for route in sorted(missed - self._unserved):
-            _log.warning("routes.devices.%s: no route of this name is served", route)
+        """Log once which settings name routes that are not served."""
+        served = set(routes)
+        missed = {
+            setting
+            for setting, route in self._named.items()
+            if route not in served and route not in self._unnamed
+        }
+        for setting in sorted(missed - self._unserved):
+            _log.warning("%s: no route of this name is served", setting)
         self._unserved = missed
 
 
@@ -59,7 +75,8 @@ def open_devices(settings: Settings) -> RouteDevices:
     for name, one in wanted.items():
         limit_bytes = one.state_limit_bytes or settings.engine.state_limit_bytes
         try:
-            devices.append(_open(name, one, limit_bytes))
+            device = _open(name, one, limit_bytes)
+            devices.append(device.with_precision(settings.routes.precision))
         except DeviceError as error:
             raise DeviceError(f"devices.{name}: {error}") from error
     assigned = dict(settings.routes.devices)
@@ -68,7 +85,7 @@ def open_devices(settings: Settings) -> RouteDevices:
         one = DeviceSettings(runtime="torch")
         devices.append(_open(OWN_TORCH, one, settings.engine.state_limit_bytes))
         assigned |= dict.fromkeys(own, OWN_TORCH)
-    return RouteDevices(devices, assigned, own)
+    return RouteDevices(devices, assigned, own, settings.routes.precisions)
 
 
 def _find_needing_torch(settings: Settings) -> set[str]:

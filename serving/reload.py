@@ -129,8 +129,10 @@ class Reloader:
             why = f"{directory}: could not be loaded: {type(error).__name__}: {error}"
         else:
             self.refused.pop(directory, None)
-            place = (served.name, served.version, served.digest[:12])
-            _log.info("serving %s version %s (%s)", *place, extra=UNLIMITED)
+            int8 = [one.name for one in served.manifest.stages if one.precision == "int8"]
+            files = f", in int8: {', '.join(int8)}" if int8 else ""
+            place = (served.name, served.version, served.digest[:12], files)
+            _log.info("serving %s version %s (%s)%s", *place, extra=UNLIMITED)
             return _Loaded(signature, served)
         self._refuse(directory, why)
         return _Loaded(signature, old.served if old is not None else None)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.devices.interface import Precision
 from serving.old_settings import find_old_settings
 
 NO_SECRET = (
@@ -193,11 +194,15 @@ class CacheSettings(_Frozen):
 
 
 class RouteSettings(_Frozen):
-    """Where the route directories are, how often they are checked, and which device runs which."""
+    """Where the route directories are, how often they are checked, which device runs which, and
+    which file of stages that have two.
+    """
 
     directories: tuple[Path, ...] = (Path("models"),)
     reload_interval_s: float = Field(gt=0, default=1.0)
     devices: dict[str, str] = {}  # route to device; DEFAULT_DEVICE runs all others
+    precision: Precision = "auto"  # of stages with a float and an int8 file; auto: the faster one
+    precisions: dict[str, Precision] = {}  # of single routes by name, instead
 
 
 class DeviceSettings(_Frozen):

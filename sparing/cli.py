@@ -280,8 +280,11 @@ def predict(
         chosen = choose_settings(settings, models=models)
         max_pixels = chosen.server.max_picture_pixels
         files = find_pictures(pictures)
+        precision = chosen.routes.precisions.get(route, chosen.routes.precision)
         with show_progress(len(files)) as report:
-            answers = predict_here(chosen.routes.directories, route, files, max_pixels, report)
+            answers = predict_here(
+                chosen.routes.directories, route, files, max_pixels, precision, report
+            )
     Console().print(table_of_predictions(answers))
 
 
@@ -327,6 +330,9 @@ def train_dual_cnn(
 ) -> None:
     """Train a pool of CNNs, select the best cascade from it and write two routes.
 
+    Every net that is as accurate in int8 gets an int8 file. The cascade is
+    selected among the files that are faster on this CPU; routes have both.
+
     The route <data> is the cascade. The route <data>-large is the most accurate
     net alone.
 
@@ -340,11 +346,20 @@ def train_dual_cnn(
 
     [bold]sparing train dual-cnn --epochs 1 --out /tmp/models --runs /tmp/runs[/]  a trial
     """
-    from sparing.recipes import failing_with_message, import_recipe
+    from sparing.recipes import failing_with_message, import_importing, import_recipe
 
     with failing_with_message():
         recipe = import_recipe("training.dual_cnn")
-        written = recipe.train(data, out, runs, workers=workers, seed=seed, epochs=epochs)
+        compressing = import_importing("importing.compressing.model")
+        written = recipe.train(
+            data,
+            out,
+            runs,
+            workers=workers,
+            seed=seed,
+            epochs=epochs,
+            quantise=compressing.quantise_file,
+        )
     for directory in written:
         print(directory)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from core.devices.interface import Precision
 from core.devices.onnx import OnnxDevice
 from core.errors import SparingError, StageFailed, UnknownRoute
 from core.manifest import Manifest, PictureSpec
@@ -110,6 +111,7 @@ def predict_here(
     route: str,
     pictures: Sequence[Path],
     max_pixels: int,
+    precision: Precision = "auto",
     report: Report = _say_nothing,
 ) -> list[Prediction]:
     """Classify the pictures one by one with the newest version of the route in the directories.
@@ -117,7 +119,7 @@ def predict_here(
     Raises Failure if the route takes no pictures or a picture cannot be read, UnknownRoute if no
     directory holds the route.
     """
-    device = OnnxDevice()
+    device = OnnxDevice(precision=precision)
     loaded = load_route(find_newest(roots, route), device)
     spec = loaded.manifest.picture
     if spec is None:

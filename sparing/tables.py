@@ -24,7 +24,7 @@ def table_of_routes(manifests: Iterable[Manifest]) -> Table:
             manifest.pipeline,
             manifest.task,
             "\n".join(
-                _describe_stage(stage.name, stage.macs, stage.threshold)
+                _describe_stage(stage.name, stage.macs, stage.threshold, stage.precision)
                 for stage in manifest.stages
             ),
             show_macs(manifest.expected_macs),
@@ -43,7 +43,9 @@ def table_of_served(routes: Iterable[Mapping[str, Any]]) -> Table:
             str(route["pipeline"]),
             str(route["task"]),
             "\n".join(
-                _describe_stage(stage["name"], stage["macs"], stage["threshold"])
+                _describe_stage(
+                    stage["name"], stage["macs"], stage["threshold"], stage.get("precision")
+                )
                 for stage in route["stages"]
             ),
             show_macs(float(route["expected_macs"])),
@@ -79,9 +81,10 @@ def _make_routes_table() -> Table:
     )
 
 
-def _describe_stage(name: str, macs: float, threshold: float | None) -> str:
+def _describe_stage(name: str, macs: float, threshold: float | None, precision: str | None) -> str:
     limit = "" if threshold is None else f", stops at {threshold:.3f}"
-    return f"{name}: {show_macs(macs)}{limit}"
+    runs = "" if precision is None else f", {precision}"
+    return f"{name}: {show_macs(macs)}{limit}{runs}"
 
 
 def show_macs(macs: float) -> str:

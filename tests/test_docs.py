@@ -125,7 +125,8 @@ MANIFEST_TABLES: dict[str, type[BaseModel]] = {
     "Files": FileSpec,
 }
 COMPLEX_DEFAULTS = {
-    "cache": "enabled", "picture": "none", "threshold": "none", "min": "none", "max": "none",
+    "cache": "enabled", "picture": "none", "threshold": "none", "int8_file": "none",
+    "min": "none", "max": "none",
 }  # fmt: skip
 
 

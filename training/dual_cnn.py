@@ -1,7 +1,9 @@
 """The recipe of dual complementary CNNs: a pool of nets, its best cascade, two routes.
 
 After arXiv 2412.01039, with thresholds, temperatures, members and their order chosen on held-out
-pictures alone; the test set is used once, after every choice is made. An interrupted training
+pictures alone; the test set is used once, after every choice is made. Every net also has an int8
+twin where that is accurate; the choice is among the files that a server would run here, and the
+routes have both. An interrupted training
 resumes in the same `runs` folder.
 """
 
@@ -18,14 +20,23 @@ from training.choosing.replay import Plan, accuracy
 from training.data.sets import DataSet, load_data
 from training.export.classifiers import run_onnx
 from training.export.cost import batch_limit, measure_us_per_picture
-from training.export.members import ROUNDS, Measure, make_ready, measure_in_turns
+from training.export.members import ROUNDS, Measure, Ready, make_ready, measure_in_turns
 from training.export.route_writer import RouteDraft, StageFiles, describe_making, write_route
+from training.export.twins import (
+    COST_BATCH,
+    Quantise,
+    find_faster,
+    find_net,
+    list_nets,
+    make_twin,
+)
 from training.fitting.pool import train_pool
 from training.nets.pools import POOLS, NetSpec
-from training.reporting.findings import COST_BATCH, Findings
+from training.reporting.findings import Findings
 from training.reporting.pool_report import write_report
 
 MAX_COST_FRACTION = 0.17  # of the strongest net's time: the goal is 0.2, and machines differ
+MAX_TWIN_FRACTION = 0.45  # of its int8 twin's, where that is the faster file: the goal is 0.5
 TOLERANCE = 0.0  # within that cost the most accurate wins, not a cheaper one of similar accuracy
 FIGURES, RESULTS = Path("docs/reports/img"), Path("benchmarks/results")
 
@@ -38,12 +49,14 @@ def train(
     seed: int = 1,
     epochs: int | None = None,
     report: Path | None = None,
+    quantise: Quantise | None = None,
 ) -> list[Path]:
     """Train the pool, choose, write and measure the routes `<data>` and `<data>-large` in `out`.
 
     Returns the two route directories. `epochs` overrides each net's own number, for trying the
     recipe out; such a trial's figures and numbers go to `runs`, those of a full training to
-    `docs/reports/img` and `benchmarks/results`, and to `report` where it is given. Raises
+    `docs/reports/img` and `benchmarks/results`, and to `report` where it is given. Without
+    `quantise` there are no int8 twins. Raises
     ValueError in one sentence for unusable data or folders of another recipe.
     """
     trial = runs if epochs else None
@@ -51,7 +64,7 @@ def train(
     data_set = load_data(data)
     pool = POOLS[data]
     train_pool(pool, data_set, runs, workers=workers, seed=seed, epochs=epochs, console=console)
-    findings = choose(data_set, pool, runs, console=console)
+    findings = choose(data_set, pool, runs, quantise=quantise, console=console)
     routes = write_routes(findings, out)
     write_report(findings, runs, report or trial or FIGURES, report or trial or RESULTS, console)
     return routes
@@ -64,6 +77,7 @@ def choose(
     *,
     measure: Measure = measure_us_per_picture,
     max_cost_fraction: float = MAX_COST_FRACTION,
+    quantise: Quantise | None = None,
     console: Console,
 ) -> Findings:
     """Export and measure the pool, choose a cascade on held-out pictures, then run all on test."""
@@ -71,16 +85,35 @@ def choose(
         spec.name: make_ready(spec, data, runs)
         for spec in track(pool, "exporting", console=console)
     }
+    if quantise is not None:
+        ready |= _make_twins(ready, data, quantise, console)
     rounds = track(measure_in_turns(ready, measure), "measuring", total=ROUNDS, console=console)
     *_, ready = rounds
+    return choose_among(ready, data, max_cost_fraction=max_cost_fraction, console=console)
+
+
+def choose_among(
+    ready: Mapping[str, Ready],
+    data: DataSet,
+    *,
+    max_cost_fraction: float = MAX_COST_FRACTION,
+    console: Console,
+) -> Findings:
+    """Choose a cascade among the faster files of all nets, then run all on test."""
     labels = data.held_out.labels
     costs = {name: member.us_per_picture[COST_BATCH] for name, member in ready.items()}
-    large = max(ready, key=lambda name: (accuracy(ready[name].held_out, labels), -costs[name]))
+    nets = list_nets(ready)
+    large = max(nets, key=lambda name: (accuracy(ready[name].held_out, labels), -costs[name]))
+    members = [ready[find_faster(net, ready)] for net in nets]
+    reference = find_faster(large, ready)
+    if reference != large:
+        of_large = max_cost_fraction * costs[large] / costs[reference]
+        max_cost_fraction = min(of_large, MAX_TWIN_FRACTION)
     with console.status("choosing among all cascades, on held-out pictures"):
         choice = select(
-            [Member(name, member.held_out, costs[name]) for name, member in ready.items()],
+            [Member(one.name, one.held_out, costs[one.name]) for one in members],
             labels,
-            reference=large,
+            reference=reference,
             max_cost_fraction=max_cost_fraction,
             tolerance=TOLERANCE,
         )
@@ -95,9 +128,20 @@ def choose(
     )
 
 
+def _make_twins(
+    ready: Mapping[str, Ready], data: DataSet, quantise: Quantise, console: Console
+) -> dict[str, Ready]:
+    made = [
+        make_twin(net, data, quantise)
+        for net in track(ready.values(), "quantising", console=console)
+    ]
+    return {twin.name: twin for twin in made if twin is not None}
+
+
 def write_routes(findings: Findings, out: Path) -> list[Path]:
     """The chosen cascade and the strongest single net, as route directories."""
-    data, chosen, large = findings.data, findings.choice.chosen, findings.large
+    data, chosen = findings.data, findings.choice.chosen
+    large = find_faster(findings.large, findings.ready)
     making = describe_making()
     alone = Plan(
         thresholds=(),
@@ -118,7 +162,7 @@ def _draft(
     route: str, findings: Findings, names: Sequence[str], plan: Plan, making: Mapping[str, Any]
 ) -> RouteDraft:
     data = findings.data
-    members = [findings.ready[name] for name in names]
+    members = [findings.ready[find_net(name, findings.ready)] for name in names]
     held_out = findings.replay_held_out(names, plan)
     test = findings.replay_test(names, plan)
     thresholds = (*plan.thresholds, None)
@@ -126,7 +170,7 @@ def _draft(
         route=route,
         task=f"classify-{data.name}",
         pipeline="dual-cnn" if len(names) > 1 else "single",
-        description=_describe(data.name, names),
+        description=_describe(data.name, [one.name for one in members]),
         expected_macs=held_out.mean(findings.macs(names)),
         shape=data.train.pictures.shape[1:],
         labels=data.source.labels,
@@ -139,6 +183,7 @@ def _draft(
                 temperature,
                 threshold,
                 max_batch=batch_limit(m.us_per_picture[COST_BATCH]),
+                int8=findings.find_twin(m.name),
             )
             for m, temperature, threshold in zip(
                 members, plan.temperatures, thresholds, strict=True
@@ -159,8 +204,20 @@ def _draft(
             "test_accuracy": test.accuracy,
             "reached_on_test": list(test.reached),
             "us_per_picture": findings.costs_us(names),
+            "measured_files": list(names),
+            **_judge_both(findings, names, plan),
         },
     )
+
+
+def _judge_both(findings: Findings, names: Sequence[str], plan: Plan) -> dict[str, float]:
+    """The accuracy on test where a server runs one precision only."""
+    return {
+        f"{precision}_test_accuracy": findings.replay_test(
+            findings.use_twins(names, int8=precision == "int8"), plan
+        ).accuracy
+        for precision in ("float32", "int8")
+    }
 
 
 def _describe(data: str, names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import Candidate, open_candidates, seed_folder
+from benchmarks.compare.measuring.int8 import TRAINING_ROWS, measure_int8
 from benchmarks.compare.measuring.kept import identify, keep, read_kept
 from benchmarks.compare.measuring.replay import (
     Trials,
@@ -143,6 +144,7 @@ def measure(data: DataSet, runs: Path, plan: Plan, console: Console) -> list[Sam
     samples = replay_all(data, runs, plan, candidates, console)
     timed = [one for one in candidates if one.seed == 1]
     samples += time_nets(runs, data, timed, samples)
+    samples += compress(runs, data, timed)
     samples += time_served(runs, data, timed, plan, console)
     return samples
 
@@ -209,6 +211,13 @@ def time_nets(
     place = seed_folder(runs, data.name, candidates[0].seed) / "measured" / "bare.json"
     identity = identify(*(one.digest for one in candidates), len(data.test.labels))
     return keep(place, identity, lambda: measure_bare(candidates, reached))
+
+
+def compress(runs: Path, data: DataSet, candidates: Sequence[Candidate]) -> list[Sample]:
+    """Of the first seed, in int8."""
+    place = seed_folder(runs, data.name, candidates[0].seed) / "measured" / "int8.json"
+    identity = identify(*(one.digest for one in candidates), len(data.test.labels), TRAINING_ROWS)
+    return keep(place, identity, lambda: measure_int8(candidates, data))
 
 
 def time_served(

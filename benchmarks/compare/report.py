@@ -40,6 +40,11 @@ NETS = (
     Column("bulk CPU µs", (COST,), digits=1),
     Column("bulk mJ", ("bulk_mj",), digits=3),
 )
+INT8 = (
+    Column("accuracy in int8, %", ("int8_accuracy",), 100, 2),
+    Column("float32, µs", ("float32_bare_us",), digits=1),
+    Column("int8, µs", ("int8_bare_us",), digits=1),
+)
 CORRUPTED = {
     kind: tuple(f"corrupt_{kind}_{strength}" for strength in range(1, len(amounts) + 1))
     for kind, (_, amounts) in CORRUPTIONS.items()
@@ -145,6 +150,7 @@ def make_report(data: str) -> Report:
     return Report(
         f"compare_{data}", "cbnet", f"What converting is worth on {data}", list_targets, draw, [
             Table(NETS, "All networks:", names),
+            Table(INT8, "In int8, of the first seed; bare networks in batches of 32:", names),
             Table(LOADS, "Under load:", names),
             Table((*_corruptions(1), *unrelated), "Corrupted pictures, and pictures of no class, "
                   "in per cent:", names),

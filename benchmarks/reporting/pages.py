@@ -61,7 +61,7 @@ def render(report: Report, results: Results, source: Path) -> str:
         describe_source(results, source),
         make_table(["what", "target", "measured", ""], rows),
         f"![{report.title}](img/{report.bench}.png)",
-        *(table.render(results) for table in report.tables),
+        *filter(None, (table.render(results) for table in report.tables)),
     ])  # fmt: skip
 
 

@@ -76,6 +76,7 @@ class Table:
     cases: Mapping[str, str] | None = None  # what the first column calls each
 
     def render(self, results: Results) -> str:
+        """The table as Markdown; empty where nothing of it was measured."""
         measured = results.cases()
         names = {case: case for case in measured} if self.cases is None else self.cases
         rows = [
@@ -84,7 +85,8 @@ class Table:
             if case in measured
         ]
         head = ["case", *(column.title for column in self.columns)]
-        return f"{self.caption}\n\n{make_table(head, [row for row in rows if any(row[1:])])}"
+        filled = [row for row in rows if any(row[1:])]
+        return f"{self.caption}\n\n{make_table(head, filled)}" if filled else ""
 
 
 def make_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,8 +17,9 @@ from core.classifiers.classifier import ClassifierHead, FinalStage
 from core.classifiers.scores import Score
 from core.datatypes import DATATYPES, OF_ONNX
 from core.devices.interface import Device
+from core.devices.runnable import read_runnable
 from core.errors import ModelDirectoryError
-from core.manifest import Manifest, StageSpec, TensorSpec, read_manifest
+from core.manifest import Manifest, StageSpec, TensorSpec
 from core.messages import Array
 
 Tensor = tuple[str, tuple[int, ...]]  # the protocol's datatype, and the shape with -1 for any size
@@ -135,7 +136,7 @@ def read_classifier(
 
     Raises ModelDirectoryError.
     """
-    manifest = read_manifest(directory)
+    manifest = read_runnable(directory, device)
     classes = _count_classes(directory, manifest, further, several=several)
     route = ClassifierRoute(directory, manifest, classes, device, several)
     names = [spec.name for spec in manifest.stages]

@@ -1,16 +1,19 @@
 """What the engine and pipelines need of a device.
 
-A device is one runtime on one piece of hardware: it opens the stages' files, makes batches of its
-runtime's arrays, limits the bytes of rows' states, and measures the time of its work. It runs one
-batch at a time, on a thread of its own. `core.devices.onnx` and `core.devices.torch` have the two
-runtimes; the latter alone imports torch.
+A device is one runtime on one piece of hardware: it opens the stages' files, chooses between a
+float file and its int8 twin, makes batches of its runtime's arrays, limits the bytes of rows'
+states, and measures the time of its work. It runs one batch at a time, on a thread of its own.
+`core.devices.onnx` and `core.devices.torch` have the two runtimes; the latter alone imports torch.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from core.messages import Array
+
+Precision = Literal["auto", "float32", "int8"]  # of stages with two files; auto: the faster one
 
 
 class DeviceError(ValueError):
@@ -30,6 +33,16 @@ class WorkClock(Protocol):
         """Return the seconds of all batches so far; callable by any thread, and never falls."""
 
 
+@dataclass(frozen=True, slots=True)
+class FilePair:
+    """The two files of a stage, with their SHA-256, and its largest batch."""
+
+    float32: Path
+    int8: Path
+    sha256: tuple[str, str]
+    max_batch: int
+
+
 class Device(Protocol):
     """Runs one batch at a time."""
 
@@ -41,6 +54,12 @@ class Device(Protocol):
         """Open a stage's file: an ONNX Runtime session of a `.onnx` file, torch's tensors by name
         of a `.safetensors` file. Raises ModelDirectoryError, also for a file of another runtime.
         """
+
+    def runs_int8(self, pair: FilePair, /) -> bool:
+        """Whether the int8 file of a stage runs here. Raises ModelDirectoryError."""
+
+    def with_precision(self, precision: Precision, /) -> "Device":
+        """Return the same device with another rule for that."""
 
     def make_clock(self) -> WorkClock:
         """Return a clock for the thread that will run the batches."""

@@ -1,13 +1,15 @@
 """A device with ONNX Runtime: numpy arrays, on the CPU or through other execution providers."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from core.devices.clocks import CpuClock, ElapsedClock
-from core.devices.interface import DeviceError, WorkClock
+from core.devices.int8_speed import MAX_RATIO, find_ratio
+from core.devices.interface import DeviceError, FilePair, Precision, WorkClock
 from core.errors import ModelDirectoryError
 from core.files import read_regular
 from core.messages import Array
@@ -33,12 +35,15 @@ class OnnxDevice:
         providers: Sequence[str] = (),  # in order of preference; none: the CPU
         threads: int = 1,  # of one session, on the CPU
         gpu: int = 0,  # its number, for providers that use one
+        precision: Precision = "auto",
     ) -> None:
         """Raise DeviceError if ONNX Runtime has no such provider here."""
         self.name = name
         self.state_limit_bytes = state_limit_bytes
         self._threads = threads
         self._providers = list(providers) or [CPU]
+        self._precision = precision
+        self._ratios: dict[FilePair, float] = {}
         available = onnxruntime.get_available_providers()
         if missing := [one for one in self._providers if one not in available]:
             raise DeviceError(
@@ -77,8 +82,28 @@ class OnnxDevice:
             )
         return session
 
+    def runs_int8(self, pair: FilePair) -> bool:
+        if self._precision != "auto":
+            return self._precision == "int8"
+        if pair not in self._ratios:
+            self._ratios[pair] = find_ratio(pair, self.open, self._make_timer(), self._describe())
+        return self._ratios[pair] <= MAX_RATIO
+
+    def with_precision(self, precision: Precision) -> "OnnxDevice":
+        other = copy(self)
+        other._precision = precision  # it shares what was measured
+        return other
+
     def make_clock(self) -> WorkClock:
         return CpuClock() if self._providers[0] == CPU else ElapsedClock()
+
+    def _make_timer(self) -> WorkClock:
+        """Return a clock that counts all threads: CPU time of one is no measure for several."""
+        return self.make_clock() if self._threads == 1 else ElapsedClock()
+
+    def _describe(self) -> str:
+        """Return what the speed of a file depends on, beside the processor."""
+        return f"{self._providers} {self._options} {self._threads} {onnxruntime.__version__}"
 
     def collate(self, rows: Sequence[Array]) -> Array:
         first = rows[0]

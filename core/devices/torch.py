@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 
 from core.devices.clocks import CpuClock
-from core.devices.interface import DeviceError, WorkClock
+from core.devices.interface import DeviceError, FilePair, Precision, WorkClock
 from core.devices.onnx import STATE_LIMIT_BYTES
 from core.errors import ModelDirectoryError
 from core.files import read_regular
@@ -55,6 +55,12 @@ class TorchDevice:
         except Exception as error:  # safetensors' own errors share no root but Exception
             raise ModelDirectoryError(f"{path}: torch cannot load it: {error}") from error
         return {name: tensor.to(self.place) for name, tensor in tensors.items()}
+
+    def runs_int8(self, _pair: FilePair) -> bool:
+        return False  # int8 files are ONNX files
+
+    def with_precision(self, _precision: Precision) -> "TorchDevice":
+        return self
 
     def make_clock(self) -> WorkClock:
         return CpuClock() if self.place.type == "cpu" else CudaClock(self.place)

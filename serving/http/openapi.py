@@ -255,6 +255,10 @@ _COMPUTE: Node = {
 }
 _PARAMETERS: Node = {"type": "object"}
 _OPTIONAL_NUMBER: Node = {"type": ["number", "null"]}
+_PRECISION: Node = {
+    "enum": ["float32", "int8", None],
+    "description": "Which file runs of a stage with two; null: it has one.",
+}
 _STOPPED_BY: Node = {"enum": ["confidence", "last_stage", "deadline", "energy", "cache"]}
 _BEST = _list(_object({"label_name": _TEXT}, label=_COUNT, probability=_NUMBER))
 _ANSWER = _object(
@@ -293,6 +297,7 @@ _SCHEMAS: Mapping[str, Node] = {
         stages=_list(
             _object(
                 stage=_TEXT,
+                precision=_PRECISION,
                 result={"enum": ["answered", "continued", "failed"]},
                 passed=_FLAG,
                 next={"type": ["string", "null"]},
@@ -313,6 +318,7 @@ _SCHEMAS: Mapping[str, Node] = {
     "Readiness": _object({"name": _TEXT, "error": _TEXT}, ready=_FLAG),
     "Server": _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
     "Model": _object(
+        {"parameters": _PARAMETERS},
         name=_TEXT,
         versions=_list(_TEXT),
         platform=_TEXT,
@@ -350,7 +356,7 @@ _SCHEMAS: Mapping[str, Node] = {
         digest=_TEXT,
         certificate=_TEXT,
         expected_macs=_NUMBER,
-        stages=_list(_object(name=_TEXT, macs=_COUNT)),
+        stages=_list(_object(name=_TEXT, file=_TEXT, macs=_COUNT, precision=_PRECISION)),
         inputs=_list(_SPEC),
         outputs=_list(_SPEC),
         explanations=_list(_SPEC),

@@ -13,17 +13,22 @@ from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, M
 from serving.oip.tensors import as_bytes
 
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_repository")
+_OF_STAGES = {"name", "file", "macs", "max_batch", "temperature", "threshold"}
 JsonObject = dict[str, Any]  # a JSON object for orjson; numpy arrays are allowed
 
 
 def describe_model(name: str, manifest: Manifest, versions: Sequence[str]) -> JsonObject:
-    """Return the protocol's model metadata."""
+    """Return the protocol's model metadata, with the precision of stages that have two files."""
+    precisions = {
+        f"precision.{stage.name}": stage.precision for stage in manifest.stages if stage.precision
+    }
     return {
         "name": name,
         "versions": versions,
         "platform": manifest.pipeline,
         "inputs": [describe_tensor(spec) for spec in manifest.inputs],
         "outputs": [describe_tensor(spec) for spec in manifest.outputs],
+        **({"parameters": precisions} if precisions else {}),
     }
 
 
@@ -45,7 +50,7 @@ def describe_route(
         "certificate": manifest.certificate,
         "expected_macs": manifest.expected_macs,
         "stages": [
-            stage.model_dump(include={"name", "macs", "max_batch", "temperature", "threshold"})
+            {**stage.model_dump(include=_OF_STAGES), "precision": stage.precision}
             for stage in manifest.stages
         ],
         "inputs": [describe_tensor(spec) for spec in manifest.inputs],

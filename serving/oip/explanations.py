@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.explaining import RowPath, StageRun
-from core.manifest import Manifest
+from core.manifest import Manifest, StageSpec
 from core.messages import Answer, Reply, Request
 from serving.oip.descriptions import JsonObject, describe_answer, make_plain
 from serving.oip.label_lists import WHOLE_VIEW
@@ -42,28 +42,27 @@ def describe_explanation(explained: Explained, reply: Reply | None) -> JsonObjec
         facts["energy_source"] = reply.energy_source
         facts["answer"] = describe_answer(answer, manifest.labels, WHOLE_VIEW)
         facts["why"] = reply.errors.get(0) or _describe_end(answer, explained)
-    thresholds = {stage.name: stage.threshold for stage in manifest.stages}
+    specs = {stage.name: stage for stage in manifest.stages}
     ran = {run.stage for run in path.runs}
     return {
         **facts,
         "parameters": _describe_parameters(explained),
         "cache": _describe_cache(answer, explained),
-        "stages": [_describe_run(run, thresholds, manifest.labels) for run in path.runs],
+        "stages": [_describe_run(run, specs.get(run.stage), manifest.labels) for run in path.runs],
         "not_run": [stage.name for stage in manifest.stages if stage.name not in ran],
         "runs_dropped": path.dropped,
     }
 
 
-def _describe_run(
-    run: StageRun, thresholds: Mapping[str, float | None], labels: Sequence[str]
-) -> JsonObject:
+def _describe_run(run: StageRun, spec: StageSpec | None, labels: Sequence[str]) -> JsonObject:
     answer = run.answer
     facts: JsonObject = {
         "stage": run.stage,
+        "precision": None if spec is None else spec.precision,
         "result": "failed" if run.failed else "continued" if run.next_stage else "answered",
         "passed": answer is not None and run.next_stage is None,
         "next": run.next_stage,
-        "threshold": thresholds.get(run.stage),
+        "threshold": None if spec is None else spec.threshold,
         "confidence": None if answer is None else answer.confidence,
         "outputs": {} if answer is None else _summarise_outputs(answer.outputs, labels),
         "queue_ms": _as_ms(run.queue_s),

@@ -26,8 +26,9 @@ def compress(
 ) -> None:
     """Quantise a model or a route to int8, and say what that gains on this CPU.
 
-    A route gets its next version, in which every stage that is faster in int8,
-    and hardly less accurate, is an int8 file. Thresholds and temperatures stay.
+    A route gets its next version, in which every stage that is hardly less
+    accurate in int8 has a float and an int8 file; a server runs the faster one.
+    Thresholds and temperatures stay.
 
     [bold]sparing compress models/pets/1 --data held_out/[/]
 
@@ -38,13 +39,13 @@ def compress(
     if to != "int8":
         raise Failure(f"--to: given {to!r}, allowed is int8", exit_code=2)
     with failing_on_own_models():
-        compressing = import_importing("importing.compressing")
         if (target / "route.toml").is_file():
-            folder = out or target.resolve().parents[1]
-            written, found = compressing.compress_route(target, data, folder)
+            compressing = import_importing("importing.compressing.route")
+            made = compressing.compress_route(target, data, out or target.resolve().parents[1])
+            lines = [*made.describe(), made.directory]
         else:
+            compressing = import_importing("importing.compressing.model")
             written = out or target.with_name(f"{target.stem}-int8.onnx")
-            found = [compressing.compress_model(target, data, written)]
-    for one in found:
-        print(one.describe())
-    print(written)
+            lines = [compressing.compress_model(target, data, written).describe(), written]
+    for line in lines:
+        print(line)

@@ -1,6 +1,7 @@
 """All faults of a directory at once, found with the server's own loader."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from routes.checking import check_route
 from sparing.cli import app
 from tests.fakes.tiny_kinds import write_multi_label
 from tests.fakes.tiny_vlm import write_vlm
+from tests.fakes.two_files import write_two_files
 
 DEVICE = OnnxDevice()
 RUNNER = CliRunner()
@@ -137,3 +139,17 @@ def test_a_route_that_needs_torch_is_checked_on_a_device_of_its_own(tmp_path: Pa
     for argument in (tmp_path, directory):
         done = RUNNER.invoke(app, ["check", str(argument)])
         assert (done.exit_code, "vlm, loads" in done.output) == (0, True), done.output
+
+
+def test_the_file_that_does_not_run_here_is_checked_too(tmp_path: Path) -> None:
+    directory = write_two_files(tmp_path)
+    device = OnnxDevice(precision="float32")
+    assert check_route(directory, device).faults == ()
+    twin = directory / "stage1-int8.onnx"
+    twin.write_bytes((directory / "stage0.onnx").read_bytes()[:-9])
+    text = (directory / "route.toml").read_text()
+    table = tomllib.loads(text)
+    table["files"][twin.name] = describe_file(twin)
+    write_manifest(directory, table)
+    (fault,) = check_route(directory, device).faults
+    assert "stage1-int8.onnx: ONNX Runtime cannot load it" in fault

@@ -3,10 +3,11 @@
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
@@ -15,8 +16,10 @@ from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
 from training.data.sets import DataSet
-from training.dual_cnn import choose, write_routes
+from training.dual_cnn import MAX_TWIN_FRACTION, choose, write_routes
 from training.export.cost import count_macs
+from training.export.members import Measure
+from training.export.twins import SUFFIX, make_twin
 from training.fitting.pool_net import fit
 from training.nets.pools import NetSpec
 from training.reporting.findings import Findings
@@ -48,6 +51,80 @@ def findings(tiny_data: DataSet, tiny_pool: tuple[NetSpec, ...], runs: Path) -> 
 
 def find(data: DataSet, pool: Sequence[NetSpec], runs: Path) -> Findings:
     return choose(data, pool, runs, measure=cost_of_macs, max_cost_fraction=0.6, console=quiet())
+
+
+def quantise(path: Path, rows: Mapping[str, np.ndarray]) -> bytes:
+    """A twin that is smaller: the same net with shorter names."""
+    assert set(rows) == {"image"} and rows["image"].dtype == np.uint8
+    model = onnx.load(path)
+    made = [name for node in model.graph.node for name in node.output if name != "logits"]
+    shorter = {name: f"{place:x}" for place, name in enumerate(made)}
+    for node in model.graph.node:
+        node.input[:] = [shorter.get(name, name) for name in node.input]
+        node.output[:] = [shorter.get(name, name) for name in node.output]
+    del model.graph.value_info[:]
+    raw: bytes = model.SerializeToString()
+    return raw
+
+
+def cost_less_in_int8(path: Path, batches: Sequence[int]) -> dict[int, float]:
+    share = 0.5 if path.stem.endswith(SUFFIX) else 1.0
+    return {batch: share * us for batch, us in cost_of_macs(path, batches).items()}
+
+
+def find_with_twins(
+    data: DataSet, pool: Sequence[NetSpec], runs: Path, measure: Measure
+) -> Findings:
+    return choose(
+        data, pool, runs, measure=measure, quantise=quantise, max_cost_fraction=0.6, console=quiet()
+    )
+
+
+def test_the_cascade_is_chosen_among_faster_files_and_has_both(
+    tiny_data: DataSet, tiny_pool: tuple[NetSpec, ...], runs: Path, tmp_path: Path
+) -> None:
+    found = find_with_twins(tiny_data, tiny_pool, runs, cost_less_in_int8)
+    members = found.choice.chosen.members
+    assert all(name.endswith(SUFFIX) for name in members)
+    assert found.choice.reference_cost == found.costs_us([f"{found.large}{SUFFIX}"])[0]
+    assert found.choice.max_cost <= MAX_TWIN_FRACTION * found.choice.reference_cost
+    cascade, large = (read_manifest(path) for path in write_routes(found, tmp_path))
+    names = [stage.name for stage in cascade.stages]
+    assert names == [name.removesuffix(SUFFIX) for name in members]
+    assert [stage.int8_file for stage in cascade.stages] == [f"{name}-int8.onnx" for name in names]
+    assert large.stages[0].files == (f"{found.large}.onnx", f"{found.large}-int8.onnx")
+    assert cascade.provenance["measured_files"] == list(members)
+    assert 0 < cascade.provenance["float32_test_accuracy"] <= 1
+
+
+def test_float_files_are_chosen_where_int8_is_not_faster(
+    findings: Findings, tiny_pool: tuple[NetSpec, ...], runs: Path, tmp_path: Path
+) -> None:
+    found = find_with_twins(findings.data, tiny_pool, runs, cost_of_macs)
+    assert found.choice.chosen == findings.choice.chosen
+    manifest = read_manifest(write_routes(found, tmp_path)[0])
+    assert all(stage.int8_file for stage in manifest.stages)
+    facts = write_report(found, runs, tmp_path / "img", tmp_path / "results", quiet())
+    assert len(facts["pool"]) == 2 * len(facts["complementarity"]["nets"])
+
+
+def test_a_twin_that_loses_accuracy_or_is_no_smaller_is_left_out(
+    findings: Findings, tiny_pool: tuple[NetSpec, ...], runs: Path
+) -> None:
+    def spoil(path: Path, _rows: Mapping[str, np.ndarray]) -> bytes:
+        model = onnx.ModelProto.FromString(quantise(path, {"image": np.zeros(1, np.uint8)}))
+        for node in model.graph.node:
+            node.output[:] = ["negated" if name == "logits" else name for name in node.output]
+        model.graph.node.append(onnx.helper.make_node("Neg", ["negated"], ["logits"]))
+        raw: bytes = model.SerializeToString()
+        return raw
+
+    def copy(path: Path, _rows: Mapping[str, np.ndarray]) -> bytes:
+        return path.read_bytes()
+
+    for how in (spoil, copy):
+        net = findings.ready[findings.large]
+        assert make_twin(net, findings.data, how) is None
 
 
 def test_two_routes_are_written_and_load(findings: Findings, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class StageFiles:
     temperature: float
     threshold: float | None  # None: the last stage
     max_batch: int = 64
+    int8: Path | None = None  # its int8 twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def write_route(out: Path, draft: RouteDraft) -> Path:
             shutil.copyfile(stage.onnx, folder / f"{stage.name}.onnx")
             text = json.dumps(stage.description, indent=2) + "\n"
             (folder / f"{stage.name}.json").write_text(text)
+            if stage.int8 is not None:
+                shutil.copyfile(stage.int8, folder / f"{stage.name}-int8.onnx")
         return _manifest(draft, version)
 
     return write_version(out, draft.route, fill)
@@ -100,6 +103,7 @@ def _manifest(draft: RouteDraft, version: str) -> Table:
             {
                 "name": stage.name,
                 "file": f"{stage.name}.onnx",
+                "int8_file": None if stage.int8 is None else f"{stage.name}-int8.onnx",
                 "macs": stage.macs,
                 "max_batch": stage.max_batch,
                 "temperature": stage.temperature,

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cascades.selection import Candidate, Choice
 from training.choosing.replay import Logits, Plan, Replay, replay
 from training.data.sets import DataSet
 from training.export.members import Ready
-
-COST_BATCH = 32  # the batch size whose time a picture is the cost of a net
+from training.export.twins import COST_BATCH, SUFFIX, find_net
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ class Findings:
 
     def costs_us(self, names: Sequence[str]) -> list[float]:
         return [self.ready[name].us_per_picture[COST_BATCH] for name in names]
+
+    def find_twin(self, net: str) -> Path | None:
+        """The file of a net's int8 twin."""
+        twin = self.ready.get(f"{net}{SUFFIX}")
+        return None if twin is None else twin.onnx
+
+    def use_twins(self, names: Sequence[str], *, int8: bool) -> list[str]:
+        """The same nets, all in int8 where they have a twin, or all in float."""
+        nets = [find_net(name, self.ready) for name in names]
+        twins = [f"{net}{SUFFIX}" for net in nets]
+        pairs = zip(nets, twins, strict=True)
+        return [twin if int8 and twin in self.ready else net for net, twin in pairs]
 
     def macs(self, names: Sequence[str]) -> list[float]:
         return [float(self.ready[name].macs) for name in names]

@@ -17,6 +17,7 @@ from benchmarks.compare.measuring import candidates
 from benchmarks.compare.measuring import times as compare_time
 from benchmarks.compare.measuring.bare import measure_bare
 from benchmarks.compare.measuring.candidates import CANDIDATES, open_candidates
+from benchmarks.compare.measuring.int8 import measure_int8
 from benchmarks.compare.measuring.replay import make_trials, measure_accuracy, measure_robustness
 from benchmarks.compare.measuring.times import (
     SERVER_SETTINGS,
@@ -161,6 +162,32 @@ def test_bare_nets_count_as_often_as_pictures_run_them(
         ("branchynet", "bare_us"): 13.0,
         ("cbnet-gated", "bare_us"): 16.0,
     }
+
+
+def test_candidates_are_measured_in_int8_beside_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "CANDIDATES", {"lenet": ""})
+    times = {"stage0.onnx": 10.0, "stage0-int8.onnx": 4.0}
+    monkeypatch.setattr(
+        "benchmarks.compare.measuring.int8.time_bare", lambda path: times[path.name]
+    )
+    monkeypatch.setattr("importing.compressing.comparing.MAX_DROP_AT_ALL", 1.0)
+    monkeypatch.setattr("importing.compressing.route.MAX_DROP_AT_ALL", 1.0)
+    write_contest(tmp_path, 1, ["lenet"])
+    found = list(measure_int8(open_candidates(tmp_path, DATA, 1), make_data(200)))
+    values = {(s.metric, s.run): s.value for s in found}
+    assert 0 <= values["int8_accuracy", 1] <= 1
+    assert (values["float32_bare_us", 1], values["int8_bare_us", 1]) == (10.0, 4.0)
+
+
+def test_candidates_that_cannot_be_quantised_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "CANDIDATES", {"lenet": ""})
+    write_contest(tmp_path, 1, ["lenet"])
+    (one,) = open_candidates(tmp_path, DATA, 1)
+    assert list(measure_int8([one], make_data(20))) == []  # too few rows
 
 
 def test_all_is_measured_once_through_a_real_server_and_kept(
