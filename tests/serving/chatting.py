@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,17 @@ async def open_chats(
             assert (memory.used_bytes, memory.reserved_bytes) == (0, 0)
 
 
+@cache
 def expect(row: int, average: float = VISUAL_TOKENS, max_tokens: int = 6) -> str:
     """What the model alone answers."""
     how = Dropping()
     if average < VISUAL_TOKENS:
         how = Dropping(for_average(DROPS, LAYERS, VISUAL_TOKENS, average))
     shown = torch.from_numpy(PICTURES[row : row + 1])
-    return answer(make_model(), VOCABULARY, [QUESTIONS[row]], shown, how, max_tokens)[0]
+    return answer(_make_model(), VOCABULARY, [QUESTIONS[row]], shown, how, max_tokens)[0]
+
+
+_make_model = cache(make_model)
 
 
 def make_body(

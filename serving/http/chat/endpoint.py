@@ -106,8 +106,8 @@ class ChatEndpoint:
         else:
             chat = read_chat(body)
         asked.route = chat.model
-        note_request(chat.model, caller.name)
         served = self._engine.resolve(chat.model, None, asked.key)
+        note_request(chat.model, caller.name)
         generation = find_generation(served.pipeline)
         if generation is None:
             raise UnknownRoute(

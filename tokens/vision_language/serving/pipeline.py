@@ -41,6 +41,8 @@ from tokens.vision_language.serving.stages import (
     Prefill,
 )
 
+MAX_CHARS_A_TOKEN = 64  # of a prompt's text
+
 
 @dataclass(frozen=True, slots=True)
 class VlmPipeline:
@@ -74,6 +76,9 @@ class VlmPipeline:
             raise InvalidInput(
                 f"image: given {pictures} pictures, allowed {self.max_pictures} in a prompt"
             )
+        most = MAX_CHARS_A_TOKEN * self.context
+        if len(prompt) > most:  # reading it would take the event loop's time
+            raise InvalidInput(f"prompt: given {len(prompt)} characters, allowed {most}")
         asked = self.parts.read(prompt, pictures, controls)
         size = len(asked.prompt.ids)
         if size + asked.max_tokens > self.context:
