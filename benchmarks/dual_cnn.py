@@ -22,7 +22,7 @@ from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Curves, Panel
 from benchmarks.reporting.tables import Table, plain
 from benchmarks.reporting.targets import Figure, Floats, Target, each, ratio, value
-from cascades.pairs import Hits
+from cascades.thresholds import Grades
 from core.devices.int8_speed import describe_cpu
 from core.devices.interface import Precision
 from core.devices.onnx import OnnxDevice
@@ -198,7 +198,7 @@ def measure_rivals(
 ) -> list[Sample]:
     """Accuracy and MACs once, time at each batch size in every run."""
     samples: list[Sample] = []
-    hits: dict[str, Hits] = {}
+    hits: dict[str, Grades] = {}
     for run in range(runs):
         for name, rival in list(rivals.items())[:: 1 if run % 2 == 0 else -1]:
             for batch in BATCHES:
@@ -215,7 +215,7 @@ def measure_rivals(
     return samples + compare_precisions(samples, hits)
 
 
-def compare_precisions(samples: Sequence[Sample], hits: Mapping[str, Hits]) -> list[Sample]:
+def compare_precisions(samples: Sequence[Sample], hits: Mapping[str, Grades]) -> list[Sample]:
     """What int8 and faster files gain in time, run by run, and in accuracy, with its interval."""
     found: list[Sample] = []
     results = Results({}, samples)

@@ -21,7 +21,8 @@ def find_block(language: str) -> str:
 
 def test_the_picture_gets_the_answer_of_the_readme() -> None:
     picture = (ROOT / "docs" / "pictures" / "coat.png").read_bytes()
-    with LiveServer(ROOT / "models", '[energy]\nsource = "model"\n') as server:
+    settings = '[energy]\nsource = "model"\n[routes]\nprecision = "float32"\n'
+    with LiveServer(ROOT / "models", settings) as server:
         url = server.url + "/v1/routes/fashion-mnist/predict"
         with urllib.request.urlopen(urllib.request.Request(url, picture), timeout=10) as reply:
             given = json.loads(reply.read())

@@ -290,7 +290,7 @@ def load(name: str) -> HuggingFaceVlm:
     """The model in a directory, or with a hub's name; only safetensors are read."""
     from transformers import AutoModelForImageTextToText
 
-    model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
+    model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
     return HuggingFaceVlm(model.eval())
 
 
