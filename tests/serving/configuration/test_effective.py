@@ -39,6 +39,7 @@ SPECIAL = {
     "cache.perceptual.routes": "{a = {max_distance = 2}}",
     "routes.directories": '["x"]',
     "routes.devices": '{a = "cpu"}',
+    "routes.precisions": '{a = "int8"}',
     "devices": "{other = {}}",
     "tracing.endpoint": "https://host/path",
     "energy.source": "replay",
