@@ -29,8 +29,8 @@ class RouteDevices:
         self,
         devices: Sequence[Device],
         routes: Mapping[str, str] = MappingProxyType({}),
-        unnamed: Collection[str] = (),  # of these, routes that the settings do not name
         precisions: Mapping[str, Precision] = MappingProxyType({}),
+        unnamed: Collection[str] = (),  # of the routes, those that the settings do not name
     ) -> None:
         self.devices = devices
         self._unnamed = frozenset(unnamed)
@@ -85,7 +85,7 @@ def open_devices(settings: Settings) -> RouteDevices:
         one = DeviceSettings(runtime="torch")
         devices.append(_open(OWN_TORCH, one, settings.engine.state_limit_bytes))
         assigned |= dict.fromkeys(own, OWN_TORCH)
-    return RouteDevices(devices, assigned, own, settings.routes.precisions)
+    return RouteDevices(devices, assigned, settings.routes.precisions, own)
 
 
 def _find_needing_torch(settings: Settings) -> set[str]:

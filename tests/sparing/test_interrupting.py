@@ -32,7 +32,7 @@ data = DataSet("none", Source("", {}, ("a",), 0.3, 0.3), split, split, split, "0
 pool = [NetSpec(f"tiny-{number}", (Conv(4, 4),), 1, erase=False) for number in range(3)]
 
 
-def train(name, out, runs, *, workers, seed, epochs):
+def train(name, out, runs, *, workers, seed, epochs, quantise):
     command = lambda spec: [sys.executable, "-c", WAIT]
     train_pool(pool, data, runs, workers=workers, seed=seed, epochs=epochs, command=command)
 
