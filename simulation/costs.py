@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_MS = 3_600_000.0
+MAX_DRAWN = 10_000  # measured values from which one is drawn for each request
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ class Costs:
 
     routes: Sequence[RouteCosts]
     overhead_ms: float = 0.0  # of the server's event loop, which works on one request at a time
-    network_ms: float = 0.0  # to the server and back, without waiting
+    # What else a request takes: the way there and back, and waking up what sleeps. Measured values,
+    # one of which is drawn for each request.
+    network_ms: tuple[float, ...] = (0.0,)
 
 
 def read_costs(path: Path) -> Costs:
@@ -92,7 +95,18 @@ def parse_costs(table: Any, source: str) -> Costs:  # Any: decoded JSON
     return Costs(
         tuple(routes.values()),
         _read_number(table, "overhead_ms", source, 0.0, MAX_MS, default=0.0),
-        _read_number(table, "network_ms", source, 0.0, MAX_MS, default=0.0),
+        _read_network(table.get("network_ms", 0.0), source),
+    )
+
+
+def _read_network(value: Any, source: str) -> tuple[float, ...]:  # Any: decoded JSON
+    values = value if isinstance(value, list) else [value]
+    if not 1 <= len(values) <= MAX_DRAWN:
+        raise ValueError(
+            f"{source}: network_ms: given {len(values)} values, allowed 1 to {MAX_DRAWN}"
+        )
+    return tuple(
+        _read_number({"network_ms": one}, "network_ms", source, 0.0, MAX_MS) for one in values
     )
 
 
@@ -100,7 +114,7 @@ def write_costs(path: Path, costs: Costs) -> None:
     """Write the project's own form, which `read_costs` reads. Raises ValueError."""
     table = {
         "overhead_ms": costs.overhead_ms,
-        "network_ms": costs.network_ms,
+        "network_ms": costs.network_ms[0] if len(costs.network_ms) == 1 else [*costs.network_ms],
         "routes": [
             {
                 "route": route.name,

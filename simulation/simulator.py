@@ -36,7 +36,6 @@ class FleetPlan:
     target_delay_s: float = 0.02  # mean wait in queues, for each pod
     metric_window_s: float = 60.0
     overhead_s: float = 0.0  # of a pod's event loop, for each request
-    network_s: float = 0.0  # added to each latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Simulator:
         arrival_s = self._workload.arrival_s
         return Run(
             arrival_s,
-            np.array(self._answered_s) - arrival_s + self._plan.network_s,
+            np.array(self._answered_s) - arrival_s + self._workload.network_s,
             batches[:, 0],
             batches[:, 1],
             batches[:, 2],

@@ -38,6 +38,7 @@ class Workload:
     arrival_s: Floats  # [N]
     first_lane: Sequence[int]  # [N]
     last_lane: Sequence[int]  # [N]; below first_lane: answered from the cache
+    network_s: Floats  # [N], added to each latency
 
 
 def make_workload(
@@ -66,4 +67,6 @@ def make_workload(
             LaneCosts(f"{route.name}/{stage.name}", stage.list_batch_times_s(), stage.max_batch)
             for stage in route.stages
         ]
-    return Workload(lanes, arrival_s, first.tolist(), last.tolist())
+    drawn = np.random.default_rng([seed, 2]).integers(len(costs.network_ms), size=count)
+    network_s = np.array(costs.network_ms)[drawn] / 1e3
+    return Workload(lanes, arrival_s, first.tolist(), last.tolist(), network_s)

@@ -377,7 +377,6 @@ def simulate(
             target_delay_s=target_delay_ms / 1e3,
             metric_window_s=metric_window_s,
             overhead_s=known.overhead_ms / 1e3,
-            network_s=known.network_ms / 1e3,
         )
         arrivals_s = expand(read_trace(trace), requests_per_row, speed, seed, spread_s)
         drifting = None if drift is None else Drift(drift, drift_factor)

@@ -1,6 +1,7 @@
 """Costs: both forms of JSON, what a server counted, and faults of one sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from simulation.costs import (
 
 SMALL = StageCosts("small", 1.0, 4.0, 4, 0.25)
 LARGE = StageCosts("large", 10.0, 10.0, 1)
-COSTS = Costs((RouteCosts("a", (SMALL, LARGE), 2.0, 0.5), RouteCosts("b", (LARGE,))), 0.1, 0.2)
+COSTS = Costs((RouteCosts("a", (SMALL, LARGE), 2.0, 0.5), RouteCosts("b", (LARGE,))), 0.1, (0.2,))
 
 
 def serve(version: str, **figures: object) -> dict[str, Any]:
@@ -52,10 +53,12 @@ def test_the_device_time_of_a_request_follows_its_escalations() -> None:
     assert route.list_reached(factor=100.0) == [1.0, 1.0]
 
 
-def test_costs_survive_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network_ms", [(0.2,), (0.2, 1.5, 0.1)])
+def test_costs_survive_a_file(tmp_path: Path, network_ms: tuple[float, ...]) -> None:
     path = tmp_path / "costs.json"
-    write_costs(path, COSTS)
-    assert read_costs(path) == COSTS
+    costs = replace(COSTS, network_ms=network_ms)
+    write_costs(path, costs)
+    assert read_costs(path) == costs
 
 
 def test_the_newest_version_of_a_served_route_counts() -> None:
@@ -113,6 +116,8 @@ def test_an_unknown_escalation_is_refused_before_a_run() -> None:
         ({"routes": [serve("1", max_batch=True)]}, ["max_batch", "given True"]),
         ({"routes": [serve("1", escalation=1.5)]}, ["escalation", "0 to 1"]),
         ({"routes": [serve("1")], "overhead_ms": -1}, ["overhead_ms", "given -1"]),
+        ({"routes": [serve("1")], "network_ms": []}, ["network_ms", "given 0 values"]),
+        ({"routes": [serve("1")], "network_ms": [1.0, "2"]}, ["network_ms", "given '2'"]),
         ({"routes": [serve("1") | {"hit_rate": 2}]}, ["hit_rate", "given 2"]),
     ],
 )

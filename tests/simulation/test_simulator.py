@@ -169,7 +169,14 @@ def test_the_same_run_twice_is_the_same_to_the_last_bit() -> None:
 
 
 def test_cached_requests_cost_the_event_loop_only() -> None:
-    costs = Costs((replace(ONE_BY_ONE.routes[0], hit_rate=1.0),))
-    found = run(costs, np.arange(0.0, 10.0), replace(FIXED, overhead_s=0.002, network_s=0.001))
+    costs = Costs((replace(ONE_BY_ONE.routes[0], hit_rate=1.0),), network_ms=(1.0,))
+    found = run(costs, np.arange(0.0, 10.0), replace(FIXED, overhead_s=0.002))
     assert found.latency_s.tolist() == pytest.approx([0.003] * 10)
     assert len(found.batch_s) == 0
+
+
+def test_each_request_takes_one_of_the_measured_ways() -> None:
+    costs = Costs((replace(ONE_BY_ONE.routes[0], hit_rate=1.0),), network_ms=(1.0, 1.0, 5.0))
+    found = run(costs, np.arange(0.0, 3000.0), replace(FIXED, overhead_s=0.002))
+    assert {round(one, 6) for one in found.latency_s.tolist()} == {0.003, 0.007}
+    assert np.mean(found.latency_s > 0.005) == pytest.approx(1 / 3, abs=0.05)
