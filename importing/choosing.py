@@ -6,7 +6,8 @@ result once.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from cascades.answer_kinds import ONE_LABEL, AnswerKind
 from cascades.selection import Candidate, Member, select_cheapest, trace_members
 from cascades.thresholds import MAX_STAGES, Grades, Trace, simulate
+from core.devices.int8_speed import MAX_RATIO
 from importing.energy import EnergySource
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed
@@ -214,6 +216,35 @@ def _choose_int8(
     return choice.chosen
 
 
+def find_other_files(
+    pool: Mapping[str, Measured], chosen: Candidate, labels: Array, parts: Parts, kind: AnswerKind
+) -> tuple[StageFile | None, ...]:
+    """Return each member's other file, float or int8, which a server may run where it is faster.
+
+    None where a server here would run the other file, so that what was judged is what runs, and
+    where some mix of the files loses more than MAX_DROP on the choosing rows.
+    """
+    others = [_find_other(pool, name) for name in chosen.members]
+    mixes = product(
+        *({name, other or name} for name, other in zip(chosen.members, others, strict=True))
+    )
+    grades = {
+        mix: _grade(pool, replace(chosen, members=mix), labels, parts.choose, kind) for mix in mixes
+    }
+    if min(grades.values()) < grades[chosen.members] - MAX_DROP:
+        return (None,) * len(others)
+    return tuple(other and pool[other].stage for other in others)
+
+
+def _find_other(pool: Mapping[str, Measured], name: str) -> str | None:
+    net = name.removesuffix(SUFFIX)
+    twin = net + SUFFIX
+    if net not in pool or twin not in pool:
+        return None
+    faster = twin if pool[twin].us_per_row <= MAX_RATIO * pool[net].us_per_row else net
+    return (net if name == twin else twin) if name == faster else None
+
+
 def judge(
     pool: Mapping[str, Measured],
     chosen: Candidate,
@@ -274,7 +305,7 @@ def _judge_cascade(
     kind: AnswerKind,
 ) -> VerdictRow:
     stages = [pool[name] for name in chosen.members]
-    trace = _trace_choice(pool, chosen, truth, parts, kind)
+    trace = _trace_choice(pool, chosen, truth, parts.test, kind)
     hits, costs = simulate(trace, chosen.thresholds)
     reached = [1.0]
     going = np.ones(len(truth), dtype=np.bool_)
@@ -305,15 +336,28 @@ def grade_choice(
     pool: Mapping[str, Measured], chosen: Candidate, labels: Array, parts: Parts, kind: AnswerKind
 ) -> float:
     """Return the mean grade of the choice on the test rows."""
-    trace = _trace_choice(pool, chosen, labels[parts.test], parts, kind)
+    return _grade(pool, chosen, labels, parts.test, kind)
+
+
+def _grade(
+    pool: Mapping[str, Measured],
+    chosen: Candidate,
+    labels: Array,
+    places: npt.NDArray[np.intp],
+    kind: AnswerKind,
+) -> float:
+    trace = _trace_choice(pool, chosen, labels[places], places, kind)
     return float(simulate(trace, chosen.thresholds)[0].mean())
 
 
 def _trace_choice(
-    pool: Mapping[str, Measured], chosen: Candidate, truth: Array, parts: Parts, kind: AnswerKind
+    pool: Mapping[str, Measured],
+    chosen: Candidate,
+    truth: Array,
+    places: npt.NDArray[np.intp],
+    kind: AnswerKind,
 ) -> Trace:
     members = [
-        Member(name, pool[name].logits[parts.test], pool[name].us_per_row)
-        for name in chosen.members
+        Member(name, pool[name].logits[places], pool[name].us_per_row) for name in chosen.members
     ]
     return trace_members(members, chosen.temperatures, chosen.score, chosen.combine, truth, kind)

@@ -24,6 +24,7 @@ from importing.choosing import (
     Parts,
     check_answers,
     choose_route,
+    find_other_files,
     grade_choice,
     judge,
     make_twin,
@@ -50,7 +51,14 @@ from importing.samples import (
     split_rows,
     take_rows,
 )
-from importing.stage_files import IMAGE, INT8, PreparedModel, StageFile
+from importing.stage_files import (
+    IMAGE,
+    INT8,
+    PreparedModel,
+    StageFile,
+    describe_stage,
+    describe_tensor,
+)
 from importing.timing import ROUNDS, Deadline, limit_batch, measure_costs, measure_in_turns
 from importing.verdict import Verdict
 from routes.loading import load_route
@@ -185,7 +193,10 @@ class _Import:
         directory = None
         if not options.dry_run:
             self.report("writing the route")
-            directory = self._write_classifier(pool, chosen, verdict)
+            others: Sequence[StageFile | None] = [None] * len(chosen.members)
+            if options.compress == "auto":
+                others = find_other_files(pool, chosen, labels, parts, kind)
+            directory = self._write_classifier(pool, chosen, others, verdict)
         return Imported(verdict, directory, tuple(found), verdict.sentence)
 
     def import_outputs(self, notes: Sequence[str]) -> Imported:
@@ -255,15 +266,19 @@ class _Import:
         ]
 
     def _write_classifier(
-        self, pool: Mapping[str, Measured], chosen: Candidate, verdict: Verdict
+        self,
+        pool: Mapping[str, Measured],
+        chosen: Candidate,
+        others: Sequence[StageFile | None],
+        verdict: Verdict,
     ) -> Path:
         members = [pool[name] for name in chosen.members]
         thresholds = (*chosen.thresholds, None)
         entries = [
-            _describe_stage(one.stage, one.us_per_row)
+            describe_stage(one.stage, limit_batch(one.us_per_row, one.stage.batches), other)
             | {"temperature": temperature, "threshold": threshold}
-            for one, temperature, threshold in zip(
-                members, chosen.temperatures, thresholds, strict=True
+            for one, other, temperature, threshold in zip(
+                members, others, chosen.temperatures, thresholds, strict=True
             )
         ]
         shape = [-1, self.task.classes]
@@ -290,10 +305,11 @@ class _Import:
             "out_of_fold_accuracy": chosen.accuracy,
             "max_loss": self.options.max_loss,
             "reference": verdict.reference,
+            "members": list(chosen.members),
             "reached_on_test": list(verdict.chosen.reached or (1.0,)),
             "us_per_row": [one.us_per_row for one in members],
         }
-        return self._write(table, [one.stage for one in members])
+        return self._write(table, [*(one.stage for one in members), *filter(None, others)])
 
     def _write_outputs(self, made: StageFile, us_per_row: float) -> Path:
         table = self._describe(
@@ -301,8 +317,8 @@ class _Import:
             task=self.name,
             description=f"{made.name}, with its own outputs.",
             expected_macs=made.macs,
-            outputs=[_describe_tensor(tensor) for tensor in made.outputs],
-            stages=[_describe_stage(made, us_per_row)],
+            outputs=[describe_tensor(tensor) for tensor in made.outputs],
+            stages=[describe_stage(made, limit_batch(us_per_row, made.batches))],
         )
         table["provenance"]["us_per_row"] = [us_per_row]
         return self._write(table, [made])
@@ -348,7 +364,7 @@ class _Import:
             limits = {"finite": True}
         elif tensor.name in self.task.vocabulary:
             limits = {"min": 0, "max": self.task.vocabulary[tensor.name] - 1}
-        return _describe_tensor(tensor) | limits
+        return describe_tensor(tensor) | limits
 
     def _describe_making(self) -> dict[str, Any]:
         packages = ("numpy", "onnx", "onnxruntime", "sparing")
@@ -381,16 +397,3 @@ def _explain_labels(samples: Samples) -> str:
     if labels.dtype.kind != "f" or labels.ndim != 1 or (labels != np.round(labels)).any():
         return ""
     return f": labels are {labels.dtype}; if they are classes, save them as int64"
-
-
-def _describe_stage(stage: StageFile, us_per_row: float) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "file": f"{stage.name}.onnx",
-        "macs": stage.macs,
-        "max_batch": limit_batch(us_per_row, stage.batches),
-    }
-
-
-def _describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}

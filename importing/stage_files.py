@@ -5,6 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -306,3 +307,22 @@ def _cast(array: Array, tensor: Tensor, place: str) -> Array:
     if np.issubdtype(array.dtype, np.floating) and not np.issubdtype(dtype, np.floating):
         raise ImportFault(f"{place}: rows are {array.dtype}, the model takes {tensor}")
     return array.astype(dtype)
+
+
+def describe_stage(
+    stage: StageFile, max_batch: int, other: StageFile | None = None
+) -> dict[str, Any]:
+    """Return the entry in route.toml of one file, or of a float and an int8 file together."""
+    int8, float32 = sorted((stage, other or stage), key=lambda one: one.precision != INT8)
+    return {
+        "name": float32.name,
+        "file": f"{float32.name}.onnx",
+        **({"int8_file": f"{int8.name}.onnx"} if other else {}),
+        "macs": stage.macs,
+        "max_batch": max_batch,
+    }
+
+
+def describe_tensor(tensor: Tensor) -> dict[str, Any]:
+    """Return the tensor's entry in route.toml."""
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
