@@ -9,6 +9,7 @@ from benchmarks.duplicates import make_report
 from benchmarks.energy import REPORT as ENERGY
 from benchmarks.eviction import REPORT as EVICTION
 from benchmarks.exits import REPORT as EXITS
+from benchmarks.own_models.measure import REPORT as OWN_MODELS
 from benchmarks.peers.measure import REPORT as PEERS
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
@@ -23,6 +24,7 @@ from harness.results import FOLDER, find_newest
 REPORTS = (
     SERVING, PEERS, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
     ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS, SCALING, SIZING,
+    OWN_MODELS,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "tracing": "benchmarks.tracing",
     "exits": "benchmarks.exits",
     "scaling": "benchmarks.scaling",
+    "own-models": "benchmarks.own_models",
 }
 
 
