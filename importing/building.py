@@ -287,9 +287,9 @@ def _find_steps(
     assert canvas is not None and taken is not None, "the caller checked"
     head = put_logits_behind(model.model, answer, kind, task.classes)
 
-    def run(steps: Preprocessing, count: int) -> Array:
+    def run(steps: Preprocessing, start: int, stop: int) -> Array:
         tried = put_pictures_in_front(head, taken, canvas, steps, IMAGE)
-        pictures = {IMAGE: rows[IMAGE][:count]}
+        pictures = {IMAGE: rows[IMAGE][start:stop]}
         return run_rows(open_graph(tried), pictures, batches=model.batching.batches)[0]
 
     order = np.random.default_rng(options.seed).permutation(len(labels))

@@ -155,7 +155,7 @@ def check_classes(samples: Samples, classes: int) -> None:
     missing = np.flatnonzero(counts == 0)
     if missing.size:
         raise ImportFault(f"{place}: no row of class {_name(samples, int(missing[0]))}")
-    if counts.min() < 2:
+    if counts.min() < 2 <= counts.mean():  # else there is about one row a class, and they are split
         scarce = int(counts.argmin())
         raise ImportFault(
             f"{place}: one row of class {_name(samples, scarce)}; each class needs at least 2"
@@ -327,7 +327,9 @@ def _tidy(array: Array) -> Array:
 def split_rows(
     samples: Samples, seed: int, share: float = 0.5
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the rows that choose and the rows that test, with the same mix of classes."""
+    """Return the rows that choose and the rows that test, with the same mix of classes. Classes of
+    one row are divided among the two.
+    """
     rng = np.random.default_rng(seed)
     if not samples.are_classes:
         order = rng.permutation(len(samples))
@@ -335,8 +337,13 @@ def split_rows(
         return np.sort(order[:cut]), np.sort(order[cut:])
     choose: list[npt.NDArray[np.intp]] = []
     test: list[npt.NDArray[np.intp]] = []
-    for label in np.unique(samples.labels):
-        order = rng.permutation(np.flatnonzero(samples.labels == label))
+    classes = [np.flatnonzero(samples.labels == label) for label in np.unique(samples.labels)]
+    alone = [rows for rows in classes if len(rows) == 1]
+    groups = [rows for rows in classes if len(rows) > 1]
+    if alone:
+        groups.append(np.concatenate(alone))
+    for rows in groups:
+        order = rng.permutation(rows)
         cut = max(1, min(len(order) - 1, round(len(order) * share)))
         choose.append(order[:cut])
         test.append(order[cut:])

@@ -2,7 +2,9 @@
 `logits`, or its own outputs.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -268,12 +270,15 @@ def run_rows(
 
 
 def _run_parts(graph: RunnableGraph, rows: Feed, step: int) -> list[tuple[Array, ...]]:
-    """Run `step` rows at once and return the parts of every output."""
+    """Run `step` rows at once and return the parts of every output. Every core runs its own batch,
+    for a session has one thread.
+    """
     count = len(next(iter(rows.values())))
-    runs = [
-        graph.run({name: array[i : i + step] for name, array in rows.items()})
-        for i in range(0, count, step)
+    feeds = [
+        {name: array[i : i + step] for name, array in rows.items()} for i in range(0, count, step)
     ]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        runs = list(threads.map(graph.run, feeds))
     return list(zip(*runs, strict=True))
 
 

@@ -5,7 +5,6 @@ preprocessing than the accuracy. Where the best two lie within noise and still a
 it stops: only the owner knows.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +17,8 @@ from importing.onnx_files.graphs import Array
 from importing.pictures.picture_nodes import Canvas, PictureInput
 from importing.pictures.preprocessing import Preprocessing
 
-FIRST_ROWS, GEOMETRY_ROWS, LAST_ROWS = 128, 256, 1_000
-KEPT = 3  # after the first round
+FIRST_ROWS, NEXT_ROWS, GEOMETRY_ROWS, LAST_ROWS = 64, 128, 256, 1_000
+NEXT, KEPT, KEPT_SHAPES = 6, 3, 2  # how many go on
 NOISE = 2.0  # standard errors between the best two
 ALIKE = 0.02  # of the rows that two preprocessings may answer differently and still be one
 CROP_FRACTION = 0.875
@@ -43,7 +42,8 @@ _GREY = (
 )
 
 Logits = npt.NDArray[np.float32]
-Answer = Callable[[Preprocessing, int], Logits]  # logits [rows, K] of the first rows
+# Logits [stop - start, K] of these rows: answer(steps, start, stop).
+Answer = Callable[[Preprocessing, int, int], Logits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,52 @@ def find_preprocessing(
 
     Raises ImportFault if none is better than guessing, or the best two cannot be told apart.
     """
-    rows = min(FIRST_ROWS, len(labels))
-    normals = _rank(list(_list_normals(taken.channels)), answer, labels, rows)
+    trials = _Trials(answer, labels)
+    normals = trials.rank(list(_list_normals(taken.channels)), FIRST_ROWS)
+    normals = trials.rank(normals[:NEXT], NEXT_ROWS)[:KEPT]
     shapes = list(_list_geometries(canvas, taken))
+    tried = [_reshape(normals[0], shape) for shape in shapes]
     if len(shapes) > 1:
-        tried = [
-            replace(steps, resize=one.resize, filter=one.filter, crop=one.crop)
-            for steps, one in itertools.product(normals[:KEPT], shapes)
-        ]
-        normals = _rank(tried, answer, labels, min(GEOMETRY_ROWS, len(labels)))
-    return _decide(normals[:KEPT], answer, labels, place)
+        tried = trials.rank(tried, GEOMETRY_ROWS)[:KEPT_SHAPES]
+    best = [*tried, *(_reshape(steps, tried[0]) for steps in normals[1:])]
+    return _decide(best, trials, place)
+
+
+class _Trials:
+    """The answers so far; no row runs twice with the same preprocessing."""
+
+    def __init__(self, answer: Answer, labels: Array) -> None:
+        self.labels = labels
+        self._answer = answer
+        self._logits: dict[Preprocessing, Logits] = {}
+
+    def run(self, steps: Preprocessing, rows: int) -> Logits:
+        """Return the logits of the first rows."""
+        rows = min(rows, len(self.labels))
+        known = self._logits.get(steps)
+        done = 0 if known is None else len(known)
+        if done < rows:
+            new = self._answer(steps, done, rows)
+            self._logits[steps] = new if known is None else np.concatenate([known, new])
+        return self._logits[steps][:rows]
+
+    def judge(
+        self, steps: Preprocessing, rows: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+        """Return the log-likelihood of every row's label, and every row's answer."""
+        logits = self.run(steps, rows)
+        labels = self.labels[: len(logits)]
+        temperature = fit_temperature(logits, labels)
+        chosen = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
+        return np.asarray(chosen), logits.argmax(axis=1)
+
+    def rank(self, tried: Sequence[Preprocessing], rows: int) -> list[Preprocessing]:
+        """Return the best first."""
+        return sorted(tried, key=lambda steps: -float(self.judge(steps, rows)[0].mean()))
+
+
+def _reshape(steps: Preprocessing, shape: Preprocessing) -> Preprocessing:
+    return replace(steps, resize=shape.resize, filter=shape.filter, crop=shape.crop)
 
 
 def _list_normals(channels: int) -> Iterator[Preprocessing]:
@@ -103,24 +139,10 @@ def _list_geometries(canvas: Canvas, taken: PictureInput) -> Iterator[Preprocess
         yield Preprocessing(resize=larger, filter=kind, crop=size)
 
 
-def _rank(
-    tried: Sequence[Preprocessing], answer: Answer, labels: Array, rows: int
-) -> list[Preprocessing]:
-    likelihoods = [_judge(answer(steps, rows), labels[:rows])[0].mean() for steps in tried]
-    return [tried[place] for place in np.argsort(likelihoods, kind="stable")[::-1]]
-
-
-def _judge(logits: Logits, labels: Array) -> tuple[npt.NDArray[np.float64], Array]:
-    """Return the log-likelihood of every row's label, and every row's answer."""
-    temperature = fit_temperature(logits, labels)
-    chosen = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
-    return np.asarray(chosen), logits.argmax(axis=1)
-
-
-def _decide(best: Sequence[Preprocessing], answer: Answer, labels: Array, place: str) -> Finding:
-    rows = min(LAST_ROWS, len(labels))
-    labels = labels[:rows]
-    judged = [_judge(answer(steps, rows), labels) for steps in best]
+def _decide(best: Sequence[Preprocessing], trials: _Trials, place: str) -> Finding:
+    rows = min(LAST_ROWS, len(trials.labels))
+    labels = trials.labels[:rows]
+    judged = [trials.judge(steps, rows) for steps in best]
     order = sorted(range(len(best)), key=lambda i: -float(judged[i][0].mean()))
     first, second = order[0], order[1]
     difference = judged[first][0] - judged[second][0]

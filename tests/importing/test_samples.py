@@ -275,3 +275,11 @@ def test_the_parts_are_disjoint_with_the_same_mix_and_the_same_for_one_seed(
     assert np.bincount(samples.labels[choose]).tolist() == [20, 20, 20]
     np.testing.assert_array_equal(split_rows(samples, 0)[0], choose)
     assert fingerprint(samples, choose) != fingerprint(samples, test)
+
+
+def test_one_row_a_class_is_split_between_choosing_and_testing(tmp_path: Path) -> None:
+    samples = read_samples(_save(tmp_path / "d.npz", {**_rows(), "y": np.arange(120)}))
+    check_classes(samples, 120)
+    choose, test = split_rows(samples, seed=0)
+    assert (len(choose), len(test)) == (60, 60)
+    assert not set(choose) & set(test)
