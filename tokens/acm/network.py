@@ -58,13 +58,13 @@ class AcmBlock(nn.Module):
 
     def __init__(self, spec: VitSpec, settings: AcmSettings) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(spec.width)
+        self.attention_norm = spec.make_norm()
         self.attention = (
             AcmAttention(spec, settings)
             if settings.projections
             else Attention(spec.width, spec.heads)
         )
-        self.mlp_norm = nn.LayerNorm(spec.width)
+        self.mlp_norm = spec.make_norm()
         hidden = replaced_width(spec.hidden, settings.learners)
         learners = LearnerSpec(spec.width, spec.width, settings.learners, hidden, gelu=True)
         gate = Gate(spec.width, settings.learners, 0, settings.gate_width)
@@ -137,12 +137,7 @@ def count_attention(spec: VitSpec) -> int:
 
 def count_outer(spec: VitSpec) -> int:
     """MACs of stem and head."""
-    side, channels, total = spec.size_px, len(spec.mean), spec.width * spec.classes
-    for width, stride in zip(spec.stem, (1, 2, 2), strict=True):
-        side //= stride
-        total += side**2 * width * channels * 9
-        channels = width
-    return total + side**2 * channels * spec.width
+    return spec.count_stem() + spec.width * spec.classes
 
 
 def _project(spec: VitSpec, settings: AcmSettings, layers: int) -> Acm:
