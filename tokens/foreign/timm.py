@@ -22,9 +22,9 @@ PLAIN = re.compile(rf"(?:vit|deit)_({'|'.join(HEADS)})_patch\d+_\d+(?:\..*)?")
 NORM_EPS = 1e-6
 # What `model_args` may change: sizes that the weights show, and what only training uses.
 SIZES = {"img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "mlp_ratio",
-         "num_heads", "qkv_bias", "init_values", "no_embed_class", "dynamic_img_size", "strict_img_size",
-         "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate",
-         "drop_path_rate"}  # fmt: skip
+         "num_heads", "qkv_bias", "init_values", "no_embed_class", "dynamic_img_size",
+         "strict_img_size", "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate",
+         "attn_drop_rate", "drop_path_rate"}  # fmt: skip
 
 
 def convert_timm(model: Any, classes: int | None = None) -> VisionTransformer:
@@ -55,13 +55,13 @@ def read_timm(folder: Path) -> VisionTransformer:
     known = PLAIN.fullmatch(name)
     if known is None:
         raise ValueError(f"{folder}: a {name} cannot be converted, a plain vit or deit can")
-    if other := sorted(changes.keys() - SIZES):
-        raise ValueError(f"{folder}: a {name} with {other[0]} cannot be converted")
-    pool = described.get("global_pool", "token")
+    pool = changes.pop("global_pool", described.get("global_pool", "token"))
     if pool != "token":
         raise ValueError(
             f"{folder}: a {name} that pools by {pool} cannot be converted, by token can"
         )
+    if other := sorted(changes.keys() - SIZES):
+        raise ValueError(f"{folder}: a {name} with {other[0]} cannot be converted")
     _check_square(changes.get("img_size"))
     heads = int(changes.get("num_heads", HEADS[known[1]]))
     config = described.get("pretrained_cfg") or described  # older files have one level
@@ -138,6 +138,7 @@ def _check_module(model: Any) -> None:
         raise ValueError(f"{KIND} that pools by {model.global_pool} cannot be converted")
     if not len(model.blocks):
         raise ValueError(f"{KIND} without blocks cannot be converted")
+    _check_kind(model.patch_embed, "PatchEmbed")
     for block in model.blocks:
         _check_block(block)
     first = model.blocks[0].norm1
@@ -148,12 +149,17 @@ def _check_module(model: Any) -> None:
 
 
 def _check_block(block: Any) -> None:
-    for part, expected in ((block, "Block"), (block.attn, "Attention"), (block.mlp, "Mlp")):
-        if (found := type(part).__name__) != expected:
-            raise ValueError(f"{KIND} of {found} cannot be converted, of {expected} can")
+    _check_kind(block, "Block")
+    _check_kind(block.attn, "Attention")
+    _check_kind(block.mlp, "Mlp")
     act = block.mlp.act
     if not isinstance(act, nn.GELU) or act.approximate != "none":
         raise ValueError(f"{KIND} with {act} cannot be converted, with GELU() can")
+
+
+def _check_kind(part: Any, expected: str) -> None:
+    if (found := type(part).__name__) != expected:
+        raise ValueError(f"{KIND} of {found} cannot be converted, of {expected} can")
 
 
 def _check_square(size: Any) -> None:

@@ -159,6 +159,14 @@ def change_mlp(model: Any) -> None:
     model.blocks[0].mlp.__class__ = type("SwiGLU", (Mlp,), {})
 
 
+def change_blocks(model: Any) -> None:
+    model.blocks[1] = nn.Linear(WIDTH, WIDTH)
+
+
+def change_stem(model: Any) -> None:
+    model.patch_embed = nn.Conv2d(3, WIDTH, PATCH, PATCH)
+
+
 def change_norm(model: Any) -> None:
     model.norm = nn.LayerNorm(WIDTH, eps=1e-5)
 
@@ -183,6 +191,8 @@ def forget_statistics(model: Any) -> None:
         (add_query_norm, r"with blocks\.1\.attn\.q_norm\.bias cannot be converted"),
         (change_activation, "tanh"),
         (change_mlp, "of SwiGLU cannot be converted"),
+        (change_blocks, "of Linear cannot be converted, of Block can"),
+        (change_stem, "of Conv2d cannot be converted, of PatchEmbed can"),
         (change_norm, "1e-05"),
         (lose_positions, "without pos_embed"),
         (widen, "only squares"),
@@ -218,7 +228,9 @@ def test_a_saved_module_is_read_from_its_directory(tmp_path: Path) -> None:
     for block in model.blocks:
         block.norm1.eps = block.norm2.eps = 1e-6  # type: ignore[union-attr, assignment]
     model.norm.eps = 1e-6
-    net = read_foreign(save(model, tmp_path, num_classes=CLASSES, global_pool="token"))
+    net = read_foreign(
+        save(model, tmp_path, num_classes=CLASSES, model_args={"global_pool": "token"})
+    )
     expected = model(show(PICTURES, CONFIG))
     torch.testing.assert_close(net(PICTURES), expected, rtol=1e-4, atol=1e-4)
 
@@ -232,6 +244,7 @@ def test_a_saved_module_is_read_from_its_directory(tmp_path: Path) -> None:
         ({"model_args": {"img_size": [12, 24]}}, "only squares"),
         ({"model_args": {"num_heads": 7}}, "not a multiple of 7 heads"),
         ({"global_pool": "avg"}, "pools by avg"),
+        ({"model_args": {"global_pool": "avg"}}, "pools by avg"),
         ({"pretrained_cfg": None}, "no mean and std"),
     ],
 )
