@@ -194,9 +194,11 @@ def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     """uint8 pictures as float32 [B, C, S, S] of mean 0 and deviation 1 a channel."""
     x = pictures.to(torch.float32)
     x_BCSS = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
-    scale = torch.tensor([1.0 / (255.0 * one) for one in std], device=x.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
-    return x_BCSS * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
+    planes = [  # by numbers, not tensors: those would have to reach an accelerator first
+        x_BCSS[:, channel] * (1.0 / (255.0 * s)) + -m / s
+        for channel, (m, s) in enumerate(zip(mean, std, strict=True))
+    ]
+    return torch.stack(planes, dim=1)
 
 
 def make_stem(channels: int, widths: tuple[int, int, int], width: int) -> nn.Sequential:

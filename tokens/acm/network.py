@@ -38,7 +38,9 @@ class AcmAttention(nn.Module):
         self.inputs = nn.ModuleList(_project(spec, settings, layers) for layers in groups)
         self.output = _project(spec, settings, 1)
 
-    def forward(self, x_BTD: Tensor, beta_B: Tensor, form: Form) -> tuple[Tensor, list[Choice]]:
+    def forward(
+        self, x_BTD: Tensor, beta_B: Tensor, form: Form | None
+    ) -> tuple[Tensor, list[Choice]]:
         projected: list[Tensor] = []
         choices: list[Choice] = []
         for module in self.inputs:
@@ -70,7 +72,9 @@ class AcmBlock(nn.Module):
         gate = Gate(spec.width, settings.learners, 0, settings.gate_width)
         self.mlp = Acm(gate, [Learners(learners)])
 
-    def forward(self, x_BTD: Tensor, beta_B: Tensor, form: Form) -> tuple[Tensor, list[Choice]]:
+    def forward(
+        self, x_BTD: Tensor, beta_B: Tensor, form: Form | None
+    ) -> tuple[Tensor, list[Choice]]:
         z_BTD = self.attention_norm(x_BTD)
         choices: list[Choice] = []
         if isinstance(self.attention, AcmAttention):
@@ -89,7 +93,10 @@ class AcmBlock(nn.Module):
 
 
 class AcmVit(nn.Module):
-    """uint8 pictures and budgets [B] in [0, 1] in; logits [B, K] and every module's choice out."""
+    """uint8 pictures and budgets [B] in [0, 1] in; logits [B, K] and every module's choice out.
+
+    `form`: how chosen learners run in evaluation; None leaves it to the device.
+    """
 
     def __init__(self, spec: VitSpec, settings: AcmSettings) -> None:
         super().__init__()
@@ -98,7 +105,7 @@ class AcmVit(nn.Module):
         self.blocks = nn.ModuleList(AcmBlock(spec, settings) for _ in range(spec.layers))
 
     def forward(
-        self, pictures: Tensor, beta_B: Tensor, form: Form = "dense"
+        self, pictures: Tensor, beta_B: Tensor, form: Form | None = None
     ) -> tuple[Tensor, list[Choice]]:
         x_BTD = self.outer.embed(pictures)
         choices: list[Choice] = []
