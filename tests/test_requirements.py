@@ -63,6 +63,7 @@ def test_both_builds_of_torch_are_locked_at_one_version() -> None:
     index, cpu = read("torch-cuda")["torch"], read("torch-cpu")["torch"]
     assert str(cpu.requirement) == f"{index.requirement}+cpu" == "torch==2.13.0+cpu"
     assert not set(cpu.hashes) & set(index.hashes)
+    assert read("torch-cuda")["triton"] == read("test")["triton"]
     assert all(is_of_cuda_build(name) for name in read("torch-cuda"))
 
 

@@ -2,13 +2,16 @@
 
 The stem halves the picture's side twice by 3x3 convolutions (Xiao et al., arXiv 2106.14881), which
 small data sets need more than large ones. Blocks are pre-norm. The four projections of attention
-are separate linear layers, and tokens are averaged for the head, so there is no class token.
+are separate linear layers, and tokens are averaged for the head, so there is no class token. With
+a `PatchSpec` it is the net of Dosovitskiy et al. (arXiv 2010.11929) instead, as others train it:
+patches of pixels become tokens directly, and the head reads a class token.
 
 Shapes: B pictures, T tokens, D width, H heads, K classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +31,78 @@ class VitSpec:
     hidden: int = 512  # units between the two layers of an MLP
     stem: tuple[int, int, int] = (16, 48, 96)  # channels: full size, half, a quarter
 
+    has_class_token: ClassVar[bool] = False
+
+    @property
+    def patches(self) -> int:
+        """Tokens that stand for a part of the picture."""
+        return (self.size_px // 4) ** 2
+
     @property
     def tokens(self) -> int:
-        return (self.size_px // 4) ** 2
+        return self.patches + int(self.has_class_token)
+
+    def make_stem(self) -> nn.Sequential:
+        """[B, channels, S, S] -> [B, width, √patches, √patches]."""
+        return make_stem(len(self.mean), self.stem, self.width)
+
+    def make_norm(self) -> nn.LayerNorm:
+        """A norm of one token."""
+        return nn.LayerNorm(self.width)
+
+    def count_stem(self) -> int:
+        """Multiply-accumulates of the stem for one picture."""
+        side, channels, total = self.size_px, len(self.mean), 0
+        for width, stride in zip(self.stem, (1, 2, 2), strict=True):
+            side //= stride
+            total += side**2 * width * channels * 9
+            channels = width
+        return total + side**2 * channels * self.width
+
+    @property
+    def side_step_px(self) -> int:
+        """What the side of the pictures is a multiple of."""
+        return 4
+
+    def check(self) -> None:
+        """Raise ValueError in one sentence for sizes that do not fit each other."""
+        if self.size_px % self.side_step_px or self.size_px <= 0:
+            raise ValueError(
+                f"pictures of {self.size_px} pixels a side; a multiple of {self.side_step_px} is "
+                "needed"
+            )
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations of channels")
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSpec(VitSpec):
+    """One convolution makes a token of each patch; a class token comes first. `stem` is unused."""
+
+    patch_px: int = 16
+    norm_eps: float = 1e-6  # added to the variance by every norm
+
+    has_class_token: ClassVar[bool] = True
+
+    @property
+    def patches(self) -> int:
+        return (self.size_px // self.patch_px) ** 2
+
+    def make_stem(self) -> nn.Sequential:
+        patch = nn.Conv2d(len(self.mean), self.width, self.patch_px, self.patch_px)
+        return nn.Sequential(patch)
+
+    def make_norm(self) -> nn.LayerNorm:
+        return nn.LayerNorm(self.width, eps=self.norm_eps)
+
+    def count_stem(self) -> int:
+        return self.patches * self.patch_px**2 * len(self.mean) * self.width
+
+    @property
+    def side_step_px(self) -> int:
+        return self.patch_px
 
 
 class Attention(nn.Module):
@@ -53,11 +125,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One layer: attention, then an MLP, each on normalised tokens and under a residual."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, spec: VitSpec) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.mlp_norm = nn.LayerNorm(width)
+        width, hidden = spec.width, spec.hidden
+        self.attention_norm = spec.make_norm()
+        self.attention = Attention(width, spec.heads)
+        self.mlp_norm = spec.make_norm()
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -71,27 +144,32 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, spec: VitSpec) -> None:
         super().__init__()
-        check_spec(spec)
+        spec.check()
         self.spec = spec
-        self.stem = make_stem(len(spec.mean), spec.stem, spec.width)
+        self.stem = spec.make_stem()
         self.positions = nn.Parameter(torch.zeros(spec.tokens, spec.width))
-        self.blocks = nn.ModuleList(
-            Block(spec.width, spec.heads, spec.hidden) for _ in range(spec.layers)
-        )
-        self.norm = nn.LayerNorm(spec.width)
+        self.class_token = nn.Parameter(torch.zeros(spec.width)) if spec.has_class_token else None
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
+        self.norm = spec.make_norm()
         self.head = nn.Linear(spec.width, spec.classes)
         self.apply(_initialise)
         nn.init.trunc_normal_(self.positions, std=0.02)
 
     def embed(self, pictures: Tensor) -> Tensor:
         """The tokens [B, T, D] that enter the first block."""
-        map_BDHW = self.stem(normalise(pictures, self.spec.mean, self.spec.std))
-        x_BTD: Tensor = map_BDHW.flatten(2).transpose(1, 2) + self.positions
-        return x_BTD
+        x_BCSS = normalise(pictures, self.spec.mean, self.spec.std).to(self.positions.dtype)
+        x_BTD: Tensor = self.stem(x_BCSS).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            x_BTD = torch.cat([self.class_token.expand(len(x_BTD), 1, -1), x_BTD], dim=1)
+        return x_BTD + self.positions
 
     def classify(self, x_BTD: Tensor) -> Tensor:
         """The logits [B, K] of what leaves the last block."""
-        logits_BK: Tensor = self.head(self.norm(x_BTD).mean(dim=1))
+        if self.class_token is not None:
+            x_BD = self.norm(x_BTD[:, 0])
+        else:
+            x_BD = self.norm(x_BTD).mean(dim=1)
+        logits_BK: Tensor = self.head(x_BD)
         return logits_BK
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -116,9 +194,11 @@ def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     """uint8 pictures as float32 [B, C, S, S] of mean 0 and deviation 1 a channel."""
     x = pictures.to(torch.float32)
     x_BCSS = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
-    scale = torch.tensor([1.0 / (255.0 * one) for one in std], device=x.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
-    return x_BCSS * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
+    planes = [  # by numbers, not tensors: those would have to reach an accelerator first
+        x_BCSS[:, channel] * (1.0 / (255.0 * s)) + -m / s
+        for channel, (m, s) in enumerate(zip(mean, std, strict=True))
+    ]
+    return torch.stack(planes, dim=1)
 
 
 def make_stem(channels: int, widths: tuple[int, int, int], width: int) -> nn.Sequential:
@@ -132,16 +212,6 @@ def make_stem(channels: int, widths: tuple[int, int, int], width: int) -> nn.Seq
         ]
         channels = outputs
     return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
-
-
-def check_spec(spec: VitSpec) -> None:
-    """Raise ValueError in one sentence for sizes that do not fit each other."""
-    if spec.size_px % 4 or spec.size_px <= 0:
-        raise ValueError(f"pictures of {spec.size_px} pixels a side; a multiple of 4 is needed")
-    if spec.width % spec.heads:
-        raise ValueError(f"width {spec.width} is not a multiple of {spec.heads} heads")
-    if len(spec.mean) != len(spec.std):
-        raise ValueError(f"{len(spec.mean)} means and {len(spec.std)} deviations of channels")
 
 
 def _initialise(module: nn.Module) -> None:

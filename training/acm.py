@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from tokens.acm.network import AcmSettings, AcmVit, count_dense
 from tokens.acm.surgery import Start, convert
+from tokens.foreign.directory import read_foreign
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training.data.sets import DataSet, load_data
 from training.export.acm_route import BETAS, MeasureForms, make_route, measure_forms
@@ -63,7 +64,8 @@ def train(
     measure: MeasureForms = measure_forms,
     console: Console | None = None,
 ) -> AcmVit:
-    """Convert the net in the safetensors file `teacher`, and train it through the three phases.
+    """Convert the net in the safetensors file `teacher`, or in a directory that Hugging Face
+    transformers or timm saved, and train it through the three phases.
 
     `taught_by`: the directory of a single-net route that teaches the last phase. `beta`: the only
     budget of the net, in [0, 1]; None makes a net for every budget, which may become the route
@@ -99,8 +101,10 @@ def prepare(
     torch.manual_seed(seed)
     net = convert(dense, settings, start)
     net.outer.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    identity = hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
-    origin = f"{spec} {settings} start={start} seed={seed} dense={identity} data={data.identity}"
+    identity = _identify(teacher, dense)
+    origin = (
+        f"{dense.spec} {settings} start={start} seed={seed} dense={identity} data={data.identity}"
+    )
     return Setting(net, dense, data, seed, origin)
 
 
@@ -136,7 +140,13 @@ def run_phases(
 
 
 def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
-    """The trained dense net. ValueError in one sentence when the file holds another net."""
+    """The trained dense net: of this architecture in a file, of its own in a directory.
+
+    Raises ValueError in one sentence where it is another net, or does not fit `spec`'s pictures
+    and classes.
+    """
+    if path.is_dir():
+        return _fit(read_foreign(path), spec, path)
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -154,6 +164,28 @@ def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
         raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
     net.load_state_dict(weights)
     return net.eval()
+
+
+def _fit(net: VisionTransformer, spec: VitSpec, path: Path) -> VisionTransformer:
+    own = net.spec
+    for what, given, needed in (
+        ("pixels a side", own.size_px, spec.size_px),
+        ("channels", len(own.mean), len(spec.mean)),
+        ("classes", own.classes, spec.classes),
+    ):
+        if given != needed:
+            raise ValueError(f"{path}: a net for {given} {what}, the data has {needed}")
+    return net
+
+
+def _identify(path: Path, net: VisionTransformer) -> str:
+    """The same for the same weights."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for value in net.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _name(route: RouteTeacher | None) -> str:

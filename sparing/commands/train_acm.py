@@ -11,7 +11,11 @@ from sparing.commands.train_vit import Data, TaughtBy, Threads
 
 def train_acm(
     teacher: Annotated[
-        Path, typer.Option(help="Convert the net in this file, which sparing train vit wrote.")
+        Path,
+        typer.Option(
+            help="Convert the net in this file, which sparing train vit wrote, or in a directory "
+            "that Hugging Face transformers or timm saved."
+        ),
     ],
     data: Data = "fashion-mnist",
     taught_by: TaughtBy = None,

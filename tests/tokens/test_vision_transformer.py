@@ -5,10 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tokens.vision_transformer import VisionTransformer, VitSpec, attend
+from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec, attend
 
 GREY = VitSpec(8, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
 COLOUR = replace(GREY, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1))
+
+PATCHES = PatchSpec(
+    8, 4, (0.3,) * 3, (0.3,) * 3, width=16, layers=2, heads=2, hidden=32, patch_px=4
+)
 
 
 def make_net(spec: VitSpec) -> VisionTransformer:
@@ -27,6 +31,31 @@ def test_pictures_become_a_row_of_logits_each(spec: VitSpec) -> None:
     pictures = make_pictures(spec, 3)
     assert net.embed(pictures).shape == (3, 4, 16)
     assert net(pictures).shape == (3, 4)
+
+
+def test_patches_follow_a_class_token_which_the_head_reads() -> None:
+    net = make_net(PATCHES)
+    assert net.class_token is not None
+    torch.nn.init.normal_(net.class_token)
+    pictures = make_pictures(PATCHES, 3)
+    x_BTD = net.embed(pictures)
+    assert x_BTD.shape == (3, 1 + 4, 16)
+    torch.testing.assert_close(x_BTD[0, 0], net.class_token + net.positions[0])
+    changed = x_BTD.clone()
+    changed[:, 1:] += 1.0
+    assert torch.equal(net.classify(changed), net.classify(x_BTD))
+    assert net(pictures).shape == (3, 4)
+
+
+def test_a_norm_adds_what_the_spec_says() -> None:
+    net = make_net(replace(PATCHES, norm_eps=1e-3))
+    norms = [one for one in net.modules() if isinstance(one, torch.nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-3}
+
+
+def test_a_net_of_half_precision_has_logits_of_half_precision() -> None:
+    net = make_net(PATCHES).to(torch.bfloat16)
+    assert net(make_pictures(PATCHES, 2)).dtype == torch.bfloat16
 
 
 def test_a_picture_has_the_same_logits_in_any_batch() -> None:
@@ -49,6 +78,7 @@ def test_attention_mixes_values_by_softmax_of_each_head() -> None:
     ("spec", "message"),
     [
         (replace(GREY, size_px=30), "a multiple of 4"),
+        (replace(PATCHES, patch_px=3), "a multiple of 3"),
         (replace(GREY, heads=3), "not a multiple of 3 heads"),
         (replace(GREY, std=(0.1, 0.2)), "1 means and 2 deviations"),
     ],

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from routes.offline import run_offline
 from sparing.commands.train_acm import train_acm
 from tests.tiny_training import quiet
 from tokens.acm.network import AcmSettings
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec
 from training import acm as recipe
 from training.acm import Epochs, load_teacher
 from training.data.sets import DataSet, Split
@@ -106,6 +107,54 @@ def test_a_file_that_is_no_net_is_refused(tmp_path: Path, tiny_data: DataSet) ->
     for broken in (path, tmp_path / "missing.safetensors"):
         with pytest.raises(ValueError, match="cannot be read as safetensors"):
             load_teacher(broken, tiny_spec(tiny_data))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, tiny_data: DataSet) -> Path:
+    """A small ViT of transformers for the tiny data, in a directory."""
+    transformers = pytest.importorskip("transformers")
+    folder, spec = tmp_path / "vit", tiny_spec(tiny_data)
+    torch.manual_seed(0)
+    transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            image_size=spec.size_px, patch_size=7, num_channels=len(spec.mean),
+            num_labels=spec.classes, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    described = {"image_mean": spec.mean, "image_std": spec.std}
+    (folder / "preprocessor_config.json").write_text(json.dumps(described))
+    return folder
+
+
+def test_a_directory_of_another_library_may_be_the_teacher(
+    tmp_path: Path, teacher: Path, foreign: Path
+) -> None:
+    out = tmp_path / "models"
+    net = recipe.train(
+        "squares",
+        tmp_path,
+        teacher=foreign,
+        epochs=Epochs(1, 0, 1),
+        settings=AcmSettings(shared_gate=True),
+        out=out,
+        measure=measure_by_rows,
+        console=quiet(),
+    )
+    assert isinstance(net.spec, PatchSpec)
+    assert net.spec.tokens == 1 + 16
+    assert list(out.glob("*-acm/1/route.toml"))
+
+
+def test_a_directory_for_other_pictures_is_refused(foreign: Path, tiny_data: DataSet) -> None:
+    spec = tiny_spec(tiny_data)
+    for change, message in (
+        ({"size_px": 32}, "28 pixels a side, the data has 32"),
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, "1 channels, the data has 3"),
+        ({"classes": 3}, "classes, the data has 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_teacher(foreign, replace(spec, **change))  # type: ignore[arg-type]
 
 
 def test_the_commands_defaults_are_the_recipes() -> None:

@@ -25,10 +25,15 @@ Pixels = npt.NDArray[np.uint8]
 def draw_learners(
     picture: Pixels, learners_TM: npt.NDArray[np.int64], cost: NetCost, blocks: int
 ) -> Pixels | None:
-    """uint8 [H, W, 3] of a picture [S, S] or [S, S, 3]; None if tokens do not form a square."""
+    """uint8 [H, W, 3] of a picture [S, S] or [S, S, 3]; None if tokens do not form a square.
+
+    A class token before the square is not drawn.
+    """
     side = math.isqrt(len(learners_TM))
-    if side * side != len(learners_TM):
+    others = len(learners_TM) - side * side
+    if others > 1:
         return None
+    learners_TM = learners_TM[others:]
     grey = picture if picture.ndim == 2 else None
     colour: Pixels = np.stack([grey] * 3, axis=2) if grey is not None else picture
     scale = -(-TILE_PX // len(colour))

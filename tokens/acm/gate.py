@@ -77,6 +77,7 @@ class Gate(nn.Module):
     def forward(self, x_BTD: Tensor, beta_B: Tensor) -> Tensor:
         """Logits [B, T, C] for these tokens and each picture's budget in [0, 1]."""
         terms_B1P = torch.stack([beta_B, beta_B**2, beta_B.sqrt()], dim=-1).unsqueeze(1)
+        terms_B1P = terms_B1P.to(x_BTD.dtype)
         hidden = nn.functional.gelu(self.first(x_BTD) + self.budget(terms_B1P))
         hidden = nn.functional.gelu(self.second(hidden))
         logits_BTC: Tensor = self.last(hidden) + self.shift(terms_B1P)

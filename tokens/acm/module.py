@@ -2,15 +2,23 @@
 
 Layers that read the same tokens, as the projections to queries, keys and values do, may share a
 gate: then one choice, and one sort, serves them all. Choices are returned, never stored.
+
+In evaluation on an accelerator, where Triton is installed, the kernels of `tokens/acm/kernels` run
+instead of torch's operations, unless a form is asked for.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 
+import torch
 from torch import Tensor, nn
 
 from tokens.acm.execution import FORMS, Form, sort_rows
 from tokens.acm.gate import Choice, Gate
 from tokens.acm.learners import Learners
+
+KERNEL_TYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 class Acm(nn.Module):
@@ -22,14 +30,20 @@ class Acm(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(
-        self, x_BTD: Tensor, beta_B: Tensor, form: Form = "dense"
+        self, x_BTD: Tensor, beta_B: Tensor, form: Form | None = None
     ) -> tuple[list[Tensor], Choice]:
-        """In training every learner runs, weighed by the choice; in evaluation `form` decides."""
+        """In training every learner runs, weighed by the choice; in evaluation `form` decides.
+
+        Without a form, kernels run on an accelerator that has them, else every learner.
+        """
+        alike = x_BTD.dtype == self.gate.first.weight.dtype
+        if form is None and not self.training and alike and has_kernels(x_BTD):
+            return self._run_kernels(x_BTD, beta_B)
         choice = self.gate.choose(self.gate(x_BTD, beta_B))
-        return self.run(x_BTD, choice, form), choice
+        return self.run(x_BTD, choice, form or "dense"), choice
 
     def run(self, x_BTD: Tensor, choice: Choice, form: Form = "dense") -> list[Tensor]:
-        """The layers' outputs for a choice made elsewhere."""
+        """The layers' outputs for a choice made elsewhere, by torch's operations."""
         x_RD = x_BTD.flatten(0, 1)
         if self.training:
             shares_RN = choice.shares_BTN().flatten(0, 1)
@@ -38,6 +52,17 @@ class Acm(nn.Module):
             order = sort_rows(choice.learners_BT.flatten(), self.learners)
             outputs = [FORMS[form](layer, x_RD, order).outputs for layer in self.replaced]
         return [one.view(*x_BTD.shape[:2], -1) for one in outputs]
+
+    @torch.no_grad()
+    def _run_kernels(self, x_BTD: Tensor, beta_B: Tensor) -> tuple[list[Tensor], Choice]:
+        from tokens.acm.kernels.choosing import choose
+        from tokens.acm.kernels.products import run_learners
+
+        x_RD = x_BTD.flatten(0, 1)
+        chosen = choose(self.gate, x_RD, beta_B)
+        outputs = [run_learners(layer, x_RD, chosen.order) for layer in self.replaced]
+        choice = Choice(chosen.one_hot_RC.view(*x_BTD.shape[:2], -1), self.gate.smallest)
+        return [one.view(*x_BTD.shape[:2], -1) for one in outputs], choice
 
     @property
     def learners(self) -> int:
@@ -53,3 +78,13 @@ class Acm(nn.Module):
     def replaced(self) -> list[Learners]:
         """The learners of each layer that the module replaces."""
         return [layer for layer in self.layers if isinstance(layer, Learners)]
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether these tokens can run through the kernels."""
+    return x.is_cuda and x.dtype in KERNEL_TYPES and x.numel() > 0 and _finds_triton()
+
+
+@cache
+def _finds_triton() -> bool:
+    return find_spec("triton") is not None

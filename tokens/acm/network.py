@@ -38,7 +38,9 @@ class AcmAttention(nn.Module):
         self.inputs = nn.ModuleList(_project(spec, settings, layers) for layers in groups)
         self.output = _project(spec, settings, 1)
 
-    def forward(self, x_BTD: Tensor, beta_B: Tensor, form: Form) -> tuple[Tensor, list[Choice]]:
+    def forward(
+        self, x_BTD: Tensor, beta_B: Tensor, form: Form | None
+    ) -> tuple[Tensor, list[Choice]]:
         projected: list[Tensor] = []
         choices: list[Choice] = []
         for module in self.inputs:
@@ -58,19 +60,21 @@ class AcmBlock(nn.Module):
 
     def __init__(self, spec: VitSpec, settings: AcmSettings) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(spec.width)
+        self.attention_norm = spec.make_norm()
         self.attention = (
             AcmAttention(spec, settings)
             if settings.projections
             else Attention(spec.width, spec.heads)
         )
-        self.mlp_norm = nn.LayerNorm(spec.width)
+        self.mlp_norm = spec.make_norm()
         hidden = replaced_width(spec.hidden, settings.learners)
         learners = LearnerSpec(spec.width, spec.width, settings.learners, hidden, gelu=True)
         gate = Gate(spec.width, settings.learners, 0, settings.gate_width)
         self.mlp = Acm(gate, [Learners(learners)])
 
-    def forward(self, x_BTD: Tensor, beta_B: Tensor, form: Form) -> tuple[Tensor, list[Choice]]:
+    def forward(
+        self, x_BTD: Tensor, beta_B: Tensor, form: Form | None
+    ) -> tuple[Tensor, list[Choice]]:
         z_BTD = self.attention_norm(x_BTD)
         choices: list[Choice] = []
         if isinstance(self.attention, AcmAttention):
@@ -89,7 +93,10 @@ class AcmBlock(nn.Module):
 
 
 class AcmVit(nn.Module):
-    """uint8 pictures and budgets [B] in [0, 1] in; logits [B, K] and every module's choice out."""
+    """uint8 pictures and budgets [B] in [0, 1] in; logits [B, K] and every module's choice out.
+
+    `form`: how chosen learners run in evaluation; None leaves it to the device.
+    """
 
     def __init__(self, spec: VitSpec, settings: AcmSettings) -> None:
         super().__init__()
@@ -98,7 +105,7 @@ class AcmVit(nn.Module):
         self.blocks = nn.ModuleList(AcmBlock(spec, settings) for _ in range(spec.layers))
 
     def forward(
-        self, pictures: Tensor, beta_B: Tensor, form: Form = "dense"
+        self, pictures: Tensor, beta_B: Tensor, form: Form | None = None
     ) -> tuple[Tensor, list[Choice]]:
         x_BTD = self.outer.embed(pictures)
         choices: list[Choice] = []
@@ -137,12 +144,7 @@ def count_attention(spec: VitSpec) -> int:
 
 def count_outer(spec: VitSpec) -> int:
     """MACs of stem and head."""
-    side, channels, total = spec.size_px, len(spec.mean), spec.width * spec.classes
-    for width, stride in zip(spec.stem, (1, 2, 2), strict=True):
-        side //= stride
-        total += side**2 * width * channels * 9
-        channels = width
-    return total + side**2 * channels * spec.width
+    return spec.count_stem() + spec.width * spec.classes
 
 
 def _project(spec: VitSpec, settings: AcmSettings, layers: int) -> Acm:

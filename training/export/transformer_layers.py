@@ -27,14 +27,21 @@ def embed(graph: Graph, net: VisionTransformer) -> str:
     scale = [1.0 / (255.0 * one) for one in spec.std]
     shift = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)]
     x = read_image(graph, scale, shift)
-    x = graph.write(x, [net.stem], np.array(scale, np.float32))  # [N, D, S / 4, S / 4]
-    x = reshape(graph, x, 0, spec.width, spec.tokens)
+    x = graph.write(x, [net.stem], np.array(scale, np.float32))  # [N, D, √patches, √patches]
+    x = reshape(graph, x, 0, spec.width, spec.patches)
     x = graph.add("Transpose", x, perm=[0, 2, 1])
-    return graph.add("Add", x, graph.constant(to_numpy(net.positions)))
+    positions = to_numpy(net.positions).copy()
+    if net.class_token is not None:
+        x = graph.add("Pad", x, graph.constant(np.array([0, 1, 0, 0, 0, 0], np.int64)))
+        positions[0] += to_numpy(net.class_token)
+    return graph.add("Add", x, graph.constant(positions))
 
 
 def classify(graph: Graph, x: str, net: VisionTransformer) -> str:
     """The logits of the last block's tokens."""
+    if net.class_token is not None:
+        first = graph.add("Gather", x, graph.constant(np.int64(0)), axis=1)
+        return graph.write(normalise(graph, first, net.norm), [net.head])
     # Not ReduceMean: it adds up in another order for one row than for several.
     x = graph.add("Transpose", normalise(graph, x, net.norm), perm=[0, 2, 1])
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))

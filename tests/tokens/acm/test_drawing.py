@@ -37,3 +37,11 @@ def test_the_tiles_are_the_picture_the_mean_and_each_block(shape: tuple[int, ...
 
 def test_tokens_that_form_no_square_are_not_drawn() -> None:
     assert draw_learners(np.zeros((8, 8), np.uint8), np.zeros((15, 4), np.int64), COST, 2) is None
+
+
+def test_a_class_token_is_left_out() -> None:
+    picture, learners = np.full((8, 8), 100, np.uint8), make_choices()
+    with_class = np.concatenate([np.full((1, 4), 4), learners])
+    drawn, expected = (draw_learners(picture, one, COST, BLOCKS) for one in (with_class, learners))
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn, expected)

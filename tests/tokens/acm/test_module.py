@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 
+from tokens.acm import module
 from tokens.acm.execution import FORMS, Form
 from tokens.acm.gate import Choice, Gate
 from tokens.acm.learners import Learners, LearnerSpec
-from tokens.acm.module import Acm
+from tokens.acm.module import Acm, has_kernels
 
 SPEC = LearnerSpec(8, 8, 4, 5, gelu=True)
 BETA = torch.tensor([0.3, 0.8])
@@ -75,3 +76,27 @@ def test_a_picture_equals_itself_in_any_batch() -> None:
         (alone,), chosen = module(x_BTD[row : row + 1], BETA[row : row + 1], "groups")
         torch.testing.assert_close(alone[0], together[row])
         assert torch.equal(chosen.learners_BT[0], choice.learners_BT[row])
+
+
+def test_a_cpu_runs_torchs_operations_whatever_is_installed() -> None:
+    acm, x_BTD = make_module().eval(), torch.randn(2, 3, 8)
+    assert not has_kernels(x_BTD)
+    (usual,), _ = acm(x_BTD, BETA)
+    (dense,), _ = acm(x_BTD, BETA, "dense")
+    assert torch.equal(usual, dense)
+
+
+def test_kernels_run_unless_a_form_is_asked_for_or_types_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acm, x_BTD = make_module().eval(), torch.randn(2, 3, 8)
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(module, "has_kernels", lambda x: True)
+    monkeypatch.setattr(Acm, "_run_kernels", lambda self, x, beta: asked.append(x))
+    acm(x_BTD, BETA, "groups")
+    acm.train()(x_BTD, BETA)
+    assert asked == []
+    acm.eval()(x_BTD, BETA)
+    assert asked == [x_BTD]
+    with pytest.raises(RuntimeError, match="dtype"):
+        acm(x_BTD.double(), BETA.double())

@@ -12,17 +12,19 @@ import torch
 
 from core.devices.onnx import OnnxDevice
 from tokens.acm.network import AcmSettings, AcmVit
-from tokens.vision_transformer import VitSpec
+from tokens.vision_transformer import PatchSpec, VitSpec
 from training.export import acm_graph
 from training.export.acm_graph import export_acm
 
 GREY = VitSpec(12, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
 COLOUR = replace(GREY, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1))
+PATCHES = PatchSpec(12, 4, (0.3, 0.2, 0.1), (0.3, 0.2, 0.1), 16, 2, 2, 32, patch_px=4)
 NETS = {
     "every gate": (GREY, AcmSettings()),
     "shared gate": (GREY, AcmSettings(shared_gate=True)),
     "mlp alone": (GREY, AcmSettings(projections=False)),
     "colour": (COLOUR, AcmSettings(shared_gate=True)),
+    "patches": (PATCHES, AcmSettings(shared_gate=True)),
     "long sums": (replace(GREY, hidden=1280), AcmSettings(shared_gate=True)),
 }
 EVERY_NET = pytest.mark.parametrize(

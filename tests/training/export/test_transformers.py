@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from tokens.acm.network import count_dense
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec
 from training.export.classifiers import check_parity, run_onnx
 from training.export.cost import count_macs
 from training.export.transformers import export_vit
 
 GREY = VitSpec(12, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
 COLOUR = replace(GREY, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1))
-BOTH = pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
+PATCHES = PatchSpec(12, 4, (0.3, 0.2, 0.1), (0.3, 0.2, 0.1), 16, 2, 2, 32, patch_px=4)
+BOTH = pytest.mark.parametrize("spec", [GREY, COLOUR, PATCHES], ids=["grey", "colour", "patches"])
 
 
 def make_net(spec: VitSpec) -> VisionTransformer:

@@ -1,0 +1,1 @@
+"""Vision transformers that were trained elsewhere, as nets of this package."""
