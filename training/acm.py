@@ -13,18 +13,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from tokens.acm.network import AcmSettings, AcmVit, count_dense
 from tokens.acm.surgery import Start, convert
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import VitSpec
 from training.data.sets import DataSet, load_data
 from training.export.acm_route import BETAS, MeasureForms, make_route, measure_forms
 from training.export.route_writer import describe_making, write_route
 from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher
-from training.fitting.vit import spec_for
+from training.fitting.vit import load_teacher, spec_for
 from training.token_choice import distilling, end_to_end, labelling
 from training.token_choice.end_to_end import Judged, LossWeights, judge
 from training.token_choice.setting import Setting
@@ -133,27 +131,6 @@ def run_phases(
         weights=weights,
     )
     learn(job, runs, console)
-
-
-def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
-    """The trained dense net. ValueError in one sentence when the file holds another net."""
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
-    net = VisionTransformer(spec)
-    for name, value in net.state_dict().items():
-        found = weights.get(name)
-        if found is None or found.shape != value.shape:
-            given = "none" if found is None else str(list(found.shape))
-            raise ValueError(
-                f"{path}: not a teacher of this architecture: {name} is {given}, "
-                f"{list(value.shape)} is needed"
-            )
-    if more := sorted(weights.keys() - net.state_dict().keys()):
-        raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
-    net.load_state_dict(weights)
-    return net.eval()
 
 
 def _name(route: RouteTeacher | None) -> str:

@@ -19,10 +19,10 @@ from tests.tiny_training import quiet
 from tokens.acm.network import AcmSettings
 from tokens.vision_transformer import VisionTransformer, VitSpec
 from training import acm as recipe
-from training.acm import Epochs, load_teacher
+from training.acm import Epochs
 from training.data.sets import DataSet, Split
 from training.export.acm_route import BETAS, FormTimes, Times
-from training.fitting.vit import spec_for
+from training.fitting.vit import load_teacher, spec_for
 
 SHORT = Epochs(1, 1, 1)
 

@@ -6,9 +6,12 @@ as "consistent teaching", Beyer et al., arXiv 2106.05237).
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tokens.vision_transformer import VisionTransformer, VitSpec
@@ -17,7 +20,7 @@ from training.data.augment import augment
 from training.data.sets import DataSet
 from training.fitting.budget import MIRRORED, distillation
 from training.fitting.loop import Job, learning_rate, shuffle
-from training.fitting.route_teacher import RouteTeacher
+from training.fitting.route_teacher import RouteTeacher, Teacher
 from training.nets.predicting import predict
 
 NAME = "vit"
@@ -37,6 +40,27 @@ def spec_for(data: DataSet) -> VitSpec:
         mean=data.source.mean,
         std=data.source.std,
     )
+
+
+def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
+    """The trained dense net. ValueError in one sentence when the file holds another net."""
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
+    net = VisionTransformer(spec)
+    for name, value in net.state_dict().items():
+        found = weights.get(name)
+        if found is None or found.shape != value.shape:
+            given = "none" if found is None else str(list(found.shape))
+            raise ValueError(
+                f"{path}: not a teacher of this architecture: {name} is {given}, "
+                f"{list(value.shape)} is needed"
+            )
+    if more := sorted(weights.keys() - net.state_dict().keys()):
+        raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
+    net.load_state_dict(weights)
+    return net.eval()
 
 
 def make_job(
@@ -74,7 +98,7 @@ def count_steps(data: DataSet) -> int:
 
 
 def draw_batches(
-    data: DataSet, teacher: RouteTeacher | None, rng: np.random.Generator
+    data: DataSet, teacher: Teacher | None, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, ...]]:
     """An epoch's augmented pictures and labels, and a teacher's logits where there is one."""
     mirror = data.name in MIRRORED or data.train.pictures.ndim == 4
