@@ -51,27 +51,40 @@ class ExitVit(nn.Module):
 
     def answer(self, pictures: Tensor) -> list[Tensor]:
         """Each head's own logits; the last ones are the trunk's."""
-        trunk = self.trunk
-        x_BTD = trunk.embed(pictures)
+        x_BTD = self.trunk.embed(pictures)
         logits: list[Tensor] = []
-        for place, block in enumerate(trunk.blocks):
+        for place, block in enumerate(self.trunk.blocks):
             x_BTD = block(x_BTD)
-            if place < len(self.heads):
-                mean_BD = x_BTD.mean(dim=1)
-                if logits:
-                    mean_BD = torch.cat([mean_BD, logits[-1].detach()], dim=1)
-                logits.append(self.heads[place](mean_BD))
-        return [*logits, trunk.classify(x_BTD)]
+            logits.append(self._answer_at(place, x_BTD, logits))
+        return logits
 
     def combine(self, logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The ensemble at each exit, of the heads up to it."""
-        log_XBK = torch.stack([one.detach().log_softmax(dim=1) for one in logits])
-        weights_XX = nn.functional.softplus(self.weights)
-        return tuple(
-            torch.einsum("x,xbk->bk", weights_XX[place, : place + 1], log_XBK[: place + 1])
-            + self.biases[place]
-            for place in range(len(logits))
-        )
+        return tuple(self._combine_at(place, logits) for place in range(len(logits)))
+
+    @torch.no_grad()
+    def answer_early(self, pictures: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+        """Each picture's logits [B, K] at the first exit that is sure enough, and its place [B].
+        Pictures that left run no further layer."""
+        trunk = self.trunk
+        x_BTD = trunk.embed(pictures)
+        going = torch.arange(len(pictures))
+        answers = x_BTD.new_empty(len(pictures), trunk.spec.classes)
+        left = torch.empty(len(pictures), dtype=torch.int64)
+        own: list[Tensor] = []
+        for place, block in enumerate(trunk.blocks):
+            x_BTD = block(x_BTD)
+            own.append(self._answer_at(place, x_BTD, own))
+            logits_BK = self._combine_at(place, own)
+            sure_B = logits_BK.softmax(dim=1).amax(dim=1) >= threshold
+            if place == len(self.heads):
+                sure_B[:] = True
+            answers[going[sure_B]], left[going[sure_B]] = logits_BK[sure_B], place
+            going, x_BTD = going[~sure_B], x_BTD[~sure_B]
+            own = [one[~sure_B] for one in own]
+            if not len(going):
+                break
+        return answers, left
 
     def loss(self, pictures: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
         """The mean over heads, and over ensembles; a frozen trunk's own head does not count."""
@@ -100,6 +113,22 @@ class ExitVit(nn.Module):
             total += layer + head + (place + 1) * spec.classes
             found.append(total)
         return found
+
+    def _answer_at(self, place: int, x_BTD: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """The logits of one head, which sees those of the head before it."""
+        if place == len(self.heads):
+            return self.trunk.classify(x_BTD)
+        mean_BD = x_BTD.mean(dim=1)
+        if before:
+            mean_BD = torch.cat([mean_BD, before[-1].detach()], dim=1)
+        logits_BK: Tensor = self.heads[place](mean_BD)
+        return logits_BK
+
+    def _combine_at(self, place: int, logits: Sequence[Tensor]) -> Tensor:
+        own = slice(place + 1)
+        log_XBK = torch.stack([one.detach().log_softmax(dim=1) for one in logits[own]])
+        weights_X = nn.functional.softplus(self.weights[place, own])
+        return torch.einsum("x,xbk->bk", weights_X, log_XBK) + self.biases[place]
 
 
 def _make_head(inputs: int, hidden: int, classes: int) -> nn.Sequential:

@@ -68,3 +68,19 @@ def test_its_macs_are_those_of_the_products_that_run(
     ensembles = classes * layers * (layers + 1) // 2
     pictures, _ = make_batch(few)
     assert 8 * (macs[-1] - ensembles) == count_products(lambda: net.answer(pictures))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.27, 2.0])
+def test_a_picture_leaves_with_the_answer_of_its_first_sure_exit(
+    dense: VisionTransformer, few: DataSet, threshold: float
+) -> None:
+    torch.manual_seed(0)
+    net = ExitVit(dense, frozen=True).eval()
+    pictures, _ = make_batch(few)
+    with torch.no_grad():
+        exits = torch.stack(net(pictures))
+    answers, left = net.answer_early(pictures, threshold)
+    sure = exits.softmax(dim=2).amax(dim=2) >= threshold
+    sure[-1] = True
+    assert left.tolist() == sure.int().argmax(dim=0).tolist()
+    torch.testing.assert_close(answers, exits[left, torch.arange(len(pictures))])
