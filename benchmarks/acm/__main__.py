@@ -20,6 +20,7 @@ from benchmarks.acm.layers import SHAPES, summarise, time_layers
 from benchmarks.acm.names import TIMED_BETAS
 from benchmarks.acm.nets import Nets, Places, Say, read_nets
 from benchmarks.acm.report import HEAT_MAPS, REPORT
+from benchmarks.acm.served import measure_served
 from benchmarks.acm.times import time_baselines, time_nets
 from benchmarks.reporting.command import make_parser, run_benchmark
 from benchmarks.reporting.pages import DOCS
@@ -30,7 +31,7 @@ from training.fitting.vit import spec_for
 from training.token_choice.collapse import choose
 
 QUICK_PICTURES = 300
-CHOOSING_ROWS, ABLATION_ROWS = 2_000, 2_500
+CHOOSING_ROWS, ABLATION_ROWS, SERVED_PICTURES = 2_000, 2_500, 2_000
 DRAWN_BETA, SHOWN_BETA = 0.35, 0.5
 
 
@@ -50,6 +51,11 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     nets = read_nets(places, spec_for(data), say)
     folder = (QUICK_FOLDER if options.quick else DOCS) / "img"
     yield from measure_nets(nets, data, folder, options.runs, options.rounds, say)
+    with tempfile.TemporaryDirectory(prefix="sparing-bench-") as work:
+        pictures = data.test.pictures[:SERVED_PICTURES]
+        yield from measure_served(
+            options.models, pictures, Path(work), options.runs, options.seconds, say
+        )
 
 
 def measure_nets(
@@ -84,7 +90,7 @@ def cut(split: Split, rows: int) -> Split:
 
 
 if __name__ == "__main__":
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, seconds=4.0)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--teacher", type=Path, help="weights of the dense net",
                         default=Path("models/fashion-mnist-vit/1/vit.safetensors"))  # fmt: skip
@@ -95,4 +101,4 @@ if __name__ == "__main__":
     parser.add_argument("--baselines", type=Path, default=Path("runs/acm-baselines"))
     parser.add_argument("--ablation", type=Path, default=Path("runs/acm-ablation"))
     parser.add_argument("--rounds", type=int, default=9, help="of each timing in a run")
-    run_benchmark(parser, measure, REPORT, runs=1, rounds=1)
+    run_benchmark(parser, measure, REPORT, runs=1, rounds=1, seconds=0.5)

@@ -17,6 +17,9 @@ TIMED_BETAS = (0.35, 0.5)
 FITTED_SHARES = (0.35, 0.5)  # of the dense net's MACs
 BATCHES, THREADS = (1, 16, 64), (1, 2)
 LAYER_ROWS = 8
+SERVED_ROUTES = {"dense": "fashion-mnist-vit", "acm": "fashion-mnist-acm"}
+SERVED_CONNECTIONS = (64, 1)
+SERVED = "served, {}, {} at once"
 ABLATIONS = {
     "ablation-all": "all losses",
     "ablation-no-entropy": "without L_e",

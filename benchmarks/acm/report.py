@@ -12,6 +12,9 @@ from benchmarks.acm.names import (
     FITTED,
     FURTHER,
     LAYER_ROWS,
+    SERVED,
+    SERVED_CONNECTIONS,
+    SERVED_ROUTES,
     SINGLE,
     TEACHER,
     THREADS,
@@ -23,8 +26,8 @@ from benchmarks.acm.names import (
 )
 from benchmarks.reporting.pages import Report
 from benchmarks.reporting.panels import Curves, Panel, Points
-from benchmarks.reporting.tables import Column, Table
-from benchmarks.reporting.targets import Figure, Floats, Target, value
+from benchmarks.reporting.tables import Column, Table, plain
+from benchmarks.reporting.targets import FAULTS, Figure, Floats, Target, ratio, value
 from harness.results import Results
 
 GRID = np.arange(0.30, 0.801, 0.05)  # shares of the dense net's MACs
@@ -78,6 +81,17 @@ def worst_ratio(cases: Sequence[str]) -> Figure:
     )
 
 
+def served_excess(metric: str) -> Figure:
+    """The ratio of times through the server less that of MACs, run by run."""
+
+    def figure(results: Results) -> Floats:
+        dense, learners = (SERVED.format(words, SERVED_CONNECTIONS[0]) for words in SERVED_ROUTES)
+        ran = results.median(learners, "served_mmacs") / results.median(dense, "served_mmacs")
+        return ratio(learners, dense, metric)(results) - ran
+
+    return figure
+
+
 def list_targets(results: Results) -> list[Target]:
     targets = [Target("Accuracy of the teacher", value(TEACHER, "accuracy"), at_least=93, unit="%",
                       digits=2)]  # fmt: skip
@@ -97,7 +111,8 @@ def list_targets(results: Results) -> list[Target]:
                value(point(SINGLE, beta), "over_every"), 0.5, unit="points", digits=2)
         for beta in TIMED_BETAS
     ]  # fmt: skip
-    return [*targets, *_list_time_targets()]
+    is_served = any(sample.metric == "errors" for sample in results.samples)
+    return [*targets, *_list_time_targets(), *([FAULTS] if is_served else [])]
 
 
 FURTHER_WORDS = "the teacher trained on"
@@ -105,6 +120,13 @@ FURTHER_WORDS = "the teacher trained on"
 
 def _list_time_targets() -> Iterator[Target]:
     """The worse of the budgets counts."""
+    dense, learners = (SERVED.format(words, SERVED_CONNECTIONS[1]) for words in SERVED_ROUTES)
+    together = f"{SERVED_CONNECTIONS[0]} requests at once through the server"
+    yield Target(f"CPU ratio less MAC ratio, {together}", served_excess("cpu_us"), 0.25, digits=2)
+    yield Target(f"Stage's time ratio less MAC ratio, {together}", served_excess("device_us"), 0.25,
+                 digits=2)  # fmt: skip
+    yield Target("CPU ratio of a lone request through the server",
+                 ratio(learners, dense, "cpu_us"), 1.05, digits=2)  # fmt: skip
     for threads in THREADS:
         for rows, limit in zip(BATCHES[1:], (0.25, 0.07), strict=True):
             cases = [timed(rows, beta, threads) for beta in TIMED_BETAS]
@@ -189,6 +211,14 @@ _TIMES = (
     Column("MAC ratio, what ran", ("ran_ratio",), digits=2),
     Column("what was chosen", ("chosen_ratio",), digits=2),
 )
+_SERVED = plain({
+    "cpu_us": "CPU µs/request",
+    "device_us": "stage µs/picture",
+    "served_mmacs": "MMACs/picture",
+    "requests_s": "requests/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+})  # fmt: skip
 TABLES = (
     Table(
         (
@@ -214,6 +244,11 @@ TABLES = (
         "Times a picture in ONNX Runtime. One thread: CPU time; two threads: time that passed. A "
         "layer has random weights, 196 tokens a picture, 8 pictures, and the trained gates' "
         "distribution of choices:",
+    ),
+    Table(
+        _SERVED,
+        "The shipped routes through the server over binary HTTP, one picture a request, the "
+        "default budget, cache off:",
     ),
     Table(
         (

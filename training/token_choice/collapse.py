@@ -70,4 +70,4 @@ def mean_difference(values_N: npt.NDArray[np.float64]) -> float:
     """Of two of these values, which may be the same one."""
     count = len(values_N)
     weights = 2 * np.arange(count) - count + 1
-    return float(2 * (weights * np.sort(values_N)).sum() / count**2)
+    return max(0.0, float(2 * (weights * np.sort(values_N)).sum() / count**2))  # rounding

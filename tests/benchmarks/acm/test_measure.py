@@ -32,8 +32,9 @@ def test_every_net_is_judged_and_timed_and_the_report_is_written(
 ) -> None:
     results = measure(filled, data, spec, tmp_path / "img")
     unmeasured = [row.what for row in REPORT.judge(results) if row.met is None]
-    # A random net may not reach a share of MACs at any budget; all else is there.
-    assert all("of its MACs" in what or "lead" in what for what in unmeasured)
+    # A random net may not reach a share of MACs at any budget; nothing is served here.
+    known = ("of its MACs", "lead", "through the server")
+    assert all(any(part in what for part in known) for what in unmeasured)
     for beta in BETAS:
         assert 0 < results.median(point("acm", beta), "share") < 1.5
     for case in (timed(1, 0.5, 1), timed(64, 0.35, 2)):
@@ -48,7 +49,7 @@ def test_every_net_is_judged_and_timed_and_the_report_is_written(
     source = write_results("acm", "command", results.samples, tmp_path)
     page = write_report(REPORT, source, tmp_path).read_text()
     assert f"img/{HEAT_MAPS}.png" in page
-    assert page.count("| case |") == len(REPORT.tables)
+    assert page.count("| case |") == len(REPORT.tables) - 1  # nothing is served here
     again = read_results(source)
     assert [row.met for row in REPORT.judge(again)] == [row.met for row in REPORT.judge(results)]
 
