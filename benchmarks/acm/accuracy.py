@@ -123,7 +123,7 @@ def _list_budgets(
         beta_or_none = fit_beta(lambda beta: run_on(net, path, some, beta)[0].macs / dense_macs,
                                 share)  # fmt: skip
         if beta_or_none is None:
-            say(f"no budget costs {share:.0%} of the dense net's MACs, left out")
+            say(f"no budget costs {100 * share:.0f} % of the dense net's MACs, left out")
         else:
             yield fitted(share), beta_or_none
 

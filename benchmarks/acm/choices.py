@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import image
+from PIL import Image
 
 from benchmarks.acm.layers import count_shares
 from benchmarks.acm.nets import Nets
@@ -60,7 +60,7 @@ def draw_heat_maps(net: AcmVit, test: Split, beta: float, path: Path) -> Path:
         if found is not None:
             drawn += [found, np.full((GAP_PX, *found.shape[1:]), 255, np.uint8)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.imsave(path, np.concatenate(drawn[:-1]), metadata={"Software": None})
+    Image.fromarray(np.concatenate(drawn[:-1])).save(path)
     return path
 
 

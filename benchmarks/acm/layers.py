@@ -30,6 +30,7 @@ SHAPES = {
 }
 GATE_DEVIATION = 0.6  # of the gates' weights: makes tokens differ in their logits
 STEPS = 300
+ROUNDS_SHARE = 3  # a layer of ViT-B takes as long as hundreds of small pictures
 LEAST_SHARE = 1e-4
 
 Shares = npt.NDArray[np.float64]  # of tokens, by number of learners from 0 on: [N + 1]
@@ -78,7 +79,7 @@ def time_layers(
                 case = timed_layer(shape, beta, threads)
                 say(f"timing {case}")
                 pair: Pair = open_pair(dense, net, work, threads, "layer")
-                yield from time_pair(case, pair, pictures, beta, runs, rounds)
+                yield from time_pair(case, pair, pictures, beta, runs, -(-rounds // ROUNDS_SHARE))
 
 
 def make_layer(
@@ -97,7 +98,7 @@ def make_layer(
             nn.init.normal_(layer.weight, std=GATE_DEVIATION)
         with torch.no_grad():
             logits_RC = _watch(net, gate, tensor)
-            gate.last.bias += fit_biases(logits_RC, wanted[gate.smallest :])
+            gate.last.bias.add_(fit_biases(logits_RC, wanted[gate.smallest :]))
     return dense, net, pictures
 
 

@@ -35,7 +35,7 @@ def point(family: str, at: str | float) -> str:
 
 def fitted(share: float) -> str:
     """The net for every budget, at the budget that costs this share of the dense net."""
-    return point(FITTED, f"{share:.0%} of MACs")
+    return point(FITTED, f"{100 * share:.0f} % of MACs")
 
 
 def timed(rows: int, beta: float, threads: int) -> str:

@@ -98,7 +98,7 @@ def list_targets(results: Results) -> list[Target]:
     for share, limit in ((0.5, 0.5), (0.35, 1.5)):
         for metric, words in (("over_teacher", "the teacher"), ("over_further", FURTHER_WORDS)):
             targets.append(
-                Target(f"Points below {words} at {share:.0%} of its MACs",
+                Target(f"Points below {words} at {100 * share:.0f} % of its MACs",
                        value(fitted(share), metric, -1), limit, unit="points", digits=2)
             )  # fmt: skip
     targets += [
@@ -143,7 +143,7 @@ def _list_time_targets() -> Iterator[Target]:
 
 def draw(results: Results) -> list[Panel]:
     curves: dict[str, Points] = {}
-    families = [("nets for every budget", (ACM, FITTED)), ("nets for one budget", (SINGLE,))]
+    families = [("nets for one budget", (SINGLE,)), ("one net for every budget", (ACM, FITTED))]
     families += [(FAMILIES[name], (name,)) for name in DRAWN_FAMILIES]
     for words, names in families:
         points = [(100 * share, accuracy) for share, accuracy in _list_points(results, names)]
@@ -163,7 +163,7 @@ def _list_times(results: Results) -> dict[str, Points]:
     found: dict[str, Points] = {"as its MACs": [(20, 20), (100, 100)]}
     learners = [(timed(BATCHES[-1], beta, 1), "ratio", "chosen_ratio") for beta in TIMED_BETAS]
     for words, cases in (
-        ("nets for every budget", learners),
+        ("one net for every budget", learners),
         *((FAMILIES[name], _list_timed(results, name)) for name in DRAWN_FAMILIES),
     ):
         points = [

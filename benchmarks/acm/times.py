@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from torch import nn
 
 from benchmarks.acm.names import BATCHES, THREADS, TIMED_BETAS, point, timed
 from benchmarks.acm.nets import Nets, Say
@@ -138,22 +138,18 @@ def time_baselines(
     torch: they have no exported form.
     """
     pictures = pictures[:BASELINE_ROWS].copy()
-    dense = _open(nets.dense, work, "dense")
-    smaller = {name: net for name, net in nets.baselines.items() if name in SIZES}
-    exported: dict[str, Run] = {"dense": lambda: dense.run(["logits"], {"image": pictures})}
-    for name, net in smaller.items():
-        session = _open(net, work, name)
-        case = point("smaller", name.removeprefix("smaller-"))
-        exported[case] = lambda session=session: session.run(["logits"], {"image": pictures})
-        assert isinstance(net, VisionTransformer)
-        share = count_dense(net.spec) / count_dense(nets.dense.spec)
-        yield Sample(case, 0, "timed_share", share)
+    exported: dict[str, Run] = {"dense": _run_exported(nets.dense, pictures, work, "dense")}
+    for name, net in nets.baselines.items():
+        if name in SIZES and isinstance(net, VisionTransformer):
+            case = point("smaller", name.removeprefix("smaller-"))
+            exported[case] = _run_exported(net, pictures, work, name)
+            share = count_dense(net.spec) / count_dense(nets.dense.spec)
+            yield Sample(case, 0, "timed_share", share)
     tensor = torch.from_numpy(pictures)
     others: dict[str, Run] = {"dense": lambda: nets.dense(tensor)}
     for name, net in nets.baselines.items():
         if isinstance(net, ExitVit):
-            case = point(name, f"timed at threshold {TIMED_THRESHOLD:g}")
-            others[case] = lambda net=net: net.answer_early(tensor, TIMED_THRESHOLD)
+            others[_name_exits(name)] = partial(net.answer_early, tensor, TIMED_THRESHOLD)
     merging = nets.baselines.get("merging")
     trunk = merging.trunk if isinstance(merging, MergingVit) else nets.dense
     case = point("merging" if merging else "merging-untrained", f"timed, {TIMED_MERGED} a layer")
@@ -180,12 +176,15 @@ def _count(nets: Nets, merged: MergingVit, case: str, pictures: torch.Tensor) ->
         if isinstance(net, ExitVit):
             _, left = net.answer_early(pictures, TIMED_THRESHOLD)
             macs = float(np.array(net.macs())[left.numpy()].mean())
-            case = point(name, f"timed at threshold {TIMED_THRESHOLD:g}")
-            yield Sample(case, 0, "timed_share", macs / whole)
+            yield Sample(_name_exits(name), 0, "timed_share", macs / whole)
 
 
-def _open(net: nn.Module, work: Path, name: str) -> onnxruntime.InferenceSession:
-    assert isinstance(net, VisionTransformer)
+def _run_exported(net: VisionTransformer, pictures: Pictures, work: Path, name: str) -> Run:
     path = work / f"{name}.onnx"
     export_vit(net, path)
-    return OnnxDevice().open(path)
+    session = OnnxDevice().open(path)
+    return lambda: session.run(["logits"], {"image": pictures})
+
+
+def _name_exits(name: str) -> str:
+    return point(name, f"timed at threshold {TIMED_THRESHOLD:g}")

@@ -77,7 +77,8 @@ def begin_as_mlp(learners: Learners, first: nn.Linear, second: nn.Linear) -> Non
 def order_units(first: nn.Linear, second: nn.Linear) -> Tensor:
     """An MLP's hidden units, int64, the heaviest first by the product of their weights' norms."""
     weight = first.weight.norm(dim=1) * second.weight.norm(dim=0)
-    return weight.argsort(descending=True)
+    order: Tensor = weight.argsort(descending=True)
+    return order
 
 
 @torch.no_grad()

@@ -92,7 +92,8 @@ class _Exits:
         """The exit [N] of each picture: the first that is sure enough, or the last."""
         sure_XN = self.scores_XN >= threshold
         sure_XN[-1] = True
-        return sure_XN.argmax(axis=0)
+        first: npt.NDArray[np.int64] = sure_XN.argmax(axis=0)
+        return first
 
 
 def _grade(net: nn.Module, test: Split) -> Hits:
