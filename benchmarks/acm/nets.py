@@ -65,7 +65,7 @@ def read_nets(places: Places, spec: VitSpec, say: Say) -> Nets:
     ablations = {}
     for name, words in ABLATIONS.items():
         path = places.ablation / f"{name}.safetensors"
-        net = _read_acm(path, spec, f"the net trained with {words}", say)
+        net = _read_acm(path, spec, f"the ablation {words!r}", say)
         if net is not None:
             ablations[name] = net
     return Nets(dense, acm, singles, baselines, ablations)

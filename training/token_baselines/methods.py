@@ -21,7 +21,7 @@ from training.token_baselines.smaller import Size, cut
 
 DENSE = "dense-further"
 FINE_TUNING_RATE, CUT_RATE = 5e-4, 1e-3  # a cut net has more to recover
-MERGED = (2, 4, 6, 8, 10, 12)  # tokens a layer; drawn for each batch
+MERGED = (2, 4, 6, 8, 12, 16, 24)  # tokens a layer; drawn for each batch
 JUDGED_MERGED = 6
 SIZES = {
     "smaller-large": Size(2 / 3, 1),
