@@ -31,6 +31,7 @@ from training.token_choice.setting import Setting
 
 PART = 0.25  # of an epoch
 BETA = 0.5
+JUDGED_ROWS = 1_000
 LOSSES: Mapping[str, tuple[bool, bool]] = {  # entropy, diversity
     "ablation-all": (True, True),
     "ablation-no-entropy": (False, True),
@@ -78,7 +79,7 @@ def train(
         raise ValueError(f"part of an epoch: {part} given, above 0 to 1 allowed")
     weights = weights or LossWeights()
     rows = max(vit.BATCH_ROWS, round(part * len(data.train.labels)))
-    some = replace(data, train=Split(data.train.pictures[:rows], data.train.labels[:rows]))
+    some = replace(data, train=_cut(data.train, rows), held_out=_cut(data.held_out, JUDGED_ROWS))
     dense = load_teacher(teacher, spec)
     begun = hashlib.sha256(gates.read_bytes()).hexdigest()[:16] if gates.exists() else ""
     table = Table("losses", "MACs", "accuracy", "entropy", "difference", "commonest choice",
@@ -94,13 +95,17 @@ def train(
             setting, name=name, epochs=1, beta=beta, teacher=taught_by, weights=used
         )
         learn(job, runs, console)
-        found = judge(setting.net, data.held_out, beta or BETA)
-        spread = describe_collapse(setting.net, data.held_out, beta or BETA)
+        found = judge(setting.net, some.held_out, beta or BETA)
+        spread = describe_collapse(setting.net, some.held_out, beta or BETA)
         table.add_row(
             name, f"{found.macs / count_dense(spec):.1%}", f"{found.accuracy:.2%}",
             f"{spread.entropy:.3f}", f"{spread.difference:.4f}", f"{spread.commonest:.1%}",
         )  # fmt: skip
     console.print(table)
+
+
+def _cut(split: Split, rows: int) -> Split:
+    return Split(split.pictures[:rows], split.labels[:rows])
 
 
 def _parse() -> argparse.Namespace:
