@@ -6,23 +6,20 @@ begin with the teacher's weights unless told otherwise. An interrupted training 
 `runs` folder.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from tokens.acm.network import AcmSettings, AcmVit, count_dense
 from tokens.acm.surgery import Start, convert
-from tokens.foreign.directory import read_foreign
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import VitSpec
 from training.data.sets import DataSet, load_data
 from training.export.acm_route import BETAS, MeasureForms, make_route, measure_forms
 from training.export.route_writer import describe_making, write_route
+from training.fitting.dense_teacher import identify, load_teacher
 from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher
 from training.fitting.vit import spec_for
@@ -101,7 +98,7 @@ def prepare(
     torch.manual_seed(seed)
     net = convert(dense, settings, start)
     net.outer.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    identity = _identify(teacher, dense)
+    identity = identify(teacher, dense)
     origin = (
         f"{dense.spec} {settings} start={start} seed={seed} dense={identity} data={data.identity}"
     )
@@ -137,55 +134,6 @@ def run_phases(
         weights=weights,
     )
     learn(job, runs, console)
-
-
-def load_teacher(path: Path, spec: VitSpec) -> VisionTransformer:
-    """The trained dense net: of this architecture in a file, of its own in a directory.
-
-    Raises ValueError in one sentence where it is another net, or does not fit `spec`'s pictures
-    and classes.
-    """
-    if path.is_dir():
-        return _fit(read_foreign(path), spec, path)
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
-    net = VisionTransformer(spec)
-    for name, value in net.state_dict().items():
-        found = weights.get(name)
-        if found is None or found.shape != value.shape:
-            given = "none" if found is None else str(list(found.shape))
-            raise ValueError(
-                f"{path}: not a teacher of this architecture: {name} is {given}, "
-                f"{list(value.shape)} is needed"
-            )
-    if more := sorted(weights.keys() - net.state_dict().keys()):
-        raise ValueError(f"{path}: not a teacher of this architecture: it has {more[0]} too")
-    net.load_state_dict(weights)
-    return net.eval()
-
-
-def _fit(net: VisionTransformer, spec: VitSpec, path: Path) -> VisionTransformer:
-    own = net.spec
-    for what, given, needed in (
-        ("pixels a side", own.size_px, spec.size_px),
-        ("channels", len(own.mean), len(spec.mean)),
-        ("classes", own.classes, spec.classes),
-    ):
-        if given != needed:
-            raise ValueError(f"{path}: a net for {given} {what}, the data has {needed}")
-    return net
-
-
-def _identify(path: Path, net: VisionTransformer) -> str:
-    """The same for the same weights."""
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    digest = hashlib.sha256()
-    for value in net.state_dict().values():
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _name(route: RouteTeacher | None) -> str:

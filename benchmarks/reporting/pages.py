@@ -29,6 +29,7 @@ class Report:
     panels: Callable[[Results], Sequence[Panel]]
     tables: Sequence[Table]
     fault_metrics: tuple[str, ...] = ("errors", "wrong")
+    images: Sequence[tuple[str, str]] = ()  # names and titles of what the benchmark itself draws
 
     def judge(self, results: Results) -> list[Verdict]:
         targets = self.targets(results) if callable(self.targets) else self.targets
@@ -61,6 +62,7 @@ def render(report: Report, results: Results, source: Path) -> str:
         describe_source(results, source),
         make_table(["what", "target", "measured", ""], rows),
         f"![{report.title}](img/{report.bench}.png)",
+        *(f"![{title}](img/{name}.png)" for name, title in report.images),
         *filter(None, (table.render(results) for table in report.tables)),
     ])  # fmt: skip
 

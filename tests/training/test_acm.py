@@ -20,9 +20,10 @@ from tests.tiny_training import quiet
 from tokens.acm.network import AcmSettings
 from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec
 from training import acm as recipe
-from training.acm import Epochs, load_teacher
+from training.acm import Epochs
 from training.data.sets import DataSet, Split
 from training.export.acm_route import BETAS, FormTimes, Times
+from training.fitting.dense_teacher import load_teacher
 from training.fitting.vit import spec_for
 
 SHORT = Epochs(1, 1, 1)

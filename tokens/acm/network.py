@@ -137,9 +137,10 @@ def count_dense(spec: VitSpec) -> int:
     return count_outer(spec) + spec.layers * each
 
 
-def count_attention(spec: VitSpec) -> int:
-    """MACs of a layer's two products of attention, projections excluded."""
-    return 2 * spec.tokens**2 * spec.width
+def count_attention(spec: VitSpec, tokens: int | None = None) -> int:
+    """MACs of a layer's two products of attention, projections excluded, on all tokens or so
+    many."""
+    return 2 * (spec.tokens if tokens is None else tokens) ** 2 * spec.width
 
 
 def count_outer(spec: VitSpec) -> int:

@@ -9,7 +9,7 @@ singular directions in order, so that every prefix is the nearest map of its ran
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tokens.acm.learners import Learners
 from tokens.acm.network import AcmAttention, AcmBlock, AcmSettings, AcmVit
@@ -66,13 +66,19 @@ def _fill(block: AcmBlock, dense: Block, start: Start) -> None:
 
 @torch.no_grad()
 def begin_as_mlp(learners: Learners, first: nn.Linear, second: nn.Linear) -> None:
-    """Deal the hidden units to the learners, by the product of their weights' norms."""
-    weight = first.weight.norm(dim=1) * second.weight.norm(dim=0)
-    order = weight.argsort(descending=True)
+    """Deal the hidden units to the learners, in `order_units`."""
+    order = order_units(first, second)
     learners.first.copy_(first.weight[order])
     learners.first_bias.copy_(first.bias[order])
     learners.second.copy_(second.weight.T[order])
     learners.bias.copy_(second.bias)
+
+
+def order_units(first: nn.Linear, second: nn.Linear) -> Tensor:
+    """An MLP's hidden units, int64, the heaviest first by the product of their weights' norms."""
+    weight = first.weight.norm(dim=1) * second.weight.norm(dim=0)
+    order: Tensor = weight.argsort(descending=True)
+    return order
 
 
 @torch.no_grad()

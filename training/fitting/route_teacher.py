@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,19 @@ from training.nets.predicting import Logits
 
 Answer = Callable[[npt.NDArray[np.uint8]], Logits]
 BATCH_ROWS = 32
+
+
+class Teacher(Protocol):
+    """What answers pictures as they are trained on."""
+
+    @property
+    def name(self) -> str:
+        """What its answers depend on."""
+        ...
+
+    def answer(self, pictures: npt.NDArray[np.uint8], /) -> Logits:
+        """Logits [N, classes]."""
+        ...
 
 
 class RouteTeacher:

@@ -17,7 +17,7 @@ from training.data.augment import augment
 from training.data.sets import DataSet
 from training.fitting.budget import MIRRORED, distillation
 from training.fitting.loop import Job, learning_rate, shuffle
-from training.fitting.route_teacher import RouteTeacher
+from training.fitting.route_teacher import RouteTeacher, Teacher
 from training.nets.predicting import predict
 
 NAME = "vit"
@@ -74,7 +74,7 @@ def count_steps(data: DataSet) -> int:
 
 
 def draw_batches(
-    data: DataSet, teacher: RouteTeacher | None, rng: np.random.Generator
+    data: DataSet, teacher: Teacher | None, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, ...]]:
     """An epoch's augmented pictures and labels, and a teacher's logits where there is one."""
     mirror = data.name in MIRRORED or data.train.pictures.ndim == 4

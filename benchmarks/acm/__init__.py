@@ -1,0 +1,1 @@
+"""What a net with learners saves, beside its dense teacher and beside other ways to save."""

@@ -1,0 +1,1 @@
+"""What nets with learners are compared with: other ways to make one trained transformer cheaper."""
