@@ -122,9 +122,9 @@ class Browser:
             raise BrowserError(f"waited for {expression}: {error}\n{text}") from error
 
     def wait_text(self, text: str, within: str = "body") -> None:
-        """Wait until an element shows this text."""
-        place = json.dumps(within)
-        self.wait(f"document.querySelector({place}).innerText.includes({json.dumps(text)})")
+        """Wait until an element shows this text, in which all spaces are the same."""
+        shown = f"document.querySelector({json.dumps(within)}).innerText"
+        self.wait(f"{shown}.replaceAll('\\u00a0', ' ').includes({json.dumps(text)})")
 
     def find(self, selector: str) -> str:
         """Return the first element of a CSS selector."""

@@ -129,6 +129,9 @@ function tellWhy(route, found, runs) {
   }
   if (stopped_by === "last_stage") {
     if (route.stages.length === 1) return "This route has one stage, so nothing could be spared.";
+    if (runs.length === 1) {
+      return `Went straight to ${exit}, the last stage: no stage before it may end an answer that must be so sure.`;
+    }
     return `Went on to ${exit}, the last stage, because no stage before it was sure enough.`;
   }
   if (stopped_by === "cache" && !found.answer.similar) {
@@ -139,16 +142,24 @@ function tellWhy(route, found, runs) {
 }
 
 function showPath(route, found, runs) {
+  const order = route.stages.map((stage) => stage.name);
+  const last = Math.max(...runs.map((run) => order.indexOf(run.stage)));
   const rest = found.not_run.map((name) => ({
     stage: name,
     result: "not-run",
+    skipped: order.indexOf(name) < last,
     macs: route.stages.find((one) => one.name === name)?.macs,
   }));
+  const all = [
+    ...rest.filter((one) => one.skipped),
+    ...runs,
+    ...rest.filter((one) => !one.skipped),
+  ];
   return h(
     "ol",
     { class: "path", "aria-label": "Path through the stages" },
     found.answer?.cached && showCache(found),
-    [...runs, ...rest].map((run) => showStage(found, run)),
+    all.map((run) => showStage(found, run)),
   );
 }
 
@@ -166,7 +177,7 @@ function showStage(found, run) {
       "p",
       { class: "stage-head" },
       h("strong", {}, run.stage),
-      h("span", { class: "tag" }, ENDS[run.result]),
+      h("span", { class: "tag" }, run.skipped ? "Skipped" : ENDS[run.result]),
     ),
     ran &&
       sure !== null && [
