@@ -13,7 +13,7 @@ from serving.console.files import read_file
 from serving.http.explain.picture import find_drawer
 from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.interfaces import Engine, Metrics
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from serving.http.routing import Endpoint, HttpRequest
 from serving.http.status import NOT_MODIFIED, Response
 from serving.oip.descriptions import EXTENSIONS, describe_model, describe_route, describe_statistics
