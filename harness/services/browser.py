@@ -111,6 +111,16 @@ class Browser:
         """Run the body of a function in the page; it may return a promise."""
         return self._post("/execute/sync", script=script, args=list(arguments))
 
+    def run_async(self, script: str, *arguments: Json, limit_s: float = 300.0) -> Json:
+        """Run a script whose last argument is a function that it calls with its result."""
+        self._post("/timeouts", script=int(limit_s * 1e3))
+        try:
+            return self._post(
+                "/execute/async", limit_s=limit_s, script=script, args=list(arguments)
+            )
+        finally:
+            self._post("/timeouts", script=int(LIMIT_S * 1e3))
+
     def wait(self, expression: str) -> Json:
         """Wait until an expression in the page is true, and return its value."""
         try:
@@ -176,5 +186,5 @@ class Browser:
     def _get(self, path: str) -> Json:
         return self._driver.command_driver("GET", self.place + path)
 
-    def _post(self, path: str, **body: Json) -> Json:
-        return self._driver.command_driver("POST", self.place + path, body)
+    def _post(self, path: str, limit_s: float = 0.0, **body: Json) -> Json:
+        return self._driver.command_driver("POST", self.place + path, body, limit_s)

@@ -69,7 +69,6 @@ def make_document(version: str, manifests: Iterable[Manifest] = ()) -> Node:
             "version": version,
             "description": "Adaptive inference over the Open Inference Protocol v2.",
         },
-        "servers": [{"url": "/", "description": "This server."}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "security": [{}, {"bearer": []}],  # whether a token is needed is the operator's choice
         "paths": paths,

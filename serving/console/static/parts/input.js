@@ -5,7 +5,7 @@ import { clear, h, makeId } from "/console/basics/dom.js";
 
 const SAMPLES = [
   { file: "ankle-boot.png", label: "Ankle boot", hint: "easy" },
-  { file: "shirt.png", label: "Shirt", hint: "hard" },
+  { file: "shirt.png", label: "Shirt", hint: "harder" },
   { file: "coat.png", label: "Coat", hint: "hard" },
 ];
 const TYPES = ["image/png", "image/jpeg"];
