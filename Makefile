@@ -20,7 +20,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := serve
-.PHONY: setup serve check test wheel bench bench-long bento demo servers image image-test sbom k8s-tools k8s-check containers
+.PHONY: setup serve check test wheel bench bench-long bento demo servers browser image image-test sbom k8s-tools k8s-check containers
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -46,7 +46,7 @@ check: $(VENV)/.everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.everything servers
+test: $(VENV)/.everything servers browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 wheel: $(VENV)/.everything
@@ -122,6 +122,15 @@ servers:
 	else \
 		echo "missing: run apt-get install$$missing as root" >&2; \
 		exit 1; \
+	fi
+
+# Tests of the console use a real Chromium. Without it, and without root, they are skipped.
+browser:
+	@if ! { command -v chromium && command -v chromedriver; } > /dev/null \
+	  && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing chromium ..."; \
+		apt-get update -qq > /dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver > /dev/null; \
 	fi
 
 # One stamp file per set of packages, so that a second call installs nothing.

@@ -59,6 +59,7 @@ class ServerSettings(_Frozen):
     tls_certificate_file: str = ""  # PEM, with its chain; empty: no TLS
     tls_key_file: str = ""  # PEM, without a password
     access_log: bool = False  # one line for each request
+    console: bool = True  # the pages for a browser at "/" and "/docs"
     bearer_token: SecretStr = SecretStr("")  # empty: no token is needed
     tenants: dict[
         Annotated[str, Field(pattern=f"^{TENANT_PATTERN}$")],

@@ -22,7 +22,7 @@ from routes.offline import run_offline
 from routes.table import PIPELINES
 from serving.configuration.listing import write_table
 from serving.grpc.status import STATUS as RPC_STATUS
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from serving.http.status import STATUS as HTTP_STATUS
 from serving.oip.outputs import EXPLANATIONS
 from serving.oip.tensors import CONTROLS

@@ -8,8 +8,9 @@ from typing import Any
 from core.request_id import RAW_HEADER, read_request_id
 from serving.http.body import ClientGone, HeaderPairs, Receive
 from serving.http.endpoint import HttpEndpoint
+from serving.http.infer.tensor_body import Headers
 from serving.http.routing import Incoming, Result
-from serving.http.status import CLOSE, Stream
+from serving.http.status import CLOSE, NOT_MODIFIED, Stream
 
 # ASGI's messages hold values of many types.
 Scope = MutableMapping[str, Any]
@@ -67,13 +68,7 @@ class AsgiApplication:
             status, headers, body = await self._endpoint.answer(incoming)
         except ClientGone:
             return
-        headers = [*headers]
-        if request_id := _find_request_id(scope["headers"]):
-            headers.append((RAW_HEADER, request_id.encode()))
-        if isinstance(body, bytes):
-            headers.append((b"content-length", b"%d" % len(body)))
-        if self._endpoint.draining and CLOSE not in headers:
-            headers.append(CLOSE)
+        headers = self._complete(headers, scope["headers"], body)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if not isinstance(body, bytes):
             try:
@@ -81,7 +76,18 @@ class AsgiApplication:
             except ClientGone:
                 return
             body = b""
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": b"" if status == NOT_MODIFIED else body})
+
+    def _complete(self, headers: Headers, given: HeaderPairs, body: bytes | Stream) -> Headers:
+        """Return a response's headers with the request's id, the length and the end."""
+        complete = [*headers]
+        if request_id := _find_request_id(given):
+            complete.append((RAW_HEADER, request_id.encode()))
+        if isinstance(body, bytes):
+            complete.append((b"content-length", b"%d" % len(body)))
+        if self._endpoint.draining and CLOSE not in complete:
+            complete.append(CLOSE)
+        return complete
 
 
 def _find_request_id(headers: HeaderPairs) -> str:

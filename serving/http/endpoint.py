@@ -16,6 +16,7 @@ from core.errors import RouteUnavailable, SparingError, Unauthorized, UnknownRou
 from monitoring.access_log import AccessLog, log_unauthorized, note_request
 from monitoring.tracing.sampling import NO_TRACING, Tracing
 from serving.callers import ROLLOUT_KEY, UNKNOWN, Callers, use_rollout_key
+from serving.console.files import list_paths
 from serving.http.body import BodyBudget, ClientGone
 from serving.http.chat import errors as openai
 from serving.http.chat.endpoint import ChatEndpoint
@@ -44,7 +45,7 @@ from serving.http.status import (
 from serving.http.uploads import UploadPace
 from serving.settings import ServerSettings
 
-_OPEN = frozenset({"live", "ready"})  # endpoints that need no token
+_OPEN = frozenset({"live", "ready", "file"})  # endpoints that need no token
 _CLIENT_GONE = 499  # in the access log, as other servers write it
 _UNREAD: Mapping[int, str] = {408: "RequestTimeout", 503: "RouteUnavailable"}
 _ENDED = "server: it shuts down, and the answer was not ready in time"
@@ -87,7 +88,7 @@ class HttpEndpoint:
             engine, metrics, tracing, self._bodies, offload, settings.max_body_bytes, max_rows
         )
         chat = ChatEndpoint(engine, metrics, tracing, self._bodies, self._predict.pictures, offload)
-        self._places = PathTable()
+        self._places = PathTable(list_paths() if settings.console else None)
         self._endpoints: Mapping[str, Endpoint] = {
             "infer": Endpoint("POST", self.infer.answer),
             "predict": Endpoint("POST", self._predict.answer),

@@ -1,16 +1,21 @@
-"""The read-only endpoints: health, metadata, served routes, metrics, the OpenAPI document."""
+"""The read-only endpoints: health, metadata, served routes, metrics, the OpenAPI document, and the
+files of the console.
+"""
 
 from collections.abc import Mapping
 
 import orjson
 
 from core.errors import InvalidInput
+from core.generation import find_generation
 from core.version import read_version
+from serving.console.files import read_file
+from serving.http.explain.picture import find_drawer
 from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.interfaces import Engine, Metrics
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from serving.http.routing import Endpoint, HttpRequest
-from serving.http.status import Response
+from serving.http.status import NOT_MODIFIED, Response
 from serving.oip.descriptions import EXTENSIONS, describe_model, describe_route, describe_statistics
 from serving.oip.statistics import READ_ONLY, read_index, read_statistics
 
@@ -32,6 +37,7 @@ def make_info_endpoints(engine: Engine, metrics: Metrics) -> Mapping[str, Endpoi
         "statistics": Endpoint("GET", pages.statistics),
         "index": Endpoint("POST", pages.index),
         "change": Endpoint("POST", pages.change),
+        "file": Endpoint("GET", pages.file),
     }
 
 
@@ -64,13 +70,17 @@ class _InfoEndpoints:
 
     async def routes(self, _http_request: HttpRequest) -> Response:
         facts = [
-            describe_route(
-                served.manifest,
-                served.digest,
-                served.stage_loads(),
-                None if served.similar is None else served.similar.describe(),
-                self._engine.catalog.describe_rollout(served),
-            )
+            {
+                **describe_route(
+                    served.manifest,
+                    served.digest,
+                    served.stage_loads(),
+                    None if served.similar is None else served.similar.describe(),
+                    self._engine.catalog.describe_rollout(served),
+                ),
+                "draws": find_drawer(served.pipeline) is not None,
+                "chats": find_generation(served.pipeline) is not None,
+            }
             for served in self._engine.catalog.routes()
         ]
         return _ok({"routes": facts})
@@ -97,6 +107,11 @@ class _InfoEndpoints:
 
     async def change(self, _http_request: HttpRequest) -> Response:
         raise InvalidInput(READ_ONLY)
+
+    async def file(self, http_request: HttpRequest) -> Response:
+        found = read_file(http_request.target.file)
+        known = http_request.headers.get(b"if-none-match", b"")
+        return NOT_MODIFIED if found.etag in known else 200, found.headers, found.body
 
     def _readiness(self, facts: Mapping[str, object]) -> Response:
         if self._engine.draining:

@@ -20,11 +20,12 @@ Result = TypeVar("Result")
 
 
 class Target(NamedTuple):
-    """An endpoint, and the route that its path names."""
+    """An endpoint, and the route that its path names, or the file of the console."""
 
     endpoint: str
     route: str = ""
     version: str | None = None
+    file: str = ""
 
 
 class Client(Protocol):
@@ -90,10 +91,13 @@ _MODEL_ENDPOINTS: Mapping[str, str] = {
 
 
 class PathTable:
-    """Remembered paths: the fixed ones, and those of served routes."""
+    """Remembered paths: the fixed ones, those of the console, and those of served routes."""
 
-    def __init__(self) -> None:
-        self._places = dict(FIXED)
+    def __init__(self, console: Mapping[str, str] | None = None) -> None:
+        """`console`: the files of the console, by path."""
+        files = {} if console is None else console
+        self._fixed = {**FIXED, **{path: Target("file", file=name) for path, name in files.items()}}
+        self._places = dict(self._fixed)
 
     def get(self, path: str) -> Target | None:
         return self._places.get(path)
@@ -103,7 +107,7 @@ class PathTable:
         if len(path) > _MAX_PATH:  # `auto:<task>` is served under any version
             return
         if len(self._places) >= _MAX_TARGETS:
-            self._places = dict(FIXED)
+            self._places = dict(self._fixed)
         self._places[path] = target
 
     def __iter__(self) -> Iterator[str]:

@@ -25,6 +25,7 @@ STATUS: Mapping[type[errors.SparingError], int] = {
     errors.ModelDirectoryError: 503,
 }
 
+NOT_MODIFIED = 304
 CLOSE = (b"connection", b"close")
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _CLOSED = b"connection: close\r\n\r\n"
@@ -83,12 +84,14 @@ def _write_head(status: int, headers: Headers) -> bytes:
 def write_response(
     status: int, headers: Headers, body: bytes, *, close: bool = False, head_only: bool = False
 ) -> bytes:
-    """Return a response as the bytes of an HTTP/1.1 message."""
+    """Return a response as the bytes of an HTTP/1.1 message. The body of a 304 is the one that the
+    client has, of which only the length is sent.
+    """
     return b"%scontent-length: %d\r\n%s%s" % (
         _write_head(status, headers),
         len(body),
         _CLOSED if close else b"\r\n",
-        b"" if head_only else body,
+        b"" if head_only or status == NOT_MODIFIED else body,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from core.manifest import Manifest, TensorSpec
 from core.messages import Answer, Reply
+from routes.table import count_full_macs
 from serving.oip.label_lists import DEFAULT_VIEW, LabelView, describe_labels
 from serving.oip.outputs import EXPLANATIONS, response_parameters
 from serving.oip.statistics import BatchStatistics, Duration, InferStatistics, ModelStatistics
@@ -49,6 +50,7 @@ def describe_route(
         "digest": digest,
         "certificate": manifest.certificate,
         "expected_macs": manifest.expected_macs,
+        "full_macs": count_full_macs(manifest),
         "stages": [
             {**stage.model_dump(include=_OF_STAGES), "precision": stage.precision}
             for stage in manifest.stages

@@ -14,7 +14,7 @@ from serving.http.infer.tensor_body import JSON_TYPE
 from serving.http.routing import FIXED, Incoming
 from serving.http.status import Response, Stream, error_body
 
-_FAMILIES = ("/v1/", "/v2/")
+_FAMILIES = ("/v1/", "/v2/", "/console/")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})  # the connection decides these
 _log = logging.getLogger("sparing")
 

@@ -136,10 +136,11 @@ def test_what_is_odd_and_clear_is_answered(request_: bytes) -> None:
     play(script)
 
 
-def test_a_target_without_a_path_is_told_of_no_page() -> None:
+def test_a_target_without_a_path_gets_the_page_of_the_root() -> None:
     async def script(scene: Scene) -> None:
         answers = await scene.talk(get(target=b"http://t:80"), KNOWN, answers=2)
-        assert [status for status, _ in answers] == [404, 200]
+        assert [status for status, _ in answers] == [200, 200]
+        assert b"text/html" in answers[0][1]
 
     play(script)
 

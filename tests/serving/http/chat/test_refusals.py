@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from harness.tiny_routes import write_route
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from tests.fakes.tiny_vlm import CONTEXT
 from tests.serving.chatting import (
     CHAT,

@@ -23,7 +23,7 @@ from serving.engine.catalog import Catalog, ServedRoute
 from serving.engine.engine import Engine
 from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from serving.settings import EngineSettings, ServerSettings
 
 Bytes = npt.NDArray[np.uint8]

@@ -10,11 +10,11 @@ import orjson
 from monitoring.metrics.collector import Metrics
 from serving.http.asgi import AsgiApplication
 from serving.http.endpoint import HttpEndpoint
-from serving.http.openapi import make_document
+from serving.http.openapi.document import make_document
 from serving.http.routing import FIXED, parse_path
 from serving.settings import ServerSettings
 from tests.serving.endpoint_client import BRIGHT, make_png
-from tests.serving.small_engine import SmallEngine
+from tests.serving.small_engine import SmallEngine, make_manifest
 
 DOCUMENT = make_document("1.2.3")
 CHAT = "/v1/chat/completions"  # tests/serving/http/chat/ has its answers
@@ -66,6 +66,28 @@ def test_the_requests_of_the_tests_have_the_documents_shape() -> None:
     infer = DOCUMENT["paths"]["/v2/models/{route}/infer"]["post"]
     schema = infer["requestBody"]["content"]["application/json"]["schema"]
     jsonschema.validate(orjson.loads(BRIGHT), {**schema, "components": DOCUMENT["components"]})
+
+
+def test_every_operation_has_examples_that_fit_its_schemas() -> None:
+    found = 0
+    for item in DOCUMENT["paths"].values():
+        for operation in (item[method] for method in ("get", "post") if method in item):
+            bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for body in bodies:
+                content = body.get("content", {}).get("application/json")
+                if content is not None:
+                    schema = {**content["schema"], "components": DOCUMENT["components"]}
+                    jsonschema.validate(content["example"], schema)
+                    found += 1
+    assert found > 40
+
+
+def test_the_document_names_the_token_and_a_served_route() -> None:
+    assert DOCUMENT["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert DOCUMENT["paths"]["/livez"]["get"]["security"] == []
+    document = make_document("1.2.3", [make_manifest()])
+    (parameter,) = document["paths"]["/v2/models/{route}/infer"]["parameters"]
+    assert parameter["example"] == "small"
 
 
 def test_every_reference_leads_somewhere() -> None:

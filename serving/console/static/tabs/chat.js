@@ -1,0 +1,135 @@
+// A chat with a vision-language route, whose answer comes token by token.
+
+import { send } from "/console/basics/api.js";
+import { clear, h, makeId } from "/console/basics/dom.js";
+import { showSnippets } from "/console/parts/snippets.js";
+import { joules, milliseconds } from "/console/basics/units.js";
+
+const asDataUrl = (blob) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(new Error("The picture could not be read."));
+    reader.readAsDataURL(blob);
+  });
+
+// Yields the events of a stream of server-sent events.
+async function* readEvents(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      const data = line.replace(/^data: /, "");
+      if (data !== "[DONE]") yield JSON.parse(data);
+    }
+  }
+}
+
+// `read` returns the route, the chosen picture or null, and the parameters.
+export function makeChat(read) {
+  const id = makeId("question");
+  const log = h("ol", { class: "chat", "aria-label": "Chat", "aria-live": "polite" });
+  const question = h("textarea", { id, rows: 2 });
+  const ask = h("button", { class: "primary" }, "Ask");
+  const code = h("div");
+  const form = h(
+    "form",
+    {
+      onsubmit: (event) => {
+        event.preventDefault();
+        start();
+      },
+    },
+    h("label", { for: id }, "Your question"),
+    question,
+    h("p", { class: "buttons" }, ask),
+  );
+  const element = h("div", { class: "card" }, h("h2", {}, "Chat"), log, form, code);
+  question.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+
+  async function start() {
+    const [route, input, parameters] = read();
+    const text = question.value.trim();
+    if (!text || ask.disabled) return;
+    ask.disabled = true;
+    question.value = "";
+    const words = h("p"),
+      cost = h("p", { class: "cost" });
+    log.append(
+      h(
+        "li",
+        { class: "asked" },
+        input &&
+          h("img", {
+            src: input.body && URL.createObjectURL(input.body),
+            alt: input.name,
+            height: 64,
+          }),
+        h("p", {}, text),
+      ),
+      h("li", { class: "said" }, words, cost),
+    );
+    try {
+      const parts = [{ type: "text", text }];
+      if (input)
+        parts.unshift({ type: "image_url", image_url: { url: await asDataUrl(input.body) } });
+      const body = {
+        model: route.route,
+        messages: [{ role: "user", content: parts }],
+        stream: true,
+        stream_options: { include_usage: true },
+        ...parameters,
+      };
+      const response = await send("/v1/chat/completions", {
+        method: "POST",
+        body: JSON.stringify(body),
+      });
+      for await (const event of readEvents(response)) {
+        if (event.error)
+          throw new Error(`The answer broke off: ${event.error.message ?? event.error}.`);
+        words.append(event.choices?.[0]?.delta?.content ?? "");
+        if (event.usage) cost.textContent = tellCost(event.usage);
+      }
+    } catch (error) {
+      words.append(h("span", { class: "fault" }, error.message));
+    }
+    ask.disabled = false;
+    question.focus();
+    clear(code, showSnippets(route, parameters, "", false));
+  }
+
+  return {
+    element,
+    begin() {
+      clear(log);
+      clear(code);
+    },
+  };
+}
+
+function tellCost(usage) {
+  const layers = usage.visual_tokens_by_layer ?? [];
+  const kept =
+    layers.length && usage.visual_tokens
+      ? `read ${layers[0]} visual tokens in the first layer and ${layers.at(-1)} in the last`
+      : "";
+  return [
+    `first token after ${milliseconds(usage.time_to_first_token_ms)}`,
+    `all ${usage.completion_tokens} after ${milliseconds(usage.latency_ms)}`,
+    usage.energy_j !== null && joules(usage.energy_j * 1e3),
+    kept,
+    usage.stopped_by === "deadline" && "cut short by the time limit",
+    usage.stopped_by === "energy" && "cut short by the energy budget",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
