@@ -17,8 +17,11 @@ from importing.onnx_files.graphs import Array
 from importing.pictures.picture_nodes import Canvas, PictureInput
 from importing.pictures.preprocessing import Preprocessing
 
-FIRST_ROWS, NEXT_ROWS, GEOMETRY_ROWS, LAST_ROWS = 64, 128, 256, 1_000
-NEXT, KEPT, KEPT_SHAPES = 6, 3, 2  # how many go on
+# Rounds: so many rows each, then so many of the best go on.
+NORMAL_ROUNDS = ((48, 6), (128, 3))  # scales, means and orders of colors
+SHAPE_ROUNDS = ((128, 2),)  # ways to the model's size
+LAST_ROUND = ((256, 2),)  # the best of both
+LAST_ROWS = 1_000
 NOISE = 2.0  # standard errors between the best two
 ALIKE = 0.02  # of the rows that two preprocessings may answer differently and still be one
 CROP_FRACTION = 0.875
@@ -72,13 +75,13 @@ def find_preprocessing(
     Raises ImportFault if none is better than guessing, or the best two cannot be told apart.
     """
     trials = _Trials(answer, labels)
-    normals = trials.rank(list(_list_normals(taken.channels)), FIRST_ROWS)
-    normals = trials.rank(normals[:NEXT], NEXT_ROWS)[:KEPT]
+    normals = trials.sift(list(_list_normals(taken.channels)), NORMAL_ROUNDS)
     shapes = list(_list_geometries(canvas, taken))
     tried = [_reshape(normals[0], shape) for shape in shapes]
     if len(shapes) > 1:
-        tried = trials.rank(tried, GEOMETRY_ROWS)[:KEPT_SHAPES]
-    best = [*tried, *(_reshape(steps, tried[0]) for steps in normals[1:])]
+        tried = trials.sift(tried, SHAPE_ROUNDS)
+    others = [_reshape(steps, tried[0]) for steps in normals[1:]]
+    best = trials.sift([*tried, *others], LAST_ROUND)
     return _decide(best, trials, place)
 
 
@@ -110,9 +113,15 @@ class _Trials:
         chosen = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
         return np.asarray(chosen), logits.argmax(axis=1)
 
-    def rank(self, tried: Sequence[Preprocessing], rows: int) -> list[Preprocessing]:
-        """Return the best first."""
-        return sorted(tried, key=lambda steps: -float(self.judge(steps, rows)[0].mean()))
+    def sift(
+        self, tried: Sequence[Preprocessing], rounds: Sequence[tuple[int, int]]
+    ) -> list[Preprocessing]:
+        """Return the best, the best one first."""
+        left = list(tried)
+        for rows, kept in rounds:
+            likelihoods = {steps: -float(self.judge(steps, rows)[0].mean()) for steps in left}
+            left = sorted(left, key=likelihoods.__getitem__)[:kept]
+        return left
 
 
 def _reshape(steps: Preprocessing, shape: Preprocessing) -> Preprocessing:

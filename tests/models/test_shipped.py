@@ -52,7 +52,8 @@ LOSE_IN_INT8 = {"cnn-7m", "cnn-118m"}  # of CIFAR-10: 0.11 and 0.12 points of th
 
 
 def load(name: str, precision: Precision = "float32") -> LoadedRoute:
-    return load_route(MODELS / name / "1", OnnxDevice(precision=precision))
+    (directory,) = (path for path in ROUTES if path.parent.name == name)
+    return load_route(directory, OnnxDevice(precision=precision))
 
 
 def make_pictures(route: LoadedRoute, count: int) -> npt.NDArray[np.uint8]:

@@ -45,7 +45,7 @@ def test_scale_color_and_geometry_are_found_and_no_row_runs_twice() -> None:
     net = _Net(RIGHT)
     assert _find(net) == RIGHT
     assert set(net.ran.values()) == {1}
-    assert len(net.ran) < 14 * 64 + 6 * 64 + 4 * 256 + 5 * 1_000
+    assert len(net.ran) < 14 * 48 + 6 * 128 + 4 * 256 + 2 * 1_000
 
 
 def test_a_picture_of_the_models_size_keeps_it() -> None:
