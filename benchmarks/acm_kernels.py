@@ -196,7 +196,7 @@ def time_in_turns(runs: Sequence[Callable[[], object]], rounds: int) -> list[flo
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for graph, spent in zip(graphs, times, strict=True):
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, stop = (_make_event() for _ in range(2))
             start.record()
             graph.replay()
             stop.record()
@@ -205,9 +205,13 @@ def time_in_turns(runs: Sequence[Callable[[], object]], rounds: int) -> list[flo
     return [statistics.median(spent) for spent in times]
 
 
+def _make_event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
 def _capture(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
     """After three runs aside, in which kernels are compiled."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):

@@ -40,7 +40,7 @@ def test_gates_of_a_net_are_fitted_one_after_the_other() -> None:
     fit_gates(net, pictures, beta_B, SHARES)
     _, choices = net(pictures, beta_B)
     for choice in choices:
-        assert len(choice.learners_BT.unique()) == 5 - choice.smallest
+        assert len(set(choice.learners_BT.flatten().tolist())) == 5 - choice.smallest
 
 
 def test_the_error_is_that_of_the_type(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def test_a_directory_for_other_pictures_is_refused(foreign: Path, tiny_data: Dat
         ({"classes": 3}, "classes, the data has 3"),
     ):
         with pytest.raises(ValueError, match=message):
-            load_teacher(foreign, replace(spec, **change))  # type: ignore[arg-type]
+            load_teacher(foreign, replace(spec, **change))
 
 
 def test_the_commands_defaults_are_the_recipes() -> None:

@@ -59,8 +59,10 @@ class Acm(nn.Module):
         from tokens.acm.kernels.products import run_learners
 
         x_RD = x_BTD.flatten(0, 1)
-        chosen = choose(self.gate, x_RD, beta_B)
-        outputs = [run_learners(layer, x_RD, chosen.order) for layer in self.replaced]
+        # Triton launches on the current device.
+        with torch.cuda.device_of(x_BTD):  # type: ignore[no-untyped-call]
+            chosen = choose(self.gate, x_RD, beta_B)
+            outputs = [run_learners(layer, x_RD, chosen.order) for layer in self.replaced]
         choice = Choice(chosen.one_hot_RC.view(*x_BTD.shape[:2], -1), self.gate.smallest)
         return [one.view(*x_BTD.shape[:2], -1) for one in outputs], choice
 

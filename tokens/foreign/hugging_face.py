@@ -76,12 +76,13 @@ def read_hugging_face(folder: Path) -> VisionTransformer:
     except ImportError as error:
         raise ValueError(f"{folder}: reading it needs transformers ({error})") from error
     try:
-        model, report = ViTForImageClassification.from_pretrained(
+        loaded: Any = ViTForImageClassification.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{folder}: its weights cannot be read ({reason})") from error
+    model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{folder}: its weights lack {missing[0]}")
     return convert_hugging_face(model, mean, std)

@@ -80,12 +80,12 @@ def _convert(
     stem = weights.take_linear("patch_embed.proj")
     positions = weights.take("pos_embed").squeeze(0)
     head = weights.take_linear("head") if weights.has("head.weight") else None
-    if (head is None) == (classes is None):
-        raise ValueError(
-            f"{KIND} without a head: give the number of classes"
-            if head is None
-            else f"{KIND} with a head has its classes already"
-        )
+    if head is not None and classes is not None:
+        raise ValueError(f"{KIND} with a head has its classes already")
+    if head is not None:
+        classes = len(head.weight)
+    if classes is None:
+        raise ValueError(f"{KIND} without a head: give the number of classes")
     layers = 1 + max((_number(name) for name in tensors), default=-1)
     blocks = [_take_block(weights, f"blocks.{place}.") for place in range(layers)]
     if not blocks:
@@ -100,7 +100,7 @@ def _convert(
     mean, std = _read_statistics(config, channels)
     spec = PatchSpec(
         side * patch[0],
-        classes if head is None else len(head.weight),
+        classes,
         mean,
         std,
         width,

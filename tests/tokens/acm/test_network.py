@@ -8,9 +8,11 @@ import torch
 from tests.product_counter import ProductCounter
 from tokens.acm.execution import FORMS, Form
 from tokens.acm.network import AcmSettings, AcmVit, count_dense
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec
 
 SPEC = VitSpec(12, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
+PATCHES = PatchSpec(12, 4, (0.3,), (0.3,), 16, 2, 2, 32, patch_px=4)
+VIT_B = PatchSpec(224, 1000, (0.5,) * 3, (0.5,) * 3, 768, 12, 12, 3072, patch_px=16)
 SETTINGS = {
     "all": AcmSettings(),
     "shared gate": AcmSettings(shared_gate=True),
@@ -47,11 +49,31 @@ def test_all_learners_run_in_the_dense_form(settings: AcmSettings) -> None:
     assert 3 * net.cost().most == counter.macs
 
 
-def test_the_dense_nets_cost_is_what_it_multiplies() -> None:
-    net = VisionTransformer(SPEC).eval()
+@pytest.mark.parametrize("spec", [SPEC, PATCHES], ids=["stem", "patches"])
+def test_the_dense_nets_cost_is_what_it_multiplies(spec: VitSpec) -> None:
+    net = VisionTransformer(spec).eval()
     with ProductCounter() as counter, torch.no_grad():
         net(make_pictures(2))
-    assert 2 * count_dense(SPEC) == counter.macs
+    assert 2 * count_dense(spec) == counter.macs
+
+
+def test_a_net_of_patches_costs_what_it_multiplies() -> None:
+    torch.manual_seed(0)
+    net, pictures = AcmVit(PATCHES, AcmSettings()).eval(), make_pictures(3)
+    with ProductCounter() as counter, torch.no_grad():
+        _, choices = net(pictures, torch.tensor([0.1, 0.5, 0.9]), "groups")
+    chosen = [choice.learners_BT.numpy() for choice in choices]
+    assert net.cost().count(chosen).sum() == counter.macs
+
+
+def test_the_net_of_the_paper_costs_what_the_paper_says() -> None:
+    with torch.device("meta"):
+        cost = AcmVit(VIT_B, AcmSettings()).cost()
+    head = VIT_B.width * VIT_B.classes  # not counted there
+    assert (count_dense(VIT_B) - head) / 1e9 == pytest.approx(17.56, abs=0.005)
+    learners = cost.tokens * sum(one.learner * one.learners for one in cost.modules)
+    for beta, gmacs in [(0.25, 5.2), (0.4, 7.7), (0.6, 11.0), (0.75, 13.5)]:
+        assert (cost.most - head - (1 - beta) * learners) / 1e9 == pytest.approx(gmacs, abs=0.05)
 
 
 def test_learners_and_the_layers_that_they_replace_cost_the_same() -> None:

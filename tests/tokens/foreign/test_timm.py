@@ -226,7 +226,7 @@ def save(model: nn.Module, folder: Path, **described: Any) -> Path:
 def test_a_saved_module_is_read_from_its_directory(tmp_path: Path) -> None:
     model = make()
     for block in model.blocks:
-        block.norm1.eps = block.norm2.eps = 1e-6  # type: ignore[union-attr, assignment]
+        block.norm1.eps = block.norm2.eps = 1e-6  # type: ignore[union-attr]
     model.norm.eps = 1e-6
     net = read_foreign(
         save(model, tmp_path, num_classes=CLASSES, model_args={"global_pool": "token"})

@@ -137,6 +137,7 @@ def _gate_kernel(
     logits = tl.dot(z, weight.to(tl.float32), input_precision="ieee")
     logits += load_vector(last_bias, choice, offered) + spread_budget(b, shift, choice, offered)
     best = tl.argmax(tl.where(offered[None, :], logits, float("-inf")), axis=1)
+    best = tl.minimum(best, choices - 1)  # without a largest logit, of a row of nan, it may be any
     tl.store(
         one_hot + row[:, None] * choices + choice[None, :],
         (best[:, None] == choice[None, :]).to(tl.float32).to(one_hot.dtype.element_ty),
