@@ -5,7 +5,6 @@ net is kept, an interrupted training resumes after its last whole epoch: run the
 """
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from rich.table import Table
 from tokens.acm.network import count_dense
 from tokens.vision_transformer import VitSpec
 from training.data.sets import DataSet, load_data
-from training.fitting.dense_teacher import load_teacher
+from training.fitting.dense_teacher import identify, load_teacher
 from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher, Teacher
 from training.fitting.vit import spec_for
@@ -47,7 +46,9 @@ def prepare(
     """The dense net in the file `teacher`, and what teaches: the route in the directory `taught_by`
     or that net itself. Raises ValueError in one sentence for files of another kind."""
     dense = load_teacher(teacher, spec)
-    identity = hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
+    if dense.spec.has_class_token:
+        raise ValueError(f"{teacher}: a net with a class token has no baselines here")
+    identity = identify(teacher, dense)
     route: Teacher | None = None if taught_by is None else RouteTeacher(taught_by, data)
     return Setting(
         dense, data, route or DenseTeacher(dense, identity), seed, f"{spec} dense={identity}"
