@@ -10,7 +10,8 @@
 #   make wheel   build the wheel, install it into a fresh environment, and serve with it
 #   make bench   measure, and write benchmarks/results/ and docs/reports/
 #   make bench-long  run fuzzing, mixed load, fairness, faults and restarts, about three hours: docs/reliability.md
-#   make demo    server, Redis and Prometheus under a real trace; leaves runs/demo/index.html
+#   make demo    server, Redis and Prometheus under a real trace, until Ctrl-C; its start page links console,
+#                dashboards and report; ARGS=--once for one pass
 #   make image   build the container image with podman; ARGS="--target gpu" for another target
 #   make image-test  run the image as a cluster would, under load: k8s/README.md
 #   make sbom    list the packages in the image, as CycloneDX

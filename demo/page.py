@@ -11,19 +11,18 @@ from matplotlib.figure import Figure
 
 from dashboards.grafana.asking import Source
 from dashboards.grafana.questions import FILES, fill, read_dashboard, read_variables
+from demo.units import Unit, choose_prefix, read_unit, show
 
 STEPS = 90
 Line = tuple[str, list[float], list[float]]  # name, times, values
 ORDER = ("fleet", "route", "energy", "slo")
-# Grafana's names of units: the factor of a number, and the suffix behind it.
-UNITS = {
-    "percentunit": (100.0, "%"), "none": (1.0, ""), "watt": (1.0, "W"), "joule": (1.0, "J"),
-    "reqps": (1.0, "requests/s"), "short": (1.0, ""),
-}  # fmt: skip
+DIGEST_CHARS = 12  # of a digest that a panel shows
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:1.5rem;color:#1f2328}"
-    ".board{display:grid;grid-template-columns:repeat(auto-fill,minmax(24rem,1fr));gap:.6rem}"
-    ".panel{border:1px solid #d0d7de;border-radius:6px;padding:.5rem}svg{max-width:100%}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:1.5rem;color:#1f2328;background:#fff}"
+    ".board{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr));"
+    "gap:.6rem}"
+    ".panel{border:1px solid #d0d7de;border-radius:6px;padding:.5rem;min-width:0;"
+    "overflow-wrap:anywhere;overflow-x:auto}svg{max-width:100%;height:auto}"
     ".wide{grid-column:1/-1}td,th{padding:.1rem .8rem;text-align:left}"
     ".big{font-size:1.8rem}h3{margin:0;font-size:1rem}small{color:#57606a}"
 )
@@ -32,7 +31,10 @@ STYLE = (
 def draw_dashboards(
     prometheus: str, back_s: float, route: str, folder: Path
 ) -> tuple[list[str], int]:
-    """Write `index.html`. Returns the panels without data, and the number of panels."""
+    """Write `dashboards.html`. Returns the panels without data, and the number of panels.
+
+    Lines show rates of ten seconds. Tiles and tables show the whole span, as the report does.
+    """
     source = Source(prometheus, back_s, STEPS)
     panels = 0
     empty: list[str] = []
@@ -40,12 +42,13 @@ def draw_dashboards(
     for path in sorted(FILES, key=lambda path: ORDER.index(path.stem)):
         board = read_dashboard(path)
         variables = {**read_variables(path), "__rate_interval": "10s"}
+        whole = {"__rate_interval": f"{max(10, round(back_s))}s"}
         variables["route"] = variables.get("route") or route
         parts.append(f"<h2>{html.escape(board['title'])}</h2><div class=board>")
         for panel in board["panels"]:
             if not panel.get("targets"):
                 continue
-            text = _draw(panel, source, variables)
+            text = _draw(panel, source, variables, {**variables, **whole})
             panels += 1
             title = html.escape(panel["title"])
             if not text:
@@ -58,27 +61,32 @@ def draw_dashboards(
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing: demo</title>"
         f"<style>{STYLE}</style><h1>Sparing: the dashboards</h1>"
-        f"<p><a href=report.html>Report: answers, compute saved and energy</a>. "
-        f"Energy values with the source model are estimates, not measurements.</p>"
+        f"<p><a href=index.html>Start page</a> · "
+        f"<a href=report.html>Report: answers, compute saved and energy</a></p>"
+        f"<p>The last {back_s:,.0f} s. Energy values with the source model are estimates, not "
+        f"measurements. Compute saved is the share of the full models' MACs that was not spent.</p>"
         f"{''.join(parts)}</html>"
     )
-    (folder / "index.html").write_text(page)
+    (folder / "dashboards.html").write_text(page)
     return empty, panels
 
 
-def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> str:
-    """Draw lines over time, a table, or the newest numbers; "" without data."""
+def _draw(
+    panel: dict[str, Any], source: Source, variables: dict[str, str], whole: dict[str, str]
+) -> str:
+    """Draw lines over time, a table, or numbers of the whole span; "" without data."""
     if panel["type"] == "table":
-        return _tabulate(panel, source, variables)
+        return _tabulate(panel, source, whole)
     defaults = panel.get("fieldConfig", {}).get("defaults", {})
-    times, unit = _read_unit(defaults.get("unit", ""))
+    unit = read_unit(defaults.get("unit", ""))
     lines: list[Line] = []
     numbers: list[tuple[str, float]] = []
     for target in panel["targets"]:
-        for one in source.ask(fill(target["expr"], variables), target["instant"]):
-            name = ", ".join(value for key, value in one["metric"].items() if key != "__name__")
+        filled = fill(target["expr"], whole if target["instant"] else variables)
+        for one in source.ask(filled, target["instant"]):
+            name = _name_series(one["metric"])
             asked = [one["value"]] if target["instant"] else one["values"]
-            points = [(float(at), times * float(value)) for at, value in asked]
+            points = [(float(at), float(value)) for at, value in asked]
             points = [(at, value) for at, value in points if math.isfinite(value)]
             if points and target["instant"]:
                 numbers.append((name, points[0][1]))
@@ -88,9 +96,18 @@ def _draw(panel: dict[str, Any], source: Source, variables: dict[str, str]) -> s
         return _plot(lines, source.start_s, unit)
     words = _read_words(defaults.get("mappings", ()))
     return "".join(
-        f"<div><span class=big>{words.get(f'{value:g}', f'{value:.4g}')}</span> {html.escape(unit)}"
+        f"<div><span class=big>{html.escape(words.get(f'{value:g}') or show(value, unit))}</span>"
         f" <small>{html.escape(name)}</small></div>"
         for name, value in numbers
+    )
+
+
+def _name_series(labels: dict[str, str]) -> str:
+    """Join the labels of a series; of a digest, as many characters as tell digests apart."""
+    return ", ".join(
+        value[:DIGEST_CHARS] if key == "digest" else value
+        for key, value in labels.items()
+        if key != "__name__"
     )
 
 
@@ -104,10 +121,10 @@ def _tabulate(panel: dict[str, Any], source: Source, variables: dict[str, str]) 
     ]
     rows: dict[str, dict[str, str]] = {}
     for target, (name, named) in zip(panel["targets"], columns, strict=False):
-        times, unit = _read_unit(named)
+        unit = read_unit(named)
         for one in source.ask(fill(target["expr"], variables), target["instant"]):
-            value = times * float(one["value"][1])
-            shown = f"{value:.4g} {unit}" if math.isfinite(value) else "no traffic"
+            value = float(one["value"][1])
+            shown = show(value, unit) if math.isfinite(value) else "no traffic"
             rows.setdefault(one["metric"].get("route", ""), {})[name] = shown
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(name for name, _ in columns)))
     body = "".join(
@@ -117,10 +134,6 @@ def _tabulate(panel: dict[str, Any], source: Source, variables: dict[str, str]) 
         for route, cells in sorted(rows.items())
     )
     return f"<table><tr>{head}</tr>{body}</table>" if rows else ""
-
-
-def _read_unit(named: str) -> tuple[float, str]:
-    return UNITS.get(named, (1.0, named.removeprefix("suffix: ").removeprefix("si: ")))
 
 
 def _read_words(mappings: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -133,13 +146,15 @@ def _read_words(mappings: Iterable[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _plot(lines: list[Line], start_s: float, unit: str) -> str:
+def _plot(lines: list[Line], start_s: float, unit: Unit) -> str:
+    scale, named = choose_prefix((value for _, _, values in lines for value in values), unit)
     figure = Figure(figsize=(5.2, 2.2), layout="constrained")
     axes = figure.subplots()
     for name, times, values in lines[:12]:
-        axes.plot([at - start_s for at in times], values, label=name[:40], lw=1.2)
+        scaled = [value * scale for value in values]
+        axes.plot([at - start_s for at in times], scaled, label=name[:40], lw=1.2)
     axes.set_xlabel("s", fontsize=7)
-    axes.set_ylabel(unit, fontsize=7)
+    axes.set_ylabel(named, fontsize=7)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,11 +17,12 @@ STYLE = (
     "svg{max-width:100%;height:auto}"
 )
 TIME_SERIES = (
-    ("answers per second", "sum by (route) (rate(sparing_rows_total[5m]))"),
-    ("joules per answer", "sum by (route) (rate(sparing_energy_joules_total[5m])) / "
-     "sum by (route) (rate(sparing_rows_total[5m]))"),
+    ("answers per second", "sum by (route) (rate(sparing_rows_total[{window}]))"),
+    ("joules per answer", "sum by (route) (rate(sparing_energy_joules_total[{window}])) / "
+     "sum by (route) (rate(sparing_rows_total[{window}]))"),
     ("compute saved, %", "100 * (1 - sum by (route) "
-     "(rate(sparing_macs_total[5m])) / sum by (route) (rate(sparing_full_macs_total[5m])))"),
+     "(rate(sparing_macs_total[{window}])) / "
+     "sum by (route) (rate(sparing_full_macs_total[{window}])))"),
 )  # fmt: skip
 
 
@@ -32,7 +33,11 @@ def write_page(path: Path, routes: Sequence[RouteFigures], figures: ReportSource
     title = f"Answers, compute saved and energy: {figures.span}"
     plots = [_draw_exits(routes), _draw_work(routes)]
     if isinstance(figures, PrometheusSource):
-        plots += [_draw_time_series(figures, name, query) for name, query in TIME_SERIES]
+        window = f"{choose_window(figures.since_s)}s"
+        plots += [
+            _draw_time_series(figures, name, query.format(window=window))
+            for name, query in TIME_SERIES
+        ]
     text = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Sparing</title>"
         f"<style>{STYLE}</style><h1>Sparing</h1><p>{html.escape(title)}.</p>"
@@ -42,6 +47,11 @@ def write_page(path: Path, routes: Sequence[RouteFigures], figures: ReportSource
         path.write_text(text)
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from error
+
+
+def choose_window(span_s: int) -> int:
+    """Return the seconds over which a rate is taken: five minutes, or less of a short span."""
+    return min(300, max(10, span_s // 6))
 
 
 def _table(routes: Sequence[RouteFigures]) -> str:

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from monitoring.metrics.results import CLIENT_ERRORS
 from sparing.report.sources import ReportSource, Sums
 from sparing.tables import show_macs
+from sparing.units import show_si
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,7 @@ class _Stages(NamedTuple):
 
 
 HEAD = ("route", "answers", "failed", "from cache", "most used exit", "device s", "compute saved")
-ENERGY_HEAD = ("J", "J per answer", "J on the full model", "g CO₂e")
-
-
-def show_joules(joules: float) -> str:
-    """Format joules; little energy keeps three digits, as a few answers take millijoules."""
-    return f"{joules:,.1f}" if joules >= 1 else f"{joules:.3g}"
+ENERGY_HEAD = ("energy", "per answer", "on the full model", "CO₂e")
 
 
 def list_rows(routes: Sequence[RouteFigures]) -> list[list[str]]:
@@ -151,10 +147,10 @@ def _show_busiest(one: RouteFigures) -> str:
 def _list_energy(one: RouteFigures) -> list[str]:
     source = f" ({', '.join(one.sources)})" if one.sources else ""
     return [
-        "–" if one.joules is None else f"{show_joules(one.joules)}{source}",
-        "–" if one.joules is None or not one.rows else f"{one.joules / one.rows:.4g}",
-        "–" if one.full_joules is None else f"{show_joules(one.full_joules)} (estimate)",
-        "–" if one.grams is None else f"{one.grams:.4g}",
+        "–" if one.joules is None else f"{show_si(one.joules, 'J')}{source}",
+        "–" if one.joules is None or not one.rows else show_si(one.joules / one.rows, "J"),
+        "–" if one.full_joules is None else f"{show_si(one.full_joules, 'J')} (estimate)",
+        "–" if one.grams is None else show_si(one.grams, "g"),
     ]
 
 

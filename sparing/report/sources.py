@@ -66,13 +66,13 @@ class PrometheusSource:
 
     def __init__(self, url: str, since_s: int) -> None:
         self._url = url
-        self._since_s = since_s
+        self.since_s = since_s
         self.span = f"the last {show_span(since_s)}"
         if not self.ask("count({__name__=~'sparing_rows_total'})"):
             raise Failure(f"{url} has no sparing_rows_total: does it scrape a Sparing server?")
 
     def grown(self, counter: str, labels: Sequence[str]) -> Sums:
-        query = f"sum by ({', '.join(labels)}) (increase({counter}[{self._since_s}s]))"
+        query = f"sum by ({', '.join(labels)}) (increase({counter}[{self.since_s}s]))"
         return {
             tuple(one["metric"].get(label, "") for label in labels): float(one["value"][1])
             for one in self.ask(query)
@@ -82,8 +82,8 @@ class PrometheusSource:
         self, query: str, points: int = 120
     ) -> dict[str, tuple[list[float], list[float]]]:
         """Return times (seconds since 1970) and values of about `points` samples, by route."""
-        now, step_s = time.time(), max(15, self._since_s // points)
-        asked = {"query": query, "start": now - self._since_s, "end": now, "step": step_s}
+        now, step_s = time.time(), max(1, self.since_s // points)
+        asked = {"query": query, "start": now - self.since_s, "end": now, "step": step_s}
         found = self._ask("query_range", asked)
         return {
             one["metric"].get("route", ""): (

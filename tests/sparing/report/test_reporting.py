@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from sparing.cli import app
 from sparing.failure import Failure
 from sparing.report.page import write_page
-from sparing.report.reporting import gather, judge, list_rows, show_joules
+from sparing.report.reporting import gather, judge, list_rows
 from sparing.report.sources import PrometheusSource, ServerSource, read_span, show_span
 
 PAGE = """# HELP sparing_rows_total Rows answered.
@@ -86,7 +86,7 @@ def test_a_servers_counters_become_figures() -> None:
     assert one.full_joules == pytest.approx(40 / 5 * 3 / 20 * 100)  # not by MACs: 200
     head, row = list_rows([one])
     assert row[:5] == ["a", "100", "3", "20.0%", "light, 80.0%"]
-    assert dict(zip(head, row, strict=True))["J"] == "40.0 (rapl)"
+    assert dict(zip(head, row, strict=True))["energy"] == "40 J (rapl)"
     assert "This saved 80.0% of the compute." in judge([one])
     assert figures.span.startswith("since the server started, 2023-11-1")
 
@@ -127,7 +127,7 @@ def test_what_nobody_measured_is_a_dash() -> None:
         one, _ = gather(ServerSource(url))
     assert one.joules is None and one.full_joules is None
     head, row = list_rows([one])
-    assert len(head) == len(row) == 7 and "J" not in head
+    assert len(head) == len(row) == 7 and "energy" not in head
 
 
 def vector(*samples: tuple[dict[str, str], float]) -> str:
@@ -188,9 +188,3 @@ def test_the_command_prints_the_table_or_one_sentence(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "light, 80.0%" in done.stdout
     refused = runner.invoke(app, ["report", "--since", "24h"])
     assert isinstance(refused.exception, Failure) and "--prometheus" in str(refused.exception)
-
-
-def test_the_joules_of_a_few_answers_are_not_shown_as_zero() -> None:
-    assert [show_joules(one) for one in (1234.56, 1.0, 0.01022, 0.0)] == [
-        "1,234.6", "1.0", "0.0102", "0",
-    ]  # fmt: skip

@@ -46,4 +46,6 @@ def test_a_route_draws_where_it_spent_its_work_and_another_one_chats(
         browser.click(browser.find_button("Ask"))
         browser.wait_text("first token after", "#panel-try .chat")
         assert "visual tokens in the first layer" in browser.text("#panel-try .chat .cost")
+        browser.click(browser.find_button("Show what it read"))
+        browser.wait("document.querySelector('#panel-try .chat figure img').naturalWidth")
         assert find_faults(browser) == []

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from harness.live_server import LiveServer
@@ -96,13 +98,25 @@ def test_a_slider_changes_the_exit(browser: Browser, server: LiveServer) -> None
     assert [end for _, end in read_stages(browser)] == ["Skipped", "Skipped", "Answered"]
     browser.run("document.querySelector('#panel-try .snippets').open = true")
     assert "min_confidence=1" in browser.text("#panel-try .snippets pre")
-    for kind, words in (
-        ("Python (requests)", "requests.post("),
-        ("Python (tritonclient)", "tritonclient.http"),
-        ("gRPC", "tritonclient.grpc"),
-    ):
+
+
+def test_the_code_to_copy_runs(browser: Browser, server: LiveServer, pictures: Path) -> None:
+    open_console(browser, server, uses_cache=True)
+    browser.click(browser.find_button("Coat"))
+    browser.wait_text("Coat", RESULT)
+    browser.run(SLIDE, "min_confidence", "0.5")
+    browser.wait("document.querySelector('#panel-try .snippets pre').textContent.includes('=0.5')")
+    browser.run("document.querySelector('#panel-try .snippets').open = true")
+    for kind in ("curl", "Python (requests)", "Python (tritonclient)", "gRPC"):
         browser.click(browser.find_button(kind))
-        assert words in browser.text("#panel-try .snippets pre")
+        code = browser.run("return document.querySelector('#panel-try .snippets pre').textContent")
+        done = subprocess.run(
+            [*(["bash"] if kind == "curl" else [sys.executable]), "-c",
+             code.replace(":3001", f":{server.grpc_port}")],
+            cwd=pictures, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "cnn-36m" in done.stdout
 
 
 def test_a_wrong_file_is_told_in_a_sentence(

@@ -25,6 +25,10 @@ export async function explain(route, input, parameters, signal) {
   return { found, pictureUrl: route.draws ? await drawPath(path, asked) : null };
 }
 
+// The picture of the path of a request, or null. The server runs the request once more for it.
+export const draw = (route, body, parameters) =>
+  drawPath(address(route, parameters), { method: "POST", body });
+
 // A path that cannot be drawn, such as that of a picture that no converter saw, has no picture.
 async function drawPath(path, asked) {
   try {

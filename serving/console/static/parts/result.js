@@ -9,7 +9,7 @@ const SOURCES = {
   none: "no energy meter",
   replay: "replayed readings",
 };
-const CAPTIONS = {
+export const CAPTIONS = {
   cbnet: "Left: your input. Right: what the converter made of it.",
   "cbnet-gated": "Left: your input. Right: what the converter made of it.",
   "encoder-only": "Left: your input. Right: what the converter made of it.",

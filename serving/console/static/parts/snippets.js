@@ -3,7 +3,7 @@
 import { h } from "/console/basics/dom.js";
 import { readToken } from "/console/basics/api.js";
 
-const GRPC_PORT = 3001;
+const GRPC_PORT = 3001; // unless the server's settings change it, which this page cannot know
 
 function query(parameters) {
   const text = new URLSearchParams(
@@ -12,6 +12,8 @@ function query(parameters) {
   return text && `?${text}`;
 }
 
+// For a shell.
+const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const quote = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
 const python = (value) =>
   value === true ? "True" : value === false ? "False" : JSON.stringify(value);
@@ -23,7 +25,7 @@ const dictionary = (given) =>
 function writeCurl(route, parameters, file, tensors) {
   const token = readToken() ? ' -H "Authorization: Bearer $TOKEN"' : "";
   const path = tensors ? "explain" : "predict";
-  return `curl${token} --data-binary @${file} \\\n  "${location.origin}/v1/routes/${route.route}/${path}${query(parameters)}"`;
+  return `curl${token} --data-binary ${shell(`@${file}`)} \\\n  "${location.origin}/v1/routes/${route.route}/${path}${query(parameters)}"`;
 }
 
 function writeRequests(route, parameters, file, tensors) {
@@ -83,7 +85,7 @@ function writeTriton(route, parameters, file, tensors, grpc) {
   return `import tritonclient.${kind} as triton${more}
 ${writeTensors(route, file, tensors)}
 names = ${JSON.stringify([...route.outputs.map((one) => one.name), "confidence", "exit", "stopped_by", "macs", "energy_mj"])}
-with triton.InferenceServerClient("${address}") as client:
+with triton.InferenceServerClient("${address}") as client:${grpc ? "  # [server] grpc_port" : ""}
     answer = client.infer(
         "${route.route}",
         inputs,

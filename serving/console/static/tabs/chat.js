@@ -2,6 +2,8 @@
 
 import { send } from "/console/basics/api.js";
 import { clear, h, makeId } from "/console/basics/dom.js";
+import { draw } from "/console/parts/explain.js";
+import { CAPTIONS } from "/console/parts/result.js";
 import { showSnippets } from "/console/parts/snippets.js";
 import { joules, milliseconds } from "/console/basics/units.js";
 
@@ -99,6 +101,8 @@ export function makeChat(read) {
         words.append(event.choices?.[0]?.delta?.content ?? "");
         if (event.usage) cost.textContent = tellCost(event.usage);
       }
+      if (input && route.draws)
+        cost.after(offerPicture(route, input, { ...parameters, prompt: text }));
     } catch (error) {
       words.append(h("span", { class: "fault" }, error.message));
     }
@@ -114,6 +118,26 @@ export function makeChat(read) {
       clear(code);
     },
   };
+}
+
+// A button for the picture of what the model read.
+function offerPicture(route, input, parameters) {
+  const button = h("button", { type: "button" }, "Show what it read");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const url = await draw(route, input.body, parameters).catch(() => null);
+    button.replaceWith(
+      url
+        ? h(
+            "figure",
+            {},
+            h("img", { src: url, alt: CAPTIONS.vlm }),
+            h("figcaption", {}, CAPTIONS.vlm),
+          )
+        : h("p", { class: "fault" }, "The server could not draw this answer."),
+    );
+  });
+  return button;
 }
 
 function tellCost(usage) {
