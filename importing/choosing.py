@@ -233,7 +233,7 @@ def find_other_files(
     }
     if min(grades.values()) < grades[chosen.members] - MAX_DROP:
         return (None,) * len(others)
-    return tuple(other and pool[other].stage for other in others)
+    return tuple(None if other is None else pool[other].stage for other in others)
 
 
 def _find_other(pool: Mapping[str, Measured], name: str) -> str | None:

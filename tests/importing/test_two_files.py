@@ -41,7 +41,7 @@ def _choose(*members: str) -> Candidate:
 
 def _find(files: Mapping[str, Measured], *members: str) -> list[str | None]:
     others = find_other_files(files, _choose(*members), LABELS, PARTS, ONE_LABEL)
-    return [one and one.name for one in others]
+    return [None if one is None else one.name for one in others]
 
 
 def test_the_slower_file_stands_beside_the_chosen_one() -> None:
