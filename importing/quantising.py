@@ -31,6 +31,8 @@ from importing.stage_files import INT8, QUANTISED, StageFile
 CALIBRATION_ROWS = 320
 CALIBRATION_BATCH = 16
 OPERATORS = ("Conv", "Gemm", "MatMul")
+# Quantised behind these, so that what an activation cuts off takes none of the 256 values.
+ACTIVATIONS = ("Relu", "Clip")
 SUFFIX = "-int8"
 
 
@@ -141,7 +143,7 @@ def _quantise(model: onnx.ModelProto, reader: Any, kept: list[str]) -> onnx.Mode
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                op_types_to_quantize=list(OPERATORS),
+                op_types_to_quantize=[*OPERATORS, *ACTIVATIONS],
                 reduce_range=True,
                 nodes_to_exclude=kept,
             )

@@ -140,19 +140,21 @@ def _order_colors(graph: GraphEditor, x: str, steps: Preprocessing, channels: in
 
 
 def _resize(graph: GraphEditor, x: str, size: Size, kind: str) -> str:
-    sizes = graph.constant(np.array(size, np.int64))
-    modes = {"bilinear": "linear", "bicubic": "cubic", "nearest": "nearest"}
+    """All four sizes are given: behind a Transpose, ONNX Runtime 1.31 loses sizes of some axes when
+    it optimises an int8 file.
+    """
+    rows = graph.add("Shape", x, start=0, end=2)
+    sizes = graph.add("Concat", rows, graph.constant(np.array(size, np.int64)), axis=0)
     if kind == "nearest":
-        return graph.add("Resize", x, "", "", sizes, mode="nearest", axes=[2, 3])
+        return graph.add("Resize", x, "", "", sizes, mode="nearest")
     x = graph.add(
         "Resize",
         x,
         "",
         "",
         sizes,
-        mode=modes[kind],
+        mode="linear" if kind == "bilinear" else "cubic",
         antialias=1,
-        axes=[2, 3],
         coordinate_transformation_mode="half_pixel",
         cubic_coeff_a=-0.5,
         exclude_outside=1 if kind == "bicubic" else 0,
