@@ -69,7 +69,7 @@ def _beside_cheapest(results: Results) -> Floats:
         case for case in results.cases()
         if case.startswith(f"{LITE} ") and results.median(case, "lead") >= 0
     ]  # fmt: skip
-    cheapest = min(results.median(case, "us") for case in able)
+    cheapest = min((results.median(case, "us") for case in able), default=np.nan)
     return 100 * each(results, _chosen(LITE), "us") / cheapest
 
 
