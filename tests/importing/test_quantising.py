@@ -85,8 +85,8 @@ def test_values_that_an_activation_cuts_off_take_no_precision() -> None:
     rng = np.random.default_rng(0)
     weights = {
         "w0": rng.normal(0, 1, (8, 8)).astype(np.float32),
-        "low": np.float32(0),
-        "high": np.float32(6),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
         "w1": rng.normal(0, 1, (8, 8)).astype(np.float32),
     }
     model = make_model(
