@@ -217,12 +217,17 @@ def _choose_int8(
 
 
 def find_other_files(
-    pool: Mapping[str, Measured], chosen: Candidate, labels: Array, parts: Parts, kind: AnswerKind
+    pool: Mapping[str, Measured],
+    chosen: Candidate,
+    labels: Array,
+    parts: Parts,
+    kind: AnswerKind,
+    max_loss: float,
 ) -> tuple[StageFile | None, ...]:
     """Return each member's other file, float or int8, which a server may run where it is faster.
 
-    None where a server here would run the other file, so that what was judged is what runs, and
-    where some mix of the files loses more than MAX_DROP on the choosing rows.
+    None where the other file is the faster one here in full batches, and where some mix of the
+    files loses more than MAX_DROP, or `max_loss`, on the choosing rows.
     """
     others = [_find_other(pool, name) for name in chosen.members]
     mixes = product(
@@ -231,7 +236,7 @@ def find_other_files(
     grades = {
         mix: _grade(pool, replace(chosen, members=mix), labels, parts.choose, kind) for mix in mixes
     }
-    if min(grades.values()) < grades[chosen.members] - MAX_DROP:
+    if min(grades.values()) < grades[chosen.members] - min(MAX_DROP, max_loss):
         return (None,) * len(others)
     return tuple(None if other is None else pool[other].stage for other in others)
 

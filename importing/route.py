@@ -195,7 +195,7 @@ class _Import:
             self.report("writing the route")
             others: Sequence[StageFile | None] = [None] * len(chosen.members)
             if options.compress == "auto":
-                others = find_other_files(pool, chosen, labels, parts, kind)
+                others = find_other_files(pool, chosen, labels, parts, kind, options.max_loss)
             directory = self._write_classifier(pool, chosen, others, verdict)
         return Imported(verdict, directory, tuple(found), verdict.sentence)
 

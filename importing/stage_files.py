@@ -37,6 +37,7 @@ from importing.pictures.picture_nodes import Canvas, PictureInput, put_pictures_
 from importing.pictures.preprocessing import Preprocessing
 
 IMAGE = "image"
+THREADS = min(8, os.cpu_count() or 1)  # each holds what a batch needs
 FLOAT32, INT8 = "float32", "int8"  # precisions
 QUANTISED = frozenset(  # operators of models that are int8 already
     {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"}
@@ -277,7 +278,7 @@ def _run_parts(graph: RunnableGraph, rows: Feed, step: int) -> list[tuple[Array,
     feeds = [
         {name: array[i : i + step] for name, array in rows.items()} for i in range(0, count, step)
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         runs = list(threads.map(graph.run, feeds))
     return list(zip(*runs, strict=True))
 

@@ -6,7 +6,7 @@ A small stem makes the tokens; both nets have it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmarks.acm.names import LAYER_ROWS, THREADS, TIMED_BETAS, timed_layer
+from benchmarks.acm.names import LAYER_ROWS, THREADS, timed_layer
 from benchmarks.acm.nets import Say
 from benchmarks.acm.times import Pair, open_pair, time_pair
 from harness.results import Sample
@@ -72,9 +72,7 @@ def time_layers(
     """Every shape, budget and number of threads, in batches of `LAYER_ROWS` pictures."""
     for shape, spec in shapes.items():
         for beta, shares in chosen.shares.items():
-            if beta not in TIMED_BETAS:
-                continue
-            dense, net, pictures = make_layer(spec, chosen.settings, shares)
+            dense, net, pictures = make_layer(spec, chosen.settings, shares, beta)
             for threads in THREADS:
                 case = timed_layer(shape, beta, threads)
                 say(f"timing {case}")
@@ -83,11 +81,13 @@ def time_layers(
 
 
 def make_layer(
-    spec: VitSpec, settings: AcmSettings, shares: list[Shares]
+    spec: VitSpec, settings: AcmSettings, shares: list[Shares], beta: float = 0.5
 ) -> tuple[VisionTransformer, AcmVit, npt.NDArray[np.uint8]]:
-    """A dense net, one with learners whose tokens choose by `shares`, and pictures for both."""
+    """A dense net, one with learners whose tokens choose by `shares` at the budget `beta`, and
+    pictures for both.
+    """
     torch.manual_seed(0)
-    dense, net = VisionTransformer(spec).eval(), AcmVit(spec, replace(settings)).eval()
+    dense, net = VisionTransformer(spec).eval(), AcmVit(spec, settings).eval()
     rng = np.random.default_rng(0)
     size = (LAYER_ROWS, spec.size_px, spec.size_px)
     pictures = rng.integers(0, 256, size, dtype=np.uint8)
@@ -97,7 +97,7 @@ def make_layer(
         for layer in (gate.first, gate.second, gate.last):
             nn.init.normal_(layer.weight, std=GATE_DEVIATION)
         with torch.no_grad():
-            logits_RC = _watch(net, gate, tensor)
+            logits_RC = _watch(net, gate, tensor, beta)
             gate.last.bias.add_(fit_biases(logits_RC, wanted[gate.smallest :]))
     return dense, net, pictures
 
@@ -115,10 +115,10 @@ def fit_biases(logits_RC: Tensor, wanted_C: Shares) -> Tensor:
     return biases
 
 
-def _watch(net: AcmVit, gate: Gate, pictures: Tensor) -> Tensor:
+def _watch(net: AcmVit, gate: Gate, pictures: Tensor, beta: float) -> Tensor:
     """The gate's logits [R, C] in a run of the net."""
     seen: list[Tensor] = []
     hook = gate.register_forward_hook(lambda _, __, logits: seen.append(logits))
-    net(pictures, torch.full((len(pictures),), 0.5))
+    net(pictures, torch.full((len(pictures),), beta))
     hook.remove()
     return seen[0].flatten(0, 1)

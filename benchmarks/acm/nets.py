@@ -47,6 +47,8 @@ def read_nets(places: Places, spec: VitSpec, say: Say) -> Nets:
     """All that is there. Raises ValueError in one sentence without the teacher, or for a file of
     another architecture."""
     dense = load_teacher(places.teacher, spec)
+    if dense.spec.has_class_token:
+        raise ValueError(f"{places.teacher}: a net with a class token has no baselines here")
     acm = _read_acm(places.acm, spec, "the net for every budget", say)
     singles = {
         float(found[1]): load_acm(path, spec)

@@ -24,7 +24,7 @@ _FLAGS = (
     "--force-device-scale-factor=1", "--lang=en",
 )  # fmt: skip
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # how the protocol marks an element
-# Looks again before each frame until the expression holds; nobody has to guess how long that takes.
+# Looks again before each frame until the expression holds, so no test guesses how long that takes.
 _WAIT = """
 const done = arguments[0];
 const look = () => {

@@ -22,8 +22,8 @@ _TYPES: Mapping[str, str] = {
 # Paths of pages; the file NAME in `static/` also has the path `/console/NAME`.
 _PAGES: Mapping[str, str] = {
     "/": "index.html",
-    "/console": "index.html",  # where a host's own page has the path "/"
-    "/console/": "index.html",
+    "/console": "index.html",
+    "/console/": "index.html",  # where a host's own page has the path "/"
     "/docs": "docs/index.html",
 }
 # A page loads nothing from elsewhere, runs no script of its markup, and stands in no frame.

@@ -40,7 +40,7 @@ def _choose(*members: str) -> Candidate:
 
 
 def _find(files: Mapping[str, Measured], *members: str) -> list[str | None]:
-    others = find_other_files(files, _choose(*members), LABELS, PARTS, ONE_LABEL)
+    others = find_other_files(files, _choose(*members), LABELS, PARTS, ONE_LABEL, 0.01)
     return [None if one is None else one.name for one in others]
 
 

@@ -86,7 +86,13 @@ def train(
     table = Table("losses", "MACs", "accuracy", "entropy", "difference", "commonest choice",
                   title=f"held-out pictures at a budget of {beta or BETA:g}")  # fmt: skip
     for name, (entropy, diversity) in LOSSES.items():
-        setting = Setting(load_acm(gates, spec), dense, some, seed, f"{gates.name}={begun} {rows}")
+        setting = Setting(
+            load_acm(gates, spec),
+            dense,
+            some,
+            seed,
+            f"{gates.name}={begun} {rows} data={data.identity}",
+        )
         used = replace(
             weights,
             entropy=weights.entropy if entropy else 0.0,

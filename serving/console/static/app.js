@@ -101,6 +101,7 @@ events.addEventListener("token", () => {
     : "This server needs a token";
   askToken();
 });
+events.addEventListener("stale", load); // a route may be gone
 events.addEventListener("offline", () => {
   server.textContent = "Not connected";
   server.className = "away";

@@ -76,7 +76,6 @@ def test_the_threshold_of_exits_is_chosen_on_held_out_pictures(setting: Setting)
     net = METHODS["exits-frozen"].build(setting.dense)
     held_out, test = setting.data.held_out, setting.data.test
     first = judge(net, held_out, test)
-    shuffled = replace(test, labels=np.roll(test.labels, 1))
-    again = judge(net, held_out, shuffled)
+    other = replace(test, pictures=255 - test.pictures)
+    again = judge(net, held_out, other)
     assert [one.at for one in first] == [one.at for one in again]
-    assert [one.macs for one in first] == [one.macs for one in again]

@@ -3,13 +3,13 @@
 const KEY = "sparing-token";
 const RETRY_MS = 1000;
 
-export const events = new EventTarget(); // "offline", "online", "token"
+export const events = new EventTarget(); // "offline", "online", "token", "stale"
 let offline = false;
 
 export const readToken = () => sessionStorage.getItem(KEY) ?? "";
 
 export function keepToken(token) {
-  if (token) sessionStorage.setItem(KEY, token);
+  if (/^[\x21-\x7e]+$/.test(token)) sessionStorage.setItem(KEY, token); // a header takes no others
   else sessionStorage.removeItem(KEY);
 }
 
@@ -59,6 +59,7 @@ async function describe(response) {
   const body = await response.json().catch(() => null);
   const detail = body?.error?.message ?? body?.error ?? `status ${response.status}`;
   if (response.status === 401) events.dispatchEvent(new Event("token"));
+  if (response.status === 404) events.dispatchEvent(new Event("stale"));
   const wait = response.headers.get("retry-after");
   const after = wait ? ` Try again in ${wait} s.` : "";
   const sentence = `${SENTENCES[response.status] ?? "The server refused"}: ${detail}.${after}`;

@@ -23,14 +23,16 @@ function parseSeries(text) {
   return found;
 }
 
-// A scrape: its numbers by series, without those that are 0.
+const BUCKETS = "sparing_latency_seconds_bucket"; // also those of 0: a quantile needs their limits
+
+// A scrape: its numbers by series, mostly without those that are 0.
 export function parse(text) {
   const values = new Map();
   for (const line of text.split("\n")) {
     if (!line || line[0] === "#") continue;
     const place = line.lastIndexOf("} ") + 1 || line.indexOf(" ");
     const value = Number(line.slice(place + 1).split(" ")[0]);
-    if (value !== 0) values.set(line.slice(0, place), value);
+    if (value !== 0 || line.startsWith(BUCKETS)) values.set(line.slice(0, place), value);
   }
   return values;
 }
@@ -56,7 +58,7 @@ export function grow(values, before) {
   for (const [text, value] of values) {
     const old = before.get(text) ?? 0;
     const by = value >= old ? value - old : value;
-    if (by) grown.set(text, by);
+    if (by || text.startsWith(BUCKETS)) grown.set(text, by);
   }
   return grown;
 }
@@ -85,11 +87,13 @@ export function quantile(values, name, share, fits) {
 
 const samples = []; // {atMs, values}, the oldest first
 const listeners = new Set();
-let timer = null;
+let timer = null,
+  polling = false;
 
 async function poll() {
   timer = null;
-  if (!listeners.size || document.hidden) return;
+  if (polling || !listeners.size || document.hidden) return;
+  polling = true;
   let fault = null;
   try {
     const text = await (
@@ -102,11 +106,12 @@ async function poll() {
   } catch (error) {
     fault = error instanceof Failure ? error.message : String(error);
   }
+  polling = false;
   for (const listener of listeners) listener(samples, fault);
   timer ??= setTimeout(poll, EVERY_MS);
 }
 
-// Calls the listener after each scrape, until `unwatch`. Nothing is asked while nobody watches or the page is hidden.
+// Calls the listener after each scrape, until `unwatch`. Nothing is asked while no tab watches or the page is hidden.
 export function watch(listener) {
   listeners.add(listener);
   if (samples.length) listener(samples, null);

@@ -12,6 +12,7 @@ SwaggerUIBundle({
   deepLinking: true,
   validatorUrl: null, // else the viewer would ask a server elsewhere
   defaultModelsExpandDepth: 0,
+  showMutatedRequest: false, // else the page would show the token
   requestInterceptor: (request) => {
     if (token() && !request.headers.Authorization) {
       request.headers.Authorization = `Bearer ${token()}`;

@@ -15,6 +15,7 @@ export function makeControls(onChange) {
       told = h("output", { for: id });
     const input = h("input", { type: "range", id, name, min, max, step });
     input.value = value;
+    const start = input.value; // the nearest step
     const tell = () => {
       told.textContent = show(Number(input.value));
       input.setAttribute("aria-valuetext", told.textContent);
@@ -22,7 +23,7 @@ export function makeControls(onChange) {
     input.addEventListener("input", tell);
     input.addEventListener("change", onChange);
     tell();
-    readers.push(() => [name, read(Number(input.value))]);
+    readers.push(() => [name, input.value === start ? null : read(Number(input.value))]);
     return h(
       "div",
       { class: "control" },
@@ -97,7 +98,7 @@ export function makeControls(onChange) {
         step: schema.type === "integer" ? 1 : (maximum - minimum) / 100,
         value: schema.default,
         show: (value) => String(Number(value.toFixed(3))),
-        read: (value) => (value === schema.default ? null : value),
+        read: (value) => value,
         hint: schema.description,
       });
     }

@@ -8,7 +8,7 @@ function address(route, parameters) {
 }
 
 // The request of tensors takes its parameters in its body.
-function makeBody(input, parameters) {
+export function makeBody(input, parameters) {
   if (!input.tensors) return input.body;
   const given = JSON.parse(input.body);
   return JSON.stringify({ ...given, parameters: { ...given.parameters, ...parameters } });

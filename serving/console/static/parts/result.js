@@ -5,7 +5,7 @@ import { against, joules, macs, milliseconds, percent } from "/console/basics/un
 
 const SHOWN = 5; // classes
 const SOURCES = {
-  model: "an estimate: this machine has no energy meter",
+  model: "an estimate, not a meter's reading",
   none: "no energy meter",
   replay: "replayed readings",
 };
@@ -40,6 +40,8 @@ export function estimateFullEnergy(route, runs) {
   const spent = runs.reduce((sum, run) => sum + (run.energy_mj ?? 0), 0);
   const busy = runs.reduce((sum, run) => sum + run.device_ms, 0);
   if (!spent || !busy) return null;
+  const macsOf = new Map(route.stages.map((one) => [one.name, one.macs]));
+  if (runs.some((run) => run.macs < (macsOf.get(run.stage) ?? 0))) return null; // ran in part; its profile is of such runs too
   const last = route.stages.at(-1);
   const full = route.full_macs > last.macs ? route.stages : [last];
   return full.reduce((sum, stage) => {
@@ -128,7 +130,12 @@ function tellWhy(route, found, runs) {
     return `Stopped at ${exit}: it is ${percent(confidence)} sure and needs ${percent(needed(found, stage))}.${spared}`;
   }
   if (stopped_by === "last_stage") {
-    if (route.stages.length === 1) return "This route has one stage, so nothing could be spared.";
+    if (route.stages.length === 1) {
+      const told = against(found.answer.macs, route.full_macs);
+      return told.includes(" less ")
+        ? `This route has one stage. It took ${told}.`
+        : "This route has one stage, so nothing could be spared.";
+    }
     if (runs.length === 1) {
       return `Went straight to ${exit}, the last stage: no stage before it may end an answer that must be so sure.`;
     }

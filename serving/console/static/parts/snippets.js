@@ -22,22 +22,24 @@ const dictionary = (given) =>
     .map(([name, value]) => `"${name}": ${python(value)}`)
     .join(", ")}}`;
 
+// `tensors` is the body of a request of tensors, or null for a picture.
 function writeCurl(route, parameters, file, tensors) {
   const token = readToken() ? ' -H "Authorization: Bearer $TOKEN"' : "";
-  const path = tensors ? "explain" : "predict";
-  return `curl${token} --data-binary ${shell(`@${file}`)} \\\n  "${location.origin}/v1/routes/${route.route}/${path}${query(parameters)}"`;
+  const data = tensors ?? `@${file}`;
+  const path = tensors ? "explain" : `predict${query(parameters)}`;
+  return `curl${token} --data-binary ${shell(data)} \\\n  "${location.origin}/v1/routes/${route.route}/${path}"`;
 }
 
 function writeRequests(route, parameters, file, tensors) {
   const token = readToken() ? '\n    headers={"Authorization": f"Bearer {token}"},' : "";
-  const params = Object.keys(parameters).length
+  const params = Object.keys(parameters).length && !tensors
     ? `\n    params=${dictionary(mapValues(parameters, String))},`
     : "";
   return `import requests
 
 answer = requests.post(
     "${location.origin}/v1/routes/${route.route}/${tensors ? "explain" : "predict"}",
-    data=open(${quote(file)}, "rb"),${params}${token}
+    data=${tensors ? JSON.stringify(tensors) : `open(${quote(file)}, "rb")`},${params}${token}
     timeout=10,
 )
 answer.raise_for_status()
@@ -52,7 +54,7 @@ function writeTensors(route, file, tensors) {
     return `import json
 import numpy as np
 
-given = json.load(open(${quote(file)}))["inputs"]
+given = json.loads(${JSON.stringify(tensors)})["inputs"]
 inputs = []
 for one in given:
     tensor = triton.InferInput(one["name"], one["shape"], one["datatype"])
@@ -66,7 +68,8 @@ for one in given:
   return `import numpy as np
 from PIL import Image
 
-picture = Image.open(${quote(file)}).convert("${mode}").resize((${width}, ${height}))
+picture = Image.open(${quote(file)}).convert("${mode}")
+picture = picture.resize((${width}, ${height}), Image.Resampling.BILINEAR)
 rows = np.asarray(picture, np.uint8)[None]
 tensor = triton.InferInput("${input}", list(rows.shape), "UINT8")
 tensor.set_data_from_numpy(rows)
@@ -75,7 +78,9 @@ inputs = [tensor]`;
 
 function writeTriton(route, parameters, file, tensors, grpc) {
   const kind = grpc ? "grpc" : "http";
-  const address = grpc ? `${location.hostname}:${GRPC_PORT}` : location.host;
+  const safe = location.protocol === "https:";
+  const port = grpc ? GRPC_PORT : location.port || (safe ? 443 : 80);
+  const address = `"${location.hostname}:${port}"${safe ? ", ssl=True" : ""}`;
   const given = grpc ? mapValues(parameters, String) : parameters;
   const line = Object.keys(given).length ? `\n        parameters=${dictionary(given)},` : "";
   const token = readToken()
@@ -85,7 +90,7 @@ function writeTriton(route, parameters, file, tensors, grpc) {
   return `import tritonclient.${kind} as triton${more}
 ${writeTensors(route, file, tensors)}
 names = ${JSON.stringify([...route.outputs.map((one) => one.name), "confidence", "exit", "stopped_by", "macs", "energy_mj"])}
-with triton.InferenceServerClient("${address}") as client:${grpc ? "  # [server] grpc_port" : ""}
+with triton.InferenceServerClient(${address}) as client:${grpc ? "  # [server] grpc_port" : ""}
     answer = client.infer(
         "${route.route}",
         inputs,

@@ -38,6 +38,7 @@ export function makeChat(read) {
   const question = h("textarea", { id, rows: 2 });
   const ask = h("button", { class: "primary" }, "Ask");
   const code = h("div");
+  let urls = []; // of the pictures in the log
   const form = h(
     "form",
     {
@@ -58,6 +59,11 @@ export function makeChat(read) {
     }
   });
 
+  function keep(url) {
+    urls.push(url);
+    return url;
+  }
+
   async function start() {
     const [route, input, parameters] = read();
     const text = question.value.trim();
@@ -72,7 +78,7 @@ export function makeChat(read) {
         { class: "asked" },
         input &&
           h("img", {
-            src: input.body && URL.createObjectURL(input.body),
+            src: keep(URL.createObjectURL(input.body)),
             alt: input.name,
             height: 64,
           }),
@@ -102,26 +108,28 @@ export function makeChat(read) {
         if (event.usage) cost.textContent = tellCost(event.usage);
       }
       if (input && route.draws)
-        cost.after(offerPicture(route, input, { ...parameters, prompt: text }));
+        cost.after(offerPicture(route, input, { ...parameters, prompt: text }, keep));
     } catch (error) {
       words.append(h("span", { class: "fault" }, error.message));
     }
     ask.disabled = false;
     question.focus();
-    clear(code, showSnippets(route, parameters, "", false));
+    clear(code, showSnippets(route, parameters, "", null));
   }
 
   return {
     element,
     begin() {
       clear(log);
+      for (const url of urls) URL.revokeObjectURL(url);
+      urls = [];
       clear(code);
     },
   };
 }
 
 // A button for the picture of what the model read.
-function offerPicture(route, input, parameters) {
+function offerPicture(route, input, parameters, keep) {
   const button = h("button", { type: "button" }, "Show what it read");
   button.addEventListener("click", async () => {
     button.disabled = true;
@@ -131,7 +139,7 @@ function offerPicture(route, input, parameters) {
         ? h(
             "figure",
             {},
-            h("img", { src: url, alt: CAPTIONS.vlm }),
+            h("img", { src: keep(url), alt: CAPTIONS.vlm }),
             h("figcaption", {}, CAPTIONS.vlm),
           )
         : h("p", { class: "fault" }, "The server could not draw this answer."),

@@ -89,6 +89,8 @@ export function makeCompare(panel, listRoutes) {
         );
         if (running !== own) return;
         answers.push(found);
+        if (side.url) URL.revokeObjectURL(side.url);
+        side.url = pictureUrl;
         clear(side.output, showResult(chosen(side), found, pictureUrl));
       } catch (error) {
         if (running !== own || error.name === "AbortError") return;

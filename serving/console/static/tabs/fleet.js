@@ -14,6 +14,7 @@ const CLIENTS = new Set([
   "Unauthorized",
   "UnknownRoute",
   "ClientGone",
+  "RequestTimeout",
 ]);
 const rate = (value) => (value === 0 ? "0" : value < 10 ? value.toFixed(1) : count(value));
 
@@ -36,7 +37,11 @@ const CHARTS = [
   ],
   [
     "Device busy",
-    ({ grown, seconds }) => total(grown, "sparing_device_busy_seconds_total") / seconds,
+    ({ grown, values, seconds }) => {
+      const devices = sumBy(values, "sparing_device_busy_seconds_total", "device").size || 1;
+      const processes = total(values, "sparing_workers") || 1;
+      return total(grown, "sparing_device_busy_seconds_total") / seconds / devices / processes;
+    },
     percent,
   ],
   ["Rows waiting", ({ values }) => total(values, "sparing_waiting_rows"), count],
@@ -113,12 +118,10 @@ export function makeFleet(panel) {
     const now = samples.at(-1);
     clear(facts, tellFacts(now.values));
     if (now.atMs === lastAt) return;
-    const fresh =
-      lastAt === null
-        ? samples.slice(1).map((one, place) => [samples[place], one])
-        : samples.slice(-2).length === 2
-          ? [samples.slice(-2)]
-          : [];
+    const fresh = samples
+      .slice(1)
+      .map((one, place) => [samples[place], one])
+      .filter(([, one]) => lastAt === null || one.atMs > lastAt);
     lastAt = now.atMs;
     for (const [before, after] of fresh) {
       const interval = {
@@ -190,7 +193,7 @@ function tellFacts(values) {
   const source = sources.length
     ? sources
         .map((one) =>
-          one === "model" ? "model: an estimate, because no energy meter could be read" : one,
+          one === "model" ? "model: an estimate, not a meter's reading" : one,
         )
         .join(", ")
     : "none: this server counts no energy";

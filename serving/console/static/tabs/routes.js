@@ -123,7 +123,7 @@ function showLive(route, values) {
     (labels) => own(labels) && labels.stopped_by === "cache",
   );
   const rows = exits.reduce((sum, [, value]) => sum + value, 0) + cached;
-  if (!rows) return h("p", {}, "No answers yet.");
+  if (!rows) return h("p", {}, "No answers in this time.");
   const order = [
     ...new Set([...route.stages.map((stage) => stage.name), ...exits.map(([exit]) => exit)]),
   ];

@@ -3,15 +3,17 @@
 import { makeChat } from "/console/tabs/chat.js";
 import { makeControls } from "/console/parts/controls.js";
 import { clear, h, makeId } from "/console/basics/dom.js";
-import { explain } from "/console/parts/explain.js";
+import { explain, makeBody } from "/console/parts/explain.js";
 import { makeChooser, samplesFor, takesPicture } from "/console/parts/input.js";
 import { showResult } from "/console/parts/result.js";
 import { showSnippets } from "/console/parts/snippets.js";
 
-// The newest version of each route: the server lists it first.
+// The version of each route that answers for its name: the stable one of a rollout, else the newest, which comes first.
 export function newestOf(routes) {
   const found = new Map();
-  for (const route of routes) if (!found.has(route.route)) found.set(route.route, route);
+  for (const route of routes) {
+    if (!found.has(route.route) || route.rollout?.role === "stable") found.set(route.route, route);
+  }
   return [...found.values()];
 }
 
@@ -144,7 +146,8 @@ export function makeTry(panel, listRoutes) {
     if (last) URL.revokeObjectURL(last);
     last = pictureUrl;
     const open = output.querySelector(".snippets")?.open ?? false;
-    const snippets = showSnippets(route, parameters, input.name, input.tensors);
+    const tensors = input.tensors ? makeBody(input, parameters) : null;
+    const snippets = showSnippets(route, parameters, input.name, tensors);
     snippets.open = open;
     clear(output, h("div", { class: "card" }, showResult(route, found, pictureUrl), snippets));
     output.removeAttribute("aria-busy");
