@@ -122,21 +122,18 @@ def _list_time_targets() -> Iterator[Target]:
     """The worse of the budgets counts."""
     dense, learners = (SERVED.format(words, SERVED_CONNECTIONS[1]) for words in SERVED_ROUTES)
     together = f"{SERVED_CONNECTIONS[0]} requests at once through the server"
-    yield Target(
-        f"CPU ratio less that of MACs that ran, {together}",
-        served_excess("cpu_us"),
-        0.25,
-        digits=2,
-    )
-    yield Target(f"Stage's time ratio less that of MACs that ran, {together}", served_excess("device_us"), 0.25,
-                 digits=2)  # fmt: skip
+    yield Target(f"CPU ratio less that of MACs that ran, {together}",
+                 served_excess("cpu_us"), 0.25, digits=2)  # fmt: skip
+    yield Target(f"Stage's time ratio less that of MACs that ran, {together}",
+                 served_excess("device_us"), 0.25, digits=2)  # fmt: skip
     yield Target("CPU ratio of a lone request through the server",
                  ratio(learners, dense, "cpu_us"), 1.05, digits=2)  # fmt: skip
     for threads in THREADS:
         for rows, limit in zip(BATCHES[1:], (0.25, 0.07), strict=True):
             cases = [timed(rows, beta, threads) for beta in TIMED_BETAS]
-            yield Target(f"Time ratio less that of MACs that ran, {rows} pictures, {SHORT[threads]}",
-                         worst_excess(cases), limit, digits=2)  # fmt: skip
+            what = f"{rows} pictures, {SHORT[threads]}"
+            yield Target(f"Time ratio less that of MACs that ran, {what}", worst_excess(cases),
+                         limit, digits=2)  # fmt: skip
         alone = [timed(1, beta, threads) for beta in TIMED_BETAS]
         yield Target(f"Time ratio of a lone picture, {SHORT[threads]}", worst_ratio(alone), 1.05,
                      digits=2)  # fmt: skip
