@@ -109,7 +109,9 @@ def test_report_page_dashboards_and_rules_say_one_figure_of_saved(source: Source
     told += [write(one) for one in QUESTIONS if one.panel == "Routes" and "full_macs" in one.expr]
     told += [rule.expr for rule in rules if "macs_saved" in getattr(rule, "record", "")]
     assert len(told) == 6  # three tiles, lines, the table of routes, a recording rule
-    told += [f"({query}) / 100" for name, query in TIME_SERIES if "saved" in name]
+    told += [
+        f"({query.format(window='5m')}) / 100" for name, query in TIME_SERIES if "saved" in name
+    ]
     for expr in told:
         assert "full_macs" in expr
         every = expr.replace('route=~"fashion-mnist"', 'route=~".+"')  # Route shows one alone
