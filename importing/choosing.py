@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascades.answer_kinds import ONE_LABEL, AnswerKind
-from cascades.selection import Candidate, Member, select_cheapest, trace_members
+from cascades.candidates import Candidate, Member, trace_members
+from cascades.selection import select_cheapest
 from cascades.thresholds import MAX_STAGES, Grades, Trace, simulate
 from core.devices.int8_speed import MAX_RATIO
 from importing.energy import EnergySource
@@ -28,6 +29,8 @@ MAX_DROP = 0.005  # of a twin's accuracy on the choosing rows; more keeps its ou
 MAX_DROP_AT_ALL = 0.02  # more, and the twin is no candidate
 MIN_SAVING = 0.05  # of the reference's time; less is within the noise of the clock
 FEW_HITS = 0.15  # a permutation of the classes that gains more is a fault of the labels
+
+Places = npt.NDArray[np.intp]  # numbers of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Measured:
 class Parts:
     """The rows that choose and the rows that test."""
 
-    choose: npt.NDArray[np.intp]
-    test: npt.NDArray[np.intp]
+    choose: Places
+    test: Places
 
 
 def run_stage(stage: StageFile, rows: Feed) -> Measured:
@@ -234,7 +237,8 @@ def find_other_files(
         *({name, other or name} for name, other in zip(chosen.members, others, strict=True))
     )
     grades = {
-        mix: _grade(pool, replace(chosen, members=mix), labels, parts.choose, kind) for mix in mixes
+        mix: grade_choice(pool, replace(chosen, members=mix), labels, parts.choose, kind)
+        for mix in mixes
     }
     if min(grades.values()) < grades[chosen.members] - min(MAX_DROP, max_loss):
         return (None,) * len(others)
@@ -285,7 +289,7 @@ def judge(
             )
         )
     if len(chosen.members) > 1:
-        rows.append(_judge_cascade(pool, chosen, truth, parts, hits[reference], kind))
+        rows.append(_judge_cascade(pool, chosen, labels, parts.test, hits[reference], kind))
     measure = Measure.accuracy if kind is ONE_LABEL else Measure.row_f1
     return Verdict(
         tuple(rows),
@@ -304,16 +308,16 @@ def judge(
 def _judge_cascade(
     pool: Mapping[str, Measured],
     chosen: Candidate,
-    truth: Array,
-    parts: Parts,
+    labels: Array,
+    places: Places,
     reference_hits: Grades,
     kind: AnswerKind,
 ) -> VerdictRow:
     stages = [pool[name] for name in chosen.members]
-    trace = _trace_choice(pool, chosen, truth, parts.test, kind)
+    trace = _trace_choice(pool, chosen, labels, places, kind)
     hits, costs = simulate(trace, chosen.thresholds)
     reached = [1.0]
-    going = np.ones(len(truth), dtype=np.bool_)
+    going = np.ones(len(hits), dtype=np.bool_)
     for scores, threshold in zip(trace.scores, chosen.thresholds, strict=True):
         going &= scores < threshold
         reached.append(float(going.mean()))
@@ -338,31 +342,23 @@ def _judge_cascade(
 
 
 def grade_choice(
-    pool: Mapping[str, Measured], chosen: Candidate, labels: Array, parts: Parts, kind: AnswerKind
-) -> float:
-    """Return the mean grade of the choice on the test rows."""
-    return _grade(pool, chosen, labels, parts.test, kind)
-
-
-def _grade(
     pool: Mapping[str, Measured],
     chosen: Candidate,
     labels: Array,
-    places: npt.NDArray[np.intp],
+    places: Places,
     kind: AnswerKind,
 ) -> float:
-    trace = _trace_choice(pool, chosen, labels[places], places, kind)
+    """Return the mean grade of the choice on some rows."""
+    trace = _trace_choice(pool, chosen, labels, places, kind)
     return float(simulate(trace, chosen.thresholds)[0].mean())
 
 
 def _trace_choice(
-    pool: Mapping[str, Measured],
-    chosen: Candidate,
-    truth: Array,
-    places: npt.NDArray[np.intp],
-    kind: AnswerKind,
+    pool: Mapping[str, Measured], chosen: Candidate, labels: Array, places: Places, kind: AnswerKind
 ) -> Trace:
     members = [
         Member(name, pool[name].logits[places], pool[name].us_per_row) for name in chosen.members
     ]
-    return trace_members(members, chosen.temperatures, chosen.score, chosen.combine, truth, kind)
+    return trace_members(
+        members, chosen.temperatures, chosen.score, chosen.combine, labels[places], kind
+    )

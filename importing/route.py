@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cascades.answer_kinds import ONE_LABEL
-from cascades.selection import Candidate
+from cascades.candidates import Candidate
 from cascades.thresholds import MAX_STAGES
 from core.devices.onnx import OnnxDevice
 from core.manifest import FORMAT
@@ -177,7 +177,7 @@ class _Import:
             kind=kind,
         )
         if several:
-            share = grade_choice(pool, chosen, labels, parts, LABEL_SHARE)
+            share = grade_choice(pool, chosen, labels, parts.test, LABEL_SHARE)
             found.append(f"on the test rows, {share:.2%} of all labels are right with the choice")
         verdict = judge(
             pool,

@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from cascades.selection import Member, select
+from cascades.candidates import Member
+from cascades.selection import select
 from core.classifiers.scores import fit_temperature
 from training.choosing.replay import Plan, accuracy
 from training.data.sets import DataSet, load_data

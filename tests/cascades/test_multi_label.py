@@ -12,8 +12,9 @@ import pytest
 from onnx import helper
 
 from cascades.answer_kinds import several_labels
+from cascades.candidates import Member, trace_members
 from cascades.multi_label import build
-from cascades.selection import Member, select_cheapest, trace_members
+from cascades.selection import select_cheapest
 from cascades.thresholds import simulate
 from core.classifiers.label_sets import grade_labels, sigmoid
 from core.classifiers.scores import Floats

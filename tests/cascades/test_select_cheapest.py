@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cascades.selection import Choice, Member, select_cheapest, trace_members
+from cascades.candidates import Member, trace_members
+from cascades.selection import Choice, select_cheapest
 from cascades.thresholds import simulate
 
 ROWS, CLASSES = 600, 4

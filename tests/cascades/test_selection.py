@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cascades.selection import Candidate, Choice, Member, select
+from cascades.candidates import Candidate, Member
+from cascades.selection import Choice, select
 from core.classifiers.scores import SCORES, Floats
 
 ROWS = 2000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cascades.answer_kinds import ONE_LABEL
-from cascades.selection import Candidate
+from cascades.candidates import Candidate
 from core.devices.onnx import OnnxDevice
 from importing import route
 from importing.choosing import Measured, Parts, find_other_files

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascades.selection import Candidate, Choice
+from cascades.candidates import Candidate
+from cascades.selection import Choice
 from training.choosing.replay import Logits, Plan, Replay, replay
 from training.data.sets import DataSet
 from training.export.members import Ready

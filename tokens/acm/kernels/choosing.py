@@ -71,19 +71,11 @@ def choose(gate: Gate, x_RD: Tensor, beta_B: Tensor) -> Chosen:
         ROWS=BLOCK_ROWS, INNER=INNER, WIDEN=widens(x_RD.dtype),
         num_warps=4,
     )  # fmt: skip
-    return Chosen(one_hot_RC, chosen_R, _place(chosen_R, counts))
+    return Chosen(one_hot_RC, chosen_R, place_rows(chosen_R, counts))
 
 
-def sort_rows(chosen_R: Tensor, learners: int) -> SortedRows:
-    """The order for choices that were made elsewhere: int32 in [0, `learners`]."""
-    blocks = triton.cdiv(len(chosen_R), BLOCK_ROWS)
-    slots = triton.next_power_of_2(learners + 1)
-    counts = torch.empty(blocks, slots, dtype=torch.int32, device=chosen_R.device)
-    _count_kernel[(blocks,)](chosen_R, counts, len(chosen_R), SLOTS=slots, ROWS=BLOCK_ROWS)
-    return _place(chosen_R, counts)
-
-
-def _place(chosen_R: Tensor, counts: Tensor) -> SortedRows:
+def place_rows(chosen_R: Tensor, counts: Tensor) -> SortedRows:
+    """Sort rows by choice; `counts`: how often each choice occurs in each block of rows."""
     blocks, slots = counts.shape
     order = SortedRows(torch.empty_like(chosen_R), torch.empty_like(chosen_R))
     _place_kernel[(blocks,)](
@@ -146,14 +138,6 @@ def _gate_kernel(
     k = tl.where(real, best + SMALLEST, -1)
     tl.store(chosen + row, k, mask=real)
     count(k, counts, SLOTS)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _count_kernel(
-    chosen: tl.tensor, counts: tl.tensor, rows: tl.tensor, SLOTS: tl.constexpr, ROWS: tl.constexpr
-) -> None:
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    count(tl.load(chosen + row, mask=row < rows, other=-1), counts, SLOTS)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -26,7 +26,6 @@ def main(capability: int) -> None:
     compile_one(
         choosing._gate_kernel, {**GATE, "WIDEN": False}, {}, capability, frozenset({"hidden"})
     )
-    compile_one(choosing._count_kernel, {"SLOTS": 8, "ROWS": 64}, {}, capability)
     compile_one(choosing._place_kernel, {"SLOTS": 8, "ROWS": 64, "BLOCKS": 512}, {}, capability)
 
 

@@ -10,7 +10,7 @@ from tokens.acm.learners import Learners, LearnerSpec
 
 pytest.importorskip("triton", reason="Triton has wheels for Linux only")
 
-from tokens.acm.kernels.choosing import sort_rows
+from tokens.acm.kernels.choosing import SortedRows
 from tokens.acm.kernels.products import run_learners
 from tokens.acm.kernels.tiles import FULL, HALF, SMALL, Tiles, choose_tiles
 
@@ -42,8 +42,12 @@ def choose(choices: list[int], device: str) -> torch.Tensor:
     return torch.tensor(choices, dtype=torch.int32, device=device)
 
 
+def sort(choices: list[int], device: str) -> SortedRows:
+    return SortedRows(*(one.int() for one in reference.sort_rows(choose(choices, device))))
+
+
 def run(learners: Learners, x_RD: torch.Tensor, choices: list[int]) -> torch.Tensor:
-    return run_learners(learners, x_RD, sort_rows(choose(choices, str(x_RD.device)), 4), SMALL)
+    return run_learners(learners, x_RD, sort(choices, str(x_RD.device)), SMALL)
 
 
 @pytest.mark.parametrize("dtype", ERRORS)
@@ -71,7 +75,7 @@ def test_each_row_gets_the_prefix_sum_of_its_choice(device: str, choices: list[i
 def test_tiles_change_no_output(device: str, tiles: Tiles) -> None:
     learners, choices = make_learners(SPECS["odd"], torch.float16, device), CHOICES["mixed"]
     x_RD = torch.randn(len(choices), 20, device=device).half()
-    order = sort_rows(choose(choices, device), 4)
+    order = sort(choices, device)
     expected = run_learners(learners, x_RD, order, SMALL)
     torch.testing.assert_close(run_learners(learners, x_RD, order, tiles), expected)
 
