@@ -56,7 +56,7 @@ class ChromeDriver(ChildProcess):
     def has_started(self) -> bool:
         try:
             return bool(self.command_driver("GET", "/status")["ready"])
-        except OSError:
+        except (OSError, BrowserError):  # perhaps of another server that had this port
             return False
 
     @contextmanager
@@ -88,9 +88,12 @@ class ChromeDriver(ChildProcess):
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
-            value = json.loads(answer.read())["value"]
+            reply = json.loads(answer.read())
         finally:
             connection.close()
+        if "value" not in reply:
+            raise BrowserError(f"port {self.port} answered {reply}, which is no driver's reply")
+        value = reply["value"]
         if answer.status != 200:
             raise BrowserError(f"{value['error']}: {value['message']}")
         return value

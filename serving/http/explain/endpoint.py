@@ -25,6 +25,7 @@ from serving.engine.traced_requests import end_answered, follow
 from serving.http.body import BodyBudget, HeaderMap
 from serving.http.explain.picture import (
     PNG_TYPE,
+    accepts_json,
     choose_picture,
     draw,
     find_drawer,
@@ -142,7 +143,11 @@ class ExplainEndpoint:
         trace.begin_span()
         traced = _Traced(request, admitted, found)
         if path.wants_picture and isinstance(found, Reply):
-            return traced, await self._draw(traced, path, caller.name)
+            png = await self._draw(traced, path, caller.name)
+            if png:
+                return traced, (200, [PNG_TYPE], png)
+            if not accepts_json(http_request.headers):
+                raise refuse_picture(f"route {served.name} cannot draw this row's path")
         return traced, self._write(traced, path, _find_tier(trace))
 
     async def _read_tensors(
@@ -172,15 +177,12 @@ class ExplainEndpoint:
             rollout_key=caller.rollout_key,
         )
 
-    async def _draw(self, traced: _Traced, path: RowPath, caller: str) -> Response:
-        served = traced.admitted.served
-        drawer = find_drawer(served.pipeline)
-        png = b""
-        if drawer is not None:
-            png = await self._offload.run(caller, draw, drawer, traced.request.inputs, path)
-        if not png:
-            raise refuse_picture(f"route {served.name} cannot draw this row's path")
-        return 200, [PNG_TYPE], png
+    async def _draw(self, traced: _Traced, path: RowPath, caller: str) -> bytes:
+        """Return a PNG; nothing where the row's path cannot be drawn."""
+        drawer = find_drawer(traced.admitted.served.pipeline)
+        if drawer is None:
+            return b""
+        return await self._offload.run(caller, draw, drawer, traced.request.inputs, path)
 
     def _write(self, traced: _Traced, path: RowPath, cache_tier: int | None) -> Response:
         request, admitted, found = traced

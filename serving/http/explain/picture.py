@@ -33,9 +33,14 @@ def choose_picture(headers: HeaderMap, served: ServedRoute) -> bool:
         return False
     if find_drawer(served.pipeline) is not None:
         return True
-    if _JSON.isdisjoint(accepted):
+    if not accepts_json(headers):
         raise refuse_picture(f"route {served.name} draws no picture")
     return False
+
+
+def accepts_json(headers: HeaderMap) -> bool:
+    """Return whether JSON may stand in for a picture that cannot be drawn."""
+    return not _JSON.isdisjoint(_read_accept(headers))
 
 
 def refuse_picture(why: str) -> Refused:

@@ -16,6 +16,11 @@ const select = document.querySelector("#panel-try select");
 select.value = arguments[0];
 select.dispatchEvent(new Event("change"));
 """
+ASK_AND_STOP = """
+const [ask, stop] = document.querySelectorAll("#panel-try .output form .buttons button");
+ask.click();
+stop.click();
+"""
 BUDGET = """
 const slider = document.querySelector("#panel-try input[name=compute]");
 slider.value = "0.2";
@@ -48,4 +53,26 @@ def test_a_route_draws_where_it_spent_its_work_and_another_one_chats(
         assert "visual tokens in the first layer" in browser.text("#panel-try .chat .cost")
         browser.click(browser.find_button("Show what it read"))
         browser.wait("document.querySelector('#panel-try .chat figure img').naturalWidth")
+        browser.press(browser.find("#panel-try .output textarea"), "a b c")
+        browser.run(ASK_AND_STOP)
+        browser.wait_text("Stopped.", "#panel-try .chat")
         assert find_faults(browser) == []
+
+
+@pytest.mark.slow
+def test_a_converted_picture_is_drawn_and_another_one_is_no_fault(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    shipped = ROOT / "models" / "fashion-mnist-cbnet"
+    (tmp_path / "models" / shipped.name).symlink_to(shipped)
+    with LiveServer(tmp_path / "models") as server:
+        browser.visit(server.url)
+        browser.wait("document.querySelector('#panel-try .samples')")
+        browser.click(browser.find_button("Coat"))
+        browser.wait("document.querySelector('#panel-try figure img')?.naturalWidth")
+        assert "what the converter made of it" in browser.text("#panel-try figcaption")
+        browser.click(browser.find_button("Ankle boot"))
+        browser.wait_text("Ankle boot", "#panel-try .result")
+        assert browser.run("return document.querySelectorAll('#panel-try figure').length") == 0
+        assert browser.read_log() == []

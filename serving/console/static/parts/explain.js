@@ -32,8 +32,9 @@ export const draw = (route, body, parameters) =>
 // A path that cannot be drawn, such as that of a picture that no converter saw, has no picture.
 async function drawPath(path, asked) {
   try {
-    const response = await send(path, { ...asked, headers: { accept: "image/png" } });
-    return URL.createObjectURL(await response.blob());
+    const response = await send(path, { ...asked, headers: { accept: "image/png, */*;q=0.1" } });
+    const drawn = response.headers.get("content-type") === "image/png";
+    return drawn ? URL.createObjectURL(await response.blob()) : null;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return null;

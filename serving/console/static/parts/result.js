@@ -35,21 +35,18 @@ export function joinRuns(found) {
   return joined;
 }
 
-// The full model's millijoules for one row, as the answer's stages and the live profile tell; null if unknown.
+// The full model's millijoules for this row: what it took, times the usual time of the full model's stages for one row
+// over that of the stages that ran, for a single run's own times are noisy. Null if unknown.
 export function estimateFullEnergy(route, runs) {
   const spent = runs.reduce((sum, run) => sum + (run.energy_mj ?? 0), 0);
-  const busy = runs.reduce((sum, run) => sum + run.device_ms, 0);
-  if (!spent || !busy) return null;
+  if (!spent) return null;
   const macsOf = new Map(route.stages.map((one) => [one.name, one.macs]));
   if (runs.some((run) => run.macs < (macsOf.get(run.stage) ?? 0))) return null; // ran in part; its profile is of such runs too
+  const usual = (name) => route.profile[name]?.one_row_ms ?? NaN;
   const last = route.stages.at(-1);
   const full = route.full_macs > last.macs ? route.stages : [last];
-  return full.reduce((sum, stage) => {
-    const run = runs.find((one) => one.stage === stage.name && one.times === 1);
-    return (
-      sum + (run?.energy_mj ?? (spent / busy) * (route.profile[stage.name]?.one_row_ms ?? NaN))
-    );
-  }, 0);
+  const ran = runs.reduce((sum, run) => sum + run.times * usual(run.stage), 0);
+  return (spent * full.reduce((sum, stage) => sum + usual(stage.name), 0)) / ran;
 }
 
 export function showResult(route, found, pictureUrl = null) {

@@ -37,6 +37,12 @@ export function makeChat(read) {
   const log = h("ol", { class: "chat", "aria-label": "Chat", "aria-live": "polite" });
   const question = h("textarea", { id, rows: 2 });
   const ask = h("button", { class: "primary" }, "Ask");
+  const stop = h(
+    "button",
+    { type: "button", hidden: true, onclick: () => running?.abort() },
+    "Stop",
+  );
+  let running = null;
   const code = h("div");
   let urls = []; // of the pictures in the log
   const form = h(
@@ -49,7 +55,7 @@ export function makeChat(read) {
     },
     h("label", { for: id }, "Your question"),
     question,
-    h("p", { class: "buttons" }, ask),
+    h("p", { class: "buttons" }, ask, stop),
   );
   const element = h("div", { class: "card" }, h("h2", {}, "Chat"), log, form, code);
   question.addEventListener("keydown", (event) => {
@@ -69,6 +75,8 @@ export function makeChat(read) {
     const text = question.value.trim();
     if (!text || ask.disabled) return;
     ask.disabled = true;
+    stop.hidden = false;
+    running = new AbortController();
     question.value = "";
     const words = h("p"),
       cost = h("p", { class: "cost" });
@@ -100,6 +108,7 @@ export function makeChat(read) {
       const response = await send("/v1/chat/completions", {
         method: "POST",
         body: JSON.stringify(body),
+        signal: running.signal,
       });
       for await (const event of readEvents(response)) {
         if (event.error)
@@ -110,8 +119,10 @@ export function makeChat(read) {
       if (input && route.draws)
         cost.after(offerPicture(route, input, { ...parameters, prompt: text }, keep));
     } catch (error) {
-      words.append(h("span", { class: "fault" }, error.message));
+      const stopped = error.name === "AbortError";
+      words.append(h("span", { class: "fault" }, stopped ? " Stopped." : error.message));
     }
+    stop.hidden = true;
     ask.disabled = false;
     question.focus();
     clear(code, showSnippets(route, parameters, "", null));
@@ -120,6 +131,7 @@ export function makeChat(read) {
   return {
     element,
     begin() {
+      running?.abort();
       clear(log);
       for (const url of urls) URL.revokeObjectURL(url);
       urls = [];

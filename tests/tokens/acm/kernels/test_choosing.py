@@ -65,7 +65,8 @@ def test_a_row_that_is_no_number_gets_a_choice_and_disturbs_no_other(device: str
 )
 def test_rows_are_sorted_by_choice_and_keep_their_order(device: str, choices: list[int]) -> None:
     chosen_R = torch.tensor(choices, dtype=torch.int32, device=device)
-    blocks = [torch.bincount(block, minlength=8) for block in chosen_R.split(BLOCK_ROWS)]
+    split = torch.split(chosen_R, BLOCK_ROWS)
+    blocks = [torch.bincount(block, minlength=8) for block in split]
     order = place_rows(chosen_R, torch.stack(blocks).int())
     rows_R, ordered_R = reference.sort_rows(chosen_R)
     assert torch.equal(order.rows_R.long(), rows_R)
