@@ -20,7 +20,7 @@ from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher
 from training.fitting.vit import NAME, make_job, spec_for
 
-EPOCHS = 12
+EPOCHS = 6
 
 
 def train(

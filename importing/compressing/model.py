@@ -10,7 +10,7 @@ from importing.compressing.comparing import Compressed, StageRows, make_twin
 from importing.onnx_files.faults import ImportFault
 from importing.onnx_files.graphs import Array, Feed, Tensor, open_graph
 from importing.onnx_files.reading import read_model
-from importing.quantising import quantise_stage
+from importing.quantising import find_outer_nodes, quantise_stage
 from importing.samples import Samples, read_pictures, read_samples, split_rows
 from importing.stage_files import StageFile, cast_rows
 
@@ -47,9 +47,16 @@ def compress_model(path: Path, data: str, out: Path, say: Say = print) -> Compre
     return found
 
 
-def quantise_file(path: Path, rows: Feed) -> bytes:
-    """Return the int8 twin of an ONNX file, calibrated on these rows. Raises ImportFault."""
-    return quantise_stage(open_stage(path.stem, read_model(path).proto), rows).raw
+def quantise_file(path: Path, rows: Feed, *, outer_in_float: bool = False) -> bytes:
+    """Return the int8 twin of an ONNX file, calibrated on these rows. Raises ImportFault.
+
+    `outer_in_float`: the first and the last operator stay as they are, if others are left.
+    """
+    stage = open_stage(path.stem, read_model(path).proto)
+    twin = quantise_stage(stage, rows)
+    if outer_in_float and (kept := find_outer_nodes(twin)):
+        twin = quantise_stage(stage, rows, kept=kept)
+    return twin.raw
 
 
 def open_stage(name: str, model: onnx.ModelProto) -> StageFile:

@@ -35,7 +35,7 @@ def train_vit(
 
     To resume after an interruption, run the same command again.
 
-    [bold]sparing train vit --taught-by models/fashion-mnist-large/1[/]
+    [bold]sparing train vit --taught-by models/fashion-mnist-large/2[/]
     a transformer that learns from a CNN, too
     """
     from sparing.recipes import failing_with_message, import_recipe

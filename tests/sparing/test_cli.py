@@ -80,7 +80,7 @@ def server(models: Path) -> Iterator[LiveServer]:
         (["train", "dual-cnn"], ["sparing train dual-cnn --epochs 1", "$SPARING_DATA"]),
         (["train", "cbnet"], ["sparing train cbnet --data mnist", "--runs", "sparing compare"]),
         (["train", "exits"], ["sparing train exits --data mnist --net lenet", "--frozen"]),
-        (["train", "vit"], ["sparing train vit --taught-by models/fashion-mnist-large/1"]),
+        (["train", "vit"], ["sparing train vit --taught-by models/fashion-mnist-large/2"]),
         (["train", "vlm"], ["sparing train vlm --text-only", "--pyramid-drop", "--curriculum"]),
         (["train", "acm"], ["sparing train acm --teacher runs/acm", "--beta", "--shared-gate"]),
         (["bench"], ["sparing bench serving"]),

@@ -16,7 +16,7 @@ from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
 from training.data.sets import DataSet
-from training.dual_cnn import MAX_TWIN_FRACTION, choose, write_routes
+from training.dual_cnn import choose, write_routes
 from training.export.cost import count_macs
 from training.export.members import Measure
 from training.export.twins import SUFFIX, make_twin
@@ -53,7 +53,7 @@ def find(data: DataSet, pool: Sequence[NetSpec], runs: Path) -> Findings:
     return choose(data, pool, runs, measure=cost_of_macs, max_cost_fraction=0.6, console=quiet())
 
 
-def quantise(path: Path, rows: Mapping[str, np.ndarray]) -> bytes:
+def quantise(path: Path, rows: Mapping[str, np.ndarray], *, outer_in_float: bool = False) -> bytes:
     """A twin that is smaller: the same net with shorter names."""
     assert set(rows) == {"image"} and rows["image"].dtype == np.uint8
     model = onnx.load(path)
@@ -86,8 +86,7 @@ def test_the_cascade_is_chosen_among_faster_files_and_has_both(
     found = find_with_twins(tiny_data, tiny_pool, runs, cost_less_in_int8)
     members = found.choice.chosen.members
     assert all(name.endswith(SUFFIX) for name in members)
-    assert found.choice.reference_cost == found.costs_us([f"{found.large}{SUFFIX}"])[0]
-    assert found.choice.max_cost <= MAX_TWIN_FRACTION * found.choice.reference_cost
+    assert found.choice.reference_cost == found.costs_us([found.large])[0]  # of the float file
     cascade, large = (read_manifest(path) for path in write_routes(found, tmp_path))
     names = [stage.name for stage in cascade.stages]
     assert names == [name.removesuffix(SUFFIX) for name in members]
@@ -111,7 +110,9 @@ def test_float_files_are_chosen_where_int8_is_not_faster(
 def test_a_twin_that_loses_accuracy_or_is_no_smaller_is_left_out(
     findings: Findings, tiny_pool: tuple[NetSpec, ...], runs: Path
 ) -> None:
-    def spoil(path: Path, _rows: Mapping[str, np.ndarray]) -> bytes:
+    def spoil(
+        path: Path, _rows: Mapping[str, np.ndarray], *, outer_in_float: bool = False
+    ) -> bytes:
         model = onnx.ModelProto.FromString(quantise(path, {"image": np.zeros(1, np.uint8)}))
         for node in model.graph.node:
             node.output[:] = ["negated" if name == "logits" else name for name in node.output]
@@ -119,12 +120,19 @@ def test_a_twin_that_loses_accuracy_or_is_no_smaller_is_left_out(
         raw: bytes = model.SerializeToString()
         return raw
 
-    def copy(path: Path, _rows: Mapping[str, np.ndarray]) -> bytes:
+    def copy(path: Path, _rows: Mapping[str, np.ndarray], *, outer_in_float: bool = False) -> bytes:
         return path.read_bytes()
 
+    net = findings.ready[findings.large]
     for how in (spoil, copy):
-        net = findings.ready[findings.large]
         assert make_twin(net, findings.data, how) is None
+
+    def spoil_inside(
+        path: Path, rows: Mapping[str, np.ndarray], *, outer_in_float: bool = False
+    ) -> bytes:
+        return quantise(path, rows) if outer_in_float else spoil(path, rows)
+
+    assert make_twin(net, findings.data, spoil_inside) is not None
 
 
 def test_two_routes_are_written_and_load(findings: Findings, tmp_path: Path) -> None:
