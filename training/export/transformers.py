@@ -61,7 +61,7 @@ def make_route(
     )
     return RouteDraft(
         route=f"{data.name}-{name}",
-        task=f"classify-{data.name}",
+        task=f"{data.name}-{name}",  # its own: it must not stand in for a more accurate cascade
         pipeline="single",
         description=f"{data.name}, a dense vision transformer of {macs / 1e6:.0f} MMACs.",
         expected_macs=macs,
@@ -77,6 +77,7 @@ def make_route(
             "epochs": [summary["epochs"]],
             "training_precision": [summary["precision"]],
             "parity": parity,
+            "thresholds_from": f"{len(data.held_out.labels)} held-out pictures",
             "held_out_accuracy": accuracy(held_out, data.held_out.labels),
             "test_accuracy": accuracy(test, data.test.labels),
             "us_per_picture": [us_per_picture[COST_BATCH]],
