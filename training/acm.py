@@ -36,7 +36,7 @@ class Epochs:
 
     distil: int = 1
     label: int = 1
-    end_to_end: int = 8
+    end_to_end: int = 4
 
 
 STANDARD = AcmSettings()

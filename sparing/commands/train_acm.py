@@ -45,7 +45,7 @@ def train_acm(
     gate_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs in which gates learn how many learners help.")
     ] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the whole net.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the whole net.")] = 4,
     runs: Annotated[
         Path, typer.Option(help="Folder for trained nets and checkpoints, to resume from.")
     ] = Path("runs/acm"),
