@@ -44,6 +44,7 @@ BESIDE = {  # route -> its data, what it must reach or has reached
     "fashion-mnist-cbnet": ("fashion-mnist", 0.915),
     "mnist-cbnet": ("mnist", 0.993),
     "fashion-mnist-vit": ("fashion-mnist", 0.912),
+    "fashion-mnist-acm": ("fashion-mnist", 0.918),
 }
 
 
