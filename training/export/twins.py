@@ -25,7 +25,7 @@ COST_BATCH = 32  # the batch size whose time a picture is the cost of a net
 
 class Quantise(Protocol):
     def __call__(
-        self, path: Path, rows: Mapping[str, np.ndarray], *, outer_in_float: bool = False
+        self, path: Path, rows: Mapping[str, np.ndarray], /, *, outer_in_float: bool = False
     ) -> bytes:
         """Return the twin's file; `rows` calibrate it, by input."""
         ...
