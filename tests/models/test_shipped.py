@@ -49,7 +49,8 @@ BESIDE = {  # route -> its data, what it must reach or has reached
 
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
-MAX_INT8_LOSS = 0.0015  # of a route; a net may lose 0.001
+MAX_INT8_LOSS = 0.0015  # of a route
+MAX_NET_INT8_LOSS = 0.001
 
 
 def load(name: str, precision: Precision = "float32") -> LoadedRoute:
@@ -154,7 +155,7 @@ def test_the_full_test_set_gives_the_accuracy_of_the_provenance(
     least = REACHED[data]
     cascade, large = reached
     assert cascade >= least.cascade
-    assert large >= least.large
+    assert large >= least.large - (MAX_NET_INT8_LOSS if precision == "int8" else 0)
     assert large - cascade <= least.lost
 
 
