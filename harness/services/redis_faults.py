@@ -51,7 +51,8 @@ def spoil(place: Place) -> None:
         values = client.mget(keys)
         for index, (key, value) in enumerate(zip(keys, values, strict=True)):
             turned = bytes((*value[:-1], value[-1] ^ 1))
-            spoilt = (rng.bytes(len(value)), value[: len(value) // 2], turned, values[index - 1])
+            cut = value[: (len(value) + 1) // 2]  # never empty, however often a value is cut
+            spoilt = (rng.bytes(len(value)), cut, turned, values[index - 1])
             client.set(key, spoilt[index % 4])
 
 
