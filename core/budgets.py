@@ -1,8 +1,7 @@
 """Pipelines whose cost follows a request parameter, so that a row can be fitted to its budget.
 
-Where a request has an energy budget, or for some pipelines a deadline, but does not give that
-parameter itself, the engine predicts the row's cost, and asks the pipeline for the largest value
-that fits.
+If a request has an energy budget or a deadline, but does not give that parameter itself, the engine
+predicts the row's cost, and asks the pipeline for the largest value that fits.
 """
 
 from typing import Protocol, runtime_checkable
@@ -24,20 +23,12 @@ class FitsBudgets(Protocol):
         the cheapest value.
         """
 
-
-@runtime_checkable
-class FitsDeadlines(FitsBudgets, Protocol):
-    """One that lowers the parameter for a deadline, too, so that its first stage ends in time."""
-
-    @property
-    def fits_deadlines(self) -> bool: ...
+    def predict_share(self, value: float, rows: int, /) -> float:
+        """Return what the first stage is predicted to cost at this value, for a batch of so many
+        rows that all have it, as a share of its cost at the route's default.
+        """
 
 
 def find_budget_fitting(pipeline: Pipeline) -> FitsBudgets | None:
     """Return the pipeline as one that fits budgets; None if its cost follows no parameter."""
     return pipeline if isinstance(pipeline, FitsBudgets) else None
-
-
-def fits_deadlines(pipeline: FitsBudgets) -> bool:
-    """Return whether the parameter is lowered for deadlines."""
-    return isinstance(pipeline, FitsDeadlines) and pipeline.fits_deadlines

@@ -38,6 +38,7 @@ class Admitted(NamedTuple):
     arrived: float
     trace: Trace = NO_TRACE
     controls: Mapping[str, Control] | None = None  # fitted to its budgets; None: the request's own
+    cost_share: float = 1.0  # predicted cost of the first stage, of that at the default budget
 
     def apply(self, request: Request) -> Request:
         """Return the request as it runs."""
@@ -203,7 +204,9 @@ def check_room(
             return
     _check_queue(call, lane, claim, rows, free, is_small, settings)
     if call.deadline is not None:
-        _check_deadline(call.deadline, lane, claim, rows, due, now, scheduler, settings)
+        saved_s = (1.0 - call.cost_share) * drain_s(lane, rows)
+        needed_s = scheduler.predict_s(lane, due, now, rows, claim) - saved_s
+        _check_deadline(call.deadline, needed_s, now, settings)
 
 
 def count_waiting(lanes: Sequence[Lane]) -> int:
@@ -242,17 +245,7 @@ def _check_queue(
             _check_wait(call, waiting_s(own), more_s, turns, settings)
 
 
-def _check_deadline(
-    deadline: float,
-    lane: Lane,
-    claim: Claim,
-    rows: int,
-    due: float,
-    now: float,
-    scheduler: Scheduler,
-    settings: EngineSettings,
-) -> None:
-    needed_s = scheduler.predict_s(lane, due, now, rows, claim)
+def _check_deadline(deadline: float, needed_s: float, now: float, settings: EngineSettings) -> None:
     left_s = deadline - settings.reply_margin_s - now
     if needed_s > left_s:
         raise DeadlineExceeded(

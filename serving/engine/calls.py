@@ -21,8 +21,9 @@ class Call:
     gone: Collection[int] = ()  # rows whose own client has disconnected
 
     __slots__ = (
-        "blocks", "claim", "deadline", "done", "energy_mj", "error", "failures", "first_s",
-        "joined", "missing", "parts", "replies", "request", "served", "started", "timer", "trace",
+        "blocks", "claim", "cost_share", "deadline", "done", "energy_mj", "error", "failures",
+        "first_s", "joined", "missing", "parts", "replies", "request", "served", "started",
+        "timer", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +41,7 @@ class Call:
         self.started = started
         self.deadline = request.deadline
         self.energy_mj = request.energy_mj
+        self.cost_share = 1.0  # of its rows' first stage, of the cost at the default budget
         self.parts = parts
         self.missing = missing
         self.claim: Claim | None = None  # its position in its share, while rows are computed

@@ -86,6 +86,7 @@ class ServedRoute:
             manifest, pipeline, metrics, manifest.cache.ttl_s if self.is_cached else None, device
         )
         self.entry = self.lanes[pipeline.first]
+        self.entry.costs_vary = self.fits_budgets is not None
         self.direct = find_last_stage_entry(pipeline)
         self.state_needs = find_state_needs(pipeline)
         # Also those in which rows wait for memory.

@@ -22,7 +22,7 @@ from serving.engine.admission import (
     check_values,
     count_waiting,
 )
-from serving.engine.budgets import fit_request
+from serving.engine.budgets import Fitted, fit_request
 from serving.engine.caches.cached_rows import CachedRows
 from serving.engine.caches.remote_lookup import RemoteAnswers, RemoteLookup
 from serving.engine.calls import Call, count_rows, make_reply
@@ -101,12 +101,14 @@ class Engine:
         rows = self._admission.count_rows(request.inputs)
         served = self._choose(request, rows)
         check_values(request.inputs, served)
-        fitted = fit_request(request, served, rows, now) if served.fits_budgets else request
+        fitted, cost_share = request, 1.0
+        if served.fits_budgets:
+            fitted, cost_share = self._fit(request, served, rows, now)
         if key is not None and fitted is request:
-            return Admitted(served, [key], now)
+            return Admitted(served, [key], now, cost_share=cost_share)
         keys = self._admission.fingerprint(fitted, served, rows)
         controls = None if fitted is request else fitted.controls
-        return Admitted(served, keys, now, controls=controls)
+        return Admitted(served, keys, now, controls=controls, cost_share=cost_share)
 
     def gathers(self, served: ServedRoute) -> bool:
         """Return whether requests of one row may become a group: what is done for each of them must
@@ -220,6 +222,7 @@ class Engine:
         call = Call(
             request, admitted.served, parts, len(missing), admitted.arrived, None, admitted.trace
         )
+        call.cost_share = admitted.cost_share
         replies = call.stream()
         if missing:
             self.under_way.join_or_start(call, admitted.keys, missing)
@@ -271,6 +274,7 @@ class Engine:
         call = make_call(
             request, admitted.served, parts, len(missing), admitted.arrived, done, admitted.trace
         )
+        call.cost_share = admitted.cost_share
         call.tell()
         if missing:
             self.under_way.join_or_start(call, admitted.keys, missing)
@@ -281,7 +285,7 @@ class Engine:
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> tuple[list[RowAnswers], Sequence[int]]:
         """Return the answers that the cache holds, and the rows that it does not hold."""
-        served, keys, arrived, trace, _ = admitted
+        served, keys, arrived, trace, *_ = admitted
         every_row: Sequence[int] = range(len(keys))
         if not served.is_cached or keys[0] is None:
             return [], every_row
@@ -315,6 +319,12 @@ class Engine:
             due -= self._settings.reply_margin_s
         predict_s = partial(self._predict_s, rows=rows, caller=request.caller)
         return choose_route(self.catalog, request.route, due, predict_s)
+
+    def _fit(self, request: Request, served: ServedRoute, rows: int, now: float) -> Fitted:
+        due = request.deadline or now
+        left_s = due - self._settings.reply_margin_s - now
+        predict_s = partial(self._predict_s, served, due, rows, request.caller)
+        return fit_request(request, served, rows, left_s, predict_s)
 
     # Waiting --------------------------------------------------------------------------------------
 

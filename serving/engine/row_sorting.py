@@ -81,4 +81,6 @@ def make_block(
     path = call.trace.path
     if path is not None and path.wants_picture:
         controls = {**controls, EXPLAIN: 1.0}
-    return Block(lane, call, rows, inputs, controls, shared or None, due, call.started, claim)
+    block = Block(lane, call, rows, inputs, controls, shared or None, due, call.started, claim)
+    block.cost_share = call.cost_share
+    return block

@@ -31,8 +31,8 @@ class Lane:
     """Rows waiting for one stage; each caller's rows in the order in which they are due."""
 
     __slots__ = (
-        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "device", "first_s",
-        "is_first", "is_last", "looked_up", "max_batch", "metrics", "queues",
+        "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "costs_vary", "device",
+        "first_s", "is_first", "is_last", "looked_up", "max_batch", "metrics", "queues",
         "reserving", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -60,7 +60,8 @@ class Lane:
         self.is_first = is_first
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
-        self.times = BatchTimes()
+        self.costs_vary = False  # with a budget that a row may have
+        self.times = BatchTimes()  # where costs vary: at the route's default budget
         # Where rows wait for memory for their states before they enter; None: they need none.
         self.reserving: Lane | None = None
         self.looked_up = 0  # rows that will come here unless another cache holds them

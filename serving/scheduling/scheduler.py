@@ -36,6 +36,7 @@ from serving.scheduling.rows.batch_results import (
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.costs import (
     add_macs,
+    average_cost_share,
     count_generation,
     find_over_budget,
     share,
@@ -175,6 +176,8 @@ class Scheduler:
         """Start the rows of a batch that can still be in time, if there are any."""
         now = self._clock()
         batch_s = lane.times.predict_s(sum([len(block) for block in batch]))
+        if lane.costs_vary:
+            batch_s *= average_cost_share(batch)
         fit = [block for block in batch if not self._ends.release_late(block, now + batch_s)]
         if not fit:
             return
@@ -235,7 +238,7 @@ class Scheduler:
         now: float,
     ) -> None:
         rows = len(steps)
-        lane.times.observe(rows, run_s)
+        lane.times.observe(rows, run_s / average_cost_share(batch) if lane.costs_vary else run_s)
         begun = sum([len(block) for block in batch if not block.steps])
         lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s

@@ -155,6 +155,10 @@ class AcmPipeline:
     def fit_budget(self, share: float, rows: int) -> float:
         return self.stages[self.first].fit(share, rows)
 
+    def predict_share(self, value: float, rows: int) -> float:
+        stage = self.stages[self.first]
+        return stage.predict_macs(value, rows) / stage.predict_macs(stage.default, rows)
+
     def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
         found = [run.notes[LEARNERS] for run in path.runs if LEARNERS in run.notes]
         if not found:

@@ -29,9 +29,9 @@ class Block:
     """Rows being computed: their lane, their results so far, and the calls that wait for them."""
 
     __slots__ = (
-        "answers", "arrived", "at", "call", "claim", "controls", "device_s", "done", "due",
-        "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "needs", "order",
-        "owner", "probes", "queued", "queued_at", "reserved", "row_s", "rows", "running",
+        "answers", "arrived", "at", "call", "claim", "controls", "cost_share", "device_s", "done",
+        "due", "inputs", "joined_claims", "joins", "keys", "lane", "lanes", "macs", "needs",
+        "order", "owner", "probes", "queued", "queued_at", "reserved", "row_s", "rows", "running",
         "start", "start_s", "state_bytes", "states", "steps", "told_macs", "told_s",
     )  # fmt: skip
 
@@ -61,6 +61,7 @@ class Block:
         self.rows = rows
         self.inputs = inputs
         self.controls = controls
+        self.cost_share = 1.0  # predicted cost of the first stage, of that at the default budget
         self.keys = keys
         self.probes: Mapping[int, Probe] | None = None  # of the perceptual cache, by row
         self.due = due

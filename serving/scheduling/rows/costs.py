@@ -84,6 +84,12 @@ def find_over_budget(block: Block, lane: Lane) -> Sequence[tuple[Waiter, Sequenc
     return [(one, places) for one, places in found if places]
 
 
+def average_cost_share(batch: Sequence[Block]) -> float:
+    """Return the predicted cost of a batch in its first stage, of that at the default budget."""
+    rows = sum([len(block) for block in batch])
+    return sum([len(block) * block.cost_share for block in batch]) / rows
+
+
 def spend(block: Block, outcomes: Outcomes | None, at: Sequence[int]) -> None:
     """Count the cost of rows that ended, under the exits that answered; together those of one
     exit.

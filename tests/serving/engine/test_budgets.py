@@ -1,5 +1,6 @@
-"""Energy budgets choose the budget of compute where a request leaves it open."""
+"""Deadlines and energy budgets choose the budget of compute where a request leaves it open."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,17 @@ import numpy as np
 import pytest
 
 from core.devices.onnx import OnnxDevice
+from core.errors import DeadlineExceeded
 from core.messages import Request
 from harness.tiny_routes import make_pictures
 from monitoring.metrics.collector import Metrics
 from routes.loading import load_route
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
+from serving.scheduling.batch_times import BatchTimes
 from tests.fakes.tiny_acm import write_acm
 from tests.fakes.toys import with_engine
+from tokens.acm.pipeline import AcmPipeline
 
 ROWS = 8  # are sorted at every budget up to the route's, 0.5
 ROW_S = 100.0  # predicted; nothing runs for so long
@@ -36,6 +40,80 @@ def fit(served: ServedRoute, **fields: Any) -> float | None:
         return None if admitted.controls is None else float(admitted.controls["compute"])
 
     return with_engine(use, served)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lowest", "highest"),
+    [(2 * ROWS * ROW_S, None, None), (0.98 * ROWS * ROW_S, 0.1, 0.45)],
+)
+def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
+    tmp_path: Path, seconds: float, lowest: float | None, highest: float | None
+) -> None:
+    found = fit(serve(tmp_path), deadline=time.monotonic() + seconds)
+    if lowest is None or highest is None:
+        assert found is None
+    else:
+        assert found is not None and lowest <= found <= highest
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5])
+def test_a_row_whose_lowered_budget_is_in_time_is_answered_and_others_are_refused(
+    tmp_path: Path, share: float
+) -> None:
+    """The times are predicted; the tiny net takes a moment."""
+    served = serve(tmp_path)
+    deadline = time.monotonic() + share * ROWS * ROW_S
+    request = Request("tiny", {"image": make_pictures(ROWS)}, deadline=deadline, no_cache=True)
+
+    async def use(engine: Engine) -> None:
+        if share < 0.9:  # even without learners
+            with pytest.raises(DeadlineExceeded, match="predicted to need"):
+                await engine.answer(request)
+            return
+        answers = (await engine.answer(request)).answers
+        assert all(answer.outcome.exit < "beta_0.5" for answer in answers)
+
+    with_engine(use, served)
+
+
+class RecordingTimes(BatchTimes):
+    """Keeps what it is told, in seconds a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[float] = []
+
+    def observe(self, rows: int, seconds: float) -> None:
+        self.told.append(seconds / rows)
+
+
+@pytest.mark.parametrize("share", [1e-9, 1e9])
+def test_times_are_learnt_as_those_of_the_default_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(AcmPipeline, "predict_share", lambda *_: share)
+    served = serve(tmp_path)
+    times = served.entry.times = RecordingTimes()
+    request = Request("tiny", {"image": make_pictures(ROWS)}, controls={"compute": 0.25})
+
+    async def use(engine: Engine) -> None:
+        await engine.answer(request)
+
+    with_engine(use, served)
+    (row_s,) = times.told
+    assert (row_s > 1e3) == (share < 1)
+
+
+def test_budgets_above_the_default_cost_more_and_those_below_less(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    inputs = {"image": make_pictures(ROWS)}
+
+    async def use(engine: Engine) -> list[float]:
+        given = [Request("tiny", inputs, controls={"compute": beta}) for beta in (0.0, 0.5, 1.0)]
+        return [engine.admit(one).cost_share for one in [*given, Request("tiny", inputs)]]
+
+    low, middle, high, open_one = with_engine(use, served)
+    assert low < middle == open_one == 1 < high
 
 
 @pytest.mark.parametrize(

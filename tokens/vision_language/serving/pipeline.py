@@ -57,7 +57,6 @@ class VlmPipeline:
     exits: Sequence[str] = EXITS
     draws: bool = True
     budget: str = VISUAL_TOKENS
-    fits_deadlines: bool = True
 
     def state_bytes(
         self, inputs: Mapping[str, Array], controls: Mapping[str, Any]
@@ -93,6 +92,9 @@ class VlmPipeline:
 
     def fit_budget(self, share: float, rows: int) -> float:
         return self.parts.schedules.fit(share, float(self.parts.defaults[VISUAL_TOKENS]))
+
+    def predict_share(self, value: float, rows: int) -> float:
+        return self.parts.schedules.predict_share(value, float(self.parts.defaults[VISUAL_TOKENS]))
 
     def count_tokens(self, outcome: Outcome) -> TokenCounts:
         kept_L = outcome.outputs["visual_tokens"]

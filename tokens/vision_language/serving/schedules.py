@@ -87,6 +87,10 @@ class Schedules:
                 return average
         return least
 
+    def predict_share(self, average: float, default: float) -> float:
+        """Return the predicted cost of a prefill with so many visual tokens, of the default's."""
+        return self._predict_macs(max(average, self.least)) / self._predict_macs(default)
+
     def _predict_macs(self, average: float) -> int:
         schedule = NO_DROPS
         if average < self.tokens:
