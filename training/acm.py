@@ -24,7 +24,13 @@ from training.fitting.in_process import learn
 from training.fitting.route_teacher import RouteTeacher
 from training.fitting.vit import spec_for
 from training.token_choice import distilling, end_to_end, labelling
-from training.token_choice.end_to_end import Judged, LossWeights, judge
+from training.token_choice.end_to_end import (
+    EVERY_BUDGETS_WEIGHTS,
+    PAPERS_WEIGHTS,
+    Judged,
+    LossWeights,
+    judge,
+)
 from training.token_choice.setting import Setting
 
 NAME = "acm"
@@ -41,7 +47,6 @@ class Epochs:
 
 STANDARD = AcmSettings()
 FULL = Epochs()
-PAPERS_WEIGHTS = LossWeights()
 
 
 def train(
@@ -54,7 +59,7 @@ def train(
     settings: AcmSettings = STANDARD,
     start: Start = "teacher",
     epochs: Epochs = FULL,
-    weights: LossWeights = PAPERS_WEIGHTS,
+    weights: LossWeights | None = None,
     seed: int = 1,
     threads: int = 1,
     out: Path | None = None,
@@ -66,8 +71,9 @@ def train(
 
     `taught_by`: the directory of a single-net route that teaches the last phase. `beta`: the only
     budget of the net, in [0, 1]; None makes a net for every budget, which may become the route
-    `<data>-acm` in `out`. Files in `runs` begin with `acm`. Raises ValueError in one sentence for
-    unusable data, options, or folders of another recipe.
+    `<data>-acm` in `out`. `weights`: of the last phase's losses; by default the paper's for one
+    budget, and a heavier budget loss for every budget. Files in `runs` begin with `acm`. Raises
+    ValueError in one sentence for unusable data, options, or folders of another recipe.
     """
     if beta is not None and not 0 <= beta <= 1:
         raise ValueError(f"budget: {beta} given, 0 to 1 allowed")
@@ -77,6 +83,7 @@ def train(
     console = console or Console()
     data_set = load_data(data)
     route = None if taught_by is None else RouteTeacher(taught_by, data_set)
+    weights = weights or (EVERY_BUDGETS_WEIGHTS if beta is None else PAPERS_WEIGHTS)
     setting = prepare(data_set, spec_for(data_set), teacher, settings, start, seed)
     run_phases(setting, runs, epochs, beta, route, weights, console)
     betas = BETAS if beta is None else (beta,)

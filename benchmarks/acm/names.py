@@ -12,7 +12,7 @@ FAMILIES = {  # of baselines: what the report calls them
     "merging-untrained": "merged tokens, no training",
     "merging": "merged tokens, trained",
 }
-BETAS = (0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
+BETAS = (0.0, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
 TIMED_BETAS = (0.35, 0.5)
 FITTED_SHARES = (0.35, 0.5)  # of the dense net's MACs
 BATCHES, THREADS = (1, 16, 64), (1, 2)

@@ -1,9 +1,12 @@
 """Both shipped routes through the real server: the dense net, and the one with learners.
 
 One picture a request, cache off, the default budget. Over many connections requests share batches;
-over one each is alone. Reported are the server's CPU time a request, and the time inside the stage.
+over one each is alone. Both routes get the larger of their batch limits, for the dense net's own is
+small. Reported are the server's CPU time a request, and the time inside the stage.
 """
 
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from harness.results import Sample
 from harness.servers import Server, count_spent, run_servers
 
 SERVER = "no-memory"
+MAX_BATCH = re.compile(r"^max_batch = (\d+)$", re.MULTILINE)
 
 
 def measure_served(
@@ -26,6 +30,7 @@ def measure_served(
     if missing:
         say(f"{models / missing[0]}: not there, the server is left out")
         return
+    models = copy_routes(models, work / "models")
     with run_servers(models, {SERVER: SETTINGS[SERVER]}, work) as servers:
         cases = list(_list_cases(models, servers[SERVER], pictures))
         for run in range(runs):
@@ -33,6 +38,18 @@ def measure_served(
                 say(f"run {run + 1}: {case.name}")
                 for metric, value in _measure(case, route, servers[SERVER], work, seconds).items():
                     yield Sample(case.name, run, metric, value)
+
+
+def copy_routes(models: Path, to: Path) -> Path:
+    """Copies of the routes' latest versions, with one batch limit; returns `to`."""
+    for route in SERVED_ROUTES.values():
+        latest = max((models / route).iterdir(), key=lambda version: int(version.name))
+        shutil.copytree(latest, to / route / latest.name)
+    manifests = sorted(to.glob("*/*/route.toml"))
+    limits = [int(MAX_BATCH.findall(path.read_text())[0]) for path in manifests]
+    for path in manifests:
+        path.write_text(MAX_BATCH.sub(f"max_batch = {max(limits)}", path.read_text()))
+    return to
 
 
 def _list_cases(models: Path, server: Server, pictures: Pictures) -> Iterator[tuple[Case, str]]:

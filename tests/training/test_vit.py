@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from core.devices.onnx import OnnxDevice
@@ -15,7 +17,9 @@ from training import vit as recipe
 from training.choosing.replay import accuracy
 from training.data.sets import DataSet
 from training.export.classifiers import run_onnx
+from training.fitting.dense_teacher import load_teacher
 from training.fitting.vit import spec_for
+from training.nets.predicting import predict
 
 
 def test_a_trained_transformer_becomes_a_route(
@@ -30,7 +34,11 @@ def test_a_trained_transformer_becomes_a_route(
     manifest = read_manifest(route)
     assert manifest.pipeline == "single"
     assert "blocks.0.mlp.0.weight" in load_file(runs / "vit.safetensors")
+    shipped = load_file(route / "vit.safetensors")
+    assert shipped["blocks.0.mlp.0.weight"].dtype == torch.float16
     logits = run_onnx(route / "vit.onnx", tiny_data.test.pictures)
+    same = load_teacher(route / "vit.safetensors", spec)
+    assert np.allclose(predict(same, tiny_data.test.pictures)[0], logits, atol=1e-4)
     assert manifest.provenance["test_accuracy"] == accuracy(logits, tiny_data.test.labels)
     pipeline = load_route(route, OnnxDevice()).pipeline
     rows = run_offline(pipeline, {"image": tiny_data.test.pictures[:8]}, OnnxDevice())

@@ -20,10 +20,11 @@ from training.choosing.replay import accuracy
 from training.data.sets import DataSet
 from training.export.acm_graph import export_acm, sorts
 from training.export.classifiers import PARITY_LIMIT
+from training.export.half import round_to_half
 from training.export.onnx_graph import Floats
 from training.export.route_writer import RouteDraft, StageFiles
 
-BETAS = (0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
+BETAS = (0.0, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 1.0)
 DEFAULT_BETA = 0.5
 PARITY_ROWS, RUN_ROWS = 500, 50
 LEAST_AGREEING = 0.99  # pictures all of whose tokens choose as in torch; ties fall either way
@@ -113,9 +114,11 @@ def make_route(
     making: Mapping[str, Any],
     measure: MeasureForms = measure_forms,
 ) -> RouteDraft:
-    """Export the trained net `<runs>/<name>.safetensors` and check it. Its temperature comes from
-    held-out pictures at the default budget, and the test set is used once for each budget."""
+    """Round the trained net `<runs>/<name>.safetensors` to half precision, export and check it. Its
+    temperature comes from held-out pictures at the default budget, and the test set is used once
+    for each budget."""
     onnx = runs / f"{name}.onnx"
+    weights = round_to_half(net, runs / f"{name}-half.safetensors")
     export_acm(net.eval(), onnx)
     parity = check_acm_parity(net, onnx, data.held_out.pictures[:PARITY_ROWS])
     held_out = run_acm(net, onnx, data.held_out.pictures, DEFAULT_BETA)
@@ -132,6 +135,7 @@ def make_route(
         fit_temperature(held_out.logits, data.held_out.labels),
         None,
         max_batch=max_batch,
+        weights=weights,
     )
     return RouteDraft(
         route=f"{data.name}-{name}",

@@ -29,6 +29,7 @@ class StageFiles:
     threshold: float | None  # None: the last stage
     max_batch: int = 64
     int8: Path | None = None  # its int8 twin
+    weights: Path | None = None  # safetensors, from which others may train on
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def write_route(out: Path, draft: RouteDraft) -> Path:
             (folder / f"{stage.name}.json").write_text(text)
             if stage.int8 is not None:
                 shutil.copyfile(stage.int8, folder / f"{stage.name}-int8.onnx")
+            if stage.weights is not None:
+                shutil.copyfile(stage.weights, folder / f"{stage.name}.safetensors")
         return _manifest(draft, version)
 
     return write_version(out, draft.route, fill)

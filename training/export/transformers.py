@@ -16,6 +16,7 @@ from training.choosing.replay import accuracy
 from training.data.sets import DataSet
 from training.export.classifiers import check_parity, run_onnx
 from training.export.cost import batch_limit, count_macs, measure_us_per_picture
+from training.export.half import round_to_half
 from training.export.members import Measure
 from training.export.onnx_graph import Graph
 from training.export.route_writer import RouteDraft, StageFiles
@@ -41,9 +42,10 @@ def make_route(
     making: Mapping[str, Any],
     measure: Measure = measure_us_per_picture,
 ) -> RouteDraft:
-    """Export the trained net `<runs>/<name>.safetensors` and check it; its temperature comes from
-    held-out pictures, and the test set is used once."""
+    """Round the trained net `<runs>/<name>.safetensors` to half precision, export and check it; its
+    temperature comes from held-out pictures, and the test set is used once."""
     onnx = runs / f"{name}.onnx"
+    weights = round_to_half(net, runs / f"{name}-half.safetensors")
     export_vit(net, onnx)
     parity = check_parity(net, onnx, data.held_out.pictures[:PARITY_ROWS])
     macs, us_per_picture = count_macs(onnx), measure(onnx, (1, 8, COST_BATCH))
@@ -58,6 +60,7 @@ def make_route(
         fit_temperature(held_out, data.held_out.labels),
         None,
         max_batch=batch_limit(us_per_picture[COST_BATCH]),
+        weights=weights,
     )
     return RouteDraft(
         route=f"{data.name}-{name}",

@@ -192,4 +192,4 @@ def test_a_batch_has_a_budget_from_each_quarter_of_the_range() -> None:
     distinct = sorted(set(betas))
     assert [betas.count(beta) for beta in distinct] == [32] * 4
     for place, beta in enumerate(distinct):
-        assert 0.1 + 0.225 * place <= beta <= 0.1 + 0.225 * (place + 1)
+        assert place <= 4 * beta <= place + 1
