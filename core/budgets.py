@@ -4,9 +4,10 @@ If a request has an energy budget or a deadline, but does not give that paramete
 predicts the row's cost, and asks the pipeline for the largest value that fits.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from core.messages import Pipeline
+from core.messages import Array, Control, Pipeline
 
 
 @runtime_checkable
@@ -17,6 +18,9 @@ class FitsBudgets(Protocol):
     def budget(self) -> str:
         """The name of the parameter, which the route declares."""
 
+    def has_budget(self, inputs: Mapping[str, Array], controls: Mapping[str, Control], /) -> bool:
+        """Return whether the parameter decides the cost of a request with these."""
+
     def fit_budget(self, share: float, rows: int, /) -> float:
         """Return the largest value, at most the route's default, for which a batch of so many rows
         is predicted to cost no more than `share` of what it costs at the default. If there is none,
@@ -24,8 +28,8 @@ class FitsBudgets(Protocol):
         """
 
     def predict_share(self, value: float, rows: int, /) -> float:
-        """Return what the first stage is predicted to cost at this value, for a batch of so many
-        rows that all have it, as a share of its cost at the route's default.
+        """Return what the first stage is predicted to cost at this value, relative to its cost at
+        the route's default; more than 0. All of so many rows in a batch have the value.
         """
 
 

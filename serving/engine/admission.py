@@ -20,7 +20,7 @@ from serving.engine.calls import Call
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.fair_shares import Claim
 from serving.scheduling.lanes import Lane
-from serving.scheduling.prediction import drain_s, waiting_s
+from serving.scheduling.prediction import drain_s, extra_s, waiting_s
 from serving.scheduling.scheduler import Scheduler
 from serving.settings import EngineSettings
 
@@ -38,7 +38,7 @@ class Admitted(NamedTuple):
     arrived: float
     trace: Trace = NO_TRACE
     controls: Mapping[str, Control] | None = None  # fitted to its budgets; None: the request's own
-    cost_share: float = 1.0  # predicted cost of the first stage, of that at the default budget
+    cost_share: float = 1.0  # of the first stage, relative to its cost at the default budget
 
     def apply(self, request: Request) -> Request:
         """Return the request as it runs."""
@@ -204,8 +204,8 @@ def check_room(
             return
     _check_queue(call, lane, claim, rows, free, is_small, settings)
     if call.deadline is not None:
-        saved_s = (1.0 - call.cost_share) * drain_s(lane, rows)
-        needed_s = scheduler.predict_s(lane, due, now, rows, claim) - saved_s
+        needed_s = scheduler.predict_s(lane, due, now, rows, claim)
+        needed_s += extra_s(lane, rows, call.cost_share)
         _check_deadline(call.deadline, needed_s, now, settings)
 
 

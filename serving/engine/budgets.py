@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from core.messages import Request
 from serving.engine.catalog import ServedRoute
-from serving.scheduling.prediction import drain_s
+from serving.scheduling.prediction import extra_s, predict_own_s
 
 
 class Fitted(NamedTuple):
-    """A request as it runs, and the predicted cost of its rows' first stage, of that at the route's
-    default budget.
+    """A request as it runs, and the predicted cost of its rows' first stage, relative to that at
+    the route's default budget.
     """
 
     request: Request
@@ -25,14 +25,15 @@ def fit_request(
     predict_s: Callable[[], float],
 ) -> Fitted:
     """Return the request with the value of its pipeline's parameter that fits; the same request if
-    it gives the value itself, has no limit, or nothing smaller than the route's default is needed
-    or saves work.
+    it gives another value than the default, has no limit, or nothing smaller than the default is
+    needed or saves work.
 
-    `left_s`: until its deadline. `predict_s` predicts the seconds until rows that arrive now, with
-    the default, have been through their first stage.
+    `left_s`: seconds until an answer must be there, if the request has a deadline. `predict_s`
+    predicts the seconds until rows like the recent ones, if they arrive now, have been through
+    their first stage.
     """
     fitting = served.fits_budgets
-    if fitting is None:
+    if fitting is None or not fitting.has_budget(request.inputs, request.controls):
         return Fitted(request)
     given = request.controls.get(fitting.budget)
     if given is None and request.energy_mj is None and request.deadline is None:
@@ -41,7 +42,10 @@ def fit_request(
     batch_rows = min(lane.rows + rows, lane.max_batch)
     if given is not None:
         return Fitted(request, fitting.predict_share(float(given), batch_rows))
-    share = _find_share(request, served, rows, batch_rows, left_s, predict_s)
+    share = min(
+        _find_energy_share(request, served, batch_rows),
+        _find_time_share(request, served, rows, left_s, predict_s),
+    )
     if share >= 1.0:
         return Fitted(request)
     value = fitting.fit_budget(share, batch_rows)
@@ -51,22 +55,26 @@ def fit_request(
     return Fitted(request._replace(controls=controls), fitting.predict_share(value, batch_rows))
 
 
-def _find_share(
+def _find_energy_share(request: Request, served: ServedRoute, batch_rows: int) -> float:
+    """Return the share of the default's cost that the request's joules allow."""
+    if request.energy_mj is None:
+        return 1.0
+    lane = served.entry
+    row_s = lane.times.predict_s(batch_rows) / lane.mean_share / batch_rows
+    row_mj = served.metrics.energy.estimate_mj(row_s)
+    return request.energy_mj / row_mj if row_mj else 1.0
+
+
+def _find_time_share(
     request: Request,
     served: ServedRoute,
     rows: int,
-    batch_rows: int,
     left_s: float,
     predict_s: Callable[[], float],
 ) -> float:
-    """Return the share of the cost at the route's default that the request's limits allow."""
-    lane = served.entry
-    share = 1.0
-    if request.energy_mj is not None:
-        row_s = lane.times.predict_s(batch_rows) / batch_rows
-        if row_mj := served.metrics.energy.estimate_mj(row_s):
-            share = request.energy_mj / row_mj
-    own_s = drain_s(lane, rows)
-    if request.deadline is not None and own_s > 0.0:
-        share = min(share, 1.0 - (predict_s() - left_s) / own_s)
-    return share
+    """Return the share of the default's cost that the request's deadline allows."""
+    own_s = predict_own_s(served.entry, rows, 1.0)
+    if request.deadline is None or own_s <= 0.0:
+        return 1.0
+    late_s = predict_s() + extra_s(served.entry, rows, 1.0) - left_s
+    return 1.0 - late_s / own_s

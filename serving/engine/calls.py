@@ -41,7 +41,7 @@ class Call:
         self.started = started
         self.deadline = request.deadline
         self.energy_mj = request.energy_mj
-        self.cost_share = 1.0  # of its rows' first stage, of the cost at the default budget
+        self.cost_share = 1.0  # of the first stage, relative to its cost at the default budget
         self.parts = parts
         self.missing = missing
         self.claim: Claim | None = None  # its position in its share, while rows are computed

@@ -104,6 +104,8 @@ class Engine:
         fitted, cost_share = request, 1.0
         if served.fits_budgets:
             fitted, cost_share = self._fit(request, served, rows, now)
+            if fitted is not request and (known := self._find_answered(request, served, rows)):
+                return Admitted(served, known, now)  # better, and for nothing
         if key is not None and fitted is request:
             return Admitted(served, [key], now, cost_share=cost_share)
         keys = self._admission.fingerprint(fitted, served, rows)
@@ -285,7 +287,7 @@ class Engine:
         self, request: Request, admitted: Admitted, *, count_misses: bool = True
     ) -> tuple[list[RowAnswers], Sequence[int]]:
         """Return the answers that the cache holds, and the rows that it does not hold."""
-        served, keys, arrived, trace, *_ = admitted
+        served, keys, arrived, trace = admitted[:4]
         every_row: Sequence[int] = range(len(keys))
         if not served.is_cached or keys[0] is None:
             return [], every_row
@@ -325,6 +327,13 @@ class Engine:
         left_s = due - self._settings.reply_margin_s - now
         predict_s = partial(self._predict_s, served, due, rows, request.caller)
         return fit_request(request, served, rows, left_s, predict_s)
+
+    def _find_answered(self, request: Request, served: ServedRoute, rows: int) -> Sequence[Key]:
+        """Return the keys of the request's rows if the cache answers all of them, else none."""
+        if not served.is_cached or "min_confidence" in request.controls:
+            return ()
+        keys = [key for key in self._admission.fingerprint(request, served, rows) if key]
+        return keys if len(keys) == rows and all(map(self.memory.holds, keys)) else ()
 
     # Waiting --------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 # A prediction that keeps rows away is never corrected by them: a slowdown that has not been seen
 # for this long is taken as over.
 _FORGET_S = 10.0
+WEIGHT = 0.1  # of a new batch
 _HALF_LIFE_S = 2.0
 
 
@@ -39,7 +40,7 @@ class BatchTimes:
             return
         ratio = min(max(seconds / line_s, 0.1), 10.0)
         scale = self._decayed_scale()
-        self._scale = scale + 0.1 * (ratio - scale)
+        self._scale = scale + WEIGHT * (ratio - scale)
         self._observed_at = self._clock()
 
     def predict_s(self, rows: int) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from core.messages import Stage
 from monitoring.metrics.counts import RouteMetrics
-from serving.scheduling.batch_times import BatchTimes, UnitCost
+from serving.scheduling.batch_times import WEIGHT, BatchTimes, UnitCost
 from serving.scheduling.fair_shares import SLACK_S, TAGS_A_SECOND, Charge, Claim, Share
 from serving.scheduling.queues import Queue
 from serving.scheduling.rows.blocks import Block
@@ -32,7 +32,8 @@ class Lane:
 
     __slots__ = (
         "_lanes", "_order", "_row_s", "cache_ttl_s", "charges", "claim", "costs_vary", "device",
-        "first_s", "is_first", "is_last", "looked_up", "max_batch", "metrics", "queues",
+        "first_s", "is_first", "is_last", "looked_up", "max_batch", "mean_share", "metrics",
+        "queues",
         "reserving", "route", "row_cost", "rows", "stage", "times",
     )  # fmt: skip
 
@@ -60,8 +61,9 @@ class Lane:
         self.is_first = is_first
         self.is_last = is_last  # the route's last declared stage
         self._lanes = weakref.ref(lanes)
-        self.costs_vary = False  # with a budget that a row may have
-        self.times = BatchTimes()  # where costs vary: at the route's default budget
+        self.costs_vary = False  # rows may have different budgets, which decide their cost
+        self.mean_share = 1.0  # of the recent rows' cost, relative to that at the default budget
+        self.times = BatchTimes()  # of rows like the recent ones
         # Where rows wait for memory for their states before they enter; None: they need none.
         self.reserving: Lane | None = None
         self.looked_up = 0  # rows that will come here unless another cache holds them
@@ -99,6 +101,11 @@ class Lane:
     def row_s(self) -> float:
         """Return the predicted seconds of a row in a full batch."""
         return self.times.predict_s(self.max_batch) / self.max_batch
+
+    def observe(self, rows: int, seconds: float, cost_share: float) -> None:
+        """Learn from a batch; `cost_share` is that of its rows."""
+        self.times.observe(rows, seconds)
+        self.mean_share += WEIGHT * (cost_share - self.mean_share)
 
     def queue_of(self, share: Share) -> Queue | None:
         """Return the rows of a share that wait here; None if there are none."""

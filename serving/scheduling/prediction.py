@@ -48,6 +48,25 @@ def drain_s(lane: Lane, rows: int) -> float:
     return seconds + lane.times.predict_s(rest) if rest else seconds
 
 
+def predict_own_s(lane: Lane, rows: int, cost_share: float) -> float:
+    """Return the seconds that a request's own rows add, which enter the lane now. `cost_share`:
+    their cost relative to that at the route's default budget.
+    """
+    batch_rows = lane.rows + rows
+    if batch_rows <= lane.max_batch:
+        seconds = lane.times.predict_s(batch_rows) * rows / batch_rows
+    else:
+        seconds = drain_s(lane, rows)
+    return seconds * cost_share / lane.mean_share
+
+
+def extra_s(lane: Lane, rows: int, cost_share: float) -> float:
+    """Return how many seconds more these rows take than rows like the recent ones."""
+    if not lane.costs_vary:
+        return 0.0
+    return predict_own_s(lane, rows, cost_share - lane.mean_share)
+
+
 def waiting_s(queues: Iterable[Queue]) -> float:
     """Return the seconds for all rows that wait in these queues."""
     return sum([drain_s(queue.lane, queue.rows) for queue in queues])

@@ -177,7 +177,7 @@ class Scheduler:
         now = self._clock()
         batch_s = lane.times.predict_s(sum([len(block) for block in batch]))
         if lane.costs_vary:
-            batch_s *= average_cost_share(batch)
+            batch_s *= average_cost_share(batch) / lane.mean_share
         fit = [block for block in batch if not self._ends.release_late(block, now + batch_s)]
         if not fit:
             return
@@ -238,7 +238,7 @@ class Scheduler:
         now: float,
     ) -> None:
         rows = len(steps)
-        lane.times.observe(rows, run_s / average_cost_share(batch) if lane.costs_vary else run_s)
+        lane.observe(rows, run_s, average_cost_share(batch) if lane.costs_vary else 1.0)
         begun = sum([len(block) for block in batch if not block.steps])
         lane.row_cost.observe(rows if lane.is_first else begun, run_s)
         started = now - run_s

@@ -26,7 +26,7 @@ from core.classifiers.scores import SCORES
 from core.columns import NO_NOTES, Steps
 from core.devices.interface import Device
 from core.explaining import EXPLAIN, RowPath
-from core.messages import Array, Batch
+from core.messages import Array, Batch, Control
 from tokens.acm.drawing import draw_learners
 from tokens.acm.macs import ModuleCost, NetCost
 
@@ -54,7 +54,7 @@ class AcmOptions(Options):
     blocks: int = Field(ge=1)
     tokens: int = Field(ge=1)
     learners: int = Field(ge=1)  # of each module
-    fixed_macs: int = Field(ge=0)  # of a row, whatever is chosen
+    fixed_macs: int = Field(ge=1)  # of a row, whatever is chosen
     gate_macs: list[int]  # by module
     learner_macs: list[int]  # of one learner, by module
     unsorted: list[int] = []  # modules whose learners all run even where tokens are sorted
@@ -151,6 +151,9 @@ class AcmPipeline:
     draws: bool = True
     exits: Sequence[str] = EXITS
     budget: str = COMPUTE
+
+    def has_budget(self, inputs: Mapping[str, Array], controls: Mapping[str, Control]) -> bool:
+        return True
 
     def fit_budget(self, share: float, rows: int) -> float:
         return self.stages[self.first].fit(share, rows)

@@ -23,6 +23,7 @@ from core.columns import stack_outcomes
 from core.messages import Key, Outcome, Outcomes
 from serving.scheduling.batch_times import UnitCost
 from serving.scheduling.lanes import Lane
+from serving.scheduling.prediction import extra_s
 from serving.scheduling.rows.blocks import Block
 from serving.scheduling.rows.traced_rows import trace_remote_lookup
 from serving.scheduling.schedulers import Schedulers
@@ -196,9 +197,10 @@ class RemoteLookup:
         deadlines = [one.deadline for one in block.waiters() if one.deadline is not None]
         if deadlines:
             left_s = min(deadlines) - self._margin_s - now
-            if left_s < timeout_s + self._schedulers.of(block.lane).predict_s(
+            needed_s = self._schedulers.of(block.lane).predict_s(
                 block.lane, block.due, now, len(block), claim=block.claim
-            ):
+            )
+            if left_s < timeout_s + needed_s + extra_s(block.lane, len(block), block.cost_share):
                 self._release(block, now)
                 return False
         return True

@@ -61,7 +61,7 @@ class Block:
         self.rows = rows
         self.inputs = inputs
         self.controls = controls
-        self.cost_share = 1.0  # predicted cost of the first stage, of that at the default budget
+        self.cost_share = 1.0  # of the first stage, relative to its cost at the default budget
         self.keys = keys
         self.probes: Mapping[int, Probe] | None = None  # of the perceptual cache, by row
         self.due = due

@@ -85,7 +85,7 @@ def find_over_budget(block: Block, lane: Lane) -> Sequence[tuple[Waiter, Sequenc
 
 
 def average_cost_share(batch: Sequence[Block]) -> float:
-    """Return the predicted cost of a batch in its first stage, of that at the default budget."""
+    """Return a row's mean cost in the first stage, relative to that at the default budget."""
     rows = sum([len(block) for block in batch])
     return sum([len(block) * block.cost_share for block in batch]) / rows
 

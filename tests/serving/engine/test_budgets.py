@@ -15,10 +15,9 @@ from monitoring.metrics.collector import Metrics
 from routes.loading import load_route
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
-from serving.scheduling.batch_times import BatchTimes
+from serving.scheduling.prediction import extra_s, predict_own_s
 from tests.fakes.tiny_acm import write_acm
 from tests.fakes.toys import with_engine
-from tokens.acm.pipeline import AcmPipeline
 
 ROWS = 8  # are sorted at every budget up to the route's, 0.5
 ROW_S = 100.0  # predicted; nothing runs for so long
@@ -76,32 +75,44 @@ def test_a_row_whose_lowered_budget_is_in_time_is_answered_and_others_are_refuse
     with_engine(use, served)
 
 
-class RecordingTimes(BatchTimes):
-    """Keeps what it is told, in seconds a row."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[float] = []
-
-    def observe(self, rows: int, seconds: float) -> None:
-        self.told.append(seconds / rows)
-
-
-@pytest.mark.parametrize("share", [1e-9, 1e9])
-def test_times_are_learnt_as_those_of_the_default_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+@pytest.mark.parametrize("share", [0.6, 1.5])
+def test_rows_of_any_budget_are_predicted_from_those_of_another(
+    tmp_path: Path, share: float
 ) -> None:
-    monkeypatch.setattr(AcmPipeline, "predict_share", lambda *_: share)
+    lane = serve(tmp_path).entry
+    for _ in range(100):  # all of one budget
+        lane.observe(ROWS, share * ROWS * ROW_S, share)
+    expected = {one: pytest.approx(one * ROWS * ROW_S, rel=0.01) for one in (share, 1.0)}
+    assert {one: predict_own_s(lane, ROWS, one) for one in expected} == expected
+    more_s = predict_own_s(lane, ROWS, 1.0) - predict_own_s(lane, ROWS, share)
+    assert extra_s(lane, ROWS, 1.0) == pytest.approx(more_s, rel=0.01)
+    assert extra_s(lane, ROWS, share) == pytest.approx(0.0, abs=0.01 * ROW_S)
+
+
+def test_a_lane_learns_the_budgets_of_its_rows(tmp_path: Path) -> None:
     served = serve(tmp_path)
-    times = served.entry.times = RecordingTimes()
-    request = Request("tiny", {"image": make_pictures(ROWS)}, controls={"compute": 0.25})
+    request = Request("tiny", {"image": make_pictures(ROWS)}, controls={"compute": 0.0})
+
+    async def use(engine: Engine) -> float:
+        admitted = engine.admit(request)
+        await engine.answer(request, admitted)
+        return admitted.cost_share
+
+    share = with_engine(use, served)
+    assert share < served.entry.mean_share < 1
+
+
+def test_a_default_answer_in_the_cache_is_better_than_a_lower_budget(tmp_path: Path) -> None:
+    served = serve(tmp_path)
+    request = Request("tiny", {"image": make_pictures(ROWS)})
 
     async def use(engine: Engine) -> None:
         await engine.answer(request)
+        late = request._replace(deadline=time.monotonic() + ROW_S)
+        answers = (await engine.answer(late)).answers
+        assert {(one.outcome.exit, one.cached) for one in answers} == {("beta_0.5", True)}
 
     with_engine(use, served)
-    (row_s,) = times.told
-    assert (row_s > 1e3) == (share < 1)
 
 
 def test_budgets_above_the_default_cost_more_and_those_below_less(tmp_path: Path) -> None:

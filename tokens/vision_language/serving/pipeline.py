@@ -29,7 +29,13 @@ from tokens.vision_language.serving.drawing import draw_reads
 from tokens.vision_language.serving.features import FeatureMemory
 from tokens.vision_language.serving.prompts import Template
 from tokens.vision_language.serving.row_cache import count_bytes
-from tokens.vision_language.serving.schedules import EXITS, VISUAL_TOKENS, Schedules
+from tokens.vision_language.serving.schedules import (
+    DROP_LAYERS,
+    DROP_SHARES,
+    EXITS,
+    VISUAL_TOKENS,
+    Schedules,
+)
 from tokens.vision_language.serving.stages import (
     DECODE,
     IMAGE,
@@ -89,6 +95,12 @@ class VlmPipeline:
         lengths = self.parts.count_lengths(asked)
         item_bytes = model.words.weight.element_size()
         return count_bytes(model.spec, lengths, asked.room, item_bytes)
+
+    def has_budget(self, inputs: Mapping[str, Array], controls: Mapping[str, Any]) -> bool:
+        """Not a schedule of its own, nor a prompt without pictures."""
+        given = {**self.parts.defaults, **controls}
+        named = given[DROP_LAYERS] or given[DROP_SHARES]
+        return not named and any(len(pictures) for pictures in inputs[IMAGE])
 
     def fit_budget(self, share: float, rows: int) -> float:
         return self.parts.schedules.fit(share, float(self.parts.defaults[VISUAL_TOKENS]))

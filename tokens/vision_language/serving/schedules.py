@@ -88,7 +88,9 @@ class Schedules:
         return least
 
     def predict_share(self, average: float, default: float) -> float:
-        """Return the predicted cost of a prefill with so many visual tokens, of the default's."""
+        """Return the predicted cost of a prefill with so many visual tokens, relative to that at
+        the default.
+        """
         return self._predict_macs(max(average, self.least)) / self._predict_macs(default)
 
     def _predict_macs(self, average: float) -> int:
