@@ -126,10 +126,10 @@ def test_a_row_released_when_its_batch_is_taken_leaves_no_state() -> None:
 
     second = ToyStage("second", lambda x: final(x, "second"))
     route = serve_toy(ToyStage("first", step), second, row_bytes=lambda _: 10)
-    route.lanes["second"].times.calibrate(0.05, 1.6, 32)  # in time alone, too late among twenty
+    route.lanes["second"].times.calibrate(0.5, 16.0, 32)  # in time alone, too late among twenty
 
     async def use(engine: Engine) -> None:
-        deadline = time.monotonic() + 0.5
+        deadline = time.monotonic() + 5.0
         hurried = asyncio.create_task(engine.answer(ask(0, deadline=deadline)))
         await asyncio.gather(*(engine.answer(ask(value)) for value in range(1, 20)))
         assert (await hurried).answers[0].stopped_by == "deadline"
