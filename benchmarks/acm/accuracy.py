@@ -80,12 +80,14 @@ def run_on(net: AcmVit, path: Path, split: Split, beta: float) -> tuple[Point, f
     return Point(f"β {beta:g}", hits, float(ran.chosen_macs.mean())), float(ran.macs.mean())
 
 
-def fit_beta(count: Callable[[float], float], wanted: float) -> float | None:
-    """The budget whose cost is nearest to `wanted`, for costs that rise with it; None where every
-    budget costs more, or less."""
+def fit_beta(count: Callable[[float], float], wanted: float) -> float:
+    """The budget whose cost is nearest to `wanted`, for costs that rise with it: 0 if every budget
+    costs more, 1 if every one costs less."""
     low, high = 0.0, 1.0
-    if not count(low) <= wanted <= count(high):
-        return None
+    if count(low) >= wanted:
+        return low
+    if count(high) <= wanted:
+        return high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if count(middle) < wanted else (low, middle)
@@ -120,12 +122,11 @@ def _list_budgets(
         yield point(ACM, beta), beta
     some = Split(held_out.pictures[:FITTING_ROWS], held_out.labels[:FITTING_ROWS])
     for share in FITTED_SHARES:
-        beta_or_none = fit_beta(lambda beta: run_on(net, path, some, beta)[0].macs / dense_macs,
-                                share)  # fmt: skip
-        if beta_or_none is None:
-            say(f"no budget costs {100 * share:.0f} % of the dense net's MACs, left out")
-        else:
-            yield fitted(share), beta_or_none
+        say(f"looking for the budget at {100 * share:.0f} % of the dense net's MACs")
+        yield (
+            fitted(share),
+            fit_beta(lambda beta: run_on(net, path, some, beta)[0].macs / dense_macs, share),
+        )
 
 
 def _write(name: str, found: Point, dense_macs: int, references: Reference) -> Iterator[Sample]:
