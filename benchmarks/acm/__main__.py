@@ -95,7 +95,7 @@ if __name__ == "__main__":
     parser.add_argument("--teacher", type=Path, help="weights of the dense net",
                         default=Path("models/fashion-mnist-vit/1/vit.safetensors"))  # fmt: skip
     parser.add_argument("--acm", type=Path, help="weights of the net for every budget",
-                        default=Path("models/fashion-mnist-acm/1/acm.safetensors"))  # fmt: skip
+                        default=Path("models/fashion-mnist-acm/2/acm.safetensors"))  # fmt: skip
     parser.add_argument("--singles", type=Path, default=Path("runs/acm/fashion-mnist"),
                         help="folder with acm-beta<β>.safetensors")  # fmt: skip
     parser.add_argument("--baselines", type=Path, default=Path("runs/acm-baselines"))
