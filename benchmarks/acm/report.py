@@ -31,7 +31,7 @@ from benchmarks.reporting.targets import FAULTS, Figure, Floats, Target, ratio, 
 from harness.results import Results
 
 GRID = np.arange(0.30, 0.801, 0.05)  # shares of the dense net's MACs
-DRAWN_FAMILIES = ("smaller", "exits-trained", "merging")
+DRAWN_FAMILIES = ("smaller", "exits-trained", "merging-untrained", "merging")
 HEAT_MAPS = "acm-learners"
 SHORT = {1: "one thread", 2: "two threads"}
 
@@ -235,7 +235,7 @@ TABLES = (
             *_PAIRED,
         ),
         "Accuracy on the test set and MACs a picture, attention, stem and gates counted. ± is half "
-        "of the 95 % interval, paired by picture. What ran differs from what was chosen because "
+        "of the 95 % interval, paired by picture. What ran is more than what was chosen where "
         "narrow projections run all learners:",
     ),
     Table(
