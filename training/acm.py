@@ -72,7 +72,8 @@ def train(
     `taught_by`: the directory of a single-net route that teaches the last phase. `beta`: the only
     budget of the net, in [0, 1]; None makes a net for every budget, which may become the route
     `<data>-acm` in `out`. `weights`: of the last phase's losses; by default the paper's for one
-    budget, and a heavier budget loss for every budget. Files in `runs` begin with `acm`. Raises
+    budget, and a heavier budget loss for every budget. With `out`, weights of the returned net are
+    rounded to half precision. Files in `runs` begin with `acm`. Raises
     ValueError in one sentence for unusable data, options, or folders of another recipe.
     """
     if beta is not None and not 0 <= beta <= 1:

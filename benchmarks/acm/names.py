@@ -34,7 +34,8 @@ def point(family: str, at: str | float) -> str:
 
 
 def fitted(share: float) -> str:
-    """The net for every budget, at the budget that costs this share of the dense net."""
+    """The net for every budget, at the budget whose cost is nearest to this share of the dense
+    net's."""
     return point(FITTED, f"{100 * share:.0f} % of MACs")
 
 

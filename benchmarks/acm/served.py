@@ -5,8 +5,8 @@ over one each is alone. Both routes get the larger of their batch limits, for th
 small. Reported are the server's CPU time a request, and the time inside the stage.
 """
 
-import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from benchmarks.serving.measure import LOAD_METRICS, run_load
 from harness.load.traffic import Pictures
 from harness.results import Sample
 from harness.servers import Server, count_spent, run_servers
+from routes.writing import to_toml
 
 SERVER = "no-memory"
-MAX_BATCH = re.compile(r"^max_batch = (\d+)$", re.MULTILINE)
 
 
 def measure_served(
@@ -45,10 +45,13 @@ def copy_routes(models: Path, to: Path) -> Path:
     for route in SERVED_ROUTES.values():
         latest = max((models / route).iterdir(), key=lambda version: int(version.name))
         shutil.copytree(latest, to / route / latest.name)
-    manifests = sorted(to.glob("*/*/route.toml"))
-    limits = [int(MAX_BATCH.findall(path.read_text())[0]) for path in manifests]
-    for path in manifests:
-        path.write_text(MAX_BATCH.sub(f"max_batch = {max(limits)}", path.read_text()))
+    tables = {path: tomllib.loads(path.read_text()) for path in to.glob("*/*/route.toml")}
+    stages = [stage for table in tables.values() for stage in table["stages"]]
+    limit = max(stage["max_batch"] for stage in stages)
+    for path, table in tables.items():
+        for stage in table["stages"]:
+            stage["max_batch"] = limit
+        path.write_text(to_toml(table))
     return to
 
 

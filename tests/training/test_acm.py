@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from core.devices.onnx import OnnxDevice
 from routes.loading import load_route
@@ -196,6 +196,11 @@ def test_a_net_for_every_budget_becomes_a_route(
     )
     loaded = load_route(out / "squares-acm" / "1", OnnxDevice())
     manifest, pictures = loaded.manifest, tiny_data.test.pictures[:4]
+    assert "LossWeights(budget=0.5, " in (tmp_path / "acm.json").read_text()
+    shipped = load_file(out / "squares-acm" / "1" / "acm.safetensors")
+    first = "blocks.0.mlp.layers.0.first"
+    assert shipped[first].dtype == torch.float16
+    assert torch.equal(shipped[first].float(), net.state_dict()[first])
     assert manifest.stages[0].macs == net.cost().most
     assert manifest.options["sorting"] == [{"beta": beta, "rows": 8} for beta in BETAS if beta < 1]
     assert manifest.parameters["compute"].default == 0.5

@@ -26,7 +26,7 @@ from training.fitting.route_teacher import RouteTeacher
 from training.fitting.vit import spec_for
 from training.token_choice import end_to_end
 from training.token_choice.collapse import describe_collapse
-from training.token_choice.end_to_end import LossWeights, judge
+from training.token_choice.end_to_end import EVERY_BUDGETS_WEIGHTS, LossWeights, judge
 from training.token_choice.reading import load_acm
 from training.token_choice.setting import Setting
 
@@ -78,7 +78,7 @@ def train(
     """
     if not 0 < part <= 1:
         raise ValueError(f"part of an epoch: {part} given, above 0 to 1 allowed")
-    weights = weights or LossWeights()
+    weights = weights or EVERY_BUDGETS_WEIGHTS
     rows = max(vit.BATCH_ROWS, round(part * len(data.train.labels)))
     some = replace(data, train=_cut(data.train, rows), held_out=_cut(data.held_out, JUDGED_ROWS))
     dense = load_teacher(teacher, spec)
@@ -124,7 +124,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs/acm-ablation"))
     parser.add_argument("--part", type=float, default=PART, help="of an epoch")
     parser.add_argument("--beta", type=float, help="the only budget; default: every budget")
-    parser.add_argument("--budget-weight", type=float, default=LossWeights().budget)
+    parser.add_argument("--budget-weight", type=float, default=EVERY_BUDGETS_WEIGHTS.budget)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
