@@ -332,6 +332,8 @@ class Engine:
         """Return the keys of the request's rows if the cache answers all of them, else none."""
         if not served.is_cached or "min_confidence" in request.controls:
             return ()
+        if self._admission.skips_cache(served):  # counted where the request itself is looked up
+            return ()
         keys = [key for key in self._admission.fingerprint(request, served, rows) if key]
         return keys if len(keys) == rows and all(map(self.memory.holds, keys)) else ()
 
