@@ -123,10 +123,10 @@ def _list_budgets(
     some = Split(held_out.pictures[:FITTING_ROWS], held_out.labels[:FITTING_ROWS])
     for share in FITTED_SHARES:
         say(f"looking for the budget at {100 * share:.0f} % of the dense net's MACs")
-        yield (
-            fitted(share),
-            fit_beta(lambda beta: run_on(net, path, some, beta)[0].macs / dense_macs, share),
-        )
+        beta = fit_beta(lambda beta: run_on(net, path, some, beta)[0].macs / dense_macs, share)
+        if beta in (0.0, 1.0):
+            say(f"no budget takes {100 * share:.0f} %; β = {beta:g} comes nearest")
+        yield fitted(share), beta
 
 
 def _write(name: str, found: Point, dense_macs: int, references: Reference) -> Iterator[Sample]:
