@@ -7,6 +7,8 @@ from core.messages import Request
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.prediction import extra_s, predict_own_s
 
+TIME_USED = 0.9  # of what a deadline leaves: a batch may take longer than predicted
+
 
 class Fitted(NamedTuple):
     """A request as it runs, and the predicted cost of its rows' first stage, relative to that at
@@ -76,5 +78,5 @@ def _find_time_share(
     own_s = predict_own_s(served.entry, rows, 1.0)
     if request.deadline is None or own_s <= 0.0:
         return 1.0
-    late_s = predict_s() + extra_s(served.entry, rows, 1.0) - left_s
+    late_s = predict_s() + extra_s(served.entry, rows, 1.0) - TIME_USED * left_s
     return 1.0 - late_s / own_s

@@ -13,6 +13,7 @@ from core.messages import Request
 from harness.tiny_routes import make_pictures
 from monitoring.metrics.collector import Metrics
 from routes.loading import load_route
+from serving.engine.budgets import TIME_USED
 from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.scheduling.prediction import extra_s, predict_own_s
@@ -43,7 +44,7 @@ def fit(served: ServedRoute, **fields: Any) -> float | None:
 
 @pytest.mark.parametrize(
     ("seconds", "lowest", "highest"),
-    [(2 * ROWS * ROW_S, None, None), (0.98 * ROWS * ROW_S, 0.1, 0.45)],
+    [(2 * ROWS * ROW_S, None, None), (0.98 / TIME_USED * ROWS * ROW_S, 0.1, 0.45)],
 )
 def test_a_deadline_lowers_the_budget_only_as_far_as_it_must(
     tmp_path: Path, seconds: float, lowest: float | None, highest: float | None
