@@ -203,6 +203,7 @@ def test_a_net_for_every_budget_becomes_a_route(
     assert torch.equal(shipped[first].float(), net.state_dict()[first])
     assert manifest.stages[0].macs == net.cost().most
     assert manifest.options["sorting"] == [{"beta": beta, "rows": 8} for beta in BETAS if beta < 1]
+    assert manifest.options["times_us"][:2] == [[0.0, 1, 100, 110], [0.0, 2, 100, 110]]
     assert manifest.parameters["compute"].default == 0.5
     macs = manifest.provenance["test_macs_by_beta"]
     assert len(macs) == len(manifest.provenance["test_accuracy_by_beta"]) == len(BETAS)

@@ -29,6 +29,7 @@ from core.explaining import EXPLAIN, RowPath
 from core.messages import Array, Batch, Control
 from tokens.acm.drawing import draw_learners
 from tokens.acm.macs import ModuleCost, NetCost
+from tokens.acm.times import RowTimes, read_times
 
 COMPUTE = "compute"  # the request parameter
 LEARNERS = "learners"  # the output, and the note for a picture
@@ -59,6 +60,7 @@ class AcmOptions(Options):
     learner_macs: list[int]  # of one learner, by module
     unsorted: list[int] = []  # modules whose learners all run even where tokens are sorted
     sorting: list[Sorting] = []  # by ascending budget, measured; none: never sorted
+    times_us: list[list[float]] = []  # [beta, rows, masked, sorted], of a row; none: MACs stand in
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class AcmStage:
     blocks: int
     unsorted: tuple[int, ...]
     sorting: tuple[Sorting, ...]
+    times: RowTimes | None  # measured ones
     default: float  # the budget of rows that have none
 
     def run(self, rows: Batch) -> Steps:
@@ -110,17 +113,22 @@ class AcmStage:
     def fit(self, share: float, rows: int) -> float:
         """The largest budget up to the default whose predicted cost is at most `share` of the
         default's, for a batch of so many rows; 0 if none is, and the default if none is cheaper."""
-        limit = share * self.predict_macs(self.default, rows)
+        limit = share * self.predict_cost(self.default, rows)
         steps = range(math.ceil(self.default * FITTED_STEPS) - 1, -1, -1)
         for beta in (self.default, *(step / FITTED_STEPS for step in steps)):
-            if self.predict_macs(beta, rows) <= limit:
+            if self.predict_cost(beta, rows) <= limit:
                 return beta
-        cheapest = self.predict_macs(0.0, rows)
-        return 0.0 if cheapest < self.predict_macs(self.default, rows) else self.default
+        cheapest = self.predict_cost(0.0, rows)
+        return 0.0 if cheapest < self.predict_cost(self.default, rows) else self.default
 
-    def predict_macs(self, beta: float, rows: int) -> float:
-        """Of each row of a batch in which all have this budget, which they keep."""
-        if not self.sorts(np.full(rows, beta)):
+    def predict_cost(self, beta: float, rows: int) -> float:
+        """Of each row in a batch in which all have this budget: its measured time in µs; without
+        measured times its MACs if it keeps the budget.
+        """
+        is_sorted = self.sorts(np.full(rows, beta))
+        if self.times is not None:
+            return self.times.predict_us(beta, rows, is_sorted)
+        if not is_sorted:
             return self.cost.most
         learners = sum(
             one.learner * one.learners
@@ -160,7 +168,7 @@ class AcmPipeline:
 
     def predict_share(self, value: float, rows: int) -> float:
         stage = self.stages[self.first]
-        return stage.predict_macs(value, rows) / stage.predict_macs(stage.default, rows)
+        return stage.predict_cost(value, rows) / stage.predict_cost(stage.default, rows)
 
     def explain_picture(self, inputs: Mapping[str, Array], path: RowPath) -> np.ndarray | None:
         found = [run.notes[LEARNERS] for run in path.runs if LEARNERS in run.notes]
@@ -206,9 +214,17 @@ def build(directory: Path, device: Device) -> AcmPipeline:
         options.blocks,
         tuple(options.unsorted),
         tuple(sorted(options.sorting, key=lambda one: one.beta)),
+        _read_times(route, options),
         _read_default(route),
     )
     return AcmPipeline(route.manifest.digest, spec.name, {spec.name: stage})
+
+
+def _read_times(route: ClassifierRoute, options: AcmOptions) -> RowTimes | None:
+    try:
+        return read_times(options.times_us) if options.times_us else None
+    except ValueError as error:
+        raise route.make_error(f"options.times_us: {error}") from None
 
 
 def _read_default(route: ClassifierRoute) -> float:

@@ -150,6 +150,10 @@ def make_route(
             "score": "max_probability",
             **describe_cost(net),
             "sorting": choose_sorting(times),
+            "times_us": [
+                [beta, rows, round(one.masked_us, 1), round(one.sorted_us, 1)]
+                for (beta, rows), one in times.items()
+            ],
         },
         parameters={"compute": COMPUTE},
         further_outputs=[describe_output(net.spec.layers)],
@@ -169,10 +173,6 @@ def make_route(
             "test_accuracy_by_beta": [accuracy(one.logits, data.test.labels) for one in test],
             "test_macs_by_beta": [float(one.macs.mean()) for one in test],
             "test_chosen_macs_by_beta": [float(one.chosen_macs.mean()) for one in test],
-            "times_us": [
-                [beta, rows, round(one.masked_us, 1), round(one.sorted_us, 1)]
-                for (beta, rows), one in times.items()
-            ],
         },
     )
 

@@ -126,13 +126,27 @@ def test_the_budget_is_fitted_to_a_share_of_the_defaults_cost(
     stage = pipeline.stages[pipeline.first]
     assert pipeline.fit_budget(share, rows) == beta
     if share > 0:
-        wanted = share * stage.predict_macs(0.5, rows)
-        assert stage.predict_macs(beta, rows) <= wanted < stage.predict_macs(beta + 0.05, rows)
+        wanted = share * stage.predict_cost(0.5, rows)
+        assert stage.predict_cost(beta, rows) <= wanted < stage.predict_cost(beta + 0.05, rows)
 
 
 def test_a_budget_falls_only_where_that_saves_work(pipeline: AcmPipeline) -> None:
     assert pipeline.fit_budget(0.5, 1) == 0.5  # masked at any budget
     assert pipeline.fit_budget(0.9, 2) == 0.25  # the largest at which two rows are sorted
+
+
+def test_measured_times_decide_instead_of_macs(tmp_path: Path) -> None:
+    # sorted from 2 rows on up to 0.25, from 8 rows on up to 0.75
+    table = [[0.0, 8, 50, 20], [0.5, 8, 50, 40], [0.0, 2, 50, 30], [0.5, 2, 50, 60]]
+    pipeline = build(write_acm(tmp_path, change=_set("options", "times_us", value=table)), DEVICE)
+    assert pipeline.predict_share(0.0, 8) == 20 / 40
+    assert pipeline.predict_share(0.25, 8) == 30 / 40
+    assert pipeline.predict_share(0.25, 2) == 45 / 50
+    assert pipeline.predict_share(0.25, 5) == ((30 + 45) / 2) / 50
+    assert pipeline.predict_share(0.9, 64) == 50 / 40  # masked, and the nearest number of rows
+    assert pipeline.fit_budget(0.75, 8) == 0.25
+    assert pipeline.fit_budget(0.4, 8) == 0.0  # the cheapest
+    assert pipeline.fit_budget(0.9, 1) == 0.5  # masked at any budget
 
 
 def test_the_exit_is_the_smallest_step_that_covers_the_budget(pipeline: AcmPipeline) -> None:
@@ -190,6 +204,11 @@ def _set(*path: str | int, value: object) -> Change:
         (_set("options", "gate_macs", value=[1]), "1 gate_macs and 6 learner_macs"),
         (_set("options", "tokens", value=48), "stage stage0: has 1?[0-9]+ MACs, all learners"),
         (_set("stages", 0, "threshold", value=0.5), "the last stage stage0 has a threshold"),
+        (_set("options", "times_us", value=[[0, 1, 5]]), "options.times_us: each line needs"),
+        (
+            _set("options", "times_us", value=[[0, 1, 5, 5], [0, 1, 4, 4]]),
+            "options.times_us: 2 lines, needed is one for each of 1 budgets and 1 numbers of rows",
+        ),
         (_set("options", "unsorted", value=[6]), r"options.unsorted: \[6\], modules are 0 to 5"),
         (_set("parameters", value={}), "parameters.compute: needed is a number from 0 to 1"),
         (
