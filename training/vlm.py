@@ -7,6 +7,7 @@ the same `runs` folder.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,7 +16,9 @@ from rich.table import Table
 from tokens.pyramid_drop.schedule import pyramid
 from tokens.vision_language.model import Dropping, VisionLanguageModel
 from training.data.grids.scenes import load_sources
+from training.export.route_writer import describe_making
 from training.fitting.in_process import learn
+from training.fitting.loop import precision
 from training.vision_language.curriculum import ASKING, CURRICULA, Curriculum
 from training.vision_language.judging import accuracy_by_family, judge
 from training.vision_language.learning import (
@@ -25,6 +28,7 @@ from training.vision_language.learning import (
     make_job,
     standard_spec,
 )
+from training.vision_language.route import write_route
 
 REPORTED_PICTURES = 1_000
 
@@ -38,9 +42,11 @@ def train(
     seed: int = 1,
     epochs: int | None = None,
     threads: int = 1,
+    out: Path | None = None,
     console: Console | None = None,
 ) -> VisionLanguageModel:
-    """Train the model, or read it from `runs`; its weights are `<runs>/<name>.safetensors`.
+    """Train the model, or read it from `runs`; its weights are `<runs>/<name>.safetensors`. With
+    `out`, write the route `vlm-small` there.
 
     `curriculum`: a name in `CURRICULA`. `ratio`: drop visual tokens in training, so that every
     quarter of the decoder reads this share of the quarter before. `blind`: train the text-only
@@ -51,6 +57,8 @@ def train(
         raise ValueError(f"ratio: {ratio:g} given, more than 0 and at most 1 allowed")
     if ratio is not None and blind:
         raise ValueError("ratio: the text-only twin has no visual tokens to drop")
+    if out is not None and blind:
+        raise ValueError("the text-only twin becomes no route; train without --text-only")
     torch.set_num_threads(threads)
     console = console or Console()
     chosen = _shorten(_find(curriculum), epochs)
@@ -58,8 +66,13 @@ def train(
     how = Dropping() if ratio is None else Dropping(pyramid(spec.layers, ratio=ratio))
     parts, held_out, _ = load_sources()
     setting = Setting(build_model(spec, seed), parts, held_out, chosen, how, blind, seed)
-    run_stages(setting, runs, name_of(curriculum, ratio, blind), console)
+    name = name_of(curriculum, ratio, blind)
+    run_stages(setting, runs, name, console)
     console.print(_tabulate(setting))
+    if out is not None:
+        with console.status("operating points on held-out questions"):
+            directory = write_route(setting.model, held_out, out, _describe_making(setting, name))
+        console.print(str(directory))
     return setting.model
 
 
@@ -79,6 +92,19 @@ def run_stages(setting: Setting, runs: Path, name: str, console: Console) -> Non
     for stage in earlier:
         learn(make_job(setting, f"{name}-{stage.name}", stage, say), runs, console)
     learn(make_job(setting, name, last, say), runs, console)
+
+
+def _describe_making(setting: Setting, name: str) -> dict[str, Any]:
+    return {
+        **describe_making(),
+        "recipe": "training.vlm",
+        "trained_as": name,
+        "data": "grids of fashion-mnist, cifar10, mnist",
+        "data_identity": setting.train.identity,
+        "seed": setting.seed,
+        "epochs": [stage.epochs for stage in setting.curriculum.stages],
+        "training_precision": precision(),
+    }
 
 
 def _find(name: str) -> Curriculum:

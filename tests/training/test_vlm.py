@@ -1,18 +1,23 @@
 """The recipe of the small vision-language model on a tiny one."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from core.devices.torch import TorchDevice
+from routes.loading import load_route
 from tests.tiny_training import quiet
 from training import vlm as recipe
 from training.data.grids.scenes import Pool, Sources
 from training.data.sets import Split
+from training.vision_language import route
 from training.vision_language.curriculum import SHORT
 from training.vision_language.learning import standard_spec
 
@@ -58,6 +63,35 @@ def test_all_variants_share_a_folder(tmp_path: Path) -> None:
         "vlm-short-blind-naming.json",
         "vlm-short-blind.json",
     }
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_trained_model_becomes_a_route_with_measured_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "DROPS", (1, 2))
+    monkeypatch.setattr(route, "QUESTIONS", 2)
+    runs, out = tmp_path / "runs", tmp_path / "models"
+    model = recipe.train(runs, curriculum="short", epochs=1, out=out, console=quiet())
+    directory = out / "vlm-small" / "1"
+    loaded = load_route(directory, TorchDevice())
+    provenance = loaded.manifest.provenance
+    assert provenance["visual_tokens"][0] == 144.0
+    assert provenance["agreement"][0] == 1.0
+    assert len(provenance["right"]) == 1 + len(route.SHARES)
+    assert loaded.manifest.parameters["visual_tokens"].min == 36.0
+    found = json.loads((directory / "operating-points.json").read_text())
+    assert len(found["families"]) == 2 * 9
+    assert {len(point["right"]) for point in found["points"]} == {18}
+    assert set(found["points"][0]["same_as_full"]) == {"1"}
+    shipped = load_file(directory / "vlm.safetensors")["words.weight"]
+    assert shipped.dtype == torch.float16
+    assert torch.equal(shipped, model.words.weight.half())
+
+
+def test_the_text_only_twin_becomes_no_route(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="text-only twin becomes no route"):
+        recipe.train(tmp_path, blind=True, out=tmp_path, console=quiet())
 
 
 def test_an_unknown_curriculum_is_refused(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 Every question stands alone with its picture and is answered by generation, as a server does it.
 The comparators of PyramidDrop read as many visual tokens on average.
 
-Shapes: B questions of a batch.
+Shapes: B questions of a batch, Q questions in all.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tokens.pyramid_drop.flops import decoder_macs
@@ -43,8 +44,14 @@ class Point:
     how: Dropping
     average_tokens: float  # of visual tokens, over layers
     macs: float  # of a prompt, on average
-    right: Mapping[str, float]  # by family
-    agreement: float  # the share of answers that the model gives without drops, too
+    right: Mapping[str, float]  # the share of right answers, by family
+    right_Q: npt.NDArray[np.bool_]
+    same_Q: npt.NDArray[np.bool_]  # whether the model answers so without drops, too
+
+    @property
+    def agreement(self) -> float:
+        """The share of answers that the model gives without drops, too."""
+        return float(self.same_Q.mean())
 
 
 def draw_questions(sources: Sources, families: Sequence[str], each: int, seed: int) -> Asked:
@@ -113,14 +120,14 @@ def _point(
         Verdict(question, found == question.answer, unseen=False)
         for question, found in zip(asked.questions, answers, strict=True)
     ]
-    same = [one == other for one, other in zip(answers, full, strict=True)]
     return Point(
         name=name,
         how=how,
         average_tokens=how.schedule.average(spec.visual_tokens, spec.layers),
         macs=_macs(spec, how, asked),
         right=accuracy_by_family(verdicts),
-        agreement=sum(same) / len(same),
+        right_Q=np.array([one.right for one in verdicts]),
+        same_Q=np.array([one == other for one, other in zip(answers, full, strict=True)]),
     )
 
 

@@ -61,6 +61,8 @@ def test_points_have_accuracy_agreement_and_cost(sources: Sources) -> None:
     assert full.macs == one.macs > half.macs > vision_macs(96, TINY.channels, TINY.width)
     assert full.average_tokens == 144
     assert half.average_tokens == 67.5
+    assert full.right_Q.shape == half.same_Q.shape == (4,)
+    assert half.agreement == half.same_Q.mean()
     assert set(half.right) == {"digits", "where"}
 
 

@@ -46,6 +46,7 @@ from tokens.vision_language.serving.stages import (
     Parts,
     Prefill,
 )
+from tokens.vision_language.vision import vision_macs
 
 MAX_CHARS_A_TOKEN = 64  # of a prompt's text
 
@@ -148,7 +149,12 @@ def build(directory: Path, device: Device) -> VlmPipeline:
     parts = Parts(
         model,
         Template(vocabulary, spec.visual_tokens),
-        Schedules(spec.decoder, spec.visual_tokens, tuple(options.drops)),
+        Schedules(
+            spec.decoder,
+            spec.visual_tokens,
+            tuple(options.drops),
+            vision_macs(spec.size_px, spec.channels, spec.width),
+        ),
         Dropping(scorer=options.scorer, ranking=options.ranking, positions=options.positions),
         FeatureMemory(options.features_limit_bytes, model.vision),
         find_defaults(manifest.parameters),

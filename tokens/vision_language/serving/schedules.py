@@ -32,6 +32,7 @@ class Schedules:
     decoder: DecoderShape
     tokens: int  # visual tokens of one picture
     at: tuple[int, ...]  # layers before which `visual_tokens` drops
+    seeing_macs: int = 0  # of one picture in the vision part
 
     @property
     def least(self) -> float:
@@ -97,7 +98,8 @@ class Schedules:
         schedule = NO_DROPS
         if average < self.tokens:
             schedule = _find(self.at, self.decoder.layers, self.tokens, average)
-        return decoder_macs(self.decoder, self.tokens, TYPICAL_TEXT, schedule)
+        reading = decoder_macs(self.decoder, self.tokens, TYPICAL_TEXT, schedule)
+        return self.seeing_macs + reading
 
 
 @lru_cache(1024)

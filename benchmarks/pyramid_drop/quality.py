@@ -1,0 +1,84 @@
+"""What the model answers with fewer visual tokens, on questions about test pictures.
+
+All settings get the same questions, so their differences are paired. The text-only twin gets them
+without pictures: what it answers right needs no eyes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.pyramid_drop.names import BLIND, FAMILIES, FRAGILE, FULL, SHARES, setting
+from harness.results import Sample
+from tokens.vision_language.asking import answer
+from tokens.vision_language.model import Dropping, VisionLanguageModel
+from training.data.grids.examples import VOCABULARY
+from training.vision_language.operating_points import (
+    BATCH,
+    MAX_WORDS,
+    Asked,
+    Point,
+    comparators,
+    measure,
+)
+
+TWO_SIDED_95 = 1.959964
+Say = Callable[[str], None]
+Hits = npt.NDArray[np.bool_]
+
+
+def judge_settings(
+    model: VisionLanguageModel, drops: tuple[int, ...], asked: Asked, say: Say
+) -> Iterator[Sample]:
+    """Right answers by family under every setting, and the distance to the model without drops."""
+    settings: dict[str, Dropping] = {}
+    for share in SHARES:
+        found = comparators(model.spec, drops, share * model.spec.visual_tokens)
+        settings |= {setting(share, name): how for name, how in found.items()}
+    say(f"asking {len(asked.questions)} questions under {1 + len(settings)} settings")
+    full, *others = measure(model, asked, settings)
+    families = np.array([one.family for one in asked.questions])
+    for point in (full, *others):
+        yield from _write(point, full, families)
+
+
+def judge_blind(twin: VisionLanguageModel, asked: Asked, say: Say) -> Iterator[Sample]:
+    """Right answers of the text-only twin."""
+    say("asking the text-only twin")
+    hits = []
+    for start in range(0, len(asked.questions), BATCH):
+        part = asked.questions[start : start + BATCH]
+        found = answer(twin, VOCABULARY, [one.text for one in part], None, None, MAX_WORDS)
+        hits += [text == one.answer for text, one in zip(found, part, strict=True)]
+    families = np.array([one.family for one in asked.questions])
+    yield from _list_right(BLIND, np.array(hits), families)
+
+
+def _write(point: Point, full: Point, families: npt.NDArray[np.str_]) -> Iterator[Sample]:
+    case = point.name
+    yield from _list_right(case, point.right_Q, families)
+    yield Sample(case, 0, "visual_tokens", point.average_tokens)
+    yield Sample(case, 0, "mmacs", point.macs / 1e6)
+    yield Sample(case, 0, "agreement", point.agreement)
+    if case != FULL:
+        groups: Mapping[str, Hits] = {
+            **{family: families == family for family in FAMILIES},
+            "all": families != FRAGILE,
+        }
+        for name, chosen in groups.items():
+            below, margin = compare(point.right_Q[chosen], full.right_Q[chosen])
+            yield Sample(case, 0, f"below_{name}", below)
+            yield Sample(case, 0, f"margin_{name}", margin)
+
+
+def _list_right(case: str, hits: Hits, families: npt.NDArray[np.str_]) -> Iterator[Sample]:
+    for family in FAMILIES:
+        yield Sample(case, 0, family, 100 * float(hits[families == family].mean()))
+
+
+def compare(hits: Hits, others: Hits) -> tuple[float, float]:
+    """How many points these are below the others, and half of the 95 % interval, paired."""
+    differences = 100.0 * (others.astype(float) - hits)
+    margin = TWO_SIDED_95 * float(differences.std(ddof=1)) / len(hits) ** 0.5
+    return float(differences.mean()), margin

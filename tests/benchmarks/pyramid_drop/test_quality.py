@@ -1,0 +1,69 @@
+"""Right answers by family, paired with the model without drops."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from benchmarks.pyramid_drop import trainings
+from benchmarks.pyramid_drop.names import (
+    BLIND,
+    FAMILIES,
+    FULL,
+    PYRAMID,
+    TRAINED,
+    TRAINED_DROPPING,
+    setting,
+)
+from benchmarks.pyramid_drop.quality import compare, judge_blind, judge_settings
+from training.data.grids.scenes import Sources
+from training.vision_language.learning import build_model, standard_spec
+from training.vision_language.operating_points import draw_questions
+
+TINY = replace(
+    standard_spec(), channels=(4, 8, 8), width=16, layers=8, heads=2, key_heads=1, hidden=16
+)
+
+
+def test_points_below_are_paired() -> None:
+    full = np.array([True, True, True, False])
+    less = np.array([True, False, False, False])
+    below, margin = compare(less, full)
+    assert below == 50
+    assert margin == pytest.approx(1.96 * 57.735 / 2, rel=1e-3)
+    assert compare(full, full) == (0, 0)
+
+
+def test_every_setting_is_judged_by_family(sources: Sources) -> None:
+    model = build_model(TINY, 1).eval()
+    asked = draw_questions(sources, FAMILIES, 2, seed=1)
+    samples = list(judge_settings(model, (1, 3, 5), asked, lambda _: None))
+    samples += judge_blind(model, asked, lambda _: None)
+    found = {(one.case, one.metric): one.value for one in samples}
+    quarter = setting(0.25, PYRAMID)
+    assert found[FULL, "agreement"] == 1
+    assert found[quarter, "visual_tokens"] == pytest.approx(36, abs=1)
+    assert found[quarter, "mmacs"] < found[setting(0.47, "fastv"), "mmacs"] < found[FULL, "mmacs"]
+    for family in FAMILIES:
+        assert found[quarter, f"below_{family}"] == (found[FULL, family] - found[quarter, family])
+        assert 0 <= found[BLIND, family] <= 100
+
+
+def test_both_trainings_are_asked_under_their_own_schedule(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainings, "standard_spec", lambda: TINY)
+    asked = draw_questions(sources, FAMILIES, 2, seed=1)
+    said: list[str] = []
+    assert list(trainings.judge_trained(tmp_path, asked, said.append)) == []
+    assert "not there, the comparison of trainings is left out" in said[0]
+    for name in (TRAINED, TRAINED_DROPPING):
+        weights = build_model(TINY, 1).state_dict()
+        contiguous = {key: value.contiguous() for key, value in weights.items()}
+        save_file(contiguous, tmp_path / f"{name}.safetensors")
+    samples = list(trainings.judge_trained(tmp_path, asked, said.append))
+    found = {(one.case, one.metric) for one in samples}
+    assert (TRAINED_DROPPING, "below_all") in found
+    assert (TRAINED, "where") in found

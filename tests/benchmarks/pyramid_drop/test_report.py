@@ -1,0 +1,93 @@
+"""Targets are judged from families that count, and from the worst case."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from benchmarks.pyramid_drop.names import (
+    BLIND,
+    FAMILIES,
+    FULL,
+    PYRAMID,
+    RATIOS,
+    prefill,
+    setting,
+    wide,
+)
+from benchmarks.pyramid_drop.report import (
+    REPORT,
+    draw,
+    least_lead,
+    least_step,
+    list_counted,
+    mean_below,
+    worst_below,
+)
+from harness.results import Results, Sample
+
+RIGHT = dict.fromkeys(FAMILIES, 60.0)
+CASES: dict[str, Mapping[str, float]] = {
+    FULL: RIGHT,
+    BLIND: {**dict.fromkeys(FAMILIES, 30.0), "same": 50.0},
+    setting(0.47, PYRAMID): {
+        **{f"below_{one}": 0.0 for one in FAMILIES}, "below_same": 30.0, "below_digits": 7.0,
+        "below_count": 1.4,
+    },
+    setting(0.25, PYRAMID): {**RIGHT, "count": 58.0, "same": 10.0},
+    setting(0.25, "once, random"): {**RIGHT, "count": 59.0},
+    setting(0.25, "pyramid, random"): {**RIGHT, "row": 20.0, "count": 57.0},
+}  # fmt: skip
+
+
+def results(measured: Mapping[str, Mapping[str, float]]) -> Results:
+    return Results(
+        {},
+        [
+            Sample(case, 0, metric, value)
+            for case, numbers in measured.items()
+            for metric, value in numbers.items()
+        ],
+    )
+
+
+def test_a_family_counts_where_the_picture_is_needed() -> None:
+    assert set(FAMILIES) - set(list_counted(results(CASES))) == {"same"}
+
+
+def test_digits_are_judged_apart() -> None:
+    found = results(CASES)
+    assert worst_below(0.47)(found).tolist() == [1.4]
+    assert mean_below(0.47)(found).tolist() == [pytest.approx(1.4 / 7)]
+    judged = {row.what: row.met for row in REPORT.judge(found)}
+    assert judged["The same, digits"] is False
+    assert judged["The same, worst family"] is False
+
+
+def test_the_best_comparator_counts_in_every_family() -> None:
+    lead = least_lead(0.25, ("once, random", "pyramid, random"))
+    assert lead(results(CASES)).tolist() == [-1.0]
+
+
+def test_the_rise_is_from_each_average_to_the_next() -> None:
+    speeds = {192: 2.0, 128: 3.0, 64: 2.7}
+    cases = {wide("wide", f"{one} tokens", 1): {"speedup": speed} for one, speed in speeds.items()}
+    assert least_step("wide", 1)(results(cases)).tolist() == [0.9]
+    with pytest.raises(KeyError):
+        least_step("wide", 2)(results(cases))
+
+
+def test_the_worse_ratio_decides_about_times() -> None:
+    cases = {
+        prefill(8, ratio, 1, seen=True): {"reached": reached}
+        for ratio, reached in zip(RATIOS, (1.0, 0.9), strict=True)
+    }
+    judged = [row for row in REPORT.judge(results(cases)) if row.met is not None]
+    assert [row.measured for row in judged] == ["0.90"]
+    assert judged[0].met is False
+
+
+def test_what_was_not_measured_is_not_drawn() -> None:
+    cases = {prefill(8, 0.5, 1, seen=True): {"speedup": 1.5, "macs_speedup": 1.6}}
+    (panel,) = draw(results(cases))
+    assert panel.title.startswith("prefill")
+    assert len(draw(results(CASES | cases))) == 2
