@@ -45,8 +45,9 @@ def write_version(
 
 def describe_file(path: Path) -> Table:
     """Return what `[files]` says of a file."""
-    content = path.read_bytes()
-    return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size_bytes": path.stat().st_size, "sha256": found}
 
 
 def to_toml(table: Table) -> str:

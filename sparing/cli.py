@@ -23,6 +23,7 @@ from sparing.commands.check import check
 from sparing.commands.compare import compare
 from sparing.commands.compress import compress
 from sparing.commands.import_models import import_models
+from sparing.commands.import_vlm import import_vlm
 from sparing.commands.inspect_model import inspect_model
 from sparing.commands.meter import meter
 from sparing.commands.report import report
@@ -51,6 +52,7 @@ app.command("report")(report)
 app.command("check")(check)
 app.command("inspect")(inspect_model)
 app.command("import")(import_models)
+app.command("import-vlm")(import_vlm)
 app.command("compress")(compress)
 app.command("compare")(compare)
 app.command("settings")(print_settings)

@@ -76,7 +76,7 @@ def write_vlm(
         "task": "chat",
         **describe(
             SPEC,
-            "tiny",
+            "tiny.safetensors",
             drops=DROPS,
             context=CONTEXT,
             max_pictures=MOST_PICTURES,

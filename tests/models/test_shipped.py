@@ -1,4 +1,4 @@
-"""The shipped routes: whole, small, and as good as their provenance says."""
+"""The shipped classifiers: whole, small, and as good as their provenance says."""
 
 import os
 import tomllib
@@ -18,7 +18,7 @@ from routes.loading import LoadedRoute, find_routes, load_route
 from routes.offline import run_offline
 
 MODELS = ROOT / "models"
-ROUTES = find_routes(MODELS)
+ROUTES = [path for path in find_routes(MODELS) if path.parent.name != "vlm-small"]
 README_PICTURES = {
     "ankle-boot": (9, "cnn-0.7m"),
     "shirt": (6, "cnn-8m"),

@@ -92,9 +92,11 @@ def serve_chats(root: Path, use: Use, **tables: Any) -> None:
 
 @asynccontextmanager
 async def open_chats(
-    root: Path, *, has_torch: bool = True, **tables: Any
+    root: Path, *, has_torch: bool = True, tiny: bool = True, **tables: Any
 ) -> AsyncIterator[ChatServer]:
-    write_vlm(root)
+    """With the tiny route, or with `tiny=False` only those that the folder has already."""
+    if tiny:
+        write_vlm(root)
     settings = Settings.model_validate(
         {
             "server": {"http_port": 0, "grpc_port": 0},

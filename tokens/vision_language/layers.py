@@ -152,3 +152,19 @@ class DecoderLayer(nn.Module):
         x_B1D = x_B1D + attention.mix(q_BH1d, k_BGSd, v_BGSd, mask, causal=False)
         y_B1D: Tensor = x_B1D + self.mlp(self.mlp_norm(x_B1D))
         return y_B1D
+
+    def begin_token(self, x_BD: Tensor, turn: Rotary) -> tuple[Tensor, Tensor]:
+        """Rotated queries [B, H, d] of each row's next token, and its keys and values
+        [B, 2, G, d]."""
+        attention = self.attention
+        normed_B1D = self.attention_norm(x_BD).unsqueeze(1)
+        q_BHd = rotate(attention.split(attention.q(normed_B1D)), turn).squeeze(2)
+        k_BG1d = rotate(attention.split(attention.k(normed_B1D)), turn)
+        v_BG1d = attention.split(attention.v(normed_B1D))
+        return q_BHd, torch.stack([k_BG1d, v_BG1d], dim=1).squeeze(3)
+
+    def end_token(self, x_BD: Tensor, mixed_BD: Tensor) -> Tensor:
+        """The tokens after the layer; `mixed_BD`: what their heads attended to."""
+        x_BD = x_BD + self.attention.o(mixed_BD)
+        y_BD: Tensor = x_BD + self.mlp(self.mlp_norm(x_BD))
+        return y_BD

@@ -7,6 +7,7 @@ a request is stored on the model.
 Shapes: B rows, T tokens, D width, Q queries that score, N pictures of the batch, S side, V words.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -28,7 +29,7 @@ from tokens.pyramid_drop.scoring import Scorer
 from tokens.vision_language.cache import Cache
 from tokens.vision_language.layers import DecoderLayer, Projected, RmsNorm, Rotary, rotary
 from tokens.vision_language.scores import Asked, Attended, score_tokens
-from tokens.vision_language.vision import PATCH_PX, PatchEmbedding
+from tokens.vision_language.vision import PATCH_PX, PatchEmbedding, vision_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class VlmSpec:
     def visual_tokens(self) -> int:
         """Of one picture."""
         return (self.size_px // PATCH_PX) ** 2
+
+    @property
+    def picture_macs(self) -> int:
+        """Of one picture in the vision part."""
+        return vision_macs(self.size_px, self.channels, self.width)
 
     @property
     def decoder(self) -> DecoderShape:
@@ -111,6 +117,12 @@ class VisionLanguageModel(nn.Module):
         self.norm = RmsNorm(spec.width)
         self._initialise()
 
+    def decoder_layers(self) -> Iterator[DecoderLayer]:
+        """In their order."""
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of the next word; the embedding is tied."""
         return nn.functional.linear(hidden, self.words.weight)
@@ -159,8 +171,7 @@ class VisionLanguageModel(nn.Module):
         before: Attended | None = None
         counts: list[Tensor] = []
         reads: list[tuple[Tensor, Tensor]] = []
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, DecoderLayer)
+        for index, layer in enumerate(self.decoder_layers()):
             projected = layer.project(now.x_BTD)
             drop = how.schedule.at(index)
             if drop is not None and before is not None:
@@ -184,8 +195,7 @@ class VisionLanguageModel(nn.Module):
         at = [one.length_B for one in cache.layers]
         next_B = cache.next_B
         cache.advance()
-        for layer, one, length_B in zip(self.layers, cache.layers, at, strict=True):
-            assert isinstance(layer, DecoderLayer)
+        for layer, one, length_B in zip(self.decoder_layers(), cache.layers, at, strict=True):
             position_B = length_B if positions == "compacted" else next_B
             turn = self._turn(position_B.unsqueeze(1))
             x_B1D = layer.decode(x_B1D, turn, one.k, one.v, length_B)

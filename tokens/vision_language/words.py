@@ -24,6 +24,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end an answer."""
+        return (self._ids[END],)
+
     def id_of(self, word: str) -> int:
         return self._ids[word]
 

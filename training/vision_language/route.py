@@ -51,7 +51,7 @@ def write_route(
             "task": ROUTE,
             "description": "Answers questions about grids of garments, objects and numbers.",
             "certificate": "none",
-            **describe(model.spec, NAME, drops=DROPS, context=CONTEXT),
+            **describe(model.spec, f"{NAME}.safetensors", drops=DROPS, context=CONTEXT),
             "provenance": {**making, **_describe_points(points)},
         }
 

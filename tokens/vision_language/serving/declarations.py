@@ -4,14 +4,14 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tokens.pyramid_drop.dropping import Positions, Ranking
 from tokens.pyramid_drop.flops import decoder_macs
 from tokens.pyramid_drop.scoring import Scorer
-from tokens.vision_language.model import VlmSpec
+from tokens.vision_language.serving.backbone import Sizes
 from tokens.vision_language.serving.generation import MAX_TOKENS, SEED, STOP, TEMPERATURE, TOP_P
 from tokens.vision_language.serving.schedules import (
     DROP_LAYERS,
@@ -22,7 +22,6 @@ from tokens.vision_language.serving.schedules import (
     Schedules,
 )
 from tokens.vision_language.serving.stages import DECODE, IMAGE, PREFILL, PROMPT, TOKENS
-from tokens.vision_language.vision import vision_macs
 
 KIND = "vlm"
 
@@ -32,6 +31,7 @@ class VlmOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    library: Literal["sparing", "transformers"] = "sparing"  # whose model it is
     drops: list[int] = []  # layers before which `visual_tokens` drops; none: it cannot
     scorer: Scorer = "last"
     ranking: Ranking = "joint"
@@ -41,29 +41,29 @@ class VlmOptions(BaseModel):
     features_limit_bytes: int = Field(ge=0, default=16 * 2**20)  # of pictures shown before
 
 
-def list_inputs(spec: VlmSpec) -> list[dict[str, Any]]:
-    size = spec.size_px
+def list_inputs(sizes: Sizes) -> list[dict[str, Any]]:
+    size = sizes.size_px
     return [
         {"name": PROMPT, "datatype": "BYTES", "shape": [-1]},
         {"name": IMAGE, "datatype": "UINT8", "shape": [-1, -1, size, size, 3]},
     ]
 
 
-def list_outputs(spec: VlmSpec) -> list[dict[str, Any]]:
+def list_outputs(sizes: Sizes) -> list[dict[str, Any]]:
     return [
         {"name": "text", "datatype": "BYTES", "shape": [-1]},
         {"name": "finish", "datatype": "BYTES", "shape": [-1]},
         {"name": TOKENS, "datatype": "INT64", "shape": [-1, -1]},
         {"name": "prompt_tokens", "datatype": "INT64", "shape": [-1]},
-        {"name": "visual_tokens", "datatype": "INT64", "shape": [-1, spec.layers]},
+        {"name": "visual_tokens", "datatype": "INT64", "shape": [-1, sizes.decoder.layers]},
     ]
 
 
 def list_parameters(
-    spec: VlmSpec, drops: Sequence[int], max_tokens: int, default_tokens: int
+    sizes: Sizes, drops: Sequence[int], max_tokens: int, default_tokens: int
 ) -> dict[str, dict[str, Any]]:
     """`max_tokens`: the most that a request may ask for; `default_tokens`: without asking."""
-    least = Schedules(spec.decoder, spec.visual_tokens, tuple(drops)).least
+    least = Schedules(sizes.decoder, sizes.visual_tokens, tuple(drops)).least
     return {
         MAX_TOKENS: {
             "type": "integer", "default": default_tokens, "min": 1, "max": max_tokens,
@@ -83,8 +83,8 @@ def list_parameters(
             "description": "texts before which an answer ends",
         },
         VISUAL_TOKENS: {
-            "type": "number", "default": float(spec.visual_tokens), "min": float(least),
-            "max": float(spec.visual_tokens),
+            "type": "number", "default": float(sizes.visual_tokens), "min": float(least),
+            "max": float(sizes.visual_tokens),
             "description": "mean number that a layer reads of each picture",
         },
         DROP_LAYERS: {
@@ -99,8 +99,8 @@ def list_parameters(
 
 
 def describe(
-    spec: VlmSpec,
-    name: str,  # of its files
+    sizes: Sizes,
+    file: str,  # of its weights
     *,
     drops: Sequence[int],
     context: int,
@@ -108,22 +108,28 @@ def describe(
     max_tokens: int = 64,
     default_tokens: int = 16,
     max_batch: int = 32,
+    **options: Any,  # further ones
 ) -> dict[str, Any]:
     """Return these tables of `route.toml`; its other keys are the caller's."""
-    token = decoder_macs(spec.decoder, 0, 1, NO_DROPS) + spec.words * spec.width
-    prefill = decoder_macs(spec.decoder, spec.visual_tokens, TYPICAL_TEXT, NO_DROPS)
-    prefill += vision_macs(spec.size_px, spec.channels, spec.width)
+    token = decoder_macs(sizes.decoder, 0, 1, NO_DROPS) + sizes.words * sizes.decoder.width
+    prefill = decoder_macs(sizes.decoder, sizes.visual_tokens, TYPICAL_TEXT, NO_DROPS)
+    prefill += sizes.picture_macs
     macs = {PREFILL: prefill, DECODE: token}
     return {
         "pipeline": KIND,
         "expected_macs": float(prefill),
-        "inputs": list_inputs(spec),
-        "outputs": list_outputs(spec),
-        "parameters": list_parameters(spec, drops, max_tokens, default_tokens),
-        "picture": {"input": IMAGE, "height": spec.size_px, "width": spec.size_px, "channels": 3},
+        "inputs": list_inputs(sizes),
+        "outputs": list_outputs(sizes),
+        "parameters": list_parameters(sizes, drops, max_tokens, default_tokens),
+        "picture": {"input": IMAGE, "height": sizes.size_px, "width": sizes.size_px, "channels": 3},
         "stages": [
-            {"name": stage, "file": f"{name}.safetensors", "macs": count, "max_batch": max_batch}
+            {"name": stage, "file": file, "macs": count, "max_batch": max_batch}
             for stage, count in macs.items()
         ],
-        "options": {"drops": list(drops), "context": context, "max_pictures": max_pictures},
+        "options": {
+            "drops": list(drops),
+            "context": context,
+            "max_pictures": max_pictures,
+            **options,
+        },
     }

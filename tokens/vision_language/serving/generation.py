@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokens.pyramid_drop.schedule import Schedule
-from tokens.vision_language.serving.prompts import Prompt
+from tokens.vision_language.serving.backbone import Prompt, Words
 from tokens.vision_language.serving.row_cache import RowCache
 from tokens.vision_language.serving.sampling import (
     Logits,
@@ -17,7 +17,6 @@ from tokens.vision_language.serving.sampling import (
     cut_at_stop,
     hold_back,
 )
-from tokens.vision_language.words import END, Vocabulary
 
 MAX_TOKENS, TEMPERATURE, TOP_P, SEED, STOP = "max_tokens", "temperature", "top_p", "seed", "stop"
 
@@ -59,14 +58,14 @@ class Generation:
         self.finish: Finish = ""
         self.failed = False
 
-    def take(self, logits_V: Logits, vocabulary: Vocabulary) -> None:
+    def take(self, logits_V: Logits, vocabulary: Words) -> None:
         """Choose the next token. Logits that are not finite fail the row."""
         if not np.isfinite(logits_V).all():
             self.failed = True
             return
         token, log_probability = choose(logits_V, self.asked.sampling, len(self.ids))
         self.log_probability += log_probability
-        if token == vocabulary.id_of(END):
+        if token in vocabulary.ends:
             self._end("stop", vocabulary.decode(self.ids))
             return
         self.ids.append(token)

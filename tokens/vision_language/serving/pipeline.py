@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from core.manifest import Manifest, TensorSpec, describe_faults, read_manifest
 from core.messages import Array, Outcome
 from core.parameters import find_defaults
 from tokens.vision_language.files import read_model
-from tokens.vision_language.model import Dropping, VisionLanguageModel
+from tokens.vision_language.model import Dropping
+from tokens.vision_language.serving.backbone import Backbone, Sizes, Template
 from tokens.vision_language.serving.declarations import (
     VlmOptions,
     list_inputs,
@@ -27,7 +29,7 @@ from tokens.vision_language.serving.declarations import (
 )
 from tokens.vision_language.serving.drawing import draw_reads
 from tokens.vision_language.serving.features import FeatureMemory
-from tokens.vision_language.serving.prompts import Template
+from tokens.vision_language.serving.prompts import SmallTemplate
 from tokens.vision_language.serving.row_cache import count_bytes
 from tokens.vision_language.serving.schedules import (
     DROP_LAYERS,
@@ -36,6 +38,7 @@ from tokens.vision_language.serving.schedules import (
     VISUAL_TOKENS,
     Schedules,
 )
+from tokens.vision_language.serving.small_backbone import SmallBackbone
 from tokens.vision_language.serving.stages import (
     DECODE,
     IMAGE,
@@ -46,7 +49,6 @@ from tokens.vision_language.serving.stages import (
     Parts,
     Prefill,
 )
-from tokens.vision_language.vision import vision_macs
 
 MAX_CHARS_A_TOKEN = 64  # of a prompt's text
 
@@ -92,10 +94,10 @@ class VlmPipeline:
                 f"prompt: given {size} tokens, and an answer of up to {asked.max_tokens}, allowed"
                 f" {self.context} together"
             )
-        model = self.parts.model
+        backbone = self.parts.backbone
         lengths = self.parts.count_lengths(asked)
-        item_bytes = model.words.weight.element_size()
-        return count_bytes(model.spec, lengths, asked.room, item_bytes)
+        key_width = backbone.sizes.decoder.key_width
+        return count_bytes(key_width, lengths, asked.room, backbone.item_bytes)
 
     def has_budget(self, inputs: Mapping[str, Array], controls: Mapping[str, Any]) -> bool:
         """Not a schedule of its own, nor a prompt without pictures."""
@@ -123,7 +125,9 @@ class VlmPipeline:
         if not found:
             return None
         return draw_reads(
-            np.asarray(inputs[IMAGE]), np.asarray(found[-1]), self.parts.template.visual_tokens
+            np.asarray(inputs[IMAGE]),
+            np.asarray(found[-1]),
+            self.parts.backbone.sizes.visual_tokens,
         )
 
 
@@ -137,31 +141,50 @@ def build(directory: Path, device: Device) -> VlmPipeline:
         )
     try:
         options = VlmOptions.model_validate(manifest.options)
-        model, vocabulary = read_model(directory, _find_name(manifest))
-        _check_declarations(manifest, model, options)
+        if options.library == "transformers":
+            backbone, template = _open_transformers(directory, manifest, device, options)
+        else:
+            backbone, template = _open_small(directory, manifest, device)
+        _check_declarations(manifest, backbone.sizes, options)
     except ValidationError as error:
         fault = describe_faults(error)[0]
         raise ModelDirectoryError(f"{directory}: options.{fault}") from error
     except (ValueError, OSError) as error:
         raise ModelDirectoryError(f"{directory}: {error}") from error
-    model = model.to(device.place)
-    spec = model.spec
+    sizes = backbone.sizes
     parts = Parts(
-        model,
-        Template(vocabulary, spec.visual_tokens),
-        Schedules(
-            spec.decoder,
-            spec.visual_tokens,
-            tuple(options.drops),
-            vision_macs(spec.size_px, spec.channels, spec.width),
-        ),
+        backbone,
+        template,
+        Schedules(sizes.decoder, sizes.visual_tokens, tuple(options.drops), sizes.picture_macs),
         Dropping(scorer=options.scorer, ranking=options.ranking, positions=options.positions),
-        FeatureMemory(options.features_limit_bytes, model.vision),
+        FeatureMemory(options.features_limit_bytes, backbone.see),
         find_defaults(manifest.parameters),
-        device.place,
     )
     stages: dict[str, Prefill | Decode] = {PREFILL: Prefill(parts), DECODE: Decode(parts)}
     return VlmPipeline(manifest.digest, parts, options.context, options.max_pictures, stages)
+
+
+def _open_small(
+    directory: Path, manifest: Manifest, device: TorchDevice
+) -> tuple[Backbone, Template]:
+    model, vocabulary = read_model(directory, _find_name(manifest))
+    template = SmallTemplate(vocabulary, model.spec.visual_tokens)
+    return SmallBackbone(model.to(device.place), device.place), template
+
+
+def _open_transformers(
+    directory: Path, manifest: Manifest, device: TorchDevice, options: VlmOptions
+) -> tuple[Backbone, Template]:
+    if find_spec("transformers") is None:
+        raise ValueError(
+            "a model of transformers needs the extra vlm (transformers is not installed); "
+            "make serve EXTRAS=vlm, or pip install '.[vlm]', installs it"
+        )
+    from tokens.vision_language.hugging_face.opening import open_model
+
+    if manifest.picture is None or manifest.picture.height != manifest.picture.width:
+        raise ValueError("picture: needed is a square")
+    return open_model(directory, manifest.picture.height, device.place, options.positions)
 
 
 def _find_name(manifest: Manifest) -> str:
@@ -178,14 +201,12 @@ def _find_name(manifest: Manifest) -> str:
     return name
 
 
-def _check_declarations(
-    manifest: Manifest, model: VisionLanguageModel, options: VlmOptions
-) -> None:
+def _check_declarations(manifest: Manifest, sizes: Sizes, options: VlmOptions) -> None:
     """Raise ValueError, with one sentence, where the manifest does not fit the model."""
-    spec = model.spec
+    layers = sizes.decoder.layers
     for kind, given, needed in (
-        ("inputs", manifest.inputs, list_inputs(spec)),
-        ("outputs", manifest.outputs, list_outputs(spec)),
+        ("inputs", manifest.inputs, list_inputs(sizes)),
+        ("outputs", manifest.outputs, list_outputs(sizes)),
     ):
         wanted = {one["name"]: _describe(TensorSpec.model_validate(one)) for one in needed}
         found = {one.name: _describe(one) for one in given}
@@ -194,11 +215,11 @@ def _check_declarations(
     if manifest.picture is None or manifest.picture.channels != 3:
         raise ValueError("picture: needed is one with 3 channels")
     if options.drops != sorted(set(options.drops)) or not all(
-        0 < layer < spec.layers for layer in options.drops
+        0 < layer < layers for layer in options.drops
     ):
         raise ValueError(f"options.drops: given {options.drops}, allowed rising layers from 1 to "
-                         f"{spec.layers - 1}")  # fmt: skip
-    for name, wanted_parameter in list_parameters(spec, options.drops, 1, 1).items():
+                         f"{layers - 1}")  # fmt: skip
+    for name, wanted_parameter in list_parameters(sizes, options.drops, 1, 1).items():
         spec_given = manifest.parameters.get(name)
         if spec_given is None or spec_given.type != wanted_parameter["type"]:
             raise ValueError(f"parameters.{name}: needed is one of type {wanted_parameter['type']}")

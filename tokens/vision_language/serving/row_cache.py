@@ -4,18 +4,27 @@ Rows join and leave a batch between tokens, so each has its own buffers: they ar
 row needs, are never copied when the batch changes, and are freed with the row. Projections run for
 all rows at once, attention row by row over the row's own length, without padding.
 
-Shapes: B rows, G key heads, S places, d width of a head, H query heads, D width, V words.
+Shapes: B rows, T tokens, G key heads, S places, d width of a head, H query heads, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tokens.pyramid_drop.dropping import Positions
-from tokens.vision_language.cache import Cache
-from tokens.vision_language.layers import DecoderLayer, rotary, rotate
-from tokens.vision_language.model import VisionLanguageModel, VlmSpec
+from tokens.vision_language.layers import Rotary
+
+
+class DecodingLayer(Protocol):
+    """A layer of a decoder, but for the attention itself."""
+
+    def begin_token(self, x_BD: Tensor, turn: Rotary, /) -> tuple[Tensor, Tensor]:
+        """Rotated queries [B, H, d] of each row's token, and its keys and values [B, 2, G, d]."""
+
+    def end_token(self, x_BD: Tensor, mixed_BD: Tensor, /) -> Tensor:
+        """The tokens after the layer; `mixed_BD`: what their heads attended to."""
 
 
 class RowCache:
@@ -46,58 +55,60 @@ class RowCache:
         return mixed_Hd.flatten()
 
 
-def split_rows(cache: Cache, rooms: Sequence[int]) -> list[RowCache]:
-    """Give each row of a prefill buffers of its own, with room for so many further tokens."""
-    lengths_LB = [one.length_B.tolist() for one in cache.layers]
+def split_rows(
+    layers: Sequence[tuple[Tensor, Tensor, Tensor]], next_B: Tensor, rooms: Sequence[int]
+) -> list[RowCache]:
+    """Give each row of a prefill buffers of its own, with room for so many further tokens.
+
+    `layers`: keys and values [B, G, T, d] and used places [B] of each; padding is on the right.
+    """
+    lengths_LB = [length_B.tolist() for _, _, length_B in layers]
     found = []
-    for row, (room, position) in enumerate(zip(rooms, cache.next_B.tolist(), strict=True)):
+    for row, (room, position) in enumerate(zip(rooms, next_B.tolist(), strict=True)):
         kv, lengths = [], []
-        for one, length_B in zip(cache.layers, lengths_LB, strict=True):
+        for (k_BGTd, v_BGTd, _), length_B in zip(layers, lengths_LB, strict=True):
             used = int(length_B[row])
-            _, heads, _, width = one.k.shape
-            own = one.k.new_zeros(2, heads, used + room, width)
-            own[0, :, :used], own[1, :, :used] = one.k[row, :, :used], one.v[row, :, :used]
+            _, heads, _, width = k_BGTd.shape
+            own = k_BGTd.new_zeros(2, heads, used + room, width)
+            own[0, :, :used], own[1, :, :used] = k_BGTd[row, :, :used], v_BGTd[row, :, :used]
             kv.append(own)
             lengths.append(used)
         found.append(RowCache(kv, lengths, int(position)))
     return found
 
 
-def count_bytes(spec: VlmSpec, lengths: Sequence[int], room: int, item_bytes: int) -> int:
+def count_bytes(key_width: int, lengths: Sequence[int], room: int, item_bytes: int) -> int:
     """The bytes of a row's buffers for a prompt with so many tokens in each layer."""
-    return sum(2 * spec.decoder.key_width * (length + room) * item_bytes for length in lengths)
+    return sum(2 * key_width * (length + room) * item_bytes for length in lengths)
 
 
 def decode_rows(
-    model: VisionLanguageModel, id_B: Tensor, caches: Sequence[RowCache], positions: Positions
+    layers: Iterable[DecodingLayer],
+    x_BD: Tensor,
+    caches: Sequence[RowCache],
+    positions: Positions,
+    turn: Callable[[Tensor], Rotary],  # of positions [B, 1]
 ) -> Tensor:
-    """Feed one more token a row; the logits [B, V] of the next. The caches grow by it."""
-    x_BD = model.words(id_B)
+    """Feed one more token a row, x, through the layers; what leaves the last. The caches grow by
+    the token.
+    """
     known: tuple[int, ...] = ()
-    for index, layer in enumerate(model.layers):
-        assert isinstance(layer, DecoderLayer)
+    for index, layer in enumerate(layers):
         if positions == "compacted":
             at = tuple(cache.lengths[index] for cache in caches)
         else:
             at = tuple(cache.next_position for cache in caches)
         if at != known:  # layers with the same drops behind them have the same positions
             known = at
-            position_B1 = torch.tensor(at, device=x_BD.device).unsqueeze(1)
-            turn = rotary(position_B1, model.spec.width // model.spec.heads, model.spec.rotary_base)
-        attention = layer.attention
-        normed_B1D = layer.attention_norm(x_BD).unsqueeze(1)
-        q_BHd = rotate(attention.split(attention.q(normed_B1D)), turn).squeeze(2)
-        k_BG1d = rotate(attention.split(attention.k(normed_B1D)), turn)
-        v_BG1d = attention.split(attention.v(normed_B1D))
-        kv_B2Gd = torch.stack([k_BG1d, v_BG1d], dim=1).squeeze(3)
+            turned = turn(torch.tensor(at, device=x_BD.device).unsqueeze(1))
+        q_BHd, kv_B2Gd = layer.begin_token(x_BD, turned)
         mixed_BD = torch.stack(
             [
                 cache.attend(index, q_Hd, kv_2Gd)
                 for cache, q_Hd, kv_2Gd in zip(caches, q_BHd, kv_B2Gd, strict=True)
             ]
         )
-        x_BD = x_BD + attention.o(mixed_BD)
-        x_BD = x_BD + layer.mlp(layer.mlp_norm(x_BD))
+        x_BD = layer.end_token(x_BD, mixed_BD)
     for cache in caches:
         cache.next_position += 1
-    return model.logits(model.norm(x_BD))
+    return x_BD

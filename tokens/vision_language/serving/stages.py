@@ -5,7 +5,7 @@ their text so far, so that streams get each token and a deadline leaves a beginn
 batch that have the same schedule and about the same length run together; a row's answer does not
 depend on its companions, within rounding errors of its logits.
 
-Shapes: B rows, T tokens, L layers, P pictures of a row, S side of a picture, V words.
+Shapes: B rows, T tokens, L layers, P pictures of a row, S side of a picture, W words.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,8 @@ from core.errors import InvalidInput
 from core.explaining import EXPLAIN
 from core.messages import Array, Batch, Outcomes, StateHandle
 from tokens.pyramid_drop.flops import decoder_macs
-from tokens.vision_language.model import Dropping, Prefilled, Prompts, VisionLanguageModel
+from tokens.vision_language.model import Dropping, Prompts
+from tokens.vision_language.serving.backbone import Backbone, Begun, Template
 from tokens.vision_language.serving.features import FeatureMemory
 from tokens.vision_language.serving.generation import (
     MAX_TOKENS,
@@ -32,11 +33,7 @@ from tokens.vision_language.serving.generation import (
     Generation,
     read_sampling,
 )
-from tokens.vision_language.serving.prompts import Template
-from tokens.vision_language.serving.row_cache import decode_rows, split_rows
 from tokens.vision_language.serving.schedules import EXITS, Schedules
-from tokens.vision_language.vision import vision_macs
-from tokens.vision_language.words import END
 
 PREFILL, DECODE = "prefill", "decode"
 PROMPT, IMAGE = "prompt", "image"  # the route's inputs
@@ -49,13 +46,12 @@ MAX_WASTE = 1.125  # of the longest prompt that runs together with the shortest
 class Parts:
     """What both stages use."""
 
-    model: VisionLanguageModel
+    backbone: Backbone
     template: Template
     schedules: Schedules
     how: Dropping  # but for the schedule
     features: FeatureMemory
     defaults: Mapping[str, Any]  # of parameters
-    place: torch.device
 
     def read(self, prompt: str, pictures: int, controls: Mapping[str, Any]) -> Asked:
         """Return what a row asks for. Raises InvalidInput."""
@@ -89,14 +85,15 @@ class Parts:
 
     def count_lengths(self, asked: Asked) -> list[int]:
         """The tokens of a row's prompt in each layer."""
-        visual = self.template.visual_tokens * asked.prompt.pictures
+        sizes = self.backbone.sizes
+        visual = sizes.visual_tokens * asked.prompt.pictures
         text = len(asked.prompt.ids) - visual
-        counts = asked.schedule.counts(visual, self.model.spec.layers)
+        counts = asked.schedule.counts(visual, sizes.decoder.layers)
         return [text + count for count in counts]
 
-    def take(self, generations: Sequence[Generation], logits_BV: Tensor) -> None:
-        for one, logits_V in zip(generations, logits_BV.float().cpu().numpy(), strict=True):
-            one.take(logits_V, self.template.vocabulary)
+    def take(self, generations: Sequence[Generation], logits_BW: Tensor) -> None:
+        for one, logits_W in zip(generations, logits_BW.float().cpu().numpy(), strict=True):
+            one.take(logits_W, self.template.vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ class Prefill:
                 pictures = [one for row in group for one in rows.inputs[IMAGE][row]]
                 begun, done, seen = self._begin([asked[row] for row in group], pictures)
                 generations.update(zip(group, begun, strict=True))
-                seen_macs = seen * self._picture_macs() // len(group)
+                seen_macs = seen * self.parts.backbone.sizes.picture_macs // len(group)
                 for place, row in enumerate(group):
                     macs[row] = self._count_macs(asked[row]) + seen_macs
                     if EXPLAIN in rows.controls:
@@ -127,45 +124,37 @@ class Prefill:
 
     def _begin(
         self, group: Sequence[Asked], pictures: Sequence[Tensor]
-    ) -> tuple[list[Generation], Prefilled, int]:
+    ) -> tuple[list[Generation], Begun, int]:
         """Run prompts of one schedule; return the rows, and how many pictures were computed."""
-        parts, model = self.parts, self.parts.model
+        parts, backbone = self.parts, self.parts.backbone
         features, seen = parts.features.find(pictures) if pictures else (None, 0)
         how = replace(parts.how, schedule=group[0].schedule)
-        done = model.prefill(self._pad(group), None, how, room=0, features=features)
-        assert done.cache is not None
-        caches = split_rows(done.cache, [one.room for one in group])
-        kept_BL = torch.stack(done.counts, dim=1).cpu().numpy()
-        begun = [
-            Generation(*row) for row in zip(group, caches, kept_BL.astype(np.int64), strict=True)
-        ]
-        rows_B = torch.arange(len(group), device=parts.place)
-        last_BD = done.hidden_BTD[rows_B, done.layout.lengths_B - 1]
-        parts.take(begun, model.logits(last_BD))
+        done = backbone.prefill(self._pad(group), features, how, [one.room for one in group])
+        kept_BL = torch.stack(list(done.counts), dim=1).cpu().numpy().astype(np.int64)
+        begun = [Generation(*row) for row in zip(group, done.caches, kept_BL, strict=True)]
+        parts.take(begun, done.logits_BW)
         return begun, done, seen
 
     def _pad(self, group: Sequence[Asked]) -> Prompts:
         parts = self.parts
         longest = max(len(one.prompt.ids) for one in group)
-        padding = parts.template.vocabulary.id_of(END)
+        padding = next(iter(parts.template.vocabulary.ends))
+        place = parts.backbone.place
         ids = [[*one.prompt.ids, *[padding] * (longest - len(one.prompt.ids))] for one in group]
-        size_B1 = torch.tensor([[len(one.prompt.ids)] for one in group], device=parts.place)
+        size_B1 = torch.tensor([[len(one.prompt.ids)] for one in group], device=place)
         return Prompts(
-            id_BT=torch.tensor(ids, device=parts.place),
-            valid_BT=torch.arange(longest, device=parts.place) < size_B1,
+            id_BT=torch.tensor(ids, device=place),
+            valid_BT=torch.arange(longest, device=place) < size_B1,
             query_BQ=size_B1 - 1,
             seeds=tuple(one.sampling.seed % 2**63 for one in group),
         )
 
-    def _picture_macs(self) -> int:
-        spec = self.parts.model.spec
-        return vision_macs(spec.size_px, spec.channels, spec.width)
-
     def _count_macs(self, asked: Asked) -> int:
-        spec = self.parts.model.spec
-        visual = spec.visual_tokens * asked.prompt.pictures
+        sizes = self.parts.backbone.sizes
+        visual = sizes.visual_tokens * asked.prompt.pictures
         text = len(asked.prompt.ids) - visual
-        return decoder_macs(spec.decoder, visual, text, asked.schedule) + spec.words * spec.width
+        reading = decoder_macs(sizes.decoder, visual, text, asked.schedule)
+        return reading + sizes.words * sizes.decoder.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +172,23 @@ class Decode:
         going = [one for one in generations if not one.finish]
         if going:
             with torch.inference_mode():
-                last_B = torch.tensor([one.ids[-1] for one in going], device=self.parts.place)
+                backbone = self.parts.backbone
+                last_B = torch.tensor([one.ids[-1] for one in going], device=backbone.place)
                 caches = [one.cache for one in going]
-                logits_BV = decode_rows(self.parts.model, last_B, caches, self.parts.how.positions)
-            self.parts.take(going, logits_BV)
+                logits_BW = backbone.decode(last_B, caches, self.parts.how.positions)
+            self.parts.take(going, logits_BW)
         return make_steps(self.name, generations, handles, macs)
 
     def _count_macs(self, one: Generation) -> int:
         """MACs of the row's next token; 0 if it has ended."""
-        spec = self.parts.model.spec
+        sizes = self.parts.backbone.sizes
         if one.finish:
             return 0
-        shape = spec.decoder
+        shape = sizes.decoder
         each = 2 * shape.width**2 + 2 * shape.width * shape.key_width
         each += 3 * shape.width * shape.hidden
         read = sum(length + 1 for length in one.cache.lengths)
-        return shape.layers * each + 2 * shape.width * read + spec.words * spec.width
+        return shape.layers * each + 2 * shape.width * read + sizes.words * shape.width
 
 
 def group_alike(asked: Sequence[Asked]) -> Iterator[list[int]]:
@@ -218,7 +208,7 @@ def group_alike(asked: Sequence[Asked]) -> Iterator[list[int]]:
         yield group
 
 
-def list_reads(done: Prefilled, row: int) -> npt.NDArray[np.int64]:
+def list_reads(done: Begun, row: int) -> npt.NDArray[np.int64]:
     """Which visual tokens of a row's prompt its layers read: their places in the prompt, by layer
     [L, T], with -1 for all other places.
     """

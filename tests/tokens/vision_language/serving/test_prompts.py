@@ -6,9 +6,9 @@ import pytest
 from core.errors import InvalidInput
 from tests.fakes.tiny_vlm import VISUAL_TOKENS, VOCABULARY
 from tokens.vision_language.asking import make_prompts
-from tokens.vision_language.serving.prompts import Template
+from tokens.vision_language.serving.prompts import SmallTemplate
 
-TEMPLATE = Template(VOCABULARY, VISUAL_TOKENS)
+TEMPLATE = SmallTemplate(VOCABULARY, VISUAL_TOKENS)
 A, B = VOCABULARY.id_of("a"), VOCABULARY.id_of("b")
 BEGIN, IMAGE, END, ANSWER = range(4)
 PICTURE = [IMAGE] * VISUAL_TOKENS

@@ -8,11 +8,13 @@ from tokens.pyramid_drop.dropping import Positions
 from tokens.pyramid_drop.schedule import pyramid
 from tokens.vision_language.asking import make_prompts
 from tokens.vision_language.model import Dropping, VisionLanguageModel
-from tokens.vision_language.serving.row_cache import RowCache, count_bytes, decode_rows, split_rows
+from tokens.vision_language.serving.row_cache import RowCache, count_bytes, split_rows
+from tokens.vision_language.serving.small_backbone import SmallBackbone
 
 ROOM = 5
 QUESTIONS = ["a b", "c d e f", "g"]
 TOLERANCE = 2e-5
+CPU = torch.device("cpu")
 
 
 @torch.no_grad()
@@ -23,7 +25,8 @@ def prefill(model: VisionLanguageModel, how: Dropping) -> tuple[list[RowCache], 
     prompts = make_prompts(VOCABULARY, QUESTIONS, [1, 1, 1], SPEC.visual_tokens)
     done = model.prefill(prompts, pictures, how, room=ROOM)
     assert done.cache is not None
-    rows = split_rows(done.cache, [ROOM, ROOM, ROOM - 1])
+    kept = [(one.k, one.v, one.length_B) for one in done.cache.layers]
+    rows = split_rows(kept, done.cache.next_B, [ROOM, ROOM, ROOM - 1])
     steps = [model.decode(ids, done.cache, how.positions) for ids in IDS]
     return rows, torch.stack(steps)
 
@@ -39,7 +42,7 @@ def test_rows_get_the_logits_of_the_padded_batch(
     how = Dropping(pyramid(4, ratio=0.5), positions=positions)
     rows, expected_SBV = prefill(model, how)
     for step, ids in enumerate(IDS):
-        found = decode_rows(model, ids, rows, positions)
+        found = SmallBackbone(model, CPU).decode(ids, rows, positions)
         torch.testing.assert_close(found, expected_SBV[step], atol=TOLERANCE, rtol=TOLERANCE)
 
 
@@ -48,8 +51,7 @@ def test_rows_join_and_leave_between_tokens(model: VisionLanguageModel) -> None:
     rows, expected_SBV = prefill(model, Dropping())
     for step, places in enumerate([[0], [2, 0], [1, 0], [2], [2, 1], [1]]):
         steps = {place: rows[place].next_position for place in places}
-        found = decode_rows(
-            model,
+        found = SmallBackbone(model, CPU).decode(
             torch.tensor([IDS[_count(rows[place], place), place] for place in places]),
             [rows[place] for place in places],
             "compacted",
@@ -77,4 +79,4 @@ def test_the_bytes_are_those_that_were_counted_before(model: VisionLanguageModel
         text = 2 + len(QUESTIONS[place].split())
         lengths = [text + count for count in counts]
         room = ROOM if place < 2 else ROOM - 1
-        assert row.size_bytes == count_bytes(SPEC, lengths, room, 4)
+        assert row.size_bytes == count_bytes(SPEC.decoder.key_width, lengths, room, 4)

@@ -12,6 +12,7 @@ Shapes: B rows, T tokens, D width, P axes of positions (3 for Qwen2.5-VL, else 1
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from tokens.pyramid_drop.dropping import (
     take,
 )
 from tokens.pyramid_drop.schedule import Drop
-from tokens.vision_language.hugging_face_layers import LayerParts
+from tokens.vision_language.hugging_face.layers import LayerParts
 from tokens.vision_language.layers import Rotary
 from tokens.vision_language.model import Dropping, find_places
 from tokens.vision_language.scores import Asked, Attended, score_tokens
@@ -51,6 +52,8 @@ class Generation:
     counts: tuple[Tensor, ...]  # by layer, the visual tokens [B] that it read
     hidden_BTD: Tensor  # normalised, after the last layer
     kept_BT: Tensor  # the places that those tokens had among the row's own
+    # By layer, of the tokens that it read [B, T]: the picture (0: text), the place in the prompt.
+    reads: tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,20 @@ class HuggingFaceVlm:
         check_model(model)
         self.model = model
         self.text = model.model.language_model
-        self.three_axes = model.config.model_type == "qwen2_5_vl"
+        self.three_axes: bool = model.config.model_type == "qwen2_5_vl"
 
     @torch.no_grad()
     def prefill(
-        self, inputs: Mapping[str, Tensor], how: Dropping | None = None, seeds: Sequence[int] = ()
+        self,
+        inputs: Mapping[str, Tensor],
+        how: Dropping | None = None,
+        seeds: Sequence[int] = (),
+        features: Sequence[Tensor] | None = None,
     ) -> Generation:
         """Run prompts, as a processor of transformers makes them: `input_ids` and
-        `attention_mask` [B, T], and the model's picture inputs.
+        `attention_mask` [B, T], and the model's picture inputs. Where the vision part has run
+        already, `features` are its results, [V, D] for each picture; Qwen2.5-VL needs
+        `image_grid_thw` also then.
 
         Raises ValueError in one sentence for a schedule or positions that it cannot run, and where
         pictures and their places in the prompts differ.
@@ -94,10 +103,10 @@ class HuggingFaceVlm:
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        now, next_B = self._begin(inputs)
+        now, next_B = self._begin(inputs, features)
         query_B1 = now.layout.lengths_B.unsqueeze(1) - 1
         before: Attended | None = None
-        counts, valid_LBS = [], []
+        counts, valid_LBS, reads = [], [], []
         for index, layer in enumerate(self.text.layers):
             drop = how.schedule.at(index)
             if drop is not None and not drops_nothing(now.layout, drop.share, how.ranking):
@@ -111,6 +120,7 @@ class HuggingFaceVlm:
                 now, before = self._run_whole(index, now, cache)
             counts.append((now.layout.picture_BT > 0).sum(dim=1))
             valid_LBS.append(now.layout.valid_BT)
+            reads.append((now.layout.picture_BT, now.kept_BT))
         hidden_BTD = self.text.norm(now.x_BTD)
         last_B1D = take(hidden_BTD, now.layout.lengths_B.unsqueeze(1) - 1)
         return Generation(
@@ -122,7 +132,14 @@ class HuggingFaceVlm:
             counts=tuple(counts),
             hidden_BTD=hidden_BTD,
             kept_BT=now.kept_BT,
+            reads=tuple(reads),
         )
+
+    @torch.no_grad()
+    def see(self, shown: Mapping[str, Tensor]) -> list[Tensor]:
+        """The visual tokens [V, D] of each picture, from the model's picture inputs."""
+        found = self.model.get_image_features(**shown, return_dict=True).pooler_output
+        return list(found)
 
     @torch.no_grad()
     def decode(self, id_B: Tensor, state: Generation) -> Tensor:
@@ -136,7 +153,7 @@ class HuggingFaceVlm:
             x_B1D = layer(
                 x_B1D,
                 attention_mask=self._decoding_mask(valid_BS, x_B1D.dtype),
-                position_embeddings=self._turn(x_B1D, position_B.view(1, -1, 1)),
+                position_embeddings=self.turn_at(x_B1D, position_B.view(1, -1, 1)),
                 cache=state.cache,
             )
         state.next_B = state.next_B + 1
@@ -155,7 +172,17 @@ class HuggingFaceVlm:
                 "kept; compacted was given"
             )
 
-    def _begin(self, inputs: Mapping[str, Tensor]) -> tuple[_Now, Tensor]:
+    def turn_at(self, x_BTD: Tensor, position_PBT: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [B, T, d] of positions on one axis or three."""
+        position = position_PBT if self.three_axes else position_PBT[0]
+        if self.three_axes:
+            position = position.expand(3, -1, -1)
+        turn: tuple[Tensor, Tensor] = self.text.rotary_emb(x_BTD, position)
+        return turn
+
+    def _begin(
+        self, inputs: Mapping[str, Tensor], features: Sequence[Tensor] | None
+    ) -> tuple[_Now, Tensor]:
         """What enters the first layer, with padding on the right; the next token's position."""
         id_BT = inputs["input_ids"]
         given = inputs.get("attention_mask")
@@ -163,8 +190,11 @@ class HuggingFaceVlm:
         x_BTD = self.text.embed_tokens(id_BT)
         visual_BT = (id_BT == self.model.config.image_token_id) & mask_BT.bool()
         sizes = torch.zeros(0, dtype=torch.long)
-        if inputs.get("pixel_values") is not None:
-            x_BTD, sizes = self._with_pictures(x_BTD, visual_BT, inputs)
+        if features is None and inputs.get("pixel_values") is not None:
+            shown = {name: inputs[name] for name in PICTURE_INPUTS if inputs.get(name) is not None}
+            features = self.see(shown)
+        if features is not None:
+            x_BTD, sizes = self._with_pictures(x_BTD, visual_BT, features)
         elif bool(visual_BT.any()):
             raise ValueError(f"prompts have places for {int(visual_BT.sum())} visual tokens, but "
                              "there are no pictures")  # fmt: skip
@@ -183,11 +213,9 @@ class HuggingFaceVlm:
         return self._at(take(x_BTD, order_BT), layout, kept_BT, position_PBT), next_B
 
     def _with_pictures(
-        self, x_BTD: Tensor, visual_BT: Tensor, inputs: Mapping[str, Tensor]
+        self, x_BTD: Tensor, visual_BT: Tensor, features: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """The prompts with the pictures' features in their places, and each picture's size."""
-        shown = {name: inputs[name] for name in PICTURE_INPUTS if inputs.get(name) is not None}
-        features = self.model.get_image_features(**shown, return_dict=True).pooler_output
         sizes = torch.tensor([len(one) for one in features], device=x_BTD.device)
         needed, made = int(visual_BT.sum()), int(sizes.sum())
         if needed != made:
@@ -220,14 +248,7 @@ class HuggingFaceVlm:
             cache=None,
             position_ids=None,  # kept positions have gaps, which would be read as packed rows
         )
-        return _Now(x_BTD, layout, kept_BT, position_PBT, self._turn(x_BTD, position_PBT), mask)
-
-    def _turn(self, x_BTD: Tensor, position_PBT: Tensor) -> tuple[Tensor, Tensor]:
-        position = position_PBT if self.three_axes else position_PBT[0]
-        if self.three_axes:
-            position = position.expand(3, -1, -1)
-        turn: tuple[Tensor, Tensor] = self.text.rotary_emb(x_BTD, position)
-        return turn
+        return _Now(x_BTD, layout, kept_BT, position_PBT, self.turn_at(x_BTD, position_PBT), mask)
 
     def _run_whole(self, index: int, now: _Now, cache: Any) -> tuple[_Now, Attended]:
         """The layer as transformers runs it."""
@@ -286,12 +307,20 @@ class HuggingFaceVlm:
         return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-def load(name: str) -> HuggingFaceVlm:
-    """The model in a directory, or with a hub's name; only safetensors are read."""
+def load(
+    name: str | Path, dtype: torch.dtype | None = None, place: torch.device | None = None
+) -> HuggingFaceVlm:
+    """The model in a directory, or with a hub's name; only safetensors are read. `dtype`: that of
+    the checkpoint unless given.
+
+    Raises ValueError in one sentence for a model that cannot be run layer by layer, OSError for a
+    directory or a name without one.
+    """
     from transformers import AutoModelForImageTextToText
 
-    model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
-    return HuggingFaceVlm(model.eval())
+    kind = "auto" if dtype is None else dtype
+    model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, dtype=kind)
+    return HuggingFaceVlm(model.eval() if place is None else model.eval().to(place))
 
 
 def check_model(model: Any) -> None:

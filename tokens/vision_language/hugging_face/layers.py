@@ -10,6 +10,7 @@ Shapes: B rows, T tokens, D width, H query heads, G key heads, d width of a head
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tokens.vision_language.layers import Projected, Rotary, mix_heads, rotate
@@ -51,3 +52,19 @@ class LayerParts:
         x_BTD = x_BTD + attention.o_proj(mixed_BTD)
         y_BTD: Tensor = x_BTD + self.layer.mlp(self.layer.post_attention_layernorm(x_BTD))
         return y_BTD, q_BHTd, k_BGTd, v_BGTd
+
+    def begin_token(self, x_BD: Tensor, turn: Rotary) -> tuple[Tensor, Tensor]:
+        """Rotated queries [B, H, d] of each row's next token, and its keys and values
+        [B, 2, G, d]."""
+        attention = self.layer.self_attn
+        projected = self.project(x_BD.unsqueeze(1))
+        q_BHd = rotate(self.split(attention.q_proj(projected.normed_BTD)), turn).squeeze(2)
+        k_BG1d = rotate(self.split(projected.key_BTD), turn)
+        v_BG1d = self.split(attention.v_proj(projected.normed_BTD))
+        return q_BHd, torch.stack([k_BG1d, v_BG1d], dim=1).squeeze(3)
+
+    def end_token(self, x_BD: Tensor, mixed_BD: Tensor) -> Tensor:
+        """The tokens after the layer; `mixed_BD`: what their heads attended to."""
+        x_BD = x_BD + self.layer.self_attn.o_proj(mixed_BD)
+        y_BD: Tensor = x_BD + self.layer.mlp(self.layer.post_attention_layernorm(x_BD))
+        return y_BD

@@ -10,92 +10,23 @@ from torch import Tensor
 
 from tokens.pyramid_drop.schedule import Drop, Schedule, pyramid
 from tokens.pyramid_drop.scoring import SCORERS, Scorer
-from tokens.vision_language.hugging_face import Generation, HuggingFaceVlm, load
+from tokens.vision_language.hugging_face.model import Generation, HuggingFaceVlm, load
 from tokens.vision_language.model import Dropping
 
-transformers = pytest.importorskip("transformers", reason="needs pip install transformers==5.24.0")
+pytest.importorskip("transformers", reason="needs pip install transformers==5.24.0")
+
+from tests.fakes.tiny_transformers import (
+    IMAGE,
+    LAYERS,
+    TEXT,
+    Attention,
+    Inputs,
+    llava,
+    llava_next,
+    qwen,
+)
 
 TOLERANCE = 2e-5  # of a logit, whose size is about 1, for a row in another batch
-LAYERS = 4
-IMAGE = 60
-TEXT = [5, 6, 7, 8, 9]
-DECODER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 64,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-}
-CLIP = {
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 4,
-    "projection_dim": 16,
-}
-Attention = str
-Inputs = dict[str, Tensor]
-
-
-def llava(attention: Attention) -> Any:
-    config = transformers.LlavaConfig(
-        vision_config=transformers.CLIPVisionConfig(**CLIP),
-        text_config=transformers.LlamaConfig(**DECODER),
-        image_token_index=IMAGE,
-        image_token_id=IMAGE,
-    )
-    return build(transformers.LlavaForConditionalGeneration, config, attention)
-
-
-def llava_next(attention: Attention) -> Any:
-    config = transformers.LlavaNextConfig(
-        vision_config=transformers.CLIPVisionConfig(**CLIP),
-        text_config=transformers.MistralConfig(**DECODER, sliding_window=None),
-        image_token_index=IMAGE,
-        image_token_id=IMAGE,
-        image_grid_pinpoints=[[16, 32], [32, 16]],
-    )
-    return build(transformers.LlavaNextForConditionalGeneration, config, attention)
-
-
-def qwen(attention: Attention) -> Any:
-    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]}
-    config = transformers.Qwen2_5_VLConfig(
-        vision_config={
-            "depth": 2,
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_heads": 2,
-            "out_hidden_size": 32,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "window_size": 16,
-            "fullatt_block_indexes": [1],
-        },
-        text_config={**DECODER, "rope_parameters": rope, "use_sliding_window": False},
-        image_token_id=IMAGE,
-        vision_start_token_id=61,
-        vision_end_token_id=62,
-        video_token_id=63,
-    )
-    return build(transformers.Qwen2_5_VLForConditionalGeneration, config, attention)
-
-
-def build(kind: Any, config: Any, attention: Attention) -> Any:
-    torch.manual_seed(0)
-    config._attn_implementation = attention
-    model = kind._from_config(config, attn_implementation=attention)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and "language_model" in name:
-                parameter.mul_(8.0)  # uneven attention
-    return model.eval()
 
 
 def numbers(*shape: int) -> Tensor:

@@ -1,0 +1,32 @@
+"""Opens a directory that holds a model of transformers, its image processor and its tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokens.pyramid_drop.dropping import Positions
+from tokens.vision_language.hugging_face.backbone import HuggingFaceBackbone
+from tokens.vision_language.hugging_face.model import load
+from tokens.vision_language.hugging_face.text import HuggingFaceTemplate, open_template
+
+
+def open_model(
+    directory: Path, size_px: int, place: torch.device, positions: Positions
+) -> tuple[HuggingFaceBackbone, HuggingFaceTemplate]:
+    """The model, in float32 on the CPU and in its own type elsewhere, and how it reads chats.
+
+    `size_px`: side of the pictures. Raises ValueError in one sentence, or OSError.
+    """
+    from transformers import AutoImageProcessor
+
+    vlm = load(directory, torch.float32 if place.type == "cpu" else None, place)
+    if vlm.three_axes and positions != "kept":
+        raise ValueError(
+            "options.positions: given compacted, allowed kept, as positions of this model count "
+            "rows and columns of a picture"
+        )
+    processors: Any = AutoImageProcessor  # without types
+    processor = processors.from_pretrained(directory, local_files_only=True)
+    backbone = HuggingFaceBackbone(vlm, processor, size_px)
+    return backbone, open_template(directory, vlm.model, backbone.sizes.visual_tokens)

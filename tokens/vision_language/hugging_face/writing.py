@@ -1,0 +1,113 @@
+"""Makes a route of a published vision-language model, from a directory or by a hub's name.
+
+The files of the model stay as they are: linked where the file system allows it, else copied.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.manifest import FORMAT
+from routes.writing import Table, write_version
+from tokens.pyramid_drop.dropping import Positions
+from tokens.vision_language.hugging_face.model import load
+from tokens.vision_language.hugging_face.opening import open_model
+from tokens.vision_language.serving.declarations import describe
+
+WEIGHTS = "*.safetensors"
+FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "tokenizer.model")
+STAGES = 4  # of equal depth, as in PyramidDrop
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What may be chosen of a route."""
+
+    size_px: int | None = None  # side of a picture; None: the vision part's own
+    drops: Sequence[int] = ()  # layers before which tokens are dropped; none: the paper's
+    context: int = 2048
+    max_pictures: int = 1
+    max_tokens: int = 512
+
+
+def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
+    """Write the route's next version, and return its directory.
+
+    `source`: a directory, or a hub's name, from which the model is downloaded. Raises ValueError in
+    one sentence for a model that cannot be served, OSError where there is none.
+    """
+    folder = find(source)
+    weights = sorted(path.name for path in folder.glob(WEIGHTS))
+    if not weights:
+        raise ValueError(f"{folder}: no .safetensors file; other weights are not read")
+    config = load(folder, torch.float32).model.config
+    positions: Positions = "kept" if config.model_type == "qwen2_5_vl" else "compacted"
+    size_px = wanted.size_px or find_size(config)
+    cpu = torch.device("cpu")
+    backbone, template = open_model(folder, size_px, cpu, positions)
+    template.read("", 1)  # a template that fails is found now
+    layers = backbone.sizes.decoder.layers
+    drops = wanted.drops or [layers * stage // STAGES for stage in range(1, STAGES)]
+
+    def fill(directory: Path, version: str) -> Table:
+        for path in list_files(folder):
+            place(path, directory / path.name)
+        return {
+            "format": FORMAT,
+            "route": name,
+            "version": version,
+            "task": name,
+            "description": f"{config.model_type}, with as many visual tokens as a request pays for",
+            "certificate": "none",
+            **describe(
+                backbone.sizes,
+                weights[0],
+                drops=sorted(set(drops)),
+                context=wanted.context,
+                max_pictures=wanted.max_pictures,
+                max_tokens=wanted.max_tokens,
+                default_tokens=min(128, wanted.max_tokens),
+                library="transformers",
+                positions=positions,
+            ),
+            "provenance": {"recipe": "sparing import-vlm", "source": source},
+        }
+
+    return write_version(out, name, fill)
+
+
+def find(source: str) -> Path:
+    """The directory, or where the hub's files were put. Raises OSError."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise OSError(f"{source}: no such directory, and the hub gave nothing: {first}") from error
+
+
+def find_size(config: object) -> int:
+    """The side of the pictures that a model's vision part takes; 448 where it takes any."""
+    vision = getattr(config, "vision_config", None)
+    return int(getattr(vision, "image_size", 448))
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The files of the model in its directory."""
+    return sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def place(source: Path, target: Path) -> None:
+    """Link or copy a file; what a symbolic link names is taken."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
