@@ -190,16 +190,17 @@ def time_scoring(run: Run, rounds: int, clock: Callable[[], float]) -> float:
 def clocked_scores(clock: Callable[[], float]) -> Iterator[list[float]]:
     """Fill the list with the seconds of each call that scores tokens."""
     spent: list[float] = []
-    original = model_module.score_tokens
+    module: Any = model_module
+    original = module.score_tokens
 
     def clocked(*arguments: Any) -> Tensor:
         started = clock()
-        found = original(*arguments)
+        found: Tensor = original(*arguments)
         spent.append(clock() - started)
         return found
 
-    model_module.score_tokens = clocked  # type: ignore[assignment]
+    module.score_tokens = clocked
     try:
         yield spent
     finally:
-        model_module.score_tokens = original
+        module.score_tokens = original

@@ -52,7 +52,7 @@ def import_vlm(
     from sparing.recipes import failing_on_own_models
 
     try:
-        from tokens.vision_language.hugging_face.writing import Wanted, write_route
+        from importing.published.vision_language import Wanted, write_route
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise

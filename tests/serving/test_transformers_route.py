@@ -23,10 +23,9 @@ AVERAGES = (16.0, 7.0)
 
 
 def run_import(root: Path, *more: str) -> "subprocess.CompletedProcess[str]":
-    command = [Path(sys.executable).with_name("sparing"), "import-vlm", "chat", *more]
-    return subprocess.run(
-        [*command, "--out", root / "models"], capture_output=True, text=True, check=False
-    )
+    command = [str(Path(sys.executable).with_name("sparing")), "import-vlm", "chat", *more]
+    command += ["--out", str(root / "models")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_published_model_is_imported_and_answers_chats(tmp_path: Path) -> None:

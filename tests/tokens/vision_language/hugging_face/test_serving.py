@@ -15,10 +15,10 @@ import transformers
 from core.devices.torch import TorchDevice
 from core.errors import InvalidInput, ModelDirectoryError
 from core.messages import Batch
+from importing.published.vision_language import Wanted, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.fakes.tiny_transformers import IMAGE, LAYERS, MADE, SIZE, write_published
-from tokens.vision_language.hugging_face.writing import Wanted, write_route
 from tokens.vision_language.serving.pipeline import VlmPipeline
 
 CPU = TorchDevice()

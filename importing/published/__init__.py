@@ -1,0 +1,1 @@
+"""Routes of models that others publish."""
