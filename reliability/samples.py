@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.datatypes import DATATYPES
 from core.devices.onnx import OnnxDevice
-from core.manifest import Manifest, TensorSpec
+from core.manifest import Manifest, TensorSpec, read_manifest
 from core.messages import NO_CONTROLS
 from core.parameters import find_defaults
 from routes.loading import find_routes, load_route
@@ -57,10 +57,10 @@ def make_samples(
 def _sample_route(
     directory: Path, count: int, seed: int, controls: Mapping[str, float]
 ) -> list[Sample]:
+    if len(read_manifest(directory).inputs) != 1:
+        return []
     device = OnnxDevice()
     route = load_route(directory, device)
-    if len(route.manifest.inputs) != 1:
-        return []
     (spec,) = route.manifest.inputs
     rows = make_rows(spec, count, seed)
     given = rows
