@@ -282,6 +282,13 @@ def _generation() -> Iterator[Lines]:
         STACKED,
     )
     yield lines(
+        "Power of prefill and decode",
+        "Joules per second, estimated from device time, by stage and by share of visual tokens.",
+        "watt",
+        {"{{stage}} {{exit}}": q.rate("sparing_generation_energy_joules_total", by="stage, exit")},
+        STACKED,
+    )
+    yield lines(
         "Memory for states",
         "Bytes of keys and values of answers under way, all routes of the device.",
         "bytes",

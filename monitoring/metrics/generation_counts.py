@@ -1,4 +1,4 @@
-"""Counts of routes that answer in tokens: tokens, their times, and device time by stage and exit.
+"""Counts of routes that answer in tokens: tokens, their times, device time and joules by stage.
 
 An exit is the share of visual tokens that a row's layers read. Answers from a cache do not count.
 """
@@ -6,6 +6,7 @@ An exit is the share of visual tokens that a row's layers read. Answers from a c
 from collections.abc import Iterator, Mapping
 
 from core.generation import TokenCounts
+from monitoring.energy.rate import EnergyRate
 from monitoring.metrics.counts import SECONDS, Histogram
 from monitoring.metrics.snapshot import Family, MetricInfo
 
@@ -24,13 +25,14 @@ TOKENS: Mapping[str, MetricInfo] = {
 class GenerationCounts:
     """Counts of one route; only the event loop's thread changes them."""
 
-    __slots__ = ("device_s", "first", "token", "tokens")
+    __slots__ = ("device_s", "energy_j", "first", "token", "tokens")
 
     def __init__(self) -> None:
         self.tokens = dict.fromkeys(TOKENS, 0.0)
         self.first = Histogram(SECONDS)
         self.token = Histogram(SECONDS)
         self.device_s: dict[tuple[str, str], float] = {}  # by stage and exit
+        self.energy_j: dict[tuple[str, str, str], float] = {}  # and by the joules' source
 
     def count_answer(self, counts: TokenCounts, first_s: float, latency_s: float) -> None:
         """Count a computed answer: its tokens, and its seconds to the first token and the last."""
@@ -44,10 +46,14 @@ class GenerationCounts:
             further = counts.generated - 1
             self.token.observe((latency_s - first_s) / further, further)
 
-    def count_device_s(self, stage: str, exit: str, device_s: float) -> None:
-        """Count device seconds of a stage for rows of one exit."""
+    def count_device_s(self, stage: str, exit: str, device_s: float, energy: EnergyRate) -> None:
+        """Count device seconds of a stage for rows of one exit, and what they cost at this rate."""
         key = (stage, exit)
         self.device_s[key] = self.device_s.get(key, 0.0) + device_s
+        energy_mj = energy.estimate_mj(device_s)
+        if energy_mj is not None:
+            by_source = (*key, energy.source)
+            self.energy_j[by_source] = self.energy_j.get(by_source, 0.0) + energy_mj / 1e3
 
 
 def make_families(routes: Mapping[str, GenerationCounts]) -> Iterator[Family]:
@@ -77,9 +83,17 @@ def make_families(routes: Mapping[str, GenerationCounts]) -> Iterator[Family]:
         "Device time of rows, by stage and share of visual tokens.",
         ("route", "stage", "exit"),
     )
+    energy = Family(
+        "sparing_generation_energy_joules",
+        "counter",
+        "Estimated device energy of rows in joules, by stage and share of visual tokens.",
+        ("route", "stage", "exit", "source"),
+    )
     for route, counts in routes.items():
         first.add_histogram((route,), counts.first)
         token.add_histogram((route,), counts.token)
         for (stage, exit), device_s in counts.device_s.copy().items():
             device.add((route, stage, exit), device_s)
-    yield from (first, token, device)
+        for labels, energy_j in counts.energy_j.copy().items():
+            energy.add((route, *labels), energy_j)
+    yield from (first, token, device, energy)

@@ -152,10 +152,17 @@ def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
             for stage in ("prefill", "decode")
         ]
         assert min(seconds) > 0
+        joules = [
+            read("generation_energy_joules_total", f'stage="{stage}"', 'source="model"')
+            for stage in ("prefill", "decode")
+        ]
+        told = sum(usage["energy_j"] for usage in usages)
+        assert sum(joules) == pytest.approx(told, rel=0.05)
+        assert min(joules) > 0
         assert all(f"sparing_{name}_total" in metrics for name in TOKENS)
         assert text_of(found[0]) == expect(0, 9.0)
 
-    serve_chats(tmp_path, use)
+    serve_chats(tmp_path, use, energy={"source": "model"})
 
 
 def test_answers_come_from_the_cache_whole(tmp_path: Path) -> None:

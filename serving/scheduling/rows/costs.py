@@ -38,14 +38,18 @@ def share(batch: Sequence[Block], steps: Steps, device_s: float) -> None:
 
 
 def count_generation(lane: Lane, steps: Steps, device_s: float) -> None:
-    """Count a batch's device time in the metrics of a route that answers in tokens, by exit."""
+    """Count a batch's device time and joules in the metrics of a route that answers in tokens, by
+    exit.
+    """
     counts, answers = lane.metrics.generation, steps.answers
     if counts is None or answers is None:
         return
     rows_s = np.broadcast_to(divide_device_s(steps, device_s), len(steps))
     seconds = np.bincount(np.broadcast_to(answers.exits, len(steps)), rows_s)
     for index in np.flatnonzero(seconds).tolist():
-        counts.count_device_s(lane.stage.name, answers.names[index], float(seconds[index]))
+        counts.count_device_s(
+            lane.stage.name, answers.names[index], float(seconds[index]), lane.metrics.energy
+        )
 
 
 def add_macs(block: Block, macs: "int | np.ndarray", start: int) -> None:
