@@ -1,10 +1,12 @@
 """The recipe of a small vision-language model, its text-only twin, and a training with PyramidDrop.
 
 The model answers questions about grids of small pictures in a few words. Its twin gets the same
-questions without pictures: what it answers right needs no eyes. An interrupted training resumes in
-the same `runs` folder.
+questions without pictures: what it answers right needs no eyes. A trained model may be trained
+further so that it serves every number of visual tokens. An interrupted training resumes in the same
+`runs` folder.
 """
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import load_file
 
 from tokens.pyramid_drop.schedule import pyramid
 from tokens.vision_language.model import Dropping, VisionLanguageModel
@@ -28,7 +31,7 @@ from training.vision_language.learning import (
     make_job,
     standard_spec,
 )
-from training.vision_language.route import write_route
+from training.vision_language.route import list_settings, write_route
 
 REPORTED_PICTURES = 1_000
 
@@ -48,10 +51,10 @@ def train(
     """Train the model, or read it from `runs`; its weights are `<runs>/<name>.safetensors`. With
     `out`, write the route `vlm-small` there.
 
-    `curriculum`: a name in `CURRICULA`. `ratio`: drop visual tokens in training, so that every
-    quarter of the decoder reads this share of the quarter before. `blind`: train the text-only
-    twin. `epochs`: of every stage, as a trial. Raises ValueError in one sentence for unusable data
-    or options, or a folder of another recipe.
+    `curriculum`: a name in `CURRICULA`; "budgets" begins with the model of "whole" in `runs`.
+    `ratio`: drop visual tokens in training, so that every quarter of the decoder reads this share
+    of the quarter before. `blind`: train the text-only twin. `epochs`: of every stage, as a trial.
+    Raises ValueError in one sentence for unusable data or options, or a folder of another recipe.
     """
     if ratio is not None and not 0 < ratio <= 1:
         raise ValueError(f"ratio: {ratio:g} given, more than 0 and at most 1 allowed")
@@ -66,6 +69,10 @@ def train(
     how = Dropping() if ratio is None else Dropping(pyramid(spec.layers, ratio=ratio))
     parts, held_out, _ = load_sources()
     setting = Setting(build_model(spec, seed), parts, held_out, chosen, how, blind, seed)
+    if curriculum == "budgets":
+        if ratio is not None or blind:
+            raise ValueError("curriculum budgets: it has its own drops, and needs pictures")
+        setting = _continue(setting, runs / f"{name_of('whole', None, False)}.safetensors")
     name = name_of(curriculum, ratio, blind)
     run_stages(setting, runs, name, console)
     console.print(_tabulate(setting))
@@ -92,6 +99,16 @@ def run_stages(setting: Setting, runs: Path, name: str, console: Console) -> Non
     for stage in earlier:
         learn(make_job(setting, f"{name}-{stage.name}", stage, say), runs, console)
     learn(make_job(setting, name, last, say), runs, console)
+
+
+def _continue(setting: Setting, path: Path) -> Setting:
+    """The setting of every budget, its model with the weights of this file. Raises ValueError."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; train the curriculum whole first")
+    setting.model.load_state_dict(load_file(path))
+    settings = (Dropping(), *list_settings(setting.model.spec).values())
+    begins = f"{path.stem}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return replace(setting, settings=settings, begins=begins)
 
 
 def _describe_making(setting: Setting, name: str) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from sparing.commands.train_vit import Threads
 
 class Curriculum(StrEnum):
     whole = "whole"
+    budgets = "budgets"
     short = "short"
 
 
 def train_vlm(
     curriculum: Annotated[
-        Curriculum, typer.Option(help="Which curriculum: short is for comparing trainings.")
+        Curriculum,
+        typer.Option(
+            help="Which curriculum: budgets continues the model of whole, so that it serves every "
+            "number of visual tokens; short is for comparing trainings."
+        ),
     ] = Curriculum.whole,
     pyramid_drop: Annotated[
         float | None,
@@ -52,6 +57,9 @@ def train_vlm(
     questions.
 
     To resume after an interruption, run the same command again.
+
+    [bold]sparing train vlm[/]
+    [bold]sparing train vlm --curriculum budgets --out models[/]  the route vlm-small
 
     [bold]sparing train vlm --text-only[/]  what can be answered without a picture
 

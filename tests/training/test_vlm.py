@@ -18,7 +18,7 @@ from training import vlm as recipe
 from training.data.grids.scenes import Pool, Sources
 from training.data.sets import Split
 from training.vision_language import route
-from training.vision_language.curriculum import SHORT
+from training.vision_language.curriculum import BUDGETS, SHORT
 from training.vision_language.learning import standard_spec
 
 
@@ -87,6 +87,28 @@ def test_a_trained_model_becomes_a_route_with_measured_points(
     shipped = load_file(directory / "vlm.safetensors")["words.weight"]
     assert shipped.dtype == torch.float16
     assert torch.equal(shipped, model.words.weight.half())
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_trained_model_is_trained_further_for_every_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "DROPS", (1, 2))
+    curricula = {
+        "whole": replace(SHORT, pictures=2, steps=2, judged=2),
+        "budgets": replace(BUDGETS, pictures=2, steps=8, judged=2),
+    }
+    monkeypatch.setattr(recipe, "CURRICULA", curricula)
+    with pytest.raises(ValueError, match="train the curriculum whole first"):
+        recipe.train(tmp_path, curriculum="budgets", epochs=1, console=quiet())
+    whole = recipe.train(tmp_path, epochs=1, console=quiet())
+    before = whole.words.weight.clone()
+    further = recipe.train(tmp_path, curriculum="budgets", epochs=1, console=quiet())
+    moved = (further.words.weight - before).abs().max()
+    assert 0 < moved < 0.02  # from where the other ended, not from anew
+    described = json.loads((tmp_path / "vlm-budgets.json").read_text())["recipe"]
+    assert "begins=vlm-whole:" in described
+    assert described.count("Dropping(") == 1 + 1 + len(route.SHARES)
 
 
 def test_the_text_only_twin_becomes_no_route(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Naming whole rows and grids gives many words to learn from a picture, so that questions about
 single cells, counts and comparisons begin with a model that sees. `SHORT` is for comparisons of
-trainings.
+trainings. `BUDGETS` continues a model of `WHOLE`: every step drops another share of visual tokens,
+so that one model serves all of them.
 """
 
 from collections.abc import Mapping
@@ -54,4 +55,5 @@ class Curriculum:
 
 WHOLE = Curriculum((Stage("naming", NAMING, 20), Stage("asking", ASKING, 84)), questions=6)
 SHORT = Curriculum((Stage("naming", NAMING, 12), Stage("asking", ASKING, 36)), questions=2)
-CURRICULA: Mapping[str, Curriculum] = {"whole": WHOLE, "short": SHORT}
+BUDGETS = Curriculum((Stage("dropping", ASKING, 60),), questions=2, pictures=24, judged=192)
+CURRICULA: Mapping[str, Curriculum] = {"whole": WHOLE, "short": SHORT, "budgets": BUDGETS}

@@ -22,6 +22,7 @@ from training.vision_language.curriculum import Curriculum, Stage
 from training.vision_language.judging import accuracy_by_family, judge
 
 PEAK_LEARNING_RATE = 1.5e-3
+FURTHER_LEARNING_RATE = 1e-3  # of a model that is trained already
 WARM_UP_EPOCHS = 2.0
 WEIGHT_DECAY = 0.05
 BETAS = (0.9, 0.98)
@@ -41,6 +42,13 @@ class Setting:
     dropping: Dropping = field(default_factory=Dropping)
     blind: bool = False  # the text-only twin
     seed: int = 1
+    settings: tuple[Dropping, ...] = ()  # of which each step draws one, instead of `dropping`
+    begins: str = ""  # which weights the model begins with, if not random ones
+
+    @property
+    def judged_by(self) -> Dropping:
+        """How the model is judged after every epoch: the middle one of several settings."""
+        return self.settings[len(self.settings) // 2] if self.settings else self.dropping
 
     @property
     def visual_tokens(self) -> int:
@@ -63,10 +71,11 @@ def make_job(setting: Setting, name: str, stage: Stage, say: Say) -> Job:
     """How the model learns in this stage of its curriculum. `say` gets each epoch's judgement."""
     model, curriculum = setting.model, setting.curriculum
     before = _epochs_before(curriculum, stage)
+    peak = _peak(setting)
     asked = draw_to_judge(setting, stage.shares, curriculum.judged)
 
     def judge_aloud() -> float:
-        verdicts = judge(model, asked, setting.dropping)
+        verdicts = judge(model, asked, setting.judged_by)
         by_family = accuracy_by_family(verdicts)
         say(f"{name}: " + ", ".join(f"{key} {value:.0%}" for key, value in by_family.items()))
         return sum(one.right for one in verdicts) / len(verdicts)
@@ -77,16 +86,13 @@ def make_job(setting: Setting, name: str, stage: Stage, say: Say) -> Job:
         recipe=_describe(setting, stage),
         seed=setting.seed,
         epochs=stage.epochs,
-        optimizer=torch.optim.AdamW(_groups(model), lr=PEAK_LEARNING_RATE, betas=BETAS, fused=True),
+        optimizer=torch.optim.AdamW(_groups(model), lr=peak, betas=BETAS, fused=True),
         learning_rate=lambda epoch: learning_rate(
-            before + epoch,
-            curriculum.epochs,
-            peak=PEAK_LEARNING_RATE,
-            warm_up_epochs=WARM_UP_EPOCHS,
+            before + epoch, curriculum.epochs, peak=peak, warm_up_epochs=WARM_UP_EPOCHS
         ),
         steps=curriculum.steps,
         batches=partial(_draw_batches, setting, stage),
-        loss=partial(answer_loss, model, setting.dropping),
+        loss=partial(_loss_of_step, setting),
         judge=judge_aloud,
         clip_norm=CLIP_NORM,
     )
@@ -100,7 +106,7 @@ def draw_to_judge(
     A question stands alone where tokens are dropped, since it would share its scores otherwise.
     """
     rng = np.random.default_rng(JUDGE_SEED)
-    questions = 1 if setting.dropping.schedule.drops else setting.curriculum.questions
+    questions = 1 if setting.judged_by.schedule.drops else setting.curriculum.questions
     return [
         draw_examples(
             setting.held_out,
@@ -147,7 +153,17 @@ def _draw_batches(
             visual_tokens=setting.visual_tokens,
         )
         tensors = (one.id_BT, one.valid_BT, one.segment_BT, one.query_BQ, one.target_BT)
-        yield tensors if one.pictures is None else (*tensors, one.pictures)
+        chosen = torch.tensor(rng.integers(len(setting.settings)) if setting.settings else 0)
+        yield (chosen, *tensors) if one.pictures is None else (chosen, *tensors, one.pictures)
+
+
+def _loss_of_step(setting: Setting, chosen: Tensor, *batch: Tensor) -> Tensor:
+    settings = setting.settings or (setting.dropping,)
+    return answer_loss(setting.model, settings[int(chosen)], *batch)
+
+
+def _peak(setting: Setting) -> float:
+    return FURTHER_LEARNING_RATE if setting.begins else PEAK_LEARNING_RATE
 
 
 def _epochs_before(curriculum: Curriculum, stage: Stage) -> int:
@@ -168,8 +184,11 @@ def _groups(model: nn.Module) -> list[dict[str, object]]:
 
 def _describe(setting: Setting, stage: Stage) -> str:
     """All that decides the weights, as one line."""
-    return (
+    described = (
         f"{setting.model.spec} {setting.curriculum} stage={stage.name} {setting.dropping} "
-        f"blind={setting.blind} seed={setting.seed} rate={PEAK_LEARNING_RATE} "
+        f"blind={setting.blind} seed={setting.seed} rate={_peak(setting)} "
         f"decay={WEIGHT_DECAY} betas={BETAS} clip={CLIP_NORM} data={setting.train.identity}"
     )
+    if setting.begins:
+        described += f" begins={setting.begins} settings={setting.settings}"
+    return described

@@ -23,7 +23,7 @@ from training.data.grids.scenes import Sources
 from training.vision_language.operating_points import Asked, Point, draw_questions, measure
 
 ROUTE, NAME = "vlm-small", "vlm"
-DROPS = (1, 3, 5)  # layers before which `visual_tokens` drops
+DROPS = (1, 2, 4)  # layers before which `visual_tokens` drops
 SHARES = (0.75, 0.47, 0.36, 0.25)  # of visual tokens that a layer reads, on average
 CONTEXT = 256
 QUESTIONS, SEED = 300, 11  # of each family
