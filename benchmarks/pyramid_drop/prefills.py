@@ -105,8 +105,7 @@ def make_prompts(spec: VlmSpec, rows: int, text: int) -> Prompts:
     """A picture, then `text` words."""
     row = [0, *[spec.image_id] * spec.visual_tokens, *[2 + place % 8 for place in range(text - 1)]]
     id_BT = torch.tensor([row] * rows)
-    query_B1 = torch.full((rows, 1), len(row) - 1)
-    return Prompts(id_BT, torch.ones_like(id_BT, dtype=torch.bool), query_B1)
+    return Prompts(id_BT, torch.ones_like(id_BT, dtype=torch.bool))
 
 
 @torch.inference_mode()

@@ -6,12 +6,15 @@ or each by itself. Text stays.
 Shapes: B rows, T tokens, K tokens of the longest row after the drop, P pictures of a row + 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tokens.pyramid_drop.schedule import keep_count
 from tokens.pyramid_drop.scoring import places
 
 Ranking = Literal["joint", "each"]
@@ -29,19 +32,35 @@ class Layout:
     picture_BT: Tensor  # 0 for text and padding, else the number of the row's picture, from 1
     valid_BT: Tensor  # False for padding
     position_BT: Tensor  # for rotary embeddings
-    original_BP: Tensor  # tokens of each picture before any drop; of "picture" 0: the text's
+    original: tuple[tuple[int, ...], ...]  # by row, before any drop: text tokens, each picture's
+    lengths: tuple[int, ...]  # of the rows, without padding
     segment_BT: Tensor | None = None
 
     @property
     def lengths_B(self) -> Tensor:
-        return self.valid_BT.sum(dim=1)
+        return torch.tensor(self.lengths, device=self.valid_BT.device)
+
+    @property
+    def visual_B(self) -> Tensor:
+        """Visual tokens of each row."""
+        counts = [size - row[0] for size, row in zip(self.lengths, self.original, strict=True)]
+        return torch.tensor(counts, device=self.valid_BT.device)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no row has padding."""
+        return min(self.lengths) == self.valid_BT.shape[1]
 
 
 def make_layout(picture_BT: Tensor, valid_BT: Tensor, segment_BT: Tensor | None = None) -> Layout:
     """The layout of a batch before any drop, with positions that count what a token reads."""
-    pictures = int(picture_BT.max()) + 1 if picture_BT.numel() else 1
-    member = torch.nn.functional.one_hot(picture_BT, pictures) * valid_BT.unsqueeze(-1)
-    layout = Layout(picture_BT, valid_BT, valid_BT.cumsum(dim=1) - 1, member.sum(1), segment_BT)
+    numbers_BT = np.where(valid_BT.cpu().numpy(), picture_BT.cpu().numpy(), -1)
+    pictures = max(1, int(numbers_BT.max(initial=0)) + 1)
+    original = tuple(
+        tuple(np.bincount(row[row >= 0], minlength=pictures).tolist()) for row in numbers_BT
+    )
+    lengths = tuple(sum(row) for row in original)
+    layout = Layout(picture_BT, valid_BT, picture_BT, original, lengths, segment_BT)
     return replace(layout, position_BT=compact_positions(layout))
 
 
@@ -70,20 +89,24 @@ def allowed_for(layout: Layout, query_BQ: Tensor) -> Tensor:
 def compact_positions(layout: Layout) -> Tensor:
     """Positions [B, T] without gaps: how many tokens a token reads, less one."""
     if layout.segment_BT is None:
-        return (layout.valid_BT.cumsum(dim=1) - 1).clamp(min=0)
+        rows, tokens = layout.valid_BT.shape
+        place_BT = torch.arange(tokens, device=layout.valid_BT.device).expand(rows, tokens)
+        if layout.is_full:
+            return place_BT
+        return torch.minimum(place_BT, (layout.lengths_B - 1).clamp(min=0).unsqueeze(1))
     return (allowed(layout).sum(dim=-1) - 1).clamp(min=0)
 
 
-def quotas(layout: Layout, share: float, ranking: Ranking) -> Tensor:
-    """How many tokens [B, P] are kept of each group; of group 0, the text, all.
+def quotas(layout: Layout, share: float, ranking: Ranking) -> list[list[int]]:
+    """How many tokens are kept of each row's groups; of group 0, the text, all.
 
     Groups are pictures, or with joint ranking all of a row's pictures as group 1.
     """
-    original = layout.original_BP
-    if ranking == "joint":
-        original = torch.cat([original[:, :1], original[:, 1:].sum(1, keepdim=True)], dim=1)
-    kept = (original.double() * share).long()  # rounded down, as in the released code
-    return torch.cat([original[:, :1], kept[:, 1:]], dim=1)
+    found = []
+    for text, *pictures in layout.original:
+        sizes = [sum(pictures)] if ranking == "joint" else pictures
+        found.append([text, *(keep_count(size, share) for size in sizes)])
+    return found
 
 
 def group_tokens(layout: Layout, ranking: Ranking) -> Tensor:
@@ -99,36 +122,64 @@ def rank_and_drop(
 
     Of equal scores the earlier token stays.
     """
-    quota_BP = quotas(layout, share, ranking)
-    group_BT = group_tokens(layout, ranking)
-    kept_BT = _kept(scores_BT, group_BT, quota_BP) & layout.valid_BT
-    width = int(quota_BP.sum(dim=1).max())
-    order_BK = (~kept_BT).long().argsort(dim=1, stable=True)[:, :width]
+    quota = quotas(layout, share, ranking)
+    lengths = tuple(sum(row) for row in quota)
+    width = max(lengths)
+    kept_BT = _kept(scores_BT, layout, quota, ranking)
+    order_BK = kept_BT.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
     after = Layout(
-        picture_BT=layout.picture_BT.gather(1, order_BK) * kept_BT.gather(1, order_BK),
-        valid_BT=kept_BT.gather(1, order_BK),
-        position_BT=layout.position_BT.gather(1, order_BK),
-        original_BP=layout.original_BP,
+        picture_BT=layout.picture_BT.gather(1, order_BK),
+        valid_BT=layout.valid_BT.new_ones(order_BK.shape),
+        position_BT=layout.position_BT,
+        original=layout.original,
+        lengths=lengths,
         segment_BT=None if layout.segment_BT is None else layout.segment_BT.gather(1, order_BK),
     )
+    if not after.is_full:
+        place_K = torch.arange(width, device=order_BK.device)
+        valid_BK = place_K < after.lengths_B.unsqueeze(1)
+        after = replace(after, valid_BT=valid_BK, picture_BT=after.picture_BT * valid_BK)
     if positions == "compacted":
-        after = replace(after, position_BT=compact_positions(after))
-    return order_BK, after
+        position_BK = compact_positions(after)
+    else:
+        position_BK = layout.position_BT.gather(1, order_BK)
+    return order_BK, replace(after, position_BT=position_BK)
 
 
 def drops_nothing(layout: Layout, share: float, ranking: Ranking) -> bool:
     """Whether every row would keep all that it has, so that the layer can run untouched."""
-    return bool((quotas(layout, share, ranking).sum(dim=1) >= layout.lengths_B).all())
+    quota = quotas(layout, share, ranking)
+    return all(sum(row) >= size for row, size in zip(quota, layout.lengths, strict=True))
 
 
 def take(x_BTD: Tensor, order_BK: Tensor) -> Tensor:
     """The tokens [B, K, D] at these places."""
-    return x_BTD.gather(1, order_BK.unsqueeze(-1).expand(-1, -1, x_BTD.shape[-1]))
+    rows, tokens, width = x_BTD.shape
+    if rows == 1:
+        return x_BTD.index_select(1, order_BK[0])
+    start_B1 = torch.arange(0, rows * tokens, tokens, device=order_BK.device).unsqueeze(1)
+    flat = (order_BK + start_B1).flatten()  # whole tokens are copied faster than gathered
+    return x_BTD.flatten(0, 1).index_select(0, flat).view(rows, -1, width)
 
 
-def _kept(scores_BT: Tensor, group_BT: Tensor, quota_BP: Tensor) -> Tensor:
+def _kept(
+    scores_BT: Tensor, layout: Layout, quota: Sequence[Sequence[int]], ranking: Ranking
+) -> Tensor:
     """Which tokens are among the best of their group, as many as its quota; text is all kept."""
+    if len({tuple(row[1:]) for row in quota}) == 1 and len(quota[0]) == 2:
+        return _keep_as_many(scores_BT, layout, quota[0][1])
+    quota_BP = torch.tensor(quota, device=scores_BT.device)
+    group_BT = group_tokens(layout, ranking)
     best_BT = scores_BT.argsort(dim=1, descending=True, stable=True)
     place_BT, _ = places(group_BT.gather(1, best_BT), quota_BP.shape[1])
     rank_BT = torch.empty_like(place_BT).scatter_(1, best_BT, place_BT)
-    return (rank_BT < quota_BP.gather(1, group_BT)) | (group_BT == 0)
+    return ((rank_BT < quota_BP.gather(1, group_BT)) | (group_BT == 0)) & layout.valid_BT
+
+
+def _keep_as_many(scores_BT: Tensor, layout: Layout, count: int) -> Tensor:
+    """The same where every row keeps as many of one group."""
+    text_BT = layout.picture_BT == 0
+    ranked_BT = scores_BT.masked_fill(text_BT, float("-inf"))
+    best_BK = ranked_BT.argsort(dim=1, descending=True, stable=True)[:, :count]
+    kept_BT = text_BT if layout.is_full else text_BT & layout.valid_BT
+    return kept_BT.scatter(1, best_BK, True)

@@ -20,16 +20,20 @@ SCORERS: tuple[Scorer, ...] = ("last", "salient", "fastv", "random", "uniform")
 
 
 @torch.no_grad()
-def attention(q_BHQd: Tensor, k_BGTd: Tensor, allowed_BQT: Tensor) -> Tensor:
+def attention(q_BHQd: Tensor, k_BGTd: Tensor, allowed_BQT: Tensor | None) -> Tensor:
     """Softmax of the scaled products over the allowed tokens, averaged over heads: [B, Q, T].
 
     Queries and keys are rotated already. Query heads share key heads in groups. In float32.
+    `allowed_BQT` None: every query reads all tokens.
     """
     rows, heads, queries, width = q_BHQd.shape
     groups = k_BGTd.shape[1]
     grouped = q_BHQd.reshape(rows, groups, heads // groups * queries, width)
     products = (grouped @ k_BGTd.transpose(-1, -2)).float() * width**-0.5
     products = products.view(rows, heads, queries, -1)
+    if allowed_BQT is None:
+        whole_BQT: Tensor = products.softmax(dim=-1).mean(dim=1)
+        return whole_BQT
     products = products.masked_fill(~allowed_BQT.unsqueeze(1), float("-inf"))
     # A query without any allowed token is padding; its scores are never used.
     scores_BQT: Tensor = products.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)

@@ -31,7 +31,6 @@ def make_prompts(
     return Prompts(
         id_BT=torch.tensor([row + [padding] * (longest - len(row)) for row in rows]),
         valid_BT=torch.arange(longest) < sizes,
-        query_BQ=sizes - 1,
         seeds=tuple(range(len(rows))),
     )
 

@@ -31,6 +31,9 @@ class Cache:
 
     def add(self, k_BGTd: Tensor, v_BGTd: Tensor, length_B: Tensor) -> None:
         """Take the next layer's keys and values of a prefill."""
+        if self.room == 0:
+            self.layers.append(LayerCache(k_BGTd, v_BGTd, length_B))
+            return
         rows, heads, tokens, width = k_BGTd.shape
         k, v = (x.new_zeros(rows, heads, tokens + self.room, width) for x in (k_BGTd, v_BGTd))
         k[:, :, :tokens], v[:, :, :tokens] = k_BGTd, v_BGTd

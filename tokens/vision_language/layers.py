@@ -16,24 +16,37 @@ from tokens.pyramid_drop.dropping import take
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Cosines and sines [B, 1, T, d] of the tokens' positions."""
+    """Cosines and sines [B, 1, T, d] of the tokens' positions; one row may stand for all. The first
+    half of the sines is negative.
+    """
 
     cos: Tensor
     sin: Tensor
+
+    def begin(self, tokens: int) -> "Rotary":
+        """Of the first tokens."""
+        return Rotary(self.cos[:, :, :tokens], self.sin[:, :, :tokens])
 
 
 def rotary(position_BT: Tensor, width: int, base: float) -> Rotary:
     """For heads of `width`, whose two halves turn together (as in Llama)."""
     steps = torch.arange(0, width, 2, device=position_BT.device, dtype=torch.float32)
     angles_BTd = position_BT.unsqueeze(-1).float() * base ** (-steps / width)
-    angles_BTd = torch.cat([angles_BTd, angles_BTd], dim=-1).unsqueeze(1)
-    return Rotary(angles_BTd.cos(), angles_BTd.sin())
+    cos_BTd, sin_BTd = angles_BTd.cos(), angles_BTd.sin()
+    return make_rotary(torch.cat([cos_BTd, cos_BTd], -1), torch.cat([sin_BTd, sin_BTd], -1))
+
+
+def make_rotary(cos_BTd: Tensor, sin_BTd: Tensor) -> Rotary:
+    """From cosines and sines as Llama has them, both halves alike."""
+    half = sin_BTd.shape[-1] // 2
+    signed_BTd = torch.cat([-sin_BTd[..., :half], sin_BTd[..., half:]], dim=-1)
+    return Rotary(cos_BTd.unsqueeze(1), signed_BTd.unsqueeze(1))
 
 
 def rotate(x_BHTd: Tensor, turn: Rotary) -> Tensor:
     """The heads, turned by their tokens' positions."""
-    first, second = x_BHTd.chunk(2, dim=-1)
-    return x_BHTd * turn.cos + torch.cat([-second, first], dim=-1) * turn.sin
+    swapped_BHTd = x_BHTd.roll(x_BHTd.shape[-1] // 2, dims=-1)
+    return torch.addcmul(x_BHTd * turn.cos, swapped_BHTd, turn.sin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,10 @@ def mix_heads(
 
     Groups of query heads share a key head.
     """
-    each = q_BHTd.shape[1] // k_BGSd.shape[1]
-    if each > 1:
-        k_BGSd, v_BGSd = (x.repeat_interleave(each, dim=1) for x in (k_BGSd, v_BGSd))
     mixed_BHTd = nn.functional.scaled_dot_product_attention(
-        q_BHTd, k_BGSd, v_BGSd, attn_mask=mask, is_causal=causal
-    )
+        q_BHTd, k_BGSd, v_BGSd, mask, is_causal=causal,
+        enable_gqa=q_BHTd.shape[1] != k_BGSd.shape[1],
+    )  # fmt: skip
     return mixed_BHTd.transpose(1, 2).flatten(2)
 
 

@@ -78,12 +78,12 @@ class Prompts:
     """A batch of prompts, padded on the right.
 
     `query_BQ` are the places of the tokens that an answer follows: the last of the prompt, and in
-    training of every turn; -1 fills up.
+    training of every turn; -1 fills up. None: the last of each prompt.
     """
 
     id_BT: Tensor
     valid_BT: Tensor
-    query_BQ: Tensor
+    query_BQ: Tensor | None = None
     segment_BT: Tensor | None = None
     seeds: tuple[int, ...] = ()  # of the rows, for the scorer "random"
 
@@ -178,10 +178,12 @@ class VisionLanguageModel(nn.Module):
                 now, projected = self._drop(drop, how, layer, now, projected, before, prompts)
             x_BTD, q, k, v = layer.prefill(now.x_BTD, projected, now.turn, now.mask)
             now, before = replace(now, x_BTD=x_BTD), Attended(q, k)
-            counts.append((now.layout.picture_BT > 0).sum(dim=1))
+            if drop is not None or not counts:
+                visual_B, length_B = now.layout.visual_B, now.layout.lengths_B
+            counts.append(visual_B)
             reads.append((now.layout.picture_BT, now.kept_BT))
             if cache is not None:
-                cache.add(k, v, now.layout.lengths_B)
+                cache.add(k, v, length_B)
         return Prefilled(
             self.norm(now.x_BTD), now.layout, now.kept_BT, cache, tuple(counts), tuple(reads)
         )
@@ -207,7 +209,10 @@ class VisionLanguageModel(nn.Module):
         picture_BT = torch.where(visual_BT, before_BT + 1, 0)
         layout = make_layout(picture_BT, prompts.valid_BT, prompts.segment_BT)
         kept_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device).expand(x_BTD.shape[:2])
-        return _Now(x_BTD, layout, kept_BT, self._turn(layout.position_BT), _mask(layout))
+        position_BT = layout.position_BT
+        if layout.segment_BT is None:  # padding may have any position, so all rows share them
+            position_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device).unsqueeze(0)
+        return _Now(x_BTD, layout, kept_BT, self._turn(position_BT), _mask(layout))
 
     def _drop(
         self,
@@ -222,7 +227,9 @@ class VisionLanguageModel(nn.Module):
         """The tokens that stay for this layer and those after it."""
         if drops_nothing(now.layout, drop.share, how.ranking):
             return now, projected
-        query_BQ = find_places(prompts.query_BQ, now.kept_BT, now.layout.valid_BT)
+        query_BQ = prompts.query_BQ
+        if query_BQ is not None:
+            query_BQ = find_places(query_BQ, now.kept_BT, now.layout.valid_BT)
         asked = Asked(query_BQ, now.kept_BT, prompts.seeds, drop.share, how.ranking)
         scores_BT = score_tokens(
             how.scorer, layer.attention, projected, now.turn, now.layout, before, asked
@@ -230,13 +237,12 @@ class VisionLanguageModel(nn.Module):
         order_BK, layout = rank_and_drop(
             scores_BT, now.layout, drop.share, how.ranking, how.positions
         )
-        after = _Now(
-            take(now.x_BTD, order_BK),
-            layout,
-            now.kept_BT.gather(1, order_BK),
-            self._turn(layout.position_BT),
-            _mask(layout),
-        )
+        if how.positions == "compacted" and layout.segment_BT is None:
+            turn = now.turn.begin(order_BK.shape[1])
+        else:
+            turn = self._turn(layout.position_BT)
+        kept_BK = now.kept_BT.gather(1, order_BK)
+        after = _Now(take(now.x_BTD, order_BK), layout, kept_BK, turn, _mask(layout))
         return after, projected.take(order_BK)
 
     def _turn(self, position_BT: Tensor) -> Rotary:

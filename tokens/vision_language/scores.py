@@ -42,7 +42,8 @@ class Attended:
 class Asked:
     """What scores may depend on beside the layer."""
 
-    query_BQ: Tensor  # places of the tokens that an answer follows; -1 fills up
+    # Places of the tokens that an answer follows, -1 fills up; None: the last token of every row.
+    query_BQ: Tensor | None
     kept_BT: Tensor  # places that the tokens had in the prompt
     seeds: tuple[int, ...]
     share: float
@@ -63,9 +64,13 @@ def score_tokens(
     if scorer == "random":
         return _at_random(asked)
     if scorer == "uniform":
-        group_BT = group_tokens(layout, asked.ranking)
-        return scoring.uniform_scores(group_BT, quotas(layout, asked.share, asked.ranking))
-    query_BQ = asked.query_BQ
+        quota_BP = torch.tensor(
+            quotas(layout, asked.share, asked.ranking), device=layout.picture_BT.device
+        )
+        return scoring.uniform_scores(group_tokens(layout, asked.ranking), quota_BP)
+    if scorer == "last" and asked.query_BQ is None:
+        return _score_by_last(attention, projected, turn, layout)
+    query_BQ = layout.lengths_B.unsqueeze(1) - 1 if asked.query_BQ is None else asked.query_BQ
     if scorer == "salient":
         tokens = layout.valid_BT.shape[1]
         query_BQ = torch.arange(tokens, device=query_BQ.device).expand(layout.valid_BT.shape)
@@ -87,12 +92,26 @@ def score_tokens(
     return scoring.mean_over_queries(scores_BQT, counted_BQ)
 
 
+def _score_by_last(
+    attention: Queries, projected: Projected, turn: Rotary, layout: Layout
+) -> Tensor:
+    """By the last token of each row, which reads all of them; few operations, for lone rows."""
+    keys = rotate(attention.split(projected.key_BTD), turn)
+    if layout.is_full:
+        last = Rotary(turn.cos[:, :, -1:], turn.sin[:, :, -1:])
+        q_BH1d = rotate(attention.split(attention.q(projected.normed_BTD[:, -1:])), last)
+        return scoring.attention(q_BH1d, keys, None).squeeze(1)
+    q_BH1d = _queries(attention, projected, turn, layout.lengths_B.unsqueeze(1) - 1)
+    return scoring.attention(q_BH1d, keys, layout.valid_BT.unsqueeze(1)).squeeze(1)
+
+
 def _queries(attention: Queries, projected: Projected, turn: Rotary, query_BQ: Tensor) -> Tensor:
     """Rotated queries [B, H, Q, d] of the tokens at these places."""
     places = query_BQ.unsqueeze(-1)
     normed = projected.normed_BTD
     chosen_BQD = normed.gather(1, places.expand(-1, -1, normed.shape[-1]))
-    turns = Rotary(*(_pick(one, places) for one in (turn.cos, turn.sin)))
+    turns = Rotary(*(_pick(one.expand(len(normed), -1, -1, -1), places)
+                     for one in (turn.cos, turn.sin)))  # fmt: skip
     return rotate(attention.split(attention.q(chosen_BQD)), turns)
 
 

@@ -19,7 +19,7 @@ from tokens.pyramid_drop.dropping import Positions
 from tokens.pyramid_drop.flops import DecoderShape
 from tokens.vision_language.hugging_face.layers import LayerParts
 from tokens.vision_language.hugging_face.model import PICTURE_INPUTS, HuggingFaceVlm
-from tokens.vision_language.layers import Rotary
+from tokens.vision_language.layers import Rotary, make_rotary
 from tokens.vision_language.model import Dropping, Prompts
 from tokens.vision_language.serving.backbone import Begun
 from tokens.vision_language.serving.row_cache import RowCache, decode_rows, split_rows
@@ -61,11 +61,6 @@ class HuggingFaceBackbone:
             counter.get_total_flops() // 2,
         )
 
-    @property
-    def three_axes(self) -> bool:
-        """Whether positions count rows and columns, so that they cannot be compacted."""
-        return self._vlm.three_axes
-
     def see(self, pictures: Tensor) -> Tensor:
         return torch.stack(self._vlm.see(self._prepare(pictures)))
 
@@ -90,8 +85,7 @@ class HuggingFaceBackbone:
         x_BD = text.embed_tokens(id_B)
 
         def turn(position_B1: Tensor) -> Rotary:
-            turned = self._vlm.turn_at(x_BD, position_B1.unsqueeze(0))
-            return Rotary(*(one.unsqueeze(1) for one in turned))
+            return make_rotary(*self._vlm.turn_at(x_BD, position_B1.unsqueeze(0)))
 
         x_BD = decode_rows(self._layers, x_BD, caches, positions, turn)
         logits_BW: Tensor = self._vlm.model.lm_head(text.norm(x_BD))

@@ -27,8 +27,8 @@ from tokens.pyramid_drop.dropping import (
 )
 from tokens.pyramid_drop.schedule import Drop
 from tokens.vision_language.hugging_face.layers import LayerParts
-from tokens.vision_language.layers import Rotary
-from tokens.vision_language.model import Dropping, find_places
+from tokens.vision_language.layers import Rotary, make_rotary
+from tokens.vision_language.model import Dropping
 from tokens.vision_language.scores import Asked, Attended, score_tokens
 
 MODELS = ("llava", "llava_next", "qwen2_5_vl")
@@ -69,7 +69,7 @@ class _Now:
 
     @property
     def rotary(self) -> Rotary:
-        return Rotary(*(one.unsqueeze(1) for one in self.turn))
+        return make_rotary(*self.turn)
 
 
 class HuggingFaceVlm:
@@ -104,21 +104,20 @@ class HuggingFaceVlm:
 
         cache = DynamicCache()
         now, next_B = self._begin(inputs, features)
-        query_B1 = now.layout.lengths_B.unsqueeze(1) - 1
         before: Attended | None = None
         counts, valid_LBS, reads = [], [], []
         for index, layer in enumerate(self.text.layers):
             drop = how.schedule.at(index)
             if drop is not None and not drops_nothing(now.layout, drop.share, how.ranking):
                 assert before is not None
-                asked = Asked(query_B1, now.kept_BT, tuple(seeds), drop.share, how.ranking)
+                asked = Asked(None, now.kept_BT, tuple(seeds), drop.share, how.ranking)
                 now, before = self._drop_and_run(index, drop, how, now, before, asked, cache)
             elif self._is_scored_next(index, how, now):
                 parts = LayerParts(layer)
                 now, before = self._finish(index, now, parts.project(now.x_BTD), cache)
             else:
                 now, before = self._run_whole(index, now, cache)
-            counts.append((now.layout.picture_BT > 0).sum(dim=1))
+            counts.append(now.layout.visual_B)
             valid_LBS.append(now.layout.valid_BT)
             reads.append((now.layout.picture_BT, now.kept_BT))
         hidden_BTD = self.text.norm(now.x_BTD)
@@ -273,9 +272,6 @@ class HuggingFaceVlm:
     ) -> tuple[_Now, Attended]:  # fmt: skip
         parts = LayerParts(self.text.layers[index])
         projected = parts.project(now.x_BTD)
-        asked = replace(
-            asked, query_BQ=find_places(asked.query_BQ, now.kept_BT, now.layout.valid_BT)
-        )
         scores_BT = score_tokens(
             how.scorer, parts, projected, now.rotary, now.layout, before, asked
         )

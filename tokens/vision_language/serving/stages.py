@@ -145,7 +145,6 @@ class Prefill:
         return Prompts(
             id_BT=torch.tensor(ids, device=place),
             valid_BT=torch.arange(longest, device=place) < size_B1,
-            query_BQ=size_B1 - 1,
             seeds=tuple(one.sampling.seed % 2**63 for one in group),
         )
 
