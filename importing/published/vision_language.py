@@ -1,6 +1,6 @@
 """Makes a route of a published vision-language model, from a directory or by a hub's name.
 
-The files of the model stay as they are: linked where the file system allows it, else copied.
+The files of the model stay as they are; weights are linked where the file system allows it.
 """
 
 import os
@@ -14,13 +14,14 @@ import torch
 from core.manifest import FORMAT
 from routes.writing import Table, write_version
 from tokens.pyramid_drop.dropping import Positions
-from tokens.vision_language.hugging_face.model import load
 from tokens.vision_language.hugging_face.opening import open_model
 from tokens.vision_language.serving.declarations import describe
 
 WEIGHTS = "*.safetensors"
 FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "tokenizer.model")
 STAGES = 4  # of equal depth, as in PyramidDrop
+DEFAULT_TOKENS = 128  # of an answer
+TEXT = 1024  # tokens that a prompt may have beside its pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Wanted:
 
     size_px: int | None = None  # side of a picture; None: the vision part's own
     drops: Sequence[int] = ()  # layers before which tokens are dropped; none: the paper's
-    context: int = 2048
+    context: int | None = None  # tokens of a prompt and its answer; None: `TEXT` beside pictures
     max_pictures: int = 1
     max_tokens: int = 512
 
@@ -40,18 +41,24 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
     `source`: a directory, or a hub's name, from which the model is downloaded. Raises ValueError in
     one sentence for a model that cannot be served, OSError where there is none.
     """
+    from transformers import AutoConfig
+
     folder = find(source)
     weights = sorted(path.name for path in folder.glob(WEIGHTS))
     if not weights:
         raise ValueError(f"{folder}: no .safetensors file; other weights are not read")
-    config = load(folder, torch.float32).model.config
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     positions: Positions = "kept" if config.model_type == "qwen2_5_vl" else "compacted"
     size_px = wanted.size_px or find_size(config)
     cpu = torch.device("cpu")
     backbone, template = open_model(folder, size_px, cpu, positions)
-    template.read("", 1)  # a template that fails is found now
     layers = backbone.sizes.decoder.layers
     drops = wanted.drops or [layers * stage // STAGES for stage in range(1, STAGES)]
+    default_tokens = min(DEFAULT_TOKENS, wanted.max_tokens)
+    least = len(template.read("", wanted.max_pictures).ids) + default_tokens
+    most = int(config.text_config.max_position_embeddings)
+    context = min(most, least + TEXT) if wanted.context is None else wanted.context
+    check(wanted, layers, context, least, most)
 
     def fill(directory: Path, version: str) -> Table:
         for path in list_files(folder):
@@ -67,10 +74,10 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
                 backbone.sizes,
                 weights[0],
                 drops=sorted(set(drops)),
-                context=wanted.context,
+                context=context,
                 max_pictures=wanted.max_pictures,
                 max_tokens=wanted.max_tokens,
-                default_tokens=min(128, wanted.max_tokens),
+                default_tokens=default_tokens,
                 library="transformers",
                 positions=positions,
             ),
@@ -78,6 +85,19 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
         }
 
     return write_version(out, name, fill)
+
+
+def check(wanted: Wanted, layers: int, context: int, least: int, most: int) -> None:
+    """Raise ValueError in one sentence for what the model cannot run. `least`: tokens of a prompt
+    with all pictures, and an answer; `most`: those that the model has positions for.
+    """
+    if not all(0 < layer < layers for layer in wanted.drops):
+        raise ValueError(f"drops: given {list(wanted.drops)}, allowed layers 1 to {layers - 1}")
+    if not least <= context <= most:
+        raise ValueError(
+            f"context: given {context} tokens, allowed {least} (for {wanted.max_pictures} "
+            f"pictures and an answer) to {most}"
+        )
 
 
 def find(source: str) -> Path:
@@ -106,8 +126,11 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def place(source: Path, target: Path) -> None:
-    """Link or copy a file; what a symbolic link names is taken."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    """Link weights, and copy other files, which their author may write again in place."""
+    if source.match(WEIGHTS):
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:
+            pass  # another file system
+    shutil.copyfile(source, target)

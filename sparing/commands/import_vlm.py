@@ -32,8 +32,13 @@ def import_vlm(
         ),
     ] = "",
     context: Annotated[
-        int, typer.Option(min=1, help="Tokens of a prompt and its answer, at most.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of a prompt and its answer, at most. [dim]Default: the pictures', and "
+            "1,024 more.[/]",
+        ),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 512,
     pictures: Annotated[int, typer.Option(min=0, max=64, help="Pictures of a chat, at most.")] = 1,
     out: Annotated[Path, typer.Option(help="Write the route into this folder.")] = Path("models"),
@@ -53,6 +58,10 @@ def import_vlm(
 
     try:
         from importing.published.vision_language import Wanted, write_route
+
+        wanted = Wanted(picture, _read_layers(drops), context, pictures, max_tokens)
+        with failing_on_own_models():
+            print(write_route(model, name, out, wanted))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
@@ -60,9 +69,6 @@ def import_vlm(
             f"this needs {error.name}, which is not installed: run make setup, or pip install "
             "'.[vlm]'"
         ) from error
-    wanted = Wanted(picture, _read_layers(drops), context, pictures, max_tokens)
-    with failing_on_own_models():
-        print(write_route(model, name, out, wanted))
 
 
 def _read_layers(given: str) -> list[int]:

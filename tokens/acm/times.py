@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ import numpy.typing as npt
 Column = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RowTimes:
     """CPU time of a row [2, B, R] in µs: masked, then sorted; by budget, by rows in the batch."""
 
@@ -19,16 +20,20 @@ class RowTimes:
 
     def predict_us(self, beta: float, rows: int, is_sorted: bool) -> float:
         """Linear between measured budgets and numbers of rows; beyond, the nearest one's."""
-        by_beta = self.us_FBR[int(is_sorted)]
-        at_rows = [np.interp(rows, self.rows_R, times_R) for times_R in by_beta]
-        return float(np.interp(beta, self.beta_B, at_rows))
+        return _predict_us(self, beta, rows, is_sorted)
+
+
+@lru_cache(4096)  # a request with a limit asks for many budgets
+def _predict_us(times: RowTimes, beta: float, rows: int, is_sorted: bool) -> float:
+    by_beta = times.us_FBR[int(is_sorted)]
+    at_rows = [np.interp(rows, times.rows_R, times_R) for times_R in by_beta]
+    return float(np.interp(beta, times.beta_B, at_rows))
 
 
 def read_times(table: Sequence[Sequence[float]]) -> RowTimes:
     """From rows of `[beta, rows, masked_us, sorted_us]` in any order, one for each pair of a budget
-    and a number of rows. What a measurement cannot mean is evened out: masked tokens take as long
-    at any budget, sorted ones no longer at a smaller one. Raises ValueError in one sentence for
-    another table.
+    and a number of rows. Noise is removed: masked tokens take as long at any budget, sorted ones
+    no longer at a smaller one. Raises ValueError in one sentence for another table.
     """
     if not all(len(line) == 4 and min(line[1:]) > 0 for line in table):
         raise ValueError("each line needs [beta, rows, masked_us, sorted_us], the last three > 0")

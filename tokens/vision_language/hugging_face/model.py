@@ -314,8 +314,16 @@ def load(
     """
     from transformers import AutoModelForImageTextToText
 
-    kind = "auto" if dtype is None else dtype
-    model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, dtype=kind)
+    models: Any = AutoModelForImageTextToText  # without types
+    model, found = models.from_pretrained(
+        name,
+        use_safetensors=True,
+        dtype="auto" if dtype is None else dtype,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{name}: the weights lack {missing[0]} and {len(missing) - 1} others")
     return HuggingFaceVlm(model.eval() if place is None else model.eval().to(place))
 
 
@@ -324,6 +332,8 @@ def check_model(model: Any) -> None:
     config = model.config
     if config.model_type not in MODELS:
         raise ValueError(f"a model of type {config.model_type}; {', '.join(MODELS)} are possible")
+    if config.vision_config.model_type == "pixtral":
+        raise ValueError("a vision part of type pixtral, whose pictures end in tokens of their own")
     text = config.text_config
     if text.model_type not in DECODERS:
         raise ValueError(f"a decoder of type {text.model_type}; {', '.join(DECODERS)} are possible")

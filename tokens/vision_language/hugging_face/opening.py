@@ -16,8 +16,18 @@ def open_model(
 ) -> tuple[HuggingFaceBackbone, HuggingFaceTemplate]:
     """The model, in float32 on the CPU and in its own type elsewhere, and how it reads chats.
 
-    `size_px`: side of the pictures. Raises ValueError in one sentence, or OSError.
+    `size_px`: side of the pictures. Raises ValueError in one sentence.
     """
+    try:
+        return _open(directory, size_px, place, positions)
+    except Exception as error:  # those of transformers and of files share no root but Exception
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"transformers cannot load it: {first}") from error
+
+
+def _open(
+    directory: Path, size_px: int, place: torch.device, positions: Positions
+) -> tuple[HuggingFaceBackbone, HuggingFaceTemplate]:
     from transformers import AutoImageProcessor
 
     vlm = load(directory, torch.float32 if place.type == "cpu" else None, place)
@@ -27,6 +37,8 @@ def open_model(
             "rows and columns of a picture"
         )
     processors: Any = AutoImageProcessor  # without types
-    processor = processors.from_pretrained(directory, local_files_only=True)
+    processor = processors.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
     backbone = HuggingFaceBackbone(vlm, processor, size_px)
     return backbone, open_template(directory, vlm.model, backbone.sizes.visual_tokens)

@@ -11,6 +11,7 @@ from tokens.vision_language.serving.messages import Message, read_messages
 
 TEMPLATE_FILE = "chat_template.json"  # of older processors
 HALF_A_CHARACTER = "\ufffd"
+MOST_BYTES = 4  # of a character, each of which may be a token
 
 
 class HuggingFaceWords:
@@ -22,10 +23,19 @@ class HuggingFaceWords:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Without special tokens, and without a character at the end that is not yet whole."""
+        whole = list(ids)
+        found = self._decode(whole)
+        for left_out in range(1, MOST_BYTES):
+            if not found.endswith(HALF_A_CHARACTER):
+                return found
+            found = self._decode(whole[: len(whole) - left_out])
+        return found.rstrip(HALF_A_CHARACTER)
+
+    def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return text.rstrip(HALF_A_CHARACTER)
+        return text
 
 
 class HuggingFaceTemplate:
@@ -38,12 +48,19 @@ class HuggingFaceTemplate:
         self._tokenizer = tokenizer
         self._chat = chat
         self._image_id = image_id
+        self._marks = [str(one) for one in tokenizer.all_special_tokens if str(one)]
         self._visual_tokens = visual_tokens
 
     def read(self, given: str, pictures: int) -> Prompt:
         from jinja2 import TemplateError
 
         messages = read_messages(given, pictures)
+        for place, message in enumerate(messages):
+            if mark := next((one for one in self._marks if one in message.text), None):
+                raise InvalidInput(
+                    f"messages[{place}]: given a text with {mark}, which has a meaning of its own"
+                    " for this model, allowed are texts without it"
+                )
         try:
             text: str = self._tokenizer.apply_chat_template(
                 [_write(message) for message in messages],
@@ -51,15 +68,15 @@ class HuggingFaceTemplate:
                 tokenize=False,
                 add_generation_prompt=True,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:
             raise InvalidInput(f"messages: the model's chat template says: {error}") from None
         begins = self._tokenizer.bos_token
         has_begun = begins is not None and text.startswith(begins)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_begun)["input_ids"]
         if ids.count(self._image_id) != pictures:
             raise InvalidInput(
-                "messages: a text contains the mark by which this model finds pictures, allowed"
-                " are texts without it"
+                "messages: the model's chat template does not write its mark of a picture once for"
+                " each picture"
             )
         widths = (self._visual_tokens if one == self._image_id else 1 for one in ids)
         return Prompt(
@@ -73,11 +90,16 @@ def open_template(directory: Path, model: Any, visual_tokens: int) -> HuggingFac
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
+    if model.config.image_token_id is None:
+        raise ValueError(f"{directory}: the model has no image_token_id")
     chat = tokenizer.chat_template
-    if chat is None and (path := directory / TEMPLATE_FILE).exists():
-        chat = json.loads(path.read_text())["chat_template"]
-    if chat is None:
+    path = directory / TEMPLATE_FILE
+    if path.exists() and not (directory / "chat_template.jinja").exists():
+        chat = json.loads(path.read_text()).get("chat_template")
+    if not isinstance(chat, str):
         raise ValueError(
             f"{directory}: the model has no chat template; put one into chat_template.jinja"
         )

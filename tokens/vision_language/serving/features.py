@@ -14,6 +14,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+AT_ONCE = 8  # pictures, which bounds memory
 Compute = Callable[[Tensor], Tensor]  # pictures [N, S, S, 3] to features [N, V, D]
 
 
@@ -38,7 +39,13 @@ class FeatureMemory:
                 self._kept.move_to_end(key)
         missing = {key: one for key, one in zip(keys, pictures, strict=True) if key not in known}
         if missing:
-            made = self._compute(torch.stack(list(missing.values())))
+            shown = list(missing.values())
+            made = torch.cat(
+                [
+                    self._compute(torch.stack(shown[start : start + AT_ONCE]))
+                    for start in range(0, len(shown), AT_ONCE)
+                ]
+            )
             fresh = {key: one.clone() for key, one in zip(missing, made, strict=True)}
             known |= fresh
             self._keep(fresh)

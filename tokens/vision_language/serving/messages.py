@@ -71,11 +71,12 @@ def _read_message(place: int, item: Any) -> Message:
         )
     texts, pictures = [], 0
     for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else part
-        if kind == "image" and role == "user":
+        found = part if isinstance(part, Mapping) else {"type": part}
+        kind, text = found.get("type"), found.get("text")
+        if found is part and kind == "image" and role == "user":
             pictures += 1
-        elif kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
+        elif kind == "text" and isinstance(text, str):
+            texts.append(text)
         else:
             raise InvalidInput(
                 f"messages[{place}].content[{number}]: given {_show(kind)}, allowed text, and in"

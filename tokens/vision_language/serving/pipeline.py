@@ -50,7 +50,7 @@ from tokens.vision_language.serving.stages import (
     Prefill,
 )
 
-MAX_CHARS_A_TOKEN = 64  # of a prompt's text
+MAX_CHARS_A_TOKEN = 16  # of a prompt's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,7 @@ def _open_transformers(
 
 def _find_name(manifest: Manifest) -> str:
     """The common name of the model's two files. Raises ValueError."""
-    names = [stage.name for stage in manifest.stages]
-    files = {stage.file for stage in manifest.stages}
     name = manifest.stages[0].file.removesuffix(".safetensors")
-    if names != [PREFILL, DECODE] or len(files) > 1 or f"{name}.safetensors" not in files:
-        raise ValueError(
-            f"stages: needed are {PREFILL} and {DECODE}, both with the same .safetensors file"
-        )
     if f"{name}.json" not in manifest.files:
         raise ValueError(f"{name}.json is not in [files]")
     return name
@@ -204,6 +198,12 @@ def _find_name(manifest: Manifest) -> str:
 def _check_declarations(manifest: Manifest, sizes: Sizes, options: VlmOptions) -> None:
     """Raise ValueError, with one sentence, where the manifest does not fit the model."""
     layers = sizes.decoder.layers
+    names = [stage.name for stage in manifest.stages]
+    files = {stage.file for stage in manifest.stages}
+    if names != [PREFILL, DECODE] or len(files) > 1 or not min(files).endswith(".safetensors"):
+        raise ValueError(
+            f"stages: needed are {PREFILL} and {DECODE}, both with the same .safetensors file"
+        )
     for kind, given, needed in (
         ("inputs", manifest.inputs, list_inputs(sizes)),
         ("outputs", manifest.outputs, list_outputs(sizes)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokens.pyramid_drop.dropping import Positions
 from tokens.vision_language.layers import Rotary
@@ -49,10 +49,10 @@ class RowCache:
         kv[:, :, used] = kv_2Gd
         self.lengths[layer] = used + 1
         k_GSd, v_GSd = kv[:, :, : used + 1].unbind(0)
-        q_Ged = q_Hd.view(len(k_GSd), -1, q_Hd.shape[-1])
-        products_GeS = q_Ged @ k_GSd.transpose(1, 2) * q_Hd.shape[-1] ** -0.5
-        mixed_Hd: Tensor = products_GeS.softmax(dim=-1) @ v_GSd
-        return mixed_Hd.flatten()
+        mixed_1H1d = nn.functional.scaled_dot_product_attention(
+            q_Hd[None, :, None], k_GSd[None], v_GSd[None], enable_gqa=len(q_Hd) != len(k_GSd)
+        )
+        return mixed_1H1d.flatten()
 
 
 def split_rows(

@@ -4,6 +4,7 @@ A row's choice depends on its own logits, its seed and the number of tokens befo
 batch. V: words of the vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,21 +25,21 @@ class Sampling(NamedTuple):
 
 def choose(logits_V: Logits, how: Sampling, step: int) -> tuple[int, float]:
     """Return a token and the logarithm of its probability at temperature 1. Logits are finite."""
-    shifted = logits_V.astype(np.float64)
-    shifted -= shifted.max()
-    log_total = float(np.log(np.exp(shifted).sum()))
-    if how.temperature > 0:
-        token = _draw(shifted / how.temperature, how, step)
-    else:
-        token = int(logits_V.argmax())
+    best = int(logits_V.argmax())
+    shifted = logits_V - logits_V[best]
+    log_total = math.log(float(np.exp(shifted).sum(dtype=np.float64)))
+    token = _draw(shifted, how, step) if how.temperature > 0 else best
     return token, float(shifted[token]) - log_total
 
 
-def _draw(shifted: npt.NDArray[np.float64], how: Sampling, step: int) -> int:
-    weights = np.exp(shifted)
-    order = np.argsort(-weights, kind="stable")
+def _draw(shifted: Logits, how: Sampling, step: int) -> int:
+    weights = np.exp(shifted.astype(np.float64) / how.temperature)
+    total = float(weights.sum())
+    # All tokens that are less probable than this have less than 1 - top_p together.
+    likely = np.flatnonzero(weights >= (1.0 - how.top_p) * total / len(weights))
+    order = likely[np.argsort(-weights[likely], kind="stable")] if how.top_p < 1.0 else likely
     sums = np.cumsum(weights[order])
-    kept = min(int(np.searchsorted(sums, how.top_p * sums[-1])) + 1, len(order))
+    kept = min(int(np.searchsorted(sums, how.top_p * total)) + 1, len(order))
     random = np.random.default_rng([how.seed & _SEED_MASK, step])
     place = int(np.searchsorted(sums[:kept], random.random() * sums[kept - 1], side="right"))
     return int(order[min(place, kept - 1)])

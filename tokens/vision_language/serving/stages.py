@@ -39,6 +39,7 @@ PREFILL, DECODE = "prefill", "decode"
 PROMPT, IMAGE = "prompt", "image"  # the route's inputs
 TOKENS = "tokens"  # an output, and what decode gets
 READS = "reads"  # the note for a picture
+MAX_TOGETHER = 16_384  # tokens of prompts that run together, which bounds memory
 MAX_WASTE = 1.125  # of the longest prompt that runs together with the shortest
 
 
@@ -191,7 +192,9 @@ class Decode:
 
 
 def group_alike(asked: Sequence[Asked]) -> Iterator[list[int]]:
-    """Yield the places of rows that run together: of one schedule, and about equally long."""
+    """Yield the places of rows that run together: of one schedule, about equally long, and not
+    too many tokens.
+    """
     by_schedule: dict[object, list[int]] = {}
     for place, one in enumerate(asked):
         by_schedule.setdefault(one.schedule, []).append(place)
@@ -200,7 +203,8 @@ def group_alike(asked: Sequence[Asked]) -> Iterator[list[int]]:
         group: list[int] = []
         for place in ordered:
             size = len(asked[place].prompt.ids)
-            if group and size > MAX_WASTE * len(asked[group[0]].prompt.ids):
+            wide = size * (len(group) + 1) > MAX_TOGETHER
+            if group and (wide or size > MAX_WASTE * len(asked[group[0]].prompt.ids)):
                 yield group
                 group = []
             group.append(place)

@@ -1,6 +1,7 @@
 """Published models as routes: the server's stages answer as transformers itself generates."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 pytest.importorskip("transformers", reason="needs pip install transformers==5.24.0")
 
 import transformers
+from safetensors.torch import load_file, save_file
 
 from core.devices.torch import TorchDevice
 from core.errors import InvalidInput, ModelDirectoryError
@@ -19,6 +21,7 @@ from importing.published.vision_language import Wanted, write_route
 from routes.loading import load_route
 from routes.offline import run_offline
 from tests.fakes.tiny_transformers import IMAGE, LAYERS, MADE, SIZE, write_published
+from tokens.vision_language.hugging_face.text import HuggingFaceWords
 from tokens.vision_language.serving.pipeline import VlmPipeline
 
 CPU = TorchDevice()
@@ -123,8 +126,9 @@ def test_messages_go_through_the_models_own_template(pipeline: VlmPipeline) -> N
 
 
 def test_the_mark_of_a_picture_in_a_text_is_refused(pipeline: VlmPipeline) -> None:
-    with pytest.raises(InvalidInput, match="contains the mark by which this model finds pictures"):
-        pipeline.parts.template.read("a <image> b", 0)
+    for mark in ("<image>", "</s>"):
+        with pytest.raises(InvalidInput, match=f"given a text with {mark}, which has a meaning"):
+            pipeline.parts.template.read(f"a {mark} b", 0)
 
 
 def test_what_a_row_needs_is_counted_before(pipeline: VlmPipeline) -> None:
@@ -172,6 +176,71 @@ def test_only_safetensors_are_read(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"no \.safetensors file"):
         write_route(str(tmp_path), "chat", tmp_path / "models", WANTED)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    published = write_published("llava", tmp_path / "published")
+    path = published / "model.safetensors"
+    weights = load_file(path)
+    del weights["language_model.model.layers.0.self_attn.q_proj.weight"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"the weights lack .*q_proj\.weight and 0 others"):
+        write_route(str(published), "chat", tmp_path / "models", WANTED)
+
+
+def test_code_of_a_model_is_not_run(tmp_path: Path) -> None:
+    published = write_published("llava", tmp_path / "published")
+    config = json.loads((published / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (published / "config.json").write_text(json.dumps(config))
+    (published / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ValueError, match=r"trust_remote_code|custom code"):
+        write_route(str(published), "chat", tmp_path / "models", WANTED)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"drops": (0, 2)}, r"drops: given \[0, 2\], allowed layers 1 to 3"),
+        ({"drops": (2, 9)}, r"drops: given \[2, 9\]"),
+        ({"context": 10}, r"context: given 10 tokens, allowed \d+ \(for 2 pictures"),
+        ({"context": 9999}, r"context: given 9999 tokens, allowed \d+ .* to 512"),
+    ],
+)
+def test_what_the_model_cannot_run_is_not_written(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    published = write_published("llava", tmp_path / "published")
+    with pytest.raises(ValueError, match=sentence):
+        write_route(str(published), "chat", tmp_path / "models", replace(WANTED, **change))
+    assert not (tmp_path / "models" / "chat").exists()
+
+
+def test_only_weights_are_linked(tmp_path: Path) -> None:
+    published = write_published("llava", tmp_path / "published")
+    route = write_route(str(published), "chat", tmp_path / "models", WANTED)
+    linked = {path.name for path in route.iterdir() if path.stat().st_nlink > 1}
+    assert linked == {"model.safetensors"}
+
+
+def test_characters_of_several_tokens_never_flicker() -> None:
+    text = "a你好b"
+
+    class Bytes:
+        """Each byte is a token; a run with half a character is not readable at all."""
+
+        all_special_tokens = ()
+
+        def decode(self, ids: list[int], **_: bool) -> str:
+            try:
+                return bytes(ids).decode()
+            except UnicodeDecodeError:
+                return "a" + "\ufffd" * (len(ids) - 1)
+
+    ids = list(text.encode())
+    words = HuggingFaceWords(Bytes(), [0])
+    shown = [words.decode(ids[:size]) for size in range(1, len(ids) + 1)]
+    assert shown == ["a", "a", "a", "a你", "a你", "a你", "a你好", text]
 
 
 def test_a_name_that_is_neither_a_directory_nor_the_hubs_is_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_row_holds_the_bytes_that_were_reserved(
         ("a zebra", 1, {}, "zebra"),
         ("a", 3, {}, "given 3 pictures, allowed 2"),
         (" ".join("a" * 50), 1, {}, f"allowed {CONTEXT} together"),
-        ("a" * 10_000, 1, {}, "given 10000 characters, allowed 4096"),
+        ("a" * 10_000, 1, {}, "given 10000 characters, allowed 1024"),
         ("a", 1, {"drop_layers": (7,), "drop_shares": (0.5,)}, "layer 7 in a schedule"),
         ("a", 1, {"stop": ("",)}, "empty"),
     ],

@@ -56,6 +56,8 @@ def test_a_chat_has_every_turn() -> None:
         (write({"role": "user"}), 0, r"messages\[0\].content: given None"),
         (write({"role": "user", "content": [5]}), 0, r"content\[0\]: given 5, allowed text"),
         (write({"role": "user", "content": [{"type": "text"}]}), 0, r"content\[0\]"),
+        (write({"role": "user", "content": ["text"]}), 0, r"content\[0\]: given 'text'"),
+        (write({"role": "user", "content": ["image"]}), 0, r"content\[0\]: given 'image'"),
         (write({"role": "system", "content": [{"type": "image"}]}, user("a")), 1, "user messages"),
         (write({"role": "assistant", "content": "a"}), 0, "the last has the role assistant"),
         (write(user("a")), 1, "they show 0 pictures, the request has 1"),
