@@ -8,7 +8,7 @@ traces. What is not trained or not there is left out, with a sentence.
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,9 +16,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from benchmarks.pyramid_drop.memory import measure_memory
-from benchmarks.pyramid_drop.names import BATCHES, FAMILIES
-from benchmarks.pyramid_drop.prefills import time_small, time_wide
-from benchmarks.pyramid_drop.quality import judge_blind, judge_settings
+from benchmarks.pyramid_drop.names import BATCHES, BUDGETS, FAMILIES, PLAIN
+from benchmarks.pyramid_drop.prefills import Say, time_small, time_wide
+from benchmarks.pyramid_drop.quality import ask_all, compare_points, judge_blind
 from benchmarks.pyramid_drop.report import REPORT
 from benchmarks.pyramid_drop.served import DISTINCT, find_name, measure_served
 from benchmarks.pyramid_drop.trainings import judge_trained, time_steps
@@ -26,9 +26,10 @@ from benchmarks.reporting.command import make_parser, run_benchmark
 from core.manifest import read_manifest
 from harness.results import Sample
 from tokens.vision_language.files import read_model
+from tokens.vision_language.model import VisionLanguageModel
 from training.data.grids.scenes import load_sources
 from training.vision_language.learning import build_model, standard_spec
-from training.vision_language.operating_points import draw_questions
+from training.vision_language.operating_points import Asked, draw_questions
 
 ROUTE = "vlm-small"
 SEED = 23  # of the questions
@@ -55,14 +56,38 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
         yield from measure_served(
             route, options.traces, pictures.numpy(), Path(work), runs, options.seconds, say
         )
-    yield from judge_settings(model, drops, asked, say)
-    if options.blind.exists():
-        twin = build_model(standard_spec(), 1)
-        twin.load_state_dict(load_file(options.blind))
-        yield from judge_blind(twin.eval(), asked, say)
-    else:
-        say(f"{options.blind}: not there, the text-only twin is left out")
+    yield from judge(options, model, drops, asked, say)
+
+
+def judge(
+    options: argparse.Namespace,
+    model: VisionLanguageModel,
+    drops: Sequence[int],
+    asked: Asked,
+    say: Say,
+) -> Iterator[Sample]:
+    """What all trained models answer; those that are not there are left out with a sentence."""
+    plain = read_weights(options.plain, say)
+    answered = {BUDGETS: ask_all(model, drops, asked, say)}
+    if plain is not None:
+        answered = {PLAIN: ask_all(plain, drops, asked, say), **answered}
+    (untouched, *_), *_ = answered.values()
+    for name, points in answered.items():
+        yield from compare_points(name, points, untouched, asked)
+    twin = read_weights(options.blind, say)
+    if twin is not None:
+        yield from judge_blind(twin, asked, say)
     yield from judge_trained(options.trained, asked, say)
+
+
+def read_weights(path: Path, say: Say) -> VisionLanguageModel | None:
+    """The standard model with these weights; None where there are none."""
+    if not path.exists():
+        say(f"{path}: not there, this model is left out")
+        return None
+    model = build_model(standard_spec(), 1)
+    model.load_state_dict(load_file(path))
+    return model.eval()
 
 
 def find_route(models: Path) -> Path:
@@ -81,6 +106,8 @@ if __name__ == "__main__":
     traces = Path(os.environ.get("SPARING_DATA", "SPARING_DATA")) / "traces"
     parser.add_argument("--traces", type=Path, default=traces,
                         help="folder with the Azure LLM inference traces of 2023")  # fmt: skip
+    parser.add_argument("--plain", type=Path, help="weights of the model trained without drops",
+                        default=Path("runs/vlm/vlm-whole.safetensors"))  # fmt: skip
     parser.add_argument("--blind", type=Path, help="weights of the text-only twin",
                         default=Path("runs/vlm/vlm-whole-blind.safetensors"))  # fmt: skip
     parser.add_argument("--trained", type=Path, default=Path("runs/vlm"),

@@ -1,6 +1,7 @@
 """The cases by name, as measurement and report both use them. Needs no torch."""
 
 FULL, BLIND = "full", "text only"
+PLAIN, BUDGETS = "trained without drops", "trained for every budget"
 FAMILIES = ("garment", "object", "colour", "digits", "count", "same", "where", "row", "list")
 FRAGILE = "digits"  # reported apart, as a task that needs every detail
 COUNTS_POINTS = 20  # a family counts if the full model is as far above its text-only twin
@@ -22,8 +23,13 @@ ALONE = "one at a time"
 
 
 def setting(share: float, name: str) -> str:
-    """A case of quality."""
+    """How a model is asked."""
     return f"{share:.0%}, {name}"
+
+
+def asked_as(model: str, how: str) -> str:
+    """A case of quality: one of the two models, `FULL` or a setting."""
+    return f"{model}: {how}"
 
 
 def prefill(rows: int, ratio: float, threads: int, *, seen: bool) -> str:

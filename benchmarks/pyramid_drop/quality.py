@@ -1,15 +1,24 @@
 """What the model answers with fewer visual tokens, on questions about test pictures.
 
-All settings get the same questions, so their differences are paired. The text-only twin gets them
-without pictures: what it answers right needs no eyes.
+All models and settings get the same questions, so their differences are paired. The model that was
+trained without drops is the fair ground for comparing scores: the other one was trained with those
+of PyramidDrop. The text-only twin gets the questions without pictures: what it answers right needs
+no eyes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.pyramid_drop.names import BLIND, FAMILIES, FRAGILE, FULL, SHARES, setting
+from benchmarks.pyramid_drop.names import (
+    BLIND,
+    FAMILIES,
+    FRAGILE,
+    SHARES,
+    asked_as,
+    setting,
+)
 from harness.results import Sample
 from tokens.vision_language.asking import answer
 from tokens.vision_language.model import Dropping, VisionLanguageModel
@@ -28,19 +37,42 @@ Say = Callable[[str], None]
 Hits = npt.NDArray[np.bool_]
 
 
-def judge_settings(
-    model: VisionLanguageModel, drops: tuple[int, ...], asked: Asked, say: Say
-) -> Iterator[Sample]:
-    """Right answers by family under every setting, and the distance to the model without drops."""
+def ask_all(
+    model: VisionLanguageModel, drops: Sequence[int], asked: Asked, say: Say
+) -> list[Point]:
+    """What the model answers without drops, and under every setting."""
     settings: dict[str, Dropping] = {}
     for share in SHARES:
         found = comparators(model.spec, drops, share * model.spec.visual_tokens)
         settings |= {setting(share, name): how for name, how in found.items()}
     say(f"asking {len(asked.questions)} questions under {1 + len(settings)} settings")
-    full, *others = measure(model, asked, settings)
+    return measure(model, asked, settings)
+
+
+def compare_points(
+    name: str, points: Sequence[Point], untouched: Point, asked: Asked
+) -> Iterator[Sample]:
+    """Right answers of a model by family, and the distance to the untouched model: the one that
+    was trained without drops, without drops.
+    """
     families = np.array([one.family for one in asked.questions])
-    for point in (full, *others):
-        yield from _write(point, full, families)
+    groups = {family: families == family for family in FAMILIES}
+    groups["all"] = families != FRAGILE
+    full = points[0]
+    for point in points:
+        case = asked_as(name, point.name)
+        yield from _list_right(case, point.right_Q, families)
+        yield Sample(case, 0, "visual_tokens", point.average_tokens)
+        yield Sample(case, 0, "mmacs", point.macs / 1e6)
+        yield Sample(case, 0, "agreement", point.agreement)
+        if point is untouched:
+            continue
+        for group, chosen in groups.items():
+            below, margin = compare(point.right_Q[chosen], untouched.right_Q[chosen])
+            yield Sample(case, 0, f"below_{group}", below)
+            yield Sample(case, 0, f"margin_{group}", margin)
+        below, _ = compare(point.right_Q[groups["all"]], full.right_Q[groups["all"]])
+        yield Sample(case, 0, "below_itself", below)
 
 
 def judge_blind(twin: VisionLanguageModel, asked: Asked, say: Say) -> Iterator[Sample]:
@@ -53,23 +85,6 @@ def judge_blind(twin: VisionLanguageModel, asked: Asked, say: Say) -> Iterator[S
         hits += [text == one.answer for text, one in zip(found, part, strict=True)]
     families = np.array([one.family for one in asked.questions])
     yield from _list_right(BLIND, np.array(hits), families)
-
-
-def _write(point: Point, full: Point, families: npt.NDArray[np.str_]) -> Iterator[Sample]:
-    case = point.name
-    yield from _list_right(case, point.right_Q, families)
-    yield Sample(case, 0, "visual_tokens", point.average_tokens)
-    yield Sample(case, 0, "mmacs", point.macs / 1e6)
-    yield Sample(case, 0, "agreement", point.agreement)
-    if case != FULL:
-        groups: Mapping[str, Hits] = {
-            **{family: families == family for family in FAMILIES},
-            "all": families != FRAGILE,
-        }
-        for name, chosen in groups.items():
-            below, margin = compare(point.right_Q[chosen], full.right_Q[chosen])
-            yield Sample(case, 0, f"below_{name}", below)
-            yield Sample(case, 0, f"margin_{name}", margin)
 
 
 def _list_right(case: str, hits: Hits, families: npt.NDArray[np.str_]) -> Iterator[Sample]:

@@ -14,7 +14,7 @@ import torch
 from core.manifest import FORMAT
 from routes.writing import Table, write_version
 from tokens.pyramid_drop.dropping import Positions
-from tokens.vision_language.hugging_face.opening import open_model
+from tokens.vision_language.hugging_face.opening import open_model, read_config
 from tokens.vision_language.serving.declarations import describe
 
 WEIGHTS = "*.safetensors"
@@ -41,13 +41,11 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
     `source`: a directory, or a hub's name, from which the model is downloaded. Raises ValueError in
     one sentence for a model that cannot be served, OSError where there is none.
     """
-    from transformers import AutoConfig
-
     folder = find(source)
     weights = sorted(path.name for path in folder.glob(WEIGHTS))
     if not weights:
         raise ValueError(f"{folder}: no .safetensors file; other weights are not read")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = read_config(folder)
     positions: Positions = "kept" if config.model_type == "qwen2_5_vl" else "compacted"
     size_px = wanted.size_px or find_size(config)
     cpu = torch.device("cpu")

@@ -10,14 +10,17 @@ from safetensors.torch import save_file
 from benchmarks.pyramid_drop import trainings
 from benchmarks.pyramid_drop.names import (
     BLIND,
+    BUDGETS,
     FAMILIES,
     FULL,
+    PLAIN,
     PYRAMID,
     TRAINED,
     TRAINED_DROPPING,
+    asked_as,
     setting,
 )
-from benchmarks.pyramid_drop.quality import compare, judge_blind, judge_settings
+from benchmarks.pyramid_drop.quality import ask_all, compare, compare_points, judge_blind
 from training.data.grids.scenes import Sources
 from training.vision_language.learning import build_model, standard_spec
 from training.vision_language.operating_points import draw_questions
@@ -39,15 +42,23 @@ def test_points_below_are_paired() -> None:
 def test_every_setting_is_judged_by_family(sources: Sources) -> None:
     model = build_model(TINY, 1).eval()
     asked = draw_questions(sources, FAMILIES, 2, seed=1)
-    samples = list(judge_settings(model, (1, 3, 5), asked, lambda _: None))
-    samples += judge_blind(model, asked, lambda _: None)
+    points = ask_all(model, (1, 3, 5), asked, lambda _: None)
+    other = ask_all(build_model(TINY, 2).eval(), (1, 3, 5), asked, lambda _: None)
+    samples = [
+        *compare_points(PLAIN, points, points[0], asked),
+        *compare_points(BUDGETS, other, points[0], asked),
+        *judge_blind(model, asked, lambda _: None),
+    ]
     found = {(one.case, one.metric): one.value for one in samples}
-    quarter = setting(0.25, PYRAMID)
-    assert found[FULL, "agreement"] == 1
+    full, mild = asked_as(PLAIN, FULL), asked_as(PLAIN, setting(0.47, "fastv"))
+    quarter = asked_as(PLAIN, setting(0.25, PYRAMID))
+    assert found[full, "agreement"] == 1
+    assert (full, "below_all") not in found
+    assert found[asked_as(BUDGETS, FULL), "below_itself"] == 0
     assert found[quarter, "visual_tokens"] == pytest.approx(36, abs=1)
-    assert found[quarter, "mmacs"] < found[setting(0.47, "fastv"), "mmacs"] < found[FULL, "mmacs"]
+    assert found[quarter, "mmacs"] < found[mild, "mmacs"] < found[full, "mmacs"]
     for family in FAMILIES:
-        assert found[quarter, f"below_{family}"] == (found[FULL, family] - found[quarter, family])
+        assert found[quarter, f"below_{family}"] == (found[full, family] - found[quarter, family])
         assert 0 <= found[BLIND, family] <= 100
 
 

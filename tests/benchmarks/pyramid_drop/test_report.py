@@ -6,10 +6,13 @@ import pytest
 
 from benchmarks.pyramid_drop.names import (
     BLIND,
+    BUDGETS,
     FAMILIES,
     FULL,
+    PLAIN,
     PYRAMID,
     RATIOS,
+    asked_as,
     prefill,
     setting,
     wide,
@@ -27,15 +30,15 @@ from harness.results import Results, Sample
 
 RIGHT = dict.fromkeys(FAMILIES, 60.0)
 CASES: dict[str, Mapping[str, float]] = {
-    FULL: RIGHT,
+    asked_as(PLAIN, FULL): RIGHT,
     BLIND: {**dict.fromkeys(FAMILIES, 30.0), "same": 50.0},
-    setting(0.47, PYRAMID): {
+    asked_as(BUDGETS, setting(0.47, PYRAMID)): {
         **{f"below_{one}": 0.0 for one in FAMILIES}, "below_same": 30.0, "below_digits": 7.0,
         "below_count": 1.4,
     },
-    setting(0.25, PYRAMID): {**RIGHT, "count": 58.0, "same": 10.0},
-    setting(0.25, "once, random"): {**RIGHT, "count": 59.0},
-    setting(0.25, "pyramid, random"): {**RIGHT, "row": 20.0, "count": 57.0},
+    asked_as(PLAIN, setting(0.25, PYRAMID)): {**RIGHT, "count": 58.0, "same": 10.0},
+    asked_as(PLAIN, setting(0.25, "once, random")): {**RIGHT, "count": 59.0},
+    asked_as(PLAIN, setting(0.25, "pyramid, random")): {**RIGHT, "row": 20.0, "count": 57.0},
 }  # fmt: skip
 
 
@@ -51,20 +54,23 @@ def results(measured: Mapping[str, Mapping[str, float]]) -> Results:
 
 
 def test_a_family_counts_where_the_picture_is_needed() -> None:
-    assert set(FAMILIES) - set(list_counted(results(CASES))) == {"same"}
+    assert set(FAMILIES) - set(list_counted(results(CASES))) == {"same", "digits"}
+    alike = CASES | {BLIND: RIGHT}
+    with pytest.raises(KeyError, match="no family counts"):
+        list_counted(results(alike))
 
 
 def test_digits_are_judged_apart() -> None:
     found = results(CASES)
-    assert worst_below(0.47)(found).tolist() == [1.4]
-    assert mean_below(0.47)(found).tolist() == [pytest.approx(1.4 / 7)]
-    judged = {row.what: row.met for row in REPORT.judge(found)}
-    assert judged["The same, digits"] is False
-    assert judged["The same, worst family"] is False
+    assert worst_below(BUDGETS, 0.47)(found).tolist() == [1.4]
+    assert mean_below(BUDGETS, 0.47)(found).tolist() == [pytest.approx(1.4 / 7)]
+    missed = [row.what for row in REPORT.judge(found) if row.met is False]
+    assert "The same, digits" in missed
+    assert "The same, worst family" in missed
 
 
 def test_the_best_comparator_counts_in_every_family() -> None:
-    lead = least_lead(0.25, ("once, random", "pyramid, random"))
+    lead = least_lead(PLAIN, 0.25, ("once, random", "pyramid, random"))
     assert lead(results(CASES)).tolist() == [-1.0]
 
 

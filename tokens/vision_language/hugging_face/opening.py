@@ -11,6 +11,16 @@ from tokens.vision_language.hugging_face.model import load
 from tokens.vision_language.hugging_face.text import HuggingFaceTemplate, open_template
 
 
+def read_config(directory: Path) -> Any:
+    """The model's configuration. Raises ValueError in one sentence."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise _explain(error) from error
+
+
 def open_model(
     directory: Path, size_px: int, place: torch.device, positions: Positions
 ) -> tuple[HuggingFaceBackbone, HuggingFaceTemplate]:
@@ -21,8 +31,12 @@ def open_model(
     try:
         return _open(directory, size_px, place, positions)
     except Exception as error:  # those of transformers and of files share no root but Exception
-        first = str(error).strip().partition("\n")[0]
-        raise ValueError(f"transformers cannot load it: {first}") from error
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> ValueError:
+    first = str(error).strip().partition("\n")[0]
+    return ValueError(f"transformers cannot load it: {first}")
 
 
 def _open(
