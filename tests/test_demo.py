@@ -20,6 +20,9 @@ GENERATION = (
     "Tokens",
     "Visual tokens kept",
     "Prefill and decode",
+    "Power of prefill and decode",
+    "Energy per token",
+    "Length",
 )
 
 

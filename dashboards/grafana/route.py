@@ -288,6 +288,24 @@ def _generation() -> Iterator[Lines]:
         {"{{stage}} {{exit}}": q.rate("sparing_generation_energy_joules_total", by="stage, exit")},
         STACKED,
     )
+    generated = q.rate("sparing_generated_tokens_total")
+    yield lines(
+        "Energy per token",
+        "Joules of prefill and decode for each token of an answer, estimated from device time.",
+        "joule",
+        {"joules": f"{q.rate('sparing_generation_energy_joules_total')} / {generated}"},
+        Look(colours={"joules": YELLOW}),
+    )
+    answers = q.rate("sparing_first_token_seconds_count")
+    yield lines(
+        "Length",
+        "Tokens of a prompt, visual tokens included, and of an answer, on average.",
+        "short",
+        {
+            "prompt": f"{q.rate('sparing_prompt_tokens_total')} / {answers}",
+            "answer": f"{generated} / {answers}",
+        },
+    )
     yield lines(
         "Memory for states",
         "Bytes of keys and values of answers under way, all routes of the device.",
