@@ -7,7 +7,7 @@ from core.messages import Request
 from serving.engine.catalog import ServedRoute
 from serving.scheduling.prediction import extra_s, predict_own_s
 
-TIME_USED = 0.9  # of what a deadline leaves: a batch may take longer than predicted
+TIME_USED = 0.85  # of what a deadline leaves: a batch may take longer than predicted
 
 
 class Fitted(NamedTuple):
