@@ -1,4 +1,4 @@
-"""What both stages need of a vision-language model, whoever made it.
+"""What both stages need of a vision-language model, from this project or from elsewhere.
 
 Shapes: B rows, T tokens, L layers, N pictures, S side of a picture, V visual tokens of a picture,
 D width, W words of the vocabulary.
