@@ -30,12 +30,12 @@ from sparing.commands.report import report
 from sparing.commands.rollout import rollout
 from sparing.commands.settings import settings as print_settings
 from sparing.commands.simulate import simulate
-from sparing.commands.train_acm import train_acm
-from sparing.commands.train_cbnet import train_cbnet
-from sparing.commands.train_exits import train_exits
-from sparing.commands.train_options import Epochs, Out, Seed, Workers
-from sparing.commands.train_vit import train_vit
-from sparing.commands.train_vlm import train_vlm
+from sparing.commands.training.acm import train_acm
+from sparing.commands.training.cbnet import train_cbnet
+from sparing.commands.training.exits import train_exits
+from sparing.commands.training.options import Epochs, Out, Seed, Workers
+from sparing.commands.training.vit import train_vit
+from sparing.commands.training.vlm import train_vlm
 from sparing.failure import Failure
 
 app = typer.Typer(

@@ -5,9 +5,8 @@ with more threads it is the time that passes. Both forms of the net with learner
 faster one over all runs is what a server would take, and only that one is compared.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from benchmarks.acm.names import BATCHES, THREADS, TIMED_BETAS, point, timed
 from benchmarks.acm.nets import Nets, Say
+from benchmarks.reporting.turns import Run, time_in_turns
 from core.devices.onnx import OnnxDevice
 from harness.results import Sample
 from tokens.acm.network import AcmVit, count_dense
@@ -37,7 +37,6 @@ TIMED_THRESHOLD = 0.95
 LEAST_ROWS = 16  # of all repeats of a round: long enough for the clock
 
 Pictures = npt.NDArray[np.uint8]
-Run = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,10 @@ def time_pair(
     """All samples of one case: times a picture, the ratio run by run, and the shares of MACs."""
     clock = time.thread_time if pair.threads == 1 else time.perf_counter
     listed = pair.list_runs(pictures, beta)
-    times = [time_in_turns(listed, len(pictures), rounds, clock) for _ in range(runs)]
+    times = [
+        time_in_turns(listed, len(pictures), rounds, clock, least_rows=LEAST_ROWS)
+        for _ in range(runs)
+    ]
     dense, masked, ordered = (np.array(one) for one in zip(*times, strict=True))
     is_sorted = bool(np.median(ordered) <= np.median(masked))
     for run in range(runs):
@@ -97,21 +99,6 @@ def time_pair(
     sums, whole = learners.sum(axis=1), count_dense(pair.net.spec)
     yield Sample(case, 0, "chosen_ratio", float(pair.net.cost().count_sums(sums).mean()) / whole)
     yield Sample(case, 0, "ran_ratio", float(count_ran(pair.net, sums).mean()) / whole)
-
-
-def time_in_turns(
-    runs: Sequence[Run], rows: int, rounds: int, clock: Callable[[], float] = time.thread_time
-) -> list[float]:
-    """Each one's median over rounds, in seconds a row; the first round warms up."""
-    repeats = max(1, LEAST_ROWS // rows)
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds + 1):
-        for one, spent in zip(runs, seconds, strict=True):
-            started = clock()
-            for _ in range(repeats):
-                one()
-            spent.append((clock() - started) / (repeats * rows))
-    return [statistics.median(spent[1:]) for spent in seconds]
 
 
 def time_nets(
@@ -163,7 +150,9 @@ def time_baselines(
 
 def _compare_times(listed: Mapping[str, Run], runs: int, rounds: int) -> Iterator[Sample]:
     for run in range(runs):
-        dense, *times = time_in_turns(list(listed.values()), BASELINE_ROWS, rounds)
+        dense, *times = time_in_turns(
+            list(listed.values()), BASELINE_ROWS, rounds, least_rows=LEAST_ROWS
+        )
         for case, seconds in zip([*listed][1:], times, strict=True):
             yield Sample(case, run, "time_ratio", seconds / dense)
 

@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     pictures = asked.pictures[:DISTINCT]
     rounds, runs = options.rounds, options.runs
     yield from time_small(model, pictures[: max(BATCHES)], runs, rounds, say)
-    yield from time_wide(runs, max(1, rounds // 3), say)
+    yield from time_wide(runs, max(1, rounds // 6), say)
     yield from measure_memory(route, name, runs, say)
     yield from time_steps(train, runs, options.steps, say)
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as work:
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     parser.add_argument("--plain", type=Path, help="weights of the model trained without drops",
                         default=Path("runs/vlm/vlm-whole.safetensors"))  # fmt: skip
     parser.add_argument("--blind", type=Path, help="weights of the text-only twin",
-                        default=Path("runs/vlm/vlm-whole-blind.safetensors"))  # fmt: skip
+                        default=Path("runs/vlm/vlm-short-blind.safetensors"))  # fmt: skip
     parser.add_argument("--trained", type=Path, default=Path("runs/vlm"),
                         help="folder with both models of the short curriculum")  # fmt: skip
     run_benchmark(parser, measure, REPORT, runs=1, rounds=1, seconds=2.0, questions=4, steps=1)

@@ -7,7 +7,7 @@ scoring is timed inside prefills that drop.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.pyramid_drop.names import (
     prefill,
     wide,
 )
+from benchmarks.reporting.turns import Run, time_in_turns
 from harness.results import Sample
 from tokens.pyramid_drop.flops import decoder_macs
 from tokens.pyramid_drop.schedule import Schedule, for_average, pyramid
@@ -32,9 +33,8 @@ from tokens.vision_language.vision import vision_macs
 
 TEXT = 24  # tokens beside the picture
 WIDE_TEXT, WIDE_SIZE_PX = 64, 192  # 576 visual tokens
-LEAST_ROWS = 8  # of all repeats of a round: long enough for the clock
+LEAST_ROWS = 8  # of the small model, of all repeats of a round: long enough for the clock
 FULL = Dropping()
-Run = Callable[[], object]
 Say = Callable[[str], None]
 
 
@@ -53,7 +53,9 @@ def time_small(
                     given = {"features": features} if seen else {"pictures": pictures[:rows]}
                     case = prefill(rows, ratio, threads, seen=seen)
                     say(f"timing {case}")
-                    yield from time_pair(case, model, prompts, given, how, runs, rounds, threads)
+                    yield from time_pair(
+                        case, model, prompts, given, how, runs, rounds, threads, LEAST_ROWS
+                    )
     torch.set_num_threads(1)
 
 
@@ -130,6 +132,7 @@ def time_pair(
     runs: int,
     rounds: int,
     threads: int,
+    least_rows: int = 1,
 ) -> Iterator[Sample]:
     """Samples of one case, run by run: both times, the speed-up, its share of that in MACs, and
     the share of the time that scoring takes."""
@@ -144,7 +147,9 @@ def time_pair(
     expected = count_speedup(model.spec, prompts, how, "features" in given)
     yield Sample(case, 0, "macs_speedup", expected)
     for number in range(runs):
-        full_s, dropped_s = time_in_turns([plain, fewer], rows, rounds, clock)
+        full_s, dropped_s = time_in_turns(
+            [plain, fewer], rows, rounds, clock, least_rows=least_rows
+        )
         yield Sample(case, number, "full_us", 1e6 * full_s)
         yield Sample(case, number, "dropped_us", 1e6 * dropped_s)
         yield Sample(case, number, "speedup", full_s / dropped_s)
@@ -157,21 +162,6 @@ def count_speedup(spec: VlmSpec, prompts: Prompts, how: Dropping, seen: bool) ->
     text = prompts.id_BT.shape[1] - spec.visual_tokens
     full, fewer = (count_macs(spec, text, one, seen) for one in (Schedule(), how.schedule))
     return full / fewer
-
-
-def time_in_turns(
-    runs: Sequence[Run], rows: int, rounds: int, clock: Callable[[], float]
-) -> list[float]:
-    """Each one's median over rounds, in seconds a row; the first round warms up."""
-    repeats = max(1, LEAST_ROWS // rows)
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds + 1):
-        for one, spent in zip(runs, seconds, strict=True):
-            started = clock()
-            for _ in range(repeats):
-                one()
-            spent.append((clock() - started) / (repeats * rows))
-    return [statistics.median(spent[1:]) for spent in seconds]
 
 
 def time_scoring(run: Run, rounds: int, clock: Callable[[], float]) -> float:

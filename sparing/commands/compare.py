@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sparing.benching import ROOT
-from sparing.commands.train_options import Epochs, Workers
+from sparing.commands.training.options import Epochs, Workers
 from sparing.failure import Failure
 
 

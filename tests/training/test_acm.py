@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from core.devices.onnx import OnnxDevice
 from routes.loading import load_route
 from routes.offline import run_offline
-from sparing.commands.train_acm import train_acm
+from sparing.commands.training.acm import train_acm
 from tests.tiny_training import quiet
 from tokens.acm.network import AcmSettings
 from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec

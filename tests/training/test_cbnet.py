@@ -16,7 +16,7 @@ from core.devices.onnx import OnnxDevice
 from core.manifest import Manifest, read_manifest
 from routes.offline import run_offline
 from routes.table import PIPELINES
-from sparing.commands.train_cbnet import train_cbnet
+from sparing.commands.training.cbnet import train_cbnet
 from tests.tiny_training import cost_of_macs
 from training import cbnet
 from training.cbnet import STANDARD, train

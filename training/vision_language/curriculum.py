@@ -54,6 +54,6 @@ class Curriculum:
 
 
 WHOLE = Curriculum((Stage("naming", NAMING, 20), Stage("asking", ASKING, 84)), questions=6)
-SHORT = Curriculum((Stage("naming", NAMING, 12), Stage("asking", ASKING, 36)), questions=2)
-BUDGETS = Curriculum((Stage("dropping", ASKING, 60),), questions=2, pictures=24, judged=192)
+SHORT = Curriculum((Stage("naming", NAMING, 8), Stage("asking", ASKING, 24)), questions=2)
+BUDGETS = Curriculum((Stage("dropping", ASKING, 40),), questions=2, pictures=24, judged=192)
 CURRICULA: Mapping[str, Curriculum] = {"whole": WHOLE, "short": SHORT, "budgets": BUDGETS}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sparing.commands.train_options import Epochs, Out, Seed, Workers
+from sparing.commands.training.options import Epochs, Out, Seed, Workers
 
 
 class Targets(StrEnum):

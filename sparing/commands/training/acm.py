@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sparing.commands.train_options import Seed
-from sparing.commands.train_vit import Data, TaughtBy, Threads
+from sparing.commands.training.options import Seed
+from sparing.commands.training.vit import Data, TaughtBy, Threads
 
 
 def train_acm(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sparing.commands.train_options import Epochs, Seed
-from sparing.commands.train_vit import Threads
+from sparing.commands.training.options import Epochs, Seed
+from sparing.commands.training.vit import Threads
 
 
 class Curriculum(StrEnum):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sparing.commands.train_options import Epochs, Out, Seed
+from sparing.commands.training.options import Epochs, Out, Seed
 
 
 def train_exits(

@@ -1,0 +1,1 @@
+"""`sparing train`: a sub-command for each recipe."""
