@@ -1,14 +1,16 @@
 """A compact vision transformer with a convolutional stem, in parts that can be replaced.
 
-The stem halves the picture's side twice by 3x3 convolutions (Xiao et al., arXiv 2106.14881), which
-small data sets need more than large ones. Blocks are pre-norm. The four projections of attention
-are separate linear layers, and tokens are averaged for the head, so there is no class token. With
-a `PatchSpec` it is the net of Dosovitskiy et al. (arXiv 2010.11929) instead, as others train it:
-patches of pixels become tokens directly, and the head reads a class token.
+The stem halves the picture's side twice, or three times, by 3x3 convolutions (Xiao et al., arXiv
+2106.14881), which small data sets need more than large ones. Blocks are pre-norm. The four
+projections of attention are separate linear layers, and tokens are averaged for the head, so there
+is no class token. With a `PatchSpec` it is the net of Dosovitskiy et al. (arXiv 2010.11929)
+instead, as others train it: patches of pixels become tokens directly, and the head reads a class
+token.
 
 Shapes: B pictures, T tokens, D width, H heads, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 class VitSpec:
     """The architecture, and the statistics by which the net normalises its pictures."""
 
-    size_px: int  # side of the square pictures, a multiple of 4
+    size_px: int  # side of the square pictures, a multiple of `side_step_px`
     classes: int
     mean: tuple[float, ...]  # of the pixels in [0, 1], one a channel
     std: tuple[float, ...]
@@ -29,14 +31,15 @@ class VitSpec:
     layers: int = 6
     heads: int = 4
     hidden: int = 512  # units between the two layers of an MLP
-    stem: tuple[int, int, int] = (16, 48, 96)  # channels: full size, half, a quarter
+    stem: tuple[int, int, int] = (16, 48, 96)  # channels after each convolution
 
+    strides: ClassVar[tuple[int, int, int]] = (1, 2, 2)  # of the stem's convolutions
     has_class_token: ClassVar[bool] = False
 
     @property
     def patches(self) -> int:
         """Tokens that stand for a part of the picture."""
-        return (self.size_px // 4) ** 2
+        return (self.size_px // self.side_step_px) ** 2
 
     @property
     def tokens(self) -> int:
@@ -44,7 +47,7 @@ class VitSpec:
 
     def make_stem(self) -> nn.Sequential:
         """[B, channels, S, S] -> [B, width, √patches, √patches]."""
-        return make_stem(len(self.mean), self.stem, self.width)
+        return make_stem(len(self.mean), self.stem, self.strides, self.width)
 
     def make_norm(self) -> nn.LayerNorm:
         """A norm of one token."""
@@ -53,7 +56,7 @@ class VitSpec:
     def count_stem(self) -> int:
         """Multiply-accumulates of the stem for one picture."""
         side, channels, total = self.size_px, len(self.mean), 0
-        for width, stride in zip(self.stem, (1, 2, 2), strict=True):
+        for width, stride in zip(self.stem, self.strides, strict=True):
             side //= stride
             total += side**2 * width * channels * 9
             channels = width
@@ -62,7 +65,7 @@ class VitSpec:
     @property
     def side_step_px(self) -> int:
         """What the side of the pictures is a multiple of."""
-        return 4
+        return math.prod(self.strides)
 
     def check(self) -> None:
         """Raise ValueError in one sentence for sizes that do not fit each other."""
@@ -75,6 +78,13 @@ class VitSpec:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if len(self.mean) != len(self.std):
             raise ValueError(f"{len(self.mean)} means and {len(self.std)} deviations of channels")
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseSpec(VitSpec):
+    """For pictures of 64 pixels and more: the stem halves the side three times."""
+
+    strides: ClassVar[tuple[int, int, int]] = (2, 2, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +211,12 @@ def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     return torch.stack(planes, dim=1)
 
 
-def make_stem(channels: int, widths: tuple[int, int, int], width: int) -> nn.Sequential:
-    """[B, channels, S, S] -> [B, width, S / 4, S / 4]."""
+def make_stem(
+    channels: int, widths: tuple[int, int, int], strides: tuple[int, int, int], width: int
+) -> nn.Sequential:
+    """[B, channels, S, S] -> [B, width, S / n, S / n], n the product of the strides."""
     layers: list[nn.Module] = []
-    for outputs, stride in zip(widths, (1, 2, 2), strict=True):
+    for outputs, stride in zip(widths, strides, strict=True):
         layers += [
             nn.Conv2d(channels, outputs, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),

@@ -32,7 +32,7 @@ from training.export.twins import (
     make_twin,
 )
 from training.fitting.pool import train_pool
-from training.nets.pools import POOLS, NetSpec
+from training.nets.pools import NetSpec, find_pool
 from training.reporting.findings import Findings
 from training.reporting.pool_report import write_report
 
@@ -61,8 +61,8 @@ def train(
     """
     trial = runs if epochs else None
     console = Console()
+    pool = find_pool(data)
     data_set = load_data(data)
-    pool = POOLS[data]
     train_pool(pool, data_set, runs, workers=workers, seed=seed, epochs=epochs, console=console)
     findings = choose(data_set, pool, runs, quantise=quantise, console=console)
     routes = write_routes(findings, out)

@@ -20,7 +20,7 @@ from training.fitting.in_process import learn
 from training.nets.exit_backbone import ExitSpec, add_exits, check_places, choose_places
 from training.nets.exit_net import ExitNet
 from training.nets.lenet import EXIT_WEIGHTS, PAPER_NATS, branchynet, lenet
-from training.nets.pools import POOLS, find_spec
+from training.nets.pools import find_pool, find_spec
 
 COLOUR_EPOCHS = 24
 PLACES = {"cnn-8m": (1, 3), "cnn-36m": (2, 3)}  # nets with better places than the default ones
@@ -99,7 +99,7 @@ def _learn_pool_net(
     data: DataSet, runs: Path, options: Options, *, seed: int, epochs: int, console: Console
 ) -> ExitNet:
     try:
-        backbone = find_spec(options.net, POOLS[data.name])
+        backbone = find_spec(options.net, find_pool(data.name))
     except ValueError as error:
         raise ValueError(f"{error}; or choose lenet, the papers' net") from None
     places = options.after or PLACES.get(options.net) or choose_places(backbone)

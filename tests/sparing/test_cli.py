@@ -315,6 +315,11 @@ def test_training_a_converter_on_data_it_cannot_take_is_one_sentence(tmp_path: P
     assert_one_sentence(done, 1, "'cifar10'", "mnist", "--epochs")
 
 
+def test_training_cnns_for_data_that_has_none_is_one_sentence(tmp_path: Path) -> None:
+    done = sparing("train", "dual-cnn", "--data", "tiny-imagenet-30", "--runs", tmp_path)
+    assert_one_sentence(done, 1, "tiny-imagenet-30", "fashion-mnist")
+
+
 @pytest.mark.parametrize("kind", ["cbnet", "exits"])
 def test_a_folder_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")

@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tokens.vision_transformer import PatchSpec, VisionTransformer, VitSpec, attend
+from tokens.vision_transformer import (
+    CoarseSpec,
+    PatchSpec,
+    VisionTransformer,
+    VitSpec,
+    attend,
+)
 
 GREY = VitSpec(8, 4, (0.3,), (0.3,), width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8))
 COLOUR = replace(GREY, mean=(0.3, 0.2, 0.1), std=(0.3, 0.2, 0.1))
@@ -31,6 +37,17 @@ def test_pictures_become_a_row_of_logits_each(spec: VitSpec) -> None:
     pictures = make_pictures(spec, 3)
     assert net.embed(pictures).shape == (3, 4, 16)
     assert net(pictures).shape == (3, 4)
+
+
+def test_a_coarse_net_halves_the_side_three_times() -> None:
+    spec = CoarseSpec(
+        16, 4, (0.3,) * 3, (0.3,) * 3, width=16, layers=2, heads=2, hidden=32, stem=(4, 8, 8)
+    )
+    assert make_net(spec).embed(make_pictures(spec, 3)).shape == (3, 4, 16)
+    products = 8 * 8 * 4 * 3 * 9 + 4 * 4 * 8 * 4 * 9 + 2 * 2 * (8 * 8 * 9 + 8 * 16)
+    assert spec.count_stem() == products
+    with pytest.raises(ValueError, match="a multiple of 8 is needed"):
+        VisionTransformer(replace(spec, size_px=12))
 
 
 def test_patches_follow_a_class_token_which_the_head_reads() -> None:

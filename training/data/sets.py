@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from training.data.cifar import PARTS, read_cifar
 from training.data.idx import STEMS, read_idx
+from training.data.tiny_imagenet import CLASSES, read_tiny_imagenet
+from training.data.tiny_imagenet import PARTS as TINY_PARTS
 
 HELD_OUT_ROWS = 5_000
 
@@ -27,6 +29,7 @@ class Source:
     mean: tuple[float, ...]  # of the training pixels in [0, 1], by channel
     std: tuple[float, ...]
     read: Reader = read_idx
+    held_out_rows: int = HELD_OUT_ROWS
 
 
 SOURCES: dict[str, Source] = {
@@ -107,6 +110,24 @@ SOURCES: dict[str, Source] = {
         std=(0.2470, 0.2435, 0.2616),
         read=read_cifar,
     ),
+    "tiny-imagenet-30": Source(
+        url="http://cs231n.stanford.edu",  # no https there; the content is verified
+        sha256=dict(
+            zip(
+                TINY_PARTS,
+                (
+                    "3133bf85f31eb882ee84dff5acdcf799cca0b428a284ebc627040853b430dada",
+                    "8daad2ca934ed1bfee4720618377d447f5c51131b19267d2a6f5dc76e34a4a64",
+                ),
+                strict=True,
+            )
+        ),
+        labels=tuple(CLASSES.values()),
+        mean=(0.4730, 0.4361, 0.3934),
+        std=(0.2817, 0.2701, 0.2852),
+        read=read_tiny_imagenet,
+        held_out_rows=1_500,
+    ),
 }
 
 
@@ -138,7 +159,8 @@ def load_data(name: str) -> DataSet:
         raise ValueError(f"unknown data set {name!r}; there are {sorted(SOURCES)}")
     train_x, train_y, test_x, test_y = source.read(name, source.url, source.sha256)
     order = np.random.default_rng(20240607).permutation(len(train_x))
-    held_out, train = np.sort(order[:HELD_OUT_ROWS]), np.sort(order[HELD_OUT_ROWS:])
+    rows = source.held_out_rows
+    held_out, train = np.sort(order[:rows]), np.sort(order[rows:])
     identity = hashlib.sha256("".join(source.sha256.values()).encode()).hexdigest()
     labels = train_y.astype(np.int64)
     return DataSet(

@@ -20,7 +20,7 @@ from training.data.augment import augment
 from training.data.sets import DataSet, load_data
 from training.fitting.loop import Job, Report, learning_rate, precision, shuffle, train
 from training.nets.building import build_net
-from training.nets.pools import POOLS, Classifier, NetSpec, find_spec
+from training.nets.pools import Classifier, NetSpec, find_pool, find_spec
 from training.nets.predicting import predict
 
 BATCH_ROWS = 128
@@ -106,7 +106,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     data = load_data(options.data)
-    spec = find_spec(options.net, POOLS[data.name])
+    spec = find_spec(options.net, find_pool(data.name))
     fit(
         spec,
         data,

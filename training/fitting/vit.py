@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokens.vision_transformer import VisionTransformer, VitSpec
+from tokens.vision_transformer import CoarseSpec, VisionTransformer, VitSpec
 from training.choosing.replay import accuracy
 from training.data.augment import augment
 from training.data.sets import DataSet
@@ -26,14 +26,17 @@ PEAK_LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 WARM_UP_EPOCHS = 0.5
 CLIP_NORM = 1.0
-SHIFT_PX = 1
+SHIFT_SHARE = 1 / 32  # of the side, by which pictures are shifted at most
+COARSE_FROM_PX = 64
 LAYERS, HIDDEN = 3, 1024  # few layers with wide MLPs: there a choice for each token saves time
 
 
 def spec_for(data: DataSet) -> VitSpec:
     """The standard architecture for this data set."""
-    return VitSpec(
-        size_px=data.train.pictures.shape[1],
+    size_px = data.train.pictures.shape[1]
+    architecture = CoarseSpec if size_px >= COARSE_FROM_PX else VitSpec
+    return architecture(
+        size_px=size_px,
         classes=len(data.source.labels),
         mean=data.source.mean,
         std=data.source.std,
@@ -83,12 +86,17 @@ def draw_batches(
     mirror = data.name in MIRRORED or data.train.pictures.ndim == 4
     for rows in shuffle(len(data.train.labels), BATCH_ROWS, rng):
         pictures = augment(
-            data.train.pictures[rows], rng, erase=False, mirror=mirror, shift_px=SHIFT_PX
+            data.train.pictures[rows], rng, erase=False, mirror=mirror, shift_px=shift_px(data)
         )
         tensors = [torch.from_numpy(pictures), torch.from_numpy(data.train.labels[rows])]
         if teacher is not None:
             tensors.append(torch.from_numpy(teacher.answer(pictures)))
         yield tuple(tensors)
+
+
+def shift_px(data: DataSet) -> int:
+    """By how much training shifts pictures at most."""
+    return max(1, round(SHIFT_SHARE * data.train.pictures.shape[1]))
 
 
 def task_loss(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
@@ -114,6 +122,6 @@ def _describe(
     """All that decides the weights, as one line."""
     return (
         f"{spec} seed={seed} epochs={epochs} batch={BATCH_ROWS} rate={PEAK_LEARNING_RATE} "
-        f"decay={WEIGHT_DECAY} clip={CLIP_NORM} shift={SHIFT_PX} "
+        f"decay={WEIGHT_DECAY} clip={CLIP_NORM} shift={shift_px(data)} "
         f"teacher={teacher.name if teacher else 'none'} data={data.identity}"
     )

@@ -146,6 +146,13 @@ class Classifier(nn.Module):
         return logits_BK
 
 
+def find_pool(data: str) -> tuple[NetSpec, ...]:
+    """The nets for this data set. Raises ValueError for one that has none."""
+    if data not in POOLS:
+        raise ValueError(f"no CNNs are defined for {data}; there are those of {sorted(POOLS)}")
+    return POOLS[data]
+
+
 def find_spec(name: str, pool: Sequence[NetSpec]) -> NetSpec:
     """The pool's member of that name; ValueError names the members when there is none."""
     for spec in pool:

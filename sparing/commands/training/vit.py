@@ -15,7 +15,9 @@ TaughtBy = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Train with this many threads.")]
-Data = Annotated[str, typer.Option(help="The data set: fashion-mnist, mnist or cifar10.")]
+Data = Annotated[
+    str, typer.Option(help="The data set: fashion-mnist, mnist, cifar10 or tiny-imagenet-30.")
+]
 
 
 def train_vit(
