@@ -19,7 +19,7 @@ from benchmarks.acm.choices import describe_ablations, describe_choices, draw_he
 from benchmarks.acm.layers import SHAPES, summarise, time_layers
 from benchmarks.acm.names import TIMED_BETAS
 from benchmarks.acm.nets import Nets, Places, Say, read_nets
-from benchmarks.acm.report import HEAT_MAPS, REPORT
+from benchmarks.acm.report import HEAT_MAPS, REPORTS
 from benchmarks.acm.served import measure_served
 from benchmarks.acm.times import time_baselines, time_nets
 from benchmarks.reporting.command import make_parser, run_benchmark
@@ -49,6 +49,9 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
         console.print(text, highlight=False, soft_wrap=True)
 
     nets = read_nets(places, spec_for(data), say)
+    if not REPORTS[options.data].images:  # neither routes nor pictures of this data are shipped
+        yield from measure_nets(nets, data, None, options.runs, options.rounds, say, {})
+        return
     folder = (QUICK_FOLDER if options.quick else DOCS) / "img"
     yield from measure_nets(nets, data, folder, options.runs, options.rounds, say)
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as work:
@@ -61,13 +64,15 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
 def measure_nets(
     nets: Nets,
     data: DataSet,
-    images: Path,
+    images: Path | None,
     runs: int,
     rounds: int,
     say: Say,
     shapes: Mapping[str, VitSpec] = SHAPES,
 ) -> Iterator[Sample]:
-    """All parts, those of nets that are missing left out. `images` takes the heat maps."""
+    """All parts, those of nets that are missing left out. `images` takes the heat maps; None draws
+    none. `shapes`: of layers with random weights that are timed.
+    """
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as folder:
         work = Path(folder)
         yield from time_nets(nets, data.test.pictures, work, runs, rounds, say)
@@ -79,7 +84,8 @@ def measure_nets(
             layer = summarise(nets.acm.settings, nets.acm.spec.layers, chosen)
             yield from time_layers(layer, work, runs, rounds, say, shapes)
             yield from describe_choices(nets.acm, chosen[SHOWN_BETA])
-            draw_heat_maps(nets.acm, data.test, DRAWN_BETA, images / f"{HEAT_MAPS}.png")
+            if images is not None:
+                draw_heat_maps(nets.acm, data.test, DRAWN_BETA, images / f"{HEAT_MAPS}.png")
         yield from judge_nets(nets, data, work, say)
         yield from describe_ablations(nets, cut(data.test, ABLATION_ROWS))
 
@@ -91,7 +97,7 @@ def cut(split: Split, rows: int) -> Split:
 
 if __name__ == "__main__":
     parser = make_parser(__doc__, seconds=4.0)
-    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--data", choices=REPORTS, default="fashion-mnist")
     parser.add_argument("--teacher", type=Path, help="weights of the dense net",
                         default=Path("models/fashion-mnist-vit/1/vit.safetensors"))  # fmt: skip
     parser.add_argument("--acm", type=Path, help="weights of the net for every budget",
@@ -101,4 +107,6 @@ if __name__ == "__main__":
     parser.add_argument("--baselines", type=Path, default=Path("runs/acm-baselines"))
     parser.add_argument("--ablation", type=Path, default=Path("runs/acm-ablation"))
     parser.add_argument("--rounds", type=int, default=9, help="of each timing in a run")
-    run_benchmark(parser, measure, REPORT, runs=1, rounds=1, seconds=0.5)
+    run_benchmark(
+        parser, measure, lambda options: REPORTS[options.data], runs=1, rounds=1, seconds=0.5
+    )

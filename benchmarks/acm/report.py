@@ -34,6 +34,7 @@ GRID = np.arange(0.30, 0.801, 0.05)  # shares of the dense net's MACs
 DRAWN_FAMILIES = ("smaller", "exits-trained", "merging-untrained", "merging")
 HEAT_MAPS = "acm-learners"
 SHORT = {1: "one thread", 2: "two threads"}
+FURTHER_WORDS = "the teacher trained on"
 
 
 def read_curve(results: Results, *families: str) -> tuple[Floats, Floats]:
@@ -93,37 +94,42 @@ def served_excess(metric: str) -> Figure:
 
 
 def list_targets(results: Results) -> list[Target]:
-    targets = [Target("Accuracy of the teacher", value(TEACHER, "accuracy"), at_least=93, unit="%",
-                      digits=2)]  # fmt: skip
-    targets.append(
-        Target("Least MACs of the net for every budget, of the dense net's",
-               value(point(ACM, 0.0), "share", 100), 35, unit="%", digits=1)
-    )  # fmt: skip
+    is_served = any(sample.metric == "errors" for sample in results.samples)
+    return [
+        Target("Accuracy of the teacher", value(TEACHER, "accuracy"), at_least=93, unit="%",
+               digits=2),
+        *_list_accuracy_targets(),
+        *_list_served_targets(),
+        *(target for threads in THREADS
+          for target in (*_list_net_targets(threads), *_list_layer_targets(threads))),
+        *([FAULTS] if is_served else []),
+    ]  # fmt: skip
+
+
+def list_tiny_targets(_: Results) -> list[Target]:
+    """Those of a data set that has no routes."""
+    times = [target for threads in THREADS for target in _list_net_targets(threads)]
+    return [*_list_accuracy_targets(), *times]
+
+
+def _list_accuracy_targets() -> Iterator[Target]:
+    yield Target("Least MACs of the net for every budget, of the dense net's",
+                 value(point(ACM, 0.0), "share", 100), 35, unit="%", digits=1)  # fmt: skip
     for share, limit in ((0.5, 0.5), (0.35, 1.5)):
         for metric, words in (("over_teacher", "the teacher"), ("over_further", FURTHER_WORDS)):
-            targets.append(
-                Target(f"Points below {words} at {100 * share:.0f} % of its MACs, or the nearest",
-                       value(fitted(share), metric, -1), limit, unit="points", digits=2)
-            )  # fmt: skip
-    targets += [
-        Target(f"Least lead over {words}, 30 % to 80 % of the MACs", least_lead(family),
-               at_least=0, unit="points", digits=2)
-        for family, words in FAMILIES.items()
-    ]  # fmt: skip
-    targets += [
-        Target(f"Points below the net for β = {beta:g} alone",
-               value(point(SINGLE, beta), "over_every"), 0.5, unit="points", digits=2)
-        for beta in TIMED_BETAS
-    ]  # fmt: skip
-    is_served = any(sample.metric == "errors" for sample in results.samples)
-    return [*targets, *_list_time_targets(), *([FAULTS] if is_served else [])]
+            yield Target(f"Points below {words} at {100 * share:.0f} % of its MACs, or the nearest",
+                         value(fitted(share), metric, -1), limit, unit="points",
+                         digits=2)  # fmt: skip
+    for family, words in FAMILIES.items():
+        yield Target(f"Least lead over {words}, 30 % to 80 % of the MACs", least_lead(family),
+                     at_least=0, unit="points", digits=2)  # fmt: skip
+    for beta in TIMED_BETAS:
+        yield Target(f"Points below the net for β = {beta:g} alone",
+                     value(point(SINGLE, beta), "over_every"), 0.5, unit="points",
+                     digits=2)  # fmt: skip
 
 
-FURTHER_WORDS = "the teacher trained on"
-
-
-def _list_time_targets() -> Iterator[Target]:
-    """The worse of the budgets counts."""
+def _list_served_targets() -> Iterator[Target]:
     dense, learners = (SERVED.format(words, SERVED_CONNECTIONS[1]) for words in SERVED_ROUTES)
     together = f"{SERVED_CONNECTIONS[0]} requests at once through the server"
     yield Target(f"CPU ratio less that of MACs that ran, {together}",
@@ -132,19 +138,24 @@ def _list_time_targets() -> Iterator[Target]:
                  served_excess("device_us"), 0.25, digits=2)  # fmt: skip
     yield Target("CPU ratio of a lone request through the server",
                  ratio(learners, dense, "cpu_us"), 1.05, digits=2)  # fmt: skip
-    for threads in THREADS:
-        for rows, limit in zip(BATCHES[1:], (0.25, 0.07), strict=True):
-            cases = [timed(rows, beta, threads) for beta in TIMED_BETAS]
-            what = f"{rows} pictures, {SHORT[threads]}"
-            yield Target(f"Time ratio less that of MACs that ran, {what}", worst_excess(cases),
-                         limit, digits=2)  # fmt: skip
-        alone = [timed(1, beta, threads) for beta in TIMED_BETAS]
-        yield Target(f"Time ratio of a lone picture, {SHORT[threads]}", worst_ratio(alone), 1.05,
-                     digits=2)  # fmt: skip
-        for shape in ("ViT-S", "ViT-B"):
-            cases = [timed_layer(shape, beta, threads) for beta in TIMED_BETAS]
-            yield Target(f"The same for a layer of {shape}, {LAYER_ROWS} pictures, "
-                         f"{SHORT[threads]}", worst_excess(cases), 0.07, digits=2)  # fmt: skip
+
+
+def _list_net_targets(threads: int) -> Iterator[Target]:
+    """The worse of the budgets counts."""
+    for rows, limit in zip(BATCHES[1:], (0.25, 0.07), strict=True):
+        cases = [timed(rows, beta, threads) for beta in TIMED_BETAS]
+        yield Target(f"Time ratio less that of MACs that ran, {rows} pictures, {SHORT[threads]}",
+                     worst_excess(cases), limit, digits=2)  # fmt: skip
+    alone = [timed(1, beta, threads) for beta in TIMED_BETAS]
+    yield Target(f"Time ratio of a lone picture, {SHORT[threads]}", worst_ratio(alone), 1.05,
+                 digits=2)  # fmt: skip
+
+
+def _list_layer_targets(threads: int) -> Iterator[Target]:
+    for shape in ("ViT-S", "ViT-B"):
+        cases = [timed_layer(shape, beta, threads) for beta in TIMED_BETAS]
+        yield Target(f"The same for a layer of {shape}, {LAYER_ROWS} pictures, {SHORT[threads]}",
+                     worst_excess(cases), 0.07, digits=2)  # fmt: skip
 
 
 def draw(results: Results) -> list[Panel]:
@@ -288,12 +299,22 @@ TABLES = (
     ),
 )  # fmt: skip
 
-REPORT = Report(
-    "acm",
-    "acm",
-    "Adaptive computation modules: accuracy and time",
-    list_targets,
-    draw,
-    TABLES,
-    images=((HEAT_MAPS, "Executed learners of test pictures"),),
-)
+REPORTS = {
+    "fashion-mnist": Report(
+        "acm",
+        "acm",
+        "Adaptive computation modules: accuracy and time",
+        list_targets,
+        draw,
+        TABLES,
+        images=((HEAT_MAPS, "Executed learners of test pictures"),),
+    ),
+    "tiny-imagenet-30": Report(
+        "acm_tiny_imagenet",
+        "acm",
+        "Adaptive computation modules on Tiny-ImageNet-30",
+        list_tiny_targets,
+        draw,
+        TABLES,
+    ),
+}

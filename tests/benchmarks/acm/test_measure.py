@@ -8,11 +8,13 @@ from safetensors.torch import load_file, save_file
 from benchmarks.acm.__main__ import measure_nets
 from benchmarks.acm.names import BETAS, TIMED_BETAS, point, timed
 from benchmarks.acm.nets import Places, read_nets
-from benchmarks.acm.report import HEAT_MAPS, REPORT
+from benchmarks.acm.report import HEAT_MAPS, REPORTS
 from benchmarks.reporting.pages import write_report
 from harness.results import Results, read_results, write_results
 from tokens.vision_transformer import VitSpec
 from training.data.sets import DataSet
+
+REPORT = REPORTS["fashion-mnist"]
 
 SHAPES = {
     name: VitSpec(28, 4, (0.3,), (0.3,), width, 1, 2, 2 * width, stem=(4, 8, 8))
@@ -68,6 +70,22 @@ def test_what_is_missing_is_left_out_in_a_sentence(
     assert any(case.startswith("merging-untrained") for case in results.cases())
     assert sum(row.met is not None for row in REPORT.judge(results)) == 1
     write_report(REPORT, write_results("acm", "command", results.samples, tmp_path), tmp_path)
+
+
+@pytest.mark.slow
+def test_without_routes_and_layers_nets_are_judged_and_timed(
+    tmp_path: Path, filled: Places, data: DataSet, spec: VitSpec
+) -> None:
+    nets = read_nets(filled, spec, lambda text: None)
+    results = Results({}, list(measure_nets(nets, data, None, 2, 1, lambda text: None, {})))
+    judged = {row.what: row.met for row in REPORTS["tiny-imagenet-30"].judge(results)}
+    assert not any("layer" in what or "server" in what for what in judged)
+    assert all(met is not None for what, met in judged.items() if "Time ratio" in what)
+    source = write_results("acm_tiny_imagenet", "command", results.samples, tmp_path)
+    assert (
+        "img/acm_tiny_imagenet.png"
+        in write_report(REPORTS["tiny-imagenet-30"], source, tmp_path).read_text()
+    )
 
 
 def test_files_of_other_nets_are_refused(filled: Places, spec: VitSpec) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.acm.names import SERVED, SERVED_CONNECTIONS, SERVED_ROUTES
-from benchmarks.acm.report import REPORT
+from benchmarks.acm.report import REPORTS
 from benchmarks.acm.served import copy_routes, measure_served
 from core.manifest import read_manifest
 from harness.results import Results
 from harness.tiny_routes import make_pictures, write_route
 from tests.fakes.tiny_acm import write_acm
+
+REPORT = REPORTS["fashion-mnist"]
 
 
 @pytest.mark.slow
