@@ -27,6 +27,11 @@ class FitsBudgets(Protocol):
         the cheapest value.
         """
 
+    def count_further(self, controls: Mapping[str, Control], /) -> int:
+        """Return how many further steps a row takes at most after its first stage, each in the
+        stages that follow it.
+        """
+
     def predict_share(self, value: float, rows: int, /) -> float:
         """Return what the first stage is predicted to cost at this value, relative to its cost at
         the route's default; more than 0. All of so many rows in a batch have the value.

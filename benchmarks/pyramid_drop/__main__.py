@@ -13,12 +13,18 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from benchmarks.pyramid_drop.memory import measure_memory
 from benchmarks.pyramid_drop.names import BATCHES, BUDGETS, FAMILIES, PLAIN
 from benchmarks.pyramid_drop.prefills import Say, time_small, time_wide
-from benchmarks.pyramid_drop.quality import ask_all, compare_points, judge_blind
+from benchmarks.pyramid_drop.quality import (
+    ask_all,
+    compare_points,
+    judge_blind,
+    judge_commonest,
+)
 from benchmarks.pyramid_drop.report import REPORT
 from benchmarks.pyramid_drop.served import DISTINCT, find_name, measure_served
 from benchmarks.pyramid_drop.trainings import judge_trained, time_steps
@@ -45,6 +51,7 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     route = find_route(options.models)
     name, drops = find_name(route), tuple(read_manifest(route).options["drops"])
     model, _ = read_model(route, name)
+    plain, twin = (read_weights(path, say) for path in (options.plain, options.blind))
     asked = draw_questions(test, FAMILIES, options.questions, SEED)
     pictures = asked.pictures[:DISTINCT]
     rounds, runs = options.rounds, options.runs
@@ -56,28 +63,28 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
         yield from measure_served(
             route, options.traces, pictures.numpy(), Path(work), runs, options.seconds, say
         )
-    yield from judge(options, model, drops, asked, say)
+    yield from judge(plain, twin, model, drops, asked, say)
+    yield from judge_commonest(train, asked, say)
+    yield from judge_trained(options.trained, asked, say)
 
 
 def judge(
-    options: argparse.Namespace,
+    plain: VisionLanguageModel | None,
+    twin: VisionLanguageModel | None,
     model: VisionLanguageModel,
     drops: Sequence[int],
     asked: Asked,
     say: Say,
 ) -> Iterator[Sample]:
-    """What all trained models answer; those that are not there are left out with a sentence."""
-    plain = read_weights(options.plain, say)
+    """What these models answer."""
     answered = {BUDGETS: ask_all(model, drops, asked, say)}
     if plain is not None:
         answered = {PLAIN: ask_all(plain, drops, asked, say), **answered}
     (untouched, *_), *_ = answered.values()
     for name, points in answered.items():
         yield from compare_points(name, points, untouched, asked)
-    twin = read_weights(options.blind, say)
     if twin is not None:
         yield from judge_blind(twin, asked, say)
-    yield from judge_trained(options.trained, asked, say)
 
 
 def read_weights(path: Path, say: Say) -> VisionLanguageModel | None:
@@ -86,7 +93,10 @@ def read_weights(path: Path, say: Say) -> VisionLanguageModel | None:
         say(f"{path}: not there, this model is left out")
         return None
     model = build_model(standard_spec(), 1)
-    model.load_state_dict(load_file(path))
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: no weights of the standard model") from error
     return model.eval()
 
 

@@ -1,8 +1,8 @@
 """A closed load of streamed chats: connections that each ask one question after the other.
 
 Requests have the prompt and answer lengths of a trace, scaled to what the model can read: see
-`scale`. The time to the first token is the client's; a chat that ends otherwise than with the
-wanted number of tokens is an error.
+`scale`. The time to the first token is the client's; a chat that ends with another number
+of tokens than wanted is an error.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 PATH = "/v1/chat/completions"
-DONE = b"data: [DONE]"
+DONE, ERROR = b"data: [DONE]", b'data: {"error"'
 FIRST = b'"delta":{"content":'  # a token's event, unlike that of the role
 COUNT = re.compile(rb'"completion_tokens":(\d+)')
 PROMPT_SCALE, ANSWER_SCALE = 128, 4
@@ -135,7 +135,10 @@ async def run_load(
     await asyncio.sleep(seconds)
     window.is_open, passed_s = False, time.perf_counter() - started
     window.stopping = True
-    ends = await asyncio.wait_for(asyncio.gather(*workers, return_exceptions=True), 60)
+    try:
+        ends = await asyncio.wait_for(asyncio.gather(*workers, return_exceptions=True), 60)
+    except TimeoutError:
+        raise RuntimeError("chats did not end within 60 s after the load") from None
     load.errors += sum(isinstance(end, BaseException) for end in ends)
     return load.summarise(passed_s)
 
@@ -178,8 +181,8 @@ async def _ask(
         raise ConnectionError(f"a chat was answered {status.decode()}")
     first, tokens = 0.0, 0
     while not (line := await reader.readline()).startswith(DONE):
-        if not line:
-            raise ConnectionError("a stream broke off")
+        if not line or line.startswith(ERROR):
+            raise ConnectionError(f"a stream broke off: {line.decode().strip()}")
         if not first and FIRST in line:
             first = time.perf_counter()
         if (found := COUNT.search(line)) is not None:

@@ -1,6 +1,6 @@
 """The cases by name, as measurement and report both use them. Needs no torch."""
 
-FULL, BLIND = "full", "text only"
+FULL, BLIND, COMMONEST = "full", "text only", "commonest answer"
 PLAIN, BUDGETS = "trained without drops", "trained for every budget"
 FAMILIES = ("garment", "object", "colour", "digits", "count", "same", "where", "row", "list")
 FRAGILE = "digits"  # reported apart, as a task that needs every detail
@@ -30,6 +30,11 @@ def setting(share: float, name: str) -> str:
 def asked_as(model: str, how: str) -> str:
     """A case of quality: one of the two models, `FULL` or a setting."""
     return f"{model}: {how}"
+
+
+def trained(what: str) -> str:
+    """A metric of both models of the short curriculum, each asked under its own schedule."""
+    return f"trained_{what}"
 
 
 def prefill(rows: int, ratio: float, threads: int, *, seen: bool) -> str:

@@ -2,10 +2,11 @@
 
 All models and settings get the same questions, so their differences are paired. The model that was
 trained without drops is the fair ground for comparing scores: the other one was trained with those
-of PyramidDrop. The text-only twin gets the questions without pictures: what it answers right needs
-no eyes.
+of PyramidDrop. The text-only twin gets the questions without pictures; the commonest answer to a
+question is what a perfect twin gives.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from benchmarks.pyramid_drop.names import (
     BLIND,
+    COMMONEST,
     FAMILIES,
     FRAGILE,
     SHARES,
@@ -23,16 +25,19 @@ from harness.results import Sample
 from tokens.vision_language.asking import answer
 from tokens.vision_language.model import Dropping, VisionLanguageModel
 from training.data.grids.examples import VOCABULARY
+from training.data.grids.scenes import Sources
 from training.vision_language.operating_points import (
     BATCH,
     MAX_WORDS,
     Asked,
     Point,
     comparators,
+    draw_questions,
     measure,
 )
 
 TWO_SIDED_95 = 1.959964
+COUNTED, COUNT_SEED = 1_000, 29  # questions of each family whose answers are counted
 Say = Callable[[str], None]
 Hits = npt.NDArray[np.bool_]
 
@@ -85,6 +90,24 @@ def judge_blind(twin: VisionLanguageModel, asked: Asked, say: Say) -> Iterator[S
         hits += [text == one.answer for text, one in zip(found, part, strict=True)]
     families = np.array([one.family for one in asked.questions])
     yield from _list_right(BLIND, np.array(hits), families)
+
+
+def judge_commonest(sources: Sources, asked: Asked, say: Say) -> Iterator[Sample]:
+    """Right answers if each question gets its commonest answer in training: no model can be better
+    without a picture.
+    """
+    say("counting the commonest answers")
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    drawn = draw_questions(sources, FAMILIES, COUNTED, COUNT_SEED).questions
+    for one in drawn:
+        counts[one.text][one.answer] += 1
+        counts[one.family][one.answer] += 1  # for a text that was not drawn
+    hits = []
+    for one in asked.questions:
+        ((answer, _),) = (counts.get(one.text) or counts[one.family]).most_common(1)
+        hits.append(answer == one.answer)
+    families = np.array([one.family for one in asked.questions])
+    yield from _list_right(COMMONEST, np.array(hits), families)
 
 
 def _list_right(case: str, hits: Hits, families: npt.NDArray[np.str_]) -> Iterator[Sample]:

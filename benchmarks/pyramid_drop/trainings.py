@@ -21,6 +21,7 @@ from benchmarks.pyramid_drop.names import (
     STEP_DROPPING,
     TRAINED,
     TRAINED_DROPPING,
+    trained,
 )
 from benchmarks.pyramid_drop.prefills import Say
 from benchmarks.pyramid_drop.quality import compare
@@ -69,11 +70,11 @@ def judge_trained(folder: Path, asked: Asked, say: Say) -> Iterator[Sample]:
     families = np.array([one.family for one in asked.questions])
     for name, hits in answers.items():
         for family in FAMILIES:
-            yield Sample(name, 0, family, 100 * float(hits[families == family].mean()))
+            yield Sample(name, 0, trained(family), 100 * float(hits[families == family].mean()))
     chosen = families != FRAGILE
     below, margin = compare(answers[TRAINED_DROPPING][chosen], answers[TRAINED][chosen])
-    yield Sample(TRAINED_DROPPING, 0, "below_all", below)
-    yield Sample(TRAINED_DROPPING, 0, "margin_all", margin)
+    yield Sample(TRAINED_DROPPING, 0, trained("below"), below)
+    yield Sample(TRAINED_DROPPING, 0, trained("margin"), margin)
 
 
 def _dropping() -> Dropping:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,12 +17,15 @@ from routes.writing import Table, write_version
 from tokens.pyramid_drop.dropping import Positions
 from tokens.vision_language.hugging_face.opening import open_model, read_config
 from tokens.vision_language.serving.declarations import describe
+from tokens.vision_language.serving.row_cache import count_bytes
 
 WEIGHTS = "*.safetensors"
 FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "tokenizer.model")
 STAGES = 4  # of equal depth, as in PyramidDrop
 DEFAULT_TOKENS = 128  # of an answer
 TEXT = 1024  # tokens that a prompt may have beside its pictures
+CHATS = 4  # whose pictures' visual tokens are kept for further questions
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,18 @@ class Wanted:
     context: int | None = None  # tokens of a prompt and its answer; None: `TEXT` beside pictures
     max_pictures: int = 1
     max_tokens: int = 512
+    max_batch: int = 4  # rows: each has keys and values of every layer
 
 
-def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
-    """Write the route's next version, and return its directory.
+class Written(NamedTuple):
+    """A route, and what its rows need."""
+
+    directory: Path
+    state_bytes: int  # keys and values of the longest chat, in the weights' type
+
+
+def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Written:
+    """Write the route's next version.
 
     `source`: a directory, or a hub's name, from which the model is downloaded. Raises ValueError in
     one sentence for a model that cannot be served, OSError where there is none.
@@ -57,6 +69,8 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
     most = int(config.text_config.max_position_embeddings)
     context = min(most, least + TEXT) if wanted.context is None else wanted.context
     check(wanted, layers, context, least, most)
+    sizes = backbone.sizes
+    picture_bytes = sizes.visual_tokens * sizes.decoder.width * FLOAT32_BYTES
 
     def fill(directory: Path, version: str) -> Table:
         for path in list_files(folder):
@@ -69,20 +83,24 @@ def write_route(source: str, name: str, out: Path, wanted: Wanted) -> Path:
             "description": f"{config.model_type}, with as many visual tokens as a request pays for",
             "certificate": "none",
             **describe(
-                backbone.sizes,
+                sizes,
                 weights[0],
                 drops=sorted(set(drops)),
                 context=context,
                 max_pictures=wanted.max_pictures,
                 max_tokens=wanted.max_tokens,
                 default_tokens=default_tokens,
+                max_batch=wanted.max_batch,
+                features_limit_bytes=CHATS * max(1, wanted.max_pictures) * picture_bytes,
                 library="transformers",
                 positions=positions,
             ),
             "provenance": {"recipe": "sparing import-vlm", "source": source},
         }
 
-    return write_version(out, name, fill)
+    lengths = [context] * layers
+    state_bytes = count_bytes(sizes.decoder.key_width, lengths, 0, backbone.item_bytes)
+    return Written(write_version(out, name, fill), state_bytes)
 
 
 def check(wanted: Wanted, layers: int, context: int, least: int, most: int) -> None:

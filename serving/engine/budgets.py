@@ -1,6 +1,6 @@
 """Fits a request's budget of compute to its budget of energy, or of time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from core.messages import Request
@@ -44,9 +44,10 @@ def fit_request(
     batch_rows = min(lane.rows + rows, lane.max_batch)
     if given is not None:
         return Fitted(request, fitting.predict_share(float(given), batch_rows))
+    further = fitting.count_further(request.controls)
     share = min(
-        _find_energy_share(request, served, batch_rows),
-        _find_time_share(request, served, rows, left_s, predict_s),
+        _find_energy_share(request, served, batch_rows, further),
+        _find_time_share(request, served, rows, left_s, predict_s, further),
     )
     if share >= 1.0:
         return Fitted(request)
@@ -57,14 +58,28 @@ def fit_request(
     return Fitted(request._replace(controls=controls), fitting.predict_share(value, batch_rows))
 
 
-def _find_energy_share(request: Request, served: ServedRoute, batch_rows: int) -> float:
-    """Return the share of the default's cost that the request's joules allow."""
+def _find_energy_share(
+    request: Request, served: ServedRoute, batch_rows: int, further: int
+) -> float:
+    """Return the share of the default's cost in the first stage that the request's joules allow."""
     if request.energy_mj is None:
         return 1.0
-    lane = served.entry
+    lane, energy = served.entry, served.metrics.energy
     row_s = lane.times.predict_s(batch_rows) / lane.mean_share / batch_rows
-    row_mj = served.metrics.energy.estimate_mj(row_s)
-    return request.energy_mj / row_mj if row_mj else 1.0
+    row_mj = energy.estimate_mj(row_s)
+    later_s = sum(step_s / rows for step_s, rows in _list_steps(served, 1)) if further else 0.0
+    later_mj = energy.estimate_mj(further * later_s) or 0.0
+    return (request.energy_mj - later_mj) / row_mj if row_mj else 1.0
+
+
+def _list_steps(served: ServedRoute, rows: int) -> Iterator[tuple[float, int]]:
+    """Yield for each stage after the first the predicted seconds and the rows of a batch with these
+    rows in it.
+    """
+    for lane in served.lanes.values():
+        if lane is not served.entry:
+            batch_rows = min(lane.rows + rows, lane.max_batch)
+            yield lane.times.predict_s(batch_rows), batch_rows
 
 
 def _find_time_share(
@@ -73,10 +88,15 @@ def _find_time_share(
     rows: int,
     left_s: float,
     predict_s: Callable[[], float],
+    further: int,
 ) -> float:
-    """Return the share of the default's cost that the request's deadline allows."""
+    """Return the share of the default's cost in the first stage that the request's deadline
+    allows.
+    """
     own_s = predict_own_s(served.entry, rows, 1.0)
     if request.deadline is None or own_s <= 0.0:
         return 1.0
+    later_s = sum(step_s for step_s, _ in _list_steps(served, rows)) if further else 0.0
     late_s = predict_s() + extra_s(served.entry, rows, 1.0) - TIME_USED * left_s
+    late_s += further * later_s
     return 1.0 - late_s / own_s

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
+
+import numpy as np
 
 from core.errors import DeadlineExceeded, SparingError
 from core.messages import NO_ERRORS, Outcomes, Reply, Request, RowAnswers
@@ -49,7 +51,7 @@ class Call:
         self.joined: list[Block] = []  # of other calls, in which it waits for rows
         self.error: SparingError | None = None
         self.failures = NO_ERRORS  # of rows, with `partial`
-        self.first_s: float | None = None  # seconds until a row's first answer
+        self.first_s: dict[int, float] = {}  # by row, seconds until its first token
         self.done = done
         self.trace = trace
         self.timer: asyncio.TimerHandle | None = None
@@ -102,10 +104,11 @@ class Call:
         if self.missing == 0:
             self._wake()
 
-    def note_progress(self, now: float) -> None:
-        """Note that a row has an answer, which may not be its last."""
-        if self.first_s is None:
-            self.first_s = now - self.started
+    def note_progress(self, rows: Iterable[int], now: float) -> None:
+        """Note that rows have answers, which may not be their last."""
+        if self.served.generation is not None:
+            for row in rows:
+                self.first_s.setdefault(row, now - self.started)
 
     def progress(self, part: RowAnswers) -> None:
         """Deliver an earlier stage's answers to a stream; better ones may follow."""
@@ -157,16 +160,21 @@ def count_rows(served: ServedRoute, part: RowAnswers) -> None:
         count(name, part.stopped_by, part.latency_s, exit_rows, served.full_macs)
 
 
-def count_generation(served: ServedRoute, part: RowAnswers, first_s: float | None) -> None:
-    """Count the tokens of computed answers, and their times."""
+def count_generation(served: ServedRoute, part: RowAnswers, first_s: Mapping[int, float]) -> None:
+    """Count the tokens of computed answers, and their times; not those that another call's rows
+    computed for these.
+    """
     counts = served.metrics.generation
     assert served.generation is not None
     if counts is None:
         return
-    for at in part.at:
-        tokens = served.generation.count_tokens(part.outcomes.row(at))
-        until_first_s = part.latency_s if first_s is None else first_s
-        counts.count_answer(tokens, until_first_s, part.latency_s)
+    paid = np.broadcast_to(part.macs, len(part.at)) > 0
+    for row, at, pays in zip(part.rows, part.at, paid.tolist(), strict=True):
+        if pays:
+            outcome = part.outcomes.row(at)
+            tokens = served.generation.count_tokens(outcome)
+            until_first_s = first_s.get(row, part.latency_s)
+            counts.count_answer(outcome.exit, tokens, until_first_s, part.latency_s)
 
 
 def make_reply(

@@ -334,8 +334,6 @@ class Engine:
             return ()
         if self._admission.skips_cache(served):  # counted where the request itself is looked up
             return ()
-        if self._admission.skips_cache(served):  # counted where the request itself is looked up
-            return ()
         keys = [key for key in self._admission.fingerprint(request, served, rows) if key]
         return keys if len(keys) == rows and all(map(self.memory.holds, keys)) else ()
 

@@ -40,6 +40,7 @@ def import_vlm(
         ),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Chats that are computed together.")] = 4,
     pictures: Annotated[int, typer.Option(min=0, max=64, help="Pictures of a chat, at most.")] = 1,
     out: Annotated[Path, typer.Option(help="Write the route into this folder.")] = Path("models"),
 ) -> None:
@@ -59,9 +60,15 @@ def import_vlm(
     try:
         from importing.published.vision_language import Wanted, write_route
 
-        wanted = Wanted(picture, _read_layers(drops), context, pictures, max_tokens)
+        wanted = Wanted(picture, _read_layers(drops), context, pictures, max_tokens, batch)
         with failing_on_own_models():
-            print(write_route(model, name, out, wanted))
+            written = write_route(model, name, out, wanted)
+        print(written.directory)
+        megabytes = written.state_bytes / 1e6
+        print(
+            f"Keys and values of the longest chat take {megabytes:,.0f} MB on this device. The "
+            "server keeps engine.state_limit_bytes for all chats together, 268 MB by default."
+        )
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise

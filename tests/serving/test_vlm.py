@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -121,21 +122,34 @@ def test_a_picture_and_its_question_are_predicted_and_explained(tmp_path: Path) 
     serve_chats(tmp_path, use)
 
 
+def read_metric(server: ChatServer, name: str, *labels: str) -> float:
+    """The sum of all series with these labels."""
+    lines = [
+        line
+        for line in server.assembly.metrics.render()[0].decode().splitlines()
+        if line.startswith((f"sparing_{name} ", f"sparing_{name}{{"))
+        and all(label in line for label in labels)
+    ]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_tokens_of_requests_that_join_another_are_counted_once(tmp_path: Path) -> None:
+    async def use(server: ChatServer) -> None:
+        found = await asyncio.gather(*[server.ask(row=0) for _ in range(4)])
+        assert len({text_of(one) for one in found}) == 1
+        generated = found[0]["usage"]["completion_tokens"]
+        assert read_metric(server, "generated_tokens_total") == generated
+        assert read_metric(server, "first_token_seconds_count", 'exit="visual_1.0"') == 1
+
+    serve_chats(tmp_path, use, cache={"enabled": True})
+
+
 def test_tokens_and_times_are_counted(tmp_path: Path) -> None:
     async def use(server: ChatServer) -> None:
         found = [await server.ask(row=row, visual_tokens=9) for row in range(COUNT)]
         usages = [one["usage"] for one in found]
         metrics = server.assembly.metrics.render()[0].decode()
-
-        def read(name: str, *labels: str) -> float:
-            lines = [
-                line
-                for line in metrics.splitlines()
-                if line.startswith((f"sparing_{name} ", f"sparing_{name}{{"))
-                and all(label in line for label in labels)
-            ]
-            return sum(float(line.rpartition(" ")[2]) for line in lines)
-
+        read = partial(read_metric, server)
         prompt, generated = (
             sum(usage[name] for usage in usages) for name in ("prompt_tokens", "completion_tokens")
         )

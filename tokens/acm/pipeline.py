@@ -166,6 +166,9 @@ class AcmPipeline:
     def fit_budget(self, share: float, rows: int) -> float:
         return self.stages[self.first].fit(share, rows)
 
+    def count_further(self, controls: Mapping[str, Control]) -> int:
+        return 0
+
     def predict_share(self, value: float, rows: int) -> float:
         stage = self.stages[self.first]
         return stage.predict_cost(value, rows) / stage.predict_cost(stage.default, rows)

@@ -31,13 +31,13 @@ class Schedule:
         for drop in self.drops:
             if not last < drop.layer < layers:
                 raise ValueError(
-                    f"layer {drop.layer} in a schedule of visual tokens; layers rise from 1 to "
+                    f"layer {drop.layer} is not possible, layers must increase, from 1 to "
                     f"{layers - 1} for this model"
                 )
             if not 0 <= drop.share <= share:
                 raise ValueError(
-                    f"share {drop.share:g} before layer {drop.layer} in a schedule of visual "
-                    f"tokens; shares are in [0, 1] and never rise"
+                    f"share {drop.share:g} before layer {drop.layer} is not possible, shares must "
+                    "be from 0 to 1 and must not increase"
                 )
             last, share = drop.layer, drop.share
 

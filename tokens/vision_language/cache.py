@@ -8,7 +8,6 @@ Shapes: B rows, G key heads, S places, d width of a head.
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 
@@ -52,9 +51,3 @@ class Cache:
         self.next_B = self.next_B + 1
         for one in self.layers:
             one.length_B = one.length_B + 1
-
-
-def lengths(cache: Cache) -> list[list[int]]:
-    """Used places, by layer and row."""
-    used: list[list[int]] = torch.stack([one.length_B for one in cache.layers]).tolist()
-    return used

@@ -55,5 +55,5 @@ class Curriculum:
 
 WHOLE = Curriculum((Stage("naming", NAMING, 20), Stage("asking", ASKING, 84)), questions=6)
 SHORT = Curriculum((Stage("naming", NAMING, 8), Stage("asking", ASKING, 24)), questions=2)
-BUDGETS = Curriculum((Stage("dropping", ASKING, 40),), questions=2, pictures=24, judged=192)
+BUDGETS = Curriculum((Stage("dropping", ASKING, 30),), questions=2, pictures=24, judged=192)
 CURRICULA: Mapping[str, Curriculum] = {"whole": WHOLE, "short": SHORT, "budgets": BUDGETS}

@@ -69,12 +69,19 @@ def read_chat(body: bytes) -> ChatRequest:
     options = given.get("stream_options", {})
     return ChatRequest(
         _read_model(given.get("model")),
-        orjson.dumps(prompt).decode(),
+        _write(prompt),
         pictures,
         _read_parameters(given),
         _read_flag("stream", given),
         isinstance(options, dict) and _read_flag("include_usage", options),
     )
+
+
+def _write(prompt: list[dict[str, object]]) -> str:
+    try:
+        return orjson.dumps(prompt).decode()
+    except TypeError:  # deeper than JSON may be written, though it was read
+        raise InvalidInput("messages: nested too deeply") from None
 
 
 def _read_model(given: object) -> str:

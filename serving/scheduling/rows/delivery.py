@@ -5,7 +5,7 @@ joined report none, so that sums over replies are correct. Once that call has le
 that joined a row pays for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -65,10 +65,18 @@ def stream(block: Block, now: float) -> None:
     if outcomes is None:
         return
     for waiting in block.waiters():
-        waiting.note_progress(now)
+        waiting.note_progress(_list_rows(block, waiting), now)
         if waiting.streams:
             for part in _answer(block, waiting, outcomes, at, "", now):
                 waiting.progress(part)
+
+
+def _list_rows(block: Block, waiting: Waiter) -> Iterator[int]:
+    """Yield the call's own rows that the block computes, and those that wait for its rows."""
+    if waiting is block.call:
+        yield from block.rows
+    for _, row in block.joins.get(waiting, ()):
+        yield row
 
 
 def _answer(

@@ -1,6 +1,6 @@
 """The parts of calls and of the perceptual cache that the scheduler uses."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import SparingError
@@ -36,7 +36,7 @@ class Waiter(Protocol):
     def trace(self) -> Trace: ...
     def deliver(self, part: RowAnswers) -> None: ...
     def progress(self, part: RowAnswers) -> None: ...
-    def note_progress(self, now: float) -> None: ...
+    def note_progress(self, rows: Iterable[int], now: float) -> None: ...
     def fail(self, error: SparingError, rows: Sequence[int] = ()) -> None:
         """End the call with an error, which concerns these rows; all if there are none."""
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from benchmarks.pyramid_drop import trainings
+from benchmarks.pyramid_drop import quality, trainings
 from benchmarks.pyramid_drop.names import (
     BLIND,
     BUDGETS,
+    COMMONEST,
     FAMILIES,
     FULL,
     PLAIN,
@@ -19,8 +20,15 @@ from benchmarks.pyramid_drop.names import (
     TRAINED_DROPPING,
     asked_as,
     setting,
+    trained,
 )
-from benchmarks.pyramid_drop.quality import ask_all, compare, compare_points, judge_blind
+from benchmarks.pyramid_drop.quality import (
+    ask_all,
+    compare,
+    compare_points,
+    judge_blind,
+    judge_commonest,
+)
 from training.data.grids.scenes import Sources
 from training.vision_language.learning import build_model, standard_spec
 from training.vision_language.operating_points import draw_questions
@@ -39,6 +47,19 @@ def test_points_below_are_paired() -> None:
     assert compare(full, full) == (0, 0)
 
 
+def test_the_commonest_answer_is_that_of_the_same_question(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "COUNTED", 40)
+    asked = draw_questions(sources, FAMILIES, 40, seed=29)  # the very ones that are counted
+    monkeypatch.setattr(quality, "COUNT_SEED", 29)
+    samples = judge_commonest(sources, asked, lambda _: None)
+    found = {one.metric: one.value for one in samples}
+    assert found["same"] >= 50  # yes or no
+    assert found["list"] == 100 or found["list"] < found["same"]
+    assert all(value > 0 for value in found.values())
+
+
 def test_every_setting_is_judged_by_family(sources: Sources) -> None:
     model = build_model(TINY, 1).eval()
     asked = draw_questions(sources, FAMILIES, 2, seed=1)
@@ -48,6 +69,7 @@ def test_every_setting_is_judged_by_family(sources: Sources) -> None:
         *compare_points(PLAIN, points, points[0], asked),
         *compare_points(BUDGETS, other, points[0], asked),
         *judge_blind(model, asked, lambda _: None),
+        *judge_commonest(sources, asked, lambda _: None),
     ]
     found = {(one.case, one.metric): one.value for one in samples}
     full, mild = asked_as(PLAIN, FULL), asked_as(PLAIN, setting(0.47, "fastv"))
@@ -60,6 +82,7 @@ def test_every_setting_is_judged_by_family(sources: Sources) -> None:
     for family in FAMILIES:
         assert found[quarter, f"below_{family}"] == (found[full, family] - found[quarter, family])
         assert 0 <= found[BLIND, family] <= 100
+        assert 0 <= found[COMMONEST, family] <= 100
 
 
 def test_both_trainings_are_asked_under_their_own_schedule(
@@ -76,5 +99,5 @@ def test_both_trainings_are_asked_under_their_own_schedule(
         save_file(contiguous, tmp_path / f"{name}.safetensors")
     samples = list(trainings.judge_trained(tmp_path, asked, said.append))
     found = {(one.case, one.metric) for one in samples}
-    assert (TRAINED_DROPPING, "below_all") in found
-    assert (TRAINED, "where") in found
+    assert (TRAINED_DROPPING, trained("below")) in found
+    assert (TRAINED, trained("where")) in found

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.generation import TokenCounts
 from monitoring.energy.rate import EnergyRate
 from monitoring.metrics.cache_counts import MEMORY
 from monitoring.metrics.collector import Metrics
@@ -266,6 +267,7 @@ def test_the_document_names_every_metric_with_its_type_and_labels_and_no_other()
     route.count_rows("one", "confidence", 0.001)
     assert route.generation is not None
     route.generation.count_device_s("one", "one", 1.0, EnergyRate("model", 2.0))
+    route.generation.count_answer("one", TokenCounts(2, 1, 0.5, 2), 0.1, 0.2)
     counts = {name: {"some": 0.0} if one.labels else 0.0 for name, one in MEMORY.items()}
     metrics.add_cache_reader(lambda: counts)
     metrics.add_perceptual_reader(lambda: {"a": dict.fromkeys(SIMILAR, 0)})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.devices.onnx import OnnxDevice
+from core.devices.torch import TorchDevice
 from core.errors import DeadlineExceeded
 from core.messages import Request
 from harness.tiny_routes import make_pictures
@@ -18,6 +19,7 @@ from serving.engine.catalog import ServedRoute
 from serving.engine.engine import Engine
 from serving.scheduling.prediction import extra_s, predict_own_s
 from tests.fakes.tiny_acm import write_acm
+from tests.fakes.tiny_vlm import VISUAL_TOKENS, make_blocks, write_vlm
 from tests.fakes.toys import with_engine
 
 ROWS = 8  # are sorted at every budget up to the route's, 0.5
@@ -101,6 +103,35 @@ def test_a_lane_learns_the_budgets_of_its_rows(tmp_path: Path) -> None:
 
     share = with_engine(use, served)
     assert share < served.entry.mean_share < 1
+
+
+@pytest.mark.parametrize("limit", ["energy", "time"])
+def test_further_tokens_are_predicted_too(tmp_path: Path, limit: str) -> None:
+    loaded = load_route(write_vlm(tmp_path), TorchDevice())
+    counts = Metrics().add_route(loaded.manifest.route, list(loaded.pipeline.stages))
+    served = ServedRoute(loaded.manifest, loaded.pipeline, counts)
+    for stage, seconds in (("prefill", ROW_S), ("decode", ROW_S / 10)):
+        served.lanes[stage].times.calibrate(seconds, ROWS * seconds, ROWS)
+    served.metrics.energy.joules_per_s = 1e-3
+
+    def fit_tokens(seconds: float) -> float | None:
+        """What is chosen for an answer of six tokens: prefill takes 100 s, the others 50 s."""
+        limits: dict[str, Any] = {"energy_mj": seconds}
+        if limit == "time":
+            limits = {"deadline": time.monotonic() + seconds / TIME_USED + 0.1}
+        inputs = {"prompt": np.array(["a"], object), "image": make_blocks(1)[None]}
+        request = Request(loaded.manifest.route, inputs, controls={"max_tokens": 6}, **limits)
+
+        async def use(engine: Engine) -> float | None:
+            admitted = engine.admit(request)
+            return None if admitted.controls is None else admitted.controls.get("visual_tokens")
+
+        return with_engine(use, served)
+
+    assert fit_tokens(1.51 * ROW_S) is None
+    fewer, fewest = fit_tokens(1.4 * ROW_S), fit_tokens(1.2 * ROW_S)
+    assert fewer is not None and fewest is not None
+    assert VISUAL_TOKENS > fewer > fewest
 
 
 def test_a_default_answer_in_the_cache_is_better_than_a_lower_budget(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_impossible_average_is_refused(average: float) -> None:
 @pytest.mark.parametrize(
     ("drops", "message"),
     [
-        ((Drop(8, 0.5),), "layer 8 .* layers rise from 1 to 7"),
+        ((Drop(8, 0.5),), "layer 8 .* must increase, from 1 to 7"),
         ((Drop(0, 0.5),), "layer 0"),
         ((Drop(4, 0.5), Drop(2, 0.2)), "layer 2"),
         ((Drop(2, 0.5), Drop(2, 0.2)), "layer 2"),

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from tokens.pyramid_drop.schedule import Drop, Schedule, pyramid
 from tokens.pyramid_drop.scoring import SCORERS, Scorer
-from tokens.vision_language.cache import lengths
 from tokens.vision_language.layers import DecoderLayer
 from tokens.vision_language.model import (
     Dropping,
@@ -94,7 +93,8 @@ def test_each_layer_reads_what_the_schedule_says(model: VisionLanguageModel) -> 
         [2, 0, 4],
     ]
     assert done.cache is not None
-    assert lengths(done.cache) == [[23, 7, 34], [15, 7, 18], [11, 7, 10], [9, 7, 6]]
+    used = [one.length_B.tolist() for one in done.cache.layers]
+    assert used == [[23, 7, 34], [15, 7, 18], [11, 7, 10], [9, 7, 6]]
 
 
 def test_text_stays_and_order_is_kept(model: VisionLanguageModel) -> None:
@@ -251,7 +251,7 @@ def test_pictures_and_their_places_must_agree(model: VisionLanguageModel) -> Non
 
 
 def test_a_schedule_beyond_the_model_is_refused(model: VisionLanguageModel) -> None:
-    with pytest.raises(ValueError, match=r"layer 4 .* layers rise from 1 to 3"):
+    with pytest.raises(ValueError, match=r"layer 4 .* must increase, from 1 to 3"):
         run(model, batch([0, *TEXT]), None, Dropping(Schedule((Drop(4, 0.5),))))
 
 

@@ -37,6 +37,10 @@ ATTENTION = ("sdpa", "eager")
 PICTURE_INPUTS = ("pixel_values", "image_sizes", "image_grid_thw")
 
 
+class UnusableModelError(ValueError):
+    """A model that cannot be served. Its text is one sentence."""
+
+
 @dataclass(slots=True)
 class Generation:
     """A batch that generates: the last token's logits [B, V], and what the next token reads.
@@ -323,7 +327,9 @@ def load(
         output_loading_info=True,
     )
     if missing := sorted(found["missing_keys"]):
-        raise ValueError(f"{name}: the weights lack {missing[0]} and {len(missing) - 1} others")
+        raise UnusableModelError(
+            f"{name}: the weights lack {missing[0]} and {len(missing) - 1} others"
+        )
     return HuggingFaceVlm(model.eval() if place is None else model.eval().to(place))
 
 
@@ -331,19 +337,25 @@ def check_model(model: Any) -> None:
     """Raise ValueError in one sentence for a model that cannot be run layer by layer."""
     config = model.config
     if config.model_type not in MODELS:
-        raise ValueError(f"a model of type {config.model_type}; {', '.join(MODELS)} are possible")
+        raise UnusableModelError(
+            f"a model of type {config.model_type}; {', '.join(MODELS)} are possible"
+        )
     if config.vision_config.model_type == "pixtral":
-        raise ValueError("a vision part of type pixtral, whose pictures end in tokens of their own")
+        raise UnusableModelError(
+            "a vision part of type pixtral, whose pictures end in tokens of their own"
+        )
     text = config.text_config
     if text.model_type not in DECODERS:
-        raise ValueError(f"a decoder of type {text.model_type}; {', '.join(DECODERS)} are possible")
+        raise UnusableModelError(
+            f"a decoder of type {text.model_type}; {', '.join(DECODERS)} are possible"
+        )
     attention = model.model.language_model.config._attn_implementation
     if attention not in ATTENTION:
-        raise ValueError(f"attention {attention}; {', '.join(ATTENTION)} are possible")
+        raise UnusableModelError(f"attention {attention}; {', '.join(ATTENTION)} are possible")
     kinds = getattr(text, "layer_types", None) or []
     sliding = getattr(text, "sliding_window", None) if not kinds else None
     if sliding is not None or any(kind != "full_attention" for kind in kinds):
-        raise ValueError("a decoder with sliding windows; only full attention is possible")
+        raise UnusableModelError("a decoder with sliding windows; only full attention is possible")
 
 
 def _number_pictures(visual_BT: Tensor, sizes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from tokens.pyramid_drop.dropping import Positions
 from tokens.vision_language.hugging_face.backbone import HuggingFaceBackbone
-from tokens.vision_language.hugging_face.model import load
+from tokens.vision_language.hugging_face.model import UnusableModelError, load
 from tokens.vision_language.hugging_face.text import HuggingFaceTemplate, open_template
 
 
@@ -35,6 +35,8 @@ def open_model(
 
 
 def _explain(error: Exception) -> ValueError:
+    if isinstance(error, UnusableModelError):
+        return error
     first = str(error).strip().partition("\n")[0]
     return ValueError(f"transformers cannot load it: {first}")
 
@@ -46,7 +48,7 @@ def _open(
 
     vlm = load(directory, torch.float32 if place.type == "cpu" else None, place)
     if vlm.three_axes and positions != "kept":
-        raise ValueError(
+        raise UnusableModelError(
             "options.positions: given compacted, allowed kept, as positions of this model count "
             "rows and columns of a picture"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidInput
+from tokens.vision_language.hugging_face.model import UnusableModelError
 from tokens.vision_language.serving.backbone import Prompt
 from tokens.vision_language.serving.messages import Message, read_messages
 
@@ -59,7 +60,7 @@ class HuggingFaceTemplate:
             if mark := next((one for one in self._marks if one in message.text), None):
                 raise InvalidInput(
                     f"messages[{place}]: given a text with {mark}, which has a meaning of its own"
-                    " for this model, allowed are texts without it"
+                    " for this model; remove it"
                 )
         try:
             text: str = self._tokenizer.apply_chat_template(
@@ -94,13 +95,13 @@ def open_template(directory: Path, model: Any, visual_tokens: int) -> HuggingFac
         directory, local_files_only=True, trust_remote_code=False
     )
     if model.config.image_token_id is None:
-        raise ValueError(f"{directory}: the model has no image_token_id")
+        raise UnusableModelError(f"{directory}: the model has no image_token_id")
     chat = tokenizer.chat_template
     path = directory / TEMPLATE_FILE
     if path.exists() and not (directory / "chat_template.jinja").exists():
         chat = json.loads(path.read_text()).get("chat_template")
     if not isinstance(chat, str):
-        raise ValueError(
+        raise UnusableModelError(
             f"{directory}: the model has no chat template; put one into chat_template.jinja"
         )
     return HuggingFaceTemplate(
@@ -115,7 +116,9 @@ def _list_ends(model: Any, tokenizer: Any) -> list[int]:
     if tokenizer.eos_token_id is not None:
         found.append(tokenizer.eos_token_id)
     if not found:
-        raise ValueError("neither the model nor its tokenizer says which token ends an answer")
+        raise UnusableModelError(
+            "neither the model nor its tokenizer says which token ends an answer"
+        )
     return sorted(set(found))
 
 

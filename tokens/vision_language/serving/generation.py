@@ -46,7 +46,9 @@ def read_sampling(controls: Mapping[str, Any]) -> Sampling:
 class Generation:
     """A row's state. Without a finish, another token follows."""
 
-    __slots__ = ("asked", "cache", "failed", "finish", "ids", "kept_L", "log_probability", "text")
+    __slots__ = (
+        "asked", "cache", "chosen", "failed", "finish", "ids", "kept_L", "log_probability", "text",
+    )  # fmt: skip
 
     def __init__(self, asked: Asked, cache: RowCache, kept_L: npt.NDArray[np.int64]) -> None:
         self.asked = asked
@@ -54,6 +56,7 @@ class Generation:
         self.kept_L = kept_L  # visual tokens that each layer read
         self.ids: list[int] = []  # without the end
         self.log_probability = 0.0
+        self.chosen = 0  # tokens, the end included
         self.text = ""  # what no stop string can change any more
         self.finish: Finish = ""
         self.failed = False
@@ -65,6 +68,7 @@ class Generation:
             return
         token, log_probability = choose(logits_V, self.asked.sampling, len(self.ids))
         self.log_probability += log_probability
+        self.chosen += 1
         if token in vocabulary.ends:
             self._end("stop", vocabulary.decode(self.ids))
             return
@@ -83,6 +87,7 @@ class Generation:
 
     @property
     def confidence(self) -> float:
-        """The geometric mean of the probabilities of what was chosen."""
-        chosen = max(1, len(self.ids) + (self.finish == "stop"))
-        return 0.0 if self.failed else min(1.0, math.exp(self.log_probability / chosen))
+        """The geometric mean of the probabilities of what was chosen, an end included."""
+        if self.failed:
+            return 0.0
+        return min(1.0, math.exp(self.log_probability / max(1, self.chosen)))

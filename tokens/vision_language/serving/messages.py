@@ -38,8 +38,7 @@ def read_messages(given: str, pictures: int) -> list[Message]:
     shown = sum(message.pictures for message in messages)
     if shown != pictures:
         raise InvalidInput(
-            f"messages: they show {shown} pictures, the request has {pictures}, allowed the"
-            " same number"
+            f"messages: they refer to {shown} pictures, but the request contains {pictures}"
         )
     return messages
 

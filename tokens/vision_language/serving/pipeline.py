@@ -29,6 +29,7 @@ from tokens.vision_language.serving.declarations import (
 )
 from tokens.vision_language.serving.drawing import draw_reads
 from tokens.vision_language.serving.features import FeatureMemory
+from tokens.vision_language.serving.generation import MAX_TOKENS
 from tokens.vision_language.serving.prompts import SmallTemplate
 from tokens.vision_language.serving.row_cache import count_bytes
 from tokens.vision_language.serving.schedules import (
@@ -107,6 +108,10 @@ class VlmPipeline:
 
     def fit_budget(self, share: float, rows: int) -> float:
         return self.parts.schedules.fit(share, float(self.parts.defaults[VISUAL_TOKENS]))
+
+    def count_further(self, controls: Mapping[str, Any]) -> int:
+        """One for each token after the first."""
+        return int({**self.parts.defaults, **controls}[MAX_TOKENS]) - 1
 
     def predict_share(self, value: float, rows: int) -> float:
         return self.parts.schedules.predict_share(value, float(self.parts.defaults[VISUAL_TOKENS]))

@@ -247,6 +247,33 @@ def test_a_deadline_gives_the_answer_so_far_or_an_error(
     serve_chats(tmp_path, use, engine={"reply_margin_s": 2.0})
 
 
+def test_an_error_in_the_middle_ends_a_stream_with_an_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    row = max(range(COUNT), key=lambda one: len(expect(one)))
+    waits = Decode.run
+
+    def fail(stage: Decode, rows: Batch) -> Steps:
+        waits(stage, rows)
+        raise RuntimeError("a device fault")
+
+    async def use(server: ChatServer) -> None:
+        monkeypatch.setattr(Decode, "run", fail)
+        body = make_body(row, stream=True)
+        async with server.client.stream("POST", CHAT, json=body) as answer:
+            assert answer.status_code == 200
+            lines = [line async for line in answer.aiter_lines() if line]
+        events = [orjson.loads(line.removeprefix("data: ")) for line in lines]
+        assert events[1]["choices"][0]["delta"]["content"] == expect(row).split()[0]
+        assert events[-1]["error"]["type"] == "server_error"
+        assert gate.batches > 0
+        monkeypatch.setattr(Decode, "run", waits)
+        assert text_of(await server.ask(row=row)) == expect(row)
+
+    serve_chats(tmp_path, use)
+
+
 def test_models_lists_the_routes_that_chat(tmp_path: Path) -> None:
     async def use(server: ChatServer) -> None:
         found = (await server.client.get("/v1/models")).json()

@@ -34,6 +34,13 @@ def url(value: object) -> Message:
     return {"type": "image_url", "image_url": {"url": value}}
 
 
+def nest(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a picture that is none": (
         {"messages": user(url(f"data:image/png;base64,{NO_PICTURE}"))},
@@ -69,7 +76,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a schedule beyond the model": (
         {"drop_layers": [9], "drop_shares": [0.5]},
-        "layer 9 in a schedule of visual tokens; layers rise from 1 to 3",
+        "layer 9 is not possible, layers must increase, from 1 to 3 for this model",
     ),
     "too few visual tokens": ({"visual_tokens": 1}, "parameters.visual_tokens: given 1"),
     "too many tokens": ({"max_tokens": 1000}, "parameters.max_tokens: given 1000"),
@@ -80,6 +87,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a format": ({"response_format": {"type": "json_object"}}, "response_format: given"),
     "a stream that is none": ({"stream": "yes"}, "stream: given 'yes'"),
     "no messages": ({"messages": []}, "messages: given []"),
+    "deep nesting": (
+        {"messages": user({"type": "text", "text": nest(300)})},
+        "messages: nested too deeply",
+    ),
     "no list": ({"messages": "a"}, "messages: given 'a'"),
     "no model": ({"model": None}, "model: given None"),
 }

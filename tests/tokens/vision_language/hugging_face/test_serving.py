@@ -33,7 +33,7 @@ WANTED = Wanted(size_px=SIZE, max_tokens=8, max_pictures=2, context=256)
 def route(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp(request.param)
     published = write_published(request.param, root / "published")
-    return write_route(str(published), "chat", root / "models", WANTED)
+    return write_route(str(published), "chat", root / "models", WANTED).directory
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +156,10 @@ def test_a_route_says_its_library_and_its_drops(route: Path) -> None:
 
 def test_positions_of_three_axes_are_kept(tmp_path: Path) -> None:
     published = write_published("qwen2_5_vl", tmp_path / "published")
-    route = write_route(str(published), "chat", tmp_path / "models", WANTED)
+    route = write_route(str(published), "chat", tmp_path / "models", WANTED).directory
     path = route / "route.toml"
     path.write_text(path.read_text().replace('positions = "kept"', 'positions = "compacted"'))
-    with pytest.raises(ModelDirectoryError, match=r"options\.positions: given compacted"):
+    with pytest.raises(ModelDirectoryError, match=r"/1: options\.positions: given compacted"):
         load_route(route, CPU)
 
 
@@ -216,9 +216,24 @@ def test_what_the_model_cannot_run_is_not_written(
     assert not (tmp_path / "models" / "chat").exists()
 
 
+def test_the_route_fits_the_memory_that_is_told(tmp_path: Path) -> None:
+    published = write_published("llava", tmp_path / "published")
+    written = write_route(str(published), "chat", tmp_path / "models", WANTED)
+    loaded = load_route(written.directory, CPU)
+    assert isinstance(loaded.pipeline, VlmPipeline)
+    assert {stage.max_batch for stage in loaded.manifest.stages} == {4}
+    sizes = loaded.pipeline.parts.backbone.sizes
+    picture_bytes = sizes.visual_tokens * sizes.decoder.width * 4
+    assert loaded.manifest.options["features_limit_bytes"] == 4 * 2 * picture_bytes
+    inputs = {"prompt": np.array(["a"], object), "image": PICTURES[[0, 1]][None]}
+    needed = int(loaded.pipeline.state_bytes(inputs, {"max_tokens": 8})[0])
+    assert needed <= written.state_bytes
+    assert written.state_bytes == 2 * sizes.decoder.key_width * 256 * 4 * sizes.decoder.layers
+
+
 def test_only_weights_are_linked(tmp_path: Path) -> None:
     published = write_published("llava", tmp_path / "published")
-    route = write_route(str(published), "chat", tmp_path / "models", WANTED)
+    route = write_route(str(published), "chat", tmp_path / "models", WANTED).directory
     linked = {path.name for path in route.iterdir() if path.stat().st_nlink > 1}
     assert linked == {"model.safetensors"}
 

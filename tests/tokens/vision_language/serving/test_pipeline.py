@@ -118,7 +118,7 @@ def test_a_row_holds_the_bytes_that_were_reserved(
         ("a", 3, {}, "given 3 pictures, allowed 2"),
         (" ".join("a" * 50), 1, {}, f"allowed {CONTEXT} together"),
         ("a" * 10_000, 1, {}, "given 10000 characters, allowed 1024"),
-        ("a", 1, {"drop_layers": (7,), "drop_shares": (0.5,)}, "layer 7 in a schedule"),
+        ("a", 1, {"drop_layers": (7,), "drop_shares": (0.5,)}, "layer 7 is not possible"),
         ("a", 1, {"stop": ("",)}, "empty"),
     ],
 )
@@ -145,6 +145,7 @@ def test_an_answer_ends_before_a_stop_string_and_at_its_length(pipeline: VlmPipe
     assert text_of(cut) == " ".join(words[:2])
     assert cut.outcome is not None
     assert cut.outcome.outputs["finish"].item() == "length"
+    assert stopped.outcome.confidence == pytest.approx(cut.outcome.confidence)  # of two tokens
 
 
 def test_a_seed_decides_what_is_drawn(pipeline: VlmPipeline) -> None:

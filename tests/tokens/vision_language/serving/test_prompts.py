@@ -60,8 +60,8 @@ def test_a_chat_has_every_turn() -> None:
         (write({"role": "user", "content": ["image"]}), 0, r"content\[0\]: given 'image'"),
         (write({"role": "system", "content": [{"type": "image"}]}, user("a")), 1, "user messages"),
         (write({"role": "assistant", "content": "a"}), 0, "the last has the role assistant"),
-        (write(user("a")), 1, "they show 0 pictures, the request has 1"),
-        (write(user("image", "a")), 0, "they show 1 pictures, the request has 0"),
+        (write(user("a")), 1, "they refer to 0 pictures, but the request contains 1"),
+        (write(user("image", "a")), 0, "they refer to 1 pictures, but the request contains 0"),
     ],
 )
 def test_what_it_cannot_read_is_refused(prompt: str, pictures: int, sentence: str) -> None:

@@ -47,10 +47,10 @@ def test_a_schedule_of_the_requests_own_is_taken_as_it_is() -> None:
     ("controls", "sentence"),
     [
         ({"visual_tokens": 1.0}, "visual_tokens: 1 visual tokens on average; 4 to 16 are possible"),
-        ({"drop_layers": (4,), "drop_shares": (0.5,)}, "layer 4 in a schedule of visual tokens"),
-        ({"drop_layers": (0,), "drop_shares": (0.5,)}, "layer 0 in a schedule"),
+        ({"drop_layers": (4,), "drop_shares": (0.5,)}, "layer 4 is not possible"),
+        ({"drop_layers": (0,), "drop_shares": (0.5,)}, "layer 0 is not possible"),
         ({"drop_layers": (1,)}, "given 0 shares for 1 layers"),
-        ({"drop_layers": (1, 2), "drop_shares": (0.5, 0.6)}, "never rise"),
+        ({"drop_layers": (1, 2), "drop_shares": (0.5, 0.6)}, "must not increase"),
     ],
 )
 def test_a_schedule_that_the_model_cannot_run_is_refused(
