@@ -16,6 +16,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from benchmarks.pyramid_drop.accelerator import time_accelerator
 from benchmarks.pyramid_drop.memory import measure_memory
 from benchmarks.pyramid_drop.names import BATCHES, BUDGETS, FAMILIES, PLAIN
 from benchmarks.pyramid_drop.prefills import Say, time_small, time_wide
@@ -57,6 +58,7 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
     rounds, runs = options.rounds, options.runs
     yield from time_small(model, pictures[: max(BATCHES)], runs, rounds, say)
     yield from time_wide(runs, max(1, rounds // 6), say)
+    yield from time_accelerator(runs, rounds, say)
     yield from measure_memory(route, name, runs, say)
     yield from time_steps(train, runs, options.steps, say)
     with tempfile.TemporaryDirectory(prefix="sparing-bench-") as work:

@@ -16,6 +16,7 @@ RATIOS = (0.5, 0.3)  # λ: of the tokens from one quarter of the layers to the n
 BATCHES, THREADS = (1, 8), (1, 2)
 WIDE = {"d 1024, 8 layers": (1024, 8), "d 2048, 4 layers": (2048, 4)}
 WIDE_AVERAGES = (288, 192, 128, 80)  # of 576, where the layers reach them
+BIG_PICTURES, BIG_AVERAGES = (1, 5), (192, 128, 64)  # of 576 tokens each, on an accelerator
 TRAINED, TRAINED_DROPPING = "vlm-short", "vlm-short-drop0.5"
 STEP, STEP_DROPPING = "a training step", "a training step with λ = 0.5"
 TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "chat": "AzureLLMInferenceTrace_conv.csv"}
@@ -46,6 +47,11 @@ def prefill(rows: int, ratio: float, threads: int, *, seen: bool) -> str:
 def wide(shape: str, schedule: str, threads: int) -> str:
     """A case of time of wide layers."""
     return f"{shape}, {schedule}, {_count(threads, 'thread')}"
+
+
+def big(pictures: int, schedule: str) -> str:
+    """A case of time of a decoder of 7 billion parameters' shape."""
+    return f"accelerator, {_count(pictures, 'picture')}, {schedule}"
 
 
 def served(trace: str, how: str) -> str:

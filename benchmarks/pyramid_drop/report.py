@@ -8,6 +8,8 @@ from benchmarks.pyramid_drop.names import (
     ALONE,
     BASELINES,
     BATCHES,
+    BIG_AVERAGES,
+    BIG_PICTURES,
     BLIND,
     BUDGETS,
     COMMONEST,
@@ -27,6 +29,7 @@ from benchmarks.pyramid_drop.names import (
     TRAINED_DROPPING,
     WIDE,
     asked_as,
+    big,
     prefill,
     served,
     setting,
@@ -113,12 +116,16 @@ def worst(cases: Sequence[str], metric: str, *, largest: bool = False) -> Figure
 
 def least_step(shape: str, threads: int) -> Figure:
     """By which factor the speed-up rises from an average to the next smaller one, at the worst."""
+    return lambda results: rising(_list_averages(results, shape, threads))(results)
+
+
+def rising(names: Sequence[str]) -> Figure:
+    """By which factor the speed-up rises from one of these cases to the next, at the worst."""
 
     def figure(results: Results) -> Floats:
-        names = _list_averages(results, shape, threads)
         speeds = [results.median(name, "speedup") for name in names]
         if len(speeds) < 2:
-            raise KeyError(shape)
+            raise KeyError(*names)
         return np.array([min(np.array(speeds[1:]) / speeds[:-1])])
 
     return figure
@@ -157,6 +164,8 @@ def list_targets(results: Results) -> Iterator[Target]:
     yield Target("Requests/s of batches that rows join between tokens, of batches of one row",
                  ratio(served("code", FULL), served("code", ALONE), "requests_s"), at_least=2,
                  digits=2)  # fmt: skip
+    if big(BIG_PICTURES[0], f"λ {RATIOS[0]:g}") in results.cases():
+        yield from _list_big_targets()
     if any(sample.metric == "errors" for sample in results.samples):
         yield FAULTS
 
@@ -186,6 +195,22 @@ def _list_time_targets() -> Iterator[Target]:
                  worst(layers, "scoring", largest=True), 1, unit="%", digits=2)  # fmt: skip
     yield Target("Peak memory of a prefill, λ = 0.5, of the untouched model's",
                  ratio("memory, λ 0.5", f"memory, {FULL}", "peak_mb"), 1, digits=2)  # fmt: skip
+
+
+def _list_big_targets() -> Iterator[Target]:
+    """On an accelerator."""
+    cases = [big(count, f"λ {ratio:g}") for count in BIG_PICTURES for ratio in RATIOS]
+    yield Target("Accelerator: speed-up of a prefill over that in MACs", worst(cases, "reached"),
+                 at_least=0.85, digits=2)  # fmt: skip
+    for count in BIG_PICTURES:
+        names = [big(count, f"{average} tokens") for average in BIG_AVERAGES]
+        yield Target(f"Accelerator: speed-up at each average number of tokens, of that at the next "
+                     f"larger one, worst, {576 * count} visual tokens", rising(names),
+                     at_least=1, digits=2)  # fmt: skip
+    yield Target("Accelerator: scoring, of a prefill's time", worst(cases, "scoring", largest=True),
+                 1, unit="%", digits=2)  # fmt: skip
+    yield Target("Accelerator: share of the bytes of keys and values, less the computed one",
+                 worst(cases, "keys_values_error", largest=True), 0.01, digits=3)  # fmt: skip
 
 
 def _list_averages(results: Results, shape: str, threads: int) -> list[str]:

@@ -27,6 +27,9 @@ class Rotary:
         """Of the first tokens."""
         return Rotary(self.cos[:, :, :tokens], self.sin[:, :, :tokens])
 
+    def to(self, dtype: torch.dtype) -> "Rotary":
+        return Rotary(self.cos.to(dtype), self.sin.to(dtype))
+
 
 def rotary(position_BT: Tensor, width: int, base: float) -> Rotary:
     """For heads of `width`, whose two halves turn together (as in Llama)."""

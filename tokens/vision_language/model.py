@@ -246,7 +246,8 @@ class VisionLanguageModel(nn.Module):
         return after, projected.take(order_BK)
 
     def _turn(self, position_BT: Tensor) -> Rotary:
-        return rotary(position_BT, self.spec.width // self.spec.heads, self.spec.rotary_base)
+        turn = rotary(position_BT, self.spec.width // self.spec.heads, self.spec.rotary_base)
+        return turn.to(self.words.weight.dtype)
 
     def _initialise(self) -> None:
         """Xavier's; outputs into the residual are scaled by the depth, as GPT-2's. Llama's

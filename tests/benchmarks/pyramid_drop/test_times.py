@@ -1,5 +1,6 @@
 """What is timed: prefills, steps of training, memory."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks.pyramid_drop import memory, prefills, trainings
-from benchmarks.pyramid_drop.names import STEP, STEP_DROPPING
+from benchmarks.pyramid_drop.accelerator import time_accelerator, time_big
+from benchmarks.pyramid_drop.names import STEP, STEP_DROPPING, big
 from benchmarks.pyramid_drop.prefills import (
     clocked_scores,
     count_macs,
@@ -44,6 +46,26 @@ def test_a_pair_is_timed_run_by_run_beside_its_macs() -> None:
         assert found["speedup", run] == pytest.approx(speedup)
         assert found["reached", run] == pytest.approx(speedup / expected)
         assert 0 < found["scoring", run] < 100
+
+
+def test_a_large_decoder_is_timed_where_there_is_a_device_for_it() -> None:
+    spec = replace(SPEC, layers=16)
+    place = torch.device("cpu")
+    samples = list(
+        time_big(spec, (1, 2, 4), place, torch.bfloat16, time.thread_time, 1, 1, lambda _: None)
+    )
+    found = {(one.case, one.metric): one.value for one in samples}
+    for pictures in (1, 5):
+        ratios = [found[big(pictures, f"{one} tokens"), "macs_speedup"] for one in (192, 128, 64)]
+        assert ratios == sorted(ratios)
+        case = big(pictures, "λ 0.5")
+        assert found[case, "keys_values"] < 1
+        assert found[case, "keys_values_error"] < 0.01
+        assert found[case, "reached"] > 0
+    said: list[str] = []
+    if not torch.cuda.is_available():
+        assert list(time_accelerator(1, 1, said.append)) == []
+        assert "no accelerator" in said[0]
 
 
 def test_every_drop_scores_once_and_the_model_is_left_as_it_was() -> None:

@@ -47,7 +47,8 @@ class SmallBackbone:
         model, spec = self.model, self.model.spec
 
         def turn(position_B1: Tensor) -> Rotary:
-            return rotary(position_B1, spec.width // spec.heads, spec.rotary_base)
+            turn = rotary(position_B1, spec.width // spec.heads, spec.rotary_base)
+            return turn.to(model.words.weight.dtype)
 
         x_BD = decode_rows(model.decoder_layers(), model.words(id_B), caches, positions, turn)
         return model.logits(model.norm(x_BD))
