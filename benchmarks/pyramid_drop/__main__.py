@@ -34,6 +34,7 @@ from core.manifest import read_manifest
 from harness.results import Sample
 from tokens.vision_language.files import read_model
 from tokens.vision_language.model import VisionLanguageModel
+from tokens.vision_language.serving.declarations import VlmOptions
 from training.data.grids.scenes import load_sources
 from training.vision_language.learning import build_model, standard_spec
 from training.vision_language.operating_points import Asked, draw_questions
@@ -50,7 +51,7 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
         console.print(text, highlight=False, soft_wrap=True)
 
     route = find_route(options.models)
-    name, drops = find_name(route), tuple(read_manifest(route).options["drops"])
+    name, choices = find_name(route), find_choices(route)
     model, _ = read_model(route, name)
     plain, twin = (read_weights(path, say) for path in (options.plain, options.blind))
     asked = draw_questions(test, FAMILIES, options.questions, SEED)
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Sample]:
         yield from measure_served(
             route, options.traces, pictures.numpy(), Path(work), runs, options.seconds, say
         )
-    yield from judge(plain, twin, model, drops, asked, say)
+    yield from judge(plain, twin, model, choices, asked, say)
     yield from judge_commonest(train, asked, say)
     yield from judge_trained(options.trained, asked, say)
 
@@ -74,14 +75,14 @@ def judge(
     plain: VisionLanguageModel | None,
     twin: VisionLanguageModel | None,
     model: VisionLanguageModel,
-    drops: Sequence[int],
+    choices: Sequence[Sequence[int]],
     asked: Asked,
     say: Say,
 ) -> Iterator[Sample]:
     """What these models answer."""
-    answered = {BUDGETS: ask_all(model, drops, asked, say)}
+    answered = {BUDGETS: ask_all(model, choices, asked, say)}
     if plain is not None:
-        answered = {PLAIN: ask_all(plain, drops, asked, say), **answered}
+        answered = {PLAIN: ask_all(plain, choices, asked, say), **answered}
     (untouched, *_), *_ = answered.values()
     for name, points in answered.items():
         yield from compare_points(name, points, untouched, asked)
@@ -100,6 +101,11 @@ def read_weights(path: Path, say: Say) -> VisionLanguageModel | None:
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: no weights of the standard model") from error
     return model.eval()
+
+
+def find_choices(route: Path) -> tuple[tuple[int, ...], ...]:
+    """Of layers before which the route drops tokens."""
+    return VlmOptions.model_validate(read_manifest(route).options).choices
 
 
 def find_route(models: Path) -> Path:

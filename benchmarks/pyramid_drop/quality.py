@@ -43,12 +43,12 @@ Hits = npt.NDArray[np.bool_]
 
 
 def ask_all(
-    model: VisionLanguageModel, drops: Sequence[int], asked: Asked, say: Say
+    model: VisionLanguageModel, choices: Sequence[Sequence[int]], asked: Asked, say: Say
 ) -> list[Point]:
     """What the model answers without drops, and under every setting."""
     settings: dict[str, Dropping] = {}
     for share in SHARES:
-        found = comparators(model.spec, drops, share * model.spec.visual_tokens)
+        found = comparators(model.spec, choices, share * model.spec.visual_tokens)
         settings |= {setting(share, name): how for name, how in found.items()}
     say(f"asking {len(asked.questions)} questions under {1 + len(settings)} settings")
     return measure(model, asked, settings)

@@ -70,6 +70,7 @@ def test_a_trained_model_becomes_a_route_with_measured_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "DROPS", (1, 2))
+    monkeypatch.setattr(route, "EARLY_DROPS", ())
     monkeypatch.setattr(route, "QUESTIONS", 2)
     runs, out = tmp_path / "runs", tmp_path / "models"
     model = recipe.train(runs, curriculum="short", epochs=1, out=out, console=quiet())
@@ -94,6 +95,7 @@ def test_a_trained_model_is_trained_further_for_every_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "DROPS", (1, 2))
+    monkeypatch.setattr(route, "EARLY_DROPS", ())
     curricula = {
         "whole": replace(SHORT, pictures=2, steps=2, judged=2),
         "budgets": replace(BUDGETS, pictures=2, steps=8, judged=2),

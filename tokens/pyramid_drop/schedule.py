@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOLERANCE = 1e-9
+LEAST_RATIO = 0.25  # of a drop at late layers, if there are earlier ones to choose from
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +92,35 @@ def for_average(at: Sequence[int], layers: int, tokens: int, average: float) -> 
     Counts are treated as real numbers. Raises ValueError when even dropping everything leaves
     more, or nothing needs to be dropped.
     """
-    edges = [*at, layers]
-    depths = [end - start for start, end in zip([0, *at], edges, strict=True)]
-
-    def mean(ratio: float) -> float:
-        return tokens * sum(depth * ratio**stage for stage, depth in enumerate(depths)) / layers
-
-    if not mean(0.0) <= average <= tokens:
+    least = mean_tokens(at, layers, tokens, 0.0)
+    if not least <= average <= tokens:
         raise ValueError(
-            f"{average:g} visual tokens on average; {mean(0.0):g} to {tokens} are possible with "
-            f"drops before layers {list(at)}"
+            f"{average:g} visual tokens on average; {least:g} to {tokens} are possible with drops "
+            f"before layers {list(at)}"
         )
     low, high = 0.0, 1.0
     while high - low > TOLERANCE:
         middle = (low + high) / 2
-        low, high = (middle, high) if mean(middle) < average else (low, middle)
+        if mean_tokens(at, layers, tokens, middle) < average:
+            low = middle
+        else:
+            high = middle
     return geometric(at, high)
+
+
+def mean_tokens(at: Sequence[int], layers: int, tokens: int, ratio: float) -> float:
+    """How many visual tokens a layer reads on average, if each drop before `at` keeps `ratio`."""
+    edges = [*at, layers]
+    depths = [end - start for start, end in zip([0, *at], edges, strict=True)]
+    return tokens * sum(depth * ratio**stage for stage, depth in enumerate(depths)) / layers
+
+
+def for_average_late(
+    choices: Sequence[Sequence[int]], layers: int, tokens: int, average: float
+) -> Schedule:
+    """`for_average` at the first choice of layers where each drop keeps at least `LEAST_RATIO`; at
+    the last choice where none does. Late layers come first: they know the question better.
+    """
+    *late, last = choices
+    fits = (at for at in late if average >= mean_tokens(at, layers, tokens, LEAST_RATIO))
+    return for_average(next(fits, last), layers, tokens, average)

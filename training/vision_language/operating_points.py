@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tokens.pyramid_drop.flops import decoder_macs
-from tokens.pyramid_drop.schedule import Drop, Schedule, for_average
+from tokens.pyramid_drop.schedule import Drop, Schedule, for_average_late
 from tokens.pyramid_drop.scoring import Scorer
 from tokens.vision_language.asking import answer, make_prompts
 from tokens.vision_language.model import Dropping, VisionLanguageModel, VlmSpec
@@ -69,15 +69,17 @@ def draw_questions(sources: Sources, families: Sequence[str], each: int, seed: i
     return Asked(tuple(questions), torch.cat(pictures))
 
 
-def comparators(spec: VlmSpec, at: Sequence[int], average: float) -> dict[str, Dropping]:
-    """PyramidDrop with drops before the layers `at`, and others that read as many tokens.
+def comparators(
+    spec: VlmSpec, choices: Sequence[Sequence[int]], average: float
+) -> dict[str, Dropping]:
+    """PyramidDrop with drops before these layers, and others that read as many tokens.
 
     FastV drops once, before layer 2, or before layer 1 where that leaves too many. Random choice
     and a regular grid follow both schedules.
     Raises ValueError for an average that these layers cannot reach.
     """
     tokens = spec.visual_tokens
-    schedule = for_average(at, spec.layers, tokens, average)
+    schedule = for_average_late(choices, spec.layers, tokens, average)
     scorers: tuple[Scorer, ...] = ("last", "salient", "random", "uniform")
     found = {f"pyramid, {scorer}": Dropping(schedule, scorer) for scorer in scorers}
     for layer in (2, 1):

@@ -13,18 +13,18 @@ import torch
 
 from core.manifest import FORMAT
 from routes.writing import Table, write_version
-from tokens.pyramid_drop.schedule import for_average
+from tokens.pyramid_drop.schedule import for_average_late
 from tokens.vision_language.files import read_model, write_model
 from tokens.vision_language.model import Dropping, VisionLanguageModel, VlmSpec
-from tokens.vision_language.serving.declarations import describe
+from tokens.vision_language.serving.declarations import describe, make_choices
 from training.data.grids.examples import VOCABULARY
 from training.data.grids.questions import FAMILIES
 from training.data.grids.scenes import Sources
 from training.vision_language.operating_points import Asked, Point, draw_questions, measure
 
 ROUTE, NAME = "vlm-small", "vlm"
-DROPS = (1, 2, 4)  # layers before which `visual_tokens` drops
-SHARES = (0.75, 0.47, 0.36, 0.25)  # of visual tokens that a layer reads, on average
+DROPS, EARLY_DROPS = (3, 5, 6), (1, 2, 4)  # layers before which `visual_tokens` drops
+SHARES = (0.75, 0.47, 0.25)  # of visual tokens that a layer reads, on average
 CONTEXT = 256
 QUESTIONS, SEED = 300, 11  # of each family
 POINTS_FILE = "operating-points.json"
@@ -51,7 +51,13 @@ def write_route(
             "task": ROUTE,
             "description": "Answers questions about grids of garments, objects and numbers.",
             "certificate": "none",
-            **describe(model.spec, f"{NAME}.safetensors", drops=DROPS, context=CONTEXT),
+            **describe(
+                model.spec,
+                f"{NAME}.safetensors",
+                drops=DROPS,
+                early_drops=EARLY_DROPS,
+                context=CONTEXT,
+            ),
             "provenance": {**making, **_describe_points(points)},
         }
 
@@ -60,9 +66,9 @@ def write_route(
 
 def list_settings(spec: VlmSpec) -> dict[str, Dropping]:
     """The route's operating points below the whole picture."""
-    tokens = spec.visual_tokens
+    tokens, choices = spec.visual_tokens, make_choices(DROPS, EARLY_DROPS)
     return {
-        f"{share:.0%}": Dropping(for_average(DROPS, spec.layers, tokens, share * tokens))
+        f"{share:.0%}": Dropping(for_average_late(choices, spec.layers, tokens, share * tokens))
         for share in SHARES
     }
 

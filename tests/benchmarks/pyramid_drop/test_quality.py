@@ -63,8 +63,8 @@ def test_the_commonest_answer_is_that_of_the_same_question(
 def test_every_setting_is_judged_by_family(sources: Sources) -> None:
     model = build_model(TINY, 1).eval()
     asked = draw_questions(sources, FAMILIES, 2, seed=1)
-    points = ask_all(model, (1, 3, 5), asked, lambda _: None)
-    other = ask_all(build_model(TINY, 2).eval(), (1, 3, 5), asked, lambda _: None)
+    points = ask_all(model, ((1, 3, 5),), asked, lambda _: None)
+    other = ask_all(build_model(TINY, 2).eval(), ((1, 3, 5),), asked, lambda _: None)
     samples = [
         *compare_points(PLAIN, points, points[0], asked),
         *compare_points(BUDGETS, other, points[0], asked),

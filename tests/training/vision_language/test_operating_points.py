@@ -31,7 +31,7 @@ def sources() -> Sources:
 @pytest.mark.parametrize("average", [67.5, 36])
 def test_comparators_read_as_many_tokens(average: float) -> None:
     spec = standard_spec()
-    found = comparators(spec, [1, 3, 5], average)
+    found = comparators(spec, [[1, 3, 5]], average)
     assert set(found) > {"pyramid, last", "fastv", "once, random", "pyramid, uniform"}
     for name, how in found.items():
         read = how.schedule.average(spec.visual_tokens, spec.layers)
@@ -40,7 +40,7 @@ def test_comparators_read_as_many_tokens(average: float) -> None:
 
 def test_an_average_out_of_reach_is_refused() -> None:
     with pytest.raises(ValueError, match="visual tokens on average"):
-        comparators(standard_spec(), [1, 3, 5], 10)
+        comparators(standard_spec(), [[1, 3, 5]], 10)
 
 
 def test_questions_are_of_the_wanted_families(sources: Sources) -> None:

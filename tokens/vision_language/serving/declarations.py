@@ -33,12 +33,24 @@ class VlmOptions(BaseModel):
 
     library: Literal["sparing", "transformers"] = "sparing"  # whose model it is
     drops: list[int] = []  # layers before which `visual_tokens` drops; none: it cannot
+    early_drops: list[int] = []  # others, for numbers of tokens that those do not reach
     scorer: Scorer = "last"
     ranking: Ranking = "joint"
     positions: Positions = "compacted"
     context: int = Field(ge=1)  # tokens of a prompt and its answer
     max_pictures: int = Field(ge=0, le=64, default=1)  # of a prompt
     features_limit_bytes: int = Field(ge=0, default=16 * 2**20)  # of pictures shown before
+
+    @property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """Of layers before which `visual_tokens` drops, late ones first."""
+        return make_choices(self.drops, self.early_drops)
+
+
+def make_choices(
+    drops: Sequence[int], early_drops: Sequence[int] = ()
+) -> tuple[tuple[int, ...], ...]:
+    return (tuple(drops), tuple(early_drops)) if early_drops else (tuple(drops),)
 
 
 def list_inputs(sizes: Sizes) -> list[dict[str, Any]]:
@@ -60,10 +72,10 @@ def list_outputs(sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def list_parameters(
-    sizes: Sizes, drops: Sequence[int], max_tokens: int, default_tokens: int
+    sizes: Sizes, choices: tuple[tuple[int, ...], ...], max_tokens: int, default_tokens: int
 ) -> dict[str, dict[str, Any]]:
     """`max_tokens`: the most that a request may ask for; `default_tokens`: without asking."""
-    least = Schedules(sizes.decoder, sizes.visual_tokens, tuple(drops)).least
+    least = Schedules(sizes.decoder, sizes.visual_tokens, choices).least
     return {
         MAX_TOKENS: {
             "type": "integer", "default": default_tokens, "min": 1, "max": max_tokens,
@@ -103,6 +115,7 @@ def describe(
     file: str,  # of its weights
     *,
     drops: Sequence[int],
+    early_drops: Sequence[int] = (),
     context: int,
     max_pictures: int = 1,
     max_tokens: int = 64,
@@ -120,7 +133,9 @@ def describe(
         "expected_macs": float(prefill),
         "inputs": list_inputs(sizes),
         "outputs": list_outputs(sizes),
-        "parameters": list_parameters(sizes, drops, max_tokens, default_tokens),
+        "parameters": list_parameters(
+            sizes, make_choices(drops, early_drops), max_tokens, default_tokens
+        ),
         "picture": {"input": IMAGE, "height": sizes.size_px, "width": sizes.size_px, "channels": 3},
         "stages": [
             {"name": stage, "file": file, "macs": count, "max_batch": max_batch}
@@ -128,6 +143,7 @@ def describe(
         ],
         "options": {
             "drops": list(drops),
+            **({"early_drops": list(early_drops)} if early_drops else {}),
             "context": context,
             "max_pictures": max_pictures,
             **options,

@@ -160,7 +160,7 @@ def build(directory: Path, device: Device) -> VlmPipeline:
     parts = Parts(
         backbone,
         template,
-        Schedules(sizes.decoder, sizes.visual_tokens, tuple(options.drops), sizes.picture_macs),
+        Schedules(sizes.decoder, sizes.visual_tokens, options.choices, sizes.picture_macs),
         Dropping(scorer=options.scorer, ranking=options.ranking, positions=options.positions),
         FeatureMemory(options.features_limit_bytes, backbone.see),
         find_defaults(manifest.parameters),
@@ -219,15 +219,19 @@ def _check_declarations(manifest: Manifest, sizes: Sizes, options: VlmOptions) -
             raise ValueError(f"{kind}: given {found}, this model needs {wanted}")
     if manifest.picture is None or manifest.picture.channels != 3:
         raise ValueError("picture: needed is one with 3 channels")
-    if options.drops != sorted(set(options.drops)) or not all(
-        0 < layer < layers for layer in options.drops
-    ):
-        raise ValueError(f"options.drops: given {options.drops}, allowed rising layers from 1 to "
-                         f"{layers - 1}")  # fmt: skip
-    for name, wanted_parameter in list_parameters(sizes, options.drops, 1, 1).items():
+    _check_drops("drops", options.drops, layers)
+    _check_drops("early_drops", options.early_drops, layers)
+    for name, wanted_parameter in list_parameters(sizes, options.choices, 1, 1).items():
         spec_given = manifest.parameters.get(name)
         if spec_given is None or spec_given.type != wanted_parameter["type"]:
             raise ValueError(f"parameters.{name}: needed is one of type {wanted_parameter['type']}")
+
+
+def _check_drops(name: str, drops: Sequence[int], layers: int) -> None:
+    if drops != sorted(set(drops)) or not all(0 < layer < layers for layer in drops):
+        raise ValueError(
+            f"options.{name}: given {drops}, allowed are increasing layers from 1 to {layers - 1}"
+        )
 
 
 def _describe(spec: TensorSpec) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import InvalidInput
 from tokens.pyramid_drop.flops import DecoderShape, decoder_macs
-from tokens.pyramid_drop.schedule import Drop, Schedule, for_average
+from tokens.pyramid_drop.schedule import Drop, Schedule, for_average_late
 
 VISUAL_TOKENS = "visual_tokens"  # the request parameters
 DROP_LAYERS, DROP_SHARES = "drop_layers", "drop_shares"
@@ -31,13 +31,14 @@ class Schedules:
 
     decoder: DecoderShape
     tokens: int  # visual tokens of one picture
-    at: tuple[int, ...]  # layers before which `visual_tokens` drops
+    choices: tuple[tuple[int, ...], ...]  # of layers before which `visual_tokens` drops; late first
     seeing_macs: int = 0  # of one picture in the vision part
 
     @property
     def least(self) -> float:
         """The lowest mean number of visual tokens that dropping before these layers reaches."""
-        return self.tokens * (self.at[0] if self.at else self.decoder.layers) / self.decoder.layers
+        last = self.choices[-1]
+        return self.tokens * (last[0] if last else self.decoder.layers) / self.decoder.layers
 
     def choose(self, controls: Mapping[str, Any]) -> Schedule:
         """Return the schedule that a request's controls name. Raises InvalidInput."""
@@ -48,7 +49,7 @@ class Schedules:
         if average >= self.tokens:
             return NO_DROPS
         try:
-            return _find(self.at, self.decoder.layers, self.tokens, average)
+            return _find(self.choices, self.decoder.layers, self.tokens, average)
         except ValueError as error:
             raise InvalidInput(f"parameters.{VISUAL_TOKENS}: {error}") from None
 
@@ -97,11 +98,13 @@ class Schedules:
     def _predict_macs(self, average: float) -> int:
         schedule = NO_DROPS
         if average < self.tokens:
-            schedule = _find(self.at, self.decoder.layers, self.tokens, average)
+            schedule = _find(self.choices, self.decoder.layers, self.tokens, average)
         reading = decoder_macs(self.decoder, self.tokens, TYPICAL_TEXT, schedule)
         return self.seeing_macs + reading
 
 
 @lru_cache(1024)
-def _find(at: tuple[int, ...], layers: int, tokens: int, average: float) -> Schedule:
-    return for_average(at, layers, tokens, average)
+def _find(
+    choices: tuple[tuple[int, ...], ...], layers: int, tokens: int, average: float
+) -> Schedule:
+    return for_average_late(choices, layers, tokens, average)

@@ -179,6 +179,10 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "options": (lambda table: _set(table, "options.depth", 3), "depth"),
     "context": (lambda table: table["options"].pop("context"), "context"),
     "drops": (lambda table: _set(table, "options.drops", [3, 2]), "options.drops"),
+    "early drops": (
+        lambda table: _set(table, "options.early_drops", [2, 1]),
+        "options.early_drops",
+    ),
     "deep drops": (lambda table: _set(table, "options.drops", [4]), "options.drops"),
     "outputs": (lambda table: table["outputs"].pop(), "outputs: given"),
     "inputs": (lambda table: _set(table["inputs"][1], "shape", [-1, -1, 8, 8, 3]), "picture"),

@@ -10,12 +10,14 @@ from tokens.pyramid_drop.flops import decoder_macs
 from tokens.pyramid_drop.schedule import Schedule
 from tokens.vision_language.serving.schedules import EXITS, TYPICAL_TEXT, Schedules
 
-SCHEDULES = Schedules(SPEC.decoder, VISUAL_TOKENS, DROPS)
+SCHEDULES = Schedules(SPEC.decoder, VISUAL_TOKENS, (DROPS,))
+
+
+DEFAULTS = {"visual_tokens": float(VISUAL_TOKENS), "drop_layers": (), "drop_shares": ()}
 
 
 def choose(**controls: Any) -> Schedule:
-    defaults = {"visual_tokens": float(VISUAL_TOKENS), "drop_layers": (), "drop_shares": ()}
-    return SCHEDULES.choose({**defaults, **controls})
+    return SCHEDULES.choose({**DEFAULTS, **controls})
 
 
 def test_all_visual_tokens_are_no_drops() -> None:
@@ -32,6 +34,13 @@ def test_fewer_are_read_on_average_as_asked(average: float) -> None:
     share = float(exit.removeprefix("visual_"))
     assert share - 0.1 <= average / VISUAL_TOKENS + 1e-6
     assert average / VISUAL_TOKENS <= share + 1e-6
+
+
+def test_late_layers_drop_unless_too_little_would_stay() -> None:
+    late = Schedules(SPEC.decoder, VISUAL_TOKENS, ((2, 3), (1, 2, 3)))
+    chosen = {one: late.choose({**DEFAULTS, "visual_tokens": one}) for one in (12.0, 8.0, 5.0)}
+    assert [one.drops[0].layer for one in chosen.values()] == [2, 1, 1]
+    assert late.least == SCHEDULES.least
 
 
 def test_a_prompt_without_pictures_has_an_exit_of_its_own() -> None:
