@@ -71,12 +71,14 @@ def time_wide(
         features = torch.randn(1, spec.visual_tokens, width)
         for threads in THREADS:
             torch.set_num_threads(threads)
+            with torch.inference_mode():
+                model.prefill(prompts, None, features=features)  # warms up
             for name, schedule in list_schedules(spec).items():
                 case = wide(shape, name, threads)
                 say(f"timing {case}")
                 yield from time_pair(
                     case, model, prompts, {"features": features}, Dropping(schedule), runs, rounds,
-                    threads,
+                    threads, warm_up=False,
                 )  # fmt: skip
     torch.set_num_threads(1)
 
@@ -133,6 +135,7 @@ def time_pair(
     rounds: int,
     threads: int,
     least_rows: int = 1,
+    warm_up: bool = True,
 ) -> Iterator[Sample]:
     """Samples of one case, run by run: both times, the speed-up, its share of that in MACs, and
     the share of the time that scoring takes."""
@@ -148,7 +151,7 @@ def time_pair(
     yield Sample(case, 0, "macs_speedup", expected)
     for number in range(runs):
         full_s, dropped_s = time_in_turns(
-            [plain, fewer], rows, rounds, clock, least_rows=least_rows
+            [plain, fewer], rows, rounds, clock, least_rows=least_rows, warm_up=warm_up
         )
         yield Sample(case, number, "full_us", 1e6 * full_s)
         yield Sample(case, number, "dropped_us", 1e6 * dropped_s)

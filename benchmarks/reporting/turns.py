@@ -14,17 +14,18 @@ def time_in_turns(
     clock: Callable[[], float] = time.thread_time,
     *,
     least_rows: int,
+    warm_up: bool = True,
 ) -> list[float]:
-    """Each one's median over rounds, in seconds a row; the first round warms up.
+    """Each one's median over rounds, in seconds a row, after one that warms up.
 
     A run of fewer than `least_rows` is repeated within a round: long enough for the clock.
     """
     repeats = max(1, least_rows // rows)
     seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds + 1):
+    for _ in range(rounds + warm_up):
         for one, spent in zip(runs, seconds, strict=True):
             started = clock()
             for _ in range(repeats):
                 one()
             spent.append((clock() - started) / (repeats * rows))
-    return [statistics.median(spent[1:]) for spent in seconds]
+    return [statistics.median(spent[warm_up:]) for spent in seconds]

@@ -41,7 +41,7 @@ def entropy_loss(choices: Sequence[Choice]) -> Tensor:
     losses = []
     for choice in choices:
         shares_BC = choice.one_hot_BTC.mean(dim=1)
-        even = torch.tensor(float(shares_BC.shape[-1])).log()
+        even = torch.tensor(float(max(2, shares_BC.shape[-1]))).log()  # one choice has no entropy
         losses.append((shares_BC * (shares_BC + LEAST_SHARE).log()).sum(dim=-1).mean() / even)
     return torch.stack(losses).mean()
 

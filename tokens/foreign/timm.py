@@ -38,7 +38,7 @@ def convert_timm(model: Any, classes: int | None = None) -> VisionTransformer:
     first = model.blocks[0]
     return _convert(
         model.state_dict(),
-        model.pretrained_cfg,
+        getattr(model, "pretrained_cfg", None) or {},
         heads=first.attn.num_heads,
         eps=first.norm1.eps,
         classes=classes,

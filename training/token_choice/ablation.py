@@ -78,13 +78,16 @@ def train(
     """
     if not 0 < part <= 1:
         raise ValueError(f"part of an epoch: {part} given, above 0 to 1 allowed")
+    if beta is not None and not 0 <= beta <= 1:
+        raise ValueError(f"beta: {beta:g} given, 0 to 1 allowed")
+    judged = BETA if beta is None else beta
     weights = weights or EVERY_BUDGETS_WEIGHTS
     rows = max(vit.BATCH_ROWS, round(part * len(data.train.labels)))
     some = replace(data, train=_cut(data.train, rows), held_out=_cut(data.held_out, JUDGED_ROWS))
     dense = load_teacher(teacher, spec)
     begun = hashlib.sha256(gates.read_bytes()).hexdigest()[:16] if gates.exists() else ""
     table = Table("losses", "MACs", "accuracy", "entropy", "difference", "commonest choice",
-                  title=f"held-out pictures at a budget of {beta or BETA:g}")  # fmt: skip
+                  title=f"held-out pictures at a budget of {judged:g}")  # fmt: skip
     for name, (entropy, diversity) in LOSSES.items():
         setting = Setting(
             load_acm(gates, spec),
@@ -102,8 +105,8 @@ def train(
             setting, name=name, epochs=1, beta=beta, teacher=taught_by, weights=used
         )
         learn(job, runs, console)
-        found = judge(setting.net, some.held_out, beta or BETA)
-        spread = describe_collapse(setting.net, some.held_out, beta or BETA)
+        found = judge(setting.net, some.held_out, judged)
+        spread = describe_collapse(setting.net, some.held_out, judged)
         table.add_row(
             name, f"{found.macs / count_dense(spec):.1%}", f"{found.accuracy:.2%}",
             f"{spread.entropy:.3f}", f"{spread.difference:.4f}", f"{spread.commonest:.1%}",

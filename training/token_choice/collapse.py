@@ -59,7 +59,7 @@ def measure_spread(chosen_NTM: Choices, smallest: Sequence[int], learners: int) 
             [(of_module == count).mean(axis=1) for count in range(least, learners + 1)], axis=1
         )
         logs = np.log(np.where(shares > 0, shares, 1.0))
-        even = np.log(learners + 1 - least)
+        even = np.log(max(2, learners + 1 - least))  # one choice has no entropy
         entropies.append(float(-(shares * logs).sum(axis=1).mean() / even))
         commonest.append(float(shares.mean(axis=0).max()))
     executed_N = chosen_NTM.mean(axis=(1, 2)) / learners

@@ -41,6 +41,15 @@ def test_a_spread_over_all_choices_has_the_lowest_entropy_loss() -> None:
     assert even < uneven < single
 
 
+def test_a_gate_with_one_choice_has_no_entropy_to_lose() -> None:
+    choice = make_choice([[4, 4, 4]], smallest=4)
+    loss = entropy_loss([choice])
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+    assert choice.one_hot_BTC.grad is not None
+    assert choice.one_hot_BTC.grad.isfinite().all()
+
+
 def test_pictures_of_different_cost_have_the_lower_diversity_loss() -> None:
     alike = diversity_loss([make_choice([[2, 2], [2, 2]])], 4, BETA).item()
     apart = diversity_loss([make_choice([[4, 4], [0, 2]])], 4, BETA).item()

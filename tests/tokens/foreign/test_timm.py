@@ -179,6 +179,11 @@ def widen(model: Any) -> None:
     model.patch_embed.img_size = (8, 18)
 
 
+def lose_config(model: Any) -> None:
+    """As a module that was made by its class."""
+    del model.pretrained_cfg
+
+
 def forget_statistics(model: Any) -> None:
     model.pretrained_cfg = {}
 
@@ -197,6 +202,7 @@ def forget_statistics(model: Any) -> None:
         (lose_positions, "without pos_embed"),
         (widen, "only squares"),
         (forget_statistics, "no mean and std of 3 channels"),
+        (lose_config, "no mean and std of 3 channels"),
     ],
 )
 def test_other_modules_are_refused_in_a_sentence(change: Any, message: str) -> None:

@@ -52,6 +52,12 @@ def test_a_part_outside_an_epoch_is_refused(
         train(tiny_data, tiny_spec(tiny_data), tmp_path, tmp_path, tmp_path, quiet(), part=part)
 
 
+def test_a_budget_that_is_none_is_refused(tmp_path: Path, tiny_data: DataSet) -> None:
+    spec = tiny_spec(tiny_data)
+    with pytest.raises(ValueError, match="beta: -1 given, 0 to 1 allowed"):
+        train(tiny_data, spec, tmp_path, tmp_path, tmp_path, quiet(), beta=-1.0)
+
+
 @pytest.mark.parametrize(
     "settings",
     [AcmSettings(), AcmSettings(2, shared_gate=True), AcmSettings(projections=False, gate_width=8)],
