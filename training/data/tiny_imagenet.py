@@ -1,8 +1,9 @@
 """Reading Tiny-ImageNet-30: 30 of the 200 classes of Tiny-ImageNet, in pictures of 64x64 pixels.
 
 It is read from the official archive, or from the same JPEG files put together in one npz file. Rows
-are in the order of a hash of the label and the JPEG file, so that both give the same arrays, and the
-first rows have all classes. The JPEG files must have the known SHA-256. The pictures are for research only: none is shipped.
+are in the order of a hash of the label and the JPEG file, so that both give the same arrays, and
+the first rows have all classes. The JPEG files must have the known SHA-256. The pictures are for
+research only: none is shipped.
 """
 
 import hashlib

@@ -96,7 +96,8 @@ def draw_batches(
 
 def shift_px(data: DataSet) -> int:
     """By how much training shifts pictures at most."""
-    return max(1, round(SHIFT_SHARE * data.train.pictures.shape[1]))
+    side_px = int(data.train.pictures.shape[1])
+    return max(1, round(SHIFT_SHARE * side_px))
 
 
 def task_loss(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:

@@ -44,7 +44,7 @@ def test_a_spread_over_all_choices_has_the_lowest_entropy_loss() -> None:
 def test_a_gate_with_one_choice_has_no_entropy_to_lose() -> None:
     choice = make_choice([[4, 4, 4]], smallest=4)
     loss = entropy_loss([choice])
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(0, abs=1e-4)
     assert choice.one_hot_BTC.grad is not None
     assert choice.one_hot_BTC.grad.isfinite().all()
