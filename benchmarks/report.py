@@ -12,6 +12,7 @@ from benchmarks.eviction import REPORT as EVICTION
 from benchmarks.exits import REPORT as EXITS
 from benchmarks.own_models.measure import REPORT as OWN_MODELS
 from benchmarks.peers.measure import REPORT as PEERS
+from benchmarks.pyramid_drop.report import REPORT as PYRAMID_DROP
 from benchmarks.remote import REPORT as REMOTE
 from benchmarks.reporting.pages import DOCS, write_report
 from benchmarks.scaling.measure import REPORT as SCALING
@@ -26,6 +27,7 @@ REPORTS = (
     SERVING, PEERS, *DUAL_CNN.values(), BENTO, make_report("cifar10"), SIMILAR, EVICTION, REMOTE,
     ENERGY, TRACING, *COMPARE.values(), EXITS, WORKERS, SCALING, SIZING,
     OWN_MODELS, ACM["fashion-mnist"],
+    PYRAMID_DROP,
 )  # fmt: skip
 
 

@@ -23,6 +23,8 @@ BENCHMARKS = {
     "exits": "benchmarks.exits",
     "scaling": "benchmarks.scaling",
     "own-models": "benchmarks.own_models",
+    "acm": "benchmarks.acm",
+    "pyramid-drop": "benchmarks.pyramid_drop",
 }
 
 

@@ -12,7 +12,7 @@ from core.errors import SparingError
 from harness.results import FOLDER, QUICK_FOLDER, Sample, write_results
 
 Measure = Callable[[argparse.Namespace, Console], Iterable[Sample]]
-_NOT_RECORDED = ("cifar_nets", "models", "pool", "quick", "triton_python")
+_NOT_RECORDED = ("cifar_nets", "models", "pool", "quick", "traces", "triton_python")
 
 
 def make_parser(
