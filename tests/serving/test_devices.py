@@ -24,15 +24,16 @@ def read(**tables: object) -> Settings:
     return Settings.model_validate(tables)
 
 
-def test_without_settings_there_is_the_cpu_with_the_engines_limit() -> None:
-    devices = open_devices(read(engine={"state_limit_bytes": 7}))
+def test_without_settings_there_is_the_cpu_with_the_engines_limit(tmp_path: Path) -> None:
+    routes = {"directories": [tmp_path]}
+    devices = open_devices(read(engine={"state_limit_bytes": 7}, routes=routes))
     (device,) = devices.devices
     assert isinstance(device, OnnxDevice)
     assert (device.name, device.state_limit_bytes) == ("cpu", 7)
     assert devices.of("any") is device
 
 
-def test_routes_run_on_the_devices_that_the_settings_name() -> None:
+def test_routes_run_on_the_devices_that_the_settings_name(tmp_path: Path) -> None:
     devices = open_devices(
         read(
             devices={
@@ -40,7 +41,10 @@ def test_routes_run_on_the_devices_that_the_settings_name() -> None:
                 "nets": {"runtime": "torch"},
                 "cpu": {"state_limit_bytes": 3},
             },
-            routes={"devices": {"large": "second", "words": "nets"}},
+            routes={
+                "directories": [tmp_path],
+                "devices": {"large": "second", "words": "nets"},
+            },
         )
     )
     assert [one.name for one in devices.devices] == ["cpu", "second", "nets"]
@@ -108,16 +112,18 @@ def test_a_device_that_is_not_there_is_one_clear_sentence(
         asyncio.run(start())
 
 
-def test_torch_is_imported_only_where_a_device_needs_it() -> None:
-    code = """
+def test_torch_is_imported_only_where_a_device_needs_it(tmp_path: Path) -> None:
+    code = f"""
 import sys
 from serving.devices import open_devices
 from serving.settings import Settings
-open_devices(Settings.model_validate({"devices": {"second": {}}}))
+routes = {{"directories": [{str(tmp_path)!r}]}}
+open_devices(Settings.model_validate({{"devices": {{"second": {{}}}}, "routes": routes}}))
 print("torch" in sys.modules)
 sys.modules["torch"] = None
 try:
-    open_devices(Settings.model_validate({"devices": {"nets": {"runtime": "torch"}}}))
+    nets = {{"nets": {{"runtime": "torch"}}}}
+    open_devices(Settings.model_validate({{"devices": nets, "routes": routes}}))
 except ValueError as error:
     print(error)
 """

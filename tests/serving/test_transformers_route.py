@@ -33,7 +33,9 @@ def test_a_published_model_is_imported_and_answers_chats(tmp_path: Path) -> None
     done = run_import(tmp_path, "--model", str(published), "--max-tokens", "8")
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "models" / "chat" / "1"
-    assert done.stdout.strip() == str(directory)
+    place, needed = done.stdout.splitlines()
+    assert place == str(directory)
+    assert "Keys and values of the longest chat take" in needed
     pipeline = load_route(directory, TorchDevice()).pipeline
     assert isinstance(pipeline, VlmPipeline)
     expected = [_answer_offline(pipeline, average) for average in AVERAGES]
