@@ -45,7 +45,7 @@ def bento(home: Path, building: Watch) -> Path:
 
 @pytest.fixture(scope="module")
 def server(bento: Path, home: Path, serving: Watch) -> Iterator[BentoServer]:
-    """Serves the Bento's routes but that which needs torch, and a tiny one; the last test stops it."""
+    """Serves the Bento's routes without torch, and a tiny one; the last test stops it."""
     write_route(home / "models")
     for route in (bento / "src" / "models").iterdir():
         if route.name != "vlm-small":  # it needs torch
